@@ -1,0 +1,1 @@
+//! Fetching public files over HTTP, with time-outs and size limits.

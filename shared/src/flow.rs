@@ -1,0 +1,1 @@
+//! The order of the functions, for everything that runs in one process.

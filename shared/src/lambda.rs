@@ -1,0 +1,1 @@
+//! How a handler becomes a Lambda function.

@@ -1,0 +1,233 @@
+//! What one function hands the next: plain facts, additive changes only.
+//!
+//! Bodies live in the store and travel by [`Key`], so a message stays under 10 kB. Every type has its sample in
+//! `events/messages/`, and those files are the contract.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::key::{AlertName, Key};
+use crate::notice::icecube::TrackSearch;
+use crate::notice::igwn::{Event, ExternalCoincidence};
+use crate::skymap::Summary;
+
+/// A notice that has arrived: the input of `ingest-ligo` and `ingest-icecube`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Received {
+    /// Kafka topic, `igwn.gwalert` or `gcn.notices.icecube.lvk_nu_track_search`.
+    pub topic: String,
+    /// Kafka partition; absent for a notice that came as a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<i32>,
+    /// Kafka offset; absent for a notice that came as a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<i64>,
+    /// When Kafka took the notice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kafka_time: Option<Timestamp>,
+    /// The notice.
+    pub body: Body,
+}
+
+/// Where a notice's bytes are.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Body {
+    /// In the store.
+    Key(Key),
+    /// Here: the text of a small notice.
+    Inline(String),
+}
+
+/// Whether an alert is about the sky or about the software.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// A real event.
+    Observation,
+    /// A mock or test event.
+    Test,
+}
+
+/// One alert of one superevent: the input of `skymap-products` and `galaxy-list`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Alert {
+    /// Its name, claimed once and never derived again.
+    pub name: AlertName,
+    /// Observation or test.
+    pub role: Role,
+    /// When the notice was created: the GWTM's `timesent`.
+    pub time_created: Timestamp,
+    /// When the signal arrived: the map's DATE-OBS, else the event's time; absent for a retraction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_of_signal: Option<Timestamp>,
+    /// What the notice says of the event; absent for a retraction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<Event>,
+    /// The coincident non-GW event, in that coincidence's own alert only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external: Option<ExternalCoincidence>,
+    /// The multi-order map, when the notice carries one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skymap: Option<Key>,
+    /// What the map says in a few numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<Summary>,
+}
+
+/// What `ingest-ligo` made of a notice: the event's own alert, then its external coincidence's if it has one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ingested {
+    /// One or two alerts, in the order in which they are to be posted.
+    pub alerts: Vec<Alert>,
+}
+
+/// What `skymap-products` makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum ProductKind {
+    FlatMap,
+    Contours,
+    #[serde(rename = "credible_region_50")]
+    CredibleRegion50,
+    #[serde(rename = "credible_region_90")]
+    CredibleRegion90,
+    FermiGbm,
+    FermiLat,
+}
+
+/// What became of one product.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum ProductStatus {
+    /// Written now.
+    Written {
+        /// The object.
+        key: Key,
+        /// Its size [bytes].
+        size: u64,
+        /// Where it came from, when that is worth knowing (a TLE's epoch, an FT2 file's name).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        source: Option<String>,
+    },
+    /// An earlier alert or an earlier run had written it.
+    AlreadyThere {
+        /// The object.
+        key: Key,
+    },
+    /// Not made.
+    Missing {
+        /// Why, for a person.
+        reason: String,
+    },
+}
+
+/// One product and what became of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Product {
+    /// Which product.
+    pub product: ProductKind,
+    /// What became of it.
+    #[serde(flatten)]
+    pub status: ProductStatus,
+}
+
+/// What `skymap-products` did: every [`ProductKind`] once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Products {
+    /// The alert.
+    pub name: AlertName,
+    /// Each product is written or says why not.
+    pub products: Vec<Product>,
+}
+
+/// What `galaxy-list` did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Galaxies {
+    /// The alert.
+    pub name: AlertName,
+    /// How many galaxies the list holds.
+    pub count: usize,
+    /// The body of `event_galaxies`; absent when there is no list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Key>,
+    /// Why there is no list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What is to be published: the input of `post-api`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Publication {
+    /// An alert with what was made of it. A product or list that failed altogether is absent and stops nothing.
+    Ligo {
+        /// The alert.
+        alert: Box<Alert>,
+        /// What `skymap-products` did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        products: Option<Products>,
+        /// What `galaxy-list` did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        galaxies: Option<Galaxies>,
+    },
+    /// An IceCube track search around a superevent.
+    #[serde(rename = "icecube")]
+    IceCube(TrackSearch),
+}
+
+/// The requests that `post-api` makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Request {
+    PostAlert,
+    EventGalaxies,
+    #[serde(rename = "post_icecube_notice")]
+    PostIceCube,
+    DelTestAlerts,
+}
+
+/// What became of one request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum PostStatus {
+    /// The GWTM stored it now.
+    Posted {
+        /// The GWTM's row or list id, where it answers one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<i64>,
+    },
+    /// The GWTM had it.
+    AlreadyThere {
+        /// The GWTM's row or list id, where it answers one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<i64>,
+    },
+    /// Nothing was sent.
+    NotPosted {
+        /// Why, for a person.
+        reason: String,
+    },
+}
+
+/// One request and what became of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Post {
+    /// Which request.
+    pub request: Request,
+    /// Its body, as it is or would be posted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Key>,
+    /// What became of it.
+    #[serde(flatten)]
+    pub status: PostStatus,
+}
+
+/// What `post-api` did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Posted {
+    /// Every request, in order.
+    pub posts: Vec<Post>,
+}

@@ -1,0 +1,344 @@
+//! IceCube neutrino track searches around a superevent (`gcn.notices.icecube.lvk_nu_track_search`).
+//!
+//! The schema requires no field, and archives hold three generations of it; this reads them all into one.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{field_error, naive_utc, object, parse_time};
+use crate::key::SupereventId;
+use crate::{Error, Result};
+
+/// The containment of an error region when the notice does not say.
+const DEFAULT_CONTAINMENT: f64 = 0.9; // IceCube's notices give 90 % regions
+/// The most coincident events that are read; real notices have a handful.
+pub const MAX_EVENTS: usize = 10_000;
+
+/// A search for neutrino tracks around a superevent, in one form whatever the notice's generation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrackSearch {
+    /// What the search refers to, one per alert of the superevent: `S230914ak-2-Preliminary`.
+    pub ref_id: String,
+    /// The superevent.
+    pub superevent_id: SupereventId,
+    /// When the notice was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alert_datetime: Option<Timestamp>,
+    /// Start of the search window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observation_start: Option<Timestamp>,
+    /// End of the search window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observation_stop: Option<Timestamp>,
+    /// p-value of the generic transient search [0–1].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pval_generic: Option<f64>,
+    /// p-value of the Bayesian search [0–1].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pval_bayesian: Option<f64>,
+    /// Most probable direction of the source: right ascension, declination, ICRS [deg].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most_probable_direction: Option<(f64, f64)>,
+    /// Time-integrated flux sensitivity, least and greatest, for E⁻² [GeV cm⁻²].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flux_sensitivity: Option<(f64, f64)>,
+    /// Sensitive energy range [GeV].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sensitive_energy_range: Option<(f64, f64)>,
+    /// The neutrino candidates; there may be none.
+    pub events: Vec<TrackEvent>,
+}
+
+/// One neutrino candidate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrackEvent {
+    /// Time of the candidate minus time of the superevent [s].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_dt: Option<f64>,
+    /// Right ascension, ICRS [deg].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ra: Option<f64>,
+    /// Declination, ICRS [deg].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dec: Option<f64>,
+    /// Radius of the error region, or its semi-major axis [deg].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ra_dec_error: Option<f64>,
+    /// `circle` or `ellipse`, or what the notice says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uncertainty_shape: Option<String>,
+    /// Probability inside the error region [0–1].
+    pub containment_probability: f64,
+    /// p-value of the generic transient search [0–1].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_pval_generic: Option<f64>,
+    /// p-value of the Bayesian search [0–1].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_pval_bayesian: Option<f64>,
+}
+
+impl TrackSearch {
+    /// Reads a notice of any generation.
+    ///
+    /// `ref_ID` is the superevent and `reference["gcn.notices.LVK.alert"]` the alert; older files hold an integer
+    /// there, or the two swapped: the one that looks like a superevent id is the superevent. A reference that is
+    /// missing, an integer, or the superevent again becomes `{superevent_id}-{integer or alert_datetime}`, since the
+    /// GWTM keeps one search per reference whatever its superevent.
+    ///
+    /// # Errors
+    /// Permanent, naming the field, what was expected and what was found.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        let notice = object(bytes)?;
+        let alert_datetime = time(&notice, "alert_datetime")?;
+        let (superevent_id, ref_id) = references(&notice, alert_datetime)?;
+        let flux = nested(&notice, "neutrino_flux_sensitivity_range")?;
+        let pair = |name: &str| match flux {
+            Some(fields) => pair(fields, "neutrino_flux_sensitivity_range.", name),
+            None => Ok(None),
+        };
+        let most_probable_direction = match nested(&notice, "most_probable_direction")? {
+            Some(fields) => {
+                let at = "most_probable_direction.";
+                number(fields, at, "ra")?.zip(number(fields, at, "dec")?)
+            }
+            None => None,
+        };
+        Ok(TrackSearch {
+            ref_id,
+            superevent_id,
+            alert_datetime,
+            observation_start: time(&notice, "observation_start")?,
+            observation_stop: time(&notice, "observation_stop")?,
+            pval_generic: number(&notice, "", "pval_generic")?,
+            pval_bayesian: number(&notice, "", "pval_bayesian")?,
+            most_probable_direction,
+            flux_sensitivity: pair("flux_sensitivity")?,
+            sensitive_energy_range: pair("sensitive_energy_range")?,
+            events: events(&notice)?,
+        })
+    }
+}
+
+fn references(notice: &Map<String, Value>, alert_datetime: Option<Timestamp>) -> Result<(SupereventId, String)> {
+    let as_text = |field: &str, value: Option<&Value>| match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.trim().to_owned())),
+        Some(Value::Number(number)) => Ok(Some(number.to_string())),
+        Some(other) => Err(field_error(field, "a string or a number", other)),
+    };
+    let id = as_text("ref_ID", notice.get("ref_ID"))?;
+    let reference = match nested(notice, "reference")? {
+        Some(fields) => as_text("reference[\"gcn.notices.LVK.alert\"]", fields.get("gcn.notices.LVK.alert"))?,
+        None => None,
+    };
+    let as_superevent = |text: &Option<String>| text.as_deref().and_then(|text| text.parse::<SupereventId>().ok());
+    // `S230914ak-2-Preliminary` names its superevent too.
+    let prefix = |text: &Option<String>| {
+        as_superevent(&text.as_deref().and_then(|text| text.split('-').next()).map(str::to_owned))
+    };
+    let (superevent_id, other) = if let Some(superevent_id) = as_superevent(&id) {
+        (superevent_id, reference)
+    } else if let Some(superevent_id) = as_superevent(&reference) {
+        (superevent_id, id)
+    } else if let Some(superevent_id) = prefix(&reference) {
+        (superevent_id, reference)
+    } else if let Some(superevent_id) = prefix(&id) {
+        (superevent_id, id)
+    } else {
+        return Err(Error::permanent(format!(
+            "fields `ref_ID` and `reference[\"gcn.notices.LVK.alert\"]`: expected a superevent id in one of them, found {} and {}",
+            shown(id.as_deref()),
+            shown(reference.as_deref())
+        )));
+    };
+    let whole = |text: &str| text.starts_with(&format!("{superevent_id}-"));
+    let ref_id = match other {
+        Some(text) if whole(&text) => text,
+        Some(text) if !text.is_empty() && text != superevent_id.as_str() => format!("{superevent_id}-{text}"),
+        _ => match alert_datetime {
+            Some(time) => format!("{superevent_id}-{}", naive_utc(time)),
+            None => superevent_id.to_string(),
+        },
+    };
+    Ok((superevent_id, ref_id))
+}
+
+fn shown(text: Option<&str>) -> String {
+    match text {
+        Some(text) => format!("`{}`", text.chars().take(60).collect::<String>().escape_default()),
+        None => "nothing".to_owned(),
+    }
+}
+
+fn events(notice: &Map<String, Value>) -> Result<Vec<TrackEvent>> {
+    let items = match notice.get("coincident_events") {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(Value::Array(items)) => items,
+        Some(other) => return Err(field_error("coincident_events", "an array", other)),
+    };
+    if items.len() > MAX_EVENTS {
+        return Err(Error::permanent(format!(
+            "field `coincident_events`: expected at most {MAX_EVENTS}, found {}",
+            items.len()
+        )));
+    }
+    items
+        .iter()
+        .enumerate()
+        .map(|(i, item)| {
+            let at = format!("coincident_events[{i}].");
+            let fields = item.as_object().ok_or_else(|| field_error(at.trim_end_matches('.'), "an object", item))?;
+            event(fields, &at)
+        })
+        .collect()
+}
+
+fn event(fields: &Map<String, Value>, at: &str) -> Result<TrackEvent> {
+    // The position is nested under `localization` or, in older files, flat.
+    let place = match nested(fields, "localization").map_err(|error| error.of(at.trim_end_matches('.')))? {
+        Some(inner) => inner,
+        None => fields,
+    };
+    let (ra_dec_error, shape) = match place.get("ra_dec_error").filter(|value| !value.is_null()) {
+        Some(value) => error_region(&format!("{at}ra_dec_error"), value)?,
+        None => match place.get("ra_uncertainty").filter(|value| !value.is_null()) {
+            Some(value) => error_region(&format!("{at}ra_uncertainty"), value)?,
+            None => (None, None),
+        },
+    };
+    let uncertainty_shape = match place.get("uncertainty_shape") {
+        None | Some(Value::Null) => shape.map(str::to_owned),
+        Some(Value::String(text)) => Some(text.clone()),
+        Some(other) => return Err(field_error(&format!("{at}uncertainty_shape"), "a string", other)),
+    };
+    Ok(TrackEvent {
+        event_dt: number(fields, at, "event_dt")?,
+        ra: number(place, at, "ra")?,
+        dec: number(place, at, "dec")?,
+        ra_dec_error,
+        uncertainty_shape,
+        containment_probability: number(place, at, "containment_probability")?.unwrap_or(DEFAULT_CONTAINMENT),
+        event_pval_generic: number(fields, at, "event_pval_generic")?,
+        event_pval_bayesian: number(fields, at, "event_pval_bayesian")?,
+    })
+}
+
+/// A radius, `[radius]`, or `[semi-major, semi-minor, position angle]`: the first number and the shape.
+fn error_region(field: &str, value: &Value) -> Result<(Option<f64>, Option<&'static str>)> {
+    let items = match value {
+        Value::Array(items) => items.as_slice(),
+        single => std::slice::from_ref(single),
+    };
+    let numbers: Option<Vec<f64>> = items.iter().map(Value::as_f64).collect();
+    match numbers.as_deref() {
+        Some([]) => Ok((None, None)),
+        Some([radius]) => Ok((Some(*radius), Some("circle"))),
+        Some([major, minor, ..]) => Ok((Some(*major), Some(if major == minor { "circle" } else { "ellipse" }))),
+        None => Err(field_error(field, "a number or an array of numbers [deg]", value)),
+    }
+}
+
+fn nested<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<Option<&'a Map<String, Value>>> {
+    match fields.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Object(inner)) => Ok(Some(inner)),
+        Some(other) => Err(field_error(name, "an object", other)),
+    }
+}
+
+/// A number, null, or the string "null", which older files write.
+fn number(fields: &Map<String, Value>, at: &str, name: &str) -> Result<Option<f64>> {
+    match fields.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if text.trim().eq_ignore_ascii_case("null") => Ok(None),
+        Some(value) => {
+            value.as_f64().map(Some).ok_or_else(|| field_error(&format!("{at}{name}"), "a number or null", value))
+        }
+    }
+}
+
+fn time(fields: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>> {
+    match fields.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if text.trim().eq_ignore_ascii_case("null") => Ok(None),
+        Some(Value::String(text)) => parse_time(text).map(Some).map_err(|error| error.of(format!("field `{name}`"))),
+        Some(other) => Err(field_error(name, "a time", other)),
+    }
+}
+
+fn pair(fields: &Map<String, Value>, at: &str, name: &str) -> Result<Option<(f64, f64)>> {
+    let Some(value) = fields.get(name).filter(|value| !value.is_null()) else { return Ok(None) };
+    match value.as_array().map(|items| items.iter().map(Value::as_f64).collect::<Option<Vec<f64>>>()) {
+        Some(Some(numbers)) if numbers.len() == 2 => Ok(Some((numbers[0], numbers[1]))),
+        Some(Some(numbers)) if numbers.is_empty() => Ok(None),
+        _ => Err(field_error(&format!("{at}{name}"), "two numbers", value)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn parse(notice: Value) -> Result<TrackSearch> {
+        TrackSearch::parse(notice.to_string().as_bytes())
+    }
+
+    fn ids(notice: Value) -> (String, String) {
+        let search = parse(notice).expect("a search");
+        (search.superevent_id.to_string(), search.ref_id)
+    }
+
+    #[test]
+    fn references_of_every_generation() {
+        let lvk = |value: Value| json!({ "gcn.notices.LVK.alert": value });
+        let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        assert_eq!(
+            ids(json!({"ref_ID": "S230914ak", "reference": lvk(json!("S230914ak-2-Preliminary"))})),
+            pair("S230914ak", "S230914ak-2-Preliminary")
+        );
+        assert_eq!(ids(json!({"ref_ID": "S230914ak", "reference": lvk(json!(2))})), pair("S230914ak", "S230914ak-2"));
+        assert_eq!(
+            ids(json!({"ref_ID": "S230914ak-2-Preliminary", "reference": lvk(json!("S230914ak"))})),
+            pair("S230914ak", "S230914ak-2-Preliminary")
+        );
+        assert_eq!(
+            ids(json!({"ref_ID": "S230914ak", "alert_datetime": "2023-09-14T11:49:16.526Z"})),
+            pair("S230914ak", "S230914ak-2023-09-14T11:49:16.526000")
+        );
+        assert!(parse(json!({"ref_ID": "GRB230914A"})).is_err_and(|error| error.to_string().contains("ref_ID")));
+        assert!(parse(json!({})).is_err());
+    }
+
+    #[test]
+    fn nested_and_flat_events() {
+        let search = parse(json!({"ref_ID": "S230914ak", "pval_generic": "null", "pval_bayesian": null, "coincident_events": [
+            {"event_dt": 12.91, "localization": {"ra": 17.48, "dec": 16.15, "ra_dec_error": 0.5}, "event_pval_generic": 0.0191},
+            {"event_dt": -1, "localization": {"ra": 1, "dec": 2, "ra_dec_error": [0.7, 0.5, 30.0], "containment_probability": 0.68}},
+            {"ra": 3.0, "dec": 4.0, "ra_uncertainty": [0.25], "uncertainty_shape": "circle", "event_pval_bayesian": "null"}
+        ]}))
+        .expect("a search");
+        assert_eq!(search.pval_generic, None);
+        let radii: Vec<_> = search.events.iter().map(|event| event.ra_dec_error).collect();
+        assert_eq!(radii, [Some(0.5), Some(0.7), Some(0.25)]);
+        let shapes: Vec<_> = search.events.iter().filter_map(|event| event.uncertainty_shape.as_deref()).collect();
+        assert_eq!(shapes, ["circle", "ellipse", "circle"]);
+        let containments: Vec<_> = search.events.iter().map(|event| event.containment_probability).collect();
+        assert_eq!(containments, [0.9, 0.68, 0.9]);
+        assert_eq!((search.events[2].ra, search.events[2].dec), (Some(3.0), Some(4.0)));
+    }
+
+    #[test]
+    fn errors_name_the_field() {
+        let with = |field: &str, value: Value| {
+            let mut notice = json!({"ref_ID": "S230914ak"});
+            notice[field] = value;
+            parse(notice).expect_err(field).to_string()
+        };
+        assert!(with("coincident_events", json!([{"event_dt": "soon"}])).contains("coincident_events[0].event_dt"));
+        assert!(with("coincident_events", json!(2)).contains("coincident_events"));
+        assert!(with("observation_start", json!("soon")).contains("observation_start"));
+        assert!(with("neutrino_flux_sensitivity_range", json!({"flux_sensitivity": [1]})).contains("flux_sensitivity"));
+    }
+}

@@ -1,0 +1,354 @@
+//! LIGO/Virgo/KAGRA alerts (`igwn.gwalert`), by the igwn-gwalert-schema 1.3.0 and the older forms that archives hold.
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::alphabet::STANDARD;
+use base64::engine::general_purpose::GeneralPurpose;
+use base64::engine::{DecodePaddingMode, GeneralPurposeConfig};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{field_error, object, parse_time};
+use crate::key::{AlertKind, SupereventId};
+use crate::{Error, Result};
+
+/// A notice, read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Notice {
+    /// The superevent.
+    pub superevent_id: SupereventId,
+    /// What the notice announces.
+    pub kind: AlertKind,
+    /// When it was created.
+    pub time_created: Timestamp,
+    /// The event; absent for a retraction.
+    pub event: Option<Event>,
+    /// The event's multi-order map, FITS bytes (possibly gzipped).
+    pub skymap: Option<Vec<u8>>,
+    /// The coincidence with a non-GW event.
+    pub external: Option<ExternalCoincidence>,
+    /// The coincidence's combined multi-order map, FITS bytes (possibly gzipped).
+    pub combined_skymap: Option<Vec<u8>>,
+}
+
+/// What a notice says of the event. Lists of names are open: an unknown group, search or pipeline is kept as it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Time of the event.
+    pub time: Timestamp,
+    /// False-alarm rate [Hz].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub far: Option<f64>,
+    /// True for significant alerts; older notices do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub significant: Option<bool>,
+    /// Detectors, such as `H1`.
+    #[serde(default)]
+    pub instruments: Vec<String>,
+    /// CBC, Burst, External or another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// The pipeline that found it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipeline: Option<String>,
+    /// The search that found it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<String>,
+    /// Probability of each class (BNS, NSBH, BBH, Terrestrial) [0–1]; empty for bursts and SSM.
+    #[serde(default)]
+    pub classification: BTreeMap<String, f64>,
+    /// Probability of each property (HasNS, HasRemnant, HasMassGap, HasSSM) [0–1].
+    #[serde(default)]
+    pub properties: BTreeMap<String, f64>,
+    /// Duration of a burst [s].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<f64>,
+    /// Central frequency of a burst [Hz].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub central_frequency: Option<f64>,
+    /// The superevent's page at GraceDB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gracedb_url: Option<String>,
+}
+
+/// A coincidence with a non-GW event.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ExternalCoincidence {
+    /// The notice's id; a number in older notices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gcn_notice_id: Option<String>,
+    /// The VOEvent's identifier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ivorn: Option<String>,
+    /// Who saw it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observatory: Option<String>,
+    /// The search that found it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<String>,
+    /// Time of the external event minus time of the gravitational-wave event [s].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_difference: Option<f64>,
+    /// Joint false-alarm rate from the times alone [Hz].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_coincidence_far: Option<f64>,
+    /// Joint false-alarm rate from times and positions [Hz].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_sky_position_coincidence_far: Option<f64>,
+}
+
+/// Standard base64, padded or not: archives hold both.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+impl Notice {
+    /// Reads a notice.
+    ///
+    /// # Errors
+    /// Permanent, naming the field, what was expected and what was found.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        let notice = object(bytes)?;
+        let superevent_id = string(&notice, "", "superevent_id")?
+            .ok_or_else(|| field_error("superevent_id", "a string", &Value::Null))?
+            .parse::<SupereventId>()
+            .map_err(|error| error.of("field `superevent_id`"))?;
+        let kind = kind(&notice)?;
+        let time_created =
+            time(&notice, "", "time_created")?.ok_or_else(|| field_error("time_created", "a time", &Value::Null))?;
+        let gracedb_url = match nested(&notice, "urls")? {
+            Some(urls) => string(urls, "urls.", "gracedb")?,
+            None => None,
+        };
+        let (event, skymap) = match nested(&notice, "event")? {
+            Some(fields) => (Some(read_event(fields, gracedb_url)?), fits(fields, "event.", "skymap")?),
+            None if kind == AlertKind::Retraction => (None, None),
+            None => return Err(field_error("event", "an object (only a retraction has none)", &Value::Null)),
+        };
+        let (external, combined_skymap) = match nested(&notice, "external_coinc")? {
+            Some(fields) => (Some(read_external(fields)?), fits(fields, "external_coinc.", "combined_skymap")?),
+            None => (None, None),
+        };
+        Ok(Notice { superevent_id, kind, time_created, event, skymap, external, combined_skymap })
+    }
+}
+
+fn kind(notice: &Map<String, Value>) -> Result<AlertKind> {
+    const EXPECTED: &str = "EARLYWARNING, PRELIMINARY, INITIAL, UPDATE or RETRACTION";
+    let text = string(notice, "", "alert_type")?.ok_or_else(|| field_error("alert_type", EXPECTED, &Value::Null))?;
+    // Older files write EARLY_WARNING; spelling varies only in case and underscores.
+    match text.replace(['_', '-', ' '], "").to_ascii_uppercase().as_str() {
+        "EARLYWARNING" => Ok(AlertKind::EarlyWarning),
+        "PRELIMINARY" => Ok(AlertKind::Preliminary),
+        "INITIAL" => Ok(AlertKind::Initial),
+        "UPDATE" => Ok(AlertKind::Update),
+        "RETRACTION" => Ok(AlertKind::Retraction),
+        _ => Err(field_error("alert_type", EXPECTED, &Value::String(text))),
+    }
+}
+
+fn read_event(event: &Map<String, Value>, gracedb_url: Option<String>) -> Result<Event> {
+    let at = "event.";
+    Ok(Event {
+        time: time(event, at, "time")?.ok_or_else(|| field_error("event.time", "a time", &Value::Null))?,
+        far: number(event, at, "far")?,
+        significant: boolean(event, at, "significant")?,
+        instruments: strings(event, at, "instruments")?,
+        group: string(event, at, "group")?,
+        pipeline: string(event, at, "pipeline")?,
+        search: string(event, at, "search")?,
+        classification: probabilities(event, at, "classification")?,
+        properties: probabilities(event, at, "properties")?,
+        duration: number(event, at, "duration")?,
+        central_frequency: number(event, at, "central_frequency")?,
+        gracedb_url,
+    })
+}
+
+fn read_external(external: &Map<String, Value>) -> Result<ExternalCoincidence> {
+    let at = "external_coinc.";
+    let gcn_notice_id = match present(external, "gcn_notice_id") {
+        None => None,
+        Some(Value::Number(number)) => Some(number.to_string()),
+        Some(Value::String(text)) => Some(text.clone()),
+        Some(other) => return Err(field_error("external_coinc.gcn_notice_id", "a number or a string", other)),
+    };
+    Ok(ExternalCoincidence {
+        gcn_notice_id,
+        ivorn: string(external, at, "ivorn")?,
+        observatory: string(external, at, "observatory")?,
+        search: string(external, at, "search")?,
+        time_difference: number(external, at, "time_difference")?,
+        time_coincidence_far: number(external, at, "time_coincidence_far")?,
+        time_sky_position_coincidence_far: number(external, at, "time_sky_position_coincidence_far")?,
+    })
+}
+
+/// A field that is there and not null.
+fn present<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    fields.get(name).filter(|value| !value.is_null())
+}
+
+fn nested<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<Option<&'a Map<String, Value>>> {
+    match present(fields, name) {
+        None => Ok(None),
+        Some(Value::Object(inner)) => Ok(Some(inner)),
+        Some(other) => Err(field_error(name, "an object or null", other)),
+    }
+}
+
+fn string(fields: &Map<String, Value>, at: &str, name: &str) -> Result<Option<String>> {
+    match present(fields, name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(other) => Err(field_error(&format!("{at}{name}"), "a string", other)),
+    }
+}
+
+fn strings(fields: &Map<String, Value>, at: &str, name: &str) -> Result<Vec<String>> {
+    let error = |value: &Value| field_error(&format!("{at}{name}"), "an array of strings", value);
+    match present(fields, name) {
+        None => Ok(Vec::new()),
+        Some(Value::Array(items)) => {
+            items.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(|| error(item))).collect()
+        }
+        Some(other) => Err(error(other)),
+    }
+}
+
+fn number(fields: &Map<String, Value>, at: &str, name: &str) -> Result<Option<f64>> {
+    match present(fields, name) {
+        None => Ok(None),
+        Some(value) => {
+            value.as_f64().map(Some).ok_or_else(|| field_error(&format!("{at}{name}"), "a number or null", value))
+        }
+    }
+}
+
+fn boolean(fields: &Map<String, Value>, at: &str, name: &str) -> Result<Option<bool>> {
+    match present(fields, name) {
+        None => Ok(None),
+        Some(value) => {
+            value.as_bool().map(Some).ok_or_else(|| field_error(&format!("{at}{name}"), "true or false", value))
+        }
+    }
+}
+
+fn time(fields: &Map<String, Value>, at: &str, name: &str) -> Result<Option<Timestamp>> {
+    match string(fields, at, name)? {
+        None => Ok(None),
+        Some(text) => parse_time(&text).map(Some).map_err(|error| error.of(format!("field `{at}{name}`"))),
+    }
+}
+
+/// An open map of numbers; a null is a class that was not computed.
+fn probabilities(fields: &Map<String, Value>, at: &str, name: &str) -> Result<BTreeMap<String, f64>> {
+    let mut numbers = BTreeMap::new();
+    if let Some(inner) =
+        nested(fields, name).map_err(|error| error.of(format!("inside `{}`", at.trim_end_matches('.'))))?
+    {
+        for (class, value) in inner.iter().filter(|(_, value)| !value.is_null()) {
+            let number =
+                value.as_f64().ok_or_else(|| field_error(&format!("{at}{name}.{class}"), "a number", value))?;
+            numbers.insert(class.clone(), number);
+        }
+    }
+    Ok(numbers)
+}
+
+fn fits(fields: &Map<String, Value>, at: &str, name: &str) -> Result<Option<Vec<u8>>> {
+    let Some(text) = string(fields, at, name)? else { return Ok(None) };
+    // Some writers wrap base64 at 76 characters.
+    let text = if text.bytes().any(|byte| byte.is_ascii_whitespace()) {
+        text.split_ascii_whitespace().collect()
+    } else {
+        text
+    };
+    let bytes = BASE64.decode(&text).map_err(|error| {
+        Error::permanent(format!("field `{at}{name}`: expected base64: {}", error.to_string().to_lowercase()))
+    })?;
+    Ok(Some(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UPDATE: &str = r#"{
+        "alert_type": "UPDATE", "time_created": "2023-05-18T16:07:18Z", "superevent_id": "S230518h",
+        "urls": {"gracedb": "https://gracedb.ligo.org/superevents/S230518h/view/"}, "invented_later": 1,
+        "event": {"time": "2023-05-18T12:59:08.167Z", "far": 3.2e-10, "instruments": ["H1", "L1"], "group": "CBC",
+            "pipeline": "newpipe", "search": "NewSearch", "classification": {"BNS": 0.25, "Terrestrial": 0.75},
+            "properties": {}, "duration": null, "central_frequency": null, "skymap": "U0lNUExF", "mchirp_source": null},
+        "external_coinc": {"gcn_notice_id": "sb23051801", "ivorn": "ivo://x", "observatory": "Fermi", "search": "GRB",
+            "time_difference": 2.02, "time_coincidence_far": null, "time_sky_position_coincidence_far": 1e-16,
+            "combined_skymap": null}}"#;
+
+    fn with(path: &str, value: Value) -> Result<Notice> {
+        let mut notice: Value = serde_json::from_str(UPDATE).expect("JSON");
+        *notice.pointer_mut(path).expect("the path") = value;
+        Notice::parse(notice.to_string().as_bytes())
+    }
+
+    #[test]
+    fn an_update_with_a_coincidence() {
+        let notice = Notice::parse(UPDATE.as_bytes()).expect("a notice");
+        let event = notice.event.expect("an event");
+        assert_eq!(notice.kind, AlertKind::Update);
+        assert_eq!(event.significant, None);
+        assert_eq!(event.search.as_deref(), Some("NewSearch"));
+        assert_eq!(event.classification["Terrestrial"], 0.75);
+        assert_eq!(notice.skymap.as_deref(), Some(&b"SIMPLE"[..]));
+        assert_eq!(notice.combined_skymap, None);
+        assert_eq!(notice.external.expect("a coincidence").gcn_notice_id.as_deref(), Some("sb23051801"));
+    }
+
+    #[test]
+    fn numeric_notice_ids_become_text() {
+        let notice = with("/external_coinc/gcn_notice_id", 524_666_471.into()).expect("a notice");
+        assert_eq!(notice.external.expect("a coincidence").gcn_notice_id.as_deref(), Some("524666471"));
+    }
+
+    #[test]
+    fn every_spelling_of_every_type() {
+        for (text, kind) in [
+            ("EARLYWARNING", AlertKind::EarlyWarning),
+            ("EARLY_WARNING", AlertKind::EarlyWarning),
+            ("EarlyWarning", AlertKind::EarlyWarning),
+            ("PRELIMINARY", AlertKind::Preliminary),
+            ("Initial", AlertKind::Initial),
+        ] {
+            assert_eq!(with("/alert_type", text.into()).expect("a notice").kind, kind, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_a_retraction_lacks_an_event() {
+        assert!(with("/event", Value::Null).is_err());
+        let retraction = br#"{"alert_type": "RETRACTION", "time_created": "2018-11-01T23:36:23Z",
+            "superevent_id": "MS181101ab", "urls": {}, "event": null, "external_coinc": null}"#;
+        assert_eq!(Notice::parse(retraction).expect("a notice").event, None);
+    }
+
+    #[test]
+    fn errors_name_the_field() {
+        for (path, value, named) in [
+            ("/superevent_id", Value::from("../../x"), "superevent_id"),
+            ("/superevent_id", Value::Null, "superevent_id"),
+            ("/alert_type", "GOSSIP".into(), "alert_type"),
+            ("/time_created", "soon".into(), "time_created"),
+            ("/event/far", "small".into(), "event.far"),
+            ("/event/instruments", "H1".into(), "event.instruments"),
+            ("/event/classification/BNS", "much".into(), "event.classification.BNS"),
+            ("/event/skymap", "@@@".into(), "event.skymap"),
+            ("/external_coinc/combined_skymap", 1.into(), "external_coinc.combined_skymap"),
+            ("/external_coinc", 1.into(), "external_coinc"),
+        ] {
+            let error = with(path, value).expect_err(path);
+            assert!(!error.is_retryable() && error.to_string().contains(named), "{path}: {error}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! What upstream sends.
+
+pub mod icecube;
+pub mod igwn;
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use serde_json::{Map, Value};
+
+use crate::{Error, Result};
+
+/// The largest notice that is read [bytes]; Kafka's broker allows about 4 MiB, the largest seen has 2.1 MB.
+pub const MAX_NOTICE_BYTES: usize = 16 << 20;
+
+/// The kinds of notice this software understands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoticeKind {
+    /// A LIGO/Virgo/KAGRA alert (`igwn.gwalert`).
+    Igwn,
+    /// An IceCube track search around a superevent (`gcn.notices.icecube.lvk_nu_track_search`).
+    IceCube,
+}
+
+impl NoticeKind {
+    /// The Kafka topic that carries the kind.
+    pub fn topic(self) -> &'static str {
+        match self {
+            NoticeKind::Igwn => "igwn.gwalert",
+            NoticeKind::IceCube => "gcn.notices.icecube.lvk_nu_track_search",
+        }
+    }
+
+    /// The kind that a Kafka topic carries.
+    ///
+    /// # Errors
+    /// Permanent, for any other topic.
+    pub fn of_topic(topic: &str) -> Result<Self> {
+        [NoticeKind::Igwn, NoticeKind::IceCube].into_iter().find(|kind| kind.topic() == topic).ok_or_else(|| {
+            Error::permanent(format!(
+                "topic `{}`: expected `igwn.gwalert` or `gcn.notices.icecube.lvk_nu_track_search`",
+                topic.escape_default()
+            ))
+        })
+    }
+
+    /// Recognises a notice by its content.
+    ///
+    /// # Errors
+    /// Permanent, when the bytes are not a JSON object or are neither kind.
+    pub fn recognise(bytes: &[u8]) -> Result<Self> {
+        let notice = object(bytes)?;
+        if notice.contains_key("superevent_id") {
+            return Ok(NoticeKind::Igwn);
+        }
+        let says_icecube = ["$schema", "type"].iter().any(|field| {
+            notice
+                .get(*field)
+                .and_then(Value::as_str)
+                .is_some_and(|text| text.contains("lvk_nu_track_search") || text.contains("IceCube LVK"))
+        });
+        if says_icecube || notice.contains_key("ref_ID") {
+            return Ok(NoticeKind::IceCube);
+        }
+        let fields: Vec<&str> = notice.keys().map(String::as_str).take(8).collect();
+        Err(Error::permanent(format!(
+            "notice: expected an igwn.gwalert (field `superevent_id`) or an IceCube track search (field `ref_ID`), found the fields {fields:?}"
+        )))
+    }
+}
+
+/// Reads a notice as a JSON object.
+fn object(bytes: &[u8]) -> Result<Map<String, Value>> {
+    if bytes.len() > MAX_NOTICE_BYTES {
+        return Err(Error::permanent(format!(
+            "notice: expected at most {MAX_NOTICE_BYTES} bytes, found {}",
+            bytes.len()
+        )));
+    }
+    match serde_json::from_slice(bytes) {
+        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(other) => Err(Error::permanent(format!("notice: expected a JSON object, found {}", type_of(&other)))),
+        Err(error) => Err(Error::permanent(format!("notice: expected JSON: {error}"))),
+    }
+}
+
+/// The JSON type of a value, for an error message.
+fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// One field that is not what it should be.
+fn field_error(field: &str, expected: &str, found: &Value) -> Error {
+    let text: String = found.to_string().chars().take(60).collect();
+    let found = if matches!(found, Value::Object(_) | Value::Array(_)) {
+        type_of(found).to_owned()
+    } else {
+        format!("`{text}`")
+    };
+    Error::permanent(format!("field `{field}`: expected {expected}, found {found}"))
+}
+
+/// Reads a time as notices and FITS headers write it: ISO 8601, UTC when it names no offset.
+///
+/// # Errors
+/// Permanent, when the text is not a time.
+pub fn parse_time(text: &str) -> Result<Timestamp> {
+    let text = text.trim();
+    let shown = || text.chars().take(60).collect::<String>().escape_default().to_string();
+    // GraceDB writes `2023-05-18 12:59:08 UTC` in places.
+    let text = text.strip_suffix(" UTC").unwrap_or(text);
+    text.parse::<Timestamp>()
+        .or_else(|_| {
+            text.parse::<DateTime>().and_then(|naive| naive.to_zoned(TimeZone::UTC)).map(|zoned| zoned.timestamp())
+        })
+        .map_err(|_| {
+            Error::permanent(format!("time `{}`: expected ISO 8601, such as `2023-05-18T12:59:08.167Z`", shown()))
+        })
+}
+
+/// A time as the GWTM wants it: naive UTC, microseconds only when there are any.
+pub fn naive_utc(time: Timestamp) -> String {
+    let naive = time.to_zoned(TimeZone::UTC).datetime();
+    let text = naive.strftime("%Y-%m-%dT%H:%M:%S").to_string();
+    match naive.subsec_nanosecond() / 1000 {
+        0 => text,
+        micros => format!("{text}.{micros:06}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_recognised_by_content() {
+        let kind = |text: &str| NoticeKind::recognise(text.as_bytes());
+        assert_eq!(kind(r#"{"superevent_id": "S230518h"}"#), Ok(NoticeKind::Igwn));
+        assert_eq!(kind(r#"{"ref_ID": "S230518h"}"#), Ok(NoticeKind::IceCube));
+        assert_eq!(kind(r#"{"type": "IceCube LVK Alert Nu Track Search"}"#), Ok(NoticeKind::IceCube));
+        for other in ["", "{", "[]", "null", r#"{"alert_type": "x"}"#, "\u{0}"] {
+            assert!(kind(other).is_err_and(|error| !error.is_retryable()), "{other}");
+        }
+    }
+
+    #[test]
+    fn times_are_utc_unless_they_say_otherwise() {
+        let naive = |text: &str| parse_time(text).map(naive_utc).expect("a time");
+        assert_eq!(naive("2018-11-01T22:22:46.654437"), "2018-11-01T22:22:46.654437");
+        assert_eq!(naive("2018-11-01T22:34:49Z"), "2018-11-01T22:34:49");
+        assert_eq!(naive("2018-11-01T22:34:49.5+01:00"), "2018-11-01T21:34:49.500000");
+        assert_eq!(naive("2018-11-01 22:34:49 UTC"), "2018-11-01T22:34:49");
+        for text in ["", "yesterday", "2018-13-01T00:00:00Z", "9".repeat(5000).as_str()] {
+            assert!(parse_time(text).is_err_and(|error| error.to_string().len() < 200));
+        }
+    }
+}

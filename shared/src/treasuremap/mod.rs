@@ -1,0 +1,1 @@
+//! The GWTM API: request bodies as the wire wants them, and the client.

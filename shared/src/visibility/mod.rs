@@ -1,0 +1,1 @@
+//! What a spacecraft sees at a time; the answer is a MOC.
