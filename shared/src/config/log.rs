@@ -1,0 +1,64 @@
+//! What is logged, and how: sentences with fields on standard error.
+
+use std::io::{self, IsTerminal};
+
+use tracing_subscriber::EnvFilter;
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// For people or for machines.
+    pub format: LogFormat,
+    /// A level or tracing directives.
+    pub level: String,
+}
+
+/// For whom a log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// People: a line an event.
+    Text,
+    /// Machines: a JSON object an event.
+    Json,
+}
+
+impl Log {
+    /// Starts logging to standard error; a second start changes nothing.
+    pub fn start(&self) {
+        let filter = directives(&self.level).unwrap_or_else(|_| EnvFilter::new("info"));
+        let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+        let started = match self.format {
+            LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).try_init(),
+            LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).with_target(false).try_init(),
+        };
+        if started.is_err() {
+            tracing::debug!("logging had already been started");
+        }
+    }
+}
+
+/// The filter that a LOG_LEVEL means: a bare level is ours, and what libraries say stays at `warn` or above.
+pub(super) fn directives(level: &str) -> Result<EnvFilter, String> {
+    let level = level.trim().to_ascii_lowercase();
+    let plain = matches!(level.as_str(), "error" | "warn" | "info" | "debug" | "trace");
+    // Python's names, which the older listeners' settings use.
+    let level = match level.as_str() {
+        "warning" => "warn".to_owned(),
+        "critical" => "error".to_owned(),
+        _ if plain && matches!(level.as_str(), "info" | "debug" | "trace") => {
+            let rooms = [
+                "shared",
+                "bridge",
+                "cli",
+                "galaxy_list",
+                "ingest_icecube",
+                "ingest_ligo",
+                "post_api",
+                "skymap_products",
+            ];
+            rooms.iter().fold("warn".to_owned(), |all, room| format!("{all},{room}={level}"))
+        }
+        _ => level,
+    };
+    EnvFilter::try_new(level).map_err(|error| error.to_string())
+}

@@ -1,0 +1,398 @@
+//! Every setting, read once, documented once.
+//!
+//! Settings come from the environment, under the names operators of the older listeners already use. What is missing
+//! or malformed is reported together, each with what it is for.
+
+mod log;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+pub use log::{Log, LogFormat};
+
+use crate::galaxy;
+use crate::store::{Location, Store};
+use crate::{Error, Result};
+
+/// A setting as the README documents it.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// The environment variable.
+    pub name: &'static str,
+    /// What holds when it is not set.
+    pub default: &'static str,
+    /// What it is for.
+    pub purpose: &'static str,
+}
+
+const fn setting(name: &'static str, default: &'static str, purpose: &'static str) -> Setting {
+    Setting { name, default, purpose }
+}
+
+/// Every setting that [`Config`] reads.
+pub const SETTINGS: &[Setting] = &[
+    setting("STORAGE_BUCKET_SOURCE", "fs", "where objects are kept: `fs` (a folder) or `s3`"),
+    setting("STORAGE_FOLDER", "gwtm-data", "the folder, with `fs`"),
+    setting("AWS_BUCKET", "gwtreasuremap", "the bucket, with `s3`"),
+    setting("AWS_DEFAULT_REGION", "us-east-2", "the bucket's region, with `s3`"),
+    setting("AWS_ENDPOINT_URL", "AWS itself", "another S3 server, addressed path-style"),
+    setting("WRITE_TO_STORAGE", "true", "`false` posts without storing anything"),
+    setting("DRY_RUN", "false", "`true` writes nothing and calls no API; what would be done is printed"),
+    setting("API_BASE", "nothing is posted", "the GWTM API, `https://…/api/v1/` (or `/api/v0/`)"),
+    setting("API_TOKEN", "required with API_BASE", "the token of a GWTM administrator"),
+    setting("OBSERVING_RUN", "none", "the run's label on posted alerts; the website shows the current run's"),
+    setting("GRACEDB_URL", "https://gracedb.ligo.org", "where `skymap_fits_url` is looked for"),
+    setting("FLAT_MAX_ORDER", "10", "finest HEALPix order of the flat map, 0 to 13"),
+    setting(
+        "FERMI_TLE_URL",
+        "https://celestrak.org/NORAD/elements/gp.php?CATNR=33053&FORMAT=TLE",
+        "where Fermi's orbit is fetched",
+    ),
+    setting("FERMI_TLE_FILE", "none", "a file with Fermi's TLE, instead of fetching it"),
+    setting("FERMI_TLE_MAX_AGE_DAYS", "14", "how far a TLE's epoch may lie from the event"),
+    setting(
+        "FERMI_FT2_URL",
+        "https://fermi.gsfc.nasa.gov/ssc/observations/timeline/ft2/files/",
+        "the listing of Fermi's weekly spacecraft files",
+    ),
+    setting("FERMI_FT2_DIR", "none", "a folder with such files, instead of fetching them"),
+    setting("CATALOG_PATH", "no galaxy lists", "the galaxy catalogue: a file, or an object under `galaxy_catalog/`"),
+    setting("PATH_TO_GALAXY_CATALOG_CONFIG", "the defaults", "`gal_catalog_config.ini` with a `[GALAXIES]` section"),
+    setting("GALAXY_GROUPNAME", "LCOGT", "the group under which galaxy lists are posted"),
+    setting(
+        "GALAXY_REFERENCE",
+        "https://ui.adsabs.harvard.edu/abs/2017ApJ...848L..33A/abstract",
+        "the reference on galaxy lists",
+    ),
+    setting("GALAXY_REQUEST_DOI", "false", "`true` asks the server for a DOI per list"),
+    setting("LOG_FORMAT", "text", "`json` for machines"),
+    setting("LOG_LEVEL", "info", "error, warn, info, debug or trace, or tracing directives"),
+    setting("VERBOSE", "false", "`true` is LOG_LEVEL=debug"),
+];
+
+/// A value that never shows: `***` in logs, errors and `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Hides a value.
+    pub fn new(value: impl Into<String>) -> Self {
+        Secret(value.into())
+    }
+
+    /// The value, for the one place that sends it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Every setting.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Where objects are kept.
+    pub storage: Location,
+    /// Whether objects are written.
+    pub write_to_storage: bool,
+    /// Whether nothing is written and no API called.
+    pub dry_run: bool,
+    /// The GWTM API; without it nothing is posted.
+    pub api: Option<Api>,
+    /// The run's label on posted alerts.
+    pub observing_run: Option<String>,
+    /// GraceDB, without a slash at the end.
+    pub gracedb_url: String,
+    /// Finest HEALPix order of the flat map.
+    pub flat_max_order: u8,
+    /// Where Fermi's orbit and pointing come from.
+    pub fermi: Fermi,
+    /// The galaxy catalogue and lists.
+    pub galaxies: Galaxies,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+/// The GWTM API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Api {
+    /// Its address, ending with a slash.
+    pub base: String,
+    /// An administrator's token.
+    pub token: Secret,
+}
+
+/// Where Fermi's orbit and pointing come from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fermi {
+    /// Where its TLE is fetched.
+    pub tle_url: String,
+    /// A file with its TLE, instead.
+    pub tle_file: Option<PathBuf>,
+    /// How far a TLE's epoch may lie from the event [days].
+    pub tle_max_age_days: f64,
+    /// The listing of weekly spacecraft files.
+    pub ft2_url: String,
+    /// A folder with such files, instead.
+    pub ft2_dir: Option<PathBuf>,
+}
+
+/// The galaxy catalogue and lists.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Galaxies {
+    /// A file, or an object under `galaxy_catalog/`.
+    pub catalog: Option<String>,
+    /// How galaxies are chosen and ranked.
+    pub settings: galaxy::Settings,
+    /// The group that posts the lists.
+    pub groupname: String,
+    /// The reference on the lists.
+    pub reference: String,
+    /// Whether the server is asked for a DOI.
+    pub request_doi: bool,
+}
+
+impl Config {
+    /// Reads the environment; `overrides` (a command line's options) go before it.
+    ///
+    /// # Errors
+    /// Permanent, naming every setting that is missing or malformed.
+    pub fn from_env(overrides: &[(&str, String)]) -> Result<Self> {
+        Self::read(&|name| match overrides.iter().find(|(given, _)| *given == name) {
+            Some((_, value)) => Some(value.clone()),
+            None => std::env::var(name).ok(),
+        })
+    }
+
+    /// Reads settings from anywhere; an empty value is an unset one.
+    ///
+    /// # Errors
+    /// As [`Config::from_env`].
+    pub fn read(get: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
+        let mut settings = Reader { get, problems: Vec::new() };
+        let dry_run = settings.flag("DRY_RUN", false);
+        let config = Config {
+            storage: settings.storage(),
+            write_to_storage: settings.flag("WRITE_TO_STORAGE", true),
+            dry_run,
+            api: settings.api(dry_run),
+            observing_run: settings.text("OBSERVING_RUN"),
+            gracedb_url: settings.url("GRACEDB_URL", "https://gracedb.ligo.org").trim_end_matches('/').to_owned(),
+            flat_max_order: settings.number("FLAT_MAX_ORDER", 10, 0..=13),
+            fermi: Fermi {
+                tle_url: settings
+                    .url("FERMI_TLE_URL", "https://celestrak.org/NORAD/elements/gp.php?CATNR=33053&FORMAT=TLE"),
+                tle_file: settings.text("FERMI_TLE_FILE").map(PathBuf::from),
+                tle_max_age_days: settings.number("FERMI_TLE_MAX_AGE_DAYS", 14.0, 0.0..=365.0),
+                ft2_url: settings
+                    .url("FERMI_FT2_URL", "https://fermi.gsfc.nasa.gov/ssc/observations/timeline/ft2/files/"),
+                ft2_dir: settings.text("FERMI_FT2_DIR").map(PathBuf::from),
+            },
+            galaxies: Galaxies {
+                catalog: settings.text("CATALOG_PATH"),
+                settings: settings.ranking(),
+                groupname: settings.text("GALAXY_GROUPNAME").unwrap_or_else(|| "LCOGT".to_owned()),
+                reference: settings
+                    .text("GALAXY_REFERENCE")
+                    .unwrap_or_else(|| "https://ui.adsabs.harvard.edu/abs/2017ApJ...848L..33A/abstract".to_owned()),
+                request_doi: settings.flag("GALAXY_REQUEST_DOI", false),
+            },
+            log: settings.log(),
+        };
+        settings.finish(config)
+    }
+
+    /// Opens the store; it is not written when DRY_RUN or WRITE_TO_STORAGE say so.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub async fn open_store(&self) -> Result<Store> {
+        let store = Store::open(&self.storage).await?;
+        Ok(if self.dry_run || !self.write_to_storage { store.without_writing() } else { store })
+    }
+}
+
+/// Reads settings one by one and keeps what is wrong with them.
+struct Reader<'a> {
+    get: &'a dyn Fn(&str) -> Option<String>,
+    problems: Vec<String>,
+}
+
+impl Reader<'_> {
+    fn text(&self, name: &str) -> Option<String> {
+        (self.get)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+    }
+
+    fn problem(&mut self, name: &str, expected: &str, found: &str) {
+        let found: String = found.chars().take(60).collect();
+        self.problems.push(format!("`{name}`: expected {expected}, found `{}`", found.escape_default()));
+    }
+
+    fn flag(&mut self, name: &str, default: bool) -> bool {
+        let Some(text) = self.text(name) else { return default };
+        match text.to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => true,
+            "false" | "0" | "no" | "off" => false,
+            _ => {
+                self.problem(name, "`true` or `false`", &text);
+                default
+            }
+        }
+    }
+
+    fn number<T>(&mut self, name: &str, default: T, range: std::ops::RangeInclusive<T>) -> T
+    where
+        T: FromStr + PartialOrd + fmt::Display,
+    {
+        let Some(text) = self.text(name) else { return default };
+        match text.parse::<T>() {
+            Ok(number) if range.contains(&number) => number,
+            _ => {
+                self.problem(name, &format!("a number from {} to {}", range.start(), range.end()), &text);
+                default
+            }
+        }
+    }
+
+    fn url(&mut self, name: &str, default: &str) -> String {
+        let text = self.text(name).unwrap_or_else(|| default.to_owned());
+        if !text.starts_with("https://") && !text.starts_with("http://") {
+            // The value may hold a password: say what was expected, not what was found.
+            self.problems.push(format!("`{name}`: expected an address starting with `https://` or `http://`"));
+        }
+        text
+    }
+
+    fn storage(&mut self) -> Location {
+        let source = self.text("STORAGE_BUCKET_SOURCE").unwrap_or_else(|| "fs".to_owned());
+        match source.as_str() {
+            "s3" => Location::S3 {
+                bucket: self.text("AWS_BUCKET").unwrap_or_else(|| "gwtreasuremap".to_owned()),
+                region: self.text("AWS_DEFAULT_REGION").unwrap_or_else(|| "us-east-2".to_owned()),
+                endpoint_url: self.text("AWS_ENDPOINT_URL"),
+            },
+            other => {
+                if other != "fs" {
+                    self.problem("STORAGE_BUCKET_SOURCE", "`fs` or `s3`", other);
+                }
+                Location::Folder(self.text("STORAGE_FOLDER").unwrap_or_else(|| "gwtm-data".to_owned()).into())
+            }
+        }
+    }
+
+    fn api(&mut self, dry_run: bool) -> Option<Api> {
+        self.text("API_BASE").filter(|_| !dry_run)?;
+        let mut base = self.url("API_BASE", "");
+        if !base.ends_with('/') {
+            base.push('/');
+        }
+        let token = self.text("API_TOKEN");
+        if token.is_none() {
+            self.problems.push("`API_TOKEN`: required with API_BASE: the token of a GWTM administrator".to_owned());
+        }
+        Some(Api { base, token: Secret::new(token.unwrap_or_default()) })
+    }
+
+    fn ranking(&mut self) -> galaxy::Settings {
+        galaxy::Settings::default()
+    }
+
+    fn log(&mut self) -> Log {
+        let format = match self.text("LOG_FORMAT").map(|text| text.to_ascii_lowercase()).as_deref() {
+            None | Some("text") => LogFormat::Text,
+            Some("json") => LogFormat::Json,
+            Some(other) => {
+                let other = other.to_owned();
+                self.problem("LOG_FORMAT", "`text` or `json`", &other);
+                LogFormat::Text
+            }
+        };
+        let verbose = self.flag("VERBOSE", false);
+        let level = self.text("LOG_LEVEL").unwrap_or_else(|| if verbose { "debug" } else { "info" }.to_owned());
+        if let Err(error) = log::directives(&level) {
+            self.problems.push(format!("`LOG_LEVEL`: expected a level or tracing directives: {error}"));
+        }
+        Log { format, level }
+    }
+
+    fn finish(self, config: Config) -> Result<Config> {
+        match self.problems.as_slice() {
+            [] => Ok(config),
+            [one] => Err(Error::permanent(format!("setting {one}"))),
+            many => Err(Error::permanent(format!("{} settings: {}", many.len(), many.join("; ")))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(settings: &[(&str, &str)]) -> Result<Config> {
+        let find = |name: &str| settings.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned());
+        Config::read(&find)
+    }
+
+    #[test]
+    fn nothing_set_is_a_folder_and_no_posts() {
+        let config = read(&[]).expect("defaults");
+        assert_eq!(config.storage, Location::Folder("gwtm-data".into()));
+        assert_eq!(config.api, None);
+        assert!(config.write_to_storage && !config.dry_run);
+    }
+
+    #[test]
+    fn problems_are_reported_together_and_secrets_never() {
+        let error = read(&[
+            ("API_BASE", "treasuremap.space"),
+            ("DRY_RUN", "perhaps"),
+            ("FLAT_MAX_ORDER", "99"),
+            ("STORAGE_BUCKET_SOURCE", "floppy"),
+        ])
+        .expect_err("four problems")
+        .to_string();
+        for name in ["API_BASE", "API_TOKEN", "DRY_RUN", "FLAT_MAX_ORDER", "STORAGE_BUCKET_SOURCE"] {
+            assert!(error.contains(name), "{name}: {error}");
+        }
+        let config = read(&[("API_BASE", "https://example.org/api/v1"), ("API_TOKEN", "hunter2")]).expect("an API");
+        let api = config.api.clone().expect("an API");
+        assert_eq!((api.base.as_str(), api.token.reveal()), ("https://example.org/api/v1/", "hunter2"));
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_dry_run_has_no_api() {
+        let config = read(&[("API_BASE", "https://example.org/"), ("DRY_RUN", "1")]).expect("a dry run");
+        assert_eq!(config.api, None);
+    }
+
+    #[test]
+    fn every_setting_that_is_read_is_documented() {
+        let asked = std::cell::RefCell::new(std::collections::BTreeSet::new());
+        for source in ["fs", "s3"] {
+            let get = |name: &str| {
+                asked.borrow_mut().insert(name.to_owned());
+                match name {
+                    "STORAGE_BUCKET_SOURCE" => Some(source.to_owned()),
+                    "API_BASE" => Some("https://example.org/".to_owned()),
+                    "API_TOKEN" => Some("x".to_owned()),
+                    _ => None,
+                }
+            };
+            Config::read(&get).expect("valid settings");
+        }
+        let documented = SETTINGS.iter().map(|setting| setting.name.to_owned()).collect();
+        assert_eq!(asked.into_inner(), documented);
+    }
+}
