@@ -1,1 +1,8 @@
 //! The GWTM API: request bodies as the wire wants them, and the client.
+//!
+//! Foreign spellings (`graceid`, `prob_hasremenant`, `centralfreq`) and the server's limits stay in here.
+
+pub mod bodies;
+mod limits;
+
+pub use bodies::{EventGalaxies, GalaxyEntry, Generation, PostAlert, PostIceCube};

@@ -1,0 +1,340 @@
+//! Request bodies, exactly as they are posted. None of them holds a token.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::limits::Limits;
+use crate::key::{AlertKind, AlertType};
+use crate::message::{Alert, Role};
+use crate::notice::icecube::{TrackEvent, TrackSearch};
+use crate::notice::naive_utc;
+
+/// Which generation of the API answers at `API_BASE`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Generation {
+    /// The retired Flask server: the token in the JSON body of every call, other key names.
+    V0,
+    /// The FastAPI server: the token in a header.
+    V1,
+}
+
+impl Generation {
+    /// The generation that an `API_BASE` names.
+    pub fn of(api_base: &str) -> Self {
+        if api_base.contains("/v0/") { Generation::V0 } else { Generation::V1 }
+    }
+}
+
+/// The body of `POST post_alert`. `datecreated` and `id` are the server's, and are never sent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)] // the GWTM's columns, in its spelling
+pub struct PostAlert {
+    pub graceid: String,
+    pub alternateid: Option<String>,
+    pub role: String,
+    pub observing_run: Option<String>,
+    pub description: Option<String>,
+    pub alert_type: String,
+    pub packet_type: Option<i32>,
+    /// When the notice was created, naive UTC. gwtm_cron sends the map's DATE, which a Preliminary, its repeat and the
+    /// Initial can share, and then the server hangs galaxies on the wrong alert.
+    pub timesent: Option<String>,
+    /// When the signal arrived, naive UTC.
+    pub time_of_signal: Option<String>,
+    pub group: Option<String>,
+    pub pipeline: Option<String>,
+    pub search: Option<String>,
+    pub detectors: Option<String>,
+    /// False-alarm rate [Hz]; the server stores 0 for null.
+    pub far: Option<f64>,
+    pub skymap_fits_url: Option<String>,
+    /// [deg]
+    pub avgra: Option<f64>,
+    /// [deg]
+    pub avgdec: Option<f64>,
+    /// [deg²]
+    pub area_50: Option<f64>,
+    /// [deg²]
+    pub area_90: Option<f64>,
+    /// [Mpc]
+    pub distance: Option<f64>,
+    /// [Mpc]
+    pub distance_error: Option<f64>,
+    pub prob_bns: Option<f64>,
+    pub prob_nsbh: Option<f64>,
+    pub prob_bbh: Option<f64>,
+    pub prob_gap: Option<f64>,
+    pub prob_terrestrial: Option<f64>,
+    pub prob_hasns: Option<f64>,
+    pub prob_hasremenant: Option<f64>,
+    /// [Hz]
+    pub centralfreq: Option<f64>,
+    /// [s]
+    pub duration: Option<f64>,
+    pub gcn_notice_id: Option<i32>,
+    pub ivorn: Option<String>,
+    pub ext_coinc_observatory: Option<String>,
+    pub ext_coinc_search: Option<String>,
+    /// [s]
+    pub time_difference: Option<f64>,
+    /// [Hz]
+    pub time_coincidence_far: Option<f64>,
+    /// [Hz]
+    pub time_sky_position_coincidence_far: Option<f64>,
+}
+
+/// The GCN packet type of an alert type, as the GWTM stores it.
+pub fn packet_type(alert_type: AlertType) -> i32 {
+    if alert_type.external {
+        return 666; // the GWTM's own number for any external coincidence
+    }
+    // https://gcn.nasa.gov/missions/lvk: LVC_PRELIMINARY 150 … LVC_RETRACTION 164
+    match alert_type.kind {
+        AlertKind::EarlyWarning => 153,
+        AlertKind::Preliminary => 150,
+        AlertKind::Initial => 151,
+        AlertKind::Update => 152,
+        AlertKind::Retraction => 164,
+    }
+}
+
+impl PostAlert {
+    /// The body of an alert, and what had to be changed for the server to take it.
+    ///
+    /// `observing_run` is the label that the GWTM's default list shows (`O4`), `skymap_fits_url` an URL or the storage
+    /// key of the flat map. A retraction has only what is known of it. `prob_gap` is the class MassGap of older notices,
+    /// else the property HasMassGap. Columns and their limits: 20 characters for the role and the run, 50 for names, 100
+    /// for `detectors` and `ivorn`, 500 for the map.
+    pub fn new(alert: &Alert, observing_run: Option<&str>, skymap_fits_url: Option<&str>) -> (Self, Vec<String>) {
+        let mut limits = Limits::default();
+        let event = alert.event.as_ref();
+        let external = alert.external.as_ref();
+        let summary = alert.summary.as_ref();
+        let class = |name: &str| event.and_then(|event| event.classification.get(name).copied());
+        let property = |name: &str| event.and_then(|event| event.properties.get(name).copied());
+        if event.is_some_and(|event| event.far.is_none()) {
+            limits.warn("far", "expected a number, found none; the GWTM stores 0");
+        }
+        let detectors = event.map(|event| event.instruments.join(",")).filter(|text| !text.is_empty());
+        let body = PostAlert {
+            graceid: alert.name.superevent_id.to_string(),
+            alternateid: None,
+            role: match alert.role {
+                Role::Observation => "observation".to_owned(),
+                Role::Test => "test".to_owned(),
+            },
+            observing_run: limits.optional_text("observing_run", observing_run, 20),
+            description: None,
+            alert_type: alert.name.alert_type.to_string(),
+            packet_type: Some(packet_type(alert.name.alert_type)),
+            timesent: Some(naive_utc(alert.time_created)),
+            time_of_signal: alert.time_of_signal.map(naive_utc),
+            group: limits.optional_text("group", event.and_then(|event| event.group.as_deref()), 50),
+            pipeline: limits.optional_text("pipeline", event.and_then(|event| event.pipeline.as_deref()), 50),
+            search: limits.optional_text("search", event.and_then(|event| event.search.as_deref()), 50),
+            detectors: limits.optional_text("detectors", detectors.as_deref(), 100),
+            far: limits.not_negative("far", event.and_then(|event| event.far)),
+            skymap_fits_url: limits.optional_text("skymap_fits_url", skymap_fits_url, 500),
+            avgra: limits.within("avgra", summary.map(|summary| summary.ra), 0.0..=360.0),
+            avgdec: limits.within("avgdec", summary.map(|summary| summary.dec), -90.0..=90.0),
+            area_50: limits.not_negative("area_50", summary.map(|summary| summary.area_50)),
+            area_90: limits.not_negative("area_90", summary.map(|summary| summary.area_90)),
+            distance: limits.not_negative("distance", summary.and_then(|summary| summary.distance)),
+            distance_error: limits.not_negative("distance_error", summary.and_then(|summary| summary.distance_error)),
+            prob_bns: limits.probability("prob_bns", class("BNS")),
+            prob_nsbh: limits.probability("prob_nsbh", class("NSBH")),
+            prob_bbh: limits.probability("prob_bbh", class("BBH")),
+            prob_gap: limits.probability("prob_gap", class("MassGap").or_else(|| property("HasMassGap"))),
+            prob_terrestrial: limits.probability("prob_terrestrial", class("Terrestrial")),
+            prob_hasns: limits.probability("prob_hasns", property("HasNS")),
+            prob_hasremenant: limits.probability("prob_hasremenant", property("HasRemnant")),
+            centralfreq: limits.finite("centralfreq", event.and_then(|event| event.central_frequency)),
+            duration: limits.finite("duration", event.and_then(|event| event.duration)),
+            gcn_notice_id: limits.integer("gcn_notice_id", external.and_then(|it| it.gcn_notice_id.as_deref())),
+            ivorn: limits.optional_text("ivorn", external.and_then(|it| it.ivorn.as_deref()), 100),
+            ext_coinc_observatory: limits.optional_text(
+                "ext_coinc_observatory",
+                external.and_then(|it| it.observatory.as_deref()),
+                50,
+            ),
+            ext_coinc_search: limits.optional_text(
+                "ext_coinc_search",
+                external.and_then(|it| it.search.as_deref()),
+                50,
+            ),
+            time_difference: limits.finite("time_difference", external.and_then(|it| it.time_difference)),
+            time_coincidence_far: limits
+                .finite("time_coincidence_far", external.and_then(|it| it.time_coincidence_far)),
+            time_sky_position_coincidence_far: limits.finite(
+                "time_sky_position_coincidence_far",
+                external.and_then(|it| it.time_sky_position_coincidence_far),
+            ),
+        };
+        (body, limits.into_warnings())
+    }
+}
+
+/// The body of `POST event_galaxies`: one ranked list for one alert.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EventGalaxies {
+    /// The superevent.
+    pub graceid: String,
+    /// `timesent` of the alert's row, naive UTC, which is how the server finds the row (within 15 s).
+    pub timesent_stamp: String,
+    /// Who ranked them; lists of one group replace each other.
+    pub groupname: String,
+    /// The paper to cite.
+    pub reference: String,
+    /// True makes the server ask for a DOI.
+    #[serde(default)]
+    pub request_doi: bool,
+    /// The galaxies, by rank.
+    pub galaxies: Vec<GalaxyEntry>,
+}
+
+/// One galaxy of a list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GalaxyEntry {
+    /// Its name in the catalogue.
+    pub name: String,
+    /// Its share of the list's weight [0–1].
+    pub score: f64,
+    /// Its place in the list, from 0.
+    pub rank: u32,
+    /// Right ascension, ICRS [deg].
+    pub ra: f64,
+    /// Declination, ICRS [deg].
+    pub dec: f64,
+    /// What else is known; numbers only, because the website breaks on a text under a key with `dist` in it.
+    #[serde(default)]
+    pub info: BTreeMap<String, f64>,
+}
+
+impl EventGalaxies {
+    /// The list as the server takes it, and what had to be changed: galaxies without a finite score and position are
+    /// left out, as are infos that are no number (the server answers 500 to them), and NUL characters.
+    pub fn limited(mut self) -> (Self, Vec<String>) {
+        let mut limits = Limits::default();
+        self.groupname = limits.text("groupname", &self.groupname, usize::MAX);
+        self.reference = limits.text("reference", &self.reference, usize::MAX);
+        self.galaxies.retain_mut(|galaxy| {
+            let field = |part: &str| format!("galaxies[{}].{part}", galaxy.rank);
+            let numbers = [("score", galaxy.score), ("ra", galaxy.ra), ("dec", galaxy.dec)];
+            if let Some((part, value)) = numbers.into_iter().find(|(_, value)| !value.is_finite()) {
+                limits.warn(&field(part), format_args!("expected a finite number, found {value}; galaxy left out"));
+                return false;
+            }
+            let name = limits.text(&field("name"), &galaxy.name, usize::MAX);
+            galaxy.info.retain(|key, value| limits.finite(&field(&format!("info.{key}")), Some(*value)).is_some());
+            galaxy.name = name;
+            true
+        });
+        (self, limits.into_warnings())
+    }
+}
+
+/// The body of `POST post_icecube_notice`, in the spelling of v1.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PostIceCube {
+    /// The search.
+    pub notice_data: IceCubeNotice,
+    /// Its neutrino candidates.
+    pub events_data: Vec<IceCubeEvent>,
+}
+
+/// An IceCube search, as the GWTM stores it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)] // the GWTM's columns, in its spelling
+pub struct IceCubeNotice {
+    pub ref_id: String,
+    /// The bare superevent id, or the website never shows it.
+    pub graceid: String,
+    pub alert_datetime: Option<String>,
+    pub observation_start: Option<String>,
+    pub observation_stop: Option<String>,
+    pub pval_generic: Option<f64>,
+    pub pval_bayesian: Option<f64>,
+    pub most_probable_direction_ra: Option<f64>,
+    pub most_probable_direction_dec: Option<f64>,
+    pub flux_sens_low: Option<f64>,
+    pub flux_sens_high: Option<f64>,
+    pub sens_energy_range_low: Option<f64>,
+    pub sens_energy_range_high: Option<f64>,
+}
+
+/// A neutrino candidate, as the GWTM stores it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)] // the GWTM's columns, in its spelling
+pub struct IceCubeEvent {
+    pub event_dt: Option<f64>,
+    pub ra: Option<f64>,
+    pub dec: Option<f64>,
+    pub ra_uncertainty: Option<f64>,
+    pub uncertainty_shape: Option<String>,
+    pub containment_probability: Option<f64>,
+    pub event_pval_generic: Option<f64>,
+    pub event_pval_bayesian: Option<f64>,
+}
+
+impl PostIceCube {
+    /// The body of a search, and what had to be changed for the server to take it.
+    pub fn new(search: &TrackSearch) -> (Self, Vec<String>) {
+        let mut limits = Limits::default();
+        let direction = search.most_probable_direction.unzip();
+        let flux = search.flux_sensitivity.unzip();
+        let energy = search.sensitive_energy_range.unzip();
+        let notice_data = IceCubeNotice {
+            ref_id: limits.text("ref_id", &search.ref_id, usize::MAX),
+            graceid: search.superevent_id.to_string(),
+            alert_datetime: search.alert_datetime.map(naive_utc),
+            observation_start: search.observation_start.map(naive_utc),
+            observation_stop: search.observation_stop.map(naive_utc),
+            pval_generic: limits.finite("pval_generic", search.pval_generic),
+            pval_bayesian: limits.finite("pval_bayesian", search.pval_bayesian),
+            most_probable_direction_ra: limits.finite("most_probable_direction_ra", direction.0),
+            most_probable_direction_dec: limits.finite("most_probable_direction_dec", direction.1),
+            flux_sens_low: limits.finite("flux_sens_low", flux.0),
+            flux_sens_high: limits.finite("flux_sens_high", flux.1),
+            sens_energy_range_low: limits.finite("sens_energy_range_low", energy.0),
+            sens_energy_range_high: limits.finite("sens_energy_range_high", energy.1),
+        };
+        let events_data = search.events.iter().enumerate().map(|(i, event)| candidate(&mut limits, i, event)).collect();
+        (PostIceCube { notice_data, events_data }, limits.into_warnings())
+    }
+
+    /// The body in the spelling of a generation: v0 has other names for the two parts and writes `ref_ID`.
+    pub fn to_json(&self, generation: Generation) -> Value {
+        match generation {
+            Generation::V1 => json!(self),
+            Generation::V0 => {
+                let mut notice = json!(self.notice_data);
+                if let Some(fields) = notice.as_object_mut()
+                    && let Some(ref_id) = fields.remove("ref_id")
+                {
+                    fields.insert("ref_ID".to_owned(), ref_id);
+                }
+                json!({ "icecube_notice": notice, "icecube_notice_coinc_events": self.events_data })
+            }
+        }
+    }
+}
+
+fn candidate(limits: &mut Limits, i: usize, event: &TrackEvent) -> IceCubeEvent {
+    let mut finite = |part: &str, value: Option<f64>| limits.finite(&format!("events_data[{i}].{part}"), value);
+    IceCubeEvent {
+        event_dt: finite("event_dt", event.event_dt),
+        ra: finite("ra", event.ra),
+        dec: finite("dec", event.dec),
+        ra_uncertainty: finite("ra_uncertainty", event.ra_dec_error),
+        containment_probability: finite("containment_probability", Some(event.containment_probability)),
+        event_pval_generic: finite("event_pval_generic", event.event_pval_generic),
+        event_pval_bayesian: finite("event_pval_bayesian", event.event_pval_bayesian),
+        uncertainty_shape: limits.optional_text(
+            &format!("events_data[{i}].uncertainty_shape"),
+            event.uncertainty_shape.as_deref(),
+            usize::MAX,
+        ),
+    }
+}
