@@ -6,6 +6,7 @@
 pub mod config;
 pub mod error;
 pub mod fetch;
+pub mod fits;
 pub mod flow;
 pub mod galaxy;
 pub mod key;

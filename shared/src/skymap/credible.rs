@@ -1,0 +1,127 @@
+//! Greedy credible levels and areas: the cells by falling density.
+
+use super::{Cell, DEG2_PER_SR, MultiOrderMap, Summary};
+
+/// A map's cells by falling probability density, with their cumulative probability and area. Cells of equal density
+/// keep the order of the file.
+///
+/// At a level, the *crossing cell* is the first whose cumulative probability reaches it (c ≥ level). The strict
+/// region (posted areas, MOC) leaves it out; see [`Credible::level_of`] and [`Credible::level_before`].
+#[derive(Debug, Clone)]
+pub struct Credible<'a> {
+    map: &'a MultiOrderMap,
+    /// Indices of cells, by falling density.
+    ranking: Vec<u32>,
+    /// Of each cell: its place in `ranking`.
+    place: Vec<u32>,
+    /// Cumulative probability and area [sr] up to and with each of `ranking`.
+    cumulative: Vec<(f64, f64)>,
+}
+
+impl<'a> Credible<'a> {
+    pub(super) fn new(map: &'a MultiOrderMap) -> Self {
+        let cells = map.cells();
+        let mut keys: Vec<(u64, u32)> = Vec::with_capacity(cells.len());
+        // Densities are finite and not negative, so their bits sort as they do (−0 is made 0).
+        keys.extend(cells.iter().enumerate().map(|(i, cell)| (!(cell.prob_density + 0.0).to_bits(), i as u32)));
+        keys.sort_unstable();
+        let ranking: Vec<u32> = keys.into_iter().map(|(_, i)| i).collect();
+        let mut place = vec![0; cells.len()];
+        let (mut prob, mut area) = (0.0, 0.0);
+        let cumulative = ranking
+            .iter()
+            .enumerate()
+            .map(|(rank, i)| {
+                let cell = &cells[*i as usize];
+                place[*i as usize] = rank as u32;
+                prob += cell.prob();
+                area += cell.area();
+                (prob, area)
+            })
+            .collect();
+        Credible { map, ranking, place, cumulative }
+    }
+
+    /// The map.
+    pub fn map(&self) -> &'a MultiOrderMap {
+        self.map
+    }
+
+    /// The indices of the cells by falling density.
+    pub fn ranking(&self) -> &[u32] {
+        &self.ranking
+    }
+
+    /// The probability of cell `i` and of all before it (0–1): the smallest level at which the cell belongs to the
+    /// strict region is the next above it. The strict region at `level` is `level_of(i) < level`.
+    pub fn level_of(&self, i: usize) -> f64 {
+        self.cumulative[self.place[i] as usize].0
+    }
+
+    /// The probability of all cells before cell `i` (0–1). The region with its crossing cell is
+    /// `level_before(i) < level`.
+    pub fn level_before(&self, i: usize) -> f64 {
+        match self.place[i] as usize {
+            0 => 0.0,
+            rank => self.cumulative[rank - 1].0,
+        }
+    }
+
+    /// How many cells come before the crossing cell at `level`.
+    pub fn cells_within(&self, level: f64) -> usize {
+        self.cumulative.partition_point(|(prob, _)| *prob < level)
+    }
+
+    /// Area of the strict credible region at `level` (0–1) [deg²]: the cells before the first with c ≥ level, by the
+    /// recipe of the LVK user guide and of the GWTM's listeners.
+    pub fn area(&self, level: f64) -> f64 {
+        match self.cells_within(level) {
+            0 => 0.0,
+            n => self.cumulative[n - 1].1 * DEG2_PER_SR,
+        }
+    }
+
+    /// Area of the credible region at `level` (0–1), a part of the crossing cell counted [deg²]: linear between
+    /// (0, 0) and the points (cumulative probability, cumulative area), the whole sky beyond the last.
+    pub fn area_interpolated(&self, level: f64) -> f64 {
+        if level.is_nan() || level <= 0.0 {
+            return 0.0;
+        }
+        let n = self.cells_within(level);
+        let (prob, area) = if n == 0 { (0.0, 0.0) } else { self.cumulative[n - 1] };
+        match self.ranking.get(n) {
+            Some(i) => {
+                let cell = &self.map.cells()[*i as usize];
+                (area + ((level - prob) / cell.prob()).clamp(0.0, 1.0) * cell.area()) * DEG2_PER_SR
+            }
+            None => area * DEG2_PER_SR,
+        }
+    }
+
+    /// The greatest probability in an area [deg²], a part of the last cell counted (0–1).
+    pub fn prob_within(&self, area_deg2: f64) -> f64 {
+        let wanted = (area_deg2 / DEG2_PER_SR).max(0.0);
+        let n = self.cumulative.partition_point(|(_, area)| *area < wanted);
+        let (prob, area) = if n == 0 { (0.0, 0.0) } else { self.cumulative[n - 1] };
+        match self.ranking.get(n) {
+            Some(i) => prob + (wanted - area) * self.map.cells()[*i as usize].prob_density,
+            None => prob,
+        }
+    }
+
+    /// What the map says in a few numbers.
+    pub fn summary(&self) -> Summary {
+        let peak: &Cell = &self.map.cells()[self.ranking[0] as usize];
+        let (ra, dec) = peak.centre();
+        let header = self.map.header();
+        Summary {
+            ra: ra.to_degrees(),
+            dec: dec.to_degrees(),
+            area_50: self.area(0.5),
+            area_90: self.area(0.9),
+            distance: header.dist_mean,
+            distance_error: header.dist_std,
+            creator: header.creator.clone(),
+        }
+    }
+}
