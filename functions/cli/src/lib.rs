@@ -1,1 +1,3 @@
-//! stub
+//! gwtm: the Treasure Map functions in one program.
+
+pub mod simulate;

@@ -1,0 +1,66 @@
+//! An invented galaxy catalogue: CSV with the columns of NED-LVS that the ranking reads.
+
+use std::f64::consts::{PI, TAU};
+use std::fmt::Write;
+
+use shared::{Error, Result};
+
+use super::{Dice, Simulate};
+
+/// The share of galaxies that surround the position asked for.
+const NEAR: f64 = 0.3;
+/// The share of galaxies whose mass is not known.
+const WITHOUT_MASS: f64 = 0.03;
+/// How far the catalogue reaches [Mpc].
+const DEPTH: f64 = 500.0;
+
+/// The catalogue's bytes: `count` galaxies, three in ten of them around `--ra`, `--dec` and `--distance` within a
+/// circle of `--area`, the rest evenly in volume; some have no mass.
+///
+/// # Errors
+/// Permanent, for more galaxies than a catalogue may have.
+pub fn csv(args: &Simulate, count: usize) -> Result<Vec<u8>> {
+    const MOST: usize = 5_000_000;
+    if count > MOST {
+        return Err(Error::permanent(format!("`--catalog`: expected at most {MOST}, found {count}")));
+    }
+    let mut dice = Dice::new(args.seed);
+    // A cap of this area: Ω = 2π(1 − cos θ).
+    let cap = (args.area * (PI / 180.0) * (PI / 180.0) / TAU).min(2.0);
+    let mut text = String::from("objname,ra,dec,DistMpc,Mstar\n");
+    for _ in 0..count {
+        let near = dice.uniform() < NEAR;
+        let (ra, dec) = if near {
+            around(args.ra, args.dec, libm::acos(1.0 - cap * dice.uniform()), TAU * dice.uniform())
+        } else {
+            (360.0 * dice.uniform(), libm::asin(2.0 * dice.uniform() - 1.0).to_degrees())
+        };
+        let distance = if near {
+            (args.distance * (1.0 + 0.25 * dice.normal())).max(1.0)
+        } else {
+            (DEPTH * libm::cbrt(dice.uniform())).max(1.0)
+        };
+        let log_mass = 10.0 + 0.7 * dice.normal();
+        let mass = if dice.uniform() < WITHOUT_MASS {
+            String::new()
+        } else {
+            format!("{:.3e}", libm::pow(10.0, log_mass.clamp(6.0, 12.0)))
+        };
+        let (ra, dec) = ((ra * 1e5).floor() / 1e5, (dec * 1e5).round() / 1e5);
+        let named = format!("SIM J{ra:09.5}{dec:+09.5}");
+        writeln!(text, "{named},{ra:.5},{dec:.5},{distance:.2},{mass}")
+            .map_err(|error| Error::permanent(format!("catalogue: {error}")))?;
+    }
+    Ok(text.into_bytes())
+}
+
+/// The point `distance` [rad] from (ra, dec) [deg] towards the position angle `angle` [rad]; ra in [0, 360) [deg].
+fn around(ra: f64, dec: f64, distance: f64, angle: f64) -> (f64, f64) {
+    let dec = dec.to_radians();
+    let (sin_d, cos_d) = (libm::sin(distance), libm::cos(distance));
+    let z = libm::sin(dec) * cos_d + libm::cos(dec) * sin_d * libm::cos(angle);
+    let east = libm::sin(angle) * sin_d;
+    let out = cos_d * libm::cos(dec) - sin_d * libm::sin(dec) * libm::cos(angle);
+    let turned = libm::atan2(east, out).to_degrees();
+    ((ra + turned).rem_euclid(360.0), libm::asin(z.clamp(-1.0, 1.0)).to_degrees())
+}

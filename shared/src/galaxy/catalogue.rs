@@ -1,0 +1,251 @@
+//! A galaxy catalogue, column by column.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use crate::fits::Table;
+use crate::skymap::MAX_ORDER;
+use crate::{Error, Result};
+
+/// The most rows of a catalogue; NED-LVS has 1.9 million.
+pub const MAX_ROWS: usize = 50_000_000;
+/// What a gzipped catalogue may inflate to [bytes].
+const MAX_INFLATED_BYTES: u64 = 4 << 30;
+/// The columns, by the names of NED-LVS (Cook et al. 2023, doi:10.3847/1538-4365/acdd06).
+const COLUMNS: [&str; 5] = ["objname", "ra", "dec", "DistMpc", "Mstar"];
+
+/// Galaxies that can be ranked, in the order of their file.
+#[derive(Debug, Clone, Default)]
+pub struct Catalogue {
+    /// All names, one after another.
+    names: String,
+    /// Where each name ends.
+    name_ends: Vec<usize>,
+    ra: Vec<f64>,
+    dec: Vec<f64>,
+    dist: Vec<f64>,
+    mstar: Vec<f64>,
+    /// The cell of order 29 under each galaxy.
+    ipix_29: Vec<u64>,
+    dropped: Dropped,
+}
+
+/// One galaxy.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Galaxy<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Right ascension, ICRS [deg].
+    pub ra: f64,
+    /// Declination, ICRS [deg].
+    pub dec: f64,
+    /// Distance [Mpc].
+    pub dist: f64,
+    /// Stellar mass [M☉].
+    pub mstar: f64,
+}
+
+/// How many rows were left out, by the first reason that applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Dropped {
+    /// No name.
+    pub no_name: usize,
+    /// A position that is missing or not on the sphere (right ascension 0–360, declination −90–90).
+    pub no_position: usize,
+    /// A distance that is missing or not positive.
+    pub no_distance: usize,
+    /// A stellar mass that is missing or negative.
+    pub no_mass: usize,
+}
+
+impl fmt::Display for Dropped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Dropped { no_name, no_position, no_distance, no_mass } = self;
+        write!(
+            f,
+            "{no_name} without name, {no_position} without position, {no_distance} without distance, {no_mass} without mass"
+        )
+    }
+}
+
+impl Catalogue {
+    /// Reads a catalogue from the bytes of its file: FITS (raw or gzipped), or CSV with a header line. The columns
+    /// `objname`, `ra` [deg], `dec` [deg], `DistMpc` [Mpc] and `Mstar` [M☉] are found by name in any case, others are
+    /// ignored. Rows that cannot be ranked are left out and counted.
+    ///
+    /// # Errors
+    /// Permanent, naming the column or line, for a file that is neither, a missing column or one of another kind, too
+    /// many rows, or no usable row.
+    pub fn read(bytes: &[u8]) -> Result<Self> {
+        let fits = bytes.starts_with(b"SIMPLE") || bytes.starts_with(&[0x1f, 0x8b]);
+        let catalogue = if fits { Self::from_fits(bytes)? } else { Self::from_csv(bytes)? };
+        if catalogue.is_empty() {
+            return Err(Error::permanent(format!(
+                "expected galaxies with name, position, distance and mass, found none ({})",
+                catalogue.dropped
+            )));
+        }
+        Ok(catalogue)
+    }
+
+    fn from_fits(bytes: &[u8]) -> Result<Self> {
+        let table = Table::open_up_to(bytes, MAX_INFLATED_BYTES)?;
+        if table.rows() > MAX_ROWS {
+            return Err(Error::permanent(format!("expected at most {MAX_ROWS} rows, found {}", table.rows())));
+        }
+        let [objname, ra, dec, dist, mstar] = COLUMNS;
+        let names = table.strings(objname)?;
+        let [ra, dec, dist, mstar] = [table.f64s(ra)?, table.f64s(dec)?, table.f64s(dist)?, table.f64s(mstar)?];
+        let mut catalogue = Catalogue::default();
+        for (i, name) in names.iter().enumerate() {
+            catalogue.add(Galaxy { name, ra: ra[i], dec: dec[i], dist: dist[i], mstar: mstar[i] });
+        }
+        Ok(catalogue)
+    }
+
+    fn from_csv(bytes: &[u8]) -> Result<Self> {
+        let csv = |error: csv::Error| Error::permanent(format!("expected FITS or CSV: {error}"));
+        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).comment(Some(b'#')).from_reader(bytes);
+        let header = reader.byte_headers().map_err(csv)?.clone();
+        let mut places = [0; 5];
+        for (place, column) in places.iter_mut().zip(COLUMNS) {
+            let same = |name: &[u8]| name.trim_ascii().eq_ignore_ascii_case(column.as_bytes());
+            *place = header.iter().position(same).ok_or_else(|| {
+                let found: Vec<Cow<'_, str>> = header.iter().take(8).map(String::from_utf8_lossy).collect();
+                let found: String = found.join(", ").chars().take(120).collect();
+                Error::permanent(format!(
+                    "column `{column}`: expected it, found the columns {}",
+                    found.escape_default()
+                ))
+            })?;
+        }
+        let [objname, ra, dec, dist, mstar] = places;
+        let mut catalogue = Catalogue::default();
+        let mut record = csv::ByteRecord::new();
+        while reader.read_byte_record(&mut record).map_err(csv)? {
+            if catalogue.len() >= MAX_ROWS {
+                return Err(Error::permanent(format!("expected at most {MAX_ROWS} rows, found more")));
+            }
+            let field = |place: usize| record.get(place).unwrap_or_default();
+            // A blank or a text such as `nan` or `--` is a missing value.
+            let number =
+                |place: usize| str::from_utf8(field(place)).ok().and_then(|text| text.parse().ok()).unwrap_or(f64::NAN);
+            catalogue.add(Galaxy {
+                name: &String::from_utf8_lossy(field(objname)),
+                ra: number(ra),
+                dec: number(dec),
+                dist: number(dist),
+                mstar: number(mstar),
+            });
+        }
+        Ok(catalogue)
+    }
+
+    /// Adds a galaxy, or counts why not.
+    fn add(&mut self, galaxy: Galaxy<'_>) {
+        let Galaxy { name, ra, dec, dist, mstar } = galaxy;
+        let name = name.trim();
+        if name.is_empty() {
+            self.dropped.no_name += 1;
+        } else if !(0.0..=360.0).contains(&ra) || !(-90.0..=90.0).contains(&dec) {
+            self.dropped.no_position += 1;
+        } else if !(dist > 0.0 && dist.is_finite()) {
+            self.dropped.no_distance += 1;
+        } else if !(mstar >= 0.0 && mstar.is_finite()) {
+            self.dropped.no_mass += 1;
+        } else {
+            self.names.push_str(name);
+            self.name_ends.push(self.names.len());
+            self.ra.push(ra);
+            self.dec.push(dec);
+            self.dist.push(dist);
+            self.mstar.push(mstar);
+            let lon = ra.rem_euclid(360.0).to_radians();
+            self.ipix_29.push(cdshealpix::nested::hash(MAX_ORDER, lon, dec.to_radians()));
+        }
+    }
+
+    /// How many galaxies can be ranked.
+    pub fn len(&self) -> usize {
+        self.ra.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ra.is_empty()
+    }
+
+    /// How many rows were left out.
+    pub fn dropped(&self) -> Dropped {
+        self.dropped
+    }
+
+    /// Galaxy `i`, counted from 0 in the order of the file without the rows that were left out.
+    ///
+    /// # Panics
+    /// For `i` ≥ [`Catalogue::len`], as a slice does.
+    pub fn galaxy(&self, i: usize) -> Galaxy<'_> {
+        let start = if i == 0 { 0 } else { self.name_ends[i - 1] };
+        Galaxy {
+            name: &self.names[start..self.name_ends[i]],
+            ra: self.ra[i],
+            dec: self.dec[i],
+            dist: self.dist[i],
+            mstar: self.mstar[i],
+        }
+    }
+
+    /// The cell of order 29 under each galaxy.
+    pub(super) fn ipix_29(&self) -> &[u64] {
+        &self.ipix_29
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Catalogue> {
+        Catalogue::read(text.as_bytes())
+    }
+
+    #[test]
+    fn columns_are_found_by_name_and_unusable_rows_counted() {
+        let catalogue = read(
+            "Mstar,z,OBJNAME,Ra,DEC,distmpc\n\
+             1e10,0.1, NGC 1 ,0,90,40\n\
+             0,0.1,NGC 2,360,-90,0.5\n\
+             1e10,0.1,,1,2,3\n\
+             1e10,0.1,a,nan,2,3\n\
+             1e10,0.1,a,361,2,3\n\
+             1e10,0.1,a,1,-90.1,3\n\
+             1e10,0.1,a,1,2,0\n\
+             1e10,0.1,a,1,2,inf\n\
+             ,0.1,a,1,2,3\n\
+             -1,0.1,a,1,2,3\n\
+             --,0.1,a,1,2,3\n",
+        )
+        .expect("a catalogue");
+        assert_eq!(catalogue.len(), 2);
+        assert_eq!(catalogue.galaxy(0), Galaxy { name: "NGC 1", ra: 0.0, dec: 90.0, dist: 40.0, mstar: 1e10 });
+        assert_eq!(catalogue.galaxy(1), Galaxy { name: "NGC 2", ra: 360.0, dec: -90.0, dist: 0.5, mstar: 0.0 });
+        assert_eq!(catalogue.dropped(), Dropped { no_name: 1, no_position: 3, no_distance: 2, no_mass: 3 });
+    }
+
+    #[test]
+    fn what_is_no_catalogue_is_refused() {
+        for (text, named) in [
+            ("objname,ra,dec,DistMpc\na,1,2,3\n", "`Mstar`"),
+            ("", "`objname`"),
+            ("\u{0}\u{1}\u{2}", "`objname`"),
+            ("objname,ra,dec,DistMpc,Mstar\n", "found none"),
+            ("objname,ra,dec,DistMpc,Mstar\na,1,2,3,nan\n", "1 without mass"),
+            ("objname,ra,dec,DistMpc,Mstar\na,1,2\n", "line: 2"),
+            ("SIMPLE  =  nonsense", ""),
+            ("\u{1f}\u{8b}", ""),
+        ] {
+            let error = read(text).expect_err(text);
+            assert!(!error.is_retryable() && error.to_string().contains(named), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! The ranking of a catalogue's galaxies as hosts.
+
+use std::f64::consts::PI;
+
+use super::{Catalogue, Settings};
+use crate::skymap::{Distance, MultiOrderMap};
+
+/// The distance that is taken for a map without distances, and its spread [Mpc]: the listeners' rule for bursts.
+const WITHOUT_DISTANCES: Distance = Distance { mu: 10.0, sigma: 10.0, norm: 1.0 };
+/// Luminosity and absolute magnitude of the Sun that set the scale of the detectability [erg/s], [mag].
+const SUN: (f64, f64) = (4e33, 4.74); // the listeners' values (Arcavi et al. 2017)
+
+/// A galaxy in its place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ranked {
+    /// Its name.
+    pub name: String,
+    /// Right ascension, ICRS [deg].
+    pub ra: f64,
+    /// Declination, ICRS [deg].
+    pub dec: f64,
+    /// Distance [Mpc].
+    pub dist: f64,
+    /// Stellar mass [M☉].
+    pub mstar: f64,
+    /// Its share of the weight of all galaxies in the zone [0–1].
+    pub score: f64,
+}
+
+/// The galaxies of an alert.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ranking {
+    /// The first NGALAXIES, by falling score; rank is the place, from 0.
+    pub entries: Vec<Ranked>,
+    /// How many galaxies are in the zone.
+    pub in_zone: usize,
+    /// Whether it is the relaxed zone, since nobody was in the other.
+    pub relaxed: bool,
+}
+
+/// Ranks a catalogue's galaxies as hosts of a map's source (Arcavi et al. 2017, doi:10.3847/2041-8213/aa910f).
+///
+/// The zone is the credible region of level CREDZONE, its crossing cell included, where the galaxy's distance D is
+/// within NSIGMAS_IN_D · `dist_sigma` of its cell's `dist_mu`; when nobody is there, the relaxed one. In it
+///
+/// weight = p · Mstar · f, p = prob_density · dist_norm · N(D; dist_mu, dist_sigma), score = weight / Σ weight,
+///
+/// with dP/dV for p (Singer et al. 2016, doi:10.3847/2041-8205/829/1/L15) and f from [`detectability`]. Equal weights
+/// go by name. A map without distances has dist_mu = dist_sigma = 10 Mpc and dist_norm = 1.
+///
+/// gwtm_cron ranks with f but scores without it, so that its scores do not fall with the rank, and posts the whole
+/// zone, up to 82 MB in one request; here the score is what ranks, and lists end at NGALAXIES.
+pub fn rank(map: &MultiOrderMap, catalogue: &Catalogue, settings: &Settings) -> Ranking {
+    let strict = zone(map, catalogue, settings.credzone, settings.nsigmas_in_d);
+    let relaxed = strict.is_empty();
+    let zone =
+        if relaxed { zone(map, catalogue, settings.relaxed_credzone, settings.relaxed_nsigmas_in_d) } else { strict };
+    let in_zone = zone.len();
+    let mut weighed: Vec<(f64, usize)> =
+        zone.into_iter().map(|(i, cell)| (weight(map, catalogue, settings, i, cell), i)).collect();
+    let total: f64 = weighed.iter().map(|(weight, _)| weight).sum();
+    let name = |i: usize| catalogue.galaxy(i).name;
+    let order = |a: &(f64, usize), b: &(f64, usize)| {
+        b.0.total_cmp(&a.0).then_with(|| name(a.1).cmp(name(b.1))).then(a.1.cmp(&b.1))
+    };
+    if weighed.len() > settings.ngalaxies {
+        weighed.select_nth_unstable_by(settings.ngalaxies, order);
+        weighed.truncate(settings.ngalaxies);
+    }
+    weighed.sort_unstable_by(order);
+    let entries = weighed
+        .into_iter()
+        .map(|(weight, i)| {
+            let galaxy = catalogue.galaxy(i);
+            Ranked {
+                name: galaxy.name.to_owned(),
+                ra: galaxy.ra,
+                dec: galaxy.dec,
+                dist: galaxy.dist,
+                mstar: galaxy.mstar,
+                // Nobody has weight where every density underflows.
+                score: if total > 0.0 { weight / total } else { 0.0 },
+            }
+        })
+        .collect();
+    Ranking { entries, in_zone, relaxed }
+}
+
+/// The galaxies in a zone, each with the index of the cell that holds it.
+fn zone(map: &MultiOrderMap, catalogue: &Catalogue, level: f64, sigmas: f64) -> Vec<(usize, usize)> {
+    let credible = map.credible();
+    (0..catalogue.len())
+        .filter_map(|i| {
+            let cell = map.cell_with(catalogue.ipix_29()[i]);
+            let Distance { mu, sigma, .. } = distance(map, cell);
+            let near = (catalogue.galaxy(i).dist - mu).abs() < sigmas * sigma;
+            (near && credible.level_before(cell) < level).then_some((i, cell))
+        })
+        .collect()
+}
+
+fn distance(map: &MultiOrderMap, cell: usize) -> Distance {
+    map.distances().map_or(WITHOUT_DISTANCES, |distances| distances[cell])
+}
+
+/// p · Mstar · f; 0 where the map's numbers give none.
+fn weight(map: &MultiOrderMap, catalogue: &Catalogue, settings: &Settings, i: usize, cell: usize) -> f64 {
+    let galaxy = catalogue.galaxy(i);
+    let Distance { mu, sigma, norm } = distance(map, cell);
+    let t = (galaxy.dist - mu) / sigma;
+    let normal = (-0.5 * t * t).exp() / (sigma * (2.0 * PI).sqrt());
+    let p = map.cells()[cell].prob_density * norm * normal;
+    let weight = p * galaxy.mstar * detectability(galaxy.dist, settings);
+    if weight.is_finite() && weight > 0.0 { weight } else { 0.0 }
+}
+
+/// The share of counterparts, evenly between the luminosities MINL and MAXL, that a search to the magnitude
+/// SENSITIVITY sees at a distance [Mpc]: f = (MAXL − L_lim) / (MAXL − MINL), at least MINDISTFACTOR, 1 where
+/// L_lim < MINL, with M_lim = SENSITIVITY − 5 log₁₀(D · 10⁵) and L_lim = 4·10³³ · 10^(0.4 (4.74 − M_lim)) erg/s.
+fn detectability(dist: f64, settings: &Settings) -> f64 {
+    let limit_mag = settings.sensitivity - 5.0 * (dist * 1e5).log10();
+    let (sun, sun_mag) = SUN;
+    let limit = sun * 10f64.powf(0.4 * (sun_mag - limit_mag));
+    if limit < settings.minl {
+        return 1.0;
+    }
+    ((settings.maxl - limit) / (settings.maxl - settings.minl)).max(settings.mindistfactor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::skymap::{Cell, Header};
+
+    const UNIFORM: f64 = 1.0 / (4.0 * PI);
+
+    /// Twelve cells of order 0 with these shares of the probability and one distance.
+    fn map(shares: [f64; 12], distance: Option<Distance>) -> MultiOrderMap {
+        let cells = (0..)
+            .zip(shares)
+            .map(|(ipix, share)| Cell { order: 0, ipix, prob_density: share * 12.0 * UNIFORM })
+            .collect();
+        MultiOrderMap::from_cells(cells, distance.map(|distance| vec![distance; 12]), Header::default()).expect("a map")
+    }
+
+    fn uniform(distance: Option<Distance>) -> MultiOrderMap {
+        map([1.0 / 12.0; 12], distance)
+    }
+
+    fn catalogue(rows: &str) -> Catalogue {
+        Catalogue::read(format!("objname,ra,dec,DistMpc,Mstar\n{rows}").as_bytes()).expect("a catalogue")
+    }
+
+    fn names(ranking: &Ranking) -> Vec<&str> {
+        ranking.entries.iter().map(|entry| entry.name.as_str()).collect()
+    }
+
+    const AT_100: Distance = Distance { mu: 100.0, sigma: 20.0, norm: 1e-4 };
+
+    fn whole_sky() -> Settings {
+        Settings { credzone: 1.0, ..Settings::default() }
+    }
+
+    #[test]
+    fn one_galaxy_has_all_of_the_score() {
+        let ranking = rank(&uniform(Some(AT_100)), &catalogue("a,10,20,110,1e10\n"), &whole_sky());
+        assert_eq!((ranking.in_zone, ranking.relaxed, ranking.entries[0].score), (1, false, 1.0));
+    }
+
+    #[test]
+    fn on_a_uniform_sky_mass_distance_and_detectability_decide() {
+        let rows = "a,10,20,100,3e10\nb,200,-80,120,6e10\nc,359,89,100,1e10\n";
+        let settings = whole_sky();
+        let ranking = rank(&uniform(Some(AT_100)), &catalogue(rows), &settings);
+        // L_lim = 4e33 · 10^(0.4·(4.74 − 22)) · (D·10⁵)² erg/s
+        let f = |dist: f64| (1e42 - 4e33 * 10f64.powf(0.4 * (4.74 - 22.0)) * (dist * 1e5).powi(2)) / (1e42 - 1e40);
+        let weights = [3e10 * f(100.0), 6e10 * (-0.5f64).exp() * f(120.0), 1e10 * f(100.0)];
+        let total: f64 = weights.iter().sum();
+        let mut expected: Vec<(&str, f64)> = ["a", "b", "c"].into_iter().zip(weights.map(|w| w / total)).collect();
+        expected.sort_by(|a, b| b.1.total_cmp(&a.1));
+        assert_eq!(names(&ranking), expected.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+        for (entry, (_, score)) in ranking.entries.iter().zip(expected) {
+            assert!((entry.score / score - 1.0).abs() < 1e-13, "{} {score}", entry.score);
+        }
+    }
+
+    #[test]
+    fn detectability_is_between_its_limits() {
+        let settings = Settings::default();
+        // L_lim = MINL at D = 10⁻⁵ · √(MINL / 4e33 · 10^(0.4·17.26)) Mpc
+        let faintest = 1e-5 * (1e40 / 4e33 * 10f64.powf(0.4 * 17.26)).sqrt();
+        assert!(faintest > 1.0);
+        assert_eq!(detectability(0.999 * faintest, &settings), 1.0);
+        assert!((detectability(1.001 * faintest, &settings) - 1.0).abs() < 1e-4);
+        assert_eq!(detectability(1e4, &settings), 0.01);
+    }
+
+    #[test]
+    fn the_zone_has_its_crossing_cell_and_is_relaxed_only_when_empty() {
+        // Base cell 4 is around (0, 0), 6 around (180, 0), 8 around the south; the crossing cell at 0.5 is cell 6.
+        let mut shares = [0.0; 12];
+        (shares[4], shares[6], shares[5]) = (0.4, 0.35, 0.25);
+        let map = map(shares, Some(AT_100));
+        let settings = Settings::default();
+        let all = "at 4,0,0,100,1e10\nat 6,180,0,100,1e10\nat 5,90,0,100,1e12\nfar,0,0,161,1e10\n";
+        let ranking = rank(&map, &catalogue(all), &settings);
+        assert_eq!((names(&ranking), ranking.in_zone, ranking.relaxed), (vec!["at 4", "at 6"], 2, false));
+        let outside = rank(&map, &catalogue("at 5,90,0,100,1e12\nfar,0,0,161,1e10\ntoo far,0,0,201,1\n"), &settings);
+        assert_eq!((names(&outside), outside.relaxed), (vec!["at 5", "far"], true));
+        let nobody = rank(&map, &catalogue("south,45,-80,100,1e12\n"), &settings);
+        assert_eq!((nobody.in_zone, nobody.relaxed), (0, true));
+    }
+
+    #[test]
+    fn positions_wrap_and_poles_hold() {
+        let rows = "a,0,0,100,1e10\nb,360,0,100,1e10\nc,359.999999,0,100,1e10\nd,0,90,100,1e10\ne,123,90,100,1e10\nf,77,-90,100,1e10\n";
+        let ranking = rank(&uniform(Some(AT_100)), &catalogue(rows), &whole_sky());
+        assert_eq!(names(&ranking), ["a", "b", "c", "d", "e", "f"]);
+        assert!(ranking.entries.iter().all(|entry| (entry.score - 1.0 / 6.0).abs() < 1e-15));
+    }
+
+    #[test]
+    fn equal_weights_go_by_name_and_the_list_ends() {
+        let rows = "b,1,1,100,1e10\na,2,2,100,1e10\nb,3,3,100,1e10\nc,4,4,100,2e10\nz,5,5,100,0\n";
+        let settings = Settings { ngalaxies: 3, ..whole_sky() };
+        let ranking = rank(&uniform(Some(AT_100)), &catalogue(rows), &settings);
+        assert_eq!((names(&ranking), ranking.in_zone), (vec!["c", "a", "b"], 5));
+        assert_eq!(ranking.entries[2].ra, 1.0);
+        // The scores are shares of the zone, not of the list.
+        assert!((ranking.entries[0].score - 0.4).abs() < 1e-15);
+    }
+
+    #[test]
+    fn a_map_without_distances_ranks_near_galaxies() {
+        let rows = "near,10,20,10,1e10\nfar,10,20,40.1,1e12\n";
+        let ranking = rank(&uniform(None), &catalogue(rows), &whole_sky());
+        assert_eq!(names(&ranking), ["near"]);
+    }
+
+    #[test]
+    fn unknown_distances_and_vanishing_weights_make_no_nan() {
+        let unknown = Distance { mu: f64::INFINITY, sigma: 1.0, norm: 0.0 };
+        assert_eq!(rank(&uniform(Some(unknown)), &catalogue("a,1,2,3,4\n"), &whole_sky()).in_zone, 0);
+        let settings = Settings { nsigmas_in_d: 1e6, ..whole_sky() };
+        for distance in [
+            Distance { mu: 1e5, sigma: 1.0, norm: 1e-4 },
+            Distance { mu: 100.0, sigma: f64::NAN, norm: 1e-4 },
+            Distance { mu: 3.0, sigma: 1.0, norm: f64::NAN },
+        ] {
+            let ranking = rank(&uniform(Some(distance)), &catalogue("a,1,2,3,4\nb,1,2,3,4\n"), &settings);
+            assert!(ranking.entries.iter().all(|entry| entry.score == 0.0), "{ranking:?}");
+        }
+    }
+}
