@@ -6,6 +6,7 @@
 
 pub mod credible;
 mod decode;
+mod encode;
 
 use std::f64::consts::PI;
 
@@ -18,6 +19,7 @@ use crate::{Error, Result};
 mod tests;
 
 pub use credible::Credible;
+pub use encode::encode;
 
 /// The finest HEALPix order whose cell numbers fit into 64 bits.
 pub const MAX_ORDER: u8 = 29;

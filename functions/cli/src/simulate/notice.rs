@@ -106,7 +106,7 @@ pub fn alert(args: &Simulate) -> Result<Vec<u8>> {
 
 fn event<'a>(args: &'a Simulate, sky: &Sky, dice: &mut Dice) -> Result<Event<'a>> {
     let (group, pipeline, search) = if args.burst {
-        ("Burst", "CWB", "BBH")
+        ("Burst", "CWB", "AllSky")
     } else if args.ssm {
         ("CBC", "gstlal", "SSM")
     } else {
