@@ -16,6 +16,9 @@ use shared::treasuremap::bodies::{EventGalaxies, GalaxyEntry};
 use shared::{Error, Result};
 use tokio::sync::OnceCell;
 
+/// The largest catalogue file that is read [bytes]; NED-LVS has about 1.3 GB.
+const MAX_FILE_BYTES: u64 = 4 << 30;
+
 /// What this function touches.
 #[derive(Debug)]
 pub struct Deps {
@@ -97,8 +100,13 @@ fn body(signed: &config::Galaxies, alert: &Alert, ranking: Ranking) -> EventGala
 /// Reads the catalogue: a file when there is one of that name, else an object of the store.
 async fn load(store: &Store, source: &str) -> Result<Arc<Catalogue>> {
     let named = |error: Error| error.of(format!("galaxy catalogue `{source}`"));
-    let bytes = match tokio::fs::read(Path::new(source)).await {
-        Ok(bytes) => Bytes::from(bytes),
+    let path = Path::new(source);
+    let bytes = match tokio::fs::metadata(path).await {
+        Ok(file) if file.len() > MAX_FILE_BYTES => {
+            let found = file.len();
+            return Err(named(Error::permanent(format!("expected at most {MAX_FILE_BYTES} bytes, found {found}"))));
+        }
+        Ok(_) => Bytes::from(tokio::fs::read(path).await.map_err(|error| named(Error::permanent(error.to_string())))?),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let object = match Key::new(source) {
                 Ok(key) => store.get(&key).await.map_err(named)?,

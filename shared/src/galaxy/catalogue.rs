@@ -232,6 +232,69 @@ mod tests {
         assert_eq!(catalogue.dropped(), Dropped { no_name: 1, no_position: 3, no_distance: 2, no_mass: 3 });
     }
 
+    /// A FITS table of columns (name, format, the bytes of each row's value).
+    fn fits(columns: &[(&str, &str, [&[u8]; 2])]) -> Vec<u8> {
+        let width: usize = columns.iter().map(|(_, _, rows)| rows[0].len()).sum();
+        let mut cards = vec![
+            "XTENSION= 'BINTABLE'".to_owned(),
+            "BITPIX  = 8".to_owned(),
+            "NAXIS   = 2".to_owned(),
+            format!("NAXIS1  = {width}"),
+            "NAXIS2  = 2".to_owned(),
+            "PCOUNT  = 0".to_owned(),
+            "GCOUNT  = 1".to_owned(),
+            format!("TFIELDS = {}", columns.len()),
+        ];
+        for (i, (name, form, _)) in (1..).zip(columns) {
+            cards.push(format!("TTYPE{i}  = '{name}'"));
+            cards.push(format!("TFORM{i}  = '{form}'"));
+        }
+        let header = |cards: &[String]| {
+            let text: String = cards.iter().map(|card| format!("{card:<80}")).collect();
+            format!("{:<width$}", text + "END", width = 2880).into_bytes()
+        };
+        let primary =
+            ["SIMPLE  =                    T", "BITPIX  = 8", "NAXIS   = 0", "EXTEND  = T"].map(str::to_owned);
+        let mut bytes = header(&primary);
+        bytes.extend(header(&cards));
+        for row in 0..2 {
+            bytes.extend(columns.iter().flat_map(|(_, _, rows)| rows[row]));
+        }
+        bytes.resize(bytes.len().next_multiple_of(2880), 0);
+        bytes
+    }
+
+    #[test]
+    fn fits_columns_of_other_types_are_converted_or_named() {
+        let (ra, dec) =
+            ([10i16.to_be_bytes(), 359i16.to_be_bytes()], [(-1.5f32).to_be_bytes(), f32::NAN.to_be_bytes()]);
+        let (dist, mass) = ([40i64.to_be_bytes(), 1i64.to_be_bytes()], [1e10f64.to_be_bytes(), 1e9f64.to_be_bytes()]);
+        let good: [(&str, &str, [&[u8]; 2]); 5] = [
+            ("OBJNAME", "4A", [b"NGC1", b"B   "]),
+            ("RA", "I", [&ra[0], &ra[1]]),
+            ("Dec", "E", [&dec[0], &dec[1]]),
+            ("DISTMPC", "K", [&dist[0], &dist[1]]),
+            ("mstar", "D", [&mass[0], &mass[1]]),
+        ];
+        let bytes = fits(&good);
+        let catalogue = Catalogue::read(&bytes).expect("a catalogue");
+        assert_eq!(catalogue.galaxy(0), Galaxy { name: "NGC1", ra: 10.0, dec: -1.5, dist: 40.0, mstar: 1e10 });
+        assert_eq!(catalogue.dropped(), Dropped { no_position: 1, ..Dropped::default() });
+        for (place, named) in [(0, "objname"), (1, "ra"), (2, "dec"), (3, "DistMpc"), (4, "Mstar")] {
+            let (mut missing, mut other) = (good, good);
+            missing[place].0 = "other";
+            other[place] =
+                if place == 0 { (good[0].0, "I", [&ra[0], &ra[1]]) } else { (good[place].0, "4A", [b"much", b"more"]) };
+            for columns in [missing, other] {
+                let error = Catalogue::read(&fits(&columns)).expect_err(named);
+                assert!(!error.is_retryable() && error.to_string().contains(&format!("`{named}`")), "{error}");
+            }
+        }
+        for cut in [100, 2880, 2881, 5000, 5770] {
+            assert!(Catalogue::read(&bytes[..cut]).is_err(), "{cut}");
+        }
+    }
+
     #[test]
     fn what_is_no_catalogue_is_refused() {
         for (text, named) in [

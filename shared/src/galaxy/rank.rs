@@ -131,6 +131,7 @@ fn detectability(dist: f64, settings: &Settings) -> f64 {
 mod tests {
     use super::*;
     use crate::skymap::{Cell, Header};
+    use proptest::prelude::*;
 
     const UNIFORM: f64 = 1.0 / (4.0 * PI);
 
@@ -249,6 +250,36 @@ mod tests {
         ] {
             let ranking = rank(&uniform(Some(distance)), &catalogue("a,1,2,3,4\nb,1,2,3,4\n"), &settings);
             assert!(ranking.entries.iter().all(|entry| entry.score == 0.0), "{ranking:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn scores_fall_add_up_and_do_not_depend_on_the_rows_order(
+            galaxies in prop::collection::vec((0.0..360.0, -90.0..=90.0, 20.0..200.0, 0.0..1e12), 1..60),
+            shares in prop::array::uniform12(0.01..1.0f64),
+        ) {
+            let total: f64 = shares.iter().sum();
+            let map = map(shares.map(|share| share / total), Some(AT_100));
+            let rows: Vec<String> = galaxies
+                .iter()
+                .enumerate()
+                .map(|(i, (ra, dec, dist, mstar))| format!("g{i},{ra},{dec},{dist},{mstar}\n"))
+                .collect();
+            let settings = Settings::default();
+            let ranking = rank(&map, &catalogue(&rows.concat()), &settings);
+            prop_assert_eq!(ranking.in_zone, ranking.entries.len());
+            prop_assert!(ranking.entries.is_sorted_by(|a, b| a.score >= b.score));
+            let sum: f64 = ranking.entries.iter().map(|entry| entry.score).sum();
+            prop_assert!(ranking.in_zone == 0 || (sum - 1.0).abs() < 1e-12 || sum == 0.0);
+            let mut turned = rows;
+            turned.reverse();
+            let again = rank(&map, &catalogue(&turned.concat()), &settings);
+            prop_assert_eq!(names(&ranking), names(&again));
+            // A list that ends early is the beginning of the whole.
+            let few = rank(&map, &catalogue(&turned.concat()), &Settings { ngalaxies: 3, ..settings });
+            prop_assert_eq!(&names(&ranking)[..few.entries.len()], &names(&few)[..]);
+            prop_assert_eq!(few.entries.len(), ranking.in_zone.min(3));
         }
     }
 }
