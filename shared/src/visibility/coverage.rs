@@ -1,0 +1,242 @@
+//! A part of the sky as HEALPix cells of one order.
+
+use std::f64::consts::PI;
+use std::fmt::Write;
+use std::ops::Range;
+
+/// The order of every coverage: cells of 0.11° (0.0131 deg²), as the GWTM's listeners use.
+pub const ORDER: u8 = 9;
+/// Cells of the whole sky at [`ORDER`].
+pub const CELLS: u64 = 12 << (2 * ORDER); // 12 · 4^order, Górski et al. 2005, doi:10.1086/427976
+
+/// A part of the sky as NESTED HEALPix cells of [`ORDER`], ICRS.
+///
+/// A cell belongs to a region when its centre does, so a coverage and its complement tile the sky, a cell that the
+/// boundary crosses is in just one of them, and the area differs from the region's by less than its ring of boundary
+/// cells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Coverage {
+    /// Sorted, disjoint, not touching, not empty.
+    ranges: Vec<Range<u64>>,
+}
+
+impl Coverage {
+    /// The cells whose centres lie within `radius` [deg] of a direction, a closed small circle.
+    ///
+    /// `ra`, `dec`: the axis, ICRS [deg], any finite value; a radius of 180° or more is the whole sky.
+    /// gwtm_cron draws its circles in the plane of longitude and latitude, up to 4.5° short at a radius of 67°.
+    pub fn cone(ra: f64, dec: f64, radius: f64) -> Self {
+        let (lon, lat) = (ra.rem_euclid(360.0).to_radians(), dec.clamp(-90.0, 90.0).to_radians());
+        if radius >= 180.0 {
+            return Coverage { ranges: std::iter::once(0..CELLS).collect() };
+        }
+        let cells = cdshealpix::nested::cone_coverage_centers(ORDER, lon, lat, radius.max(0.0).to_radians());
+        Coverage { ranges: cells.to_ranges().into_vec() }
+    }
+
+    /// The rest of the sky.
+    #[must_use]
+    pub fn complement(&self) -> Self {
+        let mut ranges = Vec::with_capacity(self.ranges.len() + 1);
+        let mut free_from = 0;
+        for taken in &self.ranges {
+            if free_from < taken.start {
+                ranges.push(free_from..taken.start);
+            }
+            free_from = taken.end;
+        }
+        if free_from < CELLS {
+            ranges.push(free_from..CELLS);
+        }
+        Coverage { ranges }
+    }
+
+    /// Whether the cell `ipix` of [`ORDER`] (NESTED) belongs.
+    pub fn contains_cell(&self, ipix: u64) -> bool {
+        let after = self.ranges.partition_point(|range| range.start <= ipix);
+        after > 0 && ipix < self.ranges[after - 1].end
+    }
+
+    /// Whether the cell under a direction, ICRS [deg], belongs.
+    pub fn contains(&self, ra: f64, dec: f64) -> bool {
+        let lat = dec.clamp(-90.0, 90.0).to_radians();
+        self.contains_cell(cdshealpix::nested::hash(ORDER, ra.rem_euclid(360.0).to_radians(), lat))
+    }
+
+    /// Area of the cells [deg²].
+    pub fn area(&self) -> f64 {
+        let cells: u64 = self.ranges.iter().map(|range| range.end - range.start).sum();
+        cells as f64 / CELLS as f64 * 4.0 * PI * (180.0 / PI).powi(2)
+    }
+
+    /// The coarsest cells, (order, ipix), in the order of the sky's NESTED curve.
+    pub fn cells(&self) -> Vec<(u8, u64)> {
+        let mut cells = Vec::new();
+        for range in &self.ranges {
+            let mut at = range.start;
+            while at < range.end {
+                // The largest aligned block of 4^k cells that starts here and fits.
+                let aligned = (at.trailing_zeros() / 2).min(u32::from(ORDER));
+                let fitting = (range.end - at).ilog2() / 2;
+                let k = aligned.min(fitting);
+                cells.push((ORDER - k as u8, at >> (2 * k)));
+                at += 1 << (2 * k);
+            }
+        }
+        cells
+    }
+
+    /// IVOA MOC JSON, `{"3":[…],"9":[…]}`: orders ascending, cells ascending, no white space; the key of [`ORDER`] is
+    /// always there, since readers take the finest key as the MOC's order. The same coverage has the same bytes.
+    ///
+    /// IVOA MOC 2.0, section 4.3.2 (<https://www.ivoa.net/documents/MOC/>).
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut orders: [Vec<u64>; ORDER as usize + 1] = Default::default();
+        for (order, ipix) in self.cells() {
+            orders[usize::from(order)].push(ipix);
+        }
+        let mut json = String::from("{");
+        for (order, cells) in orders.iter().enumerate() {
+            if cells.is_empty() && order != usize::from(ORDER) {
+                continue;
+            }
+            let comma = if json.len() > 1 { "," } else { "" };
+            // Writing to a string cannot fail.
+            let _ = write!(json, "{comma}\"{order}\":[");
+            for (i, ipix) in cells.iter().enumerate() {
+                let _ = write!(json, "{}{ipix}", if i == 0 { "" } else { "," });
+            }
+            json.push(']');
+        }
+        json.push('}');
+        json.into_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use moc::deser::json::from_json_aladin;
+    use moc::moc::{CellMOCIntoIterator, CellMOCIterator, HasMaxDepth, RangeMOCIterator};
+    use moc::qty::Hpx;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Angular distance [rad], haversine.
+    fn distance(lon1: f64, lat1: f64, lon2: f64, lat2: f64) -> f64 {
+        let h = ((lat1 - lat2) / 2.0).sin().powi(2) + lat1.cos() * lat2.cos() * ((lon1 - lon2) / 2.0).sin().powi(2);
+        2.0 * h.sqrt().min(1.0).asin()
+    }
+
+    /// Area of a cap [deg²]: 2π(1 − cos r).
+    fn cap(radius: f64) -> f64 {
+        2.0 * PI * (1.0 - radius.to_radians().cos()) * (180.0 / PI).powi(2)
+    }
+
+    /// More than the area of the cells that a circle of `radius` [deg] can cross: those within a cell's greatest
+    /// centre-to-vertex distance of it [deg²].
+    fn ring(radius: f64) -> f64 {
+        let reach = cdshealpix::largest_center_to_vertex_distance(ORDER, 0.0, 0.0).to_degrees() * 1.5;
+        cap((radius + reach).min(180.0)) - cap((radius - reach).max(0.0))
+    }
+
+    const AXES: [(f64, f64); 11] = [
+        (187.70593, 12.39112),
+        (45.0, 88.5),
+        (301.25, -89.2),
+        (0.05, -20.0),
+        (359.97, 33.3),
+        (270.0, -50.0),
+        (0.0, 90.0),
+        (123.0, -90.0),
+        (0.0, 0.0),
+        (360.0, 41.8103),
+        (45.0, 0.0),
+    ];
+
+    #[test]
+    fn every_cell_is_right_for_its_centre() {
+        for (ra, dec) in AXES {
+            for radius in [65.0, 67.0, 0.05, 90.0, 113.0] {
+                let coverage = Coverage::cone(ra, dec, radius);
+                let complement = coverage.complement();
+                let mut wrong = 0;
+                // All cells for one radius, and a sample whose step shares no factor with the cells for the others.
+                let step = if radius == 65.0 && ra != 45.0 { 1 } else { 7 };
+                for ipix in (0..CELLS).step_by(step) {
+                    let (lon, lat) = cdshealpix::nested::center(ORDER, ipix);
+                    let from_circle =
+                        distance(lon, lat, ra.to_radians(), dec.to_radians()) - f64::to_radians(radius);
+                    let inside = coverage.contains_cell(ipix);
+                    // A millionth of an arcsecond for rounding.
+                    if from_circle.abs() > 5e-12 && inside != (from_circle <= 0.0)
+                        || inside == complement.contains_cell(ipix)
+                    {
+                        wrong += 1;
+                    }
+                }
+                assert_eq!(wrong, 0, "axis {ra} {dec}, radius {radius}");
+                assert!((coverage.area() - cap(radius)).abs() < ring(radius), "axis {ra} {dec}, radius {radius}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_cap_of_lat_has_its_area() {
+        assert!((cap(65.0) - 11_909.353).abs() < 1e-3);
+        for (ra, dec) in AXES {
+            // The centre rule errs by far less than the ring: within 3 deg² of 11,909.
+            let area = Coverage::cone(ra, dec, 65.0).area();
+            assert!((area - cap(65.0)).abs() < 3.0, "axis {ra} {dec}: {area}");
+        }
+    }
+
+    #[test]
+    fn extremes() {
+        let sky = Coverage::cone(10.0, 10.0, 180.0);
+        assert_eq!(sky.to_json(), br#"{"0":[0,1,2,3,4,5,6,7,8,9,10,11],"9":[]}"#);
+        assert_eq!(sky.complement().to_json(), br#"{"9":[]}"#);
+        assert_eq!(sky.complement().complement(), sky);
+        assert!((sky.area() - 41_252.961_249_419_27).abs() < 1e-6);
+        assert!(sky.contains(f64::from(-1), 91.0) && !sky.complement().contains(0.0, 0.0));
+        assert_eq!(Coverage::cone(10.0, 10.0, -1.0).cells().len(), 0);
+    }
+
+    #[test]
+    fn the_json_is_the_coverage_to_another_reader() {
+        for (ra, dec) in AXES {
+            let coverage = Coverage::cone(ra, dec, 65.0);
+            let json = String::from_utf8(coverage.to_json()).expect("text");
+            let read = from_json_aladin::<u64, Hpx<u64>>(&json).expect("a MOC").into_cell_moc_iter();
+            assert_eq!(read.depth_max(), ORDER);
+            let ranges: Vec<Range<u64>> =
+                read.ranges().map(|range| (range.start >> 40)..(range.end >> 40)).collect();
+            assert_eq!(ranges, coverage.ranges, "axis {ra} {dec}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn a_cone_and_its_complement_tile_the_sky(
+            ra in 0.0..360.0, dec in -90.0..90.0, radius in 0.0..180.0,
+        ) {
+            let cone = Coverage::cone(ra, dec, radius);
+            let rest = cone.complement();
+            prop_assert!((cone.area() + rest.area() - 41_252.961_249_419_27).abs() < 1e-6);
+            prop_assert!((cone.area() - cap(radius)).abs() <= ring(radius));
+            prop_assert_eq!(&rest.complement(), &cone);
+            for coverage in [&cone, &rest] {
+                prop_assert!(coverage.ranges.iter().all(|range| range.start < range.end && range.end <= CELLS));
+                prop_assert!(coverage.ranges.windows(2).all(|pair| pair[0].end < pair[1].start));
+                // Four sisters are written as their parent.
+                let cells: std::collections::HashSet<_> = coverage.cells().into_iter().collect();
+                for &(order, ipix) in &cells {
+                    prop_assert!(
+                        order == 0 || (0..4).any(|i| !cells.contains(&(order, ipix & !3 | i))), "{order}/{ipix}"
+                    );
+                }
+            }
+        }
+    }
+}
