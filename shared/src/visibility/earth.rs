@@ -59,8 +59,7 @@ impl Position {
         let e2 = WGS84_F * (2.0 - WGS84_F);
         let u = (z * a).atan2(p * b);
         let geodetic = (z + e2 / (1.0 - e2) * b * u.sin().powi(3)).atan2(p - e2 * a * u.cos().powi(3));
-        let height_km =
-            p * geodetic.cos() + z * geodetic.sin() - a * (1.0 - e2 * geodetic.sin().powi(2)).sqrt();
+        let height_km = p * geodetic.cos() + z * geodetic.sin() - a * (1.0 - e2 * geodetic.sin().powi(2)).sqrt();
         Position {
             icrs_km: icrs_of_teme(teme_km, centuries(time)),
             radius_km,
@@ -110,16 +109,12 @@ fn icrs_of_teme(teme: Vector, t: f64) -> Vector {
     let node = (125.044_52 - 1934.136_261 * t).to_radians();
     let sun = (280.4665 + 36_000.7698 * t).to_radians();
     let moon = (218.3165 + 481_267.8813 * t).to_radians();
-    let in_longitude = arcsec(
-        -17.20 * node.sin() - 1.32 * (2.0 * sun).sin() - 0.23 * (2.0 * moon).sin() + 0.21 * (2.0 * node).sin(),
-    );
+    let in_longitude =
+        arcsec(-17.20 * node.sin() - 1.32 * (2.0 * sun).sin() - 0.23 * (2.0 * moon).sin() + 0.21 * (2.0 * node).sin());
     let in_obliquity =
         arcsec(9.20 * node.cos() + 0.57 * (2.0 * sun).cos() + 0.10 * (2.0 * moon).cos() - 0.09 * (2.0 * node).cos());
     let true_of_date = rotate_z(teme, -in_longitude * obliquity.cos());
-    let mean_of_date = rotate_x(
-        rotate_z(rotate_x(true_of_date, obliquity + in_obliquity), in_longitude),
-        -obliquity,
-    );
+    let mean_of_date = rotate_x(rotate_z(rotate_x(true_of_date, obliquity + in_obliquity), in_longitude), -obliquity);
     // Precession IAU 2006: Capitaine, Wallace & Chapront 2003, eq. 40.
     let zeta = arcsec(2.650_545 + 2306.083_227 * t + 0.298_849_9 * t * t + 0.018_018_28 * t.powi(3));
     let z = arcsec(-2.650_545 + 2306.077_181 * t + 1.092_734_8 * t * t + 0.018_268_37 * t.powi(3));

@@ -270,8 +270,7 @@ mod tests {
 
     #[test]
     fn the_nearest_of_an_archive_is_used() {
-        let archive: String =
-            (1..=20).map(|day| sample_tle(time(&format!("2023-05-{day:02}T06:00:00Z")))).collect();
+        let archive: String = (1..=20).map(|day| sample_tle(time(&format!("2023-05-{day:02}T06:00:00Z")))).collect();
         let sets = Tle::parse_all(archive.as_bytes()).expect("an archive");
         assert_eq!(sets.len(), 20);
         let nearest = |at: &str| Tle::nearest(sets.clone(), time(at)).expect("one").epoch();
