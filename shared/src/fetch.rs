@@ -23,12 +23,14 @@ pub const MAX_REDIRECTS: usize = 5;
 const CONNECT_SECONDS: u64 = 5;
 
 type Download = BoxFuture<'static, Result<Bytes>>;
+/// By URL and limit.
+type UnderWay = HashMap<(String, usize), WeakShared<Download>>;
 
 /// Downloads public files. Cloning is cheap and shares the connections and the downloads under way.
 #[derive(Debug, Clone)]
 pub struct Fetch {
     client: Client,
-    under_way: Arc<Mutex<HashMap<(String, usize), WeakShared<Download>>>>,
+    under_way: Arc<Mutex<UnderWay>>,
 }
 
 impl Fetch {

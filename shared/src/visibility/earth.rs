@@ -106,9 +106,9 @@ fn icrs_of_teme(teme: Vector, t: f64) -> Vector {
     // Mean obliquity: Capitaine, Wallace & Chapront 2003, A&A 412, 567, eq. 39.
     let obliquity = arcsec(84_381.406 - 46.836_769 * t - 0.000_183_1 * t * t);
     // Nutation, the four largest terms of IAU 1980 (0.5″): Meeus 1998, Astronomical Algorithms, chapter 22.
-    let node = (125.044_52 - 1934.136_261 * t).to_radians();
-    let sun = (280.4665 + 36_000.7698 * t).to_radians();
-    let moon = (218.3165 + 481_267.8813 * t).to_radians();
+    let node = (125.044_52 - 1_934.136_261 * t).to_radians();
+    let sun = (280.4665 + 36_000.769_8 * t).to_radians();
+    let moon = (218.3165 + 481_267.881_3 * t).to_radians();
     let in_longitude =
         arcsec(-17.20 * node.sin() - 1.32 * (2.0 * sun).sin() - 0.23 * (2.0 * moon).sin() + 0.21 * (2.0 * node).sin());
     let in_obliquity =
@@ -116,9 +116,9 @@ fn icrs_of_teme(teme: Vector, t: f64) -> Vector {
     let true_of_date = rotate_z(teme, -in_longitude * obliquity.cos());
     let mean_of_date = rotate_x(rotate_z(rotate_x(true_of_date, obliquity + in_obliquity), in_longitude), -obliquity);
     // Precession IAU 2006: Capitaine, Wallace & Chapront 2003, eq. 40.
-    let zeta = arcsec(2.650_545 + 2306.083_227 * t + 0.298_849_9 * t * t + 0.018_018_28 * t.powi(3));
-    let z = arcsec(-2.650_545 + 2306.077_181 * t + 1.092_734_8 * t * t + 0.018_268_37 * t.powi(3));
-    let theta = arcsec(2004.191_903 * t - 0.429_493_4 * t * t - 0.041_822_64 * t.powi(3));
+    let zeta = arcsec(2.650_545 + 2_306.083_227 * t + 0.298_849_9 * t * t + 0.018_018_28 * t.powi(3));
+    let z = arcsec(-2.650_545 + 2_306.077_181 * t + 1.092_734_8 * t * t + 0.018_268_37 * t.powi(3));
+    let theta = arcsec(2_004.191_903 * t - 0.429_493_4 * t * t - 0.041_822_64 * t.powi(3));
     rotate_z(rotate_y(rotate_z(mean_of_date, z), -theta), zeta)
 }
 
