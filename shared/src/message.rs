@@ -231,3 +231,16 @@ pub struct Posted {
     /// Every request, in order.
     pub posts: Vec<Post>,
 }
+
+/// What could not be processed, kept under `failed/` until a person retries or drops it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Failed {
+    /// Where it failed: `bridge`, or the flow's execution.
+    pub step: String,
+    /// `Permanent`, or what the retries ended with.
+    pub error: String,
+    /// Why, for a person.
+    pub reason: String,
+    /// What to begin again with: a [`Received`].
+    pub input: serde_json::Value,
+}

@@ -1,1 +1,3 @@
-//! stub
+//! The workspace seen from outside: what several tests need.
+
+pub mod moto;

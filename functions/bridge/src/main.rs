@@ -1,2 +1,40 @@
-//! stub
-fn main() {}
+//! The bridge: a small process that is always on.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bridge::Deps;
+use bridge::consumer::{Backoff, Consumer, stopped};
+use shared::Result;
+use shared::config::{self, Config};
+use shared::notice::NoticeKind;
+
+fn main() -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: the runtime did not start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(bridge());
+    // A broker that does not answer must not hold up the end.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn bridge() -> Result<()> {
+    let config = Config::from_env(&[])?;
+    config.log.start();
+    let kafka = config::Kafka::from_env(&[])?;
+    let deps = Deps::from_config(&config).await?;
+    let topics = [NoticeKind::Igwn, NoticeKind::IceCube].map(NoticeKind::topic);
+    Consumer::join(&kafka, &topics, Backoff::default())?.run(Arc::new(deps), stopped()).await
+}

@@ -3,12 +3,14 @@
 //! Settings come from the environment, under the names operators of the older listeners already use. What is missing
 //! or malformed is reported together, each with what it is for.
 
+mod kafka;
 mod log;
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+pub use kafka::{Flows, Kafka, Login, SETTINGS as KAFKA_SETTINGS};
 pub use log::{Log, LogFormat};
 
 use crate::galaxy;
@@ -169,10 +171,7 @@ impl Config {
     /// # Errors
     /// Permanent, naming every setting that is missing or malformed.
     pub fn from_env(overrides: &[(&str, String)]) -> Result<Self> {
-        Self::read(&|name| match overrides.iter().find(|(given, _)| *given == name) {
-            Some((_, value)) => Some(value.clone()),
-            None => std::env::var(name).ok(),
-        })
+        Self::read(&environment(overrides))
     }
 
     /// Reads settings from anywhere; an empty value is an unset one.
@@ -223,6 +222,14 @@ impl Config {
     }
 }
 
+/// The environment, behind what overrides it.
+fn environment(overrides: &[(&str, String)]) -> impl Fn(&str) -> Option<String> {
+    |name| match overrides.iter().find(|(given, _)| *given == name) {
+        Some((_, value)) => Some(value.clone()),
+        None => std::env::var(name).ok(),
+    }
+}
+
 /// Reads settings one by one and keeps what is wrong with them.
 struct Reader<'a> {
     get: &'a dyn Fn(&str) -> Option<String>,
@@ -263,6 +270,15 @@ impl Reader<'_> {
                 default
             }
         }
+    }
+
+    /// One of a few words; the first is the default.
+    fn one_of(&mut self, name: &str, words: &[&str]) -> String {
+        let text = self.text(name).map_or_else(|| words[0].to_owned(), |text| text.to_ascii_lowercase());
+        if !words.contains(&text.as_str()) {
+            self.problem(name, &format!("one of `{}`", words.join("`, `")), &text);
+        }
+        text
     }
 
     fn url(&mut self, name: &str, default: &str) -> String {
@@ -326,7 +342,7 @@ impl Reader<'_> {
         Log { format, level }
     }
 
-    fn finish(self, config: Config) -> Result<Config> {
+    fn finish<T>(self, config: T) -> Result<T> {
         match self.problems.as_slice() {
             [] => Ok(config),
             [one] => Err(Error::permanent(format!("setting {one}"))),

@@ -135,17 +135,17 @@ impl S3 {
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
         let message = format!("object `{name}` in bucket `{}`: {}", self.bucket, DisplayErrorContext(error));
-        let permanent = matches!(
-            error.code(),
-            Some(
-                "NoSuchBucket"
-                    | "AccessDenied"
-                    | "InvalidAccessKeyId"
-                    | "SignatureDoesNotMatch"
-                    | "InvalidBucketName"
-                    | "PermanentRedirect"
-            )
-        ) || matches!(error, SdkError::ConstructionFailure(_));
+        let status = error.raw_response().map(|response| response.status().as_u16());
+        // Refused for what it is; busy, throttled, conflicting or expired requests are refused for the moment.
+        let refused = status
+            .is_some_and(|status| (400..500).contains(&status) && ![408, 409, 425, 429].contains(&status))
+            && !matches!(
+                error.code(),
+                Some("RequestTimeTooSkewed" | "ExpiredToken" | "RequestTimeout" | "TokenRefreshRequired")
+            );
+        let permanent = refused
+            || matches!(error.code(), Some("NoSuchBucket" | "PermanentRedirect"))
+            || matches!(error, SdkError::ConstructionFailure(_));
         if permanent { Error::permanent(message) } else { Error::retryable(message) }
     }
 }

@@ -1,0 +1,103 @@
+//! Starting flows on AWS Step Functions.
+
+use std::time::Duration;
+
+use aws_config::BehaviorVersion;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_sdk_sfn::Client;
+use aws_sdk_sfn::config::Region;
+use aws_sdk_sfn::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use shared::config;
+use shared::message::Received;
+use shared::notice::NoticeKind;
+use shared::{Error, Result};
+
+/// The longest name of an execution (Step Functions API reference, `StartExecution`) [characters].
+const MAX_NAME: usize = 80;
+
+/// The flows, each a state machine.
+#[derive(Debug, Clone)]
+pub struct Flows {
+    client: Client,
+    arns: config::Flows,
+}
+
+impl Flows {
+    /// Makes the client: in the region that the ARNs name, with the SDK's ordinary credentials. `endpoint_url` is
+    /// another server than AWS.
+    pub async fn open(arns: &config::Flows, endpoint_url: Option<&str>) -> Self {
+        let mut settings = aws_config::defaults(BehaviorVersion::latest())
+            .retry_config(RetryConfig::standard().with_max_attempts(3))
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .connect_timeout(Duration::from_secs(5))
+                    .read_timeout(Duration::from_secs(10))
+                    .operation_timeout(Duration::from_secs(30))
+                    .build(),
+            );
+        // arn:aws:states:REGION:ACCOUNT:stateMachine:NAME
+        if let Some(region) = arns.ligo.split(':').nth(3).filter(|region| !region.is_empty()) {
+            settings = settings.region(Region::new(region.to_owned()));
+        }
+        if let Some(url) = endpoint_url {
+            settings = settings.endpoint_url(url);
+        }
+        Flows { client: Client::new(&settings.load().await), arns: arns.clone() }
+    }
+
+    /// Starts the flow of a notice under `name`; whether this call started it. A name that is taken is a success: the
+    /// notice has been handed over before.
+    ///
+    /// # Errors
+    /// Permanent, when this input can never start; Retryable otherwise: a missing flow or permission is put right by a
+    /// person, and until then no notice is passed over.
+    pub async fn start(&self, kind: NoticeKind, name: &str, input: &Received) -> Result<bool> {
+        let arn = match kind {
+            NoticeKind::Igwn => &self.arns.ligo,
+            NoticeKind::IceCube => &self.arns.icecube,
+        };
+        let input = serde_json::to_string(input).map_err(|error| Error::permanent(error.to_string()))?;
+        match self.client.start_execution().state_machine_arn(arn).name(name).input(input).send().await {
+            Ok(_) => Ok(true),
+            Err(error) if error.code() == Some("ExecutionAlreadyExists") => Ok(false),
+            Err(error) => {
+                let message = format!("flow `{arn}`, execution `{name}`: {}", DisplayErrorContext(&error));
+                let permanent =
+                    matches!(error.code(), Some("InvalidExecutionInput" | "InvalidName" | "ValidationException"))
+                        || matches!(error, SdkError::ConstructionFailure(_));
+                Err(if permanent { Error::permanent(message) } else { Error::retryable(message) })
+            }
+        }
+    }
+}
+
+/// The name of a notice's execution, `{topic}-{partition}-{offset}`: one name for one message, in the characters that
+/// Step Functions and CloudWatch allow (letters, digits, `-`, `_`). It names the notice under `failed/` too.
+pub fn execution_name(topic: &str, partition: i32, offset: i64) -> String {
+    let place = format!("-{partition}-{offset}");
+    let topic: String = topic
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' })
+        .take(MAX_NAME - place.len())
+        .collect();
+    topic + &place
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_executions_are_valid_and_their_own() {
+        let name = |offset| execution_name(NoticeKind::Igwn.topic(), 0, offset);
+        assert_eq!(name(7), "igwn_gwalert-0-7");
+        assert_ne!(name(7), name(70));
+        for topic in [NoticeKind::Igwn.topic(), NoticeKind::IceCube.topic(), "ü/../…", &"x".repeat(300)] {
+            let name = execution_name(topic, i32::MAX, i64::MAX);
+            assert!(name.len() <= MAX_NAME, "{name}");
+            assert!(name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'), "{name}");
+            assert!(name.ends_with("-2147483647-9223372036854775807"), "{name}");
+        }
+    }
+}

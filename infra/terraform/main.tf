@@ -1,0 +1,113 @@
+# The always-on bridge on ECS Fargate: one task of the smallest size.
+
+data "aws_region" "current" {}
+
+data "aws_cloudformation_stack" "functions" {
+  name = var.stack_name
+}
+
+locals {
+  stack = data.aws_cloudformation_stack.functions.outputs
+  environment = {
+    STORAGE_BUCKET_SOURCE = "s3"
+    AWS_BUCKET            = local.stack["BucketName"]
+    AWS_DEFAULT_REGION    = data.aws_region.current.name
+    LIGO_FLOW_ARN         = local.stack["LigoFlowArn"]
+    ICECUBE_FLOW_ARN      = local.stack["IcecubeFlowArn"]
+    GCN_DOMAIN            = var.gcn_domain
+    KAFKA_GROUP_ID        = var.group_id
+    LOG_FORMAT            = "json"
+  }
+  alarm_actions = var.alarm_topic_arn == "" ? [] : [var.alarm_topic_arn]
+}
+
+resource "aws_cloudwatch_log_group" "bridge" {
+  name              = "/ecs/${var.name}"
+  retention_in_days = var.log_retention_days
+}
+
+resource "aws_ecs_cluster" "bridge" {
+  name = var.name
+
+  setting {
+    name  = "containerInsights"
+    value = "enabled"
+  }
+}
+
+resource "aws_ecs_task_definition" "bridge" {
+  family                   = var.name
+  requires_compatibilities = ["FARGATE"]
+  network_mode             = "awsvpc"
+  cpu                      = 256
+  memory                   = 512
+  execution_role_arn       = aws_iam_role.start.arn
+  task_role_arn            = aws_iam_role.bridge.arn
+
+  runtime_platform {
+    operating_system_family = "LINUX"
+    cpu_architecture        = var.cpu_architecture
+  }
+
+  container_definitions = jsonencode([{
+    name                   = "bridge"
+    image                  = var.image
+    essential              = true
+    readonlyRootFilesystem = true
+    # The bridge leaves within 25 s of SIGTERM.
+    stopTimeout = 30
+    environment = [for name, value in local.environment : { name = name, value = value }]
+    secrets = [
+      { name = "KAFKA_CLIENT_ID", valueFrom = "${var.gcn_secret_arn}:client_id::" },
+      { name = "KAFKA_CLIENT_SECRET", valueFrom = "${var.gcn_secret_arn}:client_secret::" },
+    ]
+    logConfiguration = {
+      logDriver = "awslogs"
+      options = {
+        awslogs-group         = aws_cloudwatch_log_group.bridge.name
+        awslogs-region        = data.aws_region.current.name
+        awslogs-stream-prefix = "bridge"
+      }
+    }
+  }])
+}
+
+resource "aws_ecs_service" "bridge" {
+  name            = var.name
+  cluster         = aws_ecs_cluster.bridge.id
+  task_definition = aws_ecs_task_definition.bridge.arn
+  launch_type     = "FARGATE"
+  desired_count   = 1
+
+  # Never two at once: the old task leaves the group before the new one joins.
+  deployment_minimum_healthy_percent = 0
+  deployment_maximum_percent         = 100
+
+  network_configuration {
+    subnets          = var.subnet_ids
+    security_groups  = [aws_security_group.bridge.id]
+    assign_public_ip = var.assign_public_ip
+  }
+}
+
+resource "aws_security_group" "bridge" {
+  name        = var.name
+  description = "The bridge calls out and is never called"
+  vpc_id      = var.vpc_id
+
+  egress {
+    description = "HTTPS: GCN log-in, AWS"
+    from_port   = 443
+    to_port     = 443
+    protocol    = "tcp"
+    cidr_blocks = ["0.0.0.0/0"]
+  }
+
+  egress {
+    description = "Kafka: GCN"
+    from_port   = 9092
+    to_port     = 9092
+    protocol    = "tcp"
+    cidr_blocks = ["0.0.0.0/0"]
+  }
+}

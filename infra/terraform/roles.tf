@@ -1,0 +1,79 @@
+data "aws_iam_policy_document" "ecs" {
+  statement {
+    actions = ["sts:AssumeRole"]
+    principals {
+      type        = "Service"
+      identifiers = ["ecs-tasks.amazonaws.com"]
+    }
+  }
+}
+
+# What ECS needs to start the task: the image, the log and the GCN client.
+resource "aws_iam_role" "start" {
+  name               = "${var.name}-start"
+  assume_role_policy = data.aws_iam_policy_document.ecs.json
+}
+
+data "aws_iam_policy_document" "start" {
+  statement {
+    actions   = ["secretsmanager:GetSecretValue"]
+    resources = [var.gcn_secret_arn]
+  }
+
+  statement {
+    actions   = ["logs:CreateLogStream", "logs:PutLogEvents"]
+    resources = ["${aws_cloudwatch_log_group.bridge.arn}:*"]
+  }
+
+  # The log-in to ECR has no resource of its own.
+  statement {
+    actions   = ["ecr:GetAuthorizationToken"]
+    resources = ["*"]
+  }
+
+  statement {
+    actions   = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+    resources = ["arn:*:ecr:*:*:repository/*"]
+  }
+}
+
+resource "aws_iam_role_policy" "start" {
+  name   = "start"
+  role   = aws_iam_role.start.id
+  policy = data.aws_iam_policy_document.start.json
+}
+
+# What the bridge itself may do: put notices and failures, and start the two flows.
+resource "aws_iam_role" "bridge" {
+  name               = var.name
+  assume_role_policy = data.aws_iam_policy_document.ecs.json
+}
+
+data "aws_iam_policy_document" "bridge" {
+  statement {
+    actions   = ["s3:PutObject"]
+    resources = ["${local.stack["BucketArn"]}/inbox/*", "${local.stack["BucketArn"]}/failed/*"]
+  }
+
+  # Whether a failed notice's body is under inbox/; without ListBucket S3 answers 403 instead of 404.
+  statement {
+    actions   = ["s3:GetObject"]
+    resources = ["${local.stack["BucketArn"]}/inbox/*"]
+  }
+
+  statement {
+    actions   = ["s3:ListBucket"]
+    resources = [local.stack["BucketArn"]]
+  }
+
+  statement {
+    actions   = ["states:StartExecution"]
+    resources = [local.stack["LigoFlowArn"], local.stack["IcecubeFlowArn"]]
+  }
+}
+
+resource "aws_iam_role_policy" "bridge" {
+  name   = "bridge"
+  role   = aws_iam_role.bridge.id
+  policy = data.aws_iam_policy_document.bridge.json
+}

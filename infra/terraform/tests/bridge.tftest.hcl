@@ -1,0 +1,95 @@
+# Needs no account: the provider is mocked, the stack's outputs are given.
+mock_provider "aws" {
+  override_data {
+    target = data.aws_cloudformation_stack.functions
+    values = {
+      outputs = {
+        BucketName     = "stack-bucket"
+        BucketArn      = "arn:aws:s3:::stack-bucket"
+        LigoFlowArn    = "arn:aws:states:us-east-2:123456789012:stateMachine:ligo"
+        IcecubeFlowArn = "arn:aws:states:us-east-2:123456789012:stateMachine:icecube"
+      }
+    }
+  }
+
+  override_data {
+    target = data.aws_region.current
+    values = { name = "us-east-2" }
+  }
+
+  override_data {
+    target = data.aws_iam_policy_document.ecs
+    values = { json = "{}" }
+  }
+
+  override_data {
+    target = data.aws_iam_policy_document.start
+    values = { json = "{}" }
+  }
+
+  override_data {
+    target = data.aws_iam_policy_document.bridge
+    values = { json = "{}" }
+  }
+
+  mock_resource "aws_iam_role" {
+    defaults = { arn = "arn:aws:iam::123456789012:role/mock" }
+  }
+
+  mock_resource "aws_cloudwatch_log_group" {
+    defaults = { arn = "arn:aws:logs:us-east-2:123456789012:log-group:mock" }
+  }
+
+  mock_resource "aws_ecs_task_definition" {
+    defaults = { arn = "arn:aws:ecs:us-east-2:123456789012:task-definition/mock:1" }
+  }
+}
+
+variables {
+  stack_name     = "gwtm"
+  image          = "123456789012.dkr.ecr.us-east-2.amazonaws.com/gwtm-bridge:1"
+  gcn_secret_arn = "arn:aws:secretsmanager:us-east-2:123456789012:secret:gcn"
+  vpc_id         = "vpc-1"
+  subnet_ids     = ["subnet-1"]
+}
+
+run "one_task_that_knows_the_stack" {
+  command = apply
+
+  assert {
+    condition     = aws_ecs_service.bridge.desired_count == 1 && aws_ecs_service.bridge.deployment_maximum_percent == 100
+    error_message = "expected one task and never two"
+  }
+
+  assert {
+    condition = alltrue([
+      for expected in [
+        { name = "AWS_BUCKET", value = "stack-bucket" },
+        { name = "LIGO_FLOW_ARN", value = "arn:aws:states:us-east-2:123456789012:stateMachine:ligo" },
+        { name = "ICECUBE_FLOW_ARN", value = "arn:aws:states:us-east-2:123456789012:stateMachine:icecube" },
+      ] : contains(jsondecode(aws_ecs_task_definition.bridge.container_definitions)[0].environment, expected)
+    ])
+    error_message = "expected the stack's outputs in the environment"
+  }
+
+  assert {
+    condition = sort([for secret in jsondecode(aws_ecs_task_definition.bridge.container_definitions)[0].secrets : secret.name]) == tolist([
+      "KAFKA_CLIENT_ID", "KAFKA_CLIENT_SECRET"
+    ])
+    error_message = "expected the GCN client as secrets"
+  }
+
+  assert {
+    condition     = length(data.aws_iam_policy_document.bridge.statement) == 4 && alltrue([for statement in data.aws_iam_policy_document.bridge.statement : alltrue([for resource in statement.resources : resource != "*"])])
+    error_message = "expected a role for named resources alone"
+  }
+}
+
+run "another_gcn_is_refused" {
+  command         = plan
+  expect_failures = [var.gcn_domain]
+
+  variables {
+    gcn_domain = "gcn.example.org"
+  }
+}

@@ -1,0 +1,81 @@
+variable "name" {
+  description = "Name of the service and prefix of everything it needs."
+  type        = string
+  default     = "gwtm-bridge"
+}
+
+variable "stack_name" {
+  description = "Name of the CloudFormation stack made from infra/template.yaml; its outputs name the bucket and the flows."
+  type        = string
+}
+
+variable "image" {
+  description = "The bridge's container image, for instance in ECR."
+  type        = string
+}
+
+variable "gcn_secret_arn" {
+  description = "ARN of the Secrets Manager secret with the GCN client, a JSON object with `client_id` and `client_secret`."
+  type        = string
+
+  validation {
+    condition     = startswith(var.gcn_secret_arn, "arn:")
+    error_message = "gcn_secret_arn: expected an ARN."
+  }
+}
+
+variable "gcn_domain" {
+  description = "Which GCN to listen to."
+  type        = string
+  default     = "gcn.nasa.gov"
+
+  validation {
+    condition     = contains(["gcn.nasa.gov", "test.gcn.nasa.gov", "dev.gcn.nasa.gov"], var.gcn_domain)
+    error_message = "gcn_domain: expected gcn.nasa.gov, test.gcn.nasa.gov or dev.gcn.nasa.gov."
+  }
+}
+
+variable "group_id" {
+  description = "Kafka consumer group. Keep it: the broker remembers under this name what has been taken."
+  type        = string
+  default     = "gwtm"
+}
+
+variable "vpc_id" {
+  description = "The VPC the task runs in."
+  type        = string
+}
+
+variable "subnet_ids" {
+  description = "Subnets with a way out to the internet: Kafka on 9092, HTTPS on 443."
+  type        = list(string)
+
+  validation {
+    condition     = length(var.subnet_ids) > 0
+    error_message = "subnet_ids: expected at least one."
+  }
+}
+
+variable "assign_public_ip" {
+  description = "Whether the task gets a public address: true in public subnets, false behind a NAT gateway."
+  type        = bool
+  default     = true
+}
+
+variable "cpu_architecture" {
+  description = "The image's architecture, X86_64 or ARM64."
+  type        = string
+  default     = "X86_64"
+}
+
+variable "alarm_topic_arn" {
+  description = "ARN of an SNS topic that is told of alarms; none when empty."
+  type        = string
+  default     = ""
+}
+
+variable "log_retention_days" {
+  description = "How long logs are kept [days]."
+  type        = number
+  default     = 90
+}

@@ -1,0 +1,78 @@
+//! A moto server (S3, Step Functions) on the loopback interface, from the Python tools that tests/setup installs.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A running server; it ends with this value.
+pub struct Moto {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Moto {
+    /// Starts a server with nothing in it.
+    pub fn start() -> Moto {
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().find_map(|folder| {
+            let program = folder.join("tests/servers/python/bin/moto_server");
+            program.exists().then_some(program)
+        });
+        let program = program.expect("moto in tests/servers: run `tests/setup` once");
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+        let child = Command::new(program)
+            .args(["-H", "127.0.0.1", "-p", &free.port().to_string()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("moto starts");
+        let moto = Moto { child, address: free };
+        let begun = Instant::now();
+        while TcpStream::connect(moto.address).is_err() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "moto does not answer at {}", moto.address);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        moto
+    }
+
+    /// Runs this test program's ignored tests as a process of its own with the settings the AWS SDK needs, since a
+    /// process should not change its own environment. `MOTO_URL` tells them the server's address.
+    pub fn run_ignored_tests(&self) {
+        let program = std::env::current_exe().expect("this test program");
+        let status = Command::new(program)
+            .args(["--ignored", "--test-threads=8"])
+            .env("MOTO_URL", format!("http://{}", self.address))
+            .env("AWS_ACCESS_KEY_ID", "testing")
+            .env("AWS_SECRET_ACCESS_KEY", "testing")
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .status()
+            .expect("this test program runs");
+        assert!(status.success(), "the tests above");
+    }
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        // An error here means that it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The server's address, in a process that [`Moto::run_ignored_tests`] has started.
+pub fn url() -> String {
+    std::env::var("MOTO_URL").expect("MOTO_URL: the test that starts moto runs this one")
+}
+
+/// Makes a bucket. Moto does not check signatures, so plain HTTP will do.
+pub fn create_bucket(name: &str) {
+    let url = url();
+    let host = url.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(host).expect("moto");
+    write!(stream, "PUT /{name} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        .expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}

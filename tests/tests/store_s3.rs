@@ -1,0 +1,119 @@
+//! The S3 back end against moto's S3.
+
+use bytes::Bytes;
+use futures::StreamExt;
+use shared::key::Key;
+use shared::store::{Head, Location, Store};
+use tests::moto;
+
+#[test]
+fn s3_keeps_the_promises_of_a_store() {
+    moto::Moto::start().run_ignored_tests();
+}
+
+async fn store(bucket: &str) -> Store {
+    let location = Location::S3 {
+        bucket: bucket.to_owned(),
+        region: "us-east-2".to_owned(),
+        endpoint_url: Some(moto::url()),
+    };
+    Store::open(&location).await.expect("a store")
+}
+
+fn key(name: &str) -> Key {
+    Key::new(name).expect("a name")
+}
+
+#[tokio::test]
+#[ignore = "run by `s3_keeps_the_promises_of_a_store`, which starts moto"]
+async fn objects_are_whole_or_absent() {
+    moto::create_bucket("objects");
+    let store = store("objects").await;
+    let name = key("fit/S230518h-Preliminary+x,1: ä.json");
+    assert_eq!(store.get(&name).await, Ok(None));
+    assert_eq!(store.head(&name).await, Ok(None));
+    assert_eq!(store.get_range(&name, 0..4).await, Ok(None));
+    assert_eq!(store.get_range(&name, 4..4).await, Ok(None));
+    assert!(store.read(&name).await.is_err_and(|error| !error.is_retryable()));
+
+    let body = Bytes::from_static(b"0123456789");
+    store.put(&name, body.clone()).await.expect("written");
+    assert_eq!(store.get(&name).await, Ok(Some(body.clone())));
+    assert_eq!(store.head(&name).await, Ok(Some(Head { size: 10 })));
+    for (range, expected) in [(0..4, "0123"), (8..100, "89"), (3..3, ""), (10..12, ""), (50..60, "")] {
+        let found = store.get_range(&name, range.clone()).await.expect("a range").expect("an object");
+        assert_eq!(found, Bytes::from_static(expected.as_bytes()), "{range:?}");
+    }
+    store.put(&name, Bytes::new()).await.expect("overwritten");
+    assert_eq!(store.read(&name).await, Ok(Bytes::new()));
+    assert_eq!(store.list("fit/S2").await, Ok(vec![name]));
+
+    let large = Bytes::from(vec![7; 9 << 20]);
+    store.put(&key("large"), large.clone()).await.expect("written");
+    assert!(store.read(&key("large")).await.is_ok_and(|found| found == large));
+}
+
+#[tokio::test]
+#[ignore = "run by `s3_keeps_the_promises_of_a_store`, which starts moto"]
+async fn one_of_many_creates_a_name() {
+    moto::create_bucket("claims");
+    let store = store("claims").await;
+    let name = key("test/MS181101ab-Update_alert.json");
+    let first = store.put_if_absent(&name, Bytes::from_static(b"1")).await;
+    let second = store.put_if_absent(&name, Bytes::from_static(b"2")).await;
+    assert_eq!((first, second), (Ok(true), Ok(false)));
+    assert_eq!(store.read(&name).await, Ok(Bytes::from_static(b"1")));
+}
+
+#[tokio::test]
+#[ignore = "run by `s3_keeps_the_promises_of_a_store`, which starts moto"]
+async fn lists_are_complete_and_sorted() {
+    moto::create_bucket("lists");
+    let store = &store("lists").await;
+    // S3 answers 1000 names a page.
+    let mut names: Vec<Key> = (0..1005).map(|n| key(&format!("inbox/t/0/{n:020}.json"))).collect();
+    names.push(key("inbox/t/1/x.json"));
+    futures::stream::iter(names.iter().rev())
+        .for_each_concurrent(16, |name| async move { store.put(name, Bytes::from_static(b"{}")).await.expect("written") })
+        .await;
+    assert_eq!(store.list("inbox/t/0/").await.expect("a list"), names[..1005]);
+    assert_eq!(store.list("inbox/t/0").await.expect("a list").len(), 1005);
+    assert_eq!(store.list("").await.expect("a list"), names);
+    assert_eq!(store.list("nothing").await, Ok(vec![]));
+}
+
+#[tokio::test]
+#[ignore = "run by `s3_keeps_the_promises_of_a_store`, which starts moto"]
+async fn a_missing_bucket_and_a_server_that_is_down_differ() {
+    let nowhere = store("no-such-bucket").await;
+    let name = key("fit/x.json");
+    for error in [
+        nowhere.get(&name).await.expect_err("no bucket"),
+        nowhere.put(&name, Bytes::new()).await.expect_err("no bucket"),
+        nowhere.put_if_absent(&name, Bytes::new()).await.expect_err("no bucket"),
+        nowhere.list("fit/").await.expect_err("no bucket"),
+    ] {
+        assert!(!error.is_retryable() && error.to_string().contains("no-such-bucket"), "{error}");
+    }
+    let location = Location::S3 {
+        bucket: "any".to_owned(),
+        region: "us-east-2".to_owned(),
+        // Nothing listens on port 1.
+        endpoint_url: Some("http://127.0.0.1:1".to_owned()),
+    };
+    let error = Store::open(&location).await.expect("opened").get(&name).await.expect_err("nobody there");
+    assert!(error.is_retryable(), "{error}");
+}
+
+#[tokio::test]
+#[ignore = "run by `s3_keeps_the_promises_of_a_store`, which starts moto"]
+async fn a_store_that_is_not_written_reads_what_it_would_have_written() {
+    moto::create_bucket("dry");
+    let written = store("dry").await;
+    written.put(&key("a"), Bytes::from_static(b"1")).await.expect("written");
+    let dry = written.clone().without_writing();
+    dry.put(&key("b"), Bytes::from_static(b"2")).await.expect("kept");
+    assert_eq!(dry.put_if_absent(&key("a"), Bytes::new()).await, Ok(false));
+    assert_eq!(dry.list("").await, Ok(vec![key("a"), key("b")]));
+    assert_eq!(written.list("").await, Ok(vec![key("a")]));
+}
