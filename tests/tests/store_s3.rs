@@ -12,11 +12,8 @@ fn s3_keeps_the_promises_of_a_store() {
 }
 
 async fn store(bucket: &str) -> Store {
-    let location = Location::S3 {
-        bucket: bucket.to_owned(),
-        region: "us-east-2".to_owned(),
-        endpoint_url: Some(moto::url()),
-    };
+    let location =
+        Location::S3 { bucket: bucket.to_owned(), region: "us-east-2".to_owned(), endpoint_url: Some(moto::url()) };
     Store::open(&location).await.expect("a store")
 }
 
@@ -74,7 +71,10 @@ async fn lists_are_complete_and_sorted() {
     let mut names: Vec<Key> = (0..1005).map(|n| key(&format!("inbox/t/0/{n:020}.json"))).collect();
     names.push(key("inbox/t/1/x.json"));
     futures::stream::iter(names.iter().rev())
-        .for_each_concurrent(16, |name| async move { store.put(name, Bytes::from_static(b"{}")).await.expect("written") })
+        .for_each_concurrent(
+            16,
+            |name| async move { store.put(name, Bytes::from_static(b"{}")).await.expect("written") },
+        )
         .await;
     assert_eq!(store.list("inbox/t/0/").await.expect("a list"), names[..1005]);
     assert_eq!(store.list("inbox/t/0").await.expect("a list").len(), 1005);

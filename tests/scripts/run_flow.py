@@ -1,0 +1,92 @@
+"""Runs a flow of infra/flows in moto's interpreter of Amazon States Language, with given answers for the functions.
+
+Reads from standard input:
+    {"flow": "ligo", "input": {…}, "answers": {"ingest-ligo": [{"ok": {…}}, {"error": "Retryable"}, …], …}}
+A function's answers are given in turn, the last one for ever. Writes what happened:
+    {"status": "SUCCEEDED", "output": …, "calls": [["ingest-ligo", {…}], …], "objects": {"failed/….json": {…}}}
+Waits between attempts are cut short; nothing else is changed.
+"""
+
+import json
+import logging
+import os
+import re
+import sys
+import threading
+import time
+from pathlib import Path
+
+os.environ.update(AWS_ACCESS_KEY_ID="t", AWS_SECRET_ACCESS_KEY="t", AWS_DEFAULT_REGION="us-east-2")
+
+import boto3
+import yaml
+from moto import mock_aws
+from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import state_task_service_aws_sdk
+
+FLOWS = Path(__file__).parents[2] / "infra" / "flows"
+BUCKET = "bucket"
+
+asked = json.load(sys.stdin)
+calls, lock = [], threading.Lock()
+
+
+def invoke(parameters, region, state_credentials):
+    """Stands where the interpreter calls Lambda."""
+    name, payload = parameters["FunctionName"], json.loads(parameters["Payload"])
+    with lock:
+        calls.append([name, payload])
+        answers = asked["answers"][name]
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+    if "ok" in answer:
+        return {"StatusCode": 200, "Payload": answer["ok"]}
+    error = {"errorType": answer["error"], "errorMessage": "as the test wants"}
+    return {"StatusCode": 200, "FunctionError": "Unhandled", "Payload": error}
+
+
+def client(*arguments, **named):
+    """Step Functions stores a `Body` that is a JSON object as its text, which moto's interpreter leaves out."""
+    made = make_client(*arguments, **named)
+
+    def as_text(params, **_):
+        return params | {"Body": json.dumps(params["Body"])} if isinstance(params.get("Body"), dict) else params
+
+    made.meta.events.register("provide-client-params.s3.PutObject", as_text)
+    return made
+
+
+make_client = state_task_service_aws_sdk.boto_client_for
+
+
+def definition(flow):
+    text = (FLOWS / f"{flow}.asl.yaml").read_text()
+    kebab = lambda match: re.sub(r"(?<!^)([A-Z])", r"-\1", match[1]).lower()
+    text = re.sub(r"\$\{(\w+)\}", lambda match: BUCKET if match[1] == "Bucket" else kebab(match), text)
+    text = re.sub(r"(IntervalSeconds|MaxDelaySeconds): \d+", r"\1: 1", text)
+    return json.dumps(yaml.safe_load(text))
+
+
+@mock_aws(config={"stepfunctions": {"execute_state_machine": True}})
+def main():
+    lambda_eval_utils._invoke_lambda_function = invoke
+    state_task_service_aws_sdk.boto_client_for = client
+    logging.disable()
+    s3, sfn = boto3.client("s3"), boto3.client("stepfunctions")
+    s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "us-east-2"})
+    machine = sfn.create_state_machine(
+        name=asked["flow"], definition=definition(asked["flow"]), roleArn="arn:aws:iam::123456789012:role/flow"
+    )["stateMachineArn"]
+    execution = sfn.start_execution(stateMachineArn=machine, name="notice", input=json.dumps(asked["input"]))
+    while True:
+        ended = sfn.describe_execution(executionArn=execution["executionArn"])
+        if ended["status"] != "RUNNING":
+            break
+        time.sleep(0.05)
+    names = [found["Key"] for found in s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
+    objects = {name: json.load(s3.get_object(Bucket=BUCKET, Key=name)["Body"]) for name in names}
+    output = json.loads(ended["output"]) if ended.get("output") else None
+    error = {"error": ended.get("error"), "cause": ended.get("cause")}
+    print(json.dumps({"status": ended["status"], "output": output, "calls": calls, "objects": objects} | error))
+
+
+main()
