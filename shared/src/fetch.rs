@@ -165,7 +165,7 @@ pub fn shown(url: &str) -> String {
 }
 
 /// An error with its causes, in one line.
-fn causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
