@@ -1,1 +1,123 @@
-//! stub
+//! Publication → Posted: the only code that writes to the GWTM, and the only holder of its token.
+//!
+//! Every body lies in the store before it is posted, exactly as it is or would be posted. Whatever may have been posted
+//! before is looked for first, so the same publication twice, or after any crash, leaves the rows it would have left once.
+
+mod alert;
+mod galaxies;
+mod icecube;
+
+use serde::Serialize;
+use shared::config::Config;
+use shared::fetch::Fetch;
+use shared::key::Key;
+use shared::message::{Post, PostStatus, Posted, Publication, Request, Role};
+use shared::store::Store;
+use shared::treasuremap::{Client, Once, Timing};
+use shared::{Error, Result};
+
+/// What this function touches.
+#[derive(Debug)]
+pub struct Deps {
+    /// Where the bodies are written and the galaxy lists read.
+    pub store: Store,
+    /// The GWTM; without it nothing is posted.
+    pub api: Option<Client>,
+    /// Why there is no `api`, for a person.
+    pub not_posted: String,
+    /// How GraceDB is asked for its sky map; without it, it is not asked.
+    pub fetch: Option<Fetch>,
+    /// GraceDB, without a slash at the end.
+    pub gracedb_url: String,
+    /// The run's label on posted alerts.
+    pub observing_run: Option<String>,
+}
+
+impl Deps {
+    /// What the settings say.
+    ///
+    /// # Errors
+    /// As [`Config::open_store`]; Permanent when API_BASE is no web address or TLS cannot be set up.
+    pub async fn from_config(config: &Config) -> Result<Self> {
+        let api = match &config.api {
+            Some(api) => Some(Client::new(&api.base, api.token.reveal(), Timing::default())?),
+            None => None,
+        };
+        Ok(Deps {
+            store: config.open_store().await?,
+            fetch: api.is_some().then(Fetch::new).transpose()?,
+            api,
+            not_posted: if config.dry_run { "dry run" } else { "API_BASE is not set" }.to_owned(),
+            gracedb_url: config.gracedb_url.clone(),
+            observing_run: config.observing_run.clone(),
+        })
+    }
+}
+
+/// Posts an alert, its galaxy list and, after a test alert, the removal of old test alerts; or an IceCube search.
+///
+/// # Errors
+/// Permanent, when the GWTM refuses or holds other rows than it should; Retryable, when it or the store fails or an
+/// earlier alert of this type is not there yet. What was posted before the error is found again by the next attempt.
+pub async fn handle(deps: &Deps, publication: Publication) -> Result<Posted> {
+    let posts = match publication {
+        Publication::Ligo { alert, products, galaxies } => {
+            let (post, row) = alert::publish(deps, &alert, products.as_ref()).await?;
+            let mut posts = vec![post];
+            if let Some(galaxies) = &galaxies {
+                posts.push(galaxies::publish(deps, &alert, galaxies, row.as_ref()).await?);
+            }
+            if alert.role == Role::Test {
+                posts.push(remove_test_alerts(deps).await);
+            }
+            posts
+        }
+        Publication::IceCube(search) => vec![icecube::publish(deps, &search).await?],
+    };
+    Ok(Posted { posts })
+}
+
+/// Asks the GWTM to remove old test alerts. Its failure is nobody's loss, and the next test alert repeats it.
+async fn remove_test_alerts(deps: &Deps) -> Post {
+    let status = match &deps.api {
+        None => PostStatus::NotPosted { reason: deps.not_posted.clone() },
+        Some(api) => match api.del_test_alerts().await {
+            Ok(()) => PostStatus::Posted { id: None },
+            Err(error) => {
+                tracing::warn!("old test alerts were not removed: {error}");
+                PostStatus::NotPosted { reason: error.to_string() }
+            }
+        },
+    };
+    Post { request: Request::DelTestAlerts, key: None, status }
+}
+
+/// A body as it is stored and posted.
+fn bytes_of(body: &impl Serialize) -> Result<bytes::Bytes> {
+    let bytes = serde_json::to_vec_pretty(body).map_err(|error| Error::permanent(format!("request body: {error}")))?;
+    Ok(bytes.into())
+}
+
+/// Writes a body unless it is there just so.
+async fn keep(deps: &Deps, key: &Key, body: &impl Serialize) -> Result<()> {
+    let bytes = bytes_of(body)?;
+    if deps.store.get(key).await?.as_ref() == Some(&bytes) {
+        return Ok(());
+    }
+    deps.store.put(key, bytes).await
+}
+
+/// Logs what had to be changed in a body.
+fn warn_all(name: &impl std::fmt::Display, request: &str, warnings: &[String]) {
+    for warning in warnings {
+        tracing::warn!(alert.name = %name, "body of {request}: {warning}");
+    }
+}
+
+/// A status with the number that the GWTM answered.
+fn status<T>(outcome: &Once<T>, id: impl Fn(&T) -> Option<i64>) -> PostStatus {
+    match outcome {
+        Once::Posted(stored) => PostStatus::Posted { id: id(stored) },
+        Once::AlreadyThere(stored) => PostStatus::AlreadyThere { id: id(stored) },
+    }
+}

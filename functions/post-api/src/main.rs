@@ -1,2 +1,9 @@
-//! stub
-fn main() {}
+//! `post-api` as a Lambda function.
+
+use std::process::ExitCode;
+
+use post_api::{Deps, handle};
+
+fn main() -> ExitCode {
+    shared::lambda::serve(Deps::from_config, handle)
+}

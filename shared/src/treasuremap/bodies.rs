@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -181,7 +183,7 @@ impl PostAlert {
 pub struct EventGalaxies {
     /// The superevent.
     pub graceid: String,
-    /// `timesent` of the alert's row, naive UTC, which is how the server finds the row (within 15 s).
+    /// `timesent` of the alert's row as [`timesent_stamp`] writes it, which is how the server finds the row (within 15 s).
     pub timesent_stamp: String,
     /// Who ranked them; lists of one group replace each other.
     pub groupname: String,
@@ -210,6 +212,12 @@ pub struct GalaxyEntry {
     /// What else is known; numbers only, because the website breaks on a text under a key with `dist` in it.
     #[serde(default)]
     pub info: BTreeMap<String, f64>,
+}
+
+/// A time as `timesent_stamp` must be written: naive UTC with six decimals, always (`%Y-%m-%dT%H:%M:%S.%f`).
+pub fn timesent_stamp(time: Timestamp) -> String {
+    let naive = time.to_zoned(TimeZone::UTC).datetime();
+    format!("{}.{:06}", naive.strftime("%Y-%m-%dT%H:%M:%S"), naive.subsec_nanosecond() / 1000)
 }
 
 impl EventGalaxies {

@@ -3,6 +3,8 @@
 //! Foreign spellings (`graceid`, `prob_hasremenant`, `centralfreq`) and the server's limits stay in here.
 
 pub mod bodies;
+mod client;
 mod limits;
 
 pub use bodies::{EventGalaxies, GalaxyEntry, Generation, PostAlert, PostIceCube};
+pub use client::{Client, Failure, ListedGalaxy, Once, Removal, Row, Timing};

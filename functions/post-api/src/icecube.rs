@@ -1,0 +1,40 @@
+//! An IceCube search, posted when it found something.
+
+use shared::Result;
+use shared::key::Object;
+use shared::message::{Post, PostStatus, Request};
+use shared::notice::icecube::TrackSearch;
+use shared::treasuremap::{Generation, PostIceCube};
+
+use crate::{Deps, keep, warn_all};
+
+/// Writes the search's body and posts it. The GWTM keeps one search per `ref_id` and has no way to ask for it, but says
+/// so when it has it, which is as good as looking.
+pub(crate) async fn publish(deps: &Deps, search: &TrackSearch) -> Result<Post> {
+    let mut post = Post {
+        request: Request::PostIceCube,
+        key: None,
+        status: PostStatus::NotPosted { reason: "the search found no coincident events".to_owned() },
+    };
+    if search.events.is_empty() {
+        return Ok(post);
+    }
+    let key = Object::PostIceCube(&search.ref_id).key()?;
+    let (body, warnings) = PostIceCube::new(search);
+    warn_all(&search.ref_id, "post_icecube_notice", &warnings);
+    let generation = deps.api.as_ref().map_or(Generation::V1, |api| api.generation());
+    keep(deps, &key, &body.to_json(generation)).await?;
+    post.key = Some(key);
+    post.status = match &deps.api {
+        None => PostStatus::NotPosted { reason: deps.not_posted.clone() },
+        Some(api) => {
+            let nothing_to_look_at = async || Ok(None);
+            let outcome = api.once(nothing_to_look_at, || api.post_icecube_notice(&body)).await;
+            match crate::status(&outcome.map_err(|error| error.of(&search.ref_id))?, |id| *id) {
+                PostStatus::Posted { id: None } => PostStatus::AlreadyThere { id: None },
+                status => status,
+            }
+        }
+    };
+    Ok(post)
+}

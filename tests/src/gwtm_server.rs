@@ -1,0 +1,307 @@
+//! A stand-in for the GWTM server: real HTTP on the loopback, the rules of the real one, and faults by script.
+//!
+//! It enforces what was measured of the real server: who may do what, validation with every failing field named, column
+//! lengths, a row for every POST, a galaxy list's 15 seconds, the 200 that stored nothing, connections that close after
+//! an unexpected error or 5 s of idleness. `/api/v0/` speaks the retired generation.
+
+mod checks;
+mod routes;
+mod wire;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Json, Router};
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+use tokio::net::TcpListener;
+
+use routes::{post_alert, post_galaxies, route};
+use wire::{Connection, Wires};
+
+/// The token of an administrator.
+pub const ADMIN: &str = "an-administrators-token-0123456789";
+/// The token of somebody without special rights.
+pub const USER: &str = "a-users-token-0123456789";
+
+/// What goes wrong with one request. "Stored" is for requests that store something; others just fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// 500, nothing stored.
+    ErrorBefore,
+    /// 500, stored.
+    ErrorAfter,
+    /// The connection breaks, nothing stored.
+    ResetBefore,
+    /// The connection breaks, stored.
+    ResetAfter,
+    /// No answer for [`GwtmServer::HANG`], nothing stored.
+    HangBefore,
+    /// No answer for [`GwtmServer::HANG`], stored at once.
+    HangAfter,
+    /// No answer for [`GwtmServer::HANG`], and stored only then.
+    StoredLate,
+    /// 503 from a load balancer.
+    Unavailable,
+    /// 504 from a gateway that gave up, stored.
+    GatewayTimeout,
+}
+
+/// A galaxy list as it is stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GalaxyList {
+    /// Its number.
+    pub id: i64,
+    /// The token of the user who posted it.
+    pub user: String,
+    /// The superevent.
+    pub graceid: String,
+    /// The alert's row on which it hangs.
+    pub alert_id: i64,
+    /// Its group.
+    pub groupname: String,
+    /// Its galaxies, as they were posted.
+    pub galaxies: Vec<Value>,
+}
+
+#[derive(Debug, Default)]
+struct World {
+    last_id: i64,
+    alerts: Vec<Map<String, Value>>,
+    lists: Vec<GalaxyList>,
+    searches: Vec<Map<String, Value>>,
+    faults: VecDeque<Fault>,
+    requests: Vec<String>,
+    broken_pages: Vec<String>,
+}
+
+/// A running stand-in; it stops with its runtime.
+#[derive(Debug, Clone)]
+pub struct GwtmServer {
+    address: SocketAddr,
+    world: Arc<Mutex<World>>,
+}
+
+/// An answer before it is written: a status, a body, and whether the connection closes unannounced.
+struct Reply(StatusCode, Value, bool);
+
+fn reply(status: u16, body: Value) -> Reply {
+    Reply(StatusCode::from_u16(status).expect("a status"), body, false)
+}
+
+/// A request, parsed.
+struct Request {
+    v0: bool,
+    endpoint: String,
+    method: Method,
+    user: Option<String>,
+    query: Map<String, Value>,
+    body: Option<Value>,
+}
+
+impl GwtmServer {
+    /// How long a request hangs: longer than a test's client waits.
+    pub const HANG: Duration = Duration::from_millis(400);
+
+    /// Starts it on a free port.
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let server = GwtmServer { address, world: Arc::default() };
+        let app = Router::new()
+            .fallback(answer)
+            .layer(DefaultBodyLimit::disable())
+            .with_state(server.clone())
+            .into_make_service_with_connect_info::<Connection>();
+        tokio::spawn(async move { axum::serve(Wires(listener), app).await });
+        server
+    }
+
+    /// `API_BASE` of a generation, `v1` or `v0`.
+    pub fn base(&self, generation: &str) -> String {
+        format!("http://{}/api/{generation}/", self.address)
+    }
+
+    /// What goes wrong with the next requests, one after another; after them nothing does.
+    pub fn script(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.world().faults = faults.into_iter().collect();
+    }
+
+    /// The rows of alerts, in the order in which they came.
+    pub fn alerts(&self) -> Vec<Map<String, Value>> {
+        self.world().alerts.clone()
+    }
+
+    /// The galaxy lists, in the order in which they came.
+    pub fn galaxy_lists(&self) -> Vec<GalaxyList> {
+        self.world().lists.clone()
+    }
+
+    /// The IceCube searches with their `events`, in the order in which they came.
+    pub fn icecube_notices(&self) -> Vec<Map<String, Value>> {
+        self.world().searches.clone()
+    }
+
+    /// Every request so far, as `POST post_alert`.
+    pub fn requests(&self) -> Vec<String> {
+        self.world().requests.clone()
+    }
+
+    /// What the website could not show, though the API took it.
+    pub fn broken_pages(&self) -> Vec<String> {
+        self.world().broken_pages.clone()
+    }
+
+    /// Adds an alert's row as if somebody had posted it.
+    pub fn add_alert(&self, body: Value) {
+        let mut world = self.world();
+        assert!(post_alert(&mut world, &body).0.is_success(), "the row is valid");
+    }
+
+    /// Adds a galaxy list of another user to an alert's row.
+    pub fn add_galaxy_list(&self, token: &str, body: &Value) {
+        let mut world = self.world();
+        assert!(post_galaxies(&mut world, token, body, false).0.is_success(), "the list is valid");
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn answer(
+    State(server): State<GwtmServer>,
+    ConnectInfo(connection): ConnectInfo<Connection>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Response {
+    if uri.path() == "/health" {
+        return Json(json!({"status": "ok", "time": Timestamp::now().to_string()})).into_response();
+    }
+    let Some((generation, endpoint)) = uri.path().strip_prefix("/api/").and_then(|path| path.split_once('/')) else {
+        return (StatusCode::NOT_FOUND, Json(json!({"detail": "Not Found"}))).into_response();
+    };
+    let v0 = generation == "v0";
+    let request = match read(v0, endpoint, &method, &uri, &headers, &bytes) {
+        Ok(request) => request,
+        Err(Reply(status, body, _)) => return (status, Json(body)).into_response(),
+    };
+    let fault = {
+        let mut world = server.world();
+        world.requests.push(format!("{method} {endpoint}"));
+        world.faults.pop_front().unwrap_or(Fault::None)
+    };
+    // A worker finishes what it has begun, whether or not anybody still waits for it.
+    let work = tokio::spawn(async move { faulty(&server, &request, fault).await });
+    let Ok((reply, broken)) = work.await else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
+    if broken {
+        connection.reset();
+    }
+    let Reply(status, body, closes) = reply;
+    if closes {
+        connection.close_after_answer();
+    }
+    match body {
+        // v0 answers sentences.
+        Value::String(text) if v0 => (status, [(header::CONTENT_TYPE, "application/json")], text).into_response(),
+        body => (status, Json(body)).into_response(),
+    }
+}
+
+/// A request with its fault: the answer, and whether the connection breaks instead.
+async fn faulty(server: &GwtmServer, request: &Request, fault: Fault) -> (Reply, bool) {
+    let work = || route(&mut server.world(), request);
+    let page = || Value::String("<html>Internal Server Error</html>".to_owned());
+    let failed = |status: u16| {
+        if request.v0 { reply(status, page()) } else { reply(status, json!({"message": "A database error occurred"})) }
+    };
+    match fault {
+        Fault::None => (work(), false),
+        Fault::ErrorBefore => (failed(500), false),
+        Fault::ErrorAfter => {
+            let _ = work();
+            let Reply(status, body, _) = failed(500);
+            (Reply(status, body, true), false)
+        }
+        Fault::ResetBefore => (failed(500), true),
+        Fault::ResetAfter => (work(), true),
+        Fault::HangBefore => {
+            tokio::time::sleep(GwtmServer::HANG).await;
+            (failed(500), true)
+        }
+        Fault::HangAfter => {
+            let reply = work();
+            tokio::time::sleep(GwtmServer::HANG).await;
+            (reply, false)
+        }
+        Fault::StoredLate => {
+            tokio::time::sleep(GwtmServer::HANG).await;
+            (work(), false)
+        }
+        Fault::Unavailable => (reply(503, page()), false),
+        Fault::GatewayTimeout => {
+            let _ = work();
+            (reply(504, page()), false)
+        }
+    }
+}
+
+/// Who asks for what.
+fn read(
+    v0: bool,
+    endpoint: &str,
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+    bytes: &[u8],
+) -> Result<Request, Reply> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let is_json = text("content-type").is_some_and(|kind| kind.starts_with("application/json"));
+    if text("content-encoding").is_some() {
+        return Err(reply(400, json!({"detail": "There was an error parsing the body"})));
+    }
+    let body: Option<Value> = if is_json { serde_json::from_slice(bytes).ok() } else { None };
+    let mut query: Map<String, Value> = uri
+        .query()
+        .unwrap_or_default()
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(name, value)| (name.to_owned(), json!(decoded(value))))
+        .collect();
+    let user = if v0 {
+        // JSON goes before the query string, and the token is in whichever is read.
+        if let Some(Value::Object(fields)) = &body {
+            query = fields.clone();
+        }
+        query.get("api_token").and_then(Value::as_str).map(str::to_owned)
+    } else {
+        let bearer = text("authorization").and_then(|value| value.strip_prefix("Bearer "));
+        bearer.or_else(|| text("api_token")).map(str::to_owned)
+    };
+    Ok(Request { v0, endpoint: endpoint.to_owned(), method: method.clone(), user, query, body })
+}
+
+fn decoded(text: &str) -> String {
+    let (mut bytes, mut rest) = (Vec::new(), text.bytes());
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let digits: String = rest.by_ref().take(2).map(char::from).collect();
+                u8::from_str_radix(&digits, 16).expect("two hexadecimal digits")
+            }
+            other => other,
+        });
+    }
+    String::from_utf8(bytes).expect("UTF-8")
+}
