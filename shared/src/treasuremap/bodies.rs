@@ -346,3 +346,95 @@ fn candidate(limits: &mut Limits, i: usize, event: &TrackEvent) -> IceCubeEvent 
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::notice::parse_time;
+
+    #[test]
+    fn a_retraction_says_only_what_is_known() {
+        let alert = Alert {
+            name: "MS181101ab-Retraction".parse().expect("a name"),
+            role: Role::Test,
+            time_created: parse_time("2018-11-01T23:36:23Z").expect("a time"),
+            time_of_signal: None,
+            event: None,
+            external: None,
+            skymap: None,
+            summary: None,
+        };
+        let (body, warnings) = PostAlert::new(&alert, None, None);
+        assert!(warnings.is_empty(), "{warnings:?}");
+        let known: Value =
+            json!(body).as_object().expect("fields").clone().into_iter().filter(|(_, v)| !v.is_null()).collect();
+        let expected = json!({
+            "graceid": "MS181101ab", "role": "test", "alert_type": "Retraction", "packet_type": 164,
+            "timesent": "2018-11-01T23:36:23"
+        });
+        assert_eq!(known, expected);
+    }
+
+    #[test]
+    fn packet_types_of_the_contract() {
+        let of = |name: &str| packet_type(name.parse::<crate::key::AlertName>().expect("a name").alert_type);
+        for (kind, number) in
+            [("EarlyWarning", 153), ("Preliminary", 150), ("Initial", 151), ("Update", 152), ("Retraction", 164)]
+        {
+            assert_eq!(of(&format!("S230518h-{kind}3")), number);
+            assert_eq!(of(&format!("S230518h-{kind}-ExtCoinc")), 666);
+        }
+    }
+
+    #[test]
+    fn stamps_always_have_a_fraction() {
+        let stamp = |text: &str| timesent_stamp(parse_time(text).expect("a time"));
+        assert_eq!(stamp("2023-05-18T16:07:18Z"), "2023-05-18T16:07:18.000000");
+        assert_eq!(stamp("2023-05-18T16:07:18.5+01:00"), "2023-05-18T15:07:18.500000");
+    }
+
+    #[test]
+    fn searches_in_both_spellings() {
+        let notice = json!({"ref_ID": "S230914ak", "reference": {"gcn.notices.LVK.alert": "S230914ak-2-Preliminary"},
+            "pval_generic": 0.02, "coincident_events": [{"ra": 1.5, "dec": 2.5, "ra_uncertainty": [0.25]}]});
+        let search = TrackSearch::parse(notice.to_string().as_bytes()).expect("a search");
+        let (body, warnings) = PostIceCube::new(&search);
+        assert!(warnings.is_empty(), "{warnings:?}");
+        let v1 = body.to_json(Generation::V1);
+        assert_eq!(v1["notice_data"]["ref_id"], "S230914ak-2-Preliminary");
+        assert_eq!(v1["notice_data"]["graceid"], "S230914ak");
+        assert_eq!(v1["events_data"][0]["ra_uncertainty"], 0.25);
+        let v0 = body.to_json(Generation::V0);
+        assert_eq!(v0["icecube_notice"]["ref_ID"], "S230914ak-2-Preliminary");
+        assert_eq!(v0["icecube_notice"].get("ref_id"), None);
+        assert_eq!(v0["icecube_notice_coinc_events"], v1["events_data"]);
+        assert_eq!(serde_json::from_value::<PostIceCube>(v1).expect("a body"), body);
+    }
+
+    #[test]
+    fn lists_without_what_the_server_chokes_on() {
+        let galaxy = |rank: u32, score: f64, distance: f64| GalaxyEntry {
+            name: format!("NGC\0 {rank}"),
+            score,
+            rank,
+            ra: 1.0,
+            dec: 2.0,
+            info: BTreeMap::from([("Mstar".to_owned(), 1e10), ("Distance [Mpc]".to_owned(), distance)]),
+        };
+        let body = EventGalaxies {
+            graceid: "S230518h".to_owned(),
+            timesent_stamp: "2023-05-18T16:07:18.000000".to_owned(),
+            groupname: "LCOGT".to_owned(),
+            reference: String::new(),
+            request_doi: false,
+            galaxies: vec![galaxy(0, 0.5, f64::NAN), galaxy(1, f64::NAN, 40.0)],
+        };
+        let (body, warnings) = body.limited();
+        assert_eq!(body.galaxies.len(), 1);
+        assert_eq!(body.galaxies[0].name, "NGC 0");
+        assert_eq!(body.galaxies[0].info.keys().collect::<Vec<_>>(), ["Mstar"]);
+        for field in ["galaxies[0].name", "galaxies[0].info.Distance [Mpc]", "galaxies[1].score"] {
+            assert!(warnings.iter().any(|warning| warning.starts_with(&format!("field `{field}`: "))), "{warnings:?}");
+        }
+    }
+}

@@ -151,7 +151,6 @@ impl Client {
     /// # Errors
     /// Permanent, when `base` is no web address or TLS cannot be set up.
     pub fn new(base: &str, token: &str, timing: Timing) -> Result<Self> {
-        let generation = Generation::of(base);
         let base = Url::parse(&format!("{}/", base.trim_end_matches('/')))
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https"))
@@ -168,6 +167,7 @@ impl Client {
             .retry(reqwest::retry::never())
             .build()
             .map_err(|error| Error::permanent(format!("http client: {}", causes(&error))))?;
+        let generation = Generation::of(base.path());
         Ok(Client { http, base, generation, token: token.to_owned(), timing })
     }
 
