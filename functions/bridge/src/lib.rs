@@ -34,16 +34,15 @@ impl Deps {
     /// Opens the store and the flows.
     ///
     /// # Errors
-    /// Permanent, when a setting is missing or malformed, or when nothing may be written: a flow could not read what
-    /// was not stored.
-    pub async fn from_config(config: &Config) -> Result<Self> {
+    /// Permanent, when nothing may be written: a flow could not read what was not stored.
+    pub async fn from_config(config: &Config, flows: &config::Flows) -> Result<Self> {
         let store = config.open_store().await?;
         if !store.writes() {
             return Err(Error::permanent(
                 "bridge: expected to write to storage, found DRY_RUN or WRITE_TO_STORAGE=false",
             ));
         }
-        Ok(Deps { store, flows: Flows::open(&config::Flows::from_env()?, None).await })
+        Ok(Deps { store, flows: Flows::open(flows, None).await })
     }
 }
 

@@ -33,8 +33,8 @@ fn main() -> ExitCode {
 async fn bridge() -> Result<()> {
     let config = Config::from_env(&[])?;
     config.log.start();
-    let kafka = config::Kafka::from_env(&[])?;
-    let deps = Deps::from_config(&config).await?;
+    let config::Bridge { kafka, flows } = config::Bridge::from_env()?;
+    let deps = Deps::from_config(&config, &flows).await?;
     let topics = [NoticeKind::Igwn, NoticeKind::IceCube].map(NoticeKind::topic);
     Consumer::join(&kafka, &topics, Backoff::default())?.run(Arc::new(deps), stopped()).await
 }

@@ -309,6 +309,69 @@ async fn notices_wait_for_flows_that_are_down_and_for_a_store_that_refuses() {
     assert_eq!(deps.store.list("failed/").await, Ok(vec![]));
 }
 
+/// The program itself, as the operating system treats it.
+struct Program(std::process::Child);
+
+impl Program {
+    fn start(broker: &Broker, aws: &Aws, bucket: &str) -> Program {
+        let program = std::process::Command::new(env!("CARGO_BIN_EXE_bridge"))
+            .env("KAFKA_BOOTSTRAP", broker.cluster.bootstrap_servers())
+            .env("LIGO_FLOW_ARN", &aws.arns.ligo)
+            .env("ICECUBE_FLOW_ARN", &aws.arns.icecube)
+            .env("STORAGE_BUCKET_SOURCE", "s3")
+            .env("AWS_BUCKET", bucket)
+            .env("AWS_ENDPOINT_URL", moto::url())
+            .env("LOG_LEVEL", "error")
+            .spawn();
+        Program(program.expect("the bridge starts"))
+    }
+
+    fn send(&self, signal: &str) {
+        let sent = std::process::Command::new("kill").args([signal, &self.0.id().to_string()]).status();
+        assert!(sent.expect("kill runs").success());
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // An error here means that it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "run by `the_bridge_hands_every_notice_over_once`, which starts moto"]
+async fn the_program_may_be_killed_and_ends_when_told() {
+    moto::create_bucket("killed");
+    let (broker, aws) = (Broker::start(), Aws::with_flows("killed").await);
+    let deps = aws.deps("killed", &moto::url()).await;
+    for _ in 0..60 {
+        broker.send(IGWN, Some(b"{}")).await;
+    }
+    let first = Program::start(&broker, &aws, "killed");
+    aws.wait_for(NoticeKind::Igwn, 1).await;
+    first.send("-KILL");
+    drop(first);
+    assert!(aws.executions(NoticeKind::Igwn).await.len() < 60, "killed in the middle");
+    let mut second = Program::start(&broker, &aws, "killed");
+    aws.wait_for(NoticeKind::Igwn, 60).await;
+    second.send("-TERM");
+    let begun = std::time::Instant::now();
+    let ended = tokio::task::spawn_blocking(move || second.0.wait().expect("ended")).await.expect("no panic");
+    assert!(ended.success() && begun.elapsed() < Duration::from_secs(25), "{ended} after {:?}", begun.elapsed());
+    assert_eq!(aws.executions(NoticeKind::Igwn).await.len(), 60);
+    assert_eq!(deps.store.list("inbox/").await.expect("a list").len(), 60);
+}
+
+#[test]
+fn the_program_says_what_it_misses() {
+    let answer = std::process::Command::new(env!("CARGO_BIN_EXE_bridge")).env_clear().output().expect("it starts");
+    let text = String::from_utf8_lossy(&answer.stderr);
+    assert_eq!(answer.status.code(), Some(1));
+    assert!(text.contains("KAFKA_CLIENT_SECRET") && text.contains("LIGO_FLOW_ARN"), "{text}");
+}
+
 /// Two lanes; the messages whose body is `slow` never finish while `slow` is set.
 struct Lanes {
     slow: bool,

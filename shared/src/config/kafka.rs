@@ -3,7 +3,7 @@
 use super::{Reader, Secret, Setting, setting};
 use crate::Result;
 
-/// Every setting that [`Kafka`] and [`Flows`] read.
+/// Every setting that [`Kafka`] and [`Bridge`] read.
 pub const SETTINGS: &[Setting] = &[
     setting("KAFKA_CLIENT_ID", "required for GCN", "the GCN client's id (https://gcn.nasa.gov/quickstart)"),
     setting("KAFKA_CLIENT_SECRET", "required for GCN", "the GCN client's secret"),
@@ -70,6 +70,11 @@ impl Kafka {
     /// As [`Kafka::from_env`].
     pub fn read(get: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
         let mut settings = Reader { get, problems: Vec::new() };
+        let kafka = Self::settings(&mut settings);
+        settings.finish(kafka)
+    }
+
+    fn settings(settings: &mut Reader<'_>) -> Self {
         let domain = settings.text("GCN_DOMAIN").unwrap_or_else(|| "gcn.nasa.gov".to_owned());
         if !domain.chars().all(|c| c.is_ascii_alphanumeric() || c == '.' || c == '-') {
             settings.problem("GCN_DOMAIN", "a domain name", &domain);
@@ -92,15 +97,14 @@ impl Kafka {
         } else {
             None
         };
-        let kafka = Kafka {
+        Kafka {
             bootstrap: bootstrap.unwrap_or_else(|| format!("kafka.{domain}:9092")),
             login,
             group_id: settings.text("KAFKA_GROUP_ID").unwrap_or_else(|| "gwtm".to_owned()),
             offset_reset: settings.one_of("KAFKA_OFFSET_RESET", &["earliest", "latest"]),
             address_family: settings.one_of("KAFKA_ADDRESS_FAMILY", &["v4", "v6", "any"]),
             ca_location: settings.text("KAFKA_CA_LOCATION"),
-        };
-        settings.finish(kafka)
+        }
     }
 }
 
@@ -113,7 +117,16 @@ pub struct Flows {
     pub icecube: String,
 }
 
-impl Flows {
+/// What the bridge needs beside [`Config`](super::Config).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bridge {
+    /// How Kafka is reached.
+    pub kafka: Kafka,
+    /// The flows it starts.
+    pub flows: Flows,
+}
+
+impl Bridge {
     /// Reads the environment.
     ///
     /// # Errors
@@ -125,9 +138,10 @@ impl Flows {
     /// Reads settings from anywhere; an empty value is an unset one.
     ///
     /// # Errors
-    /// As [`Flows::from_env`].
+    /// As [`Bridge::from_env`].
     pub fn read(get: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
         let mut settings = Reader { get, problems: Vec::new() };
+        let kafka = Kafka::settings(&mut settings);
         let mut arn = |name: &str| {
             let arn = settings.text(name).unwrap_or_default();
             if !arn.starts_with("arn:") || arn.split(':').count() < 7 {
@@ -136,7 +150,7 @@ impl Flows {
             arn
         };
         let flows = Flows { ligo: arn("LIGO_FLOW_ARN"), icecube: arn("ICECUBE_FLOW_ARN") };
-        settings.finish(flows)
+        settings.finish(Bridge { kafka, flows })
     }
 }
 
@@ -167,12 +181,19 @@ mod tests {
     }
 
     #[test]
-    fn flows_are_named_by_arn() {
+    fn what_the_bridge_misses_is_reported_together() {
         let arn = "arn:aws:states:us-east-2:123456789012:stateMachine:ligo".to_owned();
-        let flows = Flows::read(&|_| Some(arn.clone())).expect("two ARNs");
-        assert_eq!(flows, Flows { ligo: arn.clone(), icecube: arn });
-        let error = Flows::read(&|_| Some("ligo".to_owned())).expect_err("no ARN").to_string();
-        assert!(error.contains("LIGO_FLOW_ARN") && error.contains("ICECUBE_FLOW_ARN"), "{error}");
+        let given = |name: &str| match name {
+            "KAFKA_BOOTSTRAP" => Some("127.0.0.1:9092".to_owned()),
+            name if name.ends_with("_ARN") => Some(arn.clone()),
+            _ => None,
+        };
+        let bridge = Bridge::read(&given).expect("all it needs");
+        assert_eq!(bridge.flows, Flows { ligo: arn.clone(), icecube: arn.clone() });
+        let error = Bridge::read(&|_| None).expect_err("nothing").to_string();
+        for name in ["KAFKA_CLIENT_ID", "KAFKA_CLIENT_SECRET", "LIGO_FLOW_ARN", "ICECUBE_FLOW_ARN"] {
+            assert!(error.contains(name), "{name}: {error}");
+        }
     }
 
     #[test]
@@ -182,7 +203,7 @@ mod tests {
             asked.borrow_mut().insert(name.to_owned());
             None
         };
-        assert!(Kafka::read(&get).is_err() && Flows::read(&get).is_err());
+        assert!(Bridge::read(&get).is_err());
         let documented = SETTINGS.iter().map(|setting| setting.name.to_owned()).collect();
         assert_eq!(asked.into_inner(), documented);
     }

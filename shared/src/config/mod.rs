@@ -10,7 +10,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-pub use kafka::{Flows, Kafka, Login, SETTINGS as KAFKA_SETTINGS};
+pub use kafka::{Bridge, Flows, Kafka, Login, SETTINGS as KAFKA_SETTINGS};
 pub use log::{Log, LogFormat};
 
 use crate::galaxy;
