@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use jiff::civil::DateTime;
 use jiff::tz::Offset;
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, Unit};
 
 use super::earth::Position;
 use crate::{Error, Result};
@@ -156,9 +156,9 @@ impl Tle {
     }
 }
 
-/// An epoch as it names a kept TLE: `2023-05-20T12:00:00`, UTC, whole seconds.
+/// An epoch as it names a kept TLE: `2023-05-20T12:00:00`, UTC, to the nearest second (a TLE has 864 µs).
 pub fn epoch_name(epoch: Timestamp) -> String {
-    Offset::UTC.to_datetime(epoch).strftime("%Y-%m-%dT%H:%M:%S").to_string()
+    Offset::UTC.to_datetime(epoch.round(Unit::Second).unwrap_or(epoch)).strftime("%Y-%m-%dT%H:%M:%S").to_string()
 }
 
 /// Reads [`epoch_name`] back.
@@ -326,7 +326,7 @@ mod tests {
 
     #[test]
     fn epochs_name_kept_sets() {
-        let epoch = time("2023-05-20T12:00:00.6Z");
+        let epoch = time("2023-05-20T11:59:59.999994Z");
         assert_eq!(epoch_name(epoch), "2023-05-20T12:00:00");
         assert_eq!(parse_epoch_name("2023-05-20T12:00:00"), Some(time("2023-05-20T12:00:00Z")));
         for name in ["2023-05-20", "2023-05-20 12:00:00", "x", "2023-05-20T12:00:00.5", "2023-13-20T12:00:00", ""] {

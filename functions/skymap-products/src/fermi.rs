@@ -1,0 +1,337 @@
+//! What Fermi saw: the fetching, keeping and writing around `shared::visibility`.
+//!
+//! Orbits and pointings that have been fetched stay in the store (`fermi/tle/`, `fermi/ft2/`), so that a replay finds
+//! those of its day. Whatever goes wrong costs the product, never the alert, and never more than [`LIMIT`].
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use shared::config::Fermi;
+use shared::fetch::{self, Fetch};
+use shared::key::{Object, SupereventId};
+use shared::message::{Product, ProductKind, ProductStatus};
+use shared::store::Store;
+use shared::visibility::ft2::{self, FileName, Pointings};
+use shared::visibility::orbit::{self, Tle};
+use shared::visibility::{Coverage, fermi};
+use shared::{Error, Result};
+use tokio::io::AsyncReadExt;
+
+/// The longest that both products together may delay an alert.
+pub const LIMIT: Duration = Duration::from_secs(5);
+/// What of it the network may use, so that there is time left to write.
+const NETWORK: Duration = Duration::from_secs(4);
+/// A kept TLE whose epoch is as near as this to the event is used without asking for a nearer one [days].
+const NEAR_ENOUGH_DAYS: f64 = 1.0;
+/// How long a fetched TLE serves other alerts; CelesTrak has new ones every two hours and asks not to come more often.
+const RECENT: Duration = Duration::from_secs(2 * 3600); // https://celestrak.org/NORAD/documentation/gp-data-formats.php
+/// The longest answer with TLEs that is read over the network [bytes]; one set has 168.
+const MAX_TLE_ANSWER_BYTES: usize = 1 << 20;
+
+/// Where orbit and pointing come from. Cloning is cheap and shares the downloads.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    settings: Fermi,
+    fetch: Fetch,
+    recent: Arc<Mutex<Option<Fetched>>>,
+}
+
+/// Element sets and when they were fetched.
+type Fetched = (Instant, Vec<Tle>);
+
+impl Sources {
+    /// Sources as the settings name them.
+    ///
+    /// # Errors
+    /// Permanent, when there can be no HTTP client.
+    pub fn new(settings: Fermi) -> Result<Self> {
+        Ok(Sources { settings, fetch: Fetch::new()?, recent: Arc::default() })
+    }
+}
+
+/// What GBM and LAT saw at the time of a signal: both products, each written, already there, or missing with the
+/// reason. Once per superevent; what is missing may be filled by a later alert.
+///
+/// `time`: the time of the signal; a retraction has none.
+pub async fn coverage(
+    sources: &Sources,
+    store: &Store,
+    superevent: &SupereventId,
+    time: Option<Timestamp>,
+) -> [Product; 2] {
+    let deadline = Instant::now() + NETWORK;
+    let gbm = async {
+        let time = time.ok_or_else(no_time)?;
+        let orbit = orbit(sources, store, time, deadline).await?;
+        match fermi::gbm(&orbit.tle, time, sources.settings.tle_max_age_days) {
+            Ok(seen) => Ok((seen, orbit.describe(time))),
+            Err(error) => Err(match orbit.trouble {
+                Some(trouble) => Error::permanent(format!("{error}; {trouble}")),
+                None => error,
+            }),
+        }
+    };
+    let lat = async {
+        let time = time.ok_or_else(no_time)?;
+        let ((ra, dec), file) = pointing(sources, store, time, deadline).await?;
+        Ok((fermi::lat(ra, dec), format!("{file}: LAT's axis at RA {ra:.3}°, Dec {dec:.3}°")))
+    };
+    let (gbm, lat) =
+        tokio::join!(once(store, Object::FermiGbm(superevent), gbm), once(store, Object::FermiLat(superevent), lat));
+    [Product { product: ProductKind::FermiGbm, status: gbm }, Product { product: ProductKind::FermiLat, status: lat }]
+}
+
+fn no_time() -> Error {
+    Error::permanent("the alert has no time of signal")
+}
+
+/// Writes a coverage unless it is there, within [`LIMIT`].
+async fn once(
+    store: &Store,
+    object: Object<'_>,
+    make: impl Future<Output = Result<(Coverage, String)>>,
+) -> ProductStatus {
+    let outcome = async {
+        let key = object.key()?;
+        if store.head(&key).await?.is_some() {
+            return Ok(ProductStatus::AlreadyThere { key });
+        }
+        let (seen, source) = make.await?;
+        let bytes = Bytes::from(seen.to_json());
+        let size = bytes.len() as u64;
+        Ok(if store.put_if_absent(&key, bytes).await? {
+            ProductStatus::Written { key, size, source: Some(source) }
+        } else {
+            ProductStatus::AlreadyThere { key }
+        })
+    };
+    let missing = |error: Error| ProductStatus::Missing { reason: error.to_string() };
+    match tokio::time::timeout(LIMIT, outcome).await {
+        Ok(outcome) => outcome.unwrap_or_else(missing),
+        Err(_) => missing(Error::retryable(format!("expected it to be made within {LIMIT:?}"))),
+    }
+}
+
+/// A TLE and how it was come by.
+struct Orbit {
+    tle: Tle,
+    from: String,
+    /// Why there is no nearer one.
+    trouble: Option<Error>,
+}
+
+impl Orbit {
+    fn describe(&self, time: Timestamp) -> String {
+        let hours = self.tle.age(time).as_secs_f64() / 3600.0;
+        format!(
+            "{} of epoch {}, {:.1} h {} the signal, from {}",
+            if self.tle.is_synthetic() { "synthetic TLE" } else { "TLE" },
+            orbit::epoch_name(self.tle.epoch()),
+            hours.abs(),
+            if hours < 0.0 { "after" } else { "before" },
+            self.from
+        )
+    }
+}
+
+/// The TLE nearest to a time: from the file, if the settings name one; else a kept one that is near enough; else the
+/// nearest of those kept and those fetched.
+async fn orbit(sources: &Sources, store: &Store, time: Timestamp, deadline: Instant) -> Result<Orbit> {
+    if let Some(path) = &sources.settings.tle_file {
+        let from = format!("file `{}`", path.display());
+        let sets = read_file(path, orbit::MAX_TEXT_BYTES).await.and_then(|text| Tle::parse_all(&text));
+        return nearest(sets.map_err(|error| error.of(&from))?, from, time);
+    }
+    let mut trouble = None;
+    let kept = kept_tle(store, time).await.unwrap_or_else(|error| {
+        trouble = Some(error);
+        None
+    });
+    if let Some(tle) = &kept
+        && tle.age(time).abs().as_secs_f64() <= NEAR_ENOUGH_DAYS * 86_400.0
+    {
+        return Ok(Orbit { tle: tle.clone(), from: "the store".to_owned(), trouble });
+    }
+    match fetched_tles(sources, deadline).await {
+        Ok(sets) => {
+            let fetched = nearest(sets, format!("`{}`", fetch::shown(&sources.settings.tle_url)), time)?;
+            keep_tle(store, &fetched.tle).await;
+            Ok(match kept {
+                Some(tle) if tle.age(time).abs() <= fetched.tle.age(time).abs() => {
+                    Orbit { tle, from: "the store".to_owned(), trouble }
+                }
+                _ => fetched,
+            })
+        }
+        Err(error) => match kept {
+            Some(tle) => Ok(Orbit { tle, from: "the store".to_owned(), trouble: Some(error) }),
+            None => Err(error),
+        },
+    }
+}
+
+fn nearest(sets: Vec<Tle>, from: String, time: Timestamp) -> Result<Orbit> {
+    let tle = Tle::nearest(sets, time).ok_or_else(|| Error::permanent(format!("{from}: found no TLE")))?;
+    Ok(Orbit { tle, from, trouble: None })
+}
+
+/// The kept TLE whose epoch is nearest to a time.
+async fn kept_tle(store: &Store, time: Timestamp) -> Result<Option<Tle>> {
+    let keys = store.list("fermi/tle/").await?;
+    let epoch = |name: &str| orbit::parse_epoch_name(name.strip_prefix("fermi/tle/")?.strip_suffix(".tle")?);
+    let nearest = keys
+        .into_iter()
+        .filter_map(|key| Some((time.duration_since(epoch(key.as_str())?).abs(), key)))
+        .min_by_key(|(age, _)| *age);
+    let Some((_, key)) = nearest else { return Ok(None) };
+    let sets = Tle::parse_all(&store.read(&key).await?).map_err(|error| error.of(format!("object `{key}`")))?;
+    Ok(Tle::nearest(sets, time))
+}
+
+/// Keeps a TLE for later alerts and replays. This one has it at hand, so trouble is only told.
+async fn keep_tle(store: &Store, tle: &Tle) {
+    let kept = async {
+        let key = Object::FermiTle(&orbit::epoch_name(tle.epoch())).key()?;
+        if store.head(&key).await?.is_none() {
+            store.put(&key, tle.text().into()).await?;
+        }
+        Ok::<_, Error>(())
+    };
+    if let Err(error) = kept.await {
+        tracing::warn!(%error, "Fermi's TLE could not be kept");
+    }
+}
+
+async fn fetched_tles(sources: &Sources, deadline: Instant) -> Result<Vec<Tle>> {
+    let recent = sources.recent.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if let Some((when, sets)) = recent
+        && when.elapsed() < RECENT
+    {
+        return Ok(sets);
+    }
+    let url = &sources.settings.tle_url;
+    let text = sources.fetch.get(url, MAX_TLE_ANSWER_BYTES, left(deadline)).await?;
+    let sets = Tle::parse_all(&text).map_err(|error| error.of(format!("`{}`", fetch::shown(url))))?;
+    *sources.recent.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), sets.clone()));
+    Ok(sets)
+}
+
+fn left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
+}
+
+/// Where LAT's axis pointed, (right ascension, declination) [deg], and the name of the file that says so: from the
+/// folder, if the settings name one; else from a final file in the store; else from the best file of the listing, or of
+/// the store when there is no listing.
+async fn pointing(
+    sources: &Sources,
+    store: &Store,
+    time: Timestamp,
+    deadline: Instant,
+) -> Result<((f64, f64), String)> {
+    if let Some(folder) = &sources.settings.ft2_dir {
+        let from = format!("folder `{}`", folder.display());
+        let names = files_of(folder).await.map_err(|error| error.of(&from))?;
+        let read = async |file: &FileName| read_file(&folder.join(&file.name), ft2::MAX_FILE_BYTES).await;
+        return first_pointing(&names, &from, time, read).await;
+    }
+    let kept: Vec<FileName> = match store.list("fermi/ft2/").await {
+        Ok(keys) => keys.iter().filter_map(|key| FileName::parse(key.as_str().strip_prefix("fermi/ft2/")?)).collect(),
+        Err(error) => {
+            tracing::warn!(%error, "kept spacecraft files of Fermi could not be listed");
+            Vec::new()
+        }
+    };
+    let from_store = async |file: &FileName| store.read(&Object::FermiFt2(&file.name).key()?).await;
+    if ft2::candidates(&kept, time).first().is_some_and(|file| file.is_final)
+        && let Ok(found) = first_pointing(&kept, "the store", time, from_store).await
+    {
+        return Ok(found);
+    }
+    let url = &sources.settings.ft2_url;
+    let page = sources.fetch.get(url, ft2::MAX_LISTING_BYTES, left(deadline)).await;
+    let names = page.and_then(|page| {
+        let names = ft2::listing(&page);
+        if names.is_empty() {
+            return Err(Error::permanent(format!(
+                "`{}`: expected a listing with names such as `FERMI_POINTING_FINAL_781_2023138_2023145_00.fits`, found none",
+                fetch::shown(url)
+            )));
+        }
+        Ok(names)
+    });
+    let names = match names {
+        Ok(names) => names,
+        Err(error) => return first_pointing(&kept, "the store", time, from_store).await.map_err(|_| error),
+    };
+    let fetched = async |file: &FileName| {
+        if kept.contains(file)
+            && let Ok(bytes) = from_store(file).await
+            && Pointings::read(&bytes).is_ok()
+        {
+            return Ok(bytes);
+        }
+        let url = format!("{}/{}", url.trim_end_matches('/'), file.name);
+        let bytes = sources.fetch.get(&url, ft2::MAX_FILE_BYTES, left(deadline)).await?;
+        // Only what can be read is worth keeping.
+        Pointings::read(&bytes)?;
+        let kept = async { store.put(&Object::FermiFt2(&file.name).key()?, bytes.clone()).await };
+        if let Err(error) = kept.await {
+            tracing::warn!(%error, file = file.name, "a spacecraft file of Fermi could not be kept");
+        }
+        Ok(bytes)
+    };
+    first_pointing(&names, &format!("`{}`", fetch::shown(url)), time, fetched).await
+}
+
+/// The pointing by the first of the files that has one for the time.
+async fn first_pointing(
+    names: &[FileName],
+    from: &str,
+    time: Timestamp,
+    read: impl AsyncFn(&FileName) -> Result<Bytes>,
+) -> Result<((f64, f64), String)> {
+    let mut first_error = None;
+    for file in ft2::candidates(names, time) {
+        let found = match read(&file).await {
+            Ok(bytes) => Pointings::read(&bytes).and_then(|pointings| pointings.at(time)),
+            Err(error) => Err(error),
+        };
+        match found {
+            Ok(direction) => return Ok((direction, file.name)),
+            Err(error) => _ = first_error.get_or_insert(error.of(format!("`{}`", file.name))),
+        }
+    }
+    Err(first_error.unwrap_or_else(|| {
+        Error::permanent(format!(
+            "{from}: expected a spacecraft file of the week of {time}, found {} files of other weeks",
+            names.len()
+        ))
+    }))
+}
+
+/// The spacecraft files of a folder.
+async fn files_of(folder: &Path) -> Result<Vec<FileName>> {
+    let failed = |error: std::io::Error| Error::permanent(error.to_string());
+    let mut entries = tokio::fs::read_dir(folder).await.map_err(failed)?;
+    let mut names = Vec::new();
+    while let Some(entry) = entries.next_entry().await.map_err(failed)? {
+        names.extend(entry.file_name().to_str().and_then(FileName::parse));
+    }
+    names.sort();
+    Ok(names)
+}
+
+async fn read_file(path: &Path, max_bytes: usize) -> Result<Bytes> {
+    let failed = |error: std::io::Error| Error::permanent(error.to_string());
+    let file = tokio::fs::File::open(path).await.map_err(failed)?;
+    let mut bytes = Vec::new();
+    file.take(max_bytes as u64 + 1).read_to_end(&mut bytes).await.map_err(failed)?;
+    if bytes.len() > max_bytes {
+        return Err(Error::permanent(format!("expected at most {max_bytes} bytes, found more")));
+    }
+    Ok(bytes.into())
+}
