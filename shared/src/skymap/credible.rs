@@ -67,6 +67,36 @@ impl<'a> Credible<'a> {
         }
     }
 
+    /// The rank of cell `i`, from 0.
+    pub(crate) fn place(&self, i: u32) -> usize {
+        self.place[i as usize] as usize
+    }
+
+    /// How many cells have a density above 0.
+    pub(crate) fn positive(&self) -> usize {
+        self.ranking.partition_point(|i| self.map.cells()[*i as usize].prob_density > 0.0)
+    }
+
+    /// The probability of the cells before a place in the ranking, a part of the last counted.
+    pub(crate) fn prob_at(&self, place: f64) -> f64 {
+        let n = (place.max(0.0) as usize).min(self.ranking.len());
+        let before = if n == 0 { 0.0 } else { self.cumulative[n - 1].0 };
+        match self.cumulative.get(n) {
+            Some((prob, _)) => before + (place - n as f64) * (prob - before),
+            None => before,
+        }
+    }
+
+    /// The place in the ranking before which there is a probability; the inverse of [`Credible::prob_at`].
+    pub(crate) fn place_at(&self, prob: f64) -> f64 {
+        let n = self.cells_within(prob);
+        let before = if n == 0 { 0.0 } else { self.cumulative[n - 1].0 };
+        match self.cumulative.get(n) {
+            Some((next, _)) if *next > before => n as f64 + ((prob - before) / (next - before)).clamp(0.0, 1.0),
+            _ => n as f64,
+        }
+    }
+
     /// How many cells come before the crossing cell at `level`.
     pub fn cells_within(&self, level: f64) -> usize {
         self.cumulative.partition_point(|(prob, _)| *prob < level)

@@ -9,12 +9,12 @@ use super::{Header, MultiOrderMap};
 use crate::{Error, Result};
 
 /// FITS files are written in blocks of this size [bytes].
-const BLOCK: usize = 2880; // FITS Standard 4.0, section 3.1
+pub(super) const BLOCK: usize = 2880; // FITS Standard 4.0, section 3.1
 /// A header is made of cards of this size [bytes].
 const CARD: usize = 80; // FITS Standard 4.0, section 3.2
 
 /// The value of a header card.
-enum Value {
+pub(super) enum Value {
     Text(String),
     Integer(i64),
     Real(f64),
@@ -79,7 +79,7 @@ pub fn encode(map: &MultiOrderMap) -> Result<Vec<u8>> {
 }
 
 /// The cards for what a header says.
-fn known(header: &Header) -> Vec<(&'static str, Value, &'static str)> {
+pub(super) fn known(header: &Header) -> Vec<(&'static str, Value, &'static str)> {
     const UNIX_EPOCH_MJD: f64 = 40_587.0; // 1970-01-01 as a modified Julian date
     let text = |value: &Option<String>| value.clone().map(Value::Text);
     let time = |time: Timestamp| Value::Text(time.strftime("%Y-%m-%dT%H:%M:%S%.6f").to_string());
@@ -103,13 +103,13 @@ fn known(header: &Header) -> Vec<(&'static str, Value, &'static str)> {
 }
 
 /// Ends a header and fills its block with blanks.
-fn end(out: &mut Vec<u8>) {
+pub(super) fn end(out: &mut Vec<u8>) {
     out.extend(b"END");
     out.resize(out.len().next_multiple_of(BLOCK), b' ');
 }
 
 /// One card: the value right-aligned to column 30, strings quoted from column 11, then the comment as far as it fits.
-fn put(out: &mut Vec<u8>, key: &str, value: &Value, comment: &str) -> Result<()> {
+pub(super) fn put(out: &mut Vec<u8>, key: &str, value: &Value, comment: &str) -> Result<()> {
     let shown = match value {
         Value::Text(text) => format!("{:<20}", format!("'{:<8}'", text.replace('\'', "''"))),
         Value::Integer(number) => format!("{number:>20}"),

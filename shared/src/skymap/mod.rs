@@ -4,9 +4,14 @@
 //! density and perhaps a distance distribution. Everything here works on those cells; nothing expands them to the
 //! finest order.
 
+mod adjacency;
+pub mod contour;
 pub mod credible;
 mod decode;
+pub mod distance;
 mod encode;
+pub mod flat;
+mod region;
 
 use std::f64::consts::PI;
 
@@ -16,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Result};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use credible::Credible;
 pub use encode::encode;
@@ -233,6 +238,11 @@ impl MultiOrderMap {
         // The cells cover the sky, so the first begins at 0 and the one sought begins at or before `ipix_29`.
         let place = self.curve.partition_point(|(start, _)| *start <= ipix_29);
         self.curve[place - 1].1 as usize
+    }
+
+    /// The indices of the cells along the NESTED curve.
+    pub(crate) fn along_curve(&self) -> impl Iterator<Item = u32> + '_ {
+        self.curve.iter().map(|(_, i)| *i)
     }
 
     /// The index of the first cell with the largest probability density.

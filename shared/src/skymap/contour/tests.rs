@@ -1,0 +1,244 @@
+//! The rings judged from outside: by the directions that lie in them, not by the code that drew them.
+
+use std::f64::consts::PI;
+
+use super::*;
+use crate::skymap::tests::{cos_distance, normalised, real_maps, sampled};
+use crate::skymap::{Cell, DEG2_PER_SR, n_cells};
+
+/// Whether directions lie inside rings: the parity of the edges between a direction and the north pole along its
+/// meridian, against that of a direction known to be inside.
+struct Judge {
+    /// Both ends of each edge [rad], the second within π of the first.
+    edges: Vec<[(f64, f64); 2]>,
+    parity_inside: bool,
+}
+
+impl Judge {
+    fn new(rings: &[Vec<[f64; 2]>], inside: (f64, f64)) -> Self {
+        let mut edges = Vec::new();
+        for ring in rings {
+            for pair in ring.windows(2) {
+                let [a, b] = [pair[0], pair[1]].map(|[ra, dec]| (ra.to_radians(), dec.to_radians()));
+                let turn = ((b.0 - a.0 + PI).rem_euclid(2.0 * PI)) - PI;
+                edges.push([a, (a.0 + turn, b.1)]);
+            }
+        }
+        let mut judge = Judge { edges, parity_inside: false };
+        judge.parity_inside = judge.parity(inside);
+        judge
+    }
+
+    fn parity(&self, (lon, lat): (f64, f64)) -> bool {
+        let mut odd = false;
+        for [a, b] in &self.edges {
+            let (low, high) = (a.0.min(b.0), a.0.max(b.0));
+            let lon = low + (lon - low).rem_euclid(2.0 * PI);
+            if lon >= high || a.0 == b.0 {
+                continue;
+            }
+            // The latitude at which the great circle through both ends meets the meridian.
+            let meets = (a.1.tan() * (b.0 - lon).sin() + b.1.tan() * (lon - a.0).sin()) / (b.0 - a.0).sin();
+            odd ^= meets.atan() > lat;
+        }
+        odd
+    }
+
+    fn is_inside(&self, at: (f64, f64)) -> bool {
+        self.parity(at) == self.parity_inside
+    }
+
+    /// Probability (0–1) and area [deg²] inside, by `4^deeper` samples in each cell.
+    fn contents(&self, map: &MultiOrderMap, deeper: u8) -> (f64, f64) {
+        let (mut prob, mut area) = (0.0, 0.0);
+        for cell in map.cells() {
+            let samples = 1u64 << (2 * deeper);
+            let inside = (0..samples).filter(|sample| {
+                let sub = (cell.ipix << (2 * deeper)) + sample;
+                let (lon, lat) = cdshealpix::nested::center(cell.order + deeper, sub);
+                // Centres and vertices share meridians; a little aside they do not.
+                self.is_inside((lon + 1e-7, lat))
+            });
+            let part = inside.count() as f64 / samples as f64;
+            prob += part * cell.prob();
+            area += part * cell.area() * DEG2_PER_SR;
+        }
+        (prob, area)
+    }
+}
+
+fn peak(map: &MultiOrderMap) -> (f64, f64) {
+    map.cells()[map.peak()].centre()
+}
+
+/// What holds for all rings: closed, in range, simple, the region to the left.
+fn check_form(name: &str, rings: &[Vec<[f64; 2]>]) {
+    let mut edges = Vec::new();
+    for (number, ring) in rings.iter().enumerate() {
+        assert!(ring.len() >= 4, "{name}: {} points", ring.len());
+        assert_eq!(ring.first(), ring.last(), "{name}");
+        for point in ring {
+            assert!((0.0..360.0).contains(&point[0]) && point[1].abs() <= 90.0, "{name}: {point:?}");
+        }
+        for (k, pair) in ring.windows(2).enumerate() {
+            assert_ne!(pair[0], pair[1], "{name}");
+            let ends = [pair[0], pair[1]].map(|[ra, dec]| sphere::direction((ra.to_radians(), dec.to_radians())));
+            edges.push((number, k, ring.len() - 2, ends));
+        }
+    }
+    for (i, a) in edges.iter().enumerate() {
+        for b in &edges[i + 1..] {
+            let gap = b.1 - a.1.min(b.1);
+            let neighbours = a.0 == b.0 && (gap <= 1 || gap == a.2);
+            let cross = sphere::arcs_cross(a.3[0], a.3[1], b.3[0], b.3[1]);
+            assert!(neighbours || !cross, "{name}: edges {} {} and {} {} cross", a.0, a.1, b.0, b.1);
+        }
+    }
+}
+
+fn check(name: &str, map: &MultiOrderMap, levels: &[u8], prob_tolerance: f64, area_tolerance: f64) -> usize {
+    let mut vertices = 0;
+    for contour in contours(map, levels).expect("contours") {
+        let name = format!("{name} at {} %", contour.level);
+        check_form(&name, &contour.rings);
+        let level = f64::from(contour.level) / 100.0;
+        let judge = Judge::new(&contour.rings, peak(map));
+        let (prob, area) = judge.contents(map, 7u8.saturating_sub(map.order()).max(2));
+        let expected = map.credible().area_interpolated(level);
+        let n: usize = contour.rings.iter().map(Vec::len).sum();
+        vertices += n;
+        eprintln!(
+            "{name}: {} rings, {n} vertices, probability {prob:.5} (said {:.5}), area ratio {:.5}",
+            contour.rings.len(),
+            contour.prob,
+            area / expected
+        );
+        assert!((prob - level).abs() < prob_tolerance, "{name}: probability {prob}");
+        assert!((area / expected - 1.0).abs() < area_tolerance, "{name}: area {area}, expected {expected}");
+    }
+    vertices
+}
+
+#[test]
+fn real_maps_have_the_rings_they_should() {
+    // Vertices of the listeners' rings at 50 and 90 % together, ligo.skymap 2.5.4.
+    let upstream = [1287, 1287, 2679, 4276, 1116];
+    for ((name, bytes, _), most) in real_maps().into_iter().zip(upstream) {
+        let map = MultiOrderMap::decode(&bytes).expect("a map");
+        let vertices = check(&name, &map, &[50, 90], 0.005, 0.015);
+        assert!(vertices <= most, "{name}: {vertices} vertices");
+        for contour in contours(&map, &[50, 90]).expect("contours") {
+            for pair in contour.rings.iter().flat_map(|ring| ring.windows(2)) {
+                let [a, b] = [pair[0], pair[1]].map(|[ra, dec]| (ra.to_radians(), dec.to_radians()));
+                let length = cos_distance(a, b).clamp(-1.0, 1.0).acos();
+                let at = map.cell_at(pair[0][0], pair[0][1]).expect("a cell");
+                let side = map.cells()[at].area().sqrt();
+                assert!(length < 5.0 * side, "{name}: an edge of {length} rad beside a cell of {side}");
+            }
+        }
+    }
+}
+
+fn spot(kappa: f64, centre: (f64, f64)) -> impl Fn(f64, f64) -> f64 {
+    move |lon, lat| (kappa * (cos_distance((lon, lat), centre) - 1.0)).exp()
+}
+
+#[test]
+fn spots_everywhere_have_round_rings() {
+    let places = [(1.0, 0.3), (0.0, 0.0), (0.0, PI / 2.0), (3.0, -PI / 2.0), (0.001, -1.2), (PI / 2.0, 0.7297)];
+    for centre in places {
+        let kappa = 60.0;
+        let map = sampled(5, spot(kappa, centre));
+        check(&format!("spot at {centre:?}"), &map, &[50, 90], 0.005, 0.015);
+        for contour in contours(&map, &[50, 90]).expect("contours") {
+            assert_eq!(contour.rings.len(), 1);
+            let cos_radius = 1.0 + (1.0 - f64::from(contour.level) / 100.0).ln() / kappa;
+            for [ra, dec] in &contour.rings[0] {
+                let distance = cos_distance((ra.to_radians(), dec.to_radians()), centre).acos();
+                assert!((distance - cos_radius.acos()).abs() < 0.15 * map.cells()[0].area().sqrt(), "{distance}");
+            }
+        }
+    }
+}
+
+#[test]
+fn outer_rings_run_counterclockwise_and_holes_clockwise() {
+    let signed = |ring: &Vec<[f64; 2]>| {
+        let v: Vec<_> = ring.iter().map(|[ra, dec]| sphere::direction((ra.to_radians(), dec.to_radians()))).collect();
+        v.windows(2).skip(1).map(|pair| sphere::triangle(v[0], pair[0], pair[1])).sum::<f64>()
+    };
+    let map = sampled(5, spot(60.0, (1.0, 0.3)));
+    for contour in contours(&map, &[50, 90]).expect("contours") {
+        assert!(signed(&contour.rings[0]) > 0.0);
+    }
+    // A band around the spot: one ring outside, one hole.
+    let band = sampled(5, |lon, lat| {
+        let distance = cos_distance((lon, lat), (1.0, 0.3)).clamp(-1.0, 1.0).acos();
+        (-((distance - 0.5) / 0.1).powi(2)).exp()
+    });
+    check("band", &band, &[50, 90], 0.005, 0.015);
+    for contour in contours(&band, &[50, 90]).expect("contours") {
+        let mut areas: Vec<f64> = contour.rings.iter().map(signed).collect();
+        areas.sort_by(f64::total_cmp);
+        assert!(areas.len() == 2 && areas[0] < 0.0 && areas[1] > -areas[0], "{areas:?}");
+    }
+}
+
+#[test]
+fn a_ring_over_right_ascension_0_is_whole() {
+    let map = sampled(5, spot(60.0, (0.0, 0.2)));
+    let rings = &contours(&map, &[90]).expect("contours")[0].rings;
+    let jumps = rings[0].windows(2).filter(|pair| (pair[0][0] - pair[1][0]).abs() > 180.0).count();
+    assert_eq!((rings.len(), jumps), (1, 2));
+}
+
+#[test]
+fn regions_larger_than_a_hemisphere_and_antipodal_modes() {
+    let map = sampled(4, |lon, lat| 1.0 + 0.8 * cos_distance((lon, lat), (2.0, -0.4)));
+    check("wide", &map, &[50, 90, 99], 0.005, 0.015);
+    let (a, b) = ((0.4, 0.6), (0.4 + PI, -0.6));
+    let map = sampled(5, |lon, lat| spot(60.0, a)(lon, lat) + spot(60.0, b)(lon, lat));
+    check("antipodal", &map, &[50, 90], 0.005, 0.015);
+    assert!(contours(&map, &[50, 90]).expect("contours").iter().all(|contour| contour.rings.len() == 2));
+}
+
+#[test]
+fn all_probability_in_one_cell() {
+    for (order, ipix) in [(0, 0), (0, 5), (3, 17), (3, 63), (6, 4095)] {
+        let cells = (0..n_cells(order)).map(|i| Cell { order, ipix: i, prob_density: f64::from(i == ipix) });
+        let map = normalised(cells.collect());
+        check(&format!("cell {order}/{ipix}"), &map, &[50, 90], 0.04, 0.6);
+    }
+}
+
+#[test]
+fn plateaus_are_cut_in_the_order_of_the_file() {
+    // A uniform sky, a sky of two densities, and one of zeros but for a plateau.
+    check("uniform", &sampled(4, |_, _| 1.0), &[50, 90], 0.005, 0.015);
+    check("uniform, coarse", &sampled(0, |_, _| 1.0), &[50], 0.02, 0.03);
+    check("halves", &sampled(4, |_, lat| if lat > 0.3 { 3.0 } else { 1.0 }), &[50, 90], 0.005, 0.015);
+    // Where the plateau ends there is nothing to aim by.
+    check("zeros", &sampled(4, |_, lat| f64::from(lat > 0.8)), &[50, 90], 0.01, 0.03);
+}
+
+#[test]
+fn levels_out_of_range_are_refused() {
+    let map = sampled(1, |_, _| 1.0);
+    assert!(contours(&map, &[0]).is_err() && contours(&map, &[100]).is_err());
+    assert!(contours(&map, &[]).expect("none").is_empty());
+}
+
+#[test]
+fn geojson_is_what_the_server_reads() {
+    let map = sampled(4, spot(60.0, (0.0, 0.2)));
+    let value: serde_json::Value = serde_json::from_slice(&geojson(&map, &[50, 90]).expect("GeoJSON")).expect("JSON");
+    assert_eq!(value["type"], "FeatureCollection");
+    for (i, level) in [50, 90].into_iter().enumerate() {
+        let feature = &value["features"][i];
+        assert_eq!(feature["properties"]["credible_level"], level);
+        assert_eq!(feature["geometry"]["type"], "MultiLineString");
+        let ring = feature["geometry"]["coordinates"][0].as_array().expect("a ring");
+        assert_eq!(ring.first(), ring.last());
+    }
+    assert_eq!(geojson(&map, &[50, 90]), geojson(&map, &[50, 90]));
+}

@@ -1,0 +1,270 @@
+//! Distances along lines of sight, after Singer et al. 2016 (doi:10.3847/2041-8205/829/1/L15; the supplement,
+//! doi:10.3847/0067-0049/226/1/10, has the formulas).
+
+use std::f64::consts::{PI, SQRT_2};
+
+use super::{Distance, MultiOrderMap};
+
+/// Below this ratio of mu to sigma, forward recurrence loses digits and backward recurrence does not.
+const BACKWARD_BELOW: f64 = -2.0;
+/// Where backward recurrence starts; its error shrinks with every step.
+const BACKWARD_FROM: u32 = 300;
+/// Bisection steps: each halves the interval, and an interval of f64 numbers is exhausted after about 100.
+const STEPS: usize = 100;
+
+/// Φ, the distribution function of the normal distribution.
+fn normal_cdf(x: f64) -> f64 {
+    0.5 * libm::erfc(-x / SQRT_2)
+}
+
+/// φ, its density.
+fn normal_pdf(x: f64) -> f64 {
+    (-0.5 * x * x).exp() / (2.0 * PI).sqrt()
+}
+
+/// R_k = I_k / I_{k−1} for k = 1 to 4, where I_k = ∫₀^∞ rᵏ N(r; x, 1) dr; from I_k = x I_{k−1} + (k − 1) I_{k−2}.
+fn ratios(x: f64) -> [f64; 4] {
+    if x > BACKWARD_BELOW {
+        let mut last = x + normal_pdf(x) / normal_cdf(x);
+        return [1.0, 2.0, 3.0, 4.0].map(|k| {
+            if k > 1.0 {
+                last = x + (k - 1.0) / last;
+            }
+            last
+        });
+    }
+    let from = f64::from(BACKWARD_FROM);
+    let mut ratio = 0.5 * (x + (x * x + 4.0 * from).sqrt());
+    let mut ratios = [0.0; 4];
+    for k in (1..BACKWARD_FROM).rev() {
+        ratio = f64::from(k) / (ratio - x);
+        if let Some(slot) = ratios.get_mut(k as usize - 1) {
+            *slot = ratio;
+        }
+    }
+    ratios
+}
+
+impl Distance {
+    /// Where nothing is known of the distance, as upstream writes it.
+    pub const UNKNOWN: Distance = Distance { mu: f64::INFINITY, sigma: 1.0, norm: 0.0 };
+
+    /// Whether the three numbers are a distribution.
+    pub fn is_known(&self) -> bool {
+        self.mu.is_finite() && self.sigma.is_finite() && self.sigma > 0.0 && self.norm.is_finite() && self.norm > 0.0
+    }
+
+    /// Mean and standard deviation of the distance along the line of sight [Mpc]; `None` where it is not known.
+    pub fn moments(&self) -> Option<(f64, f64)> {
+        if !self.is_known() {
+            return None;
+        }
+        // p ∝ r² N, so the mean is I₃/I₂ and the mean square I₄/I₂.
+        let [_, _, third, fourth] = ratios(self.mu / self.sigma);
+        let (mean, variance) = (self.sigma * third, self.sigma * self.sigma * third * (fourth - third));
+        (mean.is_finite() && variance > 0.0).then(|| (mean, variance.sqrt()))
+    }
+
+    /// The distribution with a mean and a standard deviation [Mpc]; [`Distance::UNKNOWN`] when there is none: it
+    /// cannot be wider than r² alone with an exponential fall, whose mean is √3 standard deviations.
+    pub fn of_moments(mean: f64, std: f64) -> Distance {
+        let wanted = mean / std;
+        if !(wanted.is_finite() && std > 0.0 && wanted > 3f64.sqrt()) {
+            return Distance::UNKNOWN;
+        }
+        // mean / std rises with x = mu / sigma, from √3 at −∞ to x at ∞.
+        let ratio = |x: f64| {
+            let [_, _, third, fourth] = ratios(x);
+            third / (third * (fourth - third)).sqrt()
+        };
+        let (mut low, mut high) = (-1.0, wanted + 1.0);
+        while ratio(low) > wanted {
+            low *= 2.0;
+            if low < -1e4 {
+                return Distance::UNKNOWN;
+            }
+        }
+        for _ in 0..STEPS {
+            let middle = 0.5 * (low + high);
+            if ratio(middle) < wanted { low = middle } else { high = middle }
+        }
+        let x = 0.5 * (low + high);
+        let [first, second, third, _] = ratios(x);
+        let sigma = mean / third;
+        let norm = 1.0 / (sigma * sigma * second * first * normal_cdf(x));
+        let distance = Distance { mu: x * sigma, sigma, norm };
+        if distance.is_known() { distance } else { Distance::UNKNOWN }
+    }
+
+    /// The probability that the source is nearer than `r` [Mpc], given its direction (0–1).
+    pub fn cdf(&self, r: f64) -> f64 {
+        if !self.is_known() || r.is_nan() || r <= 0.0 {
+            return 0.0;
+        }
+        let Distance { mu, sigma, norm } = *self;
+        // ∫₀^r t² N(t; mu, sigma) dt, with a and b the limits in units of sigma.
+        let (a, b) = (-mu / sigma, (r - mu) / sigma);
+        let between = if a > 0.0 { normal_cdf(-a) - normal_cdf(-b) } else { normal_cdf(b) - normal_cdf(a) };
+        let integral = (mu * mu + sigma * sigma) * between + sigma * (mu * normal_pdf(a) - (mu + r) * normal_pdf(b));
+        (norm * integral).clamp(0.0, 1.0)
+    }
+}
+
+impl MultiOrderMap {
+    /// Mean and standard deviation of the distance in a direction, ICRS [deg] → [Mpc]; `None` where the map does not
+    /// know.
+    pub fn distance_towards(&self, ra_deg: f64, dec_deg: f64) -> Option<(f64, f64)> {
+        self.distances()?.get(self.cell_at(ra_deg, dec_deg)?)?.moments()
+    }
+
+    /// The distance below which the source is with a probability `quantile` (0–1), over the cells at `level` (0–1) of
+    /// the strict credible region, or over the sky at level 1 [Mpc]; `None` for a map without distances there.
+    pub fn distance_quantile(&self, level: f64, quantile: f64) -> Option<f64> {
+        let credible = self.credible();
+        let within = if level >= 1.0 { self.cells().len() } else { credible.cells_within(level) };
+        let distances = self.distances()?;
+        let sight: Vec<(f64, &Distance)> = credible.ranking()[..within]
+            .iter()
+            .map(|i| (self.cells()[*i as usize].prob(), &distances[*i as usize]))
+            .filter(|(prob, distance)| *prob > 0.0 && distance.is_known())
+            .collect();
+        let total: f64 = sight.iter().map(|(prob, _)| prob).sum();
+        let nearer = |r: f64| sight.iter().map(|(prob, distance)| prob * distance.cdf(r)).sum::<f64>() / total;
+        let mut high =
+            sight.iter().map(|(_, distance)| distance.mu.max(0.0) + 10.0 * distance.sigma).fold(0.0, f64::max);
+        let mut low = 0.0;
+        if sight.is_empty() || !(0.0..1.0).contains(&quantile) {
+            return None;
+        }
+        for _ in 0..60 {
+            let middle = 0.5 * (low + high);
+            if nearer(middle) < quantile { low = middle } else { high = middle }
+        }
+        Some(0.5 * (low + high))
+    }
+
+    /// The smallest volume that holds the source with a probability `level` (0–1) [Mpc³], in flat space; `None` for a
+    /// map without distances, or when too little of its probability has one.
+    ///
+    /// The density in space is dP/dV = prob_density · norm · N(r; mu, sigma): no r². In each line of sight it exceeds
+    /// a threshold between two distances; the threshold is moved until the shells hold the probability.
+    pub fn credible_volume(&self, level: f64) -> Option<f64> {
+        let distances = self.distances()?;
+        let sight: Vec<(f64, f64, &Distance, f64)> = (self.cells().iter().zip(distances))
+            .filter(|(cell, distance)| cell.prob_density > 0.0 && distance.is_known())
+            .map(|(cell, distance)| {
+                let peak = cell.prob_density * distance.norm / (distance.sigma * (2.0 * PI).sqrt());
+                (cell.area(), cell.prob(), distance, peak.ln())
+            })
+            .collect();
+        let shell = |distance: &Distance, peak: f64, threshold: f64| {
+            let half = distance.sigma * (2.0 * (peak - threshold)).max(0.0).sqrt();
+            ((distance.mu - half).max(0.0), (distance.mu + half).max(0.0))
+        };
+        let prob = |threshold: f64| -> f64 {
+            let seen = sight.iter().filter(|(.., peak)| *peak > threshold);
+            seen.map(|(_, prob, distance, peak)| {
+                let (near, far) = shell(distance, *peak, threshold);
+                prob * (distance.cdf(far) - distance.cdf(near))
+            })
+            .sum()
+        };
+        let mut high = sight.iter().map(|(.., peak)| *peak).fold(f64::NEG_INFINITY, f64::max);
+        let mut low = high - 1.0;
+        while prob(low) < level {
+            low = high - 2.0 * (high - low);
+            if low.is_nan() || high - low > 1e4 {
+                return None;
+            }
+        }
+        for _ in 0..60 {
+            let middle = 0.5 * (low + high);
+            if prob(middle) < level { high = middle } else { low = middle }
+        }
+        let seen = sight.iter().filter(|(.., peak)| *peak > low);
+        let volumes = seen.map(|(area, _, distance, peak)| {
+            let (near, far) = shell(distance, *peak, low);
+            area * (far.powi(3) - near.powi(3)) / 3.0
+        });
+        Some(volumes.sum())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::real_maps;
+    use super::super::{Cell, Header, n_cells};
+    use super::*;
+
+    /// ∫₀^∞ rᵏ N(r; mu, sigma) dr by the trapezoidal rule.
+    fn integral(k: i32, mu: f64, sigma: f64, to: f64) -> f64 {
+        let n = 200_000;
+        let step = to / f64::from(n);
+        (1..n).map(|i| f64::from(i) * step).map(|r| r.powi(k) * normal_pdf((r - mu) / sigma) / sigma * step).sum()
+    }
+
+    #[test]
+    fn moments_are_those_of_numerical_integration() {
+        for (mu, sigma) in [(100.0, 10.0), (10.0, 10.0), (0.0, 5.0), (-15.0, 10.0), (-25.0, 10.0), (-60.0, 10.0)] {
+            let [i2, i3, i4] = [2, 3, 4].map(|k| integral(k, mu, sigma, mu.max(0.0) + 12.0 * sigma));
+            let distance = Distance { mu, sigma, norm: 1.0 / i2 };
+            let (mean, std) = distance.moments().expect("moments");
+            assert!((mean / (i3 / i2) - 1.0).abs() < 1e-6, "{mu}: {mean}, expected {}", i3 / i2);
+            let expected = (i4 / i2 - (i3 / i2).powi(2)).sqrt();
+            assert!((std / expected - 1.0).abs() < 1e-6, "{mu}: {std}, expected {expected}");
+            assert!((distance.cdf(1e9) - 1.0).abs() < 1e-5, "{mu}: {}", distance.cdf(1e9));
+        }
+    }
+
+    #[test]
+    fn moments_there_and_back() {
+        for (mu, sigma) in [(1000.0, 1.0), (100.0, 30.0), (10.0, 10.0), (-15.0, 10.0), (-100.0, 10.0)] {
+            let (mean, std) = Distance { mu, sigma, norm: 1.0 }.moments().expect("moments");
+            let back = Distance::of_moments(mean, std);
+            let tolerance = 1e-6 * (mu.abs() + sigma);
+            assert!((back.mu - mu).abs() < tolerance && (back.sigma - sigma).abs() < tolerance, "{mu}: {back:?}");
+            assert!((back.cdf(f64::MAX.sqrt()) - 1.0).abs() < 1e-3, "{back:?}");
+        }
+        assert_eq!(Distance::of_moments(1.7, 1.0), Distance::UNKNOWN);
+        assert_eq!(Distance::of_moments(f64::NAN, 1.0), Distance::UNKNOWN);
+        assert_eq!(Distance::UNKNOWN.moments(), None);
+    }
+
+    #[test]
+    fn one_distance_everywhere() {
+        let (mean, std) = (100.0, 10.0);
+        let distance = Distance::of_moments(mean, std);
+        let cells: Vec<Cell> = (0..n_cells(1)).map(|ipix| Cell { order: 1, ipix, prob_density: 0.25 / PI }).collect();
+        let n = cells.len();
+        let map = MultiOrderMap::from_cells(cells, Some(vec![distance; n]), Header::default()).expect("a map");
+        let median = map.distance_quantile(1.0, 0.5).expect("a median");
+        assert!((distance.cdf(median) - 0.5).abs() < 1e-9);
+        let (found_mean, found_std) = map.distance_towards(12.0, 34.0).expect("moments");
+        assert!((found_mean - mean).abs() < 1e-6 && (found_std - std).abs() < 1e-6);
+        // One shell of r² N around mu: its limits hold the level and are equally far from mu.
+        let volume = map.credible_volume(0.5).expect("a volume");
+        let half = (0..1000)
+            .map(|i| 0.02 * f64::from(i))
+            .find(|half| distance.cdf(distance.mu + half) - distance.cdf(distance.mu - half) >= 0.5);
+        let half = half.expect("a shell");
+        let expected = 4.0 * PI / 3.0 * ((distance.mu + half).powi(3) - (distance.mu - half).powi(3));
+        assert!((volume / expected - 1.0).abs() < 0.005, "{volume}, expected {expected}");
+    }
+
+    #[test]
+    fn real_maps_have_the_widths_and_volumes_of_crossmatch() {
+        for (name, bytes, reference) in real_maps() {
+            let map = MultiOrderMap::decode(&bytes).expect("a map");
+            for (percent, level) in [("50", 0.5), ("90", 0.9)] {
+                let quantile = |q: f64| map.distance_quantile(1.0, q).expect("a quantile");
+                let width = quantile(0.5 + level / 2.0) - quantile(0.5 - level / 2.0);
+                let expected = reference["dist_width_Mpc"][percent].as_f64().expect("a width");
+                assert!((width / expected - 1.0).abs() < 1e-3, "{name}: width {width}, expected {expected}");
+                let volume = map.credible_volume(level).expect("a volume");
+                let expected = reference["credible_volume_Mpc3"][percent].as_f64().expect("a volume");
+                // The reference works on a grid of distances.
+                assert!((volume / expected - 1.0).abs() < 0.02, "{name}: volume {volume}, expected {expected}");
+            }
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! A credible region as a MOC, and the modes it falls into.
+
+use moc::moc::range::RangeMOC;
+use moc::moc::{CellMOCIterator, RangeMOCIntoIterator, RangeMOCIterator};
+use moc::qty::Hpx;
+
+use super::adjacency::{CORNERS, borders, in_corner, step};
+use super::{Credible, MAX_ORDER};
+use crate::{Error, Result};
+
+impl Credible<'_> {
+    /// The strict credible region at `level` (0–1), the crossing cell excluded, at the map's finest order.
+    pub fn moc(&self, level: f64) -> RangeMOC<u64, Hpx<u64>> {
+        let within = self.cells_within(level);
+        let inside = self.map().along_curve().filter(|i| self.place(*i) < within);
+        let cells = inside.map(|i| {
+            let cell = &self.map().cells()[i as usize];
+            (cell.order, cell.ipix)
+        });
+        RangeMOC::from_cells(self.map().order(), cells, None)
+    }
+
+    /// [`Credible::moc`] as IVOA MOC JSON, `{"3":[…],"9":[…]}`.
+    ///
+    /// # Errors
+    /// None that memory would give.
+    pub fn moc_json(&self, level: f64) -> Result<Vec<u8>> {
+        let mut json = Vec::new();
+        self.moc(level)
+            .into_range_moc_iter()
+            .cells()
+            .to_json_aladin(None, &mut json)
+            .map_err(|error| Error::permanent(format!("credible region as JSON: {error}")))?;
+        Ok(json)
+    }
+
+    /// [`Credible::moc`] as an IVOA MOC FITS file.
+    ///
+    /// # Errors
+    /// None that memory would give.
+    pub fn moc_fits(&self, level: f64) -> Result<Vec<u8>> {
+        let mut fits = Vec::new();
+        self.moc(level)
+            .into_range_moc_iter()
+            .to_fits_ivoa(None, None, &mut fits)
+            .map_err(|error| Error::permanent(format!("credible region as FITS: {error}")))?;
+        Ok(fits)
+    }
+
+    /// How many separate modes the strict credible region at `level` (0–1) has: cells that touch, if only at a corner,
+    /// are of one mode.
+    pub fn modes(&self, level: f64) -> usize {
+        let (map, within) = (self.map(), self.cells_within(level));
+        // Of each cell inside, by rank: another cell of its mode, at last the mode's own.
+        let mut parents: Vec<usize> = (0..within).collect();
+        let mut modes = within;
+        let mut join = |a: usize, b: usize| {
+            if a < within && b < within {
+                let (a, b) = (root(&mut parents, a), root(&mut parents, b));
+                if a != b {
+                    parents[a.max(b)] = a.min(b);
+                    modes -= 1;
+                }
+            }
+        };
+        for border in borders(map) {
+            join(self.place(border.fine), self.place(border.other));
+        }
+        let order = map.order();
+        for (rank, i) in self.ranking()[..within].iter().enumerate() {
+            for (corner, way) in CORNERS.into_iter().enumerate() {
+                let deep = in_corner(&map.cells()[*i as usize], corner, order);
+                if let Some(opposite) = step(order, deep, way) {
+                    join(rank, self.place(map.cell_with(opposite << (2 * (MAX_ORDER - order))) as u32));
+                }
+            }
+        }
+        modes
+    }
+}
+
+fn root(parents: &mut [usize], mut at: usize) -> usize {
+    while parents[at] != at {
+        parents[at] = parents[parents[at]];
+        at = parents[at];
+    }
+    at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{cos_distance, real_maps, sampled};
+    use super::super::{DEG2_PER_SR, MultiOrderMap};
+    use super::*;
+
+    #[test]
+    fn real_regions_are_those_of_mocpy() {
+        for (name, bytes, reference) in real_maps() {
+            let map = MultiOrderMap::decode(&bytes).expect("a map");
+            let credible = map.credible();
+            for (percent, level) in [("50", 0.5), ("90", 0.9)] {
+                let expected = &reference["moc_strict"][percent];
+                let moc = credible.moc(level);
+                let area = moc.coverage_percentage() * 4.0 * std::f64::consts::PI * DEG2_PER_SR;
+                let expected_area = expected["area_deg2"].as_f64().expect("an area");
+                assert!((area / expected_area - 1.0).abs() < 1e-9, "{name}: {area}, expected {expected_area}");
+                let cells = (&moc).into_range_moc_iter().cells().count() as u64;
+                assert_eq!(Some(cells), expected["cells"].as_u64(), "{name} at {percent} %");
+                assert_eq!(Some(u64::from(moc.depth_max())), expected["order"].as_u64(), "{name}");
+                assert_eq!(
+                    Some(credible.modes(level) as u64),
+                    reference["modes"][percent].as_u64(),
+                    "{name} {percent}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn region_and_complement_tile_the_sphere() {
+        let map = sampled(4, |lon, lat| (20.0 * cos_distance((lon, lat), (0.0, 1.4))).exp());
+        let credible = map.credible();
+        for level in [0.0, 0.1, 0.5, 0.9, 0.999] {
+            let moc = credible.moc(level);
+            let sky = 4.0 * std::f64::consts::PI * DEG2_PER_SR;
+            assert!((moc.coverage_percentage() * sky - credible.area(level)).abs() < 1e-6);
+            let rest = moc.not();
+            assert!((moc.coverage_percentage() + rest.coverage_percentage() - 1.0).abs() < 1e-12);
+            assert!(moc.and(&rest).is_empty());
+        }
+    }
+
+    #[test]
+    fn json_and_fits_say_the_same() {
+        let map = sampled(4, |lon, lat| (20.0 * cos_distance((lon, lat), (0.0, 1.4))).exp());
+        let credible = map.credible();
+        let json = credible.moc_json(0.9).expect("JSON");
+        let value: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
+        let area: f64 = (value.as_object().expect("an object").iter())
+            .map(|(order, cells)| {
+                let cells = cells.as_array().expect("cells").len() as f64;
+                cells * super::super::cell_area(order.parse().expect("an order")) * DEG2_PER_SR
+            })
+            .sum();
+        assert!((area - credible.area(0.9)).abs() < 1e-6);
+        let fits = credible.moc_fits(0.9).expect("FITS");
+        assert!(fits.starts_with(b"SIMPLE") && fits.len() % 2880 == 0);
+        assert_eq!(credible.moc_json(0.0).expect("JSON"), b"{\n  \"4\": []\n}");
+    }
+
+    #[test]
+    fn two_spots_are_two_modes() {
+        let spot = |lon, lat, at| (60.0 * (cos_distance((lon, lat), at) - 1.0)).exp();
+        let map = sampled(5, |lon, lat| spot(lon, lat, (0.4, 0.6)) + spot(lon, lat, (3.5, -0.6)));
+        assert_eq!(map.credible().modes(0.9), 2);
+        assert_eq!(map.credible().modes(0.0), 0);
+    }
+}
