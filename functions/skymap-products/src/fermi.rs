@@ -47,8 +47,8 @@ impl Sources {
     ///
     /// # Errors
     /// Permanent, when there can be no HTTP client.
-    pub fn new(settings: Fermi) -> Result<Self> {
-        Ok(Sources { settings, fetch: Fetch::new()?, recent: Arc::default() })
+    pub fn new(settings: &Fermi) -> Result<Self> {
+        Ok(Sources { settings: settings.clone(), fetch: Fetch::new()?, recent: Arc::default() })
     }
 }
 

@@ -102,7 +102,7 @@ impl Server {
     }
 
     fn sources(&self) -> Sources {
-        Sources::new(self.settings()).expect("sources")
+        Sources::new(&self.settings()).expect("sources")
     }
 }
 
@@ -393,7 +393,7 @@ async fn files_serve_people_without_a_network() {
     let (server, folder, files) = (Server::start().await, folder(), folder());
     let store = store(&folder).await;
     let sources = |tle: PathBuf, ft2: PathBuf| {
-        Sources::new(config::Fermi { tle_file: Some(tle), ft2_dir: Some(ft2), ..server.settings() }).expect("sources")
+        Sources::new(&config::Fermi { tle_file: Some(tle), ft2_dir: Some(ft2), ..server.settings() }).expect("sources")
     };
     let archive: String =
         (10..25).map(|day| sample_tle(time(&format!("2023-05-{day}T06:00:00Z"))).replace('\n', "\r\n")).collect();

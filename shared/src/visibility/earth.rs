@@ -91,7 +91,7 @@ fn centuries(time: Timestamp) -> f64 {
 }
 
 /// Greenwich mean sidereal time [rad], IAU 1982: Aoki et al. 1982, A&A 105, 359. UTC for UT1.
-fn mean_sidereal_time(time: Timestamp) -> f64 {
+pub(super) fn mean_sidereal_time(time: Timestamp) -> f64 {
     let t = centuries(time);
     // Whole days are whole turns of the first term: only the day's fraction keeps its precision.
     let day_s = (time.as_second() as f64 - J2000_UNIX_S).rem_euclid(86_400.0)

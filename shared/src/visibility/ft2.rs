@@ -168,6 +168,8 @@ fn mission_elapsed_time(time: Timestamp, counts_leap_seconds: bool) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn time(text: &str) -> Timestamp {
@@ -288,6 +290,17 @@ mod tests {
             assert!(error.to_string().contains(expected), "{error}");
         }
         assert!(pointings(&[(f64::NAN, 1.0, 1.0)]).at(time(at)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_page_panics(page in "(FERMI_POINTING_|FINAL|PRELIM|_|20[0-9]{5}|[0-9]{1,3}|\\.fits|é|<a>){0,40}") {
+            for file in listing(page.as_bytes()) {
+                prop_assert_eq!(FileName::parse(&file.name), Some(file.clone()));
+                let first = Offset::UTC.to_timestamp(file.from.at(12, 0, 0, 0)).expect("a time");
+                prop_assert_eq!(candidates(std::slice::from_ref(&file), first), vec![file]);
+            }
+        }
     }
 
     #[test]

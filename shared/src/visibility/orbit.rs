@@ -6,7 +6,7 @@ use jiff::civil::DateTime;
 use jiff::tz::Offset;
 use jiff::{SignedDuration, Timestamp, Unit};
 
-use super::earth::Position;
+use super::earth::{Position, mean_sidereal_time};
 use crate::{Error, Result};
 
 /// Fermi (GLAST) in the catalogue of space objects.
@@ -174,7 +174,8 @@ const NAME: &str = "FGRST (GLAST)";
 const SYNTHETIC: &str = "FGRST (GLAST) SYNTHETIC, NOT AN OBSERVED ORBIT";
 
 /// A made-up TLE with an orbit like Fermi's (535 km, 25.6°) at an epoch of the years 1957 to 2056, for trying this
-/// software without a network. Its first line says that it is made up.
+/// software without a network. At its epoch the spacecraft is over the equator at 100° E, far from the anomaly, going
+/// north. Its first line says that it is made up.
 pub fn sample_tle(epoch: Timestamp) -> String {
     let utc = Offset::UTC.to_datetime(epoch);
     let day_ns = i64::from(utc.hour()) * 3_600_000_000_000
@@ -183,10 +184,12 @@ pub fn sample_tle(epoch: Timestamp) -> String {
         + i64::from(utc.subsec_nanosecond());
     // The field has eight digits, 864 µs each; what is beyond them is cut off.
     let (year, day, fraction) = (utc.year().rem_euclid(100), utc.day_of_year(), day_ns / 864_000);
+    // Perigee 210.3° from the node and 149.7° to go from there: at the epoch the spacecraft is at its node.
+    let node = (mean_sidereal_time(epoch).to_degrees() + 100.0).rem_euclid(360.0).min(359.9999);
     let mut text = format!("{SYNTHETIC}\n");
     for line in [
         format!("1 {NORAD_ID}U 08029A   {year:02}{day:03}.{fraction:08}  .00002500  00000-0  90000-4 0  999"),
-        format!("2 {NORAD_ID}  25.5820 120.4500 0010500 210.3000 149.6500 15.18200000    1"),
+        format!("2 {NORAD_ID}  25.5820 {node:8.4} 0010500 210.3000 149.7000 15.18200000    1"),
     ] {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{line}{}", checksum(&line));
@@ -315,13 +318,24 @@ mod tests {
             assert!(tle.is_synthetic() && tle.text().starts_with("FGRST (GLAST) SYNTHETIC"));
             assert!(tle.age(time(epoch)).as_secs_f64().abs() < 1e-3, "{epoch}: {}", tle.epoch());
             assert_eq!(tle.text(), sample_tle(time(epoch)));
-            for hours in 0..48 {
-                let position = tle.position(time(epoch) + SignedDuration::from_mins(hours * 37)).expect("a position");
+            let start = tle.position(tle.epoch()).expect("a position");
+            assert!((start.longitude - 100.0).abs() < 0.2 && start.latitude.abs() < 0.2, "{start:?}");
+            for i in 0..48 {
+                let position = tle.position(time(epoch) + SignedDuration::from_mins(i * 37)).expect("a position");
                 assert!((500.0..580.0).contains(&position.height_km), "{position:?}");
                 assert!(position.latitude.abs() < 25.7);
             }
         }
         assert!(!read(&format!("{FIRST}\n{SECOND}")).expect("a TLE").is_synthetic());
+    }
+
+    #[test]
+    fn the_bundled_orbit_is_the_sample_and_outside_the_anomaly_for_the_first_notice() {
+        let bundled = include_str!("../../../events/fermi.tle");
+        assert_eq!(bundled, sample_tle(time("2009-01-06T00:00:00Z")));
+        let at = time("2009-01-01T00:00:00Z");
+        let position = read(bundled).and_then(|tle| tle.position(at)).expect("a position");
+        assert!(!super::super::saa::is_inside(&position, at), "{position:?}");
     }
 
     #[test]
