@@ -273,8 +273,6 @@ pub enum Object<'a> {
         /// Kafka offset.
         offset: i64,
     },
-    /// A notice that came as a file, by the SHA-256 of its bytes (hexadecimal).
-    InboxFile(&'a str),
     /// What could not be processed, with the reason.
     Failed(&'a str),
     /// A two-line element set of Fermi, by its epoch (`2023-05-20T12:00:00`).
@@ -306,7 +304,6 @@ impl Object<'_> {
                 // Twenty digits, so that a listing is in Kafka's order.
                 format!("inbox/{}/{partition}/{offset:020}.json", segment("topic", topic)?)
             }
-            Object::InboxFile(sha256) => format!("inbox/files/{}.json", segment("sha256", sha256)?),
             Object::Failed(id) => format!("failed/{}.json", segment("id", id)?),
             Object::FermiTle(epoch) => format!("fermi/tle/{}.tle", segment("epoch", epoch)?),
             Object::FermiFt2(file) => format!("fermi/ft2/{}", segment("file", file)?),

@@ -3,6 +3,8 @@
 //! Bodies live in the store and travel by [`Key`], so a message stays under 10 kB. Every type has its sample in
 //! `events/messages/`, and those files are the contract.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +39,15 @@ pub enum Body {
     Key(Key),
     /// Here: the text of a small notice.
     Inline(String),
+}
+
+impl fmt::Display for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Body::Key(key) => write!(f, "notice `{key}`"),
+            Body::Inline(_) => f.write_str("notice"),
+        }
+    }
 }
 
 /// Whether an alert is about the sky or about the software.

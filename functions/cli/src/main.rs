@@ -1,2 +1,30 @@
-//! stub
-fn main() {}
+//! `gwtm`: the Treasure Map functions in one program.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use cli::arguments::{Arguments, Command};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: the runtime did not start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let done = runtime.block_on(async {
+        match arguments.command {
+            Command::Run(options) => cli::run::run(&options).await,
+        }
+    });
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(if error.usage { 2 } else { 1 })
+        }
+    }
+}

@@ -1,2 +1,5 @@
-//! stub
-fn main() {}
+//! The Lambda function `ingest-icecube`.
+
+fn main() -> std::process::ExitCode {
+    shared::lambda::serve(ingest_icecube::Deps::from_config, ingest_icecube::handle)
+}

@@ -1,2 +1,5 @@
-//! stub
-fn main() {}
+//! The Lambda function `ingest-ligo`.
+
+fn main() -> std::process::ExitCode {
+    shared::lambda::serve(ingest_ligo::Deps::from_config, ingest_ligo::handle)
+}

@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 
 use crate::key::Key;
+use crate::message::Body;
 use crate::{Error, Result};
 
 /// The largest object that is read into memory [bytes].
@@ -140,6 +141,17 @@ impl Store {
         self.get(key)
             .await?
             .ok_or_else(|| Error::permanent(format!("object `{key}`: expected it in the store, found none")))
+    }
+
+    /// A notice's bytes, from where its message says they are.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub async fn read_body(&self, body: &Body) -> Result<Bytes> {
+        match body {
+            Body::Key(key) => self.read(key).await,
+            Body::Inline(text) => Ok(Bytes::copy_from_slice(text.as_bytes())),
+        }
     }
 
     /// The bytes `range` of an object, clipped at its end, or `None` when there is no such object.

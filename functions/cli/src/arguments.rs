@@ -1,0 +1,47 @@
+//! The command line.
+
+use clap::{Parser, Subcommand};
+
+/// Turns gravitational-wave alerts and neutrino notices into sky-map products and posts for the Treasure Map.
+///
+/// Settings come from the environment; see the README for all of them.
+#[derive(Debug, Parser)]
+#[command(name = "gwtm", version, arg_required_else_help = true)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Takes notices from files through the whole pipeline.
+    Run(RunOptions),
+}
+
+/// Options of `gwtm run`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gwtm run alert.json                     products into ./gwtm-data, nothing posted
+  gwtm run --store s3://my-bucket alerts/ every notice in a folder, products into a bucket
+  gwtm run --dry-run --json - < alert.json
+  gwtm run inbox/igwn.gwalert/0/          again, from the store's own archive
+
+Nothing is posted unless API_BASE and API_TOKEN are set. The same notice twice changes nothing.
+Exit code: 0 all done, 1 something failed (the rest still ran), 2 wrong usage or settings.")]
+pub struct RunOptions {
+    /// Where products go: a folder, or `s3://BUCKET`; STORAGE_BUCKET_SOURCE and its settings otherwise.
+    #[arg(long, value_name = "URL|DIR")]
+    pub store: Option<String>,
+    /// Writes nothing, calls no API, and prints what would be done (as DRY_RUN=true does).
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Prints one JSON object per notice.
+    #[arg(long)]
+    pub json: bool,
+    /// Files, folders of `*.json`, names under `inbox/` in the store, or `-` for standard input.
+    #[arg(required = true, value_name = "NOTICE")]
+    pub notices: Vec<String>,
+}

@@ -1,0 +1,260 @@
+//! What `gwtm run` prints of one notice: a JSON object for machines, a table for people.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use serde::Serialize;
+use shared::config::Config;
+use shared::flow::{AlertOutcome, IceCubeOutcome, LigoOutcome, Stage};
+use shared::message::{Galaxies, Post, PostStatus, Product, ProductStatus, Publication, Role};
+use shared::notice::icecube::TrackSearch;
+use shared::skymap::Summary;
+use shared::store::Store;
+use shared::{Error, Result};
+
+use crate::functions::Outcome;
+
+/// What became of one notice.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report<'a> {
+    notice: &'a str,
+    status: &'static str,
+    /// The alert's name, or the IceCube search's reference: the first when there are two alerts.
+    name: Option<String>,
+    alerts: Vec<AlertReport<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    icecube: Option<IceCubeReport<'a>>,
+    errors: Vec<StageError>,
+    durations_ms: Durations,
+}
+
+#[derive(Debug, Serialize)]
+struct AlertReport<'a> {
+    name: String,
+    role: Role,
+    time_created: jiff::Timestamp,
+    summary: Option<&'a Summary>,
+    products: &'a [Product],
+    galaxies: Option<&'a Galaxies>,
+    posts: &'a [Post],
+}
+
+#[derive(Debug, Serialize)]
+struct IceCubeReport<'a> {
+    search: &'a TrackSearch,
+    posts: &'a [Post],
+}
+
+/// A stage that failed; the stages that do not depend on it still ran.
+#[derive(Debug, Serialize)]
+struct StageError {
+    stage: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alert: Option<String>,
+    class: &'static str,
+    message: String,
+}
+
+/// How long each stage took, over all of the notice's alerts [ms].
+#[derive(Debug, Default, Serialize)]
+struct Durations {
+    ingest: f64,
+    skymap_products: f64,
+    galaxy_list: f64,
+    post_api: f64,
+    total: f64,
+}
+
+impl<'a> Report<'a> {
+    pub(crate) fn new(notice: &'a str, outcome: &'a Result<Outcome>, total: Duration) -> Self {
+        let mut report = Report {
+            notice,
+            status: "done",
+            name: None,
+            alerts: Vec::new(),
+            icecube: None,
+            errors: Vec::new(),
+            durations_ms: Durations { total: milliseconds(total), ..Durations::default() },
+        };
+        match outcome {
+            Err(error) => report.error("read", None, error),
+            Ok(Outcome::Ligo(outcome)) => report.ligo(outcome),
+            Ok(Outcome::IceCube(outcome)) => report.icecube(outcome),
+        }
+        if !report.errors.is_empty() {
+            report.status = "failed";
+        }
+        report
+    }
+
+    /// Whether nothing failed.
+    pub(crate) fn done(&self) -> bool {
+        self.errors.is_empty()
+    }
+
+    fn ligo(&mut self, outcome: &'a LigoOutcome) {
+        self.durations_ms.ingest = self.stage("ingest-ligo", None, &outcome.ingested);
+        self.name = outcome.alerts.first().map(|outcome| outcome.alert.name.to_string());
+        for AlertOutcome { alert, products, galaxies, posted } in &outcome.alerts {
+            let name = alert.name.to_string();
+            self.durations_ms.skymap_products += self.stage("skymap-products", Some(&name), products);
+            self.durations_ms.galaxy_list += self.stage("galaxy-list", Some(&name), galaxies);
+            self.durations_ms.post_api += self.stage("post-api", Some(&name), posted);
+            self.alerts.push(AlertReport {
+                name,
+                role: alert.role,
+                time_created: alert.time_created,
+                summary: alert.summary.as_ref(),
+                products: products.answer.as_ref().map_or(&[], |products| &products.products),
+                galaxies: galaxies.answer.as_ref().ok(),
+                posts: posted.answer.as_ref().map_or(&[], |posted| &posted.posts),
+            });
+        }
+    }
+
+    fn icecube(&mut self, outcome: &'a IceCubeOutcome) {
+        self.durations_ms.ingest = self.stage("ingest-icecube", None, &outcome.ingested);
+        let posted = outcome.posted.as_ref();
+        let Ok(Publication::IceCube(search)) = &outcome.ingested.answer else { return };
+        self.name = Some(search.ref_id.clone());
+        if let Some(posted) = posted {
+            self.durations_ms.post_api = self.stage("post-api", Some(&search.ref_id), posted);
+        }
+        let posts = posted.and_then(|posted| posted.answer.as_ref().ok()).map_or(&[][..], |posted| &posted.posts);
+        self.icecube = Some(IceCubeReport { search, posts });
+    }
+
+    fn stage<T>(&mut self, stage: &'static str, alert: Option<&str>, done: &Stage<T>) -> f64 {
+        if let Err(error) = &done.answer {
+            self.error(stage, alert, error);
+        }
+        milliseconds(done.duration)
+    }
+
+    fn error(&mut self, stage: &'static str, alert: Option<&str>, error: &Error) {
+        tracing::error!(notice = self.notice, stage, alert.name = alert, error.class = %error.class(), "{error}");
+        self.errors.push(StageError {
+            stage,
+            alert: alert.map(str::to_owned),
+            class: error.class().as_str(),
+            message: error.to_string(),
+        });
+    }
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// Prints a report: one line of JSON, or a block for people.
+pub(crate) fn print(out: &mut impl Write, report: &Report, json: bool) -> io::Result<()> {
+    if json {
+        serde_json::to_writer(&mut *out, report)?;
+        return writeln!(out);
+    }
+    writeln!(out, "{}", report.notice)?;
+    for alert in &report.alerts {
+        print_alert(out, alert)?;
+    }
+    if let Some(IceCubeReport { search, posts }) = &report.icecube {
+        let events = match search.events.len() {
+            1 => "1 coincident neutrino".to_owned(),
+            n => format!("{n} coincident neutrinos"),
+        };
+        writeln!(out, "  {} · IceCube track search around {} · {events}", search.ref_id, search.superevent_id)?;
+        print_posts(out, posts)?;
+    }
+    for error in &report.errors {
+        let alert = error.alert.as_deref().map(|name| format!(" of {name}")).unwrap_or_default();
+        writeln!(out, "  FAILED {}{alert} ({}): {}", error.stage, error.class.to_lowercase(), error.message)?;
+    }
+    let Durations { ingest, skymap_products, galaxy_list, post_api, total } = &report.durations_ms;
+    writeln!(
+        out,
+        "  {total:.0} ms: ingest {ingest:.0}, sky-map products {skymap_products:.0}, galaxies {galaxy_list:.0}, posts {post_api:.0}\n"
+    )
+}
+
+fn print_alert(out: &mut impl Write, alert: &AlertReport) -> io::Result<()> {
+    let role = match alert.role {
+        Role::Observation => "observation",
+        Role::Test => "test",
+    };
+    writeln!(out, "  {} · {role} · created {}", alert.name, alert.time_created)?;
+    if let Some(summary) = alert.summary {
+        write!(
+            out,
+            "  RA {:.3}°, Dec {:.3}° · 50 % in {:.1} deg², 90 % in {:.1} deg²",
+            summary.ra, summary.dec, summary.area_50, summary.area_90
+        )?;
+        match (summary.distance, summary.distance_error) {
+            (Some(distance), Some(error)) => writeln!(out, " · {distance:.0} ± {error:.0} Mpc")?,
+            _ => writeln!(out, " · no distance")?,
+        }
+    }
+    for Product { product, status } in alert.products {
+        let name = serde_json::to_value(product).ok().and_then(|name| name.as_str().map(str::to_owned));
+        let (verb, what) = match status {
+            ProductStatus::Written { key, size, .. } => {
+                ("written", format!("{key} ({})", indicatif::HumanBytes(*size)))
+            }
+            ProductStatus::AlreadyThere { key } => ("already there", key.to_string()),
+            ProductStatus::Missing { reason } => ("not made", reason.clone()),
+        };
+        row(out, &name.unwrap_or_default(), verb, &what)?;
+    }
+    if let Some(galaxies) = alert.galaxies {
+        let reason = galaxies.reason.clone().unwrap_or_default();
+        match &galaxies.key {
+            Some(key) => row(out, "galaxies", &format!("{} ranked", galaxies.count), key.as_str())?,
+            None => row(out, "galaxies", "no list", &reason)?,
+        }
+    }
+    print_posts(out, alert.posts)
+}
+
+fn print_posts(out: &mut impl Write, posts: &[Post]) -> io::Result<()> {
+    for Post { request, key, status } in posts {
+        let name = serde_json::to_value(request).ok().and_then(|name| name.as_str().map(str::to_owned));
+        let id = |id: &Option<i64>| id.map(|id| format!(" as {id}")).unwrap_or_default();
+        let body = key.as_ref().map(|key| format!("{key}")).unwrap_or_default();
+        let (verb, what) = match status {
+            PostStatus::Posted { id: row } => (format!("posted{}", id(row)), body),
+            PostStatus::AlreadyThere { id: row } => (format!("already there{}", id(row)), body),
+            PostStatus::NotPosted { reason } if body.is_empty() => ("not posted".to_owned(), reason.clone()),
+            PostStatus::NotPosted { reason } => ("not posted".to_owned(), format!("{body} ({reason})")),
+        };
+        row(out, &name.unwrap_or_default(), &verb, &what)?;
+    }
+    Ok(())
+}
+
+fn row(out: &mut impl Write, name: &str, verb: &str, what: &str) -> io::Result<()> {
+    writeln!(out, "    {:<20} {verb:<18} {what}", name.replace('_', " "))
+}
+
+/// Prints what all notices came to.
+pub(crate) fn print_totals(
+    out: &mut impl Write,
+    config: &Config,
+    store: &Store,
+    notices: usize,
+    failed: usize,
+) -> io::Result<()> {
+    let done = notices - failed;
+    writeln!(out, "{notices} notice{}: {done} done, {failed} failed", if notices == 1 { "" } else { "s" })?;
+    if store.writes() {
+        writeln!(out, "Objects are in {}.", config.storage)?;
+    } else {
+        let why = if config.dry_run { "A dry run" } else { "WRITE_TO_STORAGE=false" };
+        writeln!(out, "{why}: nothing was written. It would have been:")?;
+        for (key, size) in store.unwritten() {
+            writeln!(out, "    {key} ({})", indicatif::HumanBytes(size))?;
+        }
+    }
+    if config.api.is_none() {
+        let why = if config.dry_run { "this is a dry run" } else { "API_BASE is not set" };
+        writeln!(out, "Nothing was posted: {why}.")?;
+    }
+    Ok(())
+}
