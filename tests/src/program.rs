@@ -1,0 +1,157 @@
+//! The program `gwtm`, called as a person calls it.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// The workspace's folder.
+pub fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
+}
+
+/// A bundled sample notice.
+///
+/// # Panics
+/// When there is none of that name.
+pub fn sample(name: &str) -> PathBuf {
+    let path = workspace().join("events/notices").join(name);
+    assert!(path.is_file(), "expected the sample notice {}", path.display());
+    path
+}
+
+/// The folder of real alerts and reference numbers, when it lies beside the workspace.
+///
+/// It is never part of the project; a test that uses it says so and passes where it is absent.
+pub fn reference_data() -> Option<PathBuf> {
+    let folder = workspace().join("../shared/data");
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    println!("skipped: {} is not there", folder.display());
+    None
+}
+
+/// A binary of the workspace.
+///
+/// # Panics
+/// When it has not been built (`tests/run` builds it before the tests).
+pub fn binary(name: &str) -> PathBuf {
+    let tests = std::env::current_exe().unwrap_or_default();
+    let folder = tests.parent().and_then(Path::parent).unwrap_or(Path::new("target/debug"));
+    let path = folder.join(name);
+    assert!(path.is_file(), "expected {}: build it first (`cargo build --workspace --bins`; tests/run does)", path.display());
+    path
+}
+
+/// One call of `gwtm`, with no setting but those given.
+#[derive(Debug)]
+pub struct Gwtm(Command);
+
+/// What a call came to.
+#[derive(Debug)]
+pub struct Called {
+    /// The exit code.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Called {
+    /// The JSON objects on standard output, one a line.
+    ///
+    /// # Panics
+    /// When a line is not JSON.
+    pub fn json(&self) -> Vec<Value> {
+        let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}\n{}", self.stderr));
+        self.stdout.lines().map(parse).collect()
+    }
+}
+
+impl Gwtm {
+    /// `gwtm` with arguments.
+    pub fn new<A: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = A>) -> Self {
+        let mut command = Command::new(binary("gwtm"));
+        command.env_clear().args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // No test reaches out: what would be fetched is looked for on a port where nobody listens.
+        for name in ["FERMI_TLE_URL", "FERMI_FT2_URL", "GRACEDB_URL"] {
+            command.env(name, "http://127.0.0.1:9/");
+        }
+        Gwtm(command)
+    }
+
+    /// `gwtm run` into a folder.
+    pub fn run<A: AsRef<std::ffi::OsStr>>(store: &Path, arguments: impl IntoIterator<Item = A>) -> Self {
+        let mut gwtm = Gwtm::new(["run", "--store"]);
+        gwtm.0.arg(store).args(arguments);
+        gwtm
+    }
+
+    /// With a setting.
+    #[must_use]
+    pub fn set(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
+        self.0.env(name, value);
+        self
+    }
+
+    /// In a folder.
+    #[must_use]
+    pub fn inside(mut self, folder: &Path) -> Self {
+        self.0.current_dir(folder);
+        self
+    }
+
+    /// Calls it and waits.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn call(self) -> Called {
+        self.call_with(&[])
+    }
+
+    /// Calls it with bytes on standard input, and waits.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn call_with(mut self, input: &[u8]) -> Called {
+        let mut child = self.0.stdin(Stdio::piped()).spawn().expect("gwtm starts");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        let input = input.to_vec();
+        // It may end before it has read everything.
+        let feeder = std::thread::spawn(move || drop(stdin.write_all(&input)));
+        let Output { status, stdout, stderr } = child.wait_with_output().expect("gwtm ends");
+        feeder.join().expect("the feeder ends");
+        Called {
+            code: status.code(),
+            stdout: String::from_utf8_lossy(&stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&stderr).into_owned(),
+        }
+    }
+}
+
+/// Every file below a folder, by its path from there, with its bytes.
+///
+/// # Panics
+/// When the folder cannot be read.
+pub fn files(folder: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
+    let mut found = std::collections::BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        if !next.is_dir() {
+            continue;
+        }
+        for entry in std::fs::read_dir(next).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(folder).expect("inside").display().to_string();
+                found.insert(name, std::fs::read(&path).expect("a file"));
+            }
+        }
+    }
+    found
+}

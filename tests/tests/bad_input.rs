@@ -1,0 +1,213 @@
+//! What is wrong with a notice is said clearly, names the file and the field, and leaves nothing half-written.
+
+use std::fs;
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use tests::program::{Called, Gwtm, files, sample};
+
+fn notice() -> Value {
+    serde_json::from_slice(&fs::read(sample("initial.json")).expect("a notice")).expect("JSON")
+}
+
+fn map(notice: &Value) -> Vec<u8> {
+    STANDARD.decode(notice["event"]["skymap"].as_str().expect("a map")).expect("base64")
+}
+
+fn with_map(map: &[u8]) -> Vec<u8> {
+    let mut notice = notice();
+    notice["event"]["skymap"] = STANDARD.encode(map).into();
+    notice.to_string().into_bytes()
+}
+
+/// A FITS table: where its rows begin, how long one is and how many there are [bytes, bytes, rows].
+struct Table {
+    rows_at: usize,
+    row: usize,
+    rows: usize,
+}
+
+impl Table {
+    fn of(map: &[u8]) -> Self {
+        let cards: Vec<&str> = map.chunks(80).map(|card| std::str::from_utf8(card).unwrap_or("")).collect();
+        let extension = cards.iter().position(|card| card.starts_with("XTENSION")).expect("a table");
+        let number = |name: &str| -> usize {
+            let card = cards[extension..].iter().find(|card| card.starts_with(name)).expect("a card");
+            card[10..30].trim().parse().expect("a number")
+        };
+        let end = extension + cards[extension..].iter().position(|card| card.trim() == "END").expect("an end");
+        Table { rows_at: (end / 36 + 1) * 2880, row: number("NAXIS1  "), rows: number("NAXIS2  ") }
+    }
+
+    /// The bytes of the eight-byte number at `column` (0: UNIQ, 1: PROBDENSITY) of a row.
+    fn number<'a>(&self, map: &'a mut [u8], row: usize, column: usize) -> &'a mut [u8] {
+        let at = self.rows_at + row * self.row + column * 8;
+        &mut map[at..at + 8]
+    }
+}
+
+/// A map with one number changed.
+fn patched(row: usize, column: usize, bytes: [u8; 8]) -> Vec<u8> {
+    let mut map = map(&notice());
+    Table::of(&map).number(&mut map, row, column).copy_from_slice(&bytes);
+    with_map(&map)
+}
+
+/// Replaces a card of the table's header.
+fn with_card(name: &str, card: &str) -> Vec<u8> {
+    let mut map = map(&notice());
+    let extension = map.chunks(80).position(|card| card.starts_with(b"XTENSION")).expect("a table");
+    let at = map.chunks(80).skip(extension).position(|found| found.starts_with(name.as_bytes())).expect("a card");
+    let at = (extension + at) * 80;
+    map[at..at + 80].copy_from_slice(format!("{card:<80}").as_bytes());
+    with_map(&map)
+}
+
+fn run(bytes: &[u8]) -> (Called, tempfile::TempDir) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let bad = folder.path().join("bad-notice.json");
+    fs::write(&bad, bytes).expect("a file");
+    let store = folder.path().join("data");
+    let called = Gwtm::run(&store, [&bad, &sample("retraction.json")]).call();
+    (called, folder)
+}
+
+/// The notice fails with a message that holds every one of `says`; the next one is done, and nothing else is written.
+fn refused(what: &str, bytes: &[u8], says: &[&str]) {
+    let (called, folder) = run(bytes);
+    assert_eq!(called.code, Some(1), "{what}: {}{}", called.stdout, called.stderr);
+    let block: Vec<&str> = called.stdout.lines().take_while(|line| !line.is_empty()).collect();
+    assert!(block[0].ends_with("bad-notice.json"), "{what}: {block:?}");
+    let failure =
+        block.iter().find(|line| line.contains("FAILED")).unwrap_or_else(|| panic!("{what}: {}", called.stdout));
+    for text in says {
+        assert!(failure.contains(text), "{what}: expected `{text}` in: {failure}");
+    }
+    assert!(failure.len() < 600, "{what}: a message for a person: {failure}");
+    let store = files(&folder.path().join("data"));
+    assert!(store.keys().all(|name| name.contains("-Retraction")), "{what}: {:?}", store.keys());
+    assert!(!store.is_empty(), "{what}: the next notice is done");
+}
+
+#[test]
+fn what_is_no_notice() {
+    refused("nothing", b"", &["JSON"]);
+    refused("half of it", &fs::read(sample("initial.json")).expect("a notice")[..5000], &["JSON"]);
+    refused("another kind", br#"{"alert": "gossip"}"#, &["superevent_id", "ref_ID"]);
+    refused("Avro", b"Obj\x01\x04\x14avro.codec", &["JSON"]);
+    refused("an array", b"[]", &["object", "array"]);
+}
+
+#[test]
+fn a_body_of_100_megabytes() {
+    let mut notice = notice();
+    notice["event"]["skymap"] = "A".repeat(100 << 20).into();
+    refused("100 MB", notice.to_string().as_bytes(), &["at most", "bytes"]);
+}
+
+#[test]
+fn fields_that_are_wrong() {
+    for (pointer, value, says) in [
+        ("/superevent_id", json!("../../x"), "superevent_id"),
+        ("/superevent_id", json!("S230518h/../../x"), "superevent_id"),
+        ("/alert_type", json!("RUMOUR"), "alert_type"),
+        ("/time_created", json!(17), "time_created"),
+        ("/event/time", json!("noon"), "event.time"),
+        ("/event/skymap", json!("not base64!"), "event.skymap"),
+        ("/event/skymap", json!({"fits": true}), "event.skymap"),
+    ] {
+        let mut notice = notice();
+        *notice.pointer_mut(pointer).expect("the field") = value;
+        refused(pointer, notice.to_string().as_bytes(), &[says]);
+    }
+    refused("a search without an id", br#"{"ref_ID": "../../x"}"#, &["ref_ID", "superevent id"]);
+    refused("its events", br#"{"ref_ID": "S230518h", "coincident_events": {}}"#, &["coincident_events"]);
+}
+
+#[test]
+fn maps_that_are_no_maps() {
+    let good = map(&notice());
+    refused("nothing", &with_map(b""), &["event.skymap"]);
+    refused("text", &with_map(b"<html>not found</html>"), &["event.skymap", "FITS"]);
+    refused("half a header", &with_map(&good[..1000]), &["event.skymap"]);
+    refused("half its rows", &with_map(&good[..good.len() / 2]), &["event.skymap"]);
+    refused("an image", &with_map(&image()), &["event.skymap", "table"]);
+    refused("a broken gzip", &with_map(b"\x1f\x8b\x08\x00broken"), &["event.skymap", "gzip"]);
+}
+
+/// The smallest FITS image.
+fn image() -> Vec<u8> {
+    let cards =
+        ["SIMPLE  =                    T", "BITPIX  =                    8", "NAXIS   =                    0", "END"];
+    let mut bytes: Vec<u8> = cards.iter().flat_map(|card| format!("{card:<80}").into_bytes()).collect();
+    bytes.resize(2880, b' ');
+    bytes
+}
+
+#[test]
+fn tables_that_are_no_sky_maps() {
+    refused(
+        "foreign columns",
+        &with_card("TTYPE2", "TTYPE2  = 'PROB    '"),
+        &["event.skymap", "PROBDENSITY", "`PROB`"],
+    );
+    refused("another unit", &with_card("TUNIT2", "TUNIT2  = 'Mpc     '"), &["PROBDENSITY", "Mpc"]);
+    refused("no rows", &with_card("NAXIS2", "NAXIS2  =                    0"), &["event.skymap", "row"]);
+    refused("more rows than there are", &with_card("NAXIS2", "NAXIS2  =            400000000"), &["event.skymap"]);
+}
+
+#[test]
+fn cells_that_cannot_be() {
+    refused("order below 0", &patched(0, 0, 3_i64.to_be_bytes()), &["event.skymap", "UNIQ", "3"]);
+    refused("order above 29", &patched(0, 0, i64::MAX.to_be_bytes()), &["event.skymap", "UNIQ"]);
+    refused("a negative cell", &patched(0, 0, (-5_i64).to_be_bytes()), &["event.skymap", "UNIQ"]);
+    refused("NaN", &patched(1, 1, f64::NAN.to_be_bytes()), &["event.skymap", "PROBDENSITY", "NaN"]);
+    refused("infinity", &patched(1, 1, f64::INFINITY.to_be_bytes()), &["event.skymap", "PROBDENSITY"]);
+    refused(
+        "a negative density",
+        &patched(1, 1, (-1e-3_f64).to_be_bytes()),
+        &["event.skymap", "PROBDENSITY", "-0.001"],
+    );
+    refused("more than everything", &patched(1, 1, 1e9_f64.to_be_bytes()), &["event.skymap", "probability"]);
+}
+
+#[test]
+fn cells_that_overlap_or_leave_holes() {
+    let mut twice = map(&notice());
+    let table = Table::of(&twice);
+    let first: [u8; 8] = table.number(&mut twice, 0, 0).try_into().expect("eight bytes");
+    table.number(&mut twice, 1, 0).copy_from_slice(&first);
+    refused("a cell twice", &with_map(&twice), &["event.skymap", "overlap"]);
+
+    let mut fewer = map(&notice());
+    let rows = Table::of(&fewer).rows - 1;
+    let at = fewer.windows(8).rposition(|text| text == b"NAXIS2  ").expect("a card");
+    fewer[at..at + 80].copy_from_slice(format!("{:<80}", format!("NAXIS2  = {rows:>20}")).as_bytes());
+    refused("a hole", &with_map(&fewer), &["event.skymap"]);
+
+    let mut empty = map(&notice());
+    for row in 0..table.rows {
+        table.number(&mut empty, row, 1).copy_from_slice(&0_f64.to_be_bytes());
+    }
+    refused("no probability at all", &with_map(&empty), &["event.skymap", "probability"]);
+}
+
+#[test]
+fn a_bad_combined_map_leaves_nothing_of_its_notice() {
+    let text = fs::read(sample("update-external.json")).expect("a notice");
+    let mut notice: Value = serde_json::from_slice(&text).expect("JSON");
+    notice["external_coinc"]["combined_skymap"] = STANDARD.encode(b"SIMPLE").into();
+    refused("a bad combined map", notice.to_string().as_bytes(), &["external_coinc.combined_skymap"]);
+}
+
+#[test]
+fn a_folder_that_cannot_be_written() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("file");
+    fs::write(&file, "in the way").expect("a file");
+    let called = Gwtm::run(&file, [Path::new("--json"), &sample("retraction.json")]).call();
+    assert_eq!(called.code, Some(1), "{}", called.stdout);
+    assert_eq!(called.json()[0]["status"], "failed");
+}

@@ -1,0 +1,262 @@
+//! `gwtm run` from outside: names, products, repetition, dry runs, exit codes.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use tests::program::{Gwtm, files, reference_data, sample, workspace};
+
+fn store() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a folder")
+}
+
+fn sample_id(name: &str) -> String {
+    let notice: Value = serde_json::from_slice(&fs::read(sample(name)).expect("a notice")).expect("JSON");
+    notice["superevent_id"].as_str().expect("an id").to_owned()
+}
+
+/// The status of a product in a report's alert.
+fn status<'a>(alert: &'a Value, product: &str) -> &'a str {
+    let products = alert["products"].as_array().expect("products");
+    let found =
+        products.iter().find(|found| found["product"] == product).unwrap_or_else(|| panic!("{product}: {alert}"));
+    found["status"].as_str().expect("a status")
+}
+
+#[test]
+fn an_initial_alert_leaves_every_product() {
+    let store = store();
+    let called = Gwtm::run(store.path(), [Path::new("--json"), &sample("initial.json")])
+        .set("CATALOG_PATH", workspace().join("events/catalog.csv"))
+        .set("FERMI_TLE_FILE", workspace().join("events/fermi.tle"))
+        .call();
+    assert_eq!(called.code, Some(0), "{}", called.stderr);
+    let id = sample_id("initial.json");
+    let reports = called.json();
+    assert_eq!(reports.len(), 1);
+    assert_eq!(reports[0]["name"], format!("{id}-Initial"));
+    let alert = &reports[0]["alerts"][0];
+    for product in ["flat_map", "contours", "credible_region_50", "credible_region_90", "fermi_gbm"] {
+        assert_eq!(status(alert, product), "written", "{product}: {alert}");
+    }
+    // No pointing file is configured, so there is no LAT product, and it says why.
+    assert_eq!(status(alert, "fermi_lat"), "missing");
+    assert_eq!(alert["posts"][0]["status"], "not_posted");
+    assert!(alert["galaxies"]["count"].as_u64().expect("a count") > 0, "{alert}");
+    for stage in ["ingest", "skymap_products", "galaxy_list", "post_api", "total"] {
+        assert!(reports[0]["durations_ms"][stage].as_f64().is_some_and(|ms| ms > 0.0), "{stage}");
+    }
+    let root = if id.starts_with('S') { "fit" } else { "test" };
+    let written: BTreeSet<String> =
+        files(store.path()).into_keys().filter(|name| !name.starts_with("fermi/")).collect();
+    let expected = [
+        format!("{root}/{id}-Fermi.json"),
+        format!("{root}/{id}-Initial-contours-smooth.json"),
+        format!("{root}/{id}-Initial-moc-50.json"),
+        format!("{root}/{id}-Initial-moc-90.json"),
+        format!("{root}/{id}-Initial.fits.gz"),
+        format!("{root}/{id}-Initial_alert.json"),
+        format!("{root}/{id}-Initial_moc.fits.gz"),
+        format!("work/{id}-Initial/event_galaxies.json"),
+        format!("work/{id}-Initial/post_alert.json"),
+    ];
+    assert_eq!(written, expected.into_iter().collect());
+    let archived = fs::read(store.path().join(format!("{root}/{id}-Initial_alert.json"))).expect("the archive");
+    assert_eq!(archived, fs::read(sample("initial.json")).expect("the notice"), "the notice exactly as received");
+}
+
+#[test]
+fn the_same_notice_twice_changes_nothing() {
+    let store = store();
+    let notices = [sample("preliminary.json"), sample("update-external.json"), sample("icecube.json")];
+    let first = Gwtm::run(store.path(), &notices).call();
+    assert_eq!(first.code, Some(0), "{}", first.stderr);
+    let before = files(store.path());
+    let second = Gwtm::run(store.path(), &notices).call();
+    assert_eq!(second.code, Some(0), "{}", second.stderr);
+    assert_eq!(before, files(store.path()));
+}
+
+#[test]
+fn a_second_preliminary_is_an_alert_of_its_own() {
+    let store = store();
+    let called =
+        Gwtm::run(store.path(), [Path::new("--json"), &sample("preliminary.json"), &sample("preliminary1.json")])
+            .call();
+    assert_eq!(called.code, Some(0), "{}", called.stderr);
+    let id = sample_id("preliminary.json");
+    let names: Vec<Value> = called.json().into_iter().map(|report| report["name"].clone()).collect();
+    assert_eq!(names, [format!("{id}-Preliminary"), format!("{id}-Preliminary1")]);
+    // The second's map is the first's, byte for byte.
+    let files = files(store.path());
+    let map =
+        |name: &str| files.iter().find(|(file, _)| file.ends_with(&format!("{name}_moc.fits.gz"))).expect("a map").1;
+    assert_eq!(map(&format!("{id}-Preliminary")), map(&format!("{id}-Preliminary1")));
+}
+
+#[test]
+fn an_external_coincidence_is_a_second_alert_with_its_own_map() {
+    let store = store();
+    let called = Gwtm::run(store.path(), [Path::new("--json"), &sample("update-external.json")]).call();
+    assert_eq!(called.code, Some(0), "{}", called.stderr);
+    let id = sample_id("update-external.json");
+    let report = &called.json()[0];
+    let names: Vec<&Value> = report["alerts"].as_array().expect("alerts").iter().map(|alert| &alert["name"]).collect();
+    assert_eq!(names, [&format!("{id}-Update"), &format!("{id}-Update-ExtCoinc")]);
+    let [own, combined] = [0, 1].map(|i| report["alerts"][i]["summary"]["area_90"].as_f64().expect("an area"));
+    assert!(combined < own, "the combined map is the tighter one: {combined} and {own}");
+    let files = files(store.path());
+    let contours = |name: String| files.iter().find(|(file, _)| file.ends_with(&name)).expect("contours").1;
+    assert_ne!(
+        contours(format!("{id}-Update-contours-smooth.json")),
+        contours(format!("{id}-Update-ExtCoinc-contours-smooth.json"))
+    );
+    let body = |name: &str| -> Value {
+        serde_json::from_slice(&files[&format!("work/{name}/post_alert.json")]).expect("a body")
+    };
+    assert_eq!(body(&format!("{id}-Update"))["packet_type"], 152);
+    assert_eq!(body(&format!("{id}-Update-ExtCoinc"))["packet_type"], 666);
+    assert_eq!(body(&format!("{id}-Update-ExtCoinc"))["alert_type"], "Update-ExtCoinc");
+}
+
+#[test]
+fn every_sample_goes_through() {
+    let store = store();
+    let called = Gwtm::run(store.path(), [Path::new("--json"), &workspace().join("events/notices")]).call();
+    assert_eq!(called.code, Some(0), "{}", called.stderr);
+    let reports = called.json();
+    let samples = fs::read_dir(workspace().join("events/notices")).expect("samples");
+    let samples = samples.filter(|entry| {
+        entry.as_ref().is_ok_and(|entry| entry.path().extension().is_some_and(|ending| ending == "json"))
+    });
+    assert_eq!(reports.len(), samples.count());
+    for report in &reports {
+        assert_eq!(report["status"], "done", "{report}");
+        for alert in report["alerts"].as_array().expect("alerts") {
+            let made = if alert["summary"].is_null() { "missing" } else { "written" };
+            for product in ["flat_map", "contours", "credible_region_50", "credible_region_90"] {
+                assert_eq!(status(alert, product), made, "{product} of {}", alert["name"]);
+            }
+        }
+    }
+    let by_notice = |name: &str| {
+        let found = reports.iter().find(|report| report["notice"].as_str().is_some_and(|path| path.ends_with(name)));
+        found.unwrap_or_else(|| panic!("no report of {name}"))
+    };
+    assert!(by_notice("retraction.json")["alerts"][0]["summary"].is_null());
+    assert!(by_notice("burst.json")["alerts"][0]["summary"].get("distance").is_none());
+    assert_eq!(by_notice("icecube.json")["icecube"]["posts"][0]["status"], "not_posted");
+    let none = &by_notice("icecube-none.json")["icecube"]["posts"][0];
+    assert!(none["reason"].as_str().is_some_and(|reason| reason.contains("coincident")), "{none}");
+}
+
+#[test]
+fn a_dry_run_writes_nothing_and_says_what_it_would() {
+    let folder = store();
+    let store = folder.path().join("data");
+    let called = Gwtm::run(&store, [Path::new("--dry-run"), &sample("update-external.json")]).call();
+    assert_eq!(called.code, Some(0), "{}", called.stderr);
+    assert!(!store.exists(), "{:?}", files(&store).keys());
+    let id = sample_id("update-external.json");
+    for name in [format!("{id}-Update.fits.gz"), format!("work/{id}-Update-ExtCoinc/post_alert.json")] {
+        assert!(called.stdout.contains(&name), "{name}: {}", called.stdout);
+    }
+    let by_setting = Gwtm::run(&store, [&sample("retraction.json")]).set("DRY_RUN", "true").call();
+    assert_eq!(by_setting.code, Some(0), "{}", by_setting.stderr);
+    assert!(!store.exists() && by_setting.stdout.contains("dry run"), "{}", by_setting.stdout);
+}
+
+#[test]
+fn standard_input_and_the_default_folder() {
+    let folder = store();
+    let called = Gwtm::new(["run", "-"])
+        .inside(folder.path())
+        .call_with(&fs::read(sample("retraction.json")).expect("a notice"));
+    assert_eq!(called.code, Some(0), "{}", called.stderr);
+    assert!(called.stdout.contains("API_BASE is not set"), "{}", called.stdout);
+    let id = sample_id("retraction.json");
+    assert!(
+        files(&folder.path().join("gwtm-data"))
+            .keys()
+            .any(|name| name.ends_with(&format!("{id}-Retraction_alert.json")))
+    );
+}
+
+#[test]
+fn one_bad_notice_does_not_stop_the_next() {
+    let folder = store();
+    let bad = folder.path().join("bad.json");
+    fs::write(&bad, r#"{"superevent_id": "../../x", "alert_type": "INITIAL"}"#).expect("a file");
+    let store = folder.path().join("data");
+    let missing = folder.path().join("missing.json");
+    let called = Gwtm::run(&store, [Path::new("--json"), &bad, &missing, &sample("retraction.json")]).call();
+    assert_eq!(called.code, Some(1));
+    let reports = called.json();
+    let statuses: Vec<&Value> = reports.iter().map(|report| &report["status"]).collect();
+    assert_eq!(statuses, ["failed", "failed", "done"]);
+    assert!(
+        reports[0]["errors"][0]["message"].as_str().is_some_and(|text| text.contains("superevent_id")),
+        "{}",
+        reports[0]
+    );
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2() {
+    let folder = store();
+    for (gwtm, says) in [
+        (Gwtm::new(["run"]), "NOTICE"),
+        (Gwtm::new(["run", "--frobnicate", "x.json"]), "--frobnicate"),
+        (Gwtm::run(folder.path(), ["x.json"]).set("FLAT_MAX_ORDER", "many"), "FLAT_MAX_ORDER"),
+        (Gwtm::run(folder.path(), ["x.json"]).set("API_BASE", "https://example.org/api/v1/"), "API_TOKEN"),
+    ] {
+        let called = gwtm.call();
+        assert_eq!(called.code, Some(2), "{says}: {}", called.stderr);
+        assert!(called.stderr.contains(says), "{says}: {}", called.stderr);
+    }
+}
+
+#[test]
+fn summaries_of_real_alerts_are_upstreams() {
+    let Some(data) = reference_data() else { return };
+    let reference: Value =
+        serde_json::from_slice(&fs::read(data.join("reference/skymaps.json")).expect("numbers")).expect("JSON");
+    let store = store();
+    for (file, alert, map) in [
+        ("MS181101ab-initial.json", 0, "MS181101ab (event.skymap)"),
+        ("MS181101ab-ext-update.json", 0, "MS181101ab (event.skymap)"),
+        ("MS181101ab-ext-update.json", 1, "MS181101ab-ext-update (external_coinc.combined_skymap)"),
+        ("S230518h-initial.json", 0, "S230518h-initial"),
+        ("S230520ae-preliminary.json", 0, "S230520ae"),
+        ("S230522a-preliminary.json", 0, "S230522a-preliminary"),
+    ] {
+        // A coarse flat map, to keep the test short.
+        let notice = data.join("alerts").join(file);
+        let called = Gwtm::run(store.path(), [Path::new("--json"), &notice]).set("FLAT_MAX_ORDER", "6").call();
+        assert_eq!(called.code, Some(0), "{file}: {}", called.stderr);
+        let report = &called.json()[0];
+        let upstream = &reference["maps"][map]["upstream"];
+        let summary = &report["alerts"][alert]["summary"];
+        for (ours, theirs) in [
+            ("ra", "avgra"),
+            ("dec", "avgdec"),
+            ("area_50", "area_50"),
+            ("area_90", "area_90"),
+            ("distance", "distance"),
+            ("distance_error", "distance_error"),
+        ] {
+            let [ours, theirs] = [&summary[ours], &upstream[theirs]]
+                .map(|value| value.as_f64().unwrap_or_else(|| panic!("{file}: {theirs}")));
+            assert!(((ours - theirs) / theirs).abs() < 1e-9, "{file}: {ours} and {theirs}");
+        }
+        let body = fs::read(
+            store
+                .path()
+                .join(format!("work/{}/post_alert.json", report["alerts"][alert]["name"].as_str().expect("a name"))),
+        );
+        let body: Value = serde_json::from_slice(&body.expect("a body")).expect("JSON");
+        let time = |text: &Value| shared::notice::parse_time(text.as_str().expect("a time")).expect("a time");
+        assert_eq!(time(&body["time_of_signal"]), time(&upstream["time_of_signal"]), "{file}");
+    }
+}
