@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tests::program::{Called, Gwtm, files, sample};
 
 fn notice() -> Value {
-    serde_json::from_slice(&fs::read(sample("initial.json")).expect("a notice")).expect("JSON")
+    serde_json::from_slice(&fs::read(sample("S090101a-4-initial.json")).expect("a notice")).expect("JSON")
 }
 
 fn map(notice: &Value) -> Vec<u8> {
@@ -70,7 +70,7 @@ fn run(bytes: &[u8]) -> (Called, tempfile::TempDir) {
     let bad = folder.path().join("bad-notice.json");
     fs::write(&bad, bytes).expect("a file");
     let store = folder.path().join("data");
-    let called = Gwtm::run(&store, [&bad, &sample("retraction.json")]).call();
+    let called = Gwtm::run(&store, [&bad, &sample("S090102b-2-retraction.json")]).call();
     (called, folder)
 }
 
@@ -94,7 +94,7 @@ fn refused(what: &str, bytes: &[u8], says: &[&str]) {
 #[test]
 fn what_is_no_notice() {
     refused("nothing", b"", &["JSON"]);
-    refused("half of it", &fs::read(sample("initial.json")).expect("a notice")[..5000], &["JSON"]);
+    refused("half of it", &fs::read(sample("S090101a-4-initial.json")).expect("a notice")[..5000], &["JSON"]);
     refused("another kind", br#"{"alert": "gossip"}"#, &["superevent_id", "ref_ID"]);
     refused("Avro", b"Obj\x01\x04\x14avro.codec", &["JSON"]);
     refused("an array", b"[]", &["object", "array"]);
@@ -196,7 +196,7 @@ fn cells_that_overlap_or_leave_holes() {
 
 #[test]
 fn a_bad_combined_map_leaves_nothing_of_its_notice() {
-    let text = fs::read(sample("update-external.json")).expect("a notice");
+    let text = fs::read(sample("S090101a-5-update-with-grb.json")).expect("a notice");
     let mut notice: Value = serde_json::from_slice(&text).expect("JSON");
     notice["external_coinc"]["combined_skymap"] = STANDARD.encode(b"SIMPLE").into();
     refused("a bad combined map", notice.to_string().as_bytes(), &["external_coinc.combined_skymap"]);
@@ -207,7 +207,7 @@ fn a_folder_that_cannot_be_written() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("file");
     fs::write(&file, "in the way").expect("a file");
-    let called = Gwtm::run(&file, [Path::new("--json"), &sample("retraction.json")]).call();
+    let called = Gwtm::run(&file, [Path::new("--json"), &sample("S090102b-2-retraction.json")]).call();
     assert_eq!(called.code, Some(1), "{}", called.stdout);
     assert_eq!(called.json()[0]["status"], "failed");
 }

@@ -134,15 +134,15 @@ fn bundled() -> String {
 async fn a_sample_has_a_list_and_the_same_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let deps = deps(folder.path(), Some(&bundled())).await;
-    let alert = alert(&deps.store, "S990101a-4-initial.json").await;
+    let alert = alert(&deps.store, "S090101a-4-initial.json").await;
     let galaxies = call(&deps, &alert).await.expect("galaxies");
     assert!(galaxies.count > 20 && galaxies.reason.is_none(), "{galaxies:?}");
     let key = galaxies.key.clone().expect("a key");
-    assert_eq!(key.as_str(), "work/S990101a-Initial/event_galaxies.json");
+    assert_eq!(key.as_str(), "work/S090101a-Initial/event_galaxies.json");
     let bytes = deps.store.read(&key).await.expect("the list");
     let list: Value = serde_json::from_slice(&bytes).expect("JSON");
-    assert_eq!(list["graceid"], "S990101a");
-    assert_eq!(list["timesent_stamp"], "1999-01-01T00:40:00");
+    assert_eq!(list["graceid"], "S090101a");
+    assert_eq!(list["timesent_stamp"], "2009-01-01T00:40:00");
     assert_eq!(list["groupname"], "LCOGT");
     let entries = list["galaxies"].as_array().expect("galaxies");
     assert_eq!(entries.len(), galaxies.count);
@@ -163,7 +163,7 @@ async fn the_catalogue_may_be_an_object_of_the_store() {
     let deps = deps(folder.path(), Some("galaxy_catalog/sample.csv")).await;
     let key = shared::key::Key::new("galaxy_catalog/sample.csv").expect("a key");
     deps.store.put(&key, Bytes::from(sample("../catalog.csv"))).await.expect("a catalogue stored");
-    let alert = alert(&deps.store, "S990101a-2-preliminary.json").await;
+    let alert = alert(&deps.store, "S090101a-2-preliminary.json").await;
     assert!(call(&deps, &alert).await.expect("galaxies").count > 20);
 }
 
@@ -174,10 +174,10 @@ async fn without_catalogue_map_or_galaxy_there_is_a_reason_and_no_list() {
     std::fs::write(&lonely, "objname,ra,dec,DistMpc,Mstar\nfar away,330,-20,9000,1e10\n").expect("a catalogue");
     let (bundled, lonely) = (bundled(), lonely.to_str().expect("a path").to_owned());
     for (catalogue, file, said) in [
-        (None, "S990101a-4-initial.json", "CATALOG_PATH"),
-        (Some(&bundled), "S990106f-1-initial-null-map.json", "no sky map"),
-        (Some(&bundled), "S990102b-2-retraction.json", "no sky map"),
-        (Some(&lonely), "S990101a-4-initial.json", "no galaxy"),
+        (None, "S090101a-4-initial.json", "CATALOG_PATH"),
+        (Some(&bundled), "S090106f-1-initial-null-map.json", "no sky map"),
+        (Some(&bundled), "S090102b-2-retraction.json", "no sky map"),
+        (Some(&lonely), "S090101a-4-initial.json", "no galaxy"),
     ] {
         let deps = deps(folder.path(), catalogue.map(String::as_str)).await;
         let alert = alert(&deps.store, file).await;
@@ -195,7 +195,7 @@ async fn a_burst_takes_galaxies_near_10_mpc() {
     let rows: String = (0..360).map(|i| format!("near {i},{i},-45,12,1e9\nfar {i},{i},-45,41,1e12\n")).collect();
     std::fs::write(&path, format!("objname,ra,dec,DistMpc,Mstar\n{rows}")).expect("a catalogue");
     let deps = deps(folder.path(), path.to_str()).await;
-    let alert = alert(&deps.store, "S990103c-1-preliminary-burst.json").await;
+    let alert = alert(&deps.store, "S090103c-1-preliminary-burst.json").await;
     assert_eq!(alert.name.alert_type.kind, AlertKind::Preliminary);
     let key = call(&deps, &alert).await.expect("galaxies").key.expect("a list");
     let list = String::from_utf8(deps.store.read(&key).await.expect("the list").to_vec()).expect("UTF-8");
@@ -213,12 +213,12 @@ async fn a_catalogue_or_map_that_is_missing_or_broken_is_named() {
         (broken.to_str().expect("a path"), "broken.fits"),
     ] {
         let deps = deps(folder.path(), Some(catalogue)).await;
-        let alert = alert(&deps.store, "S990101a-4-initial.json").await;
+        let alert = alert(&deps.store, "S090101a-4-initial.json").await;
         let error = call(&deps, &alert).await.expect_err(catalogue);
         assert!(!error.is_retryable() && error.to_string().contains(said), "{error}");
     }
     let deps = deps(folder.path(), Some(&bundled())).await;
-    let alert = alert(&deps.store, "S990101a-4-initial.json").await;
+    let alert = alert(&deps.store, "S090101a-4-initial.json").await;
     let key = alert.skymap.clone().expect("a map");
     deps.store.put(&key, Bytes::from_static(b"not FITS")).await.expect("a map stored");
     let error = call(&deps, &alert).await.expect_err("a map");

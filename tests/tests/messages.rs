@@ -93,9 +93,17 @@ impl Functions {
 #[tokio::test]
 async fn every_function_takes_what_the_one_before_it_answers() {
     let functions = Functions::new().await;
-    let cases = ["preliminary", "preliminary1", "update-external", "retraction", "burst", "no-map"];
-    for (offset, case) in (0..).zip(cases) {
-        let received = functions.arrives("igwn.gwalert", offset, &format!("{case}.json")).await;
+    let cases = [
+        ("preliminary", "S090101a-2-preliminary"),
+        ("second-preliminary", "S090101a-3-preliminary"),
+        ("update-with-grb", "S090101a-5-update-with-grb"),
+        ("retraction", "S090102b-2-retraction"),
+        ("burst", "S090103c-1-preliminary-burst"),
+        ("null-map", "S090106f-1-initial-null-map"),
+        ("mock", "MS090105e-1-preliminary-mock"),
+    ];
+    for (offset, (case, notice)) in (0..).zip(cases) {
+        let received = functions.arrives("igwn.gwalert", offset, &format!("{notice}.json")).await;
         is_sample(&format!("ingest-ligo.{case}.json"), &received);
         let ingested = functions.call("ingest-ligo", &received).await;
         for (alert, ending) in ingested["alerts"].as_array().expect("alerts").iter().zip(["", "-coincidence"]) {
@@ -109,12 +117,17 @@ async fn every_function_takes_what_the_one_before_it_answers() {
             assert_eq!(posted["posts"][0]["status"], "not_posted", "no API is set: {posted}");
         }
     }
-    for (offset, case) in (0..).zip(["icecube", "icecube-flat", "icecube-none"]) {
+    let cases = [
+        ("nested", "S090101a-6-icecube-nested"),
+        ("flat", "MS090105e-2-icecube-flat"),
+        ("no-events", "S090103c-2-icecube-none"),
+    ];
+    for (offset, (case, notice)) in (0..).zip(cases) {
         let received =
-            functions.arrives("gcn.notices.icecube.lvk_nu_track_search", offset, &format!("{case}.json")).await;
+            functions.arrives("gcn.notices.icecube.lvk_nu_track_search", offset, &format!("{notice}.json")).await;
         is_sample(&format!("ingest-icecube.{case}.json"), &received);
         let publication = functions.call("ingest-icecube", &received).await;
-        is_sample(&format!("post-api.{case}.json"), &publication);
+        is_sample(&format!("post-api.icecube-{case}.json"), &publication);
         let posted = functions.call("post-api", &publication).await;
         assert_eq!(posted["posts"][0]["status"], "not_posted", "{posted}");
     }

@@ -27,12 +27,12 @@ fn status<'a>(alert: &'a Value, product: &str) -> &'a str {
 #[test]
 fn an_initial_alert_leaves_every_product() {
     let store = store();
-    let called = Gwtm::run(store.path(), [Path::new("--json"), &sample("initial.json")])
+    let called = Gwtm::run(store.path(), [Path::new("--json"), &sample("S090101a-4-initial.json")])
         .set("CATALOG_PATH", workspace().join("events/catalog.csv"))
         .set("FERMI_TLE_FILE", workspace().join("events/fermi.tle"))
         .call();
     assert_eq!(called.code, Some(0), "{}", called.stderr);
-    let id = sample_id("initial.json");
+    let id = sample_id("S090101a-4-initial.json");
     let reports = called.json();
     assert_eq!(reports.len(), 1);
     assert_eq!(reports[0]["name"], format!("{id}-Initial"));
@@ -63,13 +63,21 @@ fn an_initial_alert_leaves_every_product() {
     ];
     assert_eq!(written, expected.into_iter().collect());
     let archived = fs::read(store.path().join(format!("{root}/{id}-Initial_alert.json"))).expect("the archive");
-    assert_eq!(archived, fs::read(sample("initial.json")).expect("the notice"), "the notice exactly as received");
+    assert_eq!(
+        archived,
+        fs::read(sample("S090101a-4-initial.json")).expect("the notice"),
+        "the notice exactly as received"
+    );
 }
 
 #[test]
 fn the_same_notice_twice_changes_nothing() {
     let store = store();
-    let notices = [sample("preliminary.json"), sample("update-external.json"), sample("icecube.json")];
+    let notices = [
+        sample("S090101a-2-preliminary.json"),
+        sample("S090101a-5-update-with-grb.json"),
+        sample("S090101a-6-icecube-nested.json"),
+    ];
     let first = Gwtm::run(store.path(), &notices).call();
     assert_eq!(first.code, Some(0), "{}", first.stderr);
     let before = files(store.path());
@@ -81,11 +89,13 @@ fn the_same_notice_twice_changes_nothing() {
 #[test]
 fn a_second_preliminary_is_an_alert_of_its_own() {
     let store = store();
-    let called =
-        Gwtm::run(store.path(), [Path::new("--json"), &sample("preliminary.json"), &sample("preliminary1.json")])
-            .call();
+    let called = Gwtm::run(
+        store.path(),
+        [Path::new("--json"), &sample("S090101a-2-preliminary.json"), &sample("S090101a-3-preliminary.json")],
+    )
+    .call();
     assert_eq!(called.code, Some(0), "{}", called.stderr);
-    let id = sample_id("preliminary.json");
+    let id = sample_id("S090101a-2-preliminary.json");
     let names: Vec<Value> = called.json().into_iter().map(|report| report["name"].clone()).collect();
     assert_eq!(names, [format!("{id}-Preliminary"), format!("{id}-Preliminary1")]);
     // The second's map is the first's, byte for byte.
@@ -98,9 +108,9 @@ fn a_second_preliminary_is_an_alert_of_its_own() {
 #[test]
 fn an_external_coincidence_is_a_second_alert_with_its_own_map() {
     let store = store();
-    let called = Gwtm::run(store.path(), [Path::new("--json"), &sample("update-external.json")]).call();
+    let called = Gwtm::run(store.path(), [Path::new("--json"), &sample("S090101a-5-update-with-grb.json")]).call();
     assert_eq!(called.code, Some(0), "{}", called.stderr);
-    let id = sample_id("update-external.json");
+    let id = sample_id("S090101a-5-update-with-grb.json");
     let report = &called.json()[0];
     let names: Vec<&Value> = report["alerts"].as_array().expect("alerts").iter().map(|alert| &alert["name"]).collect();
     assert_eq!(names, [&format!("{id}-Update"), &format!("{id}-Update-ExtCoinc")]);
@@ -144,10 +154,10 @@ fn every_sample_goes_through() {
         let found = reports.iter().find(|report| report["notice"].as_str().is_some_and(|path| path.ends_with(name)));
         found.unwrap_or_else(|| panic!("no report of {name}"))
     };
-    assert!(by_notice("retraction.json")["alerts"][0]["summary"].is_null());
-    assert!(by_notice("burst.json")["alerts"][0]["summary"].get("distance").is_none());
-    assert_eq!(by_notice("icecube.json")["icecube"]["posts"][0]["status"], "not_posted");
-    let none = &by_notice("icecube-none.json")["icecube"]["posts"][0];
+    assert!(by_notice("S090102b-2-retraction.json")["alerts"][0]["summary"].is_null());
+    assert!(by_notice("S090103c-1-preliminary-burst.json")["alerts"][0]["summary"].get("distance").is_none());
+    assert_eq!(by_notice("S090101a-6-icecube-nested.json")["icecube"]["posts"][0]["status"], "not_posted");
+    let none = &by_notice("S090103c-2-icecube-none.json")["icecube"]["posts"][0];
     assert!(none["reason"].as_str().is_some_and(|reason| reason.contains("coincident")), "{none}");
 }
 
@@ -155,14 +165,14 @@ fn every_sample_goes_through() {
 fn a_dry_run_writes_nothing_and_says_what_it_would() {
     let folder = store();
     let store = folder.path().join("data");
-    let called = Gwtm::run(&store, [Path::new("--dry-run"), &sample("update-external.json")]).call();
+    let called = Gwtm::run(&store, [Path::new("--dry-run"), &sample("S090101a-5-update-with-grb.json")]).call();
     assert_eq!(called.code, Some(0), "{}", called.stderr);
     assert!(!store.exists(), "{:?}", files(&store).keys());
-    let id = sample_id("update-external.json");
+    let id = sample_id("S090101a-5-update-with-grb.json");
     for name in [format!("{id}-Update.fits.gz"), format!("work/{id}-Update-ExtCoinc/post_alert.json")] {
         assert!(called.stdout.contains(&name), "{name}: {}", called.stdout);
     }
-    let by_setting = Gwtm::run(&store, [&sample("retraction.json")]).set("DRY_RUN", "true").call();
+    let by_setting = Gwtm::run(&store, [&sample("S090102b-2-retraction.json")]).set("DRY_RUN", "true").call();
     assert_eq!(by_setting.code, Some(0), "{}", by_setting.stderr);
     assert!(!store.exists() && by_setting.stdout.contains("dry run"), "{}", by_setting.stdout);
 }
@@ -172,10 +182,10 @@ fn standard_input_and_the_default_folder() {
     let folder = store();
     let called = Gwtm::new(["run", "-"])
         .inside(folder.path())
-        .call_with(&fs::read(sample("retraction.json")).expect("a notice"));
+        .call_with(&fs::read(sample("S090102b-2-retraction.json")).expect("a notice"));
     assert_eq!(called.code, Some(0), "{}", called.stderr);
     assert!(called.stdout.contains("API_BASE is not set"), "{}", called.stdout);
-    let id = sample_id("retraction.json");
+    let id = sample_id("S090102b-2-retraction.json");
     assert!(
         files(&folder.path().join("gwtm-data"))
             .keys()
@@ -190,7 +200,7 @@ fn one_bad_notice_does_not_stop_the_next() {
     fs::write(&bad, r#"{"superevent_id": "../../x", "alert_type": "INITIAL"}"#).expect("a file");
     let store = folder.path().join("data");
     let missing = folder.path().join("missing.json");
-    let called = Gwtm::run(&store, [Path::new("--json"), &bad, &missing, &sample("retraction.json")]).call();
+    let called = Gwtm::run(&store, [Path::new("--json"), &bad, &missing, &sample("S090102b-2-retraction.json")]).call();
     assert_eq!(called.code, Some(1));
     let reports = called.json();
     let statuses: Vec<&Value> = reports.iter().map(|report| &report["status"]).collect();

@@ -2,6 +2,8 @@
 
 use clap::{Parser, Subcommand};
 
+use crate::simulate::Simulate;
+
 /// Turns gravitational-wave alerts and neutrino notices into sky-map products and posts for the Treasure Map.
 ///
 /// Settings come from the environment; see the README for all of them.
@@ -18,6 +20,7 @@ pub struct Arguments {
 pub enum Command {
     /// Takes notices from files through the whole pipeline.
     Run(RunOptions),
+    Simulate(Box<Simulate>),
 }
 
 /// Options of `gwtm run`.

@@ -20,12 +20,12 @@ pub struct Failure {
 
 impl Failure {
     /// The command line or the settings are wrong.
-    pub(crate) fn usage(message: impl fmt::Display) -> Self {
+    pub fn usage(message: impl fmt::Display) -> Self {
         Failure { message: message.to_string(), usage: true }
     }
 
     /// The work failed.
-    pub(crate) fn work(message: impl fmt::Display) -> Self {
+    pub fn work(message: impl fmt::Display) -> Self {
         Failure { message: message.to_string(), usage: false }
     }
 }

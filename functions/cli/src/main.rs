@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use cli::Failure;
 use cli::arguments::{Arguments, Command};
 
 fn main() -> ExitCode {
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
     let done = runtime.block_on(async {
         match arguments.command {
             Command::Run(options) => cli::run::run(&options).await,
+            Command::Simulate(options) => options.run().map(|()| true).map_err(Failure::usage),
         }
     });
     match done {

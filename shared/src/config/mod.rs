@@ -321,7 +321,19 @@ impl Reader<'_> {
     }
 
     fn ranking(&mut self) -> galaxy::Settings {
-        galaxy::Settings::default()
+        let name = "PATH_TO_GALAXY_CATALOG_CONFIG";
+        let Some(path) = self.text(name) else { return galaxy::Settings::default() };
+        let read = std::fs::read_to_string(&path)
+            .map_err(|error| error.to_string())
+            .and_then(|text| galaxy::Settings::from_ini(&text).map_err(|error| error.to_string()));
+        match read {
+            // The older listeners' files hold keys of their own beside these.
+            Ok((settings, _unknown)) => settings,
+            Err(error) => {
+                self.problems.push(format!("`{name}`: file `{path}`: {error}"));
+                galaxy::Settings::default()
+            }
+        }
     }
 
     fn log(&mut self) -> Log {
@@ -397,6 +409,7 @@ mod tests {
     fn every_setting_that_is_read_is_documented() {
         let asked = std::cell::RefCell::new(std::collections::BTreeSet::new());
         for source in ["fs", "s3"] {
+            // Nothing else is set, so that every default is asked for.
             let get = |name: &str| {
                 asked.borrow_mut().insert(name.to_owned());
                 match name {

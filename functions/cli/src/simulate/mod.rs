@@ -31,13 +31,13 @@ pub struct Simulate {
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// Superevent id; M or T in front of the S makes it a test
-    #[arg(long, value_name = "ID", default_value = "MS990101a")]
+    #[arg(long, value_name = "ID", default_value = "MS090101a")]
     pub superevent_id: String,
     /// What is announced
     #[arg(long = "type", value_enum, default_value_t = Kind::Preliminary)]
     pub kind: Kind,
     /// Time of the event, UTC
-    #[arg(long, default_value = "1999-01-01T00:00:00Z")]
+    #[arg(long, default_value = "2009-01-01T00:00:00Z")]
     pub time: Timestamp,
     /// When the notice is created, UTC (default: some minutes or days after the event, by type)
     #[arg(long, value_name = "TIME")]
