@@ -32,7 +32,7 @@ fn main() -> ExitCode {
 
 async fn bridge() -> Result<()> {
     let config = Config::from_env(&[])?;
-    config.log.start();
+    config.log.start("info");
     let config::Bridge { kafka, flows } = config::Bridge::from_env()?;
     let deps = Deps::from_config(&config, &flows).await?;
     let topics = [NoticeKind::Igwn, NoticeKind::IceCube].map(NoticeKind::topic);

@@ -31,13 +31,20 @@ pub struct Deps {
 }
 
 impl Deps {
+    /// What the settings say, around a store that is open.
+    ///
+    /// # Errors
+    /// None; the catalogue is read by the first alert that needs it.
+    pub fn new(config: &Config, store: Store) -> Result<Self> {
+        Ok(Deps { store, galaxies: config.galaxies.clone(), catalogue: OnceCell::new() })
+    }
+
     /// What the settings say.
     ///
     /// # Errors
     /// As [`Config::open_store`].
     pub async fn from_config(config: &Config) -> Result<Self> {
-        let store = config.open_store().await?;
-        Ok(Deps { store, galaxies: config.galaxies.clone(), catalogue: OnceCell::new() })
+        Deps::new(config, config.open_store().await?)
     }
 }
 

@@ -1,3 +1,138 @@
-//! stub
+//! `Alert → Products`: flat map, contours, credible regions, and what Fermi saw; each is written or says why not.
 
-pub mod fermi;
+mod fermi;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use bytes::Bytes;
+use shared::config::Config;
+use shared::key::{Key, Object};
+use shared::message::{Alert, Product, ProductKind, ProductStatus, Products};
+use shared::skymap::{MultiOrderMap, contour, flat};
+use shared::store::Store;
+use shared::{Error, Result};
+
+pub use fermi::Sources;
+
+/// What this function touches.
+#[derive(Debug, Clone)]
+pub struct Deps {
+    /// Where the map is and the products go.
+    pub store: Store,
+    /// Finest HEALPix order of the flat map.
+    pub flat_max_order: u8,
+    /// Where Fermi's orbit and pointing come from.
+    pub fermi: Sources,
+}
+
+impl Deps {
+    /// What the settings say, around a store that is open.
+    ///
+    /// # Errors
+    /// Permanent, when a source's address cannot be used.
+    pub fn new(config: &Config, store: Store) -> Result<Self> {
+        Ok(Deps { store, flat_max_order: config.flat_max_order, fermi: Sources::new(&config.fermi)? })
+    }
+
+    /// What the settings say.
+    ///
+    /// # Errors
+    /// As [`Config::open_store`] and [`Deps::new`].
+    pub async fn from_config(config: &Config) -> Result<Self> {
+        Deps::new(config, config.open_store().await?)
+    }
+}
+
+/// Makes every product that the alert allows. What the map does not allow is missing with a reason, and stops nothing.
+///
+/// # Errors
+/// Permanent, when the alert's map is not in the store or cannot be read; what the store says otherwise.
+pub async fn handle(deps: &Deps, alert: Alert) -> Result<Products> {
+    let from_map = async {
+        let Some(key) = &alert.skymap else {
+            return Ok(MADE.map(|(kind, _)| missing(kind, "the notice carries no sky map")).into());
+        };
+        let (drawn, max_order) = (deps.store.read(key).await?, deps.flat_max_order);
+        let made = tokio::task::spawn_blocking(move || make(&drawn, max_order)).await;
+        let made = made.unwrap_or_else(|error| Err(Error::permanent(error.to_string())));
+        keep(deps, &alert, made.map_err(|error| error.of(format!("sky map `{key}`")))?).await
+    };
+    let coverage = fermi::coverage(&deps.fermi, &deps.store, &alert.name.superevent_id, alert.time_of_signal);
+    let (from_map, coverage) = tokio::join!(from_map, coverage);
+    let mut products: Vec<Product> = from_map?;
+    products.extend(coverage);
+    for product in &products {
+        if let ProductStatus::Missing { reason } = &product.status {
+            tracing::info!(alert.name = %alert.name, product = ?product.product, reason, "a product is missing");
+        }
+    }
+    Ok(Products { name: alert.name, products })
+}
+
+/// How one product is made from a map: its bytes.
+type Make = fn(&MultiOrderMap, u8) -> Result<Vec<u8>>;
+
+/// What is made from the map.
+const MADE: [(ProductKind, Make); 4] = [
+    (ProductKind::FlatMap, |map, max_order| {
+        let mut bytes = Vec::new();
+        flat::write(map, max_order, &mut bytes).map(|()| bytes)
+    }),
+    (ProductKind::Contours, |map, _| contour::geojson(map, &[50, 90])),
+    (ProductKind::CredibleRegion50, |map, _| map.credible().moc_json(0.5)),
+    (ProductKind::CredibleRegion90, |map, _| map.credible().moc_json(0.9)),
+];
+
+/// Decodes the map, once, and makes every product; one that fails, or panics, does not stop the others.
+fn make(bytes: &[u8], max_order: u8) -> Result<Vec<(ProductKind, Result<Bytes>)>> {
+    let map = MultiOrderMap::decode(bytes)?;
+    let made = MADE.map(|(kind, make)| {
+        let bytes = catch_unwind(AssertUnwindSafe(|| make(&map, max_order)));
+        let bytes = bytes.unwrap_or_else(|_| Err(Error::permanent("it could not be made: a fault in this program")));
+        (kind, bytes.map(Bytes::from))
+    });
+    Ok(made.into())
+}
+
+/// Writes what was made. The bytes follow from the map, so an object of the same size and content is left as it is.
+async fn keep(deps: &Deps, alert: &Alert, made: Vec<(ProductKind, Result<Bytes>)>) -> Result<Vec<Product>> {
+    let mut products = Vec::new();
+    for (kind, bytes) in made {
+        let bytes = match bytes {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                tracing::error!(alert.name = %alert.name, product = ?kind, "a product failed: {error}");
+                products.push(missing(kind, &error.to_string()));
+                continue;
+            }
+        };
+        let key = object(alert, kind)?;
+        let size = bytes.len() as u64;
+        let same_size = deps.store.head(&key).await?.is_some_and(|head| head.size == size);
+        let status = if same_size && deps.store.get(&key).await?.as_ref() == Some(&bytes) {
+            ProductStatus::AlreadyThere { key }
+        } else {
+            deps.store.put(&key, bytes).await?;
+            ProductStatus::Written { key, size, source: None }
+        };
+        products.push(Product { product: kind, status });
+    }
+    Ok(products)
+}
+
+fn object(alert: &Alert, kind: ProductKind) -> Result<Key> {
+    let (name, superevent_id) = (&alert.name, &alert.name.superevent_id);
+    match kind {
+        ProductKind::FlatMap => Object::FlatMap(name),
+        ProductKind::Contours => Object::Contours(name),
+        ProductKind::CredibleRegion50 => Object::CredibleRegion(name, 50),
+        ProductKind::CredibleRegion90 => Object::CredibleRegion(name, 90),
+        ProductKind::FermiGbm => Object::FermiGbm(superevent_id),
+        ProductKind::FermiLat => Object::FermiLat(superevent_id),
+    }
+    .key()
+}
+
+fn missing(product: ProductKind, reason: &str) -> Product {
+    Product { product, status: ProductStatus::Missing { reason: reason.to_owned() } }
+}

@@ -1,2 +1,5 @@
-//! stub
-fn main() {}
+//! The Lambda function `skymap-products`.
+
+fn main() -> std::process::ExitCode {
+    shared::lambda::serve(skymap_products::Deps::from_config, skymap_products::handle)
+}
