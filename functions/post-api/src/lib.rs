@@ -34,23 +34,31 @@ pub struct Deps {
 }
 
 impl Deps {
-    /// What the settings say.
+    /// What the settings say, around a store that is open.
     ///
     /// # Errors
-    /// As [`Config::open_store`]; Permanent when API_BASE is no web address or TLS cannot be set up.
-    pub async fn from_config(config: &Config) -> Result<Self> {
+    /// Permanent, when API_BASE is no web address or TLS cannot be set up.
+    pub fn new(config: &Config, store: Store) -> Result<Self> {
         let api = match &config.api {
             Some(api) => Some(Client::new(&api.base, api.token.reveal(), Timing::default())?),
             None => None,
         };
         Ok(Deps {
-            store: config.open_store().await?,
+            store,
             fetch: api.is_some().then(Fetch::new).transpose()?,
             api,
             not_posted: if config.dry_run { "dry run" } else { "API_BASE is not set" }.to_owned(),
             gracedb_url: config.gracedb_url.clone(),
             observing_run: config.observing_run.clone(),
         })
+    }
+
+    /// What the settings say.
+    ///
+    /// # Errors
+    /// As [`Config::open_store`] and [`Deps::new`].
+    pub async fn from_config(config: &Config) -> Result<Self> {
+        Deps::new(config, config.open_store().await?)
     }
 }
 

@@ -74,10 +74,7 @@ type Make = fn(&MultiOrderMap, u8) -> Result<Vec<u8>>;
 
 /// What is made from the map.
 const MADE: [(ProductKind, Make); 4] = [
-    (ProductKind::FlatMap, |map, max_order| {
-        let mut bytes = Vec::new();
-        flat::write(map, max_order, &mut bytes).map(|()| bytes)
-    }),
+    (ProductKind::FlatMap, |map, max_order| flat::write(map, max_order, Vec::new())),
     (ProductKind::Contours, |map, _| contour::geojson(map, &[50, 90])),
     (ProductKind::CredibleRegion50, |map, _| map.credible().moc_json(0.5)),
     (ProductKind::CredibleRegion90, |map, _| map.credible().moc_json(0.9)),
