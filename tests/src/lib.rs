@@ -2,3 +2,4 @@
 
 pub mod gwtm_server;
 pub mod moto;
+pub mod program;

@@ -41,7 +41,11 @@ pub fn binary(name: &str) -> PathBuf {
     let tests = std::env::current_exe().unwrap_or_default();
     let folder = tests.parent().and_then(Path::parent).unwrap_or(Path::new("target/debug"));
     let path = folder.join(name);
-    assert!(path.is_file(), "expected {}: build it first (`cargo build --workspace --bins`; tests/run does)", path.display());
+    assert!(
+        path.is_file(),
+        "expected {}: build it first (`cargo build --workspace --bins`; tests/run does)",
+        path.display()
+    );
     path
 }
 
@@ -66,7 +70,8 @@ impl Called {
     /// # Panics
     /// When a line is not JSON.
     pub fn json(&self) -> Vec<Value> {
-        let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}\n{}", self.stderr));
+        let parse =
+            |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}\n{}", self.stderr));
         self.stdout.lines().map(parse).collect()
     }
 }
