@@ -35,12 +35,13 @@ where
     };
     let outcome: std::result::Result<(), lambda_runtime::Error> = runtime.block_on(async {
         let config = Config::from_env(&[])?;
-        config.log.start();
-        let deps = Arc::new(build(&config).await?);
+        config.log.start("info");
+        // Boxed here and below: as one type, handler and SDKs nest deeper than the compiler follows.
+        let deps = Arc::new(Box::pin(build(&config)).await?);
         let handle = &handle;
         lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| {
             let deps = Arc::clone(&deps);
-            async move { answer(&*deps, handle, event.payload).await.map_err(Diagnostic::from) }
+            async move { Box::pin(answer(&*deps, handle, event.payload)).await.map_err(Diagnostic::from) }
         }))
         .await
     });

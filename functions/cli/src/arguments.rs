@@ -20,6 +20,7 @@ pub struct Arguments {
 pub enum Command {
     /// Takes notices from files through the whole pipeline.
     Run(RunOptions),
+    /// Writes an invented notice, or an invented galaxy catalogue.
     Simulate(Box<Simulate>),
 }
 

@@ -22,7 +22,8 @@ use crate::report::{self, Report};
 /// When the settings are wrong or standard output is gone; a notice that fails is reported and counted instead.
 pub async fn run(options: &RunOptions) -> std::result::Result<bool, Failure> {
     let config = Config::from_env(&overrides(options)).map_err(Failure::usage)?;
-    config.log.start();
+    // What is done is printed; only what is odd is logged beside it.
+    config.log.start("warn");
     let store = config.open_store().await.map_err(Failure::usage)?;
     let functions = Functions::new(&config, &store).map_err(Failure::usage)?;
     let sources = notices::find(&options.notices, &store).await;

@@ -31,7 +31,7 @@ impl Deps {
     /// # Errors
     /// Permanent, when a source's address cannot be used.
     pub fn new(config: &Config, store: Store) -> Result<Self> {
-        Ok(Deps { store, flat_max_order: config.flat_max_order, fermi: Sources::new(&config.fermi)? })
+        Ok(Deps { store, flat_max_order: config.flat_max_order, fermi: Sources::new(config.fermi.clone())? })
     }
 
     /// What the settings say.
@@ -61,12 +61,16 @@ pub async fn handle(deps: &Deps, alert: Alert) -> Result<Products> {
     let (from_map, coverage) = tokio::join!(from_map, coverage);
     let mut products: Vec<Product> = from_map?;
     products.extend(coverage);
-    for product in &products {
-        if let ProductStatus::Missing { reason } = &product.status {
-            tracing::info!(alert.name = %alert.name, product = ?product.product, reason, "a product is missing");
-        }
-    }
+    let missing: Vec<String> = products.iter().filter_map(missing_because).collect();
+    tracing::info!(alert.name = %alert.name, products = products.len() - missing.len(), ?missing, "made the products");
     Ok(Products { name: alert.name, products })
+}
+
+fn missing_because(product: &Product) -> Option<String> {
+    match &product.status {
+        ProductStatus::Missing { reason } => Some(format!("{:?}: {reason}", product.product)),
+        ProductStatus::Written { .. } | ProductStatus::AlreadyThere { .. } => None,
+    }
 }
 
 /// How one product is made from a map: its bytes.

@@ -9,8 +9,8 @@ use tracing_subscriber::EnvFilter;
 pub struct Log {
     /// For people or for machines.
     pub format: LogFormat,
-    /// A level or tracing directives.
-    pub level: String,
+    /// LOG_LEVEL: a level or tracing directives, when it is set.
+    pub level: Option<String>,
 }
 
 /// For whom a log is.
@@ -23,9 +23,10 @@ pub enum LogFormat {
 }
 
 impl Log {
-    /// Starts logging to standard error; a second start changes nothing.
-    pub fn start(&self) {
-        let filter = directives(&self.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    /// Starts logging to standard error, at `level` unless LOG_LEVEL says otherwise; a second start changes nothing.
+    pub fn start(&self, level: &str) {
+        let level = self.level.as_deref().unwrap_or(level);
+        let filter = directives(level).unwrap_or_else(|_| EnvFilter::new("info"));
         let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
         let started = match self.format {
             LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).try_init(),

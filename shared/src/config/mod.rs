@@ -69,7 +69,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("GALAXY_REQUEST_DOI", "false", "`true` asks the server for a DOI per list"),
     setting("LOG_FORMAT", "text", "`json` for machines"),
-    setting("LOG_LEVEL", "info", "error, warn, info, debug or trace, or tracing directives"),
+    setting("LOG_LEVEL", "info; `gwtm run` warn", "error, warn, info, debug or trace, or tracing directives"),
     setting("VERBOSE", "false", "`true` is LOG_LEVEL=debug"),
 ];
 
@@ -347,8 +347,8 @@ impl Reader<'_> {
             }
         };
         let verbose = self.flag("VERBOSE", false);
-        let level = self.text("LOG_LEVEL").unwrap_or_else(|| if verbose { "debug" } else { "info" }.to_owned());
-        if let Err(error) = log::directives(&level) {
+        let level = self.text("LOG_LEVEL").or_else(|| verbose.then(|| "debug".to_owned()));
+        if let Some(Err(error)) = level.as_deref().map(log::directives) {
             self.problems.push(format!("`LOG_LEVEL`: expected a level or tracing directives: {error}"));
         }
         Log { format, level }
