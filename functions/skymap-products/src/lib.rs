@@ -1,6 +1,6 @@
 //! `Alert → Products`: flat map, contours, credible regions, and what Fermi saw; each is written or says why not.
 
-mod fermi;
+pub mod fermi;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -12,7 +12,7 @@ use shared::skymap::{MultiOrderMap, contour, flat};
 use shared::store::Store;
 use shared::{Error, Result};
 
-pub use fermi::Sources;
+use fermi::Sources;
 
 /// What this function touches.
 #[derive(Debug, Clone)]
