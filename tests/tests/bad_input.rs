@@ -154,7 +154,7 @@ fn tables_that_are_no_sky_maps() {
         &["event.skymap", "PROBDENSITY", "`PROB`"],
     );
     refused("another unit", &with_card("TUNIT2", "TUNIT2  = 'Mpc     '"), &["PROBDENSITY", "Mpc"]);
-    refused("no rows", &with_card("NAXIS2", "NAXIS2  =                    0"), &["event.skymap", "row"]);
+    refused("no rows", &with_card("NAXIS2", "NAXIS2  =                    0"), &["event.skymap", "0 cells"]);
     refused("more rows than there are", &with_card("NAXIS2", "NAXIS2  =            400000000"), &["event.skymap"]);
 }
 

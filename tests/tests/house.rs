@@ -51,8 +51,11 @@ fn walk(folder: &Path, found: &mut Vec<Source>) {
     for entry in fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
-            walk(&path, found);
-        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            // A crate's own tests may do as tests do.
+            if !path.ends_with("tests") && !path.ends_with("benches") {
+                walk(&path, found);
+            }
+        } else if path.extension().is_some_and(|ending| ending == "rs") && !path.ends_with("tests.rs") {
             let name = path.strip_prefix(root()).expect("inside").display().to_string();
             found.push(Source::new(&name, &fs::read_to_string(&path).expect("text")));
         }
