@@ -31,7 +31,7 @@ impl Deps {
     /// # Errors
     /// Permanent, when a source's address cannot be used.
     pub fn new(config: &Config, store: Store) -> Result<Self> {
-        Ok(Deps { store, flat_max_order: config.flat_max_order, fermi: Sources::new(config.fermi.clone())? })
+        Ok(Deps { store, flat_max_order: config.flat_max_order, fermi: Sources::new(&config.fermi)? })
     }
 
     /// What the settings say.
