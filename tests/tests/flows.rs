@@ -1,0 +1,226 @@
+//! The flows of infra/ and `shared::flow` call the same functions with the same messages in the same order.
+//!
+//! The flows run in moto's interpreter of Amazon States Language (tests/scripts/run_flow.py), both with the same given
+//! answers.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use shared::message::{Alert, Body, Failed, Galaxies, Ingested, Posted, Products, Publication, Received};
+use shared::notice::icecube::TrackSearch;
+use shared::{Class, Error, Result, flow};
+
+/// What a function answers, in turn; the last answer for ever.
+type Answers = BTreeMap<&'static str, Vec<std::result::Result<Value, Class>>>;
+
+/// A function's name and the message it was called with, as its type prints it.
+type Call = (String, Value);
+
+/// What the interpreter says.
+#[derive(Debug, Deserialize)]
+struct Ran {
+    status: String,
+    calls: Vec<Call>,
+    objects: BTreeMap<String, Value>,
+}
+
+fn run_flow(flow: &str, answers: &Answers) -> Ran {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let python = tests.join("servers/python/bin/python");
+    assert!(python.exists(), "moto in tests/servers: run `tests/setup` once");
+    let given: BTreeMap<_, Vec<Value>> = answers
+        .iter()
+        .map(|(name, answers)| {
+            let answer = |answer: &std::result::Result<Value, Class>| match answer {
+                Ok(value) => json!({ "ok": value }),
+                Err(class) => json!({ "error": class.as_str() }),
+            };
+            (name, answers.iter().map(answer).collect())
+        })
+        .collect();
+    let mut script = Command::new(python)
+        .arg(tests.join("scripts/run_flow.py"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python runs");
+    let question = json!({ "flow": flow, "input": received(), "answers": given });
+    write!(script.stdin.take().expect("a pipe"), "{question}").expect("asked");
+    let answer = script.wait_with_output().expect("an answer");
+    assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stdout));
+    let mut ran: Ran = serde_json::from_slice(&answer.stdout).expect("JSON");
+    for (name, message) in &mut ran.calls {
+        *message = match name.as_str() {
+            "ingest-ligo" | "ingest-icecube" => printed::<Received>(message),
+            "skymap-products" | "galaxy-list" => printed::<Alert>(message),
+            "post-api" => printed::<Publication>(message),
+            other => panic!("`{other}` is no function"),
+        };
+    }
+    ran
+}
+
+/// A message read as its type and printed again: what the function makes of it.
+fn printed<T: DeserializeOwned + Serialize>(message: &Value) -> Value {
+    let read: T = serde_json::from_value(message.clone()).unwrap_or_else(|error| panic!("{error}: {message}"));
+    serde_json::to_value(read).expect("JSON")
+}
+
+/// What runs in one process, called with given answers.
+struct InProcess {
+    answers: Mutex<Answers>,
+    calls: Mutex<Vec<Call>>,
+}
+
+impl InProcess {
+    async fn call<T: DeserializeOwned>(&self, name: &'static str, message: impl Serialize) -> Result<T> {
+        let message = serde_json::to_value(message).expect("JSON");
+        self.calls.lock().expect("a lock").push((name.to_owned(), message));
+        let mut answers = self.answers.lock().expect("a lock");
+        let answers = answers.get_mut(name).expect("an answer");
+        let answer = if answers.len() > 1 { answers.remove(0) } else { answers[0].clone() };
+        match answer {
+            Ok(value) => Ok(serde_json::from_value(value).expect("the answer's type")),
+            Err(Class::Permanent) => Err(Error::permanent("as the test wants")),
+            Err(Class::Retryable) => Err(Error::retryable("as the test wants")),
+        }
+    }
+}
+
+async fn calls_in_process(flow: &str, answers: &Answers) -> Vec<Call> {
+    let functions = InProcess { answers: Mutex::new(answers.clone()), calls: Mutex::default() };
+    let post_api = |publication: Publication| functions.call::<Posted>("post-api", publication);
+    if flow == "ligo" {
+        flow::ligo(
+            received(),
+            |received| functions.call::<Ingested>("ingest-ligo", received),
+            |alert| functions.call::<Products>("skymap-products", alert),
+            |alert| functions.call::<Galaxies>("galaxy-list", alert),
+            post_api,
+        )
+        .await;
+    } else {
+        flow::icecube(received(), |received| functions.call::<Publication>("ingest-icecube", received), post_api).await;
+    }
+    functions.calls.into_inner().expect("a lock")
+}
+
+/// The two that run side by side may begin in either order.
+fn settled(mut calls: Vec<Call>) -> Vec<Call> {
+    for i in 1..calls.len() {
+        if (calls[i - 1].0.as_str(), calls[i].0.as_str()) == ("skymap-products", "galaxy-list") {
+            calls.swap(i - 1, i);
+        }
+    }
+    calls
+}
+
+fn names(calls: &[Call]) -> Vec<&str> {
+    calls.iter().map(|(name, _)| name.as_str()).collect()
+}
+
+fn received() -> Received {
+    Received {
+        topic: "igwn.gwalert".to_owned(),
+        partition: Some(0),
+        offset: Some(7),
+        kafka_time: None,
+        body: Body::Inline("{}".to_owned()),
+    }
+}
+
+fn answers<const N: usize>(answers: [(&'static str, &[std::result::Result<Value, Class>]); N]) -> Answers {
+    answers.into_iter().map(|(name, answers)| (name, answers.to_vec())).collect()
+}
+
+fn two_alerts() -> Value {
+    let alert = |name: &str| json!({ "name": name, "role": "test", "time_created": "2018-11-01T22:34:49Z" });
+    json!({ "alerts": [alert("MS181101ab-Update"), alert("MS181101ab-Update-ExtCoinc")] })
+}
+
+fn products() -> Value {
+    json!({ "name": "MS181101ab-Update", "products": [
+        { "product": "contours", "status": "missing", "reason": "no map" },
+    ] })
+}
+
+fn galaxies() -> Value {
+    json!({ "name": "MS181101ab-Update", "count": 0, "reason": "no map" })
+}
+
+fn posted() -> Value {
+    json!({ "posts": [{ "request": "post_alert", "status": "posted", "id": 1 }] })
+}
+
+fn track_search() -> Value {
+    let notice = br#"{ "ref_ID": "MS181101ab", "alert_datetime": "2018-11-01T22:34:49Z",
+        "reference": { "gcn.notices.LVK.alert": "MS181101ab-2-Update" } }"#;
+    serde_json::to_value(Publication::IceCube(TrackSearch::parse(notice).expect("a notice"))).expect("JSON")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_run_the_same_functions_with_the_same_messages() {
+    let well = answers([
+        ("ingest-ligo", &[Ok(two_alerts())]),
+        ("skymap-products", &[Ok(products())]),
+        ("galaxy-list", &[Ok(galaxies())]),
+        ("post-api", &[Ok(posted())]),
+    ]);
+    // Neither product nor list: the posts go out without. A failed post does not stop the next alert's.
+    let ill = answers([
+        ("ingest-ligo", &[Ok(two_alerts())]),
+        ("skymap-products", &[Err(Class::Permanent)]),
+        ("galaxy-list", &[Err(Class::Permanent)]),
+        ("post-api", &[Err(Class::Permanent), Ok(posted())]),
+    ]);
+    let unread = answers([("ingest-ligo", &[Err(Class::Permanent)])]);
+    let icecube = answers([("ingest-icecube", &[Ok(track_search())]), ("post-api", &[Ok(posted())])]);
+    let unposted = answers([("ingest-icecube", &[Ok(track_search())]), ("post-api", &[Err(Class::Permanent)])]);
+    let cases = [
+        ("ligo", well, "SUCCEEDED", 7),
+        ("ligo", ill, "FAILED", 7),
+        ("ligo", unread, "FAILED", 1),
+        ("icecube", icecube, "SUCCEEDED", 2),
+        ("icecube", unposted, "FAILED", 2),
+    ];
+    for (flow, answers, status, count) in cases {
+        let expected = settled(calls_in_process(flow, &answers).await);
+        let ran = run_flow(flow, &answers);
+        assert_eq!(ran.status, status, "{flow}: {:?}", names(&ran.calls));
+        let calls = settled(ran.calls);
+        assert_eq!(names(&calls), names(&expected));
+        assert_eq!(calls, expected);
+        assert_eq!(calls.len(), count);
+        // What finally fails is kept with its reason and what to begin again with.
+        assert_eq!(ran.objects.len(), usize::from(status == "FAILED"), "{:?}", ran.objects);
+        for failed in ran.objects.values() {
+            let failed: Failed = serde_json::from_value(failed.clone()).expect("a message");
+            assert_eq!(failed.error, "Permanent");
+            assert!(failed.reason.contains("as the test wants"), "{}", failed.reason);
+            assert_eq!(serde_json::from_value::<Received>(failed.input).expect("a message"), received());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_pass_is_tried_again() {
+    let again = Err(Class::Retryable);
+    let flaky = answers([
+        ("ingest-ligo", &[again.clone(), Ok(json!({ "alerts": [two_alerts()["alerts"][0]] }))]),
+        ("skymap-products", &[again.clone(), Ok(products())]),
+        ("galaxy-list", &[Ok(galaxies())]),
+        ("post-api", &[again.clone(), again, Ok(posted())]),
+    ]);
+    let ran = run_flow("ligo", &flaky);
+    assert_eq!(ran.status, "SUCCEEDED");
+    let count = |function: &str| ran.calls.iter().filter(|(name, _)| name == function).count();
+    assert_eq!(["ingest-ligo", "skymap-products", "galaxy-list", "post-api"].map(count), [2, 2, 1, 3]);
+    let (_, publication) = ran.calls.last().expect("a call");
+    assert_eq!(publication["ligo"]["products"], products());
+}
