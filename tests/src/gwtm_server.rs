@@ -81,6 +81,7 @@ struct World {
     faults: VecDeque<Fault>,
     requests: Vec<String>,
     broken_pages: Vec<String>,
+    at_work: usize,
 }
 
 /// A running stand-in; it stops with its runtime.
@@ -172,6 +173,13 @@ impl GwtmServer {
         assert!(post_galaxies(&mut world, token, body, false).0.is_success(), "the list is valid");
     }
 
+    /// Waits until every request is worked off, those too for which nobody waits any more.
+    pub async fn settled(&self) {
+        while self.world().at_work > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -199,10 +207,15 @@ async fn answer(
     let fault = {
         let mut world = server.world();
         world.requests.push(format!("{method} {endpoint}"));
+        world.at_work += 1;
         world.faults.pop_front().unwrap_or(Fault::None)
     };
     // A worker finishes what it has begun, whether or not anybody still waits for it.
-    let work = tokio::spawn(async move { faulty(&server, &request, fault).await });
+    let work = tokio::spawn(async move {
+        let answer = faulty(&server, &request, fault).await;
+        server.world().at_work -= 1;
+        answer
+    });
     let Ok((reply, broken)) = work.await else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
     if broken {
         connection.reset();

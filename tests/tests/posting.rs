@@ -367,6 +367,7 @@ async fn tell(generation: &'static str, script: Vec<Fault>) {
     for publication in story(&house.deps).await {
         call_until_done(&house.deps, &publication).await;
     }
+    server.settled().await;
     assert_story_is_told(&server);
 }
 
