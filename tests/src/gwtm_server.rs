@@ -10,6 +10,7 @@ mod wire;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -88,6 +89,7 @@ struct World {
 #[derive(Debug, Clone)]
 pub struct GwtmServer {
     address: SocketAddr,
+    connections: Arc<AtomicUsize>,
     world: Arc<Mutex<World>>,
 }
 
@@ -116,13 +118,14 @@ impl GwtmServer {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let server = GwtmServer { address, world: Arc::default() };
+        let server = GwtmServer { address, connections: Arc::default(), world: Arc::default() };
+        let wires = Wires { listener, count: Arc::clone(&server.connections) };
         let app = Router::new()
             .fallback(answer)
             .layer(DefaultBodyLimit::disable())
             .with_state(server.clone())
             .into_make_service_with_connect_info::<Connection>();
-        tokio::spawn(async move { axum::serve(Wires(listener), app).await });
+        tokio::spawn(async move { axum::serve(wires, app).await });
         server
     }
 
@@ -154,6 +157,11 @@ impl GwtmServer {
     /// Every request so far, as `POST post_alert`.
     pub fn requests(&self) -> Vec<String> {
         self.world().requests.clone()
+    }
+
+    /// How many connections there have been.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
     }
 
     /// What the website could not show, though the API took it.

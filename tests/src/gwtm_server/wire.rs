@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -35,8 +35,11 @@ impl Connection {
     }
 }
 
-/// A listener of such connections.
-pub(super) struct Wires(pub(super) TcpListener);
+/// A listener of such connections, which counts them.
+pub(super) struct Wires {
+    pub(super) listener: TcpListener,
+    pub(super) count: Arc<AtomicUsize>,
+}
 
 impl Listener for Wires {
     type Io = Wire;
@@ -44,7 +47,8 @@ impl Listener for Wires {
 
     async fn accept(&mut self) -> (Wire, Connection) {
         loop {
-            if let Ok((stream, _)) = self.0.accept().await {
+            if let Ok((stream, _)) = self.listener.accept().await {
+                self.count.fetch_add(1, Ordering::SeqCst);
                 let connection = Connection::default();
                 let idle = Box::pin(sleep(IDLE));
                 return (Wire { stream, connection: connection.clone(), idle, answered: false }, connection);
