@@ -142,7 +142,7 @@ async fn a_sample_has_a_list_and_the_same_again() {
     let bytes = deps.store.read(&key).await.expect("the list");
     let list: Value = serde_json::from_slice(&bytes).expect("JSON");
     assert_eq!(list["graceid"], "S090101a");
-    assert_eq!(list["timesent_stamp"], "2009-01-01T00:40:00");
+    assert_eq!(list["timesent_stamp"], "2009-01-01T00:40:00.000000");
     assert_eq!(list["groupname"], "LCOGT");
     let entries = list["galaxies"].as_array().expect("galaxies");
     assert_eq!(entries.len(), galaxies.count);

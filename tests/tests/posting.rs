@@ -150,8 +150,8 @@ async fn with_galaxies(deps: &Deps, alert: Alert, names: &[&str]) -> Publication
         info: BTreeMap::from([("Mstar".to_owned(), 1e10), ("Distance [Mpc]".to_owned(), 40.7)]),
     });
     let body = EventGalaxies {
-        graceid: alert.name.superevent_id.to_string(),
-        timesent_stamp: "2000-01-01T00:00:00".to_owned(),
+        superevent_id: alert.name.superevent_id.clone(),
+        time_sent: time("2000-01-01T00:00:00Z"),
         groupname: "LCOGT".to_owned(),
         reference: "https://ui.adsabs.harvard.edu/abs/2017ApJ...848L..33A/abstract".to_owned(),
         request_doi: false,

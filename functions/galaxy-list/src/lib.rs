@@ -9,7 +9,6 @@ use shared::config::{self, Config};
 use shared::galaxy::{Catalogue, Ranking, rank};
 use shared::key::{Key, Object};
 use shared::message::{Alert, Galaxies};
-use shared::notice::naive_utc;
 use shared::skymap::MultiOrderMap;
 use shared::store::Store;
 use shared::treasuremap::bodies::{EventGalaxies, GalaxyEntry};
@@ -95,8 +94,8 @@ fn body(signed: &config::Galaxies, alert: &Alert, ranking: Ranking) -> EventGala
         info: BTreeMap::from([("Mstar".to_owned(), galaxy.mstar), ("Distance [Mpc]".to_owned(), galaxy.dist)]),
     };
     EventGalaxies {
-        graceid: alert.name.superevent_id.to_string(),
-        timesent_stamp: naive_utc(alert.time_created),
+        superevent_id: alert.name.superevent_id.clone(),
+        time_sent: alert.time_created,
         groupname: signed.groupname.clone(),
         reference: signed.reference.clone(),
         request_doi: signed.request_doi,

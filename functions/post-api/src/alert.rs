@@ -39,7 +39,7 @@ pub(crate) async fn publish(deps: &Deps, alert: &Alert, products: Option<&Produc
 }
 
 async fn look(api: &Client, name: &AlertName, body: &PostAlert, removed: bool) -> Result<Option<Row>> {
-    let rows = api.query_alerts(&body.graceid, &body.alert_type).await?;
+    let rows = api.query_alerts(body).await?;
     own_row(name, body, rows, removed)
 }
 
@@ -63,8 +63,8 @@ fn own_row(name: &AlertName, body: &PostAlert, rows: Vec<Row>, removed: bool) ->
         return Err(Error::retryable(format!(
             "waiting for row {} of type `{}` of `{}`, found {count} rows",
             n - 1,
-            body.alert_type,
-            body.graceid
+            name.alert_type,
+            name.superevent_id
         )));
     }
     let Some(row) = rows.into_iter().nth(n) else { return Ok(None) };
@@ -72,7 +72,7 @@ fn own_row(name: &AlertName, body: &PostAlert, rows: Vec<Row>, removed: bool) ->
         None => Ok(Some(row)),
         Some(how) => Err(Error::permanent(format!(
             "row {n} of type `{}` of `{}` (id {}) is another alert: {how}",
-            body.alert_type, body.graceid, row.id
+            name.alert_type, name.superevent_id, row.id
         ))),
     }
 }
@@ -151,13 +151,9 @@ mod tests {
     use super::*;
 
     fn row(id: i64, timesent: &str) -> Row {
-        Row {
-            id,
-            graceid: "S230518h".to_owned(),
-            alert_type: "Preliminary".to_owned(),
-            timesent: Some(timesent.to_owned()),
-            time_of_signal: None,
-        }
+        let row =
+            serde_json::json!({ "id": id, "graceid": "S230518h", "alert_type": "Preliminary", "timesent": timesent });
+        serde_json::from_value(row).expect("a row")
     }
 
     fn body(timesent: &str) -> PostAlert {

@@ -4,11 +4,10 @@ use jiff::SignedDuration;
 use shared::key::{Key, Object};
 use shared::message::{Alert, Galaxies, Post, PostStatus, Request};
 use shared::notice::parse_time;
-use shared::treasuremap::bodies::timesent_stamp;
 use shared::treasuremap::{Client, EventGalaxies, ListedGalaxy, Removal, Row};
 use shared::{Error, Result};
 
-use crate::{Deps, keep, status, warn_all};
+use crate::{Deps, bytes_of, status, warn_all};
 
 /// How far two scores may be apart and still be the same score: they travel as decimal text.
 const SCORE_TOLERANCE: f64 = 1e-9;
@@ -22,19 +21,22 @@ pub(crate) async fn publish(deps: &Deps, alert: &Alert, galaxies: &Galaxies, row
     let Some(key) = &galaxies.key else {
         return not_posted(galaxies.reason.as_deref().unwrap_or("there is no galaxy list"));
     };
-    let (mut body, warnings) = read(deps, key).await?.limited();
+    let made = read(deps, key).await?;
+    let (mut body, warnings) = made.clone().limited();
     warn_all(&alert.name, "event_galaxies", &warnings);
-    if body.graceid != alert.name.superevent_id.as_str() {
+    if body.superevent_id != alert.name.superevent_id {
         return Err(Error::permanent(format!(
             "object `{key}`: expected a list for `{}`, found one for `{}`",
-            alert.name.superevent_id, body.graceid
+            alert.name.superevent_id, body.superevent_id
         )));
     }
-    body.timesent_stamp = timesent_stamp(match row.and_then(|row| row.timesent.as_deref()) {
+    body.time_sent = match row.and_then(|row| row.timesent.as_deref()) {
         Some(time) => parse_time(time).map_err(|error| error.of(format!("row of `{}`", alert.name)))?,
         None => alert.time_created,
-    });
-    keep(deps, key, &body).await?;
+    };
+    if body != made {
+        deps.store.put(key, bytes_of(&body)?).await?;
+    }
     let Some(api) = &deps.api else { return not_posted(&deps.not_posted) };
     if body.galaxies.is_empty() {
         return not_posted("the galaxy list is empty");
@@ -45,7 +47,7 @@ pub(crate) async fn publish(deps: &Deps, alert: &Alert, galaxies: &Galaxies, row
 
 /// Posts the list unless it is there, after removing what the group had posted for this alert.
 async fn replace(deps: &Deps, api: &Client, alert: &Alert, key: &Key, body: &EventGalaxies) -> Result<PostStatus> {
-    let lists = api.galaxy_lists(&body.graceid, &body.groupname, &body.timesent_stamp).await?;
+    let lists = api.galaxy_lists(body).await?;
     let there = lists.iter().find(|(_, list)| is_same(list, body)).map(|(id, _)| *id);
     let neighbours = neighbours(deps, alert, key, body).await?;
     for (id, list) in &lists {
@@ -57,7 +59,7 @@ async fn replace(deps: &Deps, api: &Client, alert: &Alert, key: &Key, body: &Eve
         }
     }
     let look = async || {
-        let lists = api.galaxy_lists(&body.graceid, &body.groupname, &body.timesent_stamp).await?;
+        let lists = api.galaxy_lists(body).await?;
         Ok(lists.iter().find(|(_, list)| is_same(list, body)).map(|(id, _)| Some(*id)))
     };
     let outcome = api.once(look, || api.post_galaxies(body)).await?;
@@ -67,7 +69,6 @@ async fn replace(deps: &Deps, api: &Client, alert: &Alert, key: &Key, body: &Eve
 /// The lists of this superevent's other alerts whose rows the server cannot tell from this one's: an update and its
 /// external coincidence are sent at the same moment.
 async fn neighbours(deps: &Deps, alert: &Alert, own: &Key, body: &EventGalaxies) -> Result<Vec<EventGalaxies>> {
-    let stamp = parse_time(&body.timesent_stamp)?;
     let mut lists = Vec::new();
     for key in deps.store.list(&format!("work/{}-", alert.name.superevent_id)).await? {
         let mut segments = key.as_str().split('/');
@@ -78,7 +79,7 @@ async fn neighbours(deps: &Deps, alert: &Alert, own: &Key, body: &EventGalaxies)
         }
         // What cannot be read protects nothing.
         let Ok((other, _)) = read(deps, &key).await.map(EventGalaxies::limited) else { continue };
-        if parse_time(&other.timesent_stamp).is_ok_and(|time| time.duration_since(stamp).abs() < SERVER_TOLERANCE) {
+        if other.time_sent.duration_since(body.time_sent).abs() < SERVER_TOLERANCE {
             lists.push(other);
         }
     }

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::limits::Limits;
-use crate::key::{AlertKind, AlertType};
+use crate::key::{AlertKind, AlertType, SupereventId};
 use crate::message::{Alert, Role};
 use crate::notice::icecube::{TrackEvent, TrackSearch};
 use crate::notice::naive_utc;
@@ -182,9 +181,11 @@ impl PostAlert {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EventGalaxies {
     /// The superevent.
-    pub graceid: String,
-    /// `timesent` of the alert's row as [`timesent_stamp`] writes it, which is how the server finds the row (within 15 s).
-    pub timesent_stamp: String,
+    #[serde(rename = "graceid")]
+    pub superevent_id: SupereventId,
+    /// When the alert was sent, as its row says, which is how the server finds the row (within 15 s).
+    #[serde(rename = "timesent_stamp", with = "stamp")]
+    pub time_sent: Timestamp,
     /// Who ranked them; lists of one group replace each other.
     pub groupname: String,
     /// The paper to cite.
@@ -214,10 +215,26 @@ pub struct GalaxyEntry {
     pub info: BTreeMap<String, f64>,
 }
 
-/// A time as `timesent_stamp` must be written: naive UTC with six decimals, always (`%Y-%m-%dT%H:%M:%S.%f`).
-pub fn timesent_stamp(time: Timestamp) -> String {
-    let naive = time.to_zoned(TimeZone::UTC).datetime();
-    format!("{}.{:06}", naive.strftime("%Y-%m-%dT%H:%M:%S"), naive.subsec_nanosecond() / 1000)
+/// A time as `timesent_stamp` must be written: naive UTC with a fraction, always (`%Y-%m-%dT%H:%M:%S.%f`).
+pub(super) mod stamp {
+    use jiff::Timestamp;
+    use jiff::tz::TimeZone;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::notice::parse_time;
+
+    pub(in super::super) fn text(time: Timestamp) -> String {
+        let naive = time.to_zoned(TimeZone::UTC).datetime();
+        format!("{}.{:06}", naive.strftime("%Y-%m-%dT%H:%M:%S"), naive.subsec_nanosecond() / 1000)
+    }
+
+    pub(super) fn serialize<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&text(*time))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        parse_time(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
 }
 
 impl EventGalaxies {
@@ -388,7 +405,7 @@ mod tests {
 
     #[test]
     fn stamps_always_have_a_fraction() {
-        let stamp = |text: &str| timesent_stamp(parse_time(text).expect("a time"));
+        let stamp = |text: &str| stamp::text(parse_time(text).expect("a time"));
         assert_eq!(stamp("2023-05-18T16:07:18Z"), "2023-05-18T16:07:18.000000");
         assert_eq!(stamp("2023-05-18T16:07:18.5+01:00"), "2023-05-18T15:07:18.500000");
     }
@@ -422,8 +439,8 @@ mod tests {
             info: BTreeMap::from([("Mstar".to_owned(), 1e10), ("Distance [Mpc]".to_owned(), distance)]),
         };
         let body = EventGalaxies {
-            graceid: "S230518h".to_owned(),
-            timesent_stamp: "2023-05-18T16:07:18.000000".to_owned(),
+            superevent_id: "S230518h".parse().expect("an id"),
+            time_sent: parse_time("2023-05-18T16:07:18Z").expect("a time"),
             groupname: "LCOGT".to_owned(),
             reference: String::new(),
             request_doi: false,

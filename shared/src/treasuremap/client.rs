@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use transport::cut;
 
-use super::bodies::{EventGalaxies, Generation, PostAlert, PostIceCube};
+use super::bodies::{EventGalaxies, Generation, PostAlert, PostIceCube, stamp};
 use crate::fetch::{USER_AGENT, causes, provide_tls, shown};
 use crate::{Error, Result};
 
@@ -104,10 +104,8 @@ pub enum Once<T> {
 pub struct Row {
     /// The server's number; rows are numbered as they come.
     pub id: i64,
-    /// The superevent.
-    pub graceid: String,
-    /// The alert type.
-    pub alert_type: String,
+    graceid: String,
+    alert_type: String,
     /// Naive UTC.
     #[serde(default)]
     pub timesent: Option<String>,
@@ -215,15 +213,15 @@ impl Client {
         }
     }
 
-    /// The rows of one superevent and alert type, in the order in which they came.
+    /// The rows of an alert's superevent and type, in the order in which they came.
     ///
     /// # Errors
     /// Permanent when the server refuses; Retryable when it cannot be reached or fails.
-    pub async fn query_alerts(&self, graceid: &str, alert_type: &str) -> Result<Vec<Row>> {
-        let query = [("graceid", graceid), ("alert_type", alert_type)];
+    pub async fn query_alerts(&self, like: &PostAlert) -> Result<Vec<Row>> {
+        let query = [("graceid", like.graceid.as_str()), ("alert_type", like.alert_type.as_str())];
         let mut rows: Vec<Row> = self.get("query_alerts", &query).await?;
         // The server matches `alternateid` too.
-        rows.retain(|row| row.graceid == graceid && row.alert_type == alert_type);
+        rows.retain(|row| row.graceid == like.graceid && row.alert_type == like.alert_type);
         rows.sort_by_key(|row| row.id);
         Ok(rows)
     }
@@ -236,18 +234,18 @@ impl Client {
         self.post("post_alert", json!(body)).await
     }
 
-    /// The galaxy lists of a group for the alert sent at `timesent_stamp`, by their numbers, each by rank. They may be
-    /// other users' lists: the server does not say whose they are.
+    /// The lists of a list's group for the same alert, by their numbers, each by rank. They may be other users' lists:
+    /// the server does not say whose they are.
     ///
     /// # Errors
     /// As [`Client::query_alerts`].
-    pub async fn galaxy_lists(
-        &self,
-        graceid: &str,
-        groupname: &str,
-        timesent_stamp: &str,
-    ) -> Result<BTreeMap<i64, Vec<ListedGalaxy>>> {
-        let query = [("graceid", graceid), ("groupname", groupname), ("timesent_stamp", timesent_stamp)];
+    pub async fn galaxy_lists(&self, like: &EventGalaxies) -> Result<BTreeMap<i64, Vec<ListedGalaxy>>> {
+        let stamp = stamp::text(like.time_sent);
+        let query = [
+            ("graceid", like.superevent_id.as_str()),
+            ("groupname", like.groupname.as_str()),
+            ("timesent_stamp", stamp.as_str()),
+        ];
         let galaxies: Vec<ListedGalaxy> = self.get("event_galaxies", &query).await?;
         let mut lists: BTreeMap<i64, Vec<ListedGalaxy>> = BTreeMap::new();
         for galaxy in galaxies {
