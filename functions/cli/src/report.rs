@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::Serialize;
 use shared::config::Config;
 use shared::flow::{AlertOutcome, IceCubeOutcome, LigoOutcome, Stage};
-use shared::message::{Galaxies, Post, PostStatus, Product, ProductStatus, Publication, Role};
+use shared::key::{Key, Object};
+use shared::message::{Galaxies, Post, PostStatus, Product, ProductKind, ProductStatus, Publication, Request, Role};
 use shared::notice::icecube::TrackSearch;
 use shared::skymap::Summary;
 use shared::store::Store;
@@ -33,6 +34,9 @@ struct AlertReport<'a> {
     name: String,
     role: Role,
     time_created: jiff::Timestamp,
+    /// The archived notice and map.
+    notice: Option<Key>,
+    skymap: Option<Key>,
     summary: Option<&'a Summary>,
     products: &'a [Product],
     galaxies: Option<&'a Galaxies>,
@@ -104,6 +108,8 @@ impl<'a> Report<'a> {
                 name,
                 role: alert.role,
                 time_created: alert.time_created,
+                notice: Object::Notice(&alert.name).key().ok(),
+                skymap: alert.skymap.clone(),
                 summary: alert.summary.as_ref(),
                 products: products.answer.as_ref().map_or(&[], |products| &products.products),
                 galaxies: galaxies.answer.as_ref().ok(),
@@ -192,8 +198,12 @@ fn print_alert(out: &mut impl Write, alert: &AlertReport) -> io::Result<()> {
             _ => writeln!(out, " · no distance")?,
         }
     }
+    for (what, key) in [("notice", &alert.notice), ("sky map", &alert.skymap)] {
+        if let Some(key) = key {
+            row(out, what, "archived", key.as_str())?;
+        }
+    }
     for Product { product, status } in alert.products {
-        let name = serde_json::to_value(product).ok().and_then(|name| name.as_str().map(str::to_owned));
         let (verb, what) = match status {
             ProductStatus::Written { key, size, .. } => {
                 ("written", format!("{key} ({})", indicatif::HumanBytes(*size)))
@@ -201,7 +211,7 @@ fn print_alert(out: &mut impl Write, alert: &AlertReport) -> io::Result<()> {
             ProductStatus::AlreadyThere { key } => ("already there", key.to_string()),
             ProductStatus::Missing { reason } => ("not made", reason.clone()),
         };
-        row(out, &name.unwrap_or_default(), verb, &what)?;
+        row(out, label(*product), verb, &what)?;
     }
     if let Some(galaxies) = alert.galaxies {
         let reason = galaxies.reason.clone().unwrap_or_default();
@@ -215,7 +225,6 @@ fn print_alert(out: &mut impl Write, alert: &AlertReport) -> io::Result<()> {
 
 fn print_posts(out: &mut impl Write, posts: &[Post]) -> io::Result<()> {
     for Post { request, key, status } in posts {
-        let name = serde_json::to_value(request).ok().and_then(|name| name.as_str().map(str::to_owned));
         let id = |id: &Option<i64>| id.map(|id| format!(" as {id}")).unwrap_or_default();
         let body = key.as_ref().map(|key| format!("{key}")).unwrap_or_default();
         let (verb, what) = match status {
@@ -224,13 +233,33 @@ fn print_posts(out: &mut impl Write, posts: &[Post]) -> io::Result<()> {
             PostStatus::NotPosted { reason } if body.is_empty() => ("not posted".to_owned(), reason.clone()),
             PostStatus::NotPosted { reason } => ("not posted".to_owned(), format!("{body} ({reason})")),
         };
-        row(out, &name.unwrap_or_default(), &verb, &what)?;
+        row(out, endpoint(*request), &verb, &what)?;
     }
     Ok(())
 }
 
 fn row(out: &mut impl Write, name: &str, verb: &str, what: &str) -> io::Result<()> {
-    writeln!(out, "    {:<20} {verb:<18} {what}", name.replace('_', " "))
+    writeln!(out, "    {name:<20} {verb:<18} {what}")
+}
+
+fn label(product: ProductKind) -> &'static str {
+    match product {
+        ProductKind::FlatMap => "flat map",
+        ProductKind::Contours => "contours",
+        ProductKind::CredibleRegion50 => "50 % region",
+        ProductKind::CredibleRegion90 => "90 % region",
+        ProductKind::FermiGbm => "Fermi GBM",
+        ProductKind::FermiLat => "Fermi LAT",
+    }
+}
+
+fn endpoint(request: Request) -> &'static str {
+    match request {
+        Request::PostAlert => "post_alert",
+        Request::EventGalaxies => "event_galaxies",
+        Request::PostIceCube => "post_icecube_notice",
+        Request::DelTestAlerts => "del_test_alerts",
+    }
 }
 
 /// Prints what all notices came to.
