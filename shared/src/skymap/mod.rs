@@ -137,8 +137,13 @@ pub struct MultiOrderMap {
     header: Header,
     /// The cells by their place along the NESTED curve: (first cell at order 29, index into `cells`).
     curve: Vec<(u64, u32)>,
+    /// How many of `curve` begin before each cell of [`BUCKET_ORDER`]: where to look.
+    buckets: Vec<u32>,
     order: u8,
 }
+
+/// The order by which cells are looked up.
+const BUCKET_ORDER: u8 = 6; // 49,152 buckets, about as many as real maps have cells
 
 impl MultiOrderMap {
     /// A map of given cells, with `distances` (one per cell) or without.
@@ -195,7 +200,16 @@ impl MultiOrderMap {
             )));
         }
         let order = cells.iter().map(|cell| cell.order).max().unwrap_or_default();
-        Ok(MultiOrderMap { cells, distances, header, curve, order })
+        let mut buckets = Vec::with_capacity(n_cells(BUCKET_ORDER) as usize + 1);
+        let mut before = 0;
+        for bucket in 0..=n_cells(BUCKET_ORDER) {
+            let first = bucket << (2 * (MAX_ORDER - BUCKET_ORDER));
+            while curve.get(before).is_some_and(|(start, _)| *start < first) {
+                before += 1;
+            }
+            buckets.push(before as u32);
+        }
+        Ok(MultiOrderMap { cells, distances, header, curve, buckets, order })
     }
 
     /// The cells, in the order of the file.
@@ -236,7 +250,9 @@ impl MultiOrderMap {
     /// The index of the cell that holds a cell of order 29.
     pub(crate) fn cell_with(&self, ipix_29: u64) -> usize {
         // The cells cover the sky, so the first begins at 0 and the one sought begins at or before `ipix_29`.
-        let place = self.curve.partition_point(|(start, _)| *start <= ipix_29);
+        let bucket = (ipix_29 >> (2 * (MAX_ORDER - BUCKET_ORDER))) as usize;
+        let (low, high) = (self.buckets[bucket] as usize, self.buckets[bucket + 1] as usize);
+        let place = low + self.curve[low..high].partition_point(|(start, _)| *start <= ipix_29);
         self.curve[place - 1].1 as usize
     }
 

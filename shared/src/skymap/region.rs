@@ -4,7 +4,7 @@ use moc::moc::range::RangeMOC;
 use moc::moc::{CellMOCIterator, RangeMOCIntoIterator, RangeMOCIterator};
 use moc::qty::Hpx;
 
-use super::adjacency::{CORNERS, borders, in_corner, step};
+use super::adjacency::{CORNERS, SIDES, in_corner, step};
 use super::{Credible, MAX_ORDER};
 use crate::{Error, Result};
 
@@ -63,13 +63,23 @@ impl Credible<'_> {
                 }
             }
         };
-        for border in borders(map) {
-            join(self.place(border.fine), self.place(border.other));
-        }
-        let order = map.order();
+        let (order, cells) = (map.order(), map.cells());
         for (rank, i) in self.ranking()[..within].iter().enumerate() {
+            let cell = &cells[*i as usize];
+            // Across each side: a cell as large, which is inside or not; smaller ones look for themselves.
+            let sides = SIDES.map(|way| {
+                let neighbour = step(cell.order, cell.ipix, way)?;
+                let other = map.cell_with(neighbour << (2 * (MAX_ORDER - cell.order)));
+                let other = (cells[other].order <= cell.order).then(|| self.place(other as u32))?;
+                join(rank, other);
+                Some(other < within)
+            });
             for (corner, way) in CORNERS.into_iter().enumerate() {
-                let deep = in_corner(&map.cells()[*i as usize], corner, order);
+                // A cell inside beside the corner touches the one opposite along a side.
+                if sides[corner] == Some(true) || sides[(corner + 3) % 4] == Some(true) {
+                    continue;
+                }
+                let deep = in_corner(cell, corner, order);
                 if let Some(opposite) = step(order, deep, way) {
                     join(rank, self.place(map.cell_with(opposite << (2 * (MAX_ORDER - order))) as u32));
                 }

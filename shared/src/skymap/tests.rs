@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
@@ -203,5 +204,65 @@ fn uniq_there_and_back() {
     }
     for uniq in [i64::MIN, -1, 0, 3, 16 << 58, i64::MAX] {
         assert_eq!(Cell::of_uniq(uniq), None);
+    }
+}
+
+/// Maps of mixed orders, in no order, with few or many different densities, zeros among them.
+pub(crate) fn any_map() -> impl Strategy<Value = MultiOrderMap> {
+    let splits = proptest::collection::vec(any::<u32>(), 0..80);
+    let densities = proptest::collection::vec(prop_oneof![Just(0.0), Just(1.0), 0.0..1.0f64, 1e-9..1e3f64], 1..60);
+    (splits, densities, any::<prop::sample::Index>(), 2..6u8).prop_map(|(splits, densities, start, finest)| {
+        let mut cells: Vec<(u8, u64)> = (0..12).map(|ipix| (0, ipix)).collect();
+        for split in splits {
+            let (order, ipix) = cells.swap_remove(split as usize % cells.len());
+            if order < finest {
+                cells.extend((0..4).map(|child| (order + 1, 4 * ipix + child)));
+            } else {
+                cells.push((order, ipix));
+            }
+        }
+        let offset = start.index(densities.len());
+        let mut cells: Vec<Cell> = (offset..)
+            .zip(cells)
+            .map(|(i, (order, ipix))| Cell { order, ipix, prob_density: densities[(i * i) % densities.len()] })
+            .collect();
+        cells[0].prob_density += 0.01;
+        normalised(cells)
+    })
+}
+
+proptest! {
+    #[test]
+    fn greedy_regions_grow_and_hold_their_probability(map in any_map()) {
+        let credible = map.credible();
+        prop_assert!((map.total_prob() - 1.0).abs() < 1e-9);
+        let mut last = (0.0, 0.0);
+        for percent in 1..100 {
+            let level = f64::from(percent) / 100.0;
+            let areas = (credible.area(level), credible.area_interpolated(level));
+            prop_assert!(areas.0 <= areas.1 + 1e-9 && areas.0 >= last.0 && areas.1 >= last.1, "{areas:?} after {last:?}");
+            prop_assert!((credible.prob_within(areas.1) - level).abs() < 1e-9);
+            last = areas;
+            let inside: f64 = (0..map.cells().len())
+                .filter(|i| credible.level_of(*i) < level)
+                .map(|i| map.cells()[i].prob())
+                .sum();
+            prop_assert!(inside < level + 1e-12);
+            let crossing = (0..map.cells().len()).filter(|i| credible.level_before(*i) < level).count();
+            prop_assert_eq!(crossing, credible.cells_within(level) + 1);
+        }
+    }
+
+    #[test]
+    fn every_direction_is_in_the_cell_that_holds_it(map in any_map(), ra in 0.0..360.0f64, dec in -90.0..90.0f64) {
+        let cell = map.cells()[map.cell_at(ra, dec).expect("a cell")];
+        let ipix = cdshealpix::nested::hash(cell.order, ra.to_radians(), dec.to_radians());
+        prop_assert_eq!(ipix, cell.ipix);
+    }
+
+    #[test]
+    fn arbitrary_cells_are_a_map_or_an_error(cells in proptest::collection::vec((0..40u8, any::<u64>(), any::<f64>()), 0..30)) {
+        let cells = cells.into_iter().map(|(order, ipix, prob_density)| Cell { order, ipix, prob_density });
+        prop_assert!(MultiOrderMap::from_cells(cells.collect(), None, Header::default()).is_err());
     }
 }

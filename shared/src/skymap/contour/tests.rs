@@ -2,12 +2,14 @@
 
 use std::f64::consts::PI;
 
+use proptest::prelude::*;
+
 use super::*;
-use crate::skymap::tests::{cos_distance, normalised, real_maps, sampled};
+use crate::skymap::tests::{any_map, cos_distance, normalised, real_maps, sampled};
 use crate::skymap::{Cell, DEG2_PER_SR, n_cells};
 
 /// Whether directions lie inside rings: the parity of the edges between a direction and the north pole along its
-/// meridian, against that of a direction known to be inside.
+/// meridian, against what most directions just to the left of an edge have, which the rings say are inside.
 struct Judge {
     /// Both ends of each edge [rad], the second within π of the first.
     edges: Vec<[(f64, f64); 2]>,
@@ -15,7 +17,7 @@ struct Judge {
 }
 
 impl Judge {
-    fn new(rings: &[Vec<[f64; 2]>], inside: (f64, f64)) -> Self {
+    fn new(rings: &[Vec<[f64; 2]>]) -> Self {
         let mut edges = Vec::new();
         for ring in rings {
             for pair in ring.windows(2) {
@@ -25,7 +27,13 @@ impl Judge {
             }
         }
         let mut judge = Judge { edges, parity_inside: false };
-        judge.parity_inside = judge.parity(inside);
+        let lefts = judge.edges.iter().filter(|edge| {
+            let [a, b] = edge.map(sphere::direction);
+            let (middle, left) = (sphere::between(a, b, 0.5), sphere::cross(a, b));
+            let aside = sphere::normalised([0, 1, 2].map(|k| middle[k] + 1e-4 * left[k]));
+            judge.parity(sphere::coordinates(aside))
+        });
+        judge.parity_inside = 2 * lefts.count() > judge.edges.len();
         judge
     }
 
@@ -48,10 +56,11 @@ impl Judge {
         self.parity(at) == self.parity_inside
     }
 
-    /// Probability (0–1) and area [deg²] inside, by `4^deeper` samples in each cell.
-    fn contents(&self, map: &MultiOrderMap, deeper: u8) -> (f64, f64) {
+    /// Probability (0–1) and area [deg²] inside, by samples as fine as an order, and 16 in each cell at least.
+    fn contents(&self, map: &MultiOrderMap, order: u8) -> (f64, f64) {
         let (mut prob, mut area) = (0.0, 0.0);
         for cell in map.cells() {
+            let deeper = order.saturating_sub(cell.order).max(2);
             let samples = 1u64 << (2 * deeper);
             let inside = (0..samples).filter(|sample| {
                 let sub = (cell.ipix << (2 * deeper)) + sample;
@@ -102,8 +111,9 @@ fn check(name: &str, map: &MultiOrderMap, levels: &[u8], prob_tolerance: f64, ar
         let name = format!("{name} at {} %", contour.level);
         check_form(&name, &contour.rings);
         let level = f64::from(contour.level) / 100.0;
-        let judge = Judge::new(&contour.rings, peak(map));
-        let (prob, area) = judge.contents(map, 7u8.saturating_sub(map.order()).max(2));
+        let judge = Judge::new(&contour.rings);
+        let (prob, area) = judge.contents(map, 7);
+        assert!(judge.is_inside(peak(map)) || map.order() < 3, "{name}: the peak is outside");
         let expected = map.credible().area_interpolated(level);
         let n: usize = contour.rings.iter().map(Vec::len).sum();
         vertices += n;
@@ -241,4 +251,21 @@ fn geojson_is_what_the_server_reads() {
         assert_eq!(ring.first(), ring.last());
     }
     assert_eq!(geojson(&map, &[50, 90]), geojson(&map, &[50, 90]));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3000))]
+
+    #[test]
+    fn any_map_has_closed_simple_rings_that_hold_the_level(map in any_map(), level in 1..100u8) {
+        for contour in contours(&map, &[level]).expect("contours") {
+            check_form("any map", &contour.rings);
+            // The said probability is what a judge finds, where the rings are not a mere point.
+            if !contour.rings.is_empty() && (map.order() > 2) {
+                let judge = Judge::new(&contour.rings);
+                let (prob, _) = judge.contents(&map, 6);
+                prop_assert!((prob - contour.prob).abs() < 0.06, "{prob}, said {}", contour.prob);
+            }
+        }
+    }
 }
