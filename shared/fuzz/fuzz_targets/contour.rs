@@ -1,6 +1,4 @@
 //! Arbitrary cells to the contours: closed rings in range, never a panic.
-//!
-//! `cargo +nightly fuzz run contour`, in `shared/`.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

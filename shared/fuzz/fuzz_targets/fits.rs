@@ -1,6 +1,4 @@
 //! Arbitrary bytes to the FITS reader and to the sky map: an answer or an error, never a panic.
-//!
-//! `cargo +nightly fuzz run fits`, in `shared/`.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,25 +1,8 @@
 //! Writing a multi-order map as FITS, as LIGO/Virgo/KAGRA alerts carry it.
-//!
-//! FITS Standard 4.0 (Pence et al. 2010, doi:10.1051/0004-6361/201015362): blocks of 2,880 bytes, cards of 80
-//! characters, big-endian binary tables.
 
-use jiff::Timestamp;
-
-use super::{Header, MultiOrderMap};
-use crate::{Error, Result};
-
-/// FITS files are written in blocks of this size [bytes].
-pub(super) const BLOCK: usize = 2880; // FITS Standard 4.0, section 3.1
-/// A header is made of cards of this size [bytes].
-const CARD: usize = 80; // FITS Standard 4.0, section 3.2
-
-/// The value of a header card.
-pub(super) enum Value {
-    Text(String),
-    Integer(i64),
-    Real(f64),
-    Logical(bool),
-}
+use super::MultiOrderMap;
+use super::cards::{BLOCK, Value, end, known, put, table};
+use crate::Result;
 
 /// A map as a FITS file: UNIQ, PROBDENSITY and, when it has distances, DISTMU, DISTSIGMA and DISTNORM, rows in the
 /// map's order, and everything that its header says.
@@ -28,34 +11,13 @@ pub(super) enum Value {
 /// Permanent, when the header holds a text or a number that FITS cannot.
 pub fn encode(map: &MultiOrderMap) -> Result<Vec<u8>> {
     let (cells, distances) = (map.cells(), map.distances());
-    let integer = |value: usize| Value::Integer(i64::try_from(value).unwrap_or(i64::MAX));
     let text = |value: &str| Value::Text(value.to_owned());
     let mut columns = vec![("UNIQ", "K", ""), ("PROBDENSITY", "D", "sr-1")];
     if distances.is_some() {
         columns.extend([("DISTMU", "D", "Mpc"), ("DISTSIGMA", "D", "Mpc"), ("DISTNORM", "D", "Mpc-2")]);
     }
-    let row_bytes = 8 * columns.len();
-    let mut out = Vec::with_capacity(4 * BLOCK + cells.len() * row_bytes);
-    put(&mut out, "SIMPLE", &Value::Logical(true), "conforms to FITS standard")?;
-    put(&mut out, "BITPIX", &Value::Integer(8), "array data type")?;
-    put(&mut out, "NAXIS", &Value::Integer(0), "number of array dimensions")?;
-    put(&mut out, "EXTEND", &Value::Logical(true), "")?;
-    end(&mut out);
-    put(&mut out, "XTENSION", &text("BINTABLE"), "binary table extension")?;
-    put(&mut out, "BITPIX", &Value::Integer(8), "array data type")?;
-    put(&mut out, "NAXIS", &Value::Integer(2), "number of array dimensions")?;
-    put(&mut out, "NAXIS1", &integer(row_bytes), "length of dimension 1")?;
-    put(&mut out, "NAXIS2", &integer(cells.len()), "length of dimension 2")?;
-    put(&mut out, "PCOUNT", &Value::Integer(0), "number of group parameters")?;
-    put(&mut out, "GCOUNT", &Value::Integer(1), "number of groups")?;
-    put(&mut out, "TFIELDS", &integer(columns.len()), "number of table fields")?;
-    for (i, (name, form, unit)) in (1..).zip(&columns) {
-        put(&mut out, &format!("TTYPE{i}"), &text(name), "")?;
-        put(&mut out, &format!("TFORM{i}"), &text(form), "")?;
-        if !unit.is_empty() {
-            put(&mut out, &format!("TUNIT{i}"), &text(unit), "")?;
-        }
-    }
+    let mut out = table(&columns, cells.len() as u64)?;
+    out.reserve(4 * BLOCK + cells.len() * 8 * columns.len());
     put(&mut out, "PIXTYPE", &text("HEALPIX"), "HEALPIX pixelisation")?;
     put(&mut out, "ORDERING", &text("NUNIQ"), "Pixel ordering scheme: RING, NESTED, or NUNIQ")?;
     put(&mut out, "COORDSYS", &text("C"), "Ecliptic, Galactic or Celestial (equatorial)")?;
@@ -78,70 +40,11 @@ pub fn encode(map: &MultiOrderMap) -> Result<Vec<u8>> {
     Ok(out)
 }
 
-/// The cards for what a header says.
-pub(super) fn known(header: &Header) -> Vec<(&'static str, Value, &'static str)> {
-    const UNIX_EPOCH_MJD: f64 = 40_587.0; // 1970-01-01 as a modified Julian date
-    let text = |value: &Option<String>| value.clone().map(Value::Text);
-    let time = |time: Timestamp| Value::Text(time.strftime("%Y-%m-%dT%H:%M:%S%.6f").to_string());
-    let mjd = |time: Timestamp| Value::Real(UNIX_EPOCH_MJD + time.as_microsecond() as f64 / 1e6 / 86_400.0);
-    let instruments = (!header.instruments.is_empty()).then(|| Value::Text(header.instruments.join(",")));
-    [
-        ("OBJECT", text(&header.object), "Unique identifier for this event"),
-        ("INSTRUME", instruments, "Instruments that triggered this event"),
-        ("DATE-OBS", header.date_obs.map(time), "UTC date of the observation"),
-        ("MJD-OBS", header.date_obs.map(mjd), "modified Julian date of the observation"),
-        ("DATE", header.date.map(time), "UTC date of file creation"),
-        ("CREATOR", text(&header.creator), "Program that created this file"),
-        ("DISTMEAN", header.dist_mean.map(Value::Real), "Posterior mean distance (Mpc)"),
-        ("DISTSTD", header.dist_std.map(Value::Real), "Posterior standard deviation of distance (Mpc)"),
-        ("LOGBCI", header.log_bci.map(Value::Real), "Log Bayes factor: coherent vs. incoherent"),
-        ("LOGBSN", header.log_bsn.map(Value::Real), "Log Bayes factor: signal vs. noise"),
-    ]
-    .into_iter()
-    .filter_map(|(key, value, comment)| Some((key, value?, comment)))
-    .collect()
-}
-
-/// Ends a header and fills its block with blanks.
-pub(super) fn end(out: &mut Vec<u8>) {
-    out.extend(b"END");
-    out.resize(out.len().next_multiple_of(BLOCK), b' ');
-}
-
-/// One card: the value right-aligned to column 30, strings quoted from column 11, then the comment as far as it fits.
-pub(super) fn put(out: &mut Vec<u8>, key: &str, value: &Value, comment: &str) -> Result<()> {
-    let shown = match value {
-        Value::Text(text) => format!("{:<20}", format!("'{:<8}'", text.replace('\'', "''"))),
-        Value::Integer(number) => format!("{number:>20}"),
-        Value::Real(number) => {
-            let plain = format!("{number:?}").to_uppercase();
-            format!("{plain:>20}")
-        }
-        Value::Logical(truth) => format!("{:>20}", if *truth { "T" } else { "F" }),
-    };
-    let mut card = format!("{key:<8}= {shown}");
-    let finite = !matches!(value, Value::Real(number) if !number.is_finite());
-    let printable = card.bytes().all(|byte| (b' '..=b'~').contains(&byte));
-    if key.len() > 8 || !finite || !printable || card.len() > CARD {
-        return Err(Error::permanent(format!(
-            "FITS card `{key}`: expected a finite number or printable ASCII within {CARD} columns, found `{}`",
-            card.chars().take(CARD).collect::<String>().escape_default()
-        )));
-    }
-    if !comment.is_empty() {
-        card.push_str(" / ");
-        card.push_str(comment);
-    }
-    card.truncate(CARD);
-    out.extend(format!("{card:<CARD$}").bytes());
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fits::Table;
-    use crate::skymap::{Cell, Distance};
+    use crate::skymap::{Cell, Distance, Header};
 
     /// Twelve cells of order 0, the last split in four, in no order.
     fn map(with_distances: bool, header: Header) -> MultiOrderMap {

@@ -7,7 +7,7 @@ use std::io::Write;
 
 use flate2::{Compression, GzBuilder};
 
-use super::encode::{BLOCK, Value, end, known, put};
+use super::cards::{BLOCK, Value, end, known, put, table};
 use super::{Cell, Distance, MultiOrderMap, cell_area, n_cells};
 use crate::{Error, Result};
 
@@ -49,34 +49,16 @@ pub fn write<W: Write>(map: &MultiOrderMap, max_order: u8, out: W) -> Result<W> 
     gzip.finish().map_err(failed)
 }
 
-fn columns(map: &MultiOrderMap) -> &'static [(&'static str, &'static str)] {
-    const ALL: [(&str, &str); 4] = [("PROB", "pix-1"), ("DISTMU", "Mpc"), ("DISTSIGMA", "Mpc"), ("DISTNORM", "Mpc-2")];
+fn columns(map: &MultiOrderMap) -> &'static [(&'static str, &'static str, &'static str)] {
+    const ALL: [(&str, &str, &str); 4] =
+        [("PROB", "D", "pix-1"), ("DISTMU", "D", "Mpc"), ("DISTSIGMA", "D", "Mpc"), ("DISTNORM", "D", "Mpc-2")];
     if map.distances().is_some() { &ALL } else { &ALL[..1] }
 }
 
 fn headers(map: &MultiOrderMap, order: u8) -> Result<Vec<u8>> {
-    let mut out = Vec::new();
     let text = |value: &str| Value::Text(value.to_owned());
-    let columns = columns(map);
     let count = |n: u64| Value::Integer(n as i64); // at most 12·4^29, below 2^62
-    put(&mut out, "SIMPLE", &Value::Logical(true), "conforms to FITS standard")?;
-    put(&mut out, "BITPIX", &Value::Integer(8), "array data type")?;
-    put(&mut out, "NAXIS", &Value::Integer(0), "number of array dimensions")?;
-    put(&mut out, "EXTEND", &Value::Logical(true), "")?;
-    end(&mut out);
-    put(&mut out, "XTENSION", &text("BINTABLE"), "binary table extension")?;
-    put(&mut out, "BITPIX", &Value::Integer(8), "array data type")?;
-    put(&mut out, "NAXIS", &Value::Integer(2), "number of array dimensions")?;
-    put(&mut out, "NAXIS1", &count(8 * columns.len() as u64), "length of dimension 1")?;
-    put(&mut out, "NAXIS2", &count(n_cells(order)), "length of dimension 2")?;
-    put(&mut out, "PCOUNT", &Value::Integer(0), "number of group parameters")?;
-    put(&mut out, "GCOUNT", &Value::Integer(1), "number of groups")?;
-    put(&mut out, "TFIELDS", &count(columns.len() as u64), "number of table fields")?;
-    for (i, (name, unit)) in (1..).zip(columns) {
-        put(&mut out, &format!("TTYPE{i}"), &text(name), "")?;
-        put(&mut out, &format!("TFORM{i}"), &text("D"), "")?;
-        put(&mut out, &format!("TUNIT{i}"), &text(unit), "")?;
-    }
+    let mut out = table(columns(map), n_cells(order))?;
     put(&mut out, "PIXTYPE", &text("HEALPIX"), "HEALPIX pixelisation")?;
     put(&mut out, "ORDERING", &text("NESTED"), "Pixel ordering scheme: RING, NESTED, or NUNIQ")?;
     put(&mut out, "COORDSYS", &text("C"), "Ecliptic, Galactic or Celestial (equatorial)")?;

@@ -5,6 +5,7 @@
 //! finest order.
 
 mod adjacency;
+mod cards;
 pub mod contour;
 pub mod credible;
 mod decode;

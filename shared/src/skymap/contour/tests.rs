@@ -254,7 +254,7 @@ fn geojson_is_what_the_server_reads() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3000))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn any_map_has_closed_simple_rings_that_hold_the_level(map in any_map(), level in 1..100u8) {
