@@ -159,6 +159,8 @@ fn every_sample_goes_through() {
     assert_eq!(by_notice("S090101a-6-icecube-nested.json")["icecube"]["posts"][0]["status"], "not_posted");
     let none = &by_notice("S090103c-2-icecube-none.json")["icecube"]["posts"][0];
     assert!(none["reason"].as_str().is_some_and(|reason| reason.contains("coincident")), "{none}");
+    let recorded = store.path().join(none["key"].as_str().expect("a key"));
+    assert!(recorded.is_file(), "a search that found nothing is recorded: {none}");
 }
 
 #[test]
