@@ -3,12 +3,16 @@
 //! The header is read and checked here, so that `cfitsio` (by way of `fitsio`) only ever sees a table whose declared
 //! size fits into the bytes at hand; `cfitsio` then converts the columns. It never opens a file.
 
+mod rows;
+
 use std::borrow::Cow;
 use std::ffi::{c_char, c_int, c_void};
 use std::io::Read;
 use std::sync::{Mutex, PoisonError};
 
 use fitsio::{FileOpenMode, FitsFile};
+
+pub use rows::Rows;
 
 use crate::{Error, Result};
 

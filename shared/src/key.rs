@@ -260,6 +260,8 @@ pub enum Object<'a> {
     FermiLat(&'a SupereventId),
     /// The body of `post_alert`.
     PostAlert(&'a AlertName),
+    /// The ranked galaxies for people, CSV.
+    GalaxiesCsv(&'a AlertName),
     /// The body of `event_galaxies`.
     EventGalaxies(&'a AlertName),
     /// The body of `post_icecube_notice`, by the notice's `ref_id`.
@@ -298,6 +300,7 @@ impl Object<'_> {
             Object::FermiGbm(id) => coverage(id, "-Fermi.json"),
             Object::FermiLat(id) => coverage(id, "-LAT.json"),
             Object::PostAlert(name) => format!("work/{name}/post_alert.json"),
+            Object::GalaxiesCsv(name) => product(name, "-galaxies.csv"),
             Object::EventGalaxies(name) => format!("work/{name}/event_galaxies.json"),
             Object::PostIceCube(ref_id) => format!("work/{}/post_icecube_notice.json", segment("ref_id", ref_id)?),
             Object::Inbox { topic, partition, offset } => {

@@ -5,16 +5,19 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use galaxy_list::{Deps, handle};
+use galaxy_list::source::Source;
+use galaxy_list::{Deps, handle, indexed};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use shared::config;
-use shared::galaxy::{Catalogue, Settings, rank};
+use shared::galaxy::{Catalogue, Columns, Dropped, Manifest, ROW_GROUP_ROWS, Ranked, Ranking, Settings, build, rank};
 use shared::key::{AlertKind, AlertName, AlertType, Object};
 use shared::message::{Alert, Galaxies, Role};
 use shared::notice::igwn::Notice;
-use shared::skymap::MultiOrderMap;
+use shared::skymap::{Cell, Distance, Header, MultiOrderMap};
 use shared::store::{Location, Store};
 use tokio::sync::OnceCell;
 
@@ -82,6 +85,194 @@ fn the_python_listeners_lists_are_found_again() {
     }
 }
 
+/// An index of a catalogue, built as `gwtm catalog build` does.
+fn index_of(catalogue: &Catalogue) -> Vec<u8> {
+    let manifest = Manifest {
+        source: "galaxies.csv".to_owned(),
+        source_bytes: 1,
+        source_sha256: "00".repeat(32),
+        columns: Columns::default(),
+        rows: catalogue.len(),
+        dropped: catalogue.dropped(),
+        row_group_rows: ROW_GROUP_ROWS,
+        version: "0".to_owned(),
+    };
+    let mut bytes = Vec::new();
+    build(catalogue, &manifest, &mut bytes, |_| ()).expect("an index");
+    bytes
+}
+
+/// The ranking from an index in a file, with how many requests and bytes it took.
+async fn rank_from(path: &Path, map: MultiOrderMap, settings: Settings) -> (Ranking, (u64, u64)) {
+    let store = Store::open(&Location::Folder("nowhere".into())).await.expect("a store");
+    let source = Source::find(&store, path.to_str().expect("a path")).await.expect("an index");
+    let index = source.index().await.expect("an index").expect("an index");
+    let ranking = indexed::rank(&source, index, Arc::new(map), &Arc::new(settings)).await.expect("a ranking");
+    (ranking, source.reads())
+}
+
+/// Everything equal but the scores, whose sums are taken in another order.
+fn assert_same(ours: &Ranking, whole: &Ranking) {
+    assert_eq!((ours.in_zone, ours.relaxed), (whole.in_zone, whole.relaxed));
+    assert_eq!(ours.entries.len(), whole.entries.len());
+    for (a, b) in ours.entries.iter().zip(&whole.entries) {
+        assert!((a.score - b.score).abs() <= 1e-12 * b.score, "{a:?} {b:?}");
+        assert_eq!(Ranked { score: 0.0, ..a.clone() }, Ranked { score: 0.0, ..b.clone() });
+    }
+}
+
+#[tokio::test]
+async fn an_index_ranks_as_its_catalogue_and_is_read_in_part() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (alert, catalogue, most) in [
+        ("MS181101ab-initial", "galaxy_catalog_50k", 0.6),
+        ("S230518h-initial", "galaxy_catalog_50k", 0.9),
+        ("S230518h-initial", "galaxy_catalog_fallback_6k", 3.0),
+        ("S230522a-preliminary", "galaxy_catalog_50k", 1.2),
+    ] {
+        let (Some(notice), Some(file)) =
+            (data(&format!("alerts/{alert}.json")), data(&format!("reference/{catalogue}.fits")))
+        else {
+            return;
+        };
+        let skymap = Notice::parse(&notice).expect("a notice").skymap.expect("a map");
+        let map = MultiOrderMap::decode(&skymap).expect("a map");
+        let catalogue = Catalogue::read(&file).expect("a catalogue");
+        let path = folder.path().join("index.parquet");
+        std::fs::write(&path, index_of(&catalogue)).expect("an index");
+        for ngalaxies in [usize::MAX, 1000, 1] {
+            let settings = Settings { ngalaxies, ..Settings::default() };
+            let whole = rank(&map, &catalogue, &settings);
+            let (ranking, (requests, bytes)) = rank_from(&path, map.clone(), settings).await;
+            assert_same(&ranking, &whole);
+            let share = bytes as f64 / std::fs::metadata(&path).expect("a file").len() as f64;
+            println!("{alert}: {} galaxies, {requests} requests, {share:.3} of the file", ranking.in_zone);
+            assert!(share < most, "{alert}: {share}");
+        }
+    }
+}
+
+#[test]
+fn an_index_is_the_same_whatever_the_order_of_its_rows() {
+    let text = String::from_utf8(sample("../catalog.csv")).expect("UTF-8");
+    let (header, rows) = text.split_once('\n').expect("a header");
+    let mut turned: Vec<&str> = rows.lines().collect();
+    turned.reverse();
+    let turned = format!("{header}\n{}\n", turned.join("\n"));
+    let [one, other] = [&text, &turned].map(|text| index_of(&Catalogue::read(text.as_bytes()).expect("a catalogue")));
+    assert!(one == other && one == index_of(&Catalogue::read(text.as_bytes()).expect("a catalogue")));
+}
+
+/// Galaxies at the edges: poles, right ascension 0 and 360, names that are there twice, what cannot be ranked.
+const EDGES: &str = "objname,ra,dec,DistMpc,Mstar\n\
+    north,0,90,100,1e10\nnorth,123,90,100,1e10\nsouth,360,-90,100,1e10\nzero,0,0,100,1e10\nround,360,0,100,1e10\n\
+    twin,10,10,100,1e10\ntwin,10,10,100,1e10\nnan,nan,0,100,1e10\nno mass,1,1,100,nan\nhere,1,1,0,1e10\n";
+
+#[tokio::test]
+async fn edges_of_the_sky_and_of_the_table_are_kept_or_counted() {
+    let catalogue = Catalogue::read(EDGES.as_bytes()).expect("a catalogue");
+    let dropped = Dropped { no_position: 1, no_mass: 1, no_distance: 1, ..Dropped::default() };
+    assert_eq!((catalogue.len(), catalogue.dropped()), (7, dropped));
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("index.parquet");
+    std::fs::write(&path, index_of(&catalogue)).expect("an index");
+    let map = uniform([1.0; 12]);
+    let settings = Settings { credzone: 1.0, ..Settings::default() };
+    let (ranking, _) = rank_from(&path, map.clone(), settings.clone()).await;
+    assert_eq!(ranking.in_zone, 7);
+    assert_same(&ranking, &rank(&map, &catalogue, &settings));
+    let store = Store::open(&Location::Folder(folder.path().to_owned())).await.expect("a store");
+    let index = Source::find(&store, "index.parquet").await.expect("an object").index().await.expect("an index");
+    let manifest = index.and_then(|index| index.manifest()).expect("a manifest");
+    assert_eq!((manifest.rows, manifest.dropped), (7, dropped));
+}
+
+/// Twelve cells of order 0 with these weights, at 100 ± 20 Mpc.
+fn uniform(weights: [f64; 12]) -> MultiOrderMap {
+    let total: f64 = weights.iter().sum();
+    let density = |weight: f64| weight / total * 12.0 / (4.0 * std::f64::consts::PI);
+    let cells = (0..).zip(weights).map(|(ipix, weight)| Cell { order: 0, ipix, prob_density: density(weight) });
+    let distance = Distance { mu: 100.0, sigma: 20.0, norm: 1e-4 };
+    MultiOrderMap::from_cells(cells.collect(), Some(vec![distance; 12]), Header::default()).expect("a map")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
+    /// Several row groups, any map, any zone, any length of list.
+    #[test]
+    fn any_index_ranks_as_its_catalogue(
+        seed in any::<u64>(),
+        rows in 1usize..30_000,
+        weights in prop::array::uniform12(0.01..1.0f64),
+        credzone in 0.01..1.0f64,
+        ngalaxies in 1usize..3000,
+    ) {
+        let mut state = seed;
+        let mut dice = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 11) as f64 / (1u64 << 53) as f64
+        };
+        let mut text = "objname,ra,dec,DistMpc,Mstar\n".to_owned();
+        for _ in 0..rows {
+            let name = (dice() * 5000.0) as u32;
+            let (ra, dec) = (dice() * 360.0, dice() * 180.0 - 90.0);
+            text += &format!("g{name},{ra},{dec},{},{}\n", 10.0 + dice() * 300.0, dice() * 1e11);
+        }
+        let catalogue = Catalogue::read(text.as_bytes()).expect("a catalogue");
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("index.parquet");
+        std::fs::write(&path, index_of(&catalogue)).expect("an index");
+        let (map, settings) = (uniform(weights), Settings { credzone, ngalaxies, ..Settings::default() });
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let (ranking, _) = runtime.block_on(rank_from(&path, map.clone(), settings.clone()));
+        assert_same(&ranking, &rank(&map, &catalogue, &settings));
+    }
+}
+
+/// What is no index is refused with its name, whatever is wrong, and nothing panics.
+#[tokio::test]
+async fn parquet_that_is_truncated_foreign_or_damaged_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let index = index_of(&Catalogue::read(&sample("../catalog.csv")).expect("a catalogue"));
+    let path = folder.path().join("broken.parquet");
+    let named = path.to_str().expect("a path").to_owned();
+    let deps = deps(folder.path(), Some(&named)).await;
+    let alert = alert(&deps.store, "S090101a-4-initial.json").await;
+    let footer = index.len() - 8 - u32::from_le_bytes(index[index.len() - 8..][..4].try_into().expect("4")) as usize;
+    let mut cases: Vec<Vec<u8>> = [4, 100, index.len() / 2, index.len() - 1].map(|cut| index[..cut].to_vec()).into();
+    // Rows are gone, the footer is there; the footer says too much; another column.
+    cases.push([&index[..4], &index[footer..]].concat());
+    cases.push([&index[..index.len() - 8], &[0xff; 4], b"PAR1"].concat());
+    cases.push([&index[..index.len() - 8], &[0; 4], b"PAR1"].concat());
+    let renamed = |from: &[u8], to: &[u8]| -> Vec<u8> {
+        let mut bytes = index.clone();
+        for at in footer..bytes.len() - from.len() {
+            if bytes[at..].starts_with(from) {
+                bytes[at..at + to.len()].copy_from_slice(to);
+            }
+        }
+        bytes
+    };
+    cases.push(renamed(b"_healpix_29", b"_healpix_28"));
+    cases.push(renamed(b"DistMpc", b"DistKpc"));
+    for (i, bytes) in cases.iter().enumerate() {
+        std::fs::write(&path, bytes).expect("a file");
+        let error = call(&deps, &alert).await.expect_err(&format!("case {i}"));
+        assert!(!error.is_retryable() && error.to_string().contains("broken.parquet"), "case {i}: {error}");
+    }
+    // Any damage to the rows or the footer is an error or another list, never the end of the process.
+    for at in (4..index.len()).step_by(index.len() / 300) {
+        let mut bytes = index.clone();
+        bytes[at] ^= 0xa5;
+        std::fs::write(&path, bytes).expect("a file");
+        if let Err(error) = call(&deps, &alert).await {
+            assert!(!error.is_retryable(), "{error}");
+        }
+    }
+    std::fs::write(&path, &index).expect("a file");
+    assert!(call(&deps, &alert).await.expect("galaxies").count > 20);
+}
+
 /// A store with a sample's map in it, and its alert.
 async fn alert(store: &Store, file: &str) -> Alert {
     let notice = Notice::parse(&sample(file)).expect("a notice");
@@ -146,6 +337,14 @@ async fn a_sample_has_a_list_and_the_same_again() {
     assert_eq!(list["groupname"], "LCOGT");
     let entries = list["galaxies"].as_array().expect("galaxies");
     assert_eq!(entries.len(), galaxies.count);
+    let table = deps.store.read(&Object::GalaxiesCsv(&alert.name).key().expect("a key")).await.expect("the table");
+    let table = String::from_utf8(table.to_vec()).expect("UTF-8");
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(lines[0], "rank,name,ra_deg,dec_deg,distance_Mpc,Mstar_Msun,score,cumulative_score,credible_level");
+    assert_eq!(lines.len(), entries.len() + 1);
+    let last: Vec<f64> =
+        lines[entries.len()].split(',').skip(2).map(|field| field.parse().expect("a number")).collect();
+    assert!((last[5] - 1.0).abs() < 1e-9 && last[6] > 0.0 && last[6] <= 1.0, "{last:?}");
     let scores: Vec<f64> = entries.iter().map(|entry| entry["score"].as_f64().expect("a score")).collect();
     assert!(scores.is_sorted_by(|a, b| a >= b) && (scores.iter().sum::<f64>() - 1.0).abs() < 1e-9);
     for (rank, entry) in entries.iter().enumerate() {

@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
+use crate::catalog::Catalog;
 use crate::simulate::Simulate;
 
 /// Turns gravitational-wave alerts and neutrino notices into sky-map products and posts for the Treasure Map.
@@ -20,6 +21,9 @@ pub struct Arguments {
 pub enum Command {
     /// Takes notices from files through the whole pipeline.
     Run(RunOptions),
+    /// Builds the galaxy index that lists are made from, or says what a catalogue holds.
+    #[command(subcommand)]
+    Catalog(Catalog),
     /// Writes an invented notice, or an invented galaxy catalogue.
     Simulate(Box<Simulate>),
 }

@@ -1,6 +1,7 @@
 //! The commands of `gwtm`, and the functions they call in order inside one process.
 
 pub mod arguments;
+pub mod catalog;
 pub mod functions;
 mod notices;
 mod report;

@@ -18,6 +18,7 @@ fn main() -> ExitCode {
     let done = runtime.block_on(async {
         match arguments.command {
             Command::Run(options) => cli::run::run(&options).await,
+            Command::Catalog(command) => command.run().await.map(|()| true),
             Command::Simulate(options) => options.run().map(|()| true).map_err(Failure::usage),
         }
     });

@@ -1,13 +1,15 @@
 //! `Alert → Galaxies`: the galaxies that may host an alert's source, ranked, as the body of `event_galaxies`.
 
+pub mod indexed;
+pub mod source;
+
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use shared::config::{self, Config};
-use shared::galaxy::{Catalogue, Ranking, rank};
-use shared::key::{Key, Object};
+use shared::galaxy::{self, Catalogue, Columns, Ranked, Ranking};
+use shared::key::Object;
 use shared::message::{Alert, Galaxies};
 use shared::skymap::MultiOrderMap;
 use shared::store::Store;
@@ -15,8 +17,7 @@ use shared::treasuremap::bodies::{EventGalaxies, GalaxyEntry};
 use shared::{Error, Result};
 use tokio::sync::OnceCell;
 
-/// The largest catalogue file that is read [bytes]; NED-LVS has about 1.3 GB.
-const MAX_FILE_BYTES: u64 = 4 << 30;
+use crate::source::Source;
 
 /// What this function touches.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ pub struct Deps {
     pub store: Store,
     /// Which catalogue, and how galaxies are ranked and signed.
     pub galaxies: config::Galaxies,
-    /// The catalogue, read once.
+    /// A catalogue without index, read once.
     pub catalogue: OnceCell<Arc<Catalogue>>,
 }
 
@@ -62,30 +63,27 @@ pub async fn handle(deps: &Deps, alert: Alert) -> Result<Galaxies> {
         return Ok(none("the alert has no sky map".to_owned()));
     };
     let map = deps.store.read(skymap).await?;
-    let catalogue = deps.catalogue.get_or_try_init(|| load(&deps.store, source)).await?.clone();
-    let settings = deps.galaxies.settings.clone();
     let named = format!("sky map `{skymap}`");
-    let ranking = blocking(move || {
-        let map = MultiOrderMap::decode(&map).map_err(|error| error.of(named))?;
-        Ok(rank(&map, &catalogue, &settings))
-    })
-    .await?;
+    let map = Arc::new(blocking(move || MultiOrderMap::decode(&map).map_err(|error| error.of(named))).await?);
+    let ranking = ranking(deps, source, map).await.map_err(|error| error.of(format!("galaxy catalogue `{source}`")))?;
     if ranking.entries.is_empty() {
         return Ok(none(format!("no galaxy of `{source}` lies in the credible zone, nor in the relaxed one")));
     }
     let count = ranking.entries.len();
     let (in_zone, relaxed) = (ranking.in_zone, ranking.relaxed);
     let key = Object::EventGalaxies(&alert.name).key()?;
+    let table = galaxy::csv(&ranking)?;
     let list = serde_json::to_vec(&body(&deps.galaxies, &alert, ranking))
         .map_err(|error| Error::permanent(format!("object `{key}`: {error}")))?;
     deps.store.put(&key, Bytes::from(list)).await?;
+    deps.store.put(&Object::GalaxiesCsv(&alert.name).key()?, Bytes::from(table)).await?;
     tracing::info!(alert.name = %alert.name, count, in_zone, relaxed, "galaxies ranked");
     Ok(Galaxies { name: alert.name, count, key: Some(key), reason: None })
 }
 
 /// The body of `event_galaxies`.
 fn body(signed: &config::Galaxies, alert: &Alert, ranking: Ranking) -> EventGalaxies {
-    let entry = |(rank, galaxy): (u32, shared::galaxy::Ranked)| GalaxyEntry {
+    let entry = |(rank, galaxy): (u32, Ranked)| GalaxyEntry {
         name: galaxy.name,
         score: galaxy.score,
         rank,
@@ -103,32 +101,37 @@ fn body(signed: &config::Galaxies, alert: &Alert, ranking: Ranking) -> EventGala
     }
 }
 
-/// Reads the catalogue: a file when there is one of that name, else an object of the store.
-async fn load(store: &Store, source: &str) -> Result<Arc<Catalogue>> {
-    let named = |error: Error| error.of(format!("galaxy catalogue `{source}`"));
-    let path = Path::new(source);
-    let bytes = match tokio::fs::metadata(path).await {
-        Ok(file) if file.len() > MAX_FILE_BYTES => {
-            let found = file.len();
-            return Err(named(Error::permanent(format!("expected at most {MAX_FILE_BYTES} bytes, found {found}"))));
+/// Ranks from the index, or from a catalogue without one, which is read whole, once.
+async fn ranking(deps: &Deps, name: &str, map: Arc<MultiOrderMap>) -> Result<Ranking> {
+    let settings = Arc::new(deps.galaxies.settings.clone());
+    if deps.catalogue.get().is_none() {
+        let source = Source::find(&deps.store, name).await?;
+        if let Some(index) = source.index().await? {
+            let ranking = indexed::rank(&source, index, map, &settings).await?;
+            let (requests, bytes) = source.reads();
+            tracing::info!(catalogue = name, requests, bytes, of = source.size(), "galaxy index read");
+            return Ok(ranking);
         }
-        Ok(_) => Bytes::from(tokio::fs::read(path).await.map_err(|error| named(Error::permanent(error.to_string())))?),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let object = match Key::new(source) {
-                Ok(key) => store.get(&key).await.map_err(named)?,
-                Err(_) => None, // an absolute path, which no object has
-            };
-            object.ok_or_else(|| named(Error::permanent("expected a file or an object of the store, found neither")))?
-        }
-        Err(error) => return Err(named(Error::permanent(error.to_string()))),
-    };
-    let catalogue = blocking(move || Catalogue::read(&bytes)).await.map_err(named)?;
-    tracing::info!(catalogue = source, galaxies = catalogue.len(), dropped = %catalogue.dropped(), "galaxy catalogue read");
+        deps.catalogue.get_or_try_init(|| load(&source, name)).await?;
+    }
+    let catalogue = deps.catalogue.get().cloned().ok_or_else(|| Error::permanent("expected it to be read"))?;
+    blocking(move || Ok(galaxy::rank(&map, &catalogue, &settings))).await
+}
+
+/// Reads a catalogue without index.
+async fn load(source: &Source, name: &str) -> Result<Arc<Catalogue>> {
+    let catalogue = source.read_whole(&Columns::default()).await?;
+    let (galaxies, dropped) = (catalogue.len(), catalogue.dropped());
+    tracing::warn!(
+        catalogue = name, galaxies, %dropped,
+        "galaxy catalogue without index read whole; `gwtm catalog build {name} --out galaxy_catalog/galaxies.parquet` \
+         builds one, and CATALOG_PATH then names it"
+    );
     Ok(Arc::new(catalogue))
 }
 
 /// Runs what takes a processor for long away from the threads that wait for the network.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| Error::permanent(format!("galaxy ranking: expected it to end, found {error}")))?

@@ -2,8 +2,13 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io::{self, BufReader, Cursor, Read};
+use std::str::FromStr;
 
-use crate::fits::Table;
+use flate2::bufread::MultiGzDecoder;
+use serde::{Deserialize, Serialize};
+
+use crate::fits::Rows;
 use crate::skymap::MAX_ORDER;
 use crate::{Error, Result};
 
@@ -11,8 +16,67 @@ use crate::{Error, Result};
 pub const MAX_ROWS: usize = 50_000_000;
 /// What a gzipped catalogue may inflate to [bytes].
 const MAX_INFLATED_BYTES: u64 = 4 << 30;
-/// The columns, by the names of NED-LVS (Cook et al. 2023, doi:10.3847/1538-4365/acdd06).
-const COLUMNS: [&str; 5] = ["objname", "ra", "dec", "DistMpc", "Mstar"];
+/// How much of a FITS table is in memory at a time [bytes].
+const CHUNK_BYTES: usize = 8 << 20;
+
+/// What a catalogue's columns are called.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Columns {
+    /// The galaxy's name.
+    pub name: String,
+    /// Right ascension [deg].
+    pub ra: String,
+    /// Declination [deg].
+    pub dec: String,
+    /// Distance [Mpc].
+    pub distance: String,
+    /// Stellar mass [M☉].
+    pub mass: String,
+}
+
+impl Default for Columns {
+    /// The names of NED-LVS (Cook et al. 2023, doi:10.3847/1538-4365/acdd06).
+    fn default() -> Self {
+        let [name, ra, dec, distance, mass] = ["objname", "ra", "dec", "DistMpc", "Mstar"].map(str::to_owned);
+        Columns { name, ra, dec, distance, mass }
+    }
+}
+
+impl Columns {
+    fn all(&self) -> [&str; 5] {
+        [&self.name, &self.ra, &self.dec, &self.distance, &self.mass]
+    }
+}
+
+impl FromStr for Columns {
+    type Err = Error;
+
+    /// `name=…,ra=…,dec=…,distance=…,mass=…`; what is left out has the name of NED-LVS.
+    fn from_str(text: &str) -> Result<Self> {
+        let mut columns = Columns::default();
+        for part in text.split(',') {
+            let (what, column) = part.split_once('=').map_or((part, ""), |(what, column)| (what.trim(), column.trim()));
+            let place = match what {
+                "name" => &mut columns.name,
+                "ra" => &mut columns.ra,
+                "dec" => &mut columns.dec,
+                "distance" => &mut columns.distance,
+                "mass" => &mut columns.mass,
+                _ => {
+                    return Err(Error::permanent(format!(
+                        "`{}`: expected `name=…`, `ra=…`, `dec=…`, `distance=…` or `mass=…`",
+                        what.escape_default()
+                    )));
+                }
+            };
+            if column.is_empty() {
+                return Err(Error::permanent(format!("`{what}`: expected the name of a column")));
+            }
+            *place = column.to_owned();
+        }
+        Ok(columns)
+    }
+}
 
 /// Galaxies that can be ranked, in the order of their file.
 #[derive(Debug, Clone, Default)]
@@ -46,7 +110,7 @@ pub struct Galaxy<'a> {
 }
 
 /// How many rows were left out, by the first reason that applied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Dropped {
     /// No name.
     pub no_name: usize,
@@ -69,16 +133,37 @@ impl fmt::Display for Dropped {
 }
 
 impl Catalogue {
-    /// Reads a catalogue from the bytes of its file: FITS (raw or gzipped), or CSV with a header line. The columns
-    /// `objname`, `ra` [deg], `dec` [deg], `DistMpc` [Mpc] and `Mstar` [M☉] are found by name in any case, others are
-    /// ignored. Rows that cannot be ranked are left out and counted.
+    /// Reads a catalogue from the bytes of its file; see [`Catalogue::read_from`]. The columns are those of NED-LVS.
+    ///
+    /// # Errors
+    /// As [`Catalogue::read_from`].
+    pub fn read(bytes: &[u8]) -> Result<Self> {
+        Self::read_from(bytes, &Columns::default())
+    }
+
+    /// Reads a catalogue from its beginning to its end: FITS, or CSV with a header line, raw or gzipped. The columns
+    /// of name, right ascension and declination [deg], distance [Mpc] and stellar mass [M☉] are found by their names
+    /// in any case, others are ignored. Rows that cannot be ranked are left out and counted. Memory grows with the
+    /// rows that are kept, not with the file.
     ///
     /// # Errors
     /// Permanent, naming the column or line, for a file that is neither, a missing column or one of another kind, too
     /// many rows, or no usable row.
-    pub fn read(bytes: &[u8]) -> Result<Self> {
-        let fits = bytes.starts_with(b"SIMPLE") || bytes.starts_with(&[0x1f, 0x8b]);
-        let catalogue = if fits { Self::from_fits(bytes)? } else { Self::from_csv(bytes)? };
+    pub fn read_from<'a>(mut source: impl Read + 'a, columns: &Columns) -> Result<Self> {
+        let mut first = beginning(&mut source)?;
+        let mut source: Box<dyn Read + 'a> = Box::new(Cursor::new(first.clone()).chain(source));
+        if first.starts_with(&[0x1f, 0x8b]) {
+            source =
+                Box::new(Inflated { source: MultiGzDecoder::new(BufReader::new(source)), left: MAX_INFLATED_BYTES });
+            first = beginning(&mut source)?;
+            source = Box::new(Cursor::new(first.clone()).chain(source));
+        }
+        let source = BufReader::with_capacity(1 << 20, source);
+        let catalogue = if first.starts_with(b"SIMPLE") {
+            Self::from_fits(Rows::open(source)?, columns)?
+        } else {
+            Self::from_csv(source, columns)?
+        };
         if catalogue.is_empty() {
             return Err(Error::permanent(format!(
                 "expected galaxies with name, position, distance and mass, found none ({})",
@@ -88,27 +173,28 @@ impl Catalogue {
         Ok(catalogue)
     }
 
-    fn from_fits(bytes: &[u8]) -> Result<Self> {
-        let table = Table::open_up_to(bytes, MAX_INFLATED_BYTES)?;
+    fn from_fits(mut table: Rows<impl Read>, columns: &Columns) -> Result<Self> {
         if table.rows() > MAX_ROWS {
             return Err(Error::permanent(format!("expected at most {MAX_ROWS} rows, found {}", table.rows())));
         }
-        let [objname, ra, dec, dist, mstar] = COLUMNS;
-        let names = table.strings(objname)?;
-        let [ra, dec, dist, mstar] = [table.f64s(ra)?, table.f64s(dec)?, table.f64s(dist)?, table.f64s(mstar)?];
+        let [objname, ra, dec, dist, mstar] = columns.all();
         let mut catalogue = Catalogue::default();
-        for (i, name) in names.iter().enumerate() {
-            catalogue.add(Galaxy { name, ra: ra[i], dec: dec[i], dist: dist[i], mstar: mstar[i] });
+        while let Some(chunk) = table.next_chunk(CHUNK_BYTES)? {
+            let names = chunk.strings(objname)?;
+            let [ra, dec, dist, mstar] = [chunk.f64s(ra)?, chunk.f64s(dec)?, chunk.f64s(dist)?, chunk.f64s(mstar)?];
+            for (i, name) in names.iter().enumerate() {
+                catalogue.add(Galaxy { name, ra: ra[i], dec: dec[i], dist: dist[i], mstar: mstar[i] });
+            }
         }
         Ok(catalogue)
     }
 
-    fn from_csv(bytes: &[u8]) -> Result<Self> {
+    fn from_csv(source: impl Read, columns: &Columns) -> Result<Self> {
         let csv = |error: csv::Error| Error::permanent(format!("expected FITS or CSV: {error}"));
-        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).comment(Some(b'#')).from_reader(bytes);
+        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).comment(Some(b'#')).from_reader(source);
         let header = reader.byte_headers().map_err(csv)?.clone();
         let mut places = [0; 5];
-        for (place, column) in places.iter_mut().zip(COLUMNS) {
+        for (place, column) in places.iter_mut().zip(columns.all()) {
             let same = |name: &[u8]| name.trim_ascii().eq_ignore_ascii_case(column.as_bytes());
             *place = header.iter().position(same).ok_or_else(|| {
                 let found: Vec<Cow<'_, str>> = header.iter().take(8).map(String::from_utf8_lossy).collect();
@@ -143,6 +229,13 @@ impl Catalogue {
 
     /// Adds a galaxy, or counts why not.
     fn add(&mut self, galaxy: Galaxy<'_>) {
+        self.add_in(galaxy, |ra, dec| {
+            cdshealpix::nested::hash(MAX_ORDER, ra.rem_euclid(360.0).to_radians(), dec.to_radians())
+        });
+    }
+
+    /// Adds a galaxy whose cell of order 29 is known or worked out from its position [deg], or counts why not.
+    pub(super) fn add_in(&mut self, galaxy: Galaxy<'_>, cell: impl FnOnce(f64, f64) -> u64) {
         let Galaxy { name, ra, dec, dist, mstar } = galaxy;
         let name = name.trim();
         if name.is_empty() {
@@ -160,8 +253,7 @@ impl Catalogue {
             self.dec.push(dec);
             self.dist.push(dist);
             self.mstar.push(mstar);
-            let lon = ra.rem_euclid(360.0).to_radians();
-            self.ipix_29.push(cdshealpix::nested::hash(MAX_ORDER, lon, dec.to_radians()));
+            self.ipix_29.push(cell(ra, dec));
         }
     }
 
@@ -195,10 +287,39 @@ impl Catalogue {
         }
     }
 
+    /// Distance of galaxy `i` [Mpc].
+    pub(super) fn dist(&self, i: usize) -> f64 {
+        self.dist[i]
+    }
+
     /// The cell of order 29 under each galaxy.
     pub(super) fn ipix_29(&self) -> &[u64] {
         &self.ipix_29
     }
+}
+
+/// What gzip inflates to, up to a limit that is an error and not the end.
+struct Inflated<R> {
+    source: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Inflated<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let read = self.source.read(bytes)?;
+        let left = self.left.checked_sub(read as u64);
+        self.left = left.ok_or_else(|| {
+            io::Error::other(format!("gzip: expected at most {MAX_INFLATED_BYTES} bytes inflated, found more"))
+        })?;
+        Ok(read)
+    }
+}
+
+/// The first bytes of a file, by which its format is known.
+fn beginning(source: &mut impl Read) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    source.take(9).read_to_end(&mut bytes).map_err(|error| Error::permanent(format!("catalogue: {error}")))?;
+    Ok(bytes)
 }
 
 #[cfg(test)]

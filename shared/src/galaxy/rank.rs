@@ -1,9 +1,11 @@
 //! The ranking of a catalogue's galaxies as hosts.
 
+use std::cmp::Ordering;
 use std::f64::consts::PI;
+use std::ops::Range;
 
-use super::{Catalogue, Settings};
-use crate::skymap::{Distance, MultiOrderMap};
+use super::{Catalogue, Galaxy, Settings};
+use crate::skymap::{Credible, Distance, MultiOrderMap};
 
 /// The distance that is taken for a map without distances, and its spread [Mpc]: the listeners' rule for bursts.
 const WITHOUT_DISTANCES: Distance = Distance { mu: 10.0, sigma: 10.0, norm: 1.0 };
@@ -25,6 +27,8 @@ pub struct Ranked {
     pub mstar: f64,
     /// Its share of the weight of all galaxies in the zone [0–1].
     pub score: f64,
+    /// The credible level of its position: the probability of its cell and of all denser ones [0–1].
+    pub credible_level: f64,
 }
 
 /// The galaxies of an alert.
@@ -51,52 +55,138 @@ pub struct Ranking {
 /// gwtm_cron ranks with f but scores without it, so that its scores do not fall with the rank, and posts the whole
 /// zone, up to 82 MB in one request; here the score is what ranks, and lists end at NGALAXIES.
 pub fn rank(map: &MultiOrderMap, catalogue: &Catalogue, settings: &Settings) -> Ranking {
-    let strict = zone(map, catalogue, settings.credzone, settings.nsigmas_in_d);
-    let relaxed = strict.is_empty();
-    let zone =
-        if relaxed { zone(map, catalogue, settings.relaxed_credzone, settings.relaxed_nsigmas_in_d) } else { strict };
-    let in_zone = zone.len();
-    let mut weighed: Vec<(f64, usize)> =
-        zone.into_iter().map(|(i, cell)| (weight(map, catalogue, settings, i, cell), i)).collect();
-    let total: f64 = weighed.iter().map(|(weight, _)| weight).sum();
-    let name = |i: usize| catalogue.galaxy(i).name;
-    let order = |a: &(f64, usize), b: &(f64, usize)| {
-        b.0.total_cmp(&a.0).then_with(|| name(a.1).cmp(name(b.1))).then(a.1.cmp(&b.1))
+    let rank_in = |zone: Zone| {
+        let mut ranker = Ranker::new(map, settings, zone);
+        ranker.add(catalogue);
+        ranker.finish()
     };
-    if weighed.len() > settings.ngalaxies {
-        weighed.select_nth_unstable_by(settings.ngalaxies, order);
-        weighed.truncate(settings.ngalaxies);
-    }
-    weighed.sort_unstable_by(order);
-    let entries = weighed
-        .into_iter()
-        .map(|(weight, i)| {
-            let galaxy = catalogue.galaxy(i);
-            Ranked {
-                name: galaxy.name.to_owned(),
-                ra: galaxy.ra,
-                dec: galaxy.dec,
-                dist: galaxy.dist,
-                mstar: galaxy.mstar,
-                // Nobody has weight where every density underflows.
-                score: if total > 0.0 { weight / total } else { 0.0 },
-            }
-        })
-        .collect();
-    Ranking { entries, in_zone, relaxed }
+    let strict = rank_in(Zone::strict(settings));
+    if strict.in_zone > 0 { strict } else { rank_in(Zone::relaxed(settings)) }
 }
 
-/// The galaxies in a zone, each with the index of the cell that holds it.
-fn zone(map: &MultiOrderMap, catalogue: &Catalogue, level: f64, sigmas: f64) -> Vec<(usize, usize)> {
-    let credible = map.credible();
-    (0..catalogue.len())
-        .filter_map(|i| {
-            let cell = map.cell_with(catalogue.ipix_29()[i]);
+/// Where hosts are looked for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Zone {
+    /// Credible level [0–1].
+    level: f64,
+    /// Half-width in distance [σ].
+    sigmas: f64,
+    relaxed: bool,
+}
+
+impl Zone {
+    /// The zone that is looked at first.
+    pub fn strict(settings: &Settings) -> Self {
+        Zone { level: settings.credzone, sigmas: settings.nsigmas_in_d, relaxed: false }
+    }
+
+    /// The zone that is looked at when nobody is in the other.
+    pub fn relaxed(settings: &Settings) -> Self {
+        Zone { level: settings.relaxed_credzone, sigmas: settings.relaxed_nsigmas_in_d, relaxed: true }
+    }
+}
+
+/// [`rank`] in one zone, of a catalogue that comes in parts: only galaxies that may be among the first NGALAXIES are
+/// kept, so that memory does not grow with the zone.
+#[derive(Debug)]
+pub struct Ranker<'a> {
+    credible: Credible<'a>,
+    settings: &'a Settings,
+    zone: Zone,
+    best: Vec<Candidate>,
+    /// The weight that a galaxy needs to be among the first NGALAXIES so far.
+    least: f64,
+    in_zone: usize,
+    total: f64,
+}
+
+#[derive(Debug)]
+struct Candidate {
+    weight: f64,
+    /// Its place among all in the zone, as they came.
+    nth: usize,
+    galaxy: Ranked,
+}
+
+impl Candidate {
+    fn order(&self, other: &Self) -> Ordering {
+        let by_name = || self.galaxy.name.cmp(&other.galaxy.name);
+        other.weight.total_cmp(&self.weight).then_with(by_name).then(self.nth.cmp(&other.nth))
+    }
+}
+
+impl<'a> Ranker<'a> {
+    /// Begins without galaxies.
+    pub fn new(map: &'a MultiOrderMap, settings: &'a Settings, zone: Zone) -> Self {
+        Ranker { credible: map.credible(), settings, zone, best: Vec::new(), least: 0.0, in_zone: 0, total: 0.0 }
+    }
+
+    /// The zone's cells at order 29, as ranges that rise and do not touch. No galaxy elsewhere is in the zone.
+    pub fn ranges(&self) -> Vec<Range<u64>> {
+        let map = self.credible.map();
+        let inside = |i: usize| {
+            let Distance { mu, sigma, .. } = distance(map, i);
+            let reaches = mu.is_finite() && self.zone.sigmas * sigma > 0.0;
+            reaches && self.credible.level_before(i) < self.zone.level
+        };
+        let cells = map.cells().iter().enumerate();
+        let mut ranges: Vec<Range<u64>> = cells.filter(|(i, _)| inside(*i)).map(|(_, cell)| cell.range()).collect();
+        ranges.sort_unstable_by_key(|range| range.start);
+        ranges.dedup_by(|next, range| {
+            let touches = range.end == next.start;
+            if touches {
+                range.end = next.end;
+            }
+            touches
+        });
+        ranges
+    }
+
+    /// Weighs the galaxies of a part of the catalogue.
+    pub fn add(&mut self, part: &Catalogue) {
+        let map = self.credible.map();
+        for (i, ipix) in part.ipix_29().iter().enumerate() {
+            let cell = map.cell_with(*ipix);
             let Distance { mu, sigma, .. } = distance(map, cell);
-            let near = (catalogue.galaxy(i).dist - mu).abs() < sigmas * sigma;
-            (near && credible.level_before(cell) < level).then_some((i, cell))
-        })
-        .collect()
+            let near = (part.dist(i) - mu).abs() < self.zone.sigmas * sigma;
+            if !near || self.credible.level_before(cell) >= self.zone.level {
+                continue;
+            }
+            let weight = weight(map, part, self.settings, i, cell);
+            self.total += weight;
+            self.in_zone += 1;
+            if weight < self.least {
+                continue;
+            }
+            let Galaxy { name, ra, dec, dist, mstar } = part.galaxy(i);
+            let credible_level = self.credible.level_of(cell).min(1.0);
+            let galaxy = Ranked { name: name.to_owned(), ra, dec, dist, mstar, score: 0.0, credible_level };
+            self.best.push(Candidate { weight, nth: self.in_zone, galaxy });
+            if self.best.len() > self.settings.ngalaxies.saturating_mul(2).max(1024) {
+                self.keep_the_best();
+            }
+        }
+    }
+
+    fn keep_the_best(&mut self) {
+        let wanted = self.settings.ngalaxies;
+        if self.best.len() > wanted && wanted > 0 {
+            let (_, last, _) = self.best.select_nth_unstable_by(wanted - 1, Candidate::order);
+            self.least = last.weight;
+            self.best.truncate(wanted);
+        }
+    }
+
+    /// The first NGALAXIES of all that were added.
+    pub fn finish(mut self) -> Ranking {
+        self.keep_the_best();
+        self.best.sort_unstable_by(Candidate::order);
+        // Nobody has weight where every density underflows.
+        let score = |weight: f64| if self.total > 0.0 { weight / self.total } else { 0.0 };
+        let entries =
+            self.best.into_iter().map(|Candidate { weight, galaxy, .. }| Ranked { score: score(weight), ..galaxy });
+        Ranking { entries: entries.collect(), in_zone: self.in_zone, relaxed: self.zone.relaxed }
+    }
 }
 
 fn distance(map: &MultiOrderMap, cell: usize) -> Distance {

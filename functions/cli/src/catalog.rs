@@ -1,0 +1,233 @@
+//! `gwtm catalog`: the galaxy index that lists are made from.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use clap::Subcommand;
+use galaxy_list::source::Source;
+use indicatif::{ProgressBar, ProgressStyle};
+use sha2::{Digest, Sha256};
+use shared::config::Config;
+use shared::galaxy::{self, Catalogue, Columns, Manifest, ROW_GROUP_ROWS};
+use shared::key::Key;
+use shared::store::Store;
+use shared::{Error, Result};
+
+use crate::Failure;
+
+/// Where indices are kept in the store.
+const FOLDER: &str = "galaxy_catalog/";
+
+/// What to do with a catalogue.
+#[derive(Debug, Subcommand)]
+pub enum Catalog {
+    /// Turns a FITS or CSV catalogue into an index: Parquet sorted along the HEALPix curve.
+    #[command(after_help = "\
+Examples:
+  gwtm catalog build NEDLVS_20250602.fits --out galaxy_catalog/ned-lvs.parquet
+  gwtm catalog build mine.csv --out mine.parquet --columns name=id,distance=d_mpc,mass=stellar_mass
+
+CATALOG_PATH then names what --out named. A manifest is written beside it.")]
+    Build {
+        /// The catalogue: FITS or CSV, raw or gzipped.
+        source: PathBuf,
+        /// A file, or an object of the store when it begins with `galaxy_catalog/`.
+        #[arg(long, value_name = "KEY|FILE")]
+        out: String,
+        /// What the columns are called, where not as in NED-LVS: name=objname,ra=ra,dec=dec,distance=DistMpc,mass=Mstar.
+        #[arg(long)]
+        columns: Option<Columns>,
+    },
+    /// Says what a catalogue holds.
+    Info {
+        /// A file, or an object of the store.
+        #[arg(value_name = "PATH|KEY")]
+        catalogue: String,
+    },
+}
+
+impl Catalog {
+    /// Does it.
+    ///
+    /// # Errors
+    /// When the settings or the catalogue are wrong.
+    pub async fn run(&self) -> std::result::Result<(), Failure> {
+        match self {
+            Catalog::Build { source, out, columns } => {
+                let columns = columns.clone().unwrap_or_default();
+                build(source, out, &columns).await
+            }
+            Catalog::Info { catalogue } => info(catalogue).await,
+        }
+    }
+}
+
+async fn open_store() -> std::result::Result<Store, Failure> {
+    let config = Config::from_env(&[]).map_err(Failure::usage)?;
+    config.log.start("warn");
+    config.open_store().await.map_err(Failure::usage)
+}
+
+async fn build(source: &Path, out: &str, columns: &Columns) -> std::result::Result<(), Failure> {
+    let begun = Instant::now();
+    let object = if out.starts_with(FOLDER) {
+        let keys = [out.to_owned(), manifest_name(out)].map(Key::new);
+        Some((open_store().await?, keys.into_iter().collect::<Result<Vec<_>>>().map_err(Failure::usage)?))
+    } else {
+        None
+    };
+    // What becomes a file is written beside it, what becomes an object wherever temporary files go.
+    let folder = match &object {
+        Some(_) => None,
+        None => Some(Path::new(out).parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))),
+    };
+    let named = |error: Error| Failure::work(error.of(format!("galaxy catalogue `{}`", source.display())));
+    let (catalogue, manifest) = read(source, columns).map_err(named)?;
+    let written = write(&catalogue, &manifest, folder).map_err(Failure::work)?;
+    let mut text = serde_json::to_vec_pretty(&manifest).map_err(Failure::work)?;
+    text.push(b'\n');
+    let size = written.as_file().metadata().map_err(Failure::work)?.len();
+    match object {
+        Some((store, keys)) => {
+            let index = fs::read(written.path()).map_err(Failure::work)?;
+            for (key, bytes) in keys.iter().zip([index, text]) {
+                store.put(key, Bytes::from(bytes)).await.map_err(Failure::work)?;
+            }
+        }
+        None => {
+            written.persist(out).map_err(|error| Failure::work(format!("file `{out}`: {error}")))?;
+            fs::write(manifest_name(out), text).map_err(|error| Failure::work(format!("file `{out}`: {error}")))?;
+        }
+    }
+    let mut stdout = io::stdout().lock();
+    writeln!(
+        stdout,
+        "{out}: {} galaxies, {} in {:.1} s; left out: {}",
+        manifest.rows,
+        megabytes(size),
+        begun.elapsed().as_secs_f64(),
+        manifest.dropped
+    )
+    .map_err(Failure::work)
+}
+
+fn manifest_name(out: &str) -> String {
+    format!("{out}.manifest.json")
+}
+
+/// Reads the source and its digest.
+fn read(source: &Path, columns: &Columns) -> Result<(Catalogue, Manifest)> {
+    let failure = |error: io::Error| Error::permanent(error.to_string());
+    let file = File::open(source).map_err(failure)?;
+    let size = file.metadata().map_err(failure)?.len();
+    let progress = progress_bar(size, "reading {bytes}/{total_bytes} {bar:30} {eta}");
+    let mut digested = Digested { source: progress.wrap_read(file), digest: Sha256::new(), bytes: 0 };
+    let catalogue = Catalogue::read_from(&mut digested, columns)?;
+    // What comes after the table counts too.
+    io::copy(&mut digested, &mut io::sink()).map_err(failure)?;
+    progress.finish_and_clear();
+    let name = source.file_name().map(|name| name.to_string_lossy().into_owned());
+    let manifest = Manifest {
+        source: name.unwrap_or_default(),
+        source_bytes: digested.bytes,
+        source_sha256: digested.digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
+        columns: columns.clone(),
+        rows: catalogue.len(),
+        dropped: catalogue.dropped(),
+        row_group_rows: ROW_GROUP_ROWS,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    Ok((catalogue, manifest))
+}
+
+/// Writes the index to a file that has its name only when it is whole.
+fn write(catalogue: &Catalogue, manifest: &Manifest, folder: Option<&Path>) -> Result<tempfile::NamedTempFile> {
+    let place = folder.map_or("for temporary files".to_owned(), |folder| format!("`{}`", folder.display()));
+    let failure = |error: io::Error| Error::permanent(format!("folder {place}: {error}"));
+    let progress = progress_bar(catalogue.len() as u64, "writing {pos}/{len} galaxies {bar:30} {eta}");
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(0o644));
+    }
+    let file = match folder {
+        Some(folder) => builder.tempfile_in(folder),
+        None => builder.tempfile(),
+    };
+    let mut file = file.map_err(failure)?;
+    let mut out = io::BufWriter::with_capacity(1 << 20, file.as_file_mut());
+    galaxy::build(catalogue, manifest, &mut out, |rows| progress.inc(rows as u64))?;
+    out.flush().map_err(failure)?;
+    drop(out);
+    progress.finish_and_clear();
+    Ok(file)
+}
+
+async fn info(name: &str) -> std::result::Result<(), Failure> {
+    let named = |error: Error| Failure::work(error.of(format!("galaxy catalogue `{name}`")));
+    // Without settings a file can be looked at all the same.
+    let source = Source::find(&open_store().await?, name).await.map_err(named)?;
+    let mut lines = vec![("catalogue", name.to_owned()), ("size", megabytes(source.size()))];
+    match source.index().await.map_err(named)? {
+        Some(index) => {
+            lines.push(("galaxies", index.rows().to_string()));
+            lines.push(("index", format!("_healpix_29, {} row groups", index.row_groups())));
+            if let Some((nearest, farthest)) = index.distances() {
+                lines.push(("distances", format!("{nearest} to {farthest} Mpc")));
+            }
+            match index.manifest() {
+                Some(manifest) => {
+                    lines.push(("source", format!("{}, {}", manifest.source, megabytes(manifest.source_bytes))));
+                    lines.push(("sha-256", manifest.source_sha256));
+                    let Columns { name, ra, dec, distance, mass } = manifest.columns;
+                    lines.push(("columns", format!("name={name} ra={ra} dec={dec} distance={distance} mass={mass}")));
+                    lines.push(("left out", manifest.dropped.to_string()));
+                    lines.push(("built by", format!("gwtm {}", manifest.version)));
+                }
+                None => lines.push(("source", "unknown: not built by `gwtm catalog build`".to_owned())),
+            }
+        }
+        None => {
+            let catalogue = source.read_whole(&Columns::default()).await.map_err(named)?;
+            lines.push(("galaxies", catalogue.len().to_string()));
+            lines.push(("left out", catalogue.dropped().to_string()));
+            lines.push(("index", format!("none; `gwtm catalog build {name} --out {FOLDER}…` builds one")));
+        }
+    }
+    let mut stdout = io::stdout().lock();
+    lines.iter().try_for_each(|(what, value)| writeln!(stdout, "{what:<10} {value}")).map_err(Failure::work)
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}
+
+/// What is read, with its SHA-256.
+struct Digested<R> {
+    source: R,
+    digest: Sha256,
+    bytes: u64,
+}
+
+impl<R: Read> Read for Digested<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let read = self.source.read(bytes)?;
+        self.digest.update(&bytes[..read]);
+        self.bytes += read as u64;
+        Ok(read)
+    }
+}
+
+fn progress_bar(length: u64, template: &str) -> ProgressBar {
+    // Hidden by itself where standard error is no terminal.
+    let bar = ProgressBar::new(length);
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}

@@ -1,0 +1,155 @@
+//! A catalogue's bytes: a file of this machine, or an object of the store.
+
+use std::fs;
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use shared::galaxy::{Catalogue, Columns, FOOTER_TAIL, Index, footer_bytes};
+use shared::key::Key;
+use shared::store::Store;
+use shared::{Error, Result};
+
+use crate::blocking;
+
+/// The first bytes of every Parquet file.
+const MAGIC: &[u8] = b"PAR1";
+
+/// A catalogue that is there, and how much of it has been read.
+#[derive(Debug, Clone)]
+pub struct Source {
+    place: Place,
+    size: u64,
+    reads: Arc<(AtomicU64, AtomicU64)>,
+}
+
+#[derive(Debug, Clone)]
+enum Place {
+    File(PathBuf),
+    Object(Store, Key),
+}
+
+impl Source {
+    /// Finds a catalogue: a file when there is one of that name, else an object of the store.
+    ///
+    /// # Errors
+    /// Permanent, when there is neither; otherwise what the file system or the store says.
+    pub async fn find(store: &Store, name: &str) -> Result<Self> {
+        let source = |place, size| Source { place, size, reads: Arc::default() };
+        match tokio::fs::metadata(name).await {
+            Ok(file) if file.is_file() => return Ok(source(Place::File(name.into()), file.len())),
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::permanent(error.to_string())),
+        }
+        // An absolute path is no object's name.
+        if let Ok(key) = Key::new(name)
+            && let Some(head) = store.head(&key).await?
+        {
+            return Ok(source(Place::Object(store.clone(), key), head.size));
+        }
+        Err(Error::permanent("expected a file or an object of the store, found neither"))
+    }
+
+    /// Its size [bytes].
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Its path, when it is a file.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.place {
+            Place::File(path) => Some(path),
+            Place::Object(..) => None,
+        }
+    }
+
+    /// How many requests were made, and how many bytes they brought.
+    pub fn reads(&self) -> (u64, u64) {
+        (self.reads.0.load(Ordering::Relaxed), self.reads.1.load(Ordering::Relaxed))
+    }
+
+    /// Some of its bytes, all of them.
+    ///
+    /// # Errors
+    /// Permanent, when it has fewer; otherwise what the file system or the store says.
+    pub async fn range(&self, range: Range<u64>) -> Result<Bytes> {
+        let wanted = range.end.saturating_sub(range.start);
+        let bytes = match &self.place {
+            Place::File(path) => {
+                let path = path.clone();
+                blocking(move || read(&path, range).map_err(|error| Error::permanent(error.to_string()))).await?
+            }
+            Place::Object(store, key) => {
+                let found = store.get_range(key, range).await?;
+                found.ok_or_else(|| Error::permanent("expected the object to be there still, found none"))?
+            }
+        };
+        self.reads.0.fetch_add(1, Ordering::Relaxed);
+        self.reads.1.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        if bytes.len() as u64 != wanted {
+            return Err(Error::permanent(format!(
+                "expected {wanted} bytes, found {}: it is being replaced",
+                bytes.len()
+            )));
+        }
+        Ok(bytes)
+    }
+
+    /// All of its galaxies, when it is no index: a file is read as a stream, an object whole.
+    ///
+    /// # Errors
+    /// As [`Catalogue::read_from`] and [`Source::range`].
+    pub async fn read_whole(&self, columns: &Columns) -> Result<Catalogue> {
+        let columns = columns.clone();
+        match &self.place {
+            Place::File(path) => {
+                let path = path.clone();
+                blocking(move || {
+                    let file = fs::File::open(path).map_err(|error| Error::permanent(error.to_string()))?;
+                    Catalogue::read_from(file, &columns)
+                })
+                .await
+            }
+            Place::Object(store, key) => {
+                let bytes = store.read(key).await?;
+                blocking(move || Catalogue::read_from(&bytes[..], &columns)).await
+            }
+        }
+    }
+
+    /// Its footer, when it is an index; `None` when it is no Parquet file.
+    ///
+    /// # Errors
+    /// Permanent, for Parquet that is truncated or has not the columns of an index; otherwise as [`Source::range`].
+    pub async fn index(&self) -> Result<Option<Index>> {
+        let tail = self.range(self.size.saturating_sub(FOOTER_TAIL)..self.size).await?;
+        let Some(footer) = footer_bytes(&tail)? else {
+            if self.range(0..self.size.min(MAGIC.len() as u64)).await?.starts_with(MAGIC) {
+                return Err(Error::permanent("expected a Parquet file to end with `PAR1`, found it truncated"));
+            }
+            return Ok(None);
+        };
+        let end = if footer <= tail.len() as u64 {
+            tail
+        } else if footer <= self.size {
+            self.range(self.size - footer..self.size).await?
+        } else {
+            return Err(Error::permanent(format!("expected a footer of {footer} bytes in a file of {}", self.size)));
+        };
+        let size = self.size;
+        blocking(move || Index::parse(size, &end)).await.map(Some)
+    }
+}
+
+fn read(path: &Path, range: Range<u64>) -> std::io::Result<Bytes> {
+    let mut file = fs::File::open(path)?;
+    file.seek(SeekFrom::Start(range.start))?;
+    let length = range.end.saturating_sub(range.start);
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
+    file.take(length).read_to_end(&mut bytes)?;
+    Ok(bytes.into())
+}
