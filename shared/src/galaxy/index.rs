@@ -93,7 +93,7 @@ impl Index {
             let wrong = |what: String| Error::permanent(format!("row group {}: {what}", i + 1));
             let held = usize::try_from(group.num_rows()).map_err(|_| wrong("expected a number of rows".to_owned()))?;
             rows = rows.saturating_add(held);
-            let (mut bytes, mut inflated) = (u64::MAX..0, 0u64);
+            let (mut first, mut last, mut inflated) = (u64::MAX, 0u64, 0u64);
             for place in places {
                 let column = group.columns().get(place).ok_or_else(|| wrong("a column is missing".to_owned()))?;
                 let start = column.dictionary_page_offset().unwrap_or(i64::MAX).min(column.data_page_offset());
@@ -108,10 +108,11 @@ impl Index {
                 if end > end_of_rows {
                     return Err(wrong(format!("ends at byte {end}, expected it within {end_of_rows}")));
                 }
-                bytes = bytes.start.min(start)..bytes.end.max(end);
+                (first, last) = (first.min(start), last.max(end));
                 inflated = inflated.saturating_add(unpacked);
             }
-            let largest = inflated.max(bytes.end.saturating_sub(bytes.start));
+            let bytes = first..last;
+            let largest = inflated.max(last.saturating_sub(first));
             if largest > MAX_GROUP_BYTES {
                 return Err(wrong(format!("expected at most {MAX_GROUP_BYTES} bytes, found {largest}")));
             }

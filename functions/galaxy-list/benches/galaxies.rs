@@ -1,0 +1,115 @@
+//! Lists from an index of two million galaxies, from the bytes of the map to the ranking: `cargo bench -p galaxy-list
+//! --no-default-features`. The alerts are looked for in `../shared/data/alerts` beside the workspace.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use galaxy_list::indexed;
+use galaxy_list::source::Source;
+use shared::galaxy::{Catalogue, Columns, Manifest, ROW_GROUP_ROWS, Ranking, Settings, build};
+use shared::notice::igwn::Notice;
+use shared::skymap::MultiOrderMap;
+use shared::store::{Location, Store};
+
+const GALAXIES: usize = 2_000_000;
+const ALERTS: [&str; 3] = ["MS181101ab-initial", "S230518h-initial", "S230522a-preliminary"];
+
+fn main() {
+    let path = index();
+    println!("memory after the index was built: {}", peak());
+    // Linux: the greatest memory counts from here.
+    if std::fs::write("/proc/self/clear_refs", "5").is_err() {
+        println!("(the greatest memory includes the building)");
+    }
+    for alert in ALERTS {
+        let Some(map) = map(alert) else { continue };
+        let begun = std::time::Instant::now();
+        let (ranking, (requests, bytes)) = runtime().block_on(list(path, &map));
+        let of = std::fs::metadata(path).expect("an index").len();
+        println!(
+            "{alert}: {:.1} ms, {} galaxies in the zone, {requests} requests, {bytes} of {of} bytes ({:.2} %), memory {}",
+            begun.elapsed().as_secs_f64() * 1e3,
+            ranking.in_zone,
+            100.0 * bytes as f64 / of as f64,
+            peak()
+        );
+    }
+    divan::main();
+}
+
+fn runtime() -> &'static tokio::runtime::Runtime {
+    static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| tokio::runtime::Runtime::new().expect("a runtime"))
+}
+
+/// The alert's map, as it is in the store.
+fn map(alert: &str) -> Option<Vec<u8>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/alerts").join(format!("{alert}.json"));
+    let Ok(notice) = std::fs::read(&path) else {
+        println!("skipped: no `{}`", path.display());
+        return None;
+    };
+    Some(Notice::parse(&notice).expect("a notice").skymap.expect("a map").to_vec())
+}
+
+/// Galaxies evenly on the sphere and in volume to 1 Gpc.
+fn index() -> &'static Path {
+    static INDEX: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
+    let (_, path) = INDEX.get_or_init(|| {
+        let mut state = 1u64;
+        let mut dice = || {
+            // Knuth's MMIX generator
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 11) as f64 / (1u64 << 53) as f64
+        };
+        let mut text = String::from("objname,ra,dec,DistMpc,Mstar\n");
+        for i in 0..GALAXIES {
+            let (ra, dec) = (360.0 * dice(), (2.0 * dice() - 1.0).asin().to_degrees());
+            let (distance, mass) = (1000.0 * dice().cbrt() + 0.1, 10f64.powf(7.0 + 5.0 * dice()));
+            text += &format!("WISEA J{i:019},{ra},{dec},{distance},{mass}\n");
+        }
+        let catalogue = Catalogue::read(text.as_bytes()).expect("a catalogue");
+        drop(text);
+        let manifest = Manifest {
+            source: "synthetic".to_owned(),
+            source_bytes: 0,
+            source_sha256: String::new(),
+            columns: Columns::default(),
+            rows: catalogue.len(),
+            dropped: catalogue.dropped(),
+            row_group_rows: ROW_GROUP_ROWS,
+            version: "0".to_owned(),
+        };
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("index.parquet");
+        let begun = std::time::Instant::now();
+        let file = std::fs::File::create(&path).expect("a file");
+        build(&catalogue, &manifest, std::io::BufWriter::new(file), |_| ()).expect("an index");
+        println!("index of {GALAXIES} galaxies sorted and written in {:.1} s", begun.elapsed().as_secs_f64());
+        (folder, path)
+    });
+    path
+}
+
+async fn list(path: &Path, map: &[u8]) -> (Ranking, (u64, u64)) {
+    let map = Arc::new(MultiOrderMap::decode(map).expect("a map"));
+    let store = Store::open(&Location::Folder("nowhere".into())).await.expect("a store");
+    let source = Source::find(&store, path.to_str().expect("a path")).await.expect("an index");
+    let index = source.index().await.expect("an index").expect("an index");
+    let ranking = indexed::rank(&source, index, map, &Arc::new(Settings::default())).await.expect("a ranking");
+    (ranking, source.reads())
+}
+
+/// The greatest memory of this process so far.
+fn peak() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap_or("unknown");
+    line.trim_start_matches("VmHWM:").trim().to_owned()
+}
+
+#[divan::bench(args = ALERTS)]
+fn from_the_map_to_the_list(bencher: divan::Bencher<'_, '_>, alert: &str) {
+    if let Some(map) = map(alert) {
+        bencher.bench(|| runtime().block_on(list(index(), &map)));
+    }
+}
