@@ -49,6 +49,9 @@ def problems(flow):
                 yield f"`{name}`: a task without Retry"
             if state["Type"] == "Task" and "lambda" in state["Resource"] and "Catch" not in state:
                 yield f"`{name}`: a function without Catch"
+            caught = [error for rule in state.get("Catch", []) for error in rule["ErrorEquals"]]
+            if "States.ALL" in caught and "States.DataLimitExceeded" not in caught:
+                yield f"`{name}`: States.ALL does not catch States.DataLimitExceeded"
 
 
 def main():

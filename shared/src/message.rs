@@ -246,7 +246,7 @@ pub struct Posted {
 /// What could not be processed, kept under `failed/` until a person retries or drops it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Failed {
-    /// Where it failed: `bridge`, or the flow's execution.
+    /// Where it failed: `bridge`, or the flow's execution, which a step that stopped nothing goes before.
     pub step: String,
     /// `Permanent`, or what the retries ended with.
     pub error: String,

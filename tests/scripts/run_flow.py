@@ -1,7 +1,8 @@
 """Runs a flow of infra/flows in moto's interpreter of Amazon States Language, with given answers for the functions.
 
 Reads from standard input:
-    {"flow": "ligo", "input": {…}, "answers": {"ingest-ligo": [{"ok": {…}}, {"error": "Retryable"}, …], …}}
+    {"flow": "ligo", "input": {…}, "answers": {"ingest-ligo": [{"ok": {…}}, {"error": "Retryable"}, …], …}, "bucket": true}
+Without a bucket failures cannot be kept.
 A function's answers are given in turn, the last one for ever. Writes what happened:
     {"status": "SUCCEEDED", "output": …, "calls": [["ingest-ligo", {…}], …], "objects": {"failed/….json": {…}}}
 Waits between attempts are cut short; nothing else is changed.
@@ -72,7 +73,8 @@ def main():
     state_task_service_aws_sdk.boto_client_for = client
     logging.disable()
     s3, sfn = boto3.client("s3"), boto3.client("stepfunctions")
-    s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "us-east-2"})
+    if asked["bucket"]:
+        s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "us-east-2"})
     machine = sfn.create_state_machine(
         name=asked["flow"], definition=definition(asked["flow"]), roleArn="arn:aws:iam::123456789012:role/flow"
     )["stateMachineArn"]
@@ -82,7 +84,7 @@ def main():
         if ended["status"] != "RUNNING":
             break
         time.sleep(0.05)
-    names = [found["Key"] for found in s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
+    names = [found["Key"] for found in s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])] if asked["bucket"] else []
     objects = {name: json.load(s3.get_object(Bucket=BUCKET, Key=name)["Body"]) for name in names}
     output = json.loads(ended["output"]) if ended.get("output") else None
     error = {"error": ended.get("error"), "cause": ended.get("cause")}

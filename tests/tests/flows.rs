@@ -31,6 +31,10 @@ struct Ran {
 }
 
 fn run_flow(flow: &str, answers: &Answers) -> Ran {
+    run_flow_with(flow, answers, true)
+}
+
+fn run_flow_with(flow: &str, answers: &Answers, bucket: bool) -> Ran {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
     let python = tests.join("servers/python/bin/python");
     assert!(python.exists(), "moto in tests/servers: run `tests/setup` once");
@@ -50,7 +54,7 @@ fn run_flow(flow: &str, answers: &Answers) -> Ran {
         .stdout(Stdio::piped())
         .spawn()
         .expect("python runs");
-    let question = json!({ "flow": flow, "input": received(), "answers": given });
+    let question = json!({ "flow": flow, "input": received(), "answers": given, "bucket": bucket });
     write!(script.stdin.take().expect("a pipe"), "{question}").expect("asked");
     let answer = script.wait_with_output().expect("an answer");
     assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stdout));
@@ -182,14 +186,22 @@ async fn both_run_the_same_functions_with_the_same_messages() {
     let unread = answers([("ingest-ligo", &[Err(Class::Permanent)])]);
     let icecube = answers([("ingest-icecube", &[Ok(track_search())]), ("post-api", &[Ok(posted())])]);
     let unposted = answers([("ingest-icecube", &[Ok(track_search())]), ("post-api", &[Err(Class::Permanent)])]);
-    let cases = [
-        ("ligo", well, "SUCCEEDED", 7),
-        ("ligo", ill, "FAILED", 7),
-        ("ligo", unread, "FAILED", 1),
-        ("icecube", icecube, "SUCCEEDED", 2),
-        ("icecube", unposted, "FAILED", 2),
+    let (none, notice): (&[&str], &[&str]) = (&[], &["failed/notice.json"]);
+    let all = [
+        "failed/notice-MS181101ab-Update-ExtCoinc-galaxy-list.json",
+        "failed/notice-MS181101ab-Update-ExtCoinc-skymap-products.json",
+        "failed/notice-MS181101ab-Update-galaxy-list.json",
+        "failed/notice-MS181101ab-Update-skymap-products.json",
+        "failed/notice.json",
     ];
-    for (flow, answers, status, count) in cases {
+    let cases = [
+        ("ligo", well, "SUCCEEDED", 7, none),
+        ("ligo", ill, "FAILED", 7, &all),
+        ("ligo", unread, "FAILED", 1, notice),
+        ("icecube", icecube, "SUCCEEDED", 2, none),
+        ("icecube", unposted, "FAILED", 2, notice),
+    ];
+    for (flow, answers, status, count, kept) in cases {
         let expected = settled(calls_in_process(flow, &answers).await);
         let ran = run_flow(flow, &answers);
         assert_eq!(ran.status, status, "{flow}: {:?}", names(&ran.calls));
@@ -198,14 +210,47 @@ async fn both_run_the_same_functions_with_the_same_messages() {
         assert_eq!(calls, expected);
         assert_eq!(calls.len(), count);
         // What finally fails is kept with its reason and what to begin again with.
-        assert_eq!(ran.objects.len(), usize::from(status == "FAILED"), "{:?}", ran.objects);
+        let keys: Vec<&str> = ran.objects.keys().map(String::as_str).collect();
+        assert_eq!(keys, kept);
         for failed in ran.objects.values() {
             let failed: Failed = serde_json::from_value(failed.clone()).expect("a message");
             assert_eq!(failed.error, "Permanent");
             assert!(failed.reason.contains("as the test wants"), "{}", failed.reason);
+            assert!(failed.step.contains(":execution:"), "{}", failed.step);
             assert_eq!(serde_json::from_value::<Received>(failed.input).expect("a message"), received());
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn products_that_fail_are_kept_and_the_flow_succeeds() {
+    let without = answers([
+        ("ingest-ligo", &[Ok(two_alerts())]),
+        ("skymap-products", &[Err(Class::Permanent), Ok(products())]),
+        ("galaxy-list", &[Ok(galaxies()), Err(Class::Retryable)]),
+        ("post-api", &[Ok(posted())]),
+    ]);
+    let ran = run_flow("ligo", &without);
+    assert_eq!(ran.status, "SUCCEEDED");
+    let publications: Vec<&Value> =
+        ran.calls.iter().filter(|(name, _)| name == "post-api").map(|(_, publication)| &publication["ligo"]).collect();
+    assert_eq!(publications.len(), 2);
+    assert_eq!((publications[0].get("products"), publications[0]["galaxies"].clone()), (None, galaxies()));
+    assert_eq!((publications[1]["products"].clone(), publications[1].get("galaxies")), (products(), None));
+    let failed = |key: &str| -> Failed { serde_json::from_value(ran.objects[key].clone()).expect("a message") };
+    assert_eq!(ran.objects.len(), 2, "{:?}", ran.objects.keys());
+    let products = failed("failed/notice-MS181101ab-Update-skymap-products.json");
+    assert_eq!(products.error, "Permanent");
+    assert!(products.step.starts_with("skymap-products of MS181101ab-Update, arn:"), "{}", products.step);
+    assert!(products.reason.contains("as the test wants"), "{}", products.reason);
+    assert_eq!(serde_json::from_value::<Received>(products.input).expect("a message"), received());
+    let galaxies = failed("failed/notice-MS181101ab-Update-ExtCoinc-galaxy-list.json");
+    assert_eq!(galaxies.error, "Retryable");
+
+    // Where failures cannot be kept, the post goes out all the same.
+    let ran = run_flow_with("ligo", &without, false);
+    assert_eq!((ran.status.as_str(), ran.objects.len()), ("SUCCEEDED", 0));
+    assert_eq!(names(&ran.calls).iter().filter(|name| **name == "post-api").count(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,25 +2,27 @@
 
 use std::fs;
 
-use shared::config::SETTINGS;
+use shared::config::{KAFKA_SETTINGS, SETTINGS, Setting};
 use tests::program::workspace;
 
-fn readme() -> String {
-    fs::read_to_string(workspace().join("README.md")).expect("the README")
+fn read(file: &str) -> String {
+    fs::read_to_string(workspace().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
 #[test]
-fn the_readme_lists_every_setting_as_the_code_documents_it() {
-    let readme = readme();
-    for setting in SETTINGS {
-        let row = format!("| `{}` | {} | {} |", setting.name, setting.default, setting.purpose);
-        assert!(readme.contains(&row), "README.md: expected the row\n{row}");
+fn the_readmes_list_every_setting_as_the_code_documents_it() {
+    for (file, settings) in [("README.md", SETTINGS), ("infra/README.md", KAFKA_SETTINGS)] {
+        let readme = read(file);
+        for Setting { name, default, purpose } in settings {
+            let row = format!("| `{name}` | {default} | {purpose} |");
+            assert!(readme.contains(&row), "{file}: expected the row\n{row}");
+        }
     }
 }
 
 #[test]
 fn the_readmes_commands_are_there() {
-    let readme = readme();
+    let readme = read("README.md");
     for command in ["events/try", "tests/run"] {
         assert!(readme.contains(&format!("\n{command} ")), "{command}");
         let path = workspace().join(command);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bridge::Deps;
 use bridge::consumer::{Backoff, Consumer, stopped};
 use shared::Result;
-use shared::config::{self, Config};
+use shared::config;
 use shared::notice::NoticeKind;
 
 fn main() -> ExitCode {
@@ -31,9 +31,8 @@ fn main() -> ExitCode {
 }
 
 async fn bridge() -> Result<()> {
-    let config = Config::from_env(&[])?;
+    let config::Bridge { config, kafka, flows } = config::Bridge::from_env()?;
     config.log.start("info");
-    let config::Bridge { kafka, flows } = config::Bridge::from_env()?;
     let deps = Deps::from_config(&config, &flows).await?;
     let topics = [NoticeKind::Igwn, NoticeKind::IceCube].map(NoticeKind::topic);
     Consumer::join(&kafka, &topics, Backoff::default())?.run(Arc::new(deps), stopped()).await

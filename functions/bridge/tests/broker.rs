@@ -366,10 +366,16 @@ async fn the_program_may_be_killed_and_ends_when_told() {
 
 #[test]
 fn the_program_says_what_it_misses() {
-    let answer = std::process::Command::new(env!("CARGO_BIN_EXE_bridge")).env_clear().output().expect("it starts");
+    let answer = std::process::Command::new(env!("CARGO_BIN_EXE_bridge"))
+        .env_clear()
+        .env("DRY_RUN", "perhaps")
+        .output()
+        .expect("it starts");
     let text = String::from_utf8_lossy(&answer.stderr);
     assert_eq!(answer.status.code(), Some(1));
-    assert!(text.contains("KAFKA_CLIENT_SECRET") && text.contains("LIGO_FLOW_ARN"), "{text}");
+    for name in ["DRY_RUN", "KAFKA_CLIENT_SECRET", "LIGO_FLOW_ARN"] {
+        assert!(text.contains(name), "{name}: {text}");
+    }
 }
 
 /// Two lanes; the messages whose body is `slow` never finish while `slow` is set.

@@ -1,9 +1,9 @@
 //! The settings of what listens to Kafka, and of the flows that the bridge starts.
 
-use super::{Reader, Secret, Setting, setting};
+use super::{Config, Reader, Secret, Setting, setting};
 use crate::Result;
 
-/// Every setting that [`Kafka`] and [`Bridge`] read.
+/// Every setting that [`Kafka`] and [`Bridge`] read beside those of [`Config`].
 pub const SETTINGS: &[Setting] = &[
     setting("KAFKA_CLIENT_ID", "required for GCN", "the GCN client's id (https://gcn.nasa.gov/quickstart)"),
     setting("KAFKA_CLIENT_SECRET", "required for GCN", "the GCN client's secret"),
@@ -117,9 +117,11 @@ pub struct Flows {
     pub icecube: String,
 }
 
-/// What the bridge needs beside [`Config`](super::Config).
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What the bridge needs, read together so that problems are reported together.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Bridge {
+    /// The settings it shares with the functions.
+    pub config: Config,
     /// How Kafka is reached.
     pub kafka: Kafka,
     /// The flows it starts.
@@ -141,6 +143,7 @@ impl Bridge {
     /// As [`Bridge::from_env`].
     pub fn read(get: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
         let mut settings = Reader { get, problems: Vec::new() };
+        let config = Config::settings(&mut settings);
         let kafka = Kafka::settings(&mut settings);
         let mut arn = |name: &str| {
             let arn = settings.text(name).unwrap_or_default();
@@ -150,7 +153,7 @@ impl Bridge {
             arn
         };
         let flows = Flows { ligo: arn("LIGO_FLOW_ARN"), icecube: arn("ICECUBE_FLOW_ARN") };
-        settings.finish(Bridge { kafka, flows })
+        settings.finish(Bridge { config, kafka, flows })
     }
 }
 
@@ -190,21 +193,30 @@ mod tests {
         };
         let bridge = Bridge::read(&given).expect("all it needs");
         assert_eq!(bridge.flows, Flows { ligo: arn.clone(), icecube: arn.clone() });
-        let error = Bridge::read(&|_| None).expect_err("nothing").to_string();
-        for name in ["KAFKA_CLIENT_ID", "KAFKA_CLIENT_SECRET", "LIGO_FLOW_ARN", "ICECUBE_FLOW_ARN"] {
+        let mistaken = |name: &str| (name == "STORAGE_BUCKET_SOURCE").then(|| "floppy".to_owned());
+        let error = Bridge::read(&mistaken).expect_err("nothing").to_string();
+        for name in
+            ["STORAGE_BUCKET_SOURCE", "KAFKA_CLIENT_ID", "KAFKA_CLIENT_SECRET", "LIGO_FLOW_ARN", "ICECUBE_FLOW_ARN"]
+        {
             assert!(error.contains(name), "{name}: {error}");
         }
     }
 
     #[test]
     fn every_setting_that_is_read_is_documented() {
-        let asked = std::cell::RefCell::new(std::collections::BTreeSet::new());
-        let get = |name: &str| {
-            asked.borrow_mut().insert(name.to_owned());
-            None
+        let asked = |read: &dyn Fn(&dyn Fn(&str) -> Option<String>)| {
+            let asked = std::cell::RefCell::new(std::collections::BTreeSet::new());
+            read(&|name| {
+                asked.borrow_mut().insert(name.to_owned());
+                None
+            });
+            asked.into_inner()
         };
-        assert!(Bridge::read(&get).is_err());
-        let documented = SETTINGS.iter().map(|setting| setting.name.to_owned()).collect();
-        assert_eq!(asked.into_inner(), documented);
+        let bridge = asked(&|get| assert!(Bridge::read(get).is_err()));
+        let config = asked(&|get| assert!(Config::read(get).is_ok()));
+        let documented: std::collections::BTreeSet<_> =
+            SETTINGS.iter().map(|setting| setting.name.to_owned()).collect();
+        assert!(documented.is_disjoint(&config));
+        assert_eq!(bridge, &documented | &config);
     }
 }

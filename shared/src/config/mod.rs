@@ -180,8 +180,13 @@ impl Config {
     /// As [`Config::from_env`].
     pub fn read(get: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
         let mut settings = Reader { get, problems: Vec::new() };
+        let config = Self::settings(&mut settings);
+        settings.finish(config)
+    }
+
+    fn settings(settings: &mut Reader<'_>) -> Self {
         let dry_run = settings.flag("DRY_RUN", false);
-        let config = Config {
+        Config {
             storage: settings.storage(),
             write_to_storage: settings.flag("WRITE_TO_STORAGE", true),
             dry_run,
@@ -208,8 +213,7 @@ impl Config {
                 request_doi: settings.flag("GALAXY_REQUEST_DOI", false),
             },
             log: settings.log(),
-        };
-        settings.finish(config)
+        }
     }
 
     /// Opens the store; it is not written when DRY_RUN or WRITE_TO_STORAGE say so.

@@ -32,7 +32,10 @@ impl Folder {
             };
             let size = file.metadata()?.len();
             if size > MAX_OBJECT_BYTES {
-                return Err(io::Error::other(format!("expected at most {MAX_OBJECT_BYTES} bytes, found {size}")));
+                return Err(io::Error::new(
+                    ErrorKind::FileTooLarge,
+                    format!("expected at most {MAX_OBJECT_BYTES} bytes, found {size}"),
+                ));
             }
             let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
             file.read_to_end(&mut bytes)?;
@@ -123,11 +126,17 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 
 fn failure(root: &Path, name: &str, error: &io::Error) -> Error {
     let message = format!("object `{name}` in folder `{}`: {error}", root.display());
+    // Anything else may pass: a full disk, too many open files, a file server that is away.
     match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::Interrupted | ErrorKind::TimedOut | ErrorKind::QuotaExceeded => {
-            Error::retryable(message)
-        }
-        _ => Error::permanent(message),
+        ErrorKind::NotFound
+        | ErrorKind::NotADirectory
+        | ErrorKind::IsADirectory
+        | ErrorKind::PermissionDenied
+        | ErrorKind::ReadOnlyFilesystem
+        | ErrorKind::InvalidInput
+        | ErrorKind::InvalidFilename
+        | ErrorKind::FileTooLarge => Error::permanent(message),
+        _ => Error::retryable(message),
     }
 }
 
@@ -186,4 +195,22 @@ fn walk(root: &Path, folder: &str, prefix: &str, keys: &mut Vec<Key>) -> io::Res
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_pass_is_tried_again() {
+        let class = |error: io::Error| failure(Path::new("/data"), "fit/x", &error).is_retryable();
+        // Linux: ENFILE, EMFILE, EBUSY, ENOSPC, ESTALE.
+        for code in [23, 24, 16, 28, 116] {
+            assert!(class(io::Error::from_raw_os_error(code)), "{code}");
+        }
+        // Linux: ENOENT, EACCES, ENOTDIR, EISDIR, EINVAL, EFBIG, EROFS, ENAMETOOLONG.
+        for code in [2, 13, 20, 21, 22, 27, 30, 36] {
+            assert!(!class(io::Error::from_raw_os_error(code)), "{code}");
+        }
+    }
 }
