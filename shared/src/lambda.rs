@@ -35,6 +35,13 @@ where
     };
     let outcome: std::result::Result<(), lambda_runtime::Error> = runtime.block_on(async {
         let config = Config::from_env(&[])?;
+        // One function could not read what another had not written.
+        if config.dry_run || !config.write_to_storage {
+            return Err(Error::permanent(
+                "settings `DRY_RUN` and `WRITE_TO_STORAGE`: expected unset in a Lambda function",
+            )
+            .into());
+        }
         config.log.start("info");
         // Boxed here and below: as one type, handler and SDKs nest deeper than the compiler follows.
         let deps = Arc::new(Box::pin(build(&config)).await?);

@@ -1,6 +1,6 @@
 //! What two or more of the Treasure Map functions need.
 //!
-//! `error, key ← notice, skymap, visibility, galaxy ← message ← treasuremap, store, config, flow, lambda`
+//! `error, key ← fits ← notice, skymap, visibility, galaxy ← message ← treasuremap, store, config, fetch, flow, lambda`
 //! ("←": may be imported by). The science rooms, `key` and `message` do no I/O, read no clock and no environment.
 
 pub mod config;

@@ -127,9 +127,14 @@ pub enum ProductStatus {
         /// The object.
         key: Key,
     },
-    /// Not made.
+    /// Not made, since the alert or the world does not allow it.
     Missing {
         /// Why, for a person.
+        reason: String,
+    },
+    /// Not made, since something is broken.
+    Failed {
+        /// What, for a person.
         reason: String,
     },
 }

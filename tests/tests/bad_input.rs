@@ -132,7 +132,7 @@ fn maps_that_are_no_maps() {
     refused("nothing", &with_map(b""), &["event.skymap"]);
     refused("text", &with_map(b"<html>not found</html>"), &["event.skymap", "FITS"]);
     refused("half a header", &with_map(&good[..1000]), &["event.skymap"]);
-    refused("half its rows", &with_map(&good[..good.len() / 2]), &["event.skymap"]);
+    refused("half its rows", &with_map(&good[..good.len() / 2]), &["event.skymap", "declares"]);
     refused("an image", &with_map(&image()), &["event.skymap", "table"]);
     refused("a broken gzip", &with_map(b"\x1f\x8b\x08\x00broken"), &["event.skymap", "gzip"]);
 }
@@ -155,7 +155,11 @@ fn tables_that_are_no_sky_maps() {
     );
     refused("another unit", &with_card("TUNIT2", "TUNIT2  = 'Mpc     '"), &["PROBDENSITY", "Mpc"]);
     refused("no rows", &with_card("NAXIS2", "NAXIS2  =                    0"), &["event.skymap", "0 cells"]);
-    refused("more rows than there are", &with_card("NAXIS2", "NAXIS2  =            400000000"), &["event.skymap"]);
+    refused(
+        "more rows than there are",
+        &with_card("NAXIS2", "NAXIS2  =            400000000"),
+        &["event.skymap", "declares"],
+    );
 }
 
 #[test]
@@ -185,7 +189,7 @@ fn cells_that_overlap_or_leave_holes() {
     let rows = Table::of(&fewer).rows - 1;
     let at = fewer.windows(8).rposition(|text| text == b"NAXIS2  ").expect("a card");
     fewer[at..at + 80].copy_from_slice(format!("{:<80}", format!("NAXIS2  = {rows:>20}")).as_bytes());
-    refused("a hole", &with_map(&fewer), &["event.skymap"]);
+    refused("a hole", &with_map(&fewer), &["event.skymap", "uncovered"]);
 
     let mut empty = map(&notice());
     for row in 0..table.rows {

@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use cli::Failure;
 use cli::arguments::{Arguments, Command};
 
 fn main() -> ExitCode {
@@ -19,7 +18,7 @@ fn main() -> ExitCode {
         match arguments.command {
             Command::Run(options) => cli::run::run(&options).await,
             Command::Catalog(command) => command.run().await.map(|()| true),
-            Command::Simulate(options) => options.run().map(|()| true).map_err(Failure::usage),
+            Command::Simulate(options) => options.run().map(|()| true),
         }
     });
     match done {

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use shared::key::Key;
+use shared::message::Body;
 use shared::notice::MAX_NOTICE_BYTES;
 use shared::store::Store;
 use shared::{Error, Result};
@@ -33,7 +34,7 @@ impl Source {
         match self {
             Source::File(path) => limited(File::open(path).map_err(wrong)?),
             Source::Stdin => limited(io::stdin().lock()),
-            Source::Stored(key) => Ok(store.read(key).await?.to_vec()),
+            Source::Stored(key) => Ok(store.read_body(&Body::Key(key.clone())).await?.to_vec()),
         }
     }
 }

@@ -20,6 +20,8 @@ use crate::functions::Outcome;
 pub(crate) struct Report<'a> {
     notice: &'a str,
     status: &'static str,
+    /// Whether objects were written; otherwise every `written` would be.
+    stored: bool,
     /// The alert's name, or the IceCube search's reference: the first when there are two alerts.
     name: Option<String>,
     alerts: Vec<AlertReport<'a>>,
@@ -70,10 +72,11 @@ struct Durations {
 }
 
 impl<'a> Report<'a> {
-    pub(crate) fn new(notice: &'a str, outcome: &'a Result<Outcome>, total: Duration) -> Self {
+    pub(crate) fn new(notice: &'a str, outcome: &'a Result<Outcome>, stored: bool, total: Duration) -> Self {
         let mut report = Report {
             notice,
             status: "done",
+            stored,
             name: None,
             alerts: Vec::new(),
             icecube: None,
@@ -102,6 +105,12 @@ impl<'a> Report<'a> {
         for AlertOutcome { alert, products, galaxies, posted } in &outcome.alerts {
             let name = alert.name.to_string();
             self.durations_ms.skymap_products += self.stage("skymap-products", Some(&name), products);
+            for Product { product, status } in products.answer.iter().flat_map(|products| &products.products) {
+                if let ProductStatus::Failed { reason } = status {
+                    let error = Error::permanent(format!("{}: {reason}", label(*product)));
+                    self.error("skymap-products", Some(&name), &error);
+                }
+            }
             self.durations_ms.galaxy_list += self.stage("galaxy-list", Some(&name), galaxies);
             self.durations_ms.post_api += self.stage("post-api", Some(&name), posted);
             self.alerts.push(AlertReport {
@@ -160,7 +169,7 @@ pub(crate) fn print(out: &mut impl Write, report: &Report, json: bool) -> io::Re
     }
     writeln!(out, "{}", report.notice)?;
     for alert in &report.alerts {
-        print_alert(out, alert)?;
+        print_alert(out, alert, report.stored)?;
     }
     if let Some(IceCubeReport { search, posts }) = &report.icecube {
         let events = match search.events.len() {
@@ -181,7 +190,8 @@ pub(crate) fn print(out: &mut impl Write, report: &Report, json: bool) -> io::Re
     )
 }
 
-fn print_alert(out: &mut impl Write, alert: &AlertReport) -> io::Result<()> {
+fn print_alert(out: &mut impl Write, alert: &AlertReport, stored: bool) -> io::Result<()> {
+    let done = |verb: &str| if stored { verb.to_owned() } else { format!("would be {verb}") };
     let role = match alert.role {
         Role::Observation => "observation",
         Role::Test => "test",
@@ -200,18 +210,20 @@ fn print_alert(out: &mut impl Write, alert: &AlertReport) -> io::Result<()> {
     }
     for (what, key) in [("notice", &alert.notice), ("sky map", &alert.skymap)] {
         if let Some(key) = key {
-            row(out, what, "archived", key.as_str())?;
+            row(out, what, &done("archived"), key.as_str())?;
         }
     }
     for Product { product, status } in alert.products {
         let (verb, what) = match status {
-            ProductStatus::Written { key, size, .. } => {
-                ("written", format!("{key} ({})", indicatif::HumanBytes(*size)))
+            ProductStatus::Written { key, size, source } => {
+                let source = source.as_ref().map(|source| format!("; {source}")).unwrap_or_default();
+                (done("written"), format!("{key} ({}{source})", indicatif::HumanBytes(*size)))
             }
-            ProductStatus::AlreadyThere { key } => ("already there", key.to_string()),
-            ProductStatus::Missing { reason } => ("not made", reason.clone()),
+            ProductStatus::AlreadyThere { key } => ("already there".to_owned(), key.to_string()),
+            ProductStatus::Missing { reason } => ("not made".to_owned(), reason.clone()),
+            ProductStatus::Failed { reason } => ("FAILED".to_owned(), reason.clone()),
         };
-        row(out, label(*product), verb, &what)?;
+        row(out, label(*product), &verb, &what)?;
     }
     if let Some(galaxies) = alert.galaxies {
         let reason = galaxies.reason.clone().unwrap_or_default();

@@ -38,7 +38,8 @@ pub async fn run(options: &RunOptions) -> std::result::Result<bool, Failure> {
             Ok(source) => run_one(&functions, &store, source).await,
             Err(error) => Err(error.clone()),
         };
-        let report = Report::new(label, &outcome, begun.elapsed());
+        let report = Report::new(label, &outcome, store.writes(), begun.elapsed());
+        store.forget_unwritten();
         failed += usize::from(!report.done());
         progress.suspend(|| report::print(&mut out, &report, options.json)).map_err(Failure::work)?;
         progress.inc(1);

@@ -306,10 +306,10 @@ async fn first_pointing(
         }
     }
     Err(first_error.unwrap_or_else(|| {
-        Error::permanent(format!(
-            "{from}: expected a spacecraft file of the week of {time}, found {} files of other weeks",
-            names.len()
-        ))
+        Error::permanent(match names.len() {
+            0 => format!("{from}: expected weekly spacecraft files, found none"),
+            n => format!("{from}: expected a spacecraft file of the week of {time}, found {n} of other weeks"),
+        })
     }))
 }
 

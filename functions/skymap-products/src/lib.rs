@@ -68,7 +68,9 @@ pub async fn handle(deps: &Deps, alert: Alert) -> Result<Products> {
 
 fn missing_because(product: &Product) -> Option<String> {
     match &product.status {
-        ProductStatus::Missing { reason } => Some(format!("{:?}: {reason}", product.product)),
+        ProductStatus::Missing { reason } | ProductStatus::Failed { reason } => {
+            Some(format!("{:?}: {reason}", product.product))
+        }
         ProductStatus::Written { .. } | ProductStatus::AlreadyThere { .. } => None,
     }
 }
@@ -103,7 +105,8 @@ async fn keep(deps: &Deps, alert: &Alert, made: Vec<(ProductKind, Result<Bytes>)
             Ok(bytes) => bytes,
             Err(error) => {
                 tracing::error!(alert.name = %alert.name, product = ?kind, "a product failed: {error}");
-                products.push(missing(kind, &error.to_string()));
+                let status = ProductStatus::Failed { reason: error.to_string() };
+                products.push(Product { product: kind, status });
                 continue;
             }
         };

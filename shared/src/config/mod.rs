@@ -410,6 +410,20 @@ mod tests {
     }
 
     #[test]
+    fn the_documented_defaults_are_those_that_hold() {
+        // The others' defaults are described, not written out.
+        let described = ["none", "AWS itself", "nothing is posted", "required with API_BASE", "no galaxy lists"];
+        let described = [&described[..], &["the defaults", "text", "info; `gwtm run` warn"]].concat();
+        let written: Vec<(&str, &str)> = SETTINGS
+            .iter()
+            .filter(|set| !described.contains(&set.default))
+            .map(|set| (set.name, set.default))
+            .collect();
+        assert!(written.len() > 12, "{written:?}");
+        assert_eq!(read(&written).expect("the defaults"), read(&[]).expect("nothing"));
+    }
+
+    #[test]
     fn every_setting_that_is_read_is_documented() {
         let asked = std::cell::RefCell::new(std::collections::BTreeSet::new());
         for source in ["fs", "s3"] {

@@ -4,16 +4,18 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::{field_error, naive_utc, object, parse_time};
+use super::fields::Fields;
+use super::{naive_utc, object};
 use crate::key::SupereventId;
 use crate::{Error, Result};
 
 /// The containment of an error region when the notice does not say.
 const DEFAULT_CONTAINMENT: f64 = 0.9; // IceCube's notices give 90 % regions
-/// The most coincident events that are read; real notices have a handful.
-pub const MAX_EVENTS: usize = 10_000;
+/// The most coincident events that are read; real notices have a handful, and the message that carries them stays
+/// below the 256 KiB of a flow.
+pub const MAX_EVENTS: usize = 300;
 
 /// A search for neutrino tracks around a superevent, in one form whatever the notice's generation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -90,28 +92,26 @@ impl TrackSearch {
     /// Permanent, naming the field, what was expected and what was found.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let notice = object(bytes)?;
-        let alert_datetime = time(&notice, "alert_datetime")?;
+        let notice = Fields::of_notice(&notice);
+        let alert_datetime = notice.time("alert_datetime")?;
         let (superevent_id, ref_id) = references(&notice, alert_datetime)?;
-        let flux = nested(&notice, "neutrino_flux_sensitivity_range")?;
-        let pair = |name: &str| match flux {
-            Some(fields) => pair(fields, "neutrino_flux_sensitivity_range.", name),
-            None => Ok(None),
-        };
-        let most_probable_direction = match nested(&notice, "most_probable_direction")? {
-            Some(fields) => {
-                let at = "most_probable_direction.";
-                number(fields, at, "ra")?.zip(number(fields, at, "dec")?)
-            }
+        let most_probable_direction = match notice.inside("most_probable_direction")? {
+            Some(fields) => fields.number("ra")?.zip(fields.number("dec")?),
             None => None,
+        };
+        let sensitivity = notice.inside("neutrino_flux_sensitivity_range")?;
+        let pair = |name: &str| match &sensitivity {
+            Some(fields) => pair(fields, name),
+            None => Ok(None),
         };
         Ok(TrackSearch {
             ref_id,
             superevent_id,
             alert_datetime,
-            observation_start: time(&notice, "observation_start")?,
-            observation_stop: time(&notice, "observation_stop")?,
-            pval_generic: number(&notice, "", "pval_generic")?,
-            pval_bayesian: number(&notice, "", "pval_bayesian")?,
+            observation_start: notice.time("observation_start")?,
+            observation_stop: notice.time("observation_stop")?,
+            pval_generic: notice.number("pval_generic")?,
+            pval_bayesian: notice.number("pval_bayesian")?,
             most_probable_direction,
             flux_sensitivity: pair("flux_sensitivity")?,
             sensitive_energy_range: pair("sensitive_energy_range")?,
@@ -120,16 +120,14 @@ impl TrackSearch {
     }
 }
 
-fn references(notice: &Map<String, Value>, alert_datetime: Option<Timestamp>) -> Result<(SupereventId, String)> {
-    let as_text = |field: &str, value: Option<&Value>| match value {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.trim().to_owned())),
+fn references(notice: &Fields, alert_datetime: Option<Timestamp>) -> Result<(SupereventId, String)> {
+    let as_text = |fields: &Fields, name: &str| match fields.present(name) {
         Some(Value::Number(number)) => Ok(Some(number.to_string())),
-        Some(other) => Err(field_error(field, "a string or a number", other)),
+        _ => fields.text(name).map(|text| text.map(|text| text.trim().to_owned())),
     };
-    let id = as_text("ref_ID", notice.get("ref_ID"))?;
-    let reference = match nested(notice, "reference")? {
-        Some(fields) => as_text("reference[\"gcn.notices.LVK.alert\"]", fields.get("gcn.notices.LVK.alert"))?,
+    let id = as_text(notice, "ref_ID")?;
+    let reference = match notice.inside("reference")? {
+        Some(fields) => as_text(&fields, "gcn.notices.LVK.alert")?,
         None => None,
     };
     let as_superevent = |text: &Option<String>| text.as_deref().and_then(|text| text.parse::<SupereventId>().ok());
@@ -171,108 +169,49 @@ fn shown(text: Option<&str>) -> String {
     }
 }
 
-fn events(notice: &Map<String, Value>) -> Result<Vec<TrackEvent>> {
-    let items = match notice.get("coincident_events") {
-        None | Some(Value::Null) => return Ok(Vec::new()),
-        Some(Value::Array(items)) => items,
-        Some(other) => return Err(field_error("coincident_events", "an array", other)),
-    };
+fn events(notice: &Fields) -> Result<Vec<TrackEvent>> {
+    let items = notice.list("coincident_events")?;
     if items.len() > MAX_EVENTS {
         return Err(Error::permanent(format!(
             "field `coincident_events`: expected at most {MAX_EVENTS}, found {}",
             items.len()
         )));
     }
-    items
-        .iter()
-        .enumerate()
-        .map(|(i, item)| {
-            let at = format!("coincident_events[{i}].");
-            let fields = item.as_object().ok_or_else(|| field_error(at.trim_end_matches('.'), "an object", item))?;
-            event(fields, &at)
-        })
-        .collect()
+    items.iter().enumerate().map(|(i, item)| event(&Fields::at(format!("coincident_events[{i}]"), item)?)).collect()
 }
 
-fn event(fields: &Map<String, Value>, at: &str) -> Result<TrackEvent> {
+fn event(fields: &Fields) -> Result<TrackEvent> {
     // The position is nested under `localization` or, in older files, flat.
-    let place = match nested(fields, "localization").map_err(|error| error.of(at.trim_end_matches('.')))? {
-        Some(inner) => inner,
-        None => fields,
+    let nested = fields.inside("localization")?;
+    let place = nested.as_ref().unwrap_or(fields);
+    // A radius, `[radius]`, or `[semi-major, semi-minor, position angle]`; older files call it `ra_uncertainty`.
+    let region = match place.numbers("ra_dec_error")? {
+        region if region.is_empty() => place.numbers("ra_uncertainty")?,
+        region => region,
     };
-    let (ra_dec_error, shape) = match place.get("ra_dec_error").filter(|value| !value.is_null()) {
-        Some(value) => error_region(&format!("{at}ra_dec_error"), value)?,
-        None => match place.get("ra_uncertainty").filter(|value| !value.is_null()) {
-            Some(value) => error_region(&format!("{at}ra_uncertainty"), value)?,
-            None => (None, None),
-        },
-    };
-    let uncertainty_shape = match place.get("uncertainty_shape") {
-        None | Some(Value::Null) => shape.map(str::to_owned),
-        Some(Value::String(text)) => Some(text.clone()),
-        Some(other) => return Err(field_error(&format!("{at}uncertainty_shape"), "a string", other)),
+    let shape = match region.as_slice() {
+        [] => None,
+        [_] => Some("circle"),
+        [major, minor, ..] => Some(if major == minor { "circle" } else { "ellipse" }),
     };
     Ok(TrackEvent {
-        event_dt: number(fields, at, "event_dt")?,
-        ra: number(place, at, "ra")?,
-        dec: number(place, at, "dec")?,
-        ra_dec_error,
-        uncertainty_shape,
-        containment_probability: number(place, at, "containment_probability")?.unwrap_or(DEFAULT_CONTAINMENT),
-        event_pval_generic: number(fields, at, "event_pval_generic")?,
-        event_pval_bayesian: number(fields, at, "event_pval_bayesian")?,
+        event_dt: fields.number("event_dt")?,
+        ra: place.number("ra")?,
+        dec: place.number("dec")?,
+        ra_dec_error: region.first().copied(),
+        uncertainty_shape: place.text("uncertainty_shape")?.or(shape.map(str::to_owned)),
+        containment_probability: place.number("containment_probability")?.unwrap_or(DEFAULT_CONTAINMENT),
+        event_pval_generic: fields.number("event_pval_generic")?,
+        event_pval_bayesian: fields.number("event_pval_bayesian")?,
     })
 }
 
-/// A radius, `[radius]`, or `[semi-major, semi-minor, position angle]`: the first number and the shape.
-fn error_region(field: &str, value: &Value) -> Result<(Option<f64>, Option<&'static str>)> {
-    let items = match value {
-        Value::Array(items) => items.as_slice(),
-        single => std::slice::from_ref(single),
-    };
-    let numbers: Option<Vec<f64>> = items.iter().map(Value::as_f64).collect();
-    match numbers.as_deref() {
-        Some([]) => Ok((None, None)),
-        Some([radius]) => Ok((Some(*radius), Some("circle"))),
-        Some([major, minor, ..]) => Ok((Some(*major), Some(if major == minor { "circle" } else { "ellipse" }))),
-        None => Err(field_error(field, "a number or an array of numbers [deg]", value)),
-    }
-}
-
-fn nested<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<Option<&'a Map<String, Value>>> {
-    match fields.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::Object(inner)) => Ok(Some(inner)),
-        Some(other) => Err(field_error(name, "an object", other)),
-    }
-}
-
-/// A number, null, or the string "null", which older files write.
-fn number(fields: &Map<String, Value>, at: &str, name: &str) -> Result<Option<f64>> {
-    match fields.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) if text.trim().eq_ignore_ascii_case("null") => Ok(None),
-        Some(value) => {
-            value.as_f64().map(Some).ok_or_else(|| field_error(&format!("{at}{name}"), "a number or null", value))
-        }
-    }
-}
-
-fn time(fields: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>> {
-    match fields.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) if text.trim().eq_ignore_ascii_case("null") => Ok(None),
-        Some(Value::String(text)) => parse_time(text).map(Some).map_err(|error| error.of(format!("field `{name}`"))),
-        Some(other) => Err(field_error(name, "a time", other)),
-    }
-}
-
-fn pair(fields: &Map<String, Value>, at: &str, name: &str) -> Result<Option<(f64, f64)>> {
-    let Some(value) = fields.get(name).filter(|value| !value.is_null()) else { return Ok(None) };
-    match value.as_array().map(|items| items.iter().map(Value::as_f64).collect::<Option<Vec<f64>>>()) {
-        Some(Some(numbers)) if numbers.len() == 2 => Ok(Some((numbers[0], numbers[1]))),
-        Some(Some(numbers)) if numbers.is_empty() => Ok(None),
-        _ => Err(field_error(&format!("{at}{name}"), "two numbers", value)),
+/// Two numbers, or nothing where they are absent.
+fn pair(fields: &Fields, name: &str) -> Result<Option<(f64, f64)>> {
+    match fields.numbers(name)?.as_slice() {
+        [] => Ok(None),
+        [least, greatest] => Ok(Some((*least, *greatest))),
+        _ => Err(fields.wrong(name, "two numbers")),
     }
 }
 
@@ -327,6 +266,19 @@ mod tests {
         let containments: Vec<_> = search.events.iter().map(|event| event.containment_probability).collect();
         assert_eq!(containments, [0.9, 0.68, 0.9]);
         assert_eq!((search.events[2].ra, search.events[2].dec), (Some(3.0), Some(4.0)));
+    }
+
+    #[test]
+    fn the_string_null_is_absent_wherever_it_stands() {
+        let search = parse(json!({"ref_ID": "S230914ak", "coincident_events": "null", "most_probable_direction": "null",
+            "neutrino_flux_sensitivity_range": {"flux_sensitivity": ["null", "null"], "sensitive_energy_range": "null"}}))
+        .expect("a search");
+        assert_eq!((search.events.len(), search.flux_sensitivity, search.sensitive_energy_range), (0, None, None));
+        let search = parse(json!({"ref_ID": "S230914ak", "reference": "null", "coincident_events": [
+            {"localization": "null", "ra": 1.0, "dec": 2.0, "ra_uncertainty": ["null"], "uncertainty_shape": "null"},
+            {"localization": {"ra": 1.0, "ra_dec_error": "null"}}]}))
+        .expect("a search");
+        assert!(search.events.iter().all(|event| event.ra_dec_error.is_none() && event.uncertainty_shape.is_none()));
     }
 
     #[test]

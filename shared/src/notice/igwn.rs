@@ -1,5 +1,6 @@
 //! LIGO/Virgo/KAGRA alerts (`igwn.gwalert`), by the igwn-gwalert-schema 1.3.0 and the older forms that archives hold.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use base64::Engine;
@@ -8,9 +9,10 @@ use base64::engine::general_purpose::GeneralPurpose;
 use base64::engine::{DecodePaddingMode, GeneralPurposeConfig};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::{field_error, object, parse_time};
+use super::fields::Fields;
+use super::object;
 use crate::key::{AlertKind, SupereventId};
 use crate::{Error, Result};
 
@@ -112,33 +114,34 @@ impl Notice {
     /// Permanent, naming the field, what was expected and what was found.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let notice = object(bytes)?;
-        let superevent_id = string(&notice, "", "superevent_id")?
-            .ok_or_else(|| field_error("superevent_id", "a string", &Value::Null))?
+        let notice = Fields::of_notice(&notice);
+        let superevent_id = notice
+            .text("superevent_id")?
+            .ok_or_else(|| notice.wrong("superevent_id", "a string"))?
             .parse::<SupereventId>()
             .map_err(|error| error.of("field `superevent_id`"))?;
         let kind = kind(&notice)?;
-        let time_created =
-            time(&notice, "", "time_created")?.ok_or_else(|| field_error("time_created", "a time", &Value::Null))?;
-        let gracedb_url = match nested(&notice, "urls")? {
-            Some(urls) => string(urls, "urls.", "gracedb")?,
+        let time_created = notice.time("time_created")?.ok_or_else(|| notice.wrong("time_created", "a time"))?;
+        let gracedb_url = match notice.inside("urls")? {
+            Some(urls) => urls.text("gracedb")?,
             None => None,
         };
-        let (event, skymap) = match nested(&notice, "event")? {
-            Some(fields) => (Some(read_event(fields, gracedb_url)?), fits(fields, "event.", "skymap")?),
+        let (event, skymap) = match notice.inside("event")? {
+            Some(fields) => (Some(read_event(&fields, gracedb_url)?), fits(&fields, "skymap")?),
             None if kind == AlertKind::Retraction => (None, None),
-            None => return Err(field_error("event", "an object (only a retraction has none)", &Value::Null)),
+            None => return Err(notice.wrong("event", "an object (only a retraction has none)")),
         };
-        let (external, combined_skymap) = match nested(&notice, "external_coinc")? {
-            Some(fields) => (Some(read_external(fields)?), fits(fields, "external_coinc.", "combined_skymap")?),
+        let (external, combined_skymap) = match notice.inside("external_coinc")? {
+            Some(fields) => (Some(read_external(&fields)?), fits(&fields, "combined_skymap")?),
             None => (None, None),
         };
         Ok(Notice { superevent_id, kind, time_created, event, skymap, external, combined_skymap })
     }
 }
 
-fn kind(notice: &Map<String, Value>) -> Result<AlertKind> {
-    const EXPECTED: &str = "EARLYWARNING, PRELIMINARY, INITIAL, UPDATE or RETRACTION";
-    let text = string(notice, "", "alert_type")?.ok_or_else(|| field_error("alert_type", EXPECTED, &Value::Null))?;
+fn kind(notice: &Fields) -> Result<AlertKind> {
+    let wrong = || notice.wrong("alert_type", "EARLYWARNING, PRELIMINARY, INITIAL, UPDATE or RETRACTION");
+    let text = notice.text("alert_type")?.ok_or_else(wrong)?;
     // Older files write EARLY_WARNING; spelling varies only in case and underscores.
     match text.replace(['_', '-', ' '], "").to_ascii_uppercase().as_str() {
         "EARLYWARNING" => Ok(AlertKind::EarlyWarning),
@@ -146,129 +149,55 @@ fn kind(notice: &Map<String, Value>) -> Result<AlertKind> {
         "INITIAL" => Ok(AlertKind::Initial),
         "UPDATE" => Ok(AlertKind::Update),
         "RETRACTION" => Ok(AlertKind::Retraction),
-        _ => Err(field_error("alert_type", EXPECTED, &Value::String(text))),
+        _ => Err(wrong()),
     }
 }
 
-fn read_event(event: &Map<String, Value>, gracedb_url: Option<String>) -> Result<Event> {
-    let at = "event.";
+fn read_event(event: &Fields, gracedb_url: Option<String>) -> Result<Event> {
     Ok(Event {
-        time: time(event, at, "time")?.ok_or_else(|| field_error("event.time", "a time", &Value::Null))?,
-        far: number(event, at, "far")?,
-        significant: boolean(event, at, "significant")?,
-        instruments: strings(event, at, "instruments")?,
-        group: string(event, at, "group")?,
-        pipeline: string(event, at, "pipeline")?,
-        search: string(event, at, "search")?,
-        classification: probabilities(event, at, "classification")?,
-        properties: probabilities(event, at, "properties")?,
-        duration: number(event, at, "duration")?,
-        central_frequency: number(event, at, "central_frequency")?,
+        time: event.time("time")?.ok_or_else(|| event.wrong("time", "a time"))?,
+        far: event.number("far")?,
+        significant: event.truth("significant")?,
+        instruments: event.texts("instruments")?,
+        group: event.text("group")?,
+        pipeline: event.text("pipeline")?,
+        search: event.text("search")?,
+        classification: event.named_numbers("classification")?,
+        properties: event.named_numbers("properties")?,
+        duration: event.number("duration")?,
+        central_frequency: event.number("central_frequency")?,
         gracedb_url,
     })
 }
 
-fn read_external(external: &Map<String, Value>) -> Result<ExternalCoincidence> {
-    let at = "external_coinc.";
-    let gcn_notice_id = match present(external, "gcn_notice_id") {
-        None => None,
+fn read_external(external: &Fields) -> Result<ExternalCoincidence> {
+    let gcn_notice_id = match external.present("gcn_notice_id") {
         Some(Value::Number(number)) => Some(number.to_string()),
-        Some(Value::String(text)) => Some(text.clone()),
-        Some(other) => return Err(field_error("external_coinc.gcn_notice_id", "a number or a string", other)),
+        _ => external.text("gcn_notice_id").map_err(|_| external.wrong("gcn_notice_id", "a number or a string"))?,
     };
     Ok(ExternalCoincidence {
         gcn_notice_id,
-        ivorn: string(external, at, "ivorn")?,
-        observatory: string(external, at, "observatory")?,
-        search: string(external, at, "search")?,
-        time_difference: number(external, at, "time_difference")?,
-        time_coincidence_far: number(external, at, "time_coincidence_far")?,
-        time_sky_position_coincidence_far: number(external, at, "time_sky_position_coincidence_far")?,
+        ivorn: external.text("ivorn")?,
+        observatory: external.text("observatory")?,
+        search: external.text("search")?,
+        time_difference: external.number("time_difference")?,
+        time_coincidence_far: external.number("time_coincidence_far")?,
+        time_sky_position_coincidence_far: external.number("time_sky_position_coincidence_far")?,
     })
 }
 
-/// A field that is there and not null.
-fn present<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
-    fields.get(name).filter(|value| !value.is_null())
-}
-
-fn nested<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<Option<&'a Map<String, Value>>> {
-    match present(fields, name) {
-        None => Ok(None),
-        Some(Value::Object(inner)) => Ok(Some(inner)),
-        Some(other) => Err(field_error(name, "an object or null", other)),
-    }
-}
-
-fn string(fields: &Map<String, Value>, at: &str, name: &str) -> Result<Option<String>> {
-    match present(fields, name) {
-        None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(other) => Err(field_error(&format!("{at}{name}"), "a string", other)),
-    }
-}
-
-fn strings(fields: &Map<String, Value>, at: &str, name: &str) -> Result<Vec<String>> {
-    let error = |value: &Value| field_error(&format!("{at}{name}"), "an array of strings", value);
-    match present(fields, name) {
-        None => Ok(Vec::new()),
-        Some(Value::Array(items)) => {
-            items.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(|| error(item))).collect()
-        }
-        Some(other) => Err(error(other)),
-    }
-}
-
-fn number(fields: &Map<String, Value>, at: &str, name: &str) -> Result<Option<f64>> {
-    match present(fields, name) {
-        None => Ok(None),
-        Some(value) => {
-            value.as_f64().map(Some).ok_or_else(|| field_error(&format!("{at}{name}"), "a number or null", value))
-        }
-    }
-}
-
-fn boolean(fields: &Map<String, Value>, at: &str, name: &str) -> Result<Option<bool>> {
-    match present(fields, name) {
-        None => Ok(None),
-        Some(value) => {
-            value.as_bool().map(Some).ok_or_else(|| field_error(&format!("{at}{name}"), "true or false", value))
-        }
-    }
-}
-
-fn time(fields: &Map<String, Value>, at: &str, name: &str) -> Result<Option<Timestamp>> {
-    match string(fields, at, name)? {
-        None => Ok(None),
-        Some(text) => parse_time(&text).map(Some).map_err(|error| error.of(format!("field `{at}{name}`"))),
-    }
-}
-
-/// An open map of numbers; a null is a class that was not computed.
-fn probabilities(fields: &Map<String, Value>, at: &str, name: &str) -> Result<BTreeMap<String, f64>> {
-    let mut numbers = BTreeMap::new();
-    if let Some(inner) =
-        nested(fields, name).map_err(|error| error.of(format!("inside `{}`", at.trim_end_matches('.'))))?
-    {
-        for (class, value) in inner.iter().filter(|(_, value)| !value.is_null()) {
-            let number =
-                value.as_f64().ok_or_else(|| field_error(&format!("{at}{name}.{class}"), "a number", value))?;
-            numbers.insert(class.clone(), number);
-        }
-    }
-    Ok(numbers)
-}
-
-fn fits(fields: &Map<String, Value>, at: &str, name: &str) -> Result<Option<Vec<u8>>> {
-    let Some(text) = string(fields, at, name)? else { return Ok(None) };
-    // Some writers wrap base64 at 76 characters.
-    let text = if text.bytes().any(|byte| byte.is_ascii_whitespace()) {
-        text.split_ascii_whitespace().collect()
-    } else {
-        text
+fn fits(fields: &Fields, name: &str) -> Result<Option<Vec<u8>>> {
+    let text = match fields.present(name) {
+        None => return Ok(None),
+        Some(Value::String(text)) => text,
+        Some(_) => return Err(fields.wrong(name, "base64")),
     };
-    let bytes = BASE64.decode(&text).map_err(|error| {
-        Error::permanent(format!("field `{at}{name}`: expected base64: {}", error.to_string().to_lowercase()))
+    // Some writers wrap base64 at 76 characters.
+    let wrapped = text.bytes().any(|byte| byte.is_ascii_whitespace());
+    let text = if wrapped { Cow::Owned(text.split_ascii_whitespace().collect()) } else { Cow::Borrowed(text.as_str()) };
+    let bytes = BASE64.decode(&*text).map_err(|error| {
+        let found = error.to_string().to_lowercase();
+        Error::permanent(format!("field `{}`: expected base64: {found}", fields.place(name)))
     })?;
     Ok(Some(bytes))
 }

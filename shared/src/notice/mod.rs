@@ -1,5 +1,6 @@
 //! What upstream sends.
 
+mod fields;
 pub mod icecube;
 pub mod igwn;
 
@@ -64,7 +65,7 @@ impl NoticeKind {
         }
         let fields: Vec<&str> = notice.keys().map(String::as_str).take(8).collect();
         Err(Error::permanent(format!(
-            "notice: expected an igwn.gwalert (field `superevent_id`) or an IceCube track search (field `ref_ID`), found the fields {fields:?}"
+            "expected an igwn.gwalert (field `superevent_id`) or an IceCube track search (field `ref_ID`), found the fields {fields:?}"
         )))
     }
 }
@@ -72,15 +73,12 @@ impl NoticeKind {
 /// Reads a notice as a JSON object.
 fn object(bytes: &[u8]) -> Result<Map<String, Value>> {
     if bytes.len() > MAX_NOTICE_BYTES {
-        return Err(Error::permanent(format!(
-            "notice: expected at most {MAX_NOTICE_BYTES} bytes, found {}",
-            bytes.len()
-        )));
+        return Err(Error::permanent(format!("expected at most {MAX_NOTICE_BYTES} bytes, found {}", bytes.len())));
     }
     match serde_json::from_slice(bytes) {
         Ok(Value::Object(fields)) => Ok(fields),
-        Ok(other) => Err(Error::permanent(format!("notice: expected a JSON object, found {}", type_of(&other)))),
-        Err(error) => Err(Error::permanent(format!("notice: expected JSON: {error}"))),
+        Ok(other) => Err(Error::permanent(format!("expected a JSON object, found {}", type_of(&other)))),
+        Err(error) => Err(Error::permanent(format!("expected JSON: {error}"))),
     }
 }
 
@@ -94,17 +92,6 @@ fn type_of(value: &Value) -> &'static str {
         Value::Array(_) => "an array",
         Value::Object(_) => "an object",
     }
-}
-
-/// One field that is not what it should be.
-fn field_error(field: &str, expected: &str, found: &Value) -> Error {
-    let text: String = found.to_string().chars().take(60).collect();
-    let found = if matches!(found, Value::Object(_) | Value::Array(_)) {
-        type_of(found).to_owned()
-    } else {
-        format!("`{text}`")
-    };
-    Error::permanent(format!("field `{field}`: expected {expected}, found {found}"))
 }
 
 /// Reads a time as notices and FITS headers write it: ISO 8601, UTC when it names no offset.

@@ -15,12 +15,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
 use crate::key::Key;
 use crate::message::Body;
+use crate::notice::MAX_NOTICE_BYTES;
 use crate::{Error, Result};
 
 /// The largest object that is read into memory [bytes].
@@ -62,8 +63,16 @@ pub struct Head {
 #[derive(Debug, Clone)]
 pub struct Store {
     backend: Backend,
-    /// Written objects, when nothing may be written: they are kept here and read back from here.
-    unwritten: Option<Arc<Mutex<BTreeMap<Key, Bytes>>>>,
+    /// Objects that were put, when nothing may be written: they are kept here and read back from here.
+    unwritten: Option<Arc<Mutex<BTreeMap<Key, Unwritten>>>>,
+}
+
+/// An object that was put and not written.
+#[derive(Debug, Clone)]
+struct Unwritten {
+    size: u64,
+    /// Until [`Store::forget_unwritten`].
+    bytes: Option<Bytes>,
 }
 
 #[derive(Debug, Clone)]
@@ -112,8 +121,32 @@ impl Store {
     pub fn unwritten(&self) -> Vec<(Key, u64)> {
         match &self.unwritten {
             None => Vec::new(),
-            Some(objects) => locked(objects).iter().map(|(key, bytes)| (key.clone(), bytes.len() as u64)).collect(),
+            Some(objects) => locked(objects).iter().map(|(key, object)| (key.clone(), object.size)).collect(),
         }
+    }
+
+    /// Forgets the bytes of what was put and not written, so that memory does not grow from notice to notice. The
+    /// notices themselves stay: they hold their alerts' names.
+    pub fn forget_unwritten(&self) {
+        if let Some(objects) = &self.unwritten {
+            let mut objects = locked(objects);
+            for (_, object) in objects.iter_mut().filter(|(key, _)| !key.as_str().ends_with("_alert.json")) {
+                object.bytes = None;
+            }
+        }
+    }
+
+    /// The bytes of an object that was put and not written.
+    fn kept(&self, key: &Key) -> Option<Bytes> {
+        locked(self.unwritten.as_ref()?).get(key)?.bytes.clone()
+    }
+
+    /// Keeps an object instead of writing it; whether that is so.
+    fn keep(&self, key: &Key, bytes: &Bytes) -> bool {
+        let Some(objects) = &self.unwritten else { return false };
+        let object = Unwritten { size: bytes.len() as u64, bytes: Some(bytes.clone()) };
+        locked(objects).insert(key.clone(), object);
+        true
     }
 
     /// The whole object, or `None` when there is none.
@@ -121,10 +154,8 @@ impl Store {
     /// # Errors
     /// Permanent above [`MAX_OBJECT_BYTES`]; otherwise what the back end says.
     pub async fn get(&self, key: &Key) -> Result<Option<Bytes>> {
-        if let Some(objects) = &self.unwritten
-            && let Some(bytes) = locked(objects).get(key)
-        {
-            return Ok(Some(bytes.clone()));
+        if let Some(bytes) = self.kept(key) {
+            return Ok(Some(bytes));
         }
         match &self.backend {
             Backend::Folder(folder) => folder.get(key).await,
@@ -146,11 +177,17 @@ impl Store {
     /// A notice's bytes, from where its message says they are.
     ///
     /// # Errors
-    /// As [`Store::read`].
+    /// As [`Store::get_range`]; Permanent when there is no such object or it is larger than a notice may be.
     pub async fn read_body(&self, body: &Body) -> Result<Bytes> {
-        match body {
-            Body::Key(key) => self.read(key).await,
-            Body::Inline(text) => Ok(Bytes::copy_from_slice(text.as_bytes())),
+        let key = match body {
+            Body::Inline(text) => return Ok(Bytes::copy_from_slice(text.as_bytes())),
+            Body::Key(key) => key,
+        };
+        let limit = MAX_NOTICE_BYTES as u64;
+        match self.get_range(key, 0..limit + 1).await? {
+            Some(bytes) if bytes.len() as u64 <= limit => Ok(bytes),
+            Some(_) => Err(Error::permanent(format!("object `{key}`: expected a notice of at most {limit} bytes"))),
+            None => Err(absent(key)),
         }
     }
 
@@ -159,9 +196,7 @@ impl Store {
     /// # Errors
     /// What the back end says.
     pub async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Option<Bytes>> {
-        if let Some(objects) = &self.unwritten
-            && let Some(bytes) = locked(objects).get(key)
-        {
+        if let Some(bytes) = self.kept(key) {
             let clip = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
             return Ok(Some(bytes.slice(clip(range.start)..clip(range.end).max(clip(range.start)))));
         }
@@ -177,8 +212,7 @@ impl Store {
     /// # Errors
     /// What the back end says.
     pub async fn put(&self, key: &Key, bytes: Bytes) -> Result<()> {
-        if let Some(objects) = &self.unwritten {
-            locked(objects).insert(key.clone(), bytes);
+        if self.keep(key, &bytes) {
             return Ok(());
         }
         match &self.backend {
@@ -193,12 +227,9 @@ impl Store {
     /// # Errors
     /// What the back end says.
     pub async fn put_if_absent(&self, key: &Key, bytes: Bytes) -> Result<bool> {
-        if let Some(objects) = &self.unwritten {
+        if self.unwritten.is_some() {
             let there = self.head(key).await?.is_some();
-            if !there {
-                locked(objects).insert(key.clone(), bytes);
-            }
-            return Ok(!there);
+            return Ok(!there && self.keep(key, &bytes));
         }
         match &self.backend {
             Backend::Folder(folder) => folder.put_if_absent(key, bytes).await,
@@ -213,9 +244,9 @@ impl Store {
     /// What the back end says.
     pub async fn head(&self, key: &Key) -> Result<Option<Head>> {
         if let Some(objects) = &self.unwritten
-            && let Some(bytes) = locked(objects).get(key)
+            && let Some(object) = locked(objects).get(key)
         {
-            return Ok(Some(Head { size: bytes.len() as u64 }));
+            return Ok(Some(Head { size: object.size }));
         }
         match &self.backend {
             Backend::Folder(folder) => folder.head(key).await,
@@ -243,7 +274,11 @@ impl Store {
     }
 }
 
+fn absent(key: &Key) -> Error {
+    Error::permanent(format!("object `{key}`: expected it in the store, found none"))
+}
+
 /// A poisoned lock holds a map that is still whole: no insertion can stop half-way.
-fn locked(objects: &Mutex<BTreeMap<Key, Bytes>>) -> std::sync::MutexGuard<'_, BTreeMap<Key, Bytes>> {
+fn locked(objects: &Mutex<BTreeMap<Key, Unwritten>>) -> MutexGuard<'_, BTreeMap<Key, Unwritten>> {
     objects.lock().unwrap_or_else(PoisonError::into_inner)
 }

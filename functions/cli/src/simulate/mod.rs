@@ -13,9 +13,10 @@ use std::path::PathBuf;
 use jiff::{SignedDuration, Timestamp};
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use shared::Result;
 use shared::key::SupereventId;
-use shared::{Error, Result};
 
+use crate::Failure;
 use sky::{Shape, Sky};
 
 /// Writes an invented notice: an alert with its sky map, an IceCube track search, or a galaxy catalogue.
@@ -185,15 +186,15 @@ impl Simulate {
     /// Writes them to `--out` or to standard output.
     ///
     /// # Errors
-    /// As [`Simulate::bytes`]; Permanent when they cannot be written.
-    pub fn run(&self) -> Result<()> {
-        let bytes = self.bytes()?;
+    /// Wrong usage, as [`Simulate::bytes`]; failed work, when they cannot be written.
+    pub fn run(&self) -> std::result::Result<(), Failure> {
+        let bytes = self.bytes().map_err(Failure::usage)?;
         match &self.out {
             Some(path) => std::fs::write(path, &bytes)
-                .map_err(|error| Error::permanent(format!("file `{}`: {error}", path.display()))),
-            None => std::io::stdout()
-                .write_all(&bytes)
-                .map_err(|error| Error::permanent(format!("standard output: {error}"))),
+                .map_err(|error| Failure::work(format!("file `{}`: {error}", path.display()))),
+            None => {
+                std::io::stdout().write_all(&bytes).map_err(|error| Failure::work(format!("standard output: {error}")))
+            }
         }
     }
 

@@ -1,0 +1,141 @@
+//! A notice's JSON, read field by field: what is absent, what is wrong, and where.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use super::parse_time;
+use crate::{Error, Result};
+
+/// The longest text that is read [characters]; the GWTM keeps at most 500.
+pub(super) const MAX_TEXT: usize = 1000;
+/// The most entries of a list or an open map that is read; real ones have a handful.
+pub(super) const MAX_ENTRIES: usize = 100;
+
+/// An object inside a notice, and where it lies.
+#[derive(Debug, Clone)]
+pub(super) struct Fields<'a> {
+    at: String,
+    fields: &'a Map<String, Value>,
+}
+
+impl<'a> Fields<'a> {
+    /// The notice itself.
+    pub(super) fn of_notice(fields: &'a Map<String, Value>) -> Self {
+        Fields { at: String::new(), fields }
+    }
+
+    /// An object that lies at `at`.
+    pub(super) fn at(at: String, value: &'a Value) -> Result<Self> {
+        match value {
+            Value::Object(fields) => Ok(Fields { at, fields }),
+            other => Err(wrong(&at, "an object", other)),
+        }
+    }
+
+    /// A field's place in the notice, such as `event.far`.
+    pub(super) fn place(&self, name: &str) -> String {
+        if self.at.is_empty() { name.to_owned() } else { format!("{}.{name}", self.at) }
+    }
+
+    /// A field's error.
+    pub(super) fn wrong(&self, name: &str, expected: &str) -> Error {
+        wrong(&self.place(name), expected, self.fields.get(name).unwrap_or(&Value::Null))
+    }
+
+    /// A field that is there; null and the string "null", which older files write, are absent.
+    pub(super) fn present(&self, name: &str) -> Option<&'a Value> {
+        self.fields.get(name).filter(|value| !absent(value))
+    }
+
+    pub(super) fn inside(&self, name: &str) -> Result<Option<Fields<'a>>> {
+        self.present(name).map(|value| Fields::at(self.place(name), value)).transpose()
+    }
+
+    pub(super) fn list(&self, name: &str) -> Result<&'a [Value]> {
+        match self.present(name) {
+            None => Ok(&[]),
+            Some(Value::Array(items)) => Ok(items),
+            Some(_) => Err(self.wrong(name, "an array")),
+        }
+    }
+
+    pub(super) fn text(&self, name: &str) -> Result<Option<String>> {
+        match self.present(name) {
+            None => Ok(None),
+            Some(Value::String(text)) if text.chars().count() <= MAX_TEXT => Ok(Some(text.clone())),
+            Some(Value::String(_)) => Err(self.wrong(name, "at most 1000 characters")),
+            Some(_) => Err(self.wrong(name, "a string")),
+        }
+    }
+
+    pub(super) fn texts(&self, name: &str) -> Result<Vec<String>> {
+        let items = self.list(name)?;
+        let short = |item: &Value| item.as_str().filter(|text| text.chars().count() <= MAX_TEXT).map(str::to_owned);
+        let texts: Option<Vec<String>> = items.iter().map(short).collect();
+        texts
+            .filter(|texts| texts.len() <= MAX_ENTRIES)
+            .ok_or_else(|| self.wrong(name, "an array of at most 100 strings"))
+    }
+
+    pub(super) fn number(&self, name: &str) -> Result<Option<f64>> {
+        match self.present(name) {
+            None => Ok(None),
+            Some(value) => value.as_f64().map(Some).ok_or_else(|| self.wrong(name, "a number or null")),
+        }
+    }
+
+    /// Numbers, alone or in an array, without what is absent among them.
+    pub(super) fn numbers(&self, name: &str) -> Result<Vec<f64>> {
+        let items = match self.present(name) {
+            None => return Ok(Vec::new()),
+            Some(Value::Array(items)) => items.as_slice(),
+            Some(single) => std::slice::from_ref(single),
+        };
+        let numbers: Option<Vec<f64>> = items.iter().filter(|item| !absent(item)).map(Value::as_f64).collect();
+        numbers
+            .filter(|numbers| numbers.len() <= MAX_ENTRIES)
+            .ok_or_else(|| self.wrong(name, "a number or an array of at most 100 numbers"))
+    }
+
+    /// An open map of numbers, without what is absent among them.
+    pub(super) fn named_numbers(&self, name: &str) -> Result<std::collections::BTreeMap<String, f64>> {
+        let Some(inner) = self.inside(name)? else { return Ok(Default::default()) };
+        if inner.fields.len() > MAX_ENTRIES || inner.fields.keys().any(|key| key.chars().count() > MAX_TEXT) {
+            return Err(self.wrong(name, "at most 100 named numbers"));
+        }
+        let names = inner.fields.keys().filter(|name| inner.present(name).is_some());
+        names.map(|name| Ok((name.clone(), inner.number(name)?.unwrap_or_default()))).collect()
+    }
+
+    pub(super) fn truth(&self, name: &str) -> Result<Option<bool>> {
+        match self.present(name) {
+            None => Ok(None),
+            Some(value) => value.as_bool().map(Some).ok_or_else(|| self.wrong(name, "true or false")),
+        }
+    }
+
+    pub(super) fn time(&self, name: &str) -> Result<Option<Timestamp>> {
+        match self.text(name)? {
+            None => Ok(None),
+            Some(text) => {
+                parse_time(&text).map(Some).map_err(|error| error.of(format!("field `{}`", self.place(name))))
+            }
+        }
+    }
+}
+
+fn absent(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.trim().eq_ignore_ascii_case("null"),
+        _ => false,
+    }
+}
+
+/// One field that is not what it should be.
+fn wrong(place: &str, expected: &str, found: &Value) -> Error {
+    let text = found.to_string();
+    let shown: String = text.chars().take(60).collect();
+    let more = if shown.len() < text.len() { " …" } else { "" };
+    Error::permanent(format!("field `{place}`: expected {expected}, found `{shown}{more}`"))
+}
