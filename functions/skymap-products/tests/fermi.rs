@@ -346,7 +346,7 @@ async fn bad_pointings_have_reasons() {
         (
             Answer::Body(page(&["FERMI_POINTING_FINAL_700_2021301_2021308_00.fits"])),
             None,
-            "found 1 files of other weeks",
+            "found 1 of other weeks",
         ),
         (Answer::Body(page(&[FINAL])), None, "404"),
         (Answer::Body(page(&[FINAL])), Some(b"<html>moved</html>".to_vec()), FINAL),
