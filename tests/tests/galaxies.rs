@@ -305,6 +305,7 @@ async fn deps(folder: &Path, catalog: Option<&str>) -> Deps {
             groupname: "LCOGT".to_owned(),
             reference: "https://example.org/paper".to_owned(),
             request_doi: false,
+            remove_on_retraction: false,
         },
         catalogue: OnceCell::new(),
     }

@@ -48,6 +48,7 @@ async fn house(api: Option<Client>) -> House {
         fetch: None,
         gracedb_url: "http://127.0.0.1:9".to_owned(),
         observing_run: Some("O4".to_owned()),
+        remove_on_retraction: false,
     };
     House { deps, _folder: folder }
 }
@@ -206,6 +207,28 @@ async fn story(deps: &Deps) -> Vec<Publication> {
         search(json!([])),
         of(retraction("S230518h-Retraction", "2023-05-19T08:00:00Z")),
     ]
+}
+
+#[tokio::test]
+async fn a_retraction_removes_lists_only_when_it_is_told_to() {
+    for remove in [false, true] {
+        let server = GwtmServer::start().await;
+        let mut house = house_at(&server, "v1").await;
+        house.deps.remove_on_retraction = remove;
+        let other = with_galaxies(&house.deps, alert("S230601a-Update", "2023-06-01T12:00:00Z"), &["NGC 7"]).await;
+        call_until_done(&house.deps, &other).await;
+        for publication in story(&house.deps).await {
+            call_until_done(&house.deps, &publication).await;
+        }
+        let lists = server.galaxy_lists();
+        let left: Vec<_> = lists.iter().map(names).collect();
+        let kept = if remove {
+            vec![vec!["NGC 7"]]
+        } else {
+            vec![vec!["NGC 7"], vec!["NGC 1", "NGC 2", "NGC 3"], vec!["NGC 2", "NGC 9"]]
+        };
+        assert_eq!(left, kept);
+    }
 }
 
 fn names(list: &GalaxyList) -> Vec<&str> {

@@ -66,21 +66,41 @@ async fn replace(deps: &Deps, api: &Client, alert: &Alert, key: &Key, body: &Eve
     Ok(status(&outcome, |id| *id))
 }
 
+/// Removes what the group posted for a superevent that is retracted.
+pub(crate) async fn remove_all(deps: &Deps, alert: &Alert) -> Result<()> {
+    let Some(api) = &deps.api else { return Ok(()) };
+    for (_, body) in stored(deps, alert).await? {
+        for id in api.galaxy_lists(&body).await?.into_keys() {
+            let removal = api.remove_galaxies(id).await?;
+            tracing::info!(alert.name = %alert.name, "galaxy list {id} of group `{}`: {removal:?}", body.groupname);
+        }
+    }
+    Ok(())
+}
+
 /// The lists of this superevent's other alerts whose rows the server cannot tell from this one's: an update and its
 /// external coincidence are sent at the same moment.
 async fn neighbours(deps: &Deps, alert: &Alert, own: &Key, body: &EventGalaxies) -> Result<Vec<EventGalaxies>> {
+    let mut lists = Vec::new();
+    for (key, other) in stored(deps, alert).await? {
+        let (other, _) = other.limited();
+        if key != *own && other.time_sent.duration_since(body.time_sent).abs() < SERVER_TOLERANCE {
+            lists.push(other);
+        }
+    }
+    Ok(lists)
+}
+
+/// The lists in the store of all alerts of this alert's superevent.
+async fn stored(deps: &Deps, alert: &Alert) -> Result<Vec<(Key, EventGalaxies)>> {
     let mut lists = Vec::new();
     for key in deps.store.list(&format!("work/{}-", alert.name.superevent_id)).await? {
         let mut segments = key.as_str().split('/');
         let name = segments.nth(1).and_then(|name| name.parse().ok());
         let is_list = name.is_some_and(|name| Object::EventGalaxies(&name).key().as_ref() == Ok(&key));
-        if !is_list || key == *own {
-            continue;
-        }
-        // What cannot be read protects nothing.
-        let Ok((other, _)) = read(deps, &key).await.map(EventGalaxies::limited) else { continue };
-        if other.time_sent.duration_since(body.time_sent).abs() < SERVER_TOLERANCE {
-            lists.push(other);
+        // What cannot be read protects nothing, and names nothing.
+        if is_list && let Ok(list) = read(deps, &key).await {
+            lists.push((key, list));
         }
     }
     Ok(lists)

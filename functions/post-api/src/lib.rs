@@ -10,7 +10,7 @@ mod icecube;
 use serde::Serialize;
 use shared::config::Config;
 use shared::fetch::Fetch;
-use shared::key::Key;
+use shared::key::{AlertKind, Key};
 use shared::message::{Post, PostStatus, Posted, Publication, Request, Role};
 use shared::store::Store;
 use shared::treasuremap::{Client, Once, Timing};
@@ -31,6 +31,8 @@ pub struct Deps {
     pub gracedb_url: String,
     /// The run's label on posted alerts.
     pub observing_run: Option<String>,
+    /// Whether a retraction removes the superevent's galaxy lists.
+    pub remove_on_retraction: bool,
 }
 
 impl Deps {
@@ -50,6 +52,7 @@ impl Deps {
             not_posted: if config.dry_run { "dry run" } else { "API_BASE is not set" }.to_owned(),
             gracedb_url: config.gracedb_url.clone(),
             observing_run: config.observing_run.clone(),
+            remove_on_retraction: config.galaxies.remove_on_retraction,
         })
     }
 
@@ -74,6 +77,9 @@ pub async fn handle(deps: &Deps, publication: Publication) -> Result<Posted> {
             let mut posts = vec![post];
             if let Some(galaxies) = &galaxies {
                 posts.push(galaxies::publish(deps, &alert, galaxies, row.as_ref()).await?);
+            }
+            if deps.remove_on_retraction && alert.name.alert_type.kind == AlertKind::Retraction {
+                galaxies::remove_all(deps, &alert).await?;
             }
             if alert.role == Role::Test {
                 posts.push(remove_test_alerts(deps).await);

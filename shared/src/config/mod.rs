@@ -68,6 +68,11 @@ pub const SETTINGS: &[Setting] = &[
         "the reference on galaxy lists",
     ),
     setting("GALAXY_REQUEST_DOI", "false", "`true` asks the server for a DOI per list"),
+    setting(
+        "GALAXY_REMOVE_ON_RETRACTION",
+        "false",
+        "`true` removes a superevent's galaxy lists from the GWTM when it is retracted",
+    ),
     setting("LOG_FORMAT", "text", "`json` for machines"),
     setting("LOG_LEVEL", "info; `gwtm run` warn", "error, warn, info, debug or trace, or tracing directives"),
     setting("VERBOSE", "false", "`true` is LOG_LEVEL=debug"),
@@ -163,6 +168,8 @@ pub struct Galaxies {
     pub reference: String,
     /// Whether the server is asked for a DOI.
     pub request_doi: bool,
+    /// Whether a retraction removes the superevent's lists.
+    pub remove_on_retraction: bool,
 }
 
 impl Config {
@@ -211,6 +218,7 @@ impl Config {
                     .text("GALAXY_REFERENCE")
                     .unwrap_or_else(|| "https://ui.adsabs.harvard.edu/abs/2017ApJ...848L..33A/abstract".to_owned()),
                 request_doi: settings.flag("GALAXY_REQUEST_DOI", false),
+                remove_on_retraction: settings.flag("GALAXY_REMOVE_ON_RETRACTION", false),
             },
             log: settings.log(),
         }
