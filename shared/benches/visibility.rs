@@ -4,7 +4,7 @@ use divan::{Bencher, black_box};
 use jiff::Timestamp;
 use shared::visibility::ft2::Pointings;
 use shared::visibility::orbit::{Tle, sample_tle};
-use shared::visibility::{Coverage, fermi};
+use shared::visibility::{Coverage, bat, fermi, swift};
 
 fn main() {
     divan::main();
@@ -26,6 +26,24 @@ fn gbm(bencher: Bencher) {
 #[divan::bench(args = [(187.7, 12.4), (45.0, 88.5), (301.25, -89.2), (0.05, -20.0), (270.0, -50.0)])]
 fn lat(bencher: Bencher, (ra, dec): (f64, f64)) {
     bencher.bench(|| fermi::lat(black_box(ra), dec).to_json());
+}
+
+#[divan::bench(args = [(187.7, 12.4, 30.0), (45.0, 88.5, 77.0), (0.05, -20.0, 281.7)])]
+fn swift_bat(bencher: Bencher, (ra, dec, roll): (f64, f64, f64)) {
+    bencher.bench(|| bat::field_of_view(black_box(ra), dec, roll).to_json());
+}
+
+/// A year of pointings, a hundred a day.
+#[divan::bench]
+fn swift_pointings(bencher: Bencher) {
+    let from: Timestamp = "2023-01-01T00:00:00Z".parse().expect("a time");
+    let row = |i: i64| {
+        let start = from + jiff::SignedDuration::from_secs(864 * i);
+        format!("{start},{},187.70593,-12.39112,281.7\n", start + jiff::SignedDuration::from_secs(800))
+    };
+    let file: String = (0..36_500).map(row).collect();
+    let at: Timestamp = "2023-05-18T12:59:08Z".parse().expect("a time");
+    bencher.bench(|| swift::read(black_box(file.as_bytes())).and_then(|all| swift::at(&all, at)).ok());
 }
 
 #[divan::bench]

@@ -258,6 +258,8 @@ pub enum Object<'a> {
     FermiGbm(&'a SupereventId),
     /// What Fermi LAT saw at the time of the signal, IVOA MOC JSON.
     FermiLat(&'a SupereventId),
+    /// What Swift BAT saw at the time of the signal, IVOA MOC JSON.
+    SwiftBat(&'a SupereventId),
     /// The body of `post_alert`.
     PostAlert(&'a AlertName),
     /// The ranked galaxies for people, CSV.
@@ -299,6 +301,7 @@ impl Object<'_> {
             Object::CredibleRegion(name, percent) => product(name, &format!("-moc-{percent}.json")),
             Object::FermiGbm(id) => coverage(id, "-Fermi.json"),
             Object::FermiLat(id) => coverage(id, "-LAT.json"),
+            Object::SwiftBat(id) => coverage(id, "-BAT.json"),
             Object::PostAlert(name) => format!("work/{name}/post_alert.json"),
             Object::GalaxiesCsv(name) => product(name, "-galaxies.csv"),
             Object::EventGalaxies(name) => format!("work/{name}/event_galaxies.json"),
@@ -395,6 +398,7 @@ mod tests {
         assert_eq!(key(Object::Contours(&real)), "fit/S230518h-Preliminary1-contours-smooth.json");
         assert_eq!(key(Object::FermiGbm(&real.superevent_id)), "fit/S230518h-Fermi.json");
         assert_eq!(key(Object::FermiLat(&mock.superevent_id)), "test/MS181101ab-LAT.json");
+        assert_eq!(key(Object::SwiftBat(&real.superevent_id)), "fit/S230518h-BAT.json");
         assert_eq!(key(Object::PostAlert(&mock)), "work/MS181101ab-Update-ExtCoinc/post_alert.json");
         assert_eq!(
             key(Object::Inbox { topic: "igwn.gwalert", partition: 0, offset: 42 }),

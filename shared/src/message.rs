@@ -106,6 +106,7 @@ pub enum ProductKind {
     CredibleRegion90,
     FermiGbm,
     FermiLat,
+    SwiftBat,
 }
 
 /// What became of one product.

@@ -42,6 +42,7 @@ fn an_initial_alert_leaves_every_product() {
     }
     // No pointing file is configured, so there is no LAT product, and it says why.
     assert_eq!(status(alert, "fermi_lat"), "missing");
+    assert_eq!(status(alert, "swift_bat"), "missing");
     assert_eq!(alert["posts"][0]["status"], "not_posted");
     assert!(alert["galaxies"]["count"].as_u64().expect("a count") > 0, "{alert}");
     for stage in ["ingest", "skymap_products", "galaxy_list", "post_api", "total"] {

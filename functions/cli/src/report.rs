@@ -262,6 +262,7 @@ fn label(product: ProductKind) -> &'static str {
         ProductKind::CredibleRegion90 => "90 % region",
         ProductKind::FermiGbm => "Fermi GBM",
         ProductKind::FermiLat => "Fermi LAT",
+        ProductKind::SwiftBat => "Swift BAT",
     }
 }
 

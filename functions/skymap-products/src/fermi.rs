@@ -84,12 +84,12 @@ pub async fn coverage(
     [Product { product: ProductKind::FermiGbm, status: gbm }, Product { product: ProductKind::FermiLat, status: lat }]
 }
 
-fn no_time() -> Error {
+pub(crate) fn no_time() -> Error {
     Error::permanent("the alert has no time of signal")
 }
 
 /// Writes a coverage unless it is there, within [`LIMIT`].
-async fn once(
+pub(crate) async fn once(
     store: &Store,
     object: Object<'_>,
     make: impl Future<Output = Result<(Coverage, String)>>,
@@ -325,7 +325,7 @@ async fn files_of(folder: &Path) -> Result<Vec<FileName>> {
     Ok(names)
 }
 
-async fn read_file(path: &Path, max_bytes: usize) -> Result<Bytes> {
+pub(crate) async fn read_file(path: &Path, max_bytes: usize) -> Result<Bytes> {
     let failed = |error: std::io::Error| Error::permanent(error.to_string());
     let file = tokio::fs::File::open(path).await.map_err(failed)?;
     let mut bytes = Vec::new();

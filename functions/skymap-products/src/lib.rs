@@ -1,8 +1,11 @@
-//! `Alert → Products`: flat map, contours, credible regions, and what Fermi saw; each is written or says why not.
+//! `Alert → Products`: flat map, contours, credible regions, and what Fermi and Swift saw; each is written or says why
+//! not.
 
 pub mod fermi;
+pub mod swift;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use shared::config::Config;
@@ -23,6 +26,8 @@ pub struct Deps {
     pub flat_max_order: u8,
     /// Where Fermi's orbit and pointing come from.
     pub fermi: Sources,
+    /// A file of Swift's pointings.
+    pub swift_pointing_file: Option<PathBuf>,
 }
 
 impl Deps {
@@ -31,7 +36,12 @@ impl Deps {
     /// # Errors
     /// Permanent, when a source's address cannot be used.
     pub fn new(config: &Config, store: Store) -> Result<Self> {
-        Ok(Deps { store, flat_max_order: config.flat_max_order, fermi: Sources::new(&config.fermi)? })
+        Ok(Deps {
+            store,
+            flat_max_order: config.flat_max_order,
+            fermi: Sources::new(&config.fermi)?,
+            swift_pointing_file: config.swift_pointing_file.clone(),
+        })
     }
 
     /// What the settings say.
@@ -57,10 +67,13 @@ pub async fn handle(deps: &Deps, alert: Alert) -> Result<Products> {
         let made = made.unwrap_or_else(|error| Err(Error::permanent(error.to_string())));
         keep(deps, &alert, made.map_err(|error| error.of(format!("sky map `{key}`")))?).await
     };
-    let coverage = fermi::coverage(&deps.fermi, &deps.store, &alert.name.superevent_id, alert.time_of_signal);
-    let (from_map, coverage) = tokio::join!(from_map, coverage);
+    let (superevent, time) = (&alert.name.superevent_id, alert.time_of_signal);
+    let fermi = fermi::coverage(&deps.fermi, &deps.store, superevent, time);
+    let swift = swift::coverage(deps.swift_pointing_file.as_deref(), &deps.store, superevent, time);
+    let (from_map, fermi, swift) = tokio::join!(from_map, fermi, swift);
     let mut products: Vec<Product> = from_map?;
-    products.extend(coverage);
+    products.extend(fermi);
+    products.push(swift);
     let missing: Vec<String> = products.iter().filter_map(missing_because).collect();
     tracing::info!(alert.name = %alert.name, products = products.len() - missing.len(), ?missing, "made the products");
     Ok(Products { name: alert.name, products })
@@ -133,6 +146,7 @@ fn object(alert: &Alert, kind: ProductKind) -> Result<Key> {
         ProductKind::CredibleRegion90 => Object::CredibleRegion(name, 90),
         ProductKind::FermiGbm => Object::FermiGbm(superevent_id),
         ProductKind::FermiLat => Object::FermiLat(superevent_id),
+        ProductKind::SwiftBat => Object::SwiftBat(superevent_id),
     }
     .key()
 }

@@ -59,6 +59,7 @@ pub const SETTINGS: &[Setting] = &[
         "the listing of Fermi's weekly spacecraft files",
     ),
     setting("FERMI_FT2_DIR", "none", "a folder with such files, instead of fetching them"),
+    setting("SWIFT_POINTING_FILE", "no BAT products", "a file of Swift's pointings, `start,end,ra,dec,roll` a row"),
     setting("CATALOG_PATH", "no galaxy lists", "the galaxy catalogue: a file, or an object under `galaxy_catalog/`"),
     setting("PATH_TO_GALAXY_CATALOG_CONFIG", "the defaults", "`gal_catalog_config.ini` with a `[GALAXIES]` section"),
     setting("GALAXY_GROUPNAME", "LCOGT", "the group under which galaxy lists are posted"),
@@ -125,6 +126,8 @@ pub struct Config {
     pub flat_max_order: u8,
     /// Where Fermi's orbit and pointing come from.
     pub fermi: Fermi,
+    /// A file of Swift's pointings.
+    pub swift_pointing_file: Option<PathBuf>,
     /// The galaxy catalogue and lists.
     pub galaxies: Galaxies,
     /// What is logged, and how.
@@ -210,6 +213,7 @@ impl Config {
                     .url("FERMI_FT2_URL", "https://fermi.gsfc.nasa.gov/ssc/observations/timeline/ft2/files/"),
                 ft2_dir: settings.text("FERMI_FT2_DIR").map(PathBuf::from),
             },
+            swift_pointing_file: settings.text("SWIFT_POINTING_FILE").map(PathBuf::from),
             galaxies: Galaxies {
                 catalog: settings.text("CATALOG_PATH"),
                 settings: settings.ranking(),

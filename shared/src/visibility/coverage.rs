@@ -51,29 +51,45 @@ impl Coverage {
     /// gwtm_cron draws its circles in the plane of longitude and latitude, up to 4.5° short at a radius of 67°.
     pub fn cone(ra: f64, dec: f64, radius: f64) -> Self {
         let cone = Cone { axis: unit(ra.to_radians(), dec.to_radians()), radius: radius.to_radians() };
+        Coverage::of(|direction, reach| {
+            let from_axis = cone.distance(direction);
+            if from_axis + reach <= cone.radius {
+                Some(true)
+            } else if from_axis - reach > cone.radius {
+                Some(false)
+            } else {
+                None
+            }
+        })
+    }
+
+    /// The cells whose centres lie within a region.
+    ///
+    /// `within(direction, reach)` answers for all points at most `reach` [rad] from a unit vector: whether they are in
+    /// the region, or nothing when it cannot tell. For a reach of 0 an answer is expected, and none is "not in it".
+    pub(super) fn of(within: impl Fn([f64; 3], f64) -> Option<bool>) -> Self {
         let mut coverage = Coverage { ranges: Vec::new() };
         for base in 0..12 {
-            coverage.add(&cone, 0, base);
+            coverage.add(&within, 0, base);
         }
         coverage
     }
 
-    /// Adds what a cone has of one cell. Called in the order of the NESTED curve.
-    fn add(&mut self, cone: &Cone, order: u8, ipix: u64) {
+    /// Adds what a region has of one cell. Called in the order of the NESTED curve.
+    fn add(&mut self, within: &impl Fn([f64; 3], f64) -> Option<bool>, order: u8, ipix: u64) {
         let (lon, lat) = cdshealpix::nested::center(order, ipix);
-        let from_axis = cone.distance(unit(lon, lat));
-        let reach = REACH / f64::from(1_u32 << order);
-        if order == ORDER && from_axis <= cone.radius || from_axis + reach <= cone.radius {
-            let size = 1 << (2 * (ORDER - order));
-            let (start, end) = (ipix * size, (ipix + 1) * size);
-            match self.ranges.last_mut() {
-                Some(last) if last.end == start => last.end = end,
-                _ => self.ranges.push(start..end),
+        let reach = if order == ORDER { 0.0 } else { REACH / f64::from(1_u32 << order) };
+        match within(unit(lon, lat), reach) {
+            Some(true) => {
+                let size = 1 << (2 * (ORDER - order));
+                let (start, end) = (ipix * size, (ipix + 1) * size);
+                match self.ranges.last_mut() {
+                    Some(last) if last.end == start => last.end = end,
+                    _ => self.ranges.push(start..end),
+                }
             }
-        } else if order < ORDER && from_axis - reach <= cone.radius {
-            for child in 4 * ipix..4 * ipix + 4 {
-                self.add(cone, order + 1, child);
-            }
+            None if order < ORDER => (4 * ipix..4 * ipix + 4).for_each(|child| self.add(within, order + 1, child)),
+            Some(false) | None => {}
         }
     }
 

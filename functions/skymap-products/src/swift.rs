@@ -1,0 +1,45 @@
+//! What Swift's BAT saw: the reading and writing around `shared::visibility::bat`.
+//!
+//! The pointing comes from a file. Swift's schedule is to be had over the network from a service that wants a signed
+//! request (the TOO API of <https://www.swift.psu.edu/too_api/>), whose answers a file can be made of.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use shared::key::{Object, SupereventId};
+use shared::message::{Product, ProductKind};
+use shared::store::Store;
+use shared::visibility::{bat, swift};
+use shared::{Error, Result};
+
+use crate::fermi::{no_time, once, read_file};
+
+/// What BAT saw at the time of a signal: written, already there, or missing with the reason. Once per superevent; what
+/// is missing may be filled by a later alert, and never takes longer than [`crate::fermi::LIMIT`].
+///
+/// `pointing_file`: see [`swift`] for its format. `time`: the time of the signal; a retraction has none.
+pub async fn coverage(
+    pointing_file: Option<&Path>,
+    store: &Store,
+    superevent: &SupereventId,
+    time: Option<Timestamp>,
+) -> Product {
+    let make = async {
+        let path =
+            pointing_file.ok_or_else(|| Error::permanent("no Swift pointing is configured (SWIFT_POINTING_FILE)"))?;
+        let (time, from) = (time.ok_or_else(no_time)?, format!("file `{}`", path.display()));
+        let pointing = pointing(path, time).await.map_err(|error| error.of(&from))?;
+        let swift::Pointing { start, ra, dec, roll, .. } = pointing;
+        let source = format!(
+            "{from}: Swift at RA {ra:.3}°, Dec {dec:.3}°, roll {roll:.3}° since {start}, partial coding > 10 %"
+        );
+        Ok((bat::field_of_view(ra, dec, roll), source))
+    };
+    Product { product: ProductKind::SwiftBat, status: once(store, Object::SwiftBat(superevent), make).await }
+}
+
+async fn pointing(path: &Path, time: Timestamp) -> Result<swift::Pointing> {
+    let bytes = read_file(path, swift::MAX_FILE_BYTES).await?;
+    let found = tokio::task::spawn_blocking(move || swift::read(&bytes).and_then(|all| swift::at(&all, time))).await;
+    found.unwrap_or_else(|error| Err(Error::permanent(error.to_string())))
+}

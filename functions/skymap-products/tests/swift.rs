@@ -1,0 +1,83 @@
+//! BAT's coverage from a file of pointings, with a folder as the store.
+
+use std::fs;
+use std::path::Path;
+
+use jiff::Timestamp;
+use shared::key::SupereventId;
+use shared::message::{ProductKind, ProductStatus};
+use shared::store::{Location, Store};
+use shared::visibility::bat;
+use skymap_products::swift::coverage;
+use tempfile::TempDir;
+
+const POINTINGS: &str = "start,end,ra,dec,roll\n\
+    2023-05-18T12:31:02Z,2023-05-18T12:58:00Z,10,20,30\n\
+    2023-05-18T12:59:00Z,2023-05-18T13:20:00Z,187.70593,12.39112,281.7\n";
+
+fn folder() -> TempDir {
+    tempfile::tempdir().expect("a folder")
+}
+
+async fn run(file: Option<&Path>, store: &Store, time: Option<&str>) -> ProductStatus {
+    let superevent: SupereventId = "S230518h".parse().expect("a superevent");
+    let time: Option<Timestamp> = time.map(|text| text.parse().expect("a time"));
+    let product = coverage(file, store, &superevent, time).await;
+    assert_eq!(product.product, ProductKind::SwiftBat);
+    product.status
+}
+
+#[tokio::test]
+async fn the_product_is_made_once_from_the_pointing_of_the_signal() {
+    let (folder, signal) = (folder(), Some("2023-05-18T12:59:08.153968Z"));
+    let store = Store::open(&Location::Folder(folder.path().join("store"))).await.expect("a store");
+    let file = folder.path().join("pointings.csv");
+    fs::write(&file, POINTINGS).expect("a file");
+
+    // Missing at first, filled by a later alert.
+    let nothing = run(None, &store, signal).await;
+    let reason = "no Swift pointing is configured (SWIFT_POINTING_FILE)".to_owned();
+    assert_eq!(nothing, ProductStatus::Missing { reason });
+    let status = run(Some(&file), &store, signal).await;
+    let ProductStatus::Written { key, size, source: Some(source) } = status else { panic!("{status:?}") };
+    assert_eq!(key.as_str(), "fit/S230518h-BAT.json");
+    let told = "Swift at RA 187.706°, Dec 12.391°, roll 281.700° since 2023-05-18T12:59:00Z, partial coding > 10 %";
+    assert!(source.ends_with(told), "{source}");
+    let bytes = store.read(&key).await.expect("the object");
+    assert_eq!(bytes.len() as u64, size);
+    assert_eq!(bytes.to_vec(), bat::field_of_view(187.705_93, 12.391_12, 281.7).to_json());
+
+    // Whatever comes later, it stays.
+    for (file, time) in [(Some(file.as_path()), Some("2023-05-18T12:40:00Z")), (None, signal), (None, None)] {
+        assert_eq!(run(file, &store, time).await, ProductStatus::AlreadyThere { key: key.clone() });
+    }
+    assert_eq!(store.read(&key).await.expect("the object"), bytes);
+}
+
+#[tokio::test]
+async fn what_cannot_be_made_has_a_reason() {
+    let folder = folder();
+    let store = Store::open(&Location::Folder(folder.path().join("store"))).await.expect("a store");
+    let file = folder.path().join("pointings.csv");
+    let signal = Some("2023-05-18T12:59:08.153968Z");
+    for (content, time, expected) in [
+        (POINTINGS, Some("2023-05-18T12:58:30Z"), "is 30 s away"),
+        (POINTINGS, Some("2018-11-01T22:22:46Z"), "expected a pointing at 2018-11-01T22:22:46Z, found none"),
+        (POINTINGS, None, "no time of signal"),
+        ("<html>We have moved.</html>", signal, "line 1: expected the five fields"),
+        ("", signal, "found none"),
+    ] {
+        fs::write(&file, content).expect("a file");
+        match run(Some(&file), &store, time).await {
+            ProductStatus::Missing { reason } => assert!(reason.contains(expected), "{reason}"),
+            other => panic!("expected a missing product, found {other:?}"),
+        }
+    }
+    for absent in [folder.path().join("absent.csv"), folder.path().to_owned()] {
+        match run(Some(&absent), &store, signal).await {
+            ProductStatus::Missing { reason } => assert!(reason.starts_with("file `"), "{reason}"),
+            other => panic!("expected a missing product, found {other:?}"),
+        }
+    }
+    assert_eq!(store.list("").await.expect("a listing"), []);
+}
