@@ -7,11 +7,14 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::{Error, Result};
 
 /// The longest object name that every back end accepts [bytes].
 pub const MAX_KEY_BYTES: usize = 1024;
+/// The longest part of a name that came from outside [bytes]; files have at most 255.
+const MAX_SEGMENT_BYTES: usize = 200;
 
 /// The name of an object in the store: relative, of `/`-separated segments, none of them empty, `.` or `..`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -266,7 +269,8 @@ pub enum Object<'a> {
     GalaxiesCsv(&'a AlertName),
     /// The body of `event_galaxies`.
     EventGalaxies(&'a AlertName),
-    /// The body of `post_icecube_notice`, by the notice's `ref_id`.
+    /// The body of `post_icecube_notice`, by the notice's `ref_id`, which may be any text: what cannot be in a name is
+    /// percent-encoded.
     PostIceCube(&'a str),
     /// A notice as it came from Kafka.
     Inbox {
@@ -289,7 +293,7 @@ impl Object<'_> {
     /// The object's name.
     ///
     /// # Errors
-    /// Permanent, when a part that came from outside (a topic, a `ref_id`, a file name) cannot be part of a name.
+    /// Permanent, when a part that came from outside (a topic, a file name) cannot be part of a name.
     pub fn key(&self) -> Result<Key> {
         let product = |name: &AlertName, ending: &str| format!("{}/{name}{ending}", name.superevent_id.root());
         let coverage = |id: &SupereventId, ending: &str| format!("{}/{id}{ending}", id.root());
@@ -305,7 +309,7 @@ impl Object<'_> {
             Object::PostAlert(name) => format!("work/{name}/post_alert.json"),
             Object::GalaxiesCsv(name) => product(name, "-galaxies.csv"),
             Object::EventGalaxies(name) => format!("work/{name}/event_galaxies.json"),
-            Object::PostIceCube(ref_id) => format!("work/{}/post_icecube_notice.json", segment("ref_id", ref_id)?),
+            Object::PostIceCube(ref_id) => format!("work/{}/post_icecube_notice.json", encoded(ref_id)),
             Object::Inbox { topic, partition, offset } => {
                 // Twenty digits, so that a listing is in Kafka's order.
                 format!("inbox/{}/{partition}/{offset:020}.json", segment("topic", topic)?)
@@ -319,15 +323,37 @@ impl Object<'_> {
 
 /// A part of a name that came from outside: one segment of letters, digits and `._-:+,`.
 fn segment<'a>(what: &str, text: &'a str) -> Result<&'a str> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-:+,".contains(c);
-    if text.is_empty() || text.len() > 200 || text.starts_with('.') || !text.chars().all(allowed) {
+    if text.is_empty() || text.len() > MAX_SEGMENT_BYTES || text.starts_with('.') || !text.chars().all(allowed) {
         let shown: String = text.chars().take(60).collect();
         return Err(Error::permanent(format!(
-            "{what} `{}`: expected 1 to 200 letters, digits or `._-:+,`, not starting with a full stop",
+            "{what} `{}`: expected 1 to {MAX_SEGMENT_BYTES} letters, digits or `._-:+,`, not starting with a full stop",
             shown.escape_default()
         )));
     }
     Ok(text)
+}
+
+fn allowed(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "._-:+,".contains(c)
+}
+
+/// Any text as one segment: what [`segment`] refuses becomes `%` and its bytes in hexadecimal. What is then too long, or
+/// nothing, ends in `~` and the first 16 digits of the text's SHA-256. Different texts have different segments.
+fn encoded(text: &str) -> String {
+    use fmt::Write;
+
+    let mut name = String::new();
+    for (i, byte) in text.bytes().enumerate() {
+        let kept = allowed(char::from(byte)) && !(i == 0 && byte == b'.');
+        // Writing into a string cannot fail.
+        let _ = if kept { name.write_char(char::from(byte)) } else { write!(name, "%{byte:02X}") };
+    }
+    if name.is_empty() || name.len() > MAX_SEGMENT_BYTES {
+        let hash: String = Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        name.truncate(MAX_SEGMENT_BYTES - 1 - hash.len());
+        name = format!("{name}~{hash}");
+    }
+    name
 }
 
 #[cfg(test)]
@@ -409,10 +435,44 @@ mod tests {
     #[test]
     fn parts_from_outside_stay_in_their_place() {
         for part in ["../../x", "a/b", "", ".", "a b", "ü"] {
-            assert!(Object::PostIceCube(part).key().is_err(), "{part}");
+            assert!(Object::Failed(part).key().is_err(), "{part}");
         }
         for whole in ["/etc/passwd", "a//b", "a/../b", "a\\b", "a\nb", ""] {
             assert!(Key::new(whole).is_err(), "{whole}");
+        }
+    }
+
+    #[test]
+    fn any_reference_names_an_object_of_its_own() {
+        let segment = |text: &str| {
+            let key = Object::PostIceCube(text).key().expect("a key").to_string();
+            key.strip_prefix("work/").and_then(|rest| rest.strip_suffix("/post_icecube_notice.json")).map(str::to_owned)
+        };
+        let long = "S230914ak-".to_owned() + &"ü".repeat(100);
+        for (text, expected) in [
+            ("S230914ak-2-Preliminary", "S230914ak-2-Preliminary".to_owned()),
+            ("S230914ak-2 of/3#x", "S230914ak-2%20of%2F3%23x".to_owned()),
+            ("..", "%2E.".to_owned()),
+            ("100%", "100%25".to_owned()),
+            ("a\\b\nü", "a%5Cb%0A%C3%BC".to_owned()),
+            // printf '' | sha256sum
+            ("", "~e3b0c44298fc1c14".to_owned()),
+            // printf 'S230914ak-%s' "$(printf 'ü%.0s' $(seq 100))" | sha256sum
+            (&long, format!("S230914ak-{}%C3%B~ac15bc30bd8fca9b", "%C3%BC".repeat(28))),
+        ] {
+            assert_eq!(segment(text).as_deref(), Some(&*expected), "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn references_stay_under_work_and_apart(one: String, other in "(\\PC|[./%~ \\x00]){0,40}") {
+            let keys = [&one, &other].map(|text| Object::PostIceCube(text).key().expect("a key").to_string());
+            for key in &keys {
+                let segments: Vec<&str> = key.split('/').collect();
+                assert!(matches!(segments[..], ["work", _, "post_icecube_notice.json"]), "{key}");
+            }
+            assert_eq!(one == other, keys[0] == keys[1]);
         }
     }
 }

@@ -30,12 +30,13 @@ const TIMING: Timing = Timing {
     attempts: 3,
     delay: Duration::from_millis(40),
     looks: 5,
+    budget: Duration::from_secs(60),
 };
 
 /// A function with its own store.
 struct House {
     deps: Deps,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 async fn house(api: Option<Client>) -> House {
@@ -50,7 +51,7 @@ async fn house(api: Option<Client>) -> House {
         observing_run: Some("O4".to_owned()),
         remove_on_retraction: false,
     };
-    House { deps, _folder: folder }
+    House { deps, folder }
 }
 
 async fn house_at(server: &GwtmServer, generation: &str) -> House {
@@ -137,7 +138,20 @@ fn retraction(name: &str, sent: &str) -> Alert {
 }
 
 fn of(alert: Alert) -> Publication {
-    Publication::Ligo { alert: Box::new(alert), products: None, galaxies: None }
+    let products = Some(products(&alert));
+    Publication::Ligo { alert: Box::new(alert), products, galaxies: None }
+}
+
+/// What `skymap-products` says when all went well.
+fn products(alert: &Alert) -> Products {
+    let status = match &alert.skymap {
+        Some(_) => {
+            ProductStatus::Written { key: Object::FlatMap(&alert.name).key().expect("a key"), size: 1, source: None }
+        }
+        None => ProductStatus::Missing { reason: "no map".to_owned() },
+    };
+    let products = vec![Product { product: ProductKind::FlatMap, status }];
+    Products { name: alert.name.clone(), products }
 }
 
 /// Writes a list as `galaxy-list` does, and publishes it with its alert.
@@ -161,7 +175,8 @@ async fn with_galaxies(deps: &Deps, alert: Alert, names: &[&str]) -> Publication
     let key = list_key(&alert.name.to_string());
     deps.store.put(&key, serde_json::to_vec(&body).expect("JSON").into()).await.expect("stored");
     let made = Galaxies { name: alert.name.clone(), count: names.len(), key: Some(key), reason: None };
-    Publication::Ligo { alert: Box::new(alert), products: None, galaxies: Some(made) }
+    let products = Some(products(&alert));
+    Publication::Ligo { alert: Box::new(alert), products, galaxies: Some(made) }
 }
 
 fn list_key(name: &str) -> Key {
@@ -551,6 +566,9 @@ async fn a_bad_list_does_not_lose_the_alert() {
         house.deps.store.put(&key, bad.into()).await.expect("stored");
         let error = refused(&house.deps, &publication).await;
         assert!(!error.is_retryable() && error.to_string().contains(said), "{error}");
+        // The row that is there is named.
+        let row = format!("post_alert: row {} is stored; event_galaxies: ", server.alerts()[0]["id"]);
+        assert!(error.to_string().starts_with(&row), "{error}");
         assert_eq!((server.alerts().len(), server.galaxy_lists().len()), (1, 0));
     }
     house.deps.store.put(&key, good).await.expect("stored");
@@ -696,6 +714,7 @@ async fn the_map_is_gracedbs_when_it_has_the_one_in_hand() {
         let products = Some(Products { name: alert.name.clone(), products });
         Publication::Ligo { alert: Box::new(alert), products, galaxies: None }
     };
+    let without_products = |alert: Alert| Publication::Ligo { alert: Box::new(alert), products: None, galaxies: None };
     for (publication, expected) in [
         (of(made_by("S230518h-Preliminary", "BAYESTAR")), url("bayestar.fits.gz")),
         (of(made_by("S230518h-Initial", "cWB")), url("cWB.fits.gz")),
@@ -703,6 +722,8 @@ async fn the_map_is_gracedbs_when_it_has_the_one_in_hand() {
         (of(made_by("S230518h-Update-ExtCoinc", "BAYESTAR")), json!("fit/S230518h-Update-ExtCoinc.fits.gz")),
         (of(retraction("S230518h-Retraction", "2023-05-18T13:05:00Z")), Value::Null),
         (without_flat_map(made_by("S230518h-EarlyWarning", "bilby")), Value::Null),
+        (without_products(made_by("S230518h-Initial1", "bilby")), Value::Null),
+        (without_products(made_by("S230518h-Initial2", "cWB")), url("cWB.fits.gz")),
     ] {
         call(&house.deps, &publication).await.expect("posted");
         assert_eq!(server.alerts().last().expect("a row")["skymap_fits_url"], expected);
@@ -713,6 +734,180 @@ async fn the_map_is_gracedbs_when_it_has_the_one_in_hand() {
     assert_eq!(statuses(&call(&house.deps, &first).await.expect("found")), ["there"]);
     let body = stored(&house.deps, &alert_key("S230518h-Preliminary")).await;
     assert_eq!(body["skymap_fits_url"], url("bayestar.fits.gz"));
+}
+
+#[tokio::test]
+async fn what_is_not_stored_is_posted_by_the_servers_rows() {
+    let server = GwtmServer::start().await;
+    // Three processes: each claims the name anew.
+    let sent = ["2023-05-18T12:59:30Z", "2023-05-18T13:05:00Z", "2023-05-18T12:59:30Z"];
+    let mut found = Vec::new();
+    for sent in sent {
+        let mut house = house_at(&server, "v1").await;
+        house.deps.store = house.deps.store.without_writing();
+        let posted = call(&house.deps, &of(alert("S230518h-Preliminary", sent))).await.expect("posted");
+        found.extend(statuses(&posted));
+    }
+    assert_eq!(found, ["posted", "posted", "there"]);
+    let rows = server.alerts();
+    assert_eq!(rows.len(), 2);
+    // No object of that name was stored.
+    assert!(rows.iter().all(|row| row["skymap_fits_url"] == Value::Null), "{rows:?}");
+}
+
+#[tokio::test]
+async fn a_body_that_was_posted_stays() {
+    let server = GwtmServer::start().await;
+    let house = house_at(&server, "v1").await;
+    let initial = || alert("S230518h-Initial", "2023-05-18T13:05:00Z");
+    let without = Publication::Ligo { alert: Box::new(initial()), products: None, galaxies: None };
+    call(&house.deps, &without).await.expect("posted");
+    assert_eq!(statuses(&call(&house.deps, &of(initial())).await.expect("found")), ["there"]);
+    let body = stored(&house.deps, &alert_key("S230518h-Initial")).await;
+    assert_eq!(body["skymap_fits_url"], server.alerts()[0]["skymap_fits_url"]);
+
+    let key = Object::PostIceCube("S230518h-2-Preliminary").key().expect("a key");
+    // A search that found nothing is recorded, and gives way to what is posted.
+    call(&house.deps, &search(json!([]))).await.expect("recorded");
+    call(&house.deps, &search(found_events())).await.expect("posted");
+    let body = stored(&house.deps, &key).await;
+    assert_eq!(body["events_data"][0]["event_dt"], 12.91);
+    let mut later = found_events();
+    later[0]["event_dt"] = json!(-3.5);
+    for publication in [search(later), search(json!([]))] {
+        let posted = call(&house.deps, &publication).await.expect("found");
+        assert_ne!(statuses(&posted), ["posted"]);
+        assert_eq!(stored(&house.deps, &key).await, body);
+    }
+    assert_eq!(server.icecube_notices().len(), 1);
+}
+
+#[tokio::test]
+async fn a_search_that_broke_off_and_was_stored_was_posted() {
+    for fault in [Fault::ResetAfter, Fault::HangAfter, Fault::ErrorAfter, Fault::GatewayTimeout] {
+        let server = GwtmServer::start().await;
+        let house = house_at(&server, "v1").await;
+        server.script([fault]);
+        let posted = call(&house.deps, &search(found_events())).await.expect("posted");
+        assert_eq!((statuses(&posted), server.icecube_notices().len()), (vec!["posted"], 1), "{fault:?}");
+        // What another search had stored was not posted by a later one, whatever broke off.
+        let mut later = found_events();
+        later[0]["event_dt"] = json!(-3.5);
+        server.script([fault]);
+        assert_eq!(statuses(&call(&house.deps, &search(later)).await.expect("found")), ["there"], "{fault:?}");
+        let event = server.icecube_notices()[0]["events"][0]["event_dt"].clone();
+        assert_eq!(event, 12.91);
+    }
+}
+
+#[tokio::test]
+async fn any_reference_is_posted() {
+    let server = GwtmServer::start().await;
+    let house = house_at(&server, "v1").await;
+    let Publication::IceCube(mut odd) = search(found_events()) else { panic!("a search") };
+    odd.ref_id = "S230518h-2 of/3#ü".to_owned();
+    let posted = call(&house.deps, &Publication::IceCube(odd)).await.expect("posted");
+    assert_eq!(statuses(&posted), ["posted"]);
+    assert_eq!(server.icecube_notices()[0]["ref_id"], "S230518h-2 of/3#ü");
+    let key = posted.posts[0].key.as_ref().expect("a body");
+    assert_eq!(key.as_str(), "work/S230518h-2%20of%2F3%23%C3%BC/post_icecube_notice.json");
+    assert_eq!(stored(&house.deps, key).await["notice_data"]["ref_id"], "S230518h-2 of/3#ü");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_neighbours_list_that_cannot_be_read_now_stops_the_removal() {
+    let server = GwtmServer::start().await;
+    let house = house_at(&server, "v1").await;
+    let sent = "2023-05-18T16:07:18Z";
+    let update = with_galaxies(&house.deps, alert("S230518h-Update", sent), &["A"]).await;
+    let both = with_galaxies(&house.deps, coincident("S230518h-Update-ExtCoinc", sent), &["B"]).await;
+    for publication in [&update, &both] {
+        call(&house.deps, publication).await.expect("posted");
+    }
+    // A link to itself is an object that is there and cannot be read.
+    let path = house.folder.path().join(list_key("S230518h-Update-ExtCoinc").as_str());
+    let list = std::fs::read(&path).expect("a list");
+    std::fs::remove_file(&path).expect("removed");
+    std::os::unix::fs::symlink(&path, &path).expect("a link");
+    let error = refused(&house.deps, &update).await;
+    assert!(error.to_string().contains("S230518h-Update-ExtCoinc/event_galaxies.json"), "{error}");
+    assert_eq!(server.galaxy_lists().iter().map(names).collect::<Vec<_>>(), [["A"], ["B"]]);
+    std::fs::remove_file(&path).expect("removed");
+    std::fs::write(&path, list).expect("written");
+    assert_eq!(statuses(&call(&house.deps, &update).await.expect("found")), ["there", "there"]);
+    assert_eq!(server.galaxy_lists().len(), 2);
+}
+
+#[tokio::test]
+async fn a_failing_list_keeps_no_test_alert() {
+    let server = GwtmServer::start().await;
+    let house = house_at(&server, "v1").await;
+    let publication = with_galaxies(&house.deps, alert("MS181101ab-Update", "2018-11-01T22:36:25Z"), &["A"]).await;
+    // The row's look and post; then no list can be asked for.
+    server.script([Fault::None, Fault::None, Fault::Unavailable, Fault::Unavailable, Fault::Unavailable]);
+    let error = refused(&house.deps, &publication).await;
+    let row = format!("post_alert: row {} is stored; event_galaxies: ", server.alerts()[0]["id"]);
+    assert!(error.is_retryable() && error.to_string().starts_with(&row), "{error}");
+    assert_eq!(server.requests().last().map(String::as_str), Some("POST del_test_alerts"));
+    let posted = call(&house.deps, &publication).await.expect("posted");
+    assert_eq!(statuses(&posted), ["there", "posted", "posted"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_ends_within_its_budget() {
+    let publication = of(alert("S230518h-Initial", "2023-05-18T13:05:00Z"));
+    let posts = |server: &GwtmServer| server.requests().iter().filter(|request| request.starts_with("POST")).count();
+    // One attempt with its looks takes up to 1.74 s here.
+    let within = |budget: Duration, server: &GwtmServer| {
+        Client::new(&server.base("v1"), ADMIN, Timing { budget, ..TIMING }).expect("a client")
+    };
+    let one = Duration::from_millis(2500);
+    let hanging = || std::iter::repeat_n(Fault::HangBefore, 200);
+    let looking = || std::iter::repeat_n([Fault::HangBefore, Fault::None, Fault::None, Fault::None], 50).flatten();
+    for (budget, script, said, posted) in [
+        // There is no time to post and to look.
+        (Duration::from_secs(1), Vec::new(), "a POST and the looks after it: no time left of 1 s in all", 0),
+        // Nothing answers: not posted, since no look says that nothing is there.
+        (one, hanging().collect(), "`GET query_alerts`", 0),
+        (one, std::iter::once(Fault::None).chain(hanging()).collect(), "no time left of 2.5 s in all", 1),
+        // Looks answer, but a second attempt does not fit.
+        (one, std::iter::once(Fault::None).chain(looking()).collect(), "`POST post_alert`", 1),
+    ] {
+        let server = GwtmServer::start().await;
+        let house = house(Some(within(budget, &server))).await;
+        server.script(script);
+        // Each call has its own.
+        for calls in 1..=2 {
+            let begun = std::time::Instant::now();
+            let error = refused(&house.deps, &publication).await;
+            let took = begun.elapsed();
+            assert!(took < budget + Duration::from_secs(1), "{took:?}");
+            assert!(error.is_retryable(), "{error}");
+            if calls == 1 {
+                assert!(error.to_string().contains(said), "{error}");
+                assert_eq!(posts(&server), posted, "{said}");
+            }
+        }
+        server.settled().await;
+        assert!(server.alerts().is_empty());
+        // A server that has come back finds one row.
+        server.script([]);
+        if budget == one {
+            assert_eq!(statuses(&call(&house.deps, &publication).await.expect("posted")), ["posted"]);
+            assert_eq!(server.alerts().len(), 1);
+        }
+    }
+}
+
+#[test]
+fn the_function_has_more_time_than_its_client() {
+    let template =
+        std::fs::read_to_string(tests::program::workspace().join("infra/template.yaml")).expect("a template");
+    let function = template.split_once("\n  PostApi:\n").expect("the function").1;
+    let timeout = function.lines().find_map(|line| line.trim().strip_prefix("Timeout: ")).expect("a time-out");
+    let timeout = Duration::from_secs(timeout.parse().expect("seconds"));
+    assert!(timeout >= Timing::default().budget + Duration::from_secs(60), "{timeout:?}");
 }
 
 #[tokio::test]

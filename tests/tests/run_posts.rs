@@ -150,6 +150,20 @@ async fn without_storing_it_posts_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn without_storing_each_process_finds_its_place() {
+    let server = GwtmServer::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let preliminaries = ["S090101a-2-preliminary.json", "S090101a-3-preliminary.json", "S090101a-2-preliminary.json"];
+    for (notice, expected) in preliminaries.into_iter().zip(["posted", "posted", "already_there"]) {
+        let setting = ("WRITE_TO_STORAGE", "false");
+        let called = run(&server, folder.path().join("data"), vec![sample(notice)], setting).await;
+        assert_eq!(called.code, Some(0), "{}", called.stderr);
+        assert_eq!(called.json()[0]["alerts"][0]["posts"][0]["status"], expected, "{notice}");
+    }
+    assert_eq!(rows(&server), ["S090101a-Preliminary", "S090101a-Preliminary"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_calls_no_api() {
     let server = GwtmServer::start().await;
     let folder = tempfile::tempdir().expect("a folder");

@@ -8,10 +8,10 @@ use jiff::tz::TimeZone;
 use shared::key::{AlertName, Object, SupereventId};
 use shared::message::{Alert, Post, PostStatus, ProductKind, ProductStatus, Products, Request, Role};
 use shared::notice::parse_time;
-use shared::treasuremap::{Client, Once, PostAlert, Row};
+use shared::treasuremap::{Client, Failure, Once, PostAlert, Row};
 use shared::{Error, Result};
 
-use crate::{Deps, keep, status, warn_all};
+use crate::{Deps, bytes_of, keep, status, warn_all};
 
 /// How long GraceDB may take to say whether it has a file; the alert waits for it.
 const GRACEDB_TIMEOUT: Duration = Duration::from_secs(2);
@@ -24,37 +24,61 @@ pub(crate) async fn publish(deps: &Deps, alert: &Alert, products: Option<&Produc
     let url = skymap_url(deps, alert, products).await?;
     let (body, warnings) = PostAlert::new(alert, deps.observing_run.as_deref(), url.as_deref());
     warn_all(&alert.name, "post_alert", &warnings);
-    keep(deps, &key, &body).await?;
     let done = |status| Post { request: Request::PostAlert, key: Some(key.clone()), status };
     let Some(api) = &deps.api else {
+        keep(deps, &key, &body).await?;
         return Ok((done(PostStatus::NotPosted { reason: deps.not_posted.clone() }), None));
     };
     let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
-    let removed = alert.role == Role::Test && may_be_removed(&alert.name.superevent_id, today);
-    let outcome = api.once(|| look(api, &alert.name, &body, removed), || api.post_alert(&body)).await;
+    let place = if !deps.store.writes() {
+        Place::Unclaimed
+    } else if alert.role == Role::Test && may_be_removed(&alert.name.superevent_id, today) {
+        Place::Removable
+    } else {
+        Place::Claimed
+    };
+    // A body that was posted stays; before a post it is this one.
+    deps.store.put_if_absent(&key, bytes_of(&body)?).await?;
+    let post = async || {
+        keep(deps, &key, &body).await.map_err(Failure::Refused)?;
+        api.post_alert(&body).await
+    };
+    let outcome = api.once(|| look(api, &alert.name, &body, place), post).await;
     let outcome = outcome.map_err(|error| error.of(&alert.name))?;
     let post = done(status(&outcome, |row| Some(row.id)));
     let (Once::Posted(row) | Once::AlreadyThere(row)) = outcome;
     Ok((post, Some(row)))
 }
 
-async fn look(api: &Client, name: &AlertName, body: &PostAlert, removed: bool) -> Result<Option<Row>> {
+/// What an alert's `n` says of its place among the server's rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// It is row n.
+    Claimed,
+    /// It was row n, but the GWTM removes old test alerts.
+    Removable,
+    /// Nothing: nothing is stored, so no other process knows of the claim.
+    Unclaimed,
+}
+
+async fn look(api: &Client, name: &AlertName, body: &PostAlert, place: Place) -> Result<Option<Row>> {
     let rows = api.query_alerts(body).await?;
-    own_row(name, body, rows, removed)
+    own_row(name, body, rows, place)
 }
 
 /// The alert's row among those of its superevent and type, in the order in which they came; `None` when it is this
 /// alert's turn. The server counts these rows to name the products, so alert n must be row n (from 0).
 ///
-/// Earlier rows of a test event may have been `removed`; then the row is known by its times alone.
+/// Where earlier rows may have been removed or n was never claimed, the row is known by its times alone, and an alert
+/// without one is the next.
 ///
 /// # Errors
 /// Permanent, when row n is another alert; Retryable, when an earlier row is missing.
-fn own_row(name: &AlertName, body: &PostAlert, rows: Vec<Row>, removed: bool) -> Result<Option<Row>> {
+fn own_row(name: &AlertName, body: &PostAlert, rows: Vec<Row>, place: Place) -> Result<Option<Row>> {
     let (count, n) = (rows.len(), name.n as usize);
-    if removed {
+    if place != Place::Claimed {
         let own = rows.into_iter().find(|row| disagreement(body, row).is_none());
-        if own.is_none() && count < n {
+        if own.is_none() && count < n && place == Place::Removable {
             tracing::warn!(alert.name = %name, "posted as row {count}: the GWTM has removed older test alerts");
         }
         return Ok(own);
@@ -109,7 +133,7 @@ fn may_be_removed(id: &SupereventId, today: Date) -> bool {
 }
 
 /// What the row says of the map: the GraceDB file that matches the map in hand when it is there, else our own flat map,
-/// whose name the server reads as a storage key; nothing without a map.
+/// whose name the server reads as a storage key; nothing when neither is there, or when there is no map.
 ///
 /// An earlier attempt's answer stays, so that what was posted and what is stored agree. An external coincidence's
 /// combined map has no file of a known name at GraceDB. gwtm_cron takes the first of cWB, bilby and bayestar that is
@@ -140,10 +164,12 @@ async fn skymap_url(deps: &Deps, alert: &Alert, products: Option<&Products>) -> 
         }
     }
     let flat = products.and_then(|made| made.products.iter().find(|product| product.product == ProductKind::FlatMap));
-    if flat.is_some_and(|flat| matches!(flat.status, ProductStatus::Missing { .. })) {
-        return Ok(None);
+    match flat.map(|flat| &flat.status) {
+        // A product that was made without storing it is no object; in a dry run it says what would be posted.
+        _ if deps.api.is_some() && !deps.store.writes() => Ok(None),
+        Some(ProductStatus::Written { key, .. } | ProductStatus::AlreadyThere { key }) => Ok(Some(key.to_string())),
+        Some(ProductStatus::Missing { .. }) | None => Ok(None),
     }
-    Ok(Some(Object::FlatMap(&alert.name).key()?.to_string()))
 }
 
 #[cfg(test)]
@@ -181,17 +207,20 @@ mod tests {
         let first = body("2023-05-18T12:59:30Z");
         let second = body("2023-05-18T13:10:00Z");
         let id = |found: Result<Option<Row>>| found.map(|row| row.map(|row| row.id));
-        assert_eq!(id(own_row(&name(0), &first, rows(), false)), Ok(Some(4)));
-        assert_eq!(id(own_row(&name(1), &second, rows(), false)), Ok(Some(9)));
-        assert_eq!(id(own_row(&name(2), &second, rows(), false)), Ok(None));
-        assert_eq!(id(own_row(&name(0), &first, Vec::new(), false)), Ok(None));
-        let early = own_row(&name(3), &second, rows(), false).expect_err("too early");
+        assert_eq!(id(own_row(&name(0), &first, rows(), Place::Claimed)), Ok(Some(4)));
+        assert_eq!(id(own_row(&name(1), &second, rows(), Place::Claimed)), Ok(Some(9)));
+        assert_eq!(id(own_row(&name(2), &second, rows(), Place::Claimed)), Ok(None));
+        assert_eq!(id(own_row(&name(0), &first, Vec::new(), Place::Claimed)), Ok(None));
+        let early = own_row(&name(3), &second, rows(), Place::Claimed).expect_err("too early");
         assert!(early.is_retryable() && early.to_string().contains("waiting for row 2"), "{early}");
-        let other = own_row(&name(1), &first, rows(), false).expect_err("another alert");
+        let other = own_row(&name(1), &first, rows(), Place::Claimed).expect_err("another alert");
         assert!(!other.is_retryable() && other.to_string().contains("timesent"), "{other}");
         // Removed rows: known by its times, posted whatever the count.
-        assert_eq!(id(own_row(&name(5), &second, rows(), true)), Ok(Some(9)));
-        assert_eq!(id(own_row(&name(5), &body("2023-05-18T14:00:00Z"), rows(), true)), Ok(None));
+        assert_eq!(id(own_row(&name(5), &second, rows(), Place::Removable)), Ok(Some(9)));
+        assert_eq!(id(own_row(&name(5), &body("2023-05-18T14:00:00Z"), rows(), Place::Removable)), Ok(None));
+        // Never claimed: another alert's row is in the place that n names.
+        assert_eq!(id(own_row(&name(0), &second, rows(), Place::Unclaimed)), Ok(Some(9)));
+        assert_eq!(id(own_row(&name(0), &body("2023-05-18T14:00:00Z"), rows(), Place::Unclaimed)), Ok(None));
     }
 
     #[test]

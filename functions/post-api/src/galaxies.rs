@@ -98,8 +98,12 @@ async fn stored(deps: &Deps, alert: &Alert) -> Result<Vec<(Key, EventGalaxies)>>
         let mut segments = key.as_str().split('/');
         let name = segments.nth(1).and_then(|name| name.parse().ok());
         let is_list = name.is_some_and(|name| Object::EventGalaxies(&name).key().as_ref() == Ok(&key));
-        // What cannot be read protects nothing, and names nothing.
-        if is_list && let Ok(list) = read(deps, &key).await {
+        if !is_list {
+            continue;
+        }
+        // What is no list protects nothing and names nothing; what the store cannot give now may.
+        let Some(bytes) = deps.store.get(&key).await? else { continue };
+        if let Ok(list) = serde_json::from_slice(&bytes) {
             lists.push((key, list));
         }
     }

@@ -17,7 +17,7 @@ use shared::treasuremap::{Client, Once, Timing};
 use shared::{Error, Result};
 
 /// What this function touches.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Deps {
     /// Where the bodies are written and the galaxy lists read.
     pub store: Store,
@@ -69,22 +69,28 @@ impl Deps {
 ///
 /// # Errors
 /// Permanent, when the GWTM refuses or holds other rows than it should; Retryable, when it or the store fails or an
-/// earlier alert of this type is not there yet. What was posted before the error is found again by the next attempt.
+/// earlier alert of this type is not there yet, or when the time for one call is over. What was posted before the error is
+/// found again by the next attempt; when it was the alert itself, the error names its row.
 pub async fn handle(deps: &Deps, publication: Publication) -> Result<Posted> {
+    let deps = &Deps { api: deps.api.as_ref().map(Client::begun), ..deps.clone() };
     let posts = match publication {
         Publication::Ligo { alert, products, galaxies } => {
             let (post, row) = alert::publish(deps, &alert, products.as_ref()).await?;
-            let mut posts = vec![post];
+            let mut posts = vec![Ok(post)];
             if let Some(galaxies) = &galaxies {
-                posts.push(galaxies::publish(deps, &alert, galaxies, row.as_ref()).await?);
+                let post = galaxies::publish(deps, &alert, galaxies, row.as_ref()).await;
+                posts.push(post.map_err(|error| match &row {
+                    Some(row) => error.of(format_args!("post_alert: row {} is stored; event_galaxies", row.id)),
+                    None => error,
+                }));
             }
             if deps.remove_on_retraction && alert.name.alert_type.kind == AlertKind::Retraction {
                 galaxies::remove_all(deps, &alert).await?;
             }
             if alert.role == Role::Test {
-                posts.push(remove_test_alerts(deps).await);
+                posts.push(Ok(remove_test_alerts(deps).await));
             }
-            posts
+            posts.into_iter().collect::<Result<_>>()?
         }
         Publication::IceCube(search) => vec![icecube::publish(deps, &search).await?],
     };

@@ -329,6 +329,12 @@ impl PostIceCube {
         (PostIceCube { notice_data, events_data }, limits.into_warnings())
     }
 
+    /// Whether a body, in either spelling, holds neutrino candidates; only such a one is posted.
+    pub fn has_events(json: &Value) -> bool {
+        let events = |part: &str| json.get(part).and_then(Value::as_array).is_some_and(|events| !events.is_empty());
+        events("events_data") || events("icecube_notice_coinc_events")
+    }
+
     /// The body in the spelling of a generation: v0 has other names for the two parts and writes `ref_ID`.
     pub fn to_json(&self, generation: Generation) -> Value {
         match generation {

@@ -8,7 +8,7 @@ mod transport;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
@@ -40,6 +40,9 @@ pub struct Timing {
     pub delay: Duration,
     /// How often to look, after a POST whose fate is unknown, before it is made again.
     pub looks: u32,
+    /// For everything that is asked of a client from [`Client::begun`] on; what is not done by then is left to the next
+    /// call.
+    pub budget: Duration,
 }
 
 impl Default for Timing {
@@ -50,17 +53,21 @@ impl Default for Timing {
             attempts: 3,
             delay: Duration::from_secs(1),
             looks: 5,
+            budget: Duration::from_secs(240), // post-api's time-out in infra/template.yaml, less what the store may take
         }
     }
 }
 
-/// A client with its own connections.
+/// A client; its clones share their connections.
+#[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
     base: Url,
     generation: Generation,
     token: String,
     timing: Timing,
+    /// When the budget is used up.
+    end: Option<Instant>,
 }
 
 /// The token never shows.
@@ -158,7 +165,13 @@ impl Client {
             .build()
             .map_err(|error| Error::permanent(format!("http client: {}", causes(&error))))?;
         let generation = Generation::of(base.path());
-        Ok(Client { http, base, generation, token: token.to_owned(), timing })
+        Ok(Client { http, base, generation, token: token.to_owned(), timing, end: None })
+    }
+
+    /// The same client, whose [`Timing::budget`] begins to run now; without this call it never does.
+    #[must_use]
+    pub fn begun(&self) -> Self {
+        Client { end: Some(Instant::now() + self.timing.budget), ..self.clone() }
     }
 
     /// The generation that answers.
@@ -173,10 +186,12 @@ impl Client {
     /// whenever it gets to it. Its workers handle one request after another, so a look that is *answered* was, most
     /// likely, handled after the POST; several of them over some time ([`Timing::looks`], growing pauses) make a late
     /// row all but impossible. This holds after the last attempt too, so that the next call of a retried function
-    /// begins in a settled world.
+    /// begins in a settled world; and a POST is only begun when what is left of the budget holds its answer, the pauses
+    /// of its looks and one slow look.
     ///
     /// # Errors
-    /// Whatever `look` says; Permanent when the server refuses; the last failure when attempts are used up.
+    /// Whatever `look` says; Permanent when the server refuses; the last failure when attempts are used up; Retryable
+    /// when the budget is.
     pub async fn once<T, L, P>(&self, look: impl Fn() -> L, post: impl Fn() -> P) -> Result<Once<T>>
     where
         L: Future<Output = Result<Option<T>>>,
@@ -184,6 +199,9 @@ impl Client {
     {
         if let Some(found) = look().await? {
             return Ok(Once::AlreadyThere(found));
+        }
+        if self.left() < self.settling(1) {
+            return Err(self.out_of_time("a POST and the looks after it"));
         }
         let mut attempt = 1;
         loop {
@@ -205,12 +223,18 @@ impl Client {
                 };
             }
             seen?;
-            if attempt >= self.timing.attempts {
+            if attempt >= self.timing.attempts || self.left() < self.settling(attempt + 1) {
                 return Err(error);
             }
             tracing::info!("posting again: {error}");
             attempt += 1;
         }
+    }
+
+    /// How long an attempt to post may take until its fate is known.
+    fn settling(&self, attempt: u32) -> Duration {
+        let pauses: Duration = (0..self.timing.looks.max(1)).map(|i| self.longest_pause(attempt + i)).sum();
+        pauses + 2 * self.timing.answer
     }
 
     /// The rows of an alert's superevent and type, in the order in which they came.

@@ -1,5 +1,7 @@
 //! One request and its answer, and what the answer means.
 
+use std::time::{Duration, Instant};
+
 use bytes::{Bytes, BytesMut};
 use reqwest::{Method, StatusCode};
 use serde::de::DeserializeOwned;
@@ -44,7 +46,7 @@ impl Client {
                 Ok(answer) => Error::from(self.failure(&method, endpoint, answer)).is_retryable(),
                 Err(failure) => Error::from(failure.clone()).is_retryable(),
             };
-            if !again || attempt >= self.timing.attempts {
+            if !again || attempt >= self.timing.attempts || self.left().is_zero() {
                 return outcome.map_err(Error::from);
             }
             self.pause(attempt).await;
@@ -75,11 +77,15 @@ impl Client {
         body: Option<Value>,
     ) -> std::result::Result<Answer, Failure> {
         let name = || self.name(method, endpoint);
+        let left = self.left();
+        if left.is_zero() {
+            return Err(Failure::Over(self.out_of_time(name())));
+        }
         let url = self
             .base
             .join(endpoint)
             .map_err(|error| Failure::Refused(Error::permanent(format!("{}: {error}", name()))))?;
-        let mut request = self.http.request(method.clone(), url).query(query);
+        let mut request = self.http.request(method.clone(), url).query(query).timeout(self.timing.answer.min(left));
         request = match (self.generation, body) {
             (Generation::V1, None) => request.bearer_auth(&self.token),
             (Generation::V1, Some(body)) => request.bearer_auth(&self.token).json(&body),
@@ -156,8 +162,22 @@ impl Client {
     }
 
     pub(super) async fn pause(&self, attempt: u32) {
-        let longest = self.timing.delay.saturating_mul(1 << (attempt - 1).min(16)).min(MAX_DELAY);
-        tokio::time::sleep(longest.mul_f64(rand::random_range(0.5..=1.0))).await;
+        let pause = self.longest_pause(attempt).mul_f64(rand::random_range(0.5..=1.0));
+        tokio::time::sleep(pause.min(self.left())).await;
+    }
+
+    /// The longest that the pause after an attempt may be.
+    pub(super) fn longest_pause(&self, attempt: u32) -> Duration {
+        self.timing.delay.saturating_mul(1 << (attempt - 1).min(16)).min(MAX_DELAY)
+    }
+
+    /// What is left of the budget.
+    pub(super) fn left(&self) -> Duration {
+        self.end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()))
+    }
+
+    pub(super) fn out_of_time(&self, what: impl std::fmt::Display) -> Error {
+        Error::retryable(format!("{what}: no time left of {} s in all", self.timing.budget.as_secs_f64()))
     }
 }
 
