@@ -343,11 +343,7 @@ async fn bad_pointings_have_reasons() {
     let good = week(true, &["START", "STOP", "RA_SCZ", "DEC_SCZ"]);
     for (listing, file, expected) in [
         (Answer::Body(b"<html>We have moved.</html>".to_vec()), None, "expected a listing with names such as"),
-        (
-            Answer::Body(page(&["FERMI_POINTING_FINAL_700_2021301_2021308_00.fits"])),
-            None,
-            "found 1 of other weeks",
-        ),
+        (Answer::Body(page(&["FERMI_POINTING_FINAL_700_2021301_2021308_00.fits"])), None, "found 1 of other weeks"),
         (Answer::Body(page(&[FINAL])), None, "404"),
         (Answer::Body(page(&[FINAL])), Some(b"<html>moved</html>".to_vec()), FINAL),
         (Answer::Body(page(&[FINAL])), Some(good[..9000].to_vec()), FINAL),
