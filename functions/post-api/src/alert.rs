@@ -168,7 +168,7 @@ async fn skymap_url(deps: &Deps, alert: &Alert, products: Option<&Products>) -> 
         // A product that was made without storing it is no object; in a dry run it says what would be posted.
         _ if deps.api.is_some() && !deps.store.writes() => Ok(None),
         Some(ProductStatus::Written { key, .. } | ProductStatus::AlreadyThere { key }) => Ok(Some(key.to_string())),
-        Some(ProductStatus::Missing { .. }) | None => Ok(None),
+        Some(ProductStatus::Missing { .. } | ProductStatus::Failed { .. }) | None => Ok(None),
     }
 }
 
