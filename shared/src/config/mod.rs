@@ -425,7 +425,8 @@ mod tests {
     fn the_documented_defaults_are_those_that_hold() {
         // The others' defaults are described, not written out.
         let described = ["none", "AWS itself", "nothing is posted", "required with API_BASE", "no galaxy lists"];
-        let described = [&described[..], &["the defaults", "text", "info; `gwtm run` warn"]].concat();
+        let described =
+            [&described[..], &["no BAT products", "the defaults", "text", "info; `gwtm run` warn"]].concat();
         let written: Vec<(&str, &str)> = SETTINGS
             .iter()
             .filter(|set| !described.contains(&set.default))
