@@ -20,20 +20,36 @@ impl Moto {
             program.exists().then_some(program)
         });
         let program = program.expect("moto in tests/servers: run `tests/setup` once");
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
-        let child = Command::new(program)
-            .args(["-H", "127.0.0.1", "-p", &free.port().to_string()])
+        // Below the ports from which the system takes the near end of connections: a connection to a free port among
+        // those may meet itself, look like the server, and keep the server from listening.
+        for port in (0..).map(|i| 20_000 + (std::process::id() as u16 % 10_000) + i).take(100) {
+            let address = SocketAddr::from(([127, 0, 0, 1], port));
+            if TcpListener::bind(address).is_ok()
+                && let Some(moto) = Moto::at(&program, address)
+            {
+                return moto;
+            }
+        }
+        panic!("no port for moto");
+    }
+
+    /// A server at an address, or `None` when it ended at once, as it does where another was faster.
+    fn at(program: &Path, address: SocketAddr) -> Option<Moto> {
+        let mut child = Command::new(program)
+            .args(["-H", "127.0.0.1", "-p", &address.port().to_string()])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .expect("moto starts");
-        let moto = Moto { child, address: free };
         let begun = Instant::now();
-        while TcpStream::connect(moto.address).is_err() {
-            assert!(begun.elapsed() < Duration::from_secs(60), "moto does not answer at {}", moto.address);
+        while TcpStream::connect(address).is_err() {
+            if child.try_wait().expect("its state").is_some() {
+                return None;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "moto does not answer at {address}");
             std::thread::sleep(Duration::from_millis(50));
         }
-        moto
+        Some(Moto { child, address })
     }
 
     /// Runs this test program's ignored tests as a process of its own with the settings the AWS SDK needs, since a
