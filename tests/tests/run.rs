@@ -54,6 +54,7 @@ fn an_initial_alert_leaves_every_product() {
     let expected = [
         format!("{root}/{id}-Fermi.json"),
         format!("{root}/{id}-Initial-contours-smooth.json"),
+        format!("{root}/{id}-Initial-galaxies.csv"),
         format!("{root}/{id}-Initial-moc-50.json"),
         format!("{root}/{id}-Initial-moc-90.json"),
         format!("{root}/{id}-Initial.fits.gz"),
