@@ -384,7 +384,7 @@ async fn without_catalogue_map_or_galaxy_there_is_a_reason_and_no_list() {
         let galaxies = call(&deps, &alert).await.expect("galaxies");
         assert_eq!((galaxies.count, &galaxies.key), (0, &None), "{file}");
         assert!(galaxies.reason.as_deref().is_some_and(|reason| reason.contains(said)), "{galaxies:?}");
-        assert!(deps.store.list("work/").await.expect("a listing").is_empty(), "{file}");
+        assert!(deps.store.keys("work/").await.expect("a listing").is_empty(), "{file}");
     }
 }
 

@@ -325,7 +325,7 @@ async fn the_story_is_told(generation: &str) {
     }
     assert_eq!((server.alerts(), server.galaxy_lists(), server.icecube_notices()), rows);
     // What was posted lies in the store, and no token with it.
-    for key in house.deps.store.list("").await.expect("a listing") {
+    for key in house.deps.store.keys("").await.expect("a listing") {
         let bytes = house.deps.store.read(&key).await.expect("an object");
         assert!(!String::from_utf8_lossy(&bytes).contains(ADMIN), "{key}");
     }
@@ -676,7 +676,7 @@ async fn without_an_api_the_bodies_are_written_and_nothing_is_posted() {
             assert_eq!(post.status, PostStatus::NotPosted { reason: "API_BASE is not set".to_owned() });
         }
     }
-    let keys: Vec<String> = house.deps.store.list("work/").await.expect("keys").iter().map(Key::to_string).collect();
+    let keys: Vec<String> = house.deps.store.keys("work/").await.expect("keys").iter().map(Key::to_string).collect();
     assert_eq!(
         keys,
         [

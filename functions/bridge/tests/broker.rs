@@ -19,7 +19,7 @@ use shared::config;
 use shared::key::{Key, Object};
 use shared::message::{Body, Failed, Received};
 use shared::notice::NoticeKind;
-use shared::store::{Location, Store};
+use shared::store::{Location, S3Settings, Store};
 use shared::{Error, Result};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -122,8 +122,12 @@ impl Aws {
     }
 
     async fn deps(&self, bucket: &str, sfn_url: &str) -> Deps {
-        let location =
-            Location::S3 { bucket: bucket.to_owned(), region: "us-east-2".to_owned(), endpoint_url: Some(moto::url()) };
+        let location = Location::S3(S3Settings {
+            bucket: bucket.to_owned(),
+            region: "us-east-2".to_owned(),
+            endpoint_url: Some(moto::url()),
+            credentials: None,
+        });
         Deps {
             store: Store::open(&location).await.expect("a store"),
             flows: Flows::open(&self.arns, Some(sfn_url)).await,
@@ -223,7 +227,7 @@ async fn one_execution_per_notice_whatever_restarts() {
             assert_eq!(body, format!(r#"{{"superevent_id": "MS181101{offset}"}}"#));
         }
     }
-    assert_eq!(deps.store.list("inbox/").await.expect("a list").len(), 41, "a heartbeat is no notice");
+    assert_eq!(deps.store.keys("inbox/").await.expect("a list").len(), 41, "a heartbeat is no notice");
 
     // The same group goes on where it stopped.
     broker.send(IGWN, Some(b"{}")).await;
@@ -239,7 +243,7 @@ async fn one_execution_per_notice_whatever_restarts() {
     eventually("everything again", async || work.taken().len() == 42).await;
     listener.stop().await;
     assert_eq!(aws.executions(NoticeKind::Igwn).await.len(), 41);
-    assert_eq!(deps.store.list("").await.expect("a list").len(), 42);
+    assert_eq!(deps.store.keys("").await.expect("a list").len(), 42);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -297,16 +301,16 @@ async fn notices_wait_for_flows_that_are_down_and_for_a_store_that_refuses() {
     tokio::time::sleep(Duration::from_secs(6)).await;
     assert_eq!(work.taken(), [0; 0]);
     moto::create_bucket("down");
-    eventually("the first body", async || deps.store.list("inbox/").await.is_ok_and(|keys| keys.len() == 1)).await;
+    eventually("the first body", async || deps.store.keys("inbox/").await.is_ok_and(|keys| keys.len() == 1)).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(deps.store.list("").await.expect("a list").len(), 1, "in order: the second waits for the first");
+    assert_eq!(deps.store.keys("").await.expect("a list").len(), 1, "in order: the second waits for the first");
     assert_eq!(work.taken(), [0; 0]);
     open.store(true, Ordering::Relaxed);
     aws.wait_for(NoticeKind::Igwn, 20).await;
     eventually("all to be done", async || work.taken().len() == 20).await;
     listener.stop().await;
     assert_eq!(work.taken(), (0..20).collect::<Vec<i64>>(), "still a member of the group, each once, in order");
-    assert_eq!(deps.store.list("failed/").await, Ok(vec![]));
+    assert_eq!(deps.store.keys("failed/").await, Ok(vec![]));
 }
 
 /// The program itself, as the operating system treats it.
@@ -361,7 +365,7 @@ async fn the_program_may_be_killed_and_ends_when_told() {
     let ended = tokio::task::spawn_blocking(move || second.0.wait().expect("ended")).await.expect("no panic");
     assert!(ended.success() && begun.elapsed() < Duration::from_secs(25), "{ended} after {:?}", begun.elapsed());
     assert_eq!(aws.executions(NoticeKind::Igwn).await.len(), 60);
-    assert_eq!(deps.store.list("inbox/").await.expect("a list").len(), 60);
+    assert_eq!(deps.store.keys("inbox/").await.expect("a list").len(), 60);
 }
 
 #[test]

@@ -40,7 +40,8 @@ Examples:
 Nothing is posted unless API_BASE and API_TOKEN are set. The same notice twice changes nothing.
 Exit code: 0 all done, 1 something failed (the rest still ran), 2 wrong usage or settings.")]
 pub struct RunOptions {
-    /// Where products go: a folder, or `s3://BUCKET`; STORAGE_BUCKET_SOURCE and its settings otherwise.
+    /// Where products go: a folder, `s3://BUCKET`, `abfs://ACCOUNT` or `swift://CONTAINER`; STORAGE_BUCKET_SOURCE and
+    /// its settings otherwise.
     #[arg(long, value_name = "URL|DIR")]
     pub store: Option<String>,
     /// Writes nothing, calls no API, and prints what would be done (as DRY_RUN=true does).

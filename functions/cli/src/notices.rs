@@ -74,7 +74,7 @@ async fn expand(argument: &str, store: &Store) -> Result<Vec<Source>> {
         return folder(path);
     }
     if argument.starts_with("inbox/") && !path.exists() {
-        let keys = store.list(argument).await?;
+        let keys = store.keys(argument).await?;
         if keys.is_empty() {
             return Err(Error::permanent("expected a file, or a name in the store, found neither"));
         }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use shared::config::Config;
+use shared::config::{self, Config};
 use shared::message::{Body, Received};
 use shared::notice::NoticeKind;
 use shared::store::Store;
@@ -21,7 +21,8 @@ use crate::report::{self, Report};
 /// # Errors
 /// When the settings are wrong or standard output is gone; a notice that fails is reported and counted instead.
 pub async fn run(options: &RunOptions) -> std::result::Result<bool, Failure> {
-    let config = Config::from_env(&overrides(options)).map_err(Failure::usage)?;
+    let settings = overrides(options).map_err(Failure::usage)?;
+    let config = Config::from_env(&settings).map_err(Failure::usage)?;
     // What is done is printed; only what is odd is logged beside it.
     config.log.start("warn");
     let store = config.open_store().await.map_err(Failure::usage)?;
@@ -53,24 +54,15 @@ pub async fn run(options: &RunOptions) -> std::result::Result<bool, Failure> {
 }
 
 /// The options as the settings they stand for.
-fn overrides(options: &RunOptions) -> Vec<(&'static str, String)> {
+fn overrides(options: &RunOptions) -> Result<Vec<(&'static str, String)>> {
     let mut settings = Vec::new();
     if let Some(store) = &options.store {
-        match store.strip_prefix("s3://") {
-            Some(bucket) => {
-                settings.push(("STORAGE_BUCKET_SOURCE", "s3".to_owned()));
-                settings.push(("AWS_BUCKET", bucket.trim_end_matches('/').to_owned()));
-            }
-            None => {
-                settings.push(("STORAGE_BUCKET_SOURCE", "fs".to_owned()));
-                settings.push(("STORAGE_FOLDER", store.strip_prefix("file://").unwrap_or(store).to_owned()));
-            }
-        }
+        settings.extend(config::store_settings(store)?);
     }
     if options.dry_run {
         settings.push(("DRY_RUN", "true".to_owned()));
     }
-    settings
+    Ok(settings)
 }
 
 async fn run_one(functions: &Functions, store: &Store, source: &Source) -> Result<Outcome> {

@@ -94,7 +94,7 @@ async fn neighbours(deps: &Deps, alert: &Alert, own: &Key, body: &EventGalaxies)
 /// The lists in the store of all alerts of this alert's superevent.
 async fn stored(deps: &Deps, alert: &Alert) -> Result<Vec<(Key, EventGalaxies)>> {
     let mut lists = Vec::new();
-    for key in deps.store.list(&format!("work/{}-", alert.name.superevent_id)).await? {
+    for key in deps.store.keys(&format!("work/{}-", alert.name.superevent_id)).await? {
         let mut segments = key.as_str().split('/');
         let name = segments.nth(1).and_then(|name| name.parse().ok());
         let is_list = name.is_some_and(|name| Object::EventGalaxies(&name).key().as_ref() == Ok(&key));

@@ -180,7 +180,7 @@ fn nearest(sets: Vec<Tle>, from: String, time: Timestamp) -> Result<Orbit> {
 
 /// The kept TLE whose epoch is nearest to a time.
 async fn kept_tle(store: &Store, time: Timestamp) -> Result<Option<Tle>> {
-    let keys = store.list("fermi/tle/").await?;
+    let keys = store.keys("fermi/tle/").await?;
     let epoch = |name: &str| orbit::parse_epoch_name(name.strip_prefix("fermi/tle/")?.strip_suffix(".tle")?);
     let nearest = keys
         .into_iter()
@@ -238,7 +238,7 @@ async fn pointing(
         let read = async |file: &FileName| read_file(&folder.join(&file.name), ft2::MAX_FILE_BYTES).await;
         return first_pointing(&names, &from, time, read).await;
     }
-    let kept: Vec<FileName> = match store.list("fermi/ft2/").await {
+    let kept: Vec<FileName> = match store.keys("fermi/ft2/").await {
         Ok(keys) => keys.iter().filter_map(|key| FileName::parse(key.as_str().strip_prefix("fermi/ft2/")?)).collect(),
         Err(error) => {
             tracing::warn!(%error, "kept spacecraft files of Fermi could not be listed");

@@ -250,7 +250,7 @@ async fn what_was_missing_is_filled_later() {
     for status in &statuses {
         assert!(reason(status).contains("expected status 200, found 503"), "{status:?}");
     }
-    assert_eq!(store.list("").await.expect("a listing"), []);
+    assert_eq!(store.keys("").await.expect("a listing"), []);
 
     server.put_everything("2023-05-18T06:00:00Z");
     for status in run(&sources, &store, "S230518h", SIGNAL).await {
@@ -285,7 +285,7 @@ async fn the_nearest_orbit_is_used_and_a_far_one_is_not() {
     let [gbm, _] = run(&server.sources(), &store, "MS181101ab", "2018-11-01T22:22:46.654437Z").await;
     assert!(reason(&gbm).contains("days after the event"), "{gbm:?}");
     let kept: Vec<String> =
-        store.list("fermi/tle/").await.expect("a listing").iter().map(ToString::to_string).collect();
+        store.keys("fermi/tle/").await.expect("a listing").iter().map(ToString::to_string).collect();
     assert_eq!(
         kept,
         ["2023-05-16T05:00:00", "2023-05-18T20:00:00", "2026-11-01T00:00:00"]
@@ -332,7 +332,7 @@ async fn bad_orbits_have_reasons() {
         server.put("/tle", answer);
         let [gbm, _] = run(&server.sources(), &store, "S230518h", SIGNAL).await;
         assert!(reason(&gbm).contains(expected) && reason(&gbm).contains("127.0.0.1"), "{gbm:?}");
-        assert_eq!(store.list("").await.expect("a listing"), []);
+        assert_eq!(store.keys("").await.expect("a listing"), []);
     }
 }
 
@@ -357,7 +357,7 @@ async fn bad_pointings_have_reasons() {
         server.put(&path, file.map_or(Answer::Status(404), Answer::Body));
         let [_, lat] = run(&server.sources(), &store, "S230518h", SIGNAL).await;
         assert!(reason(&lat).contains(expected), "expected {expected}: {lat:?}");
-        assert_eq!(store.list("").await.expect("a listing"), []);
+        assert_eq!(store.keys("").await.expect("a listing"), []);
     }
 }
 
@@ -380,7 +380,7 @@ async fn a_preliminary_file_serves_until_the_final_one_is_there() {
     let [_, lat] = run(&server.sources(), &store, "S230518c", SIGNAL).await;
     assert!(source(&lat).starts_with(FINAL), "{lat:?}");
     let kept: Vec<String> =
-        store.list("fermi/ft2/").await.expect("a listing").iter().map(ToString::to_string).collect();
+        store.keys("fermi/ft2/").await.expect("a listing").iter().map(ToString::to_string).collect();
     assert_eq!(kept, [FINAL, PRELIM].map(|name| format!("fermi/ft2/{name}")));
 }
 
@@ -411,7 +411,7 @@ async fn files_serve_people_without_a_network() {
         assert!(reason(&status).contains("nowhere`") && reason(&status).contains("No such file"), "{status:?}");
     }
     assert_eq!(server.asked(), [""; 0]);
-    assert_eq!(store.list("fermi/").await.expect("a listing"), []);
+    assert_eq!(store.keys("fermi/").await.expect("a listing"), []);
 }
 
 #[tokio::test]

@@ -79,5 +79,5 @@ async fn what_cannot_be_made_has_a_reason() {
             other => panic!("expected a missing product, found {other:?}"),
         }
     }
-    assert_eq!(store.list("").await.expect("a listing"), []);
+    assert_eq!(store.keys("").await.expect("a listing"), []);
 }

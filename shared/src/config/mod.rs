@@ -5,6 +5,7 @@
 
 mod kafka;
 mod log;
+mod storage;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use std::str::FromStr;
 
 pub use kafka::{Bridge, Flows, Kafka, Login, SETTINGS as KAFKA_SETTINGS};
 pub use log::{Log, LogFormat};
+pub use storage::{location, store_settings};
 
 use crate::galaxy;
 use crate::store::{Location, Store};
@@ -34,11 +36,37 @@ const fn setting(name: &'static str, default: &'static str, purpose: &'static st
 
 /// Every setting that [`Config`] reads.
 pub const SETTINGS: &[Setting] = &[
-    setting("STORAGE_BUCKET_SOURCE", "fs", "where objects are kept: `fs` (a folder) or `s3`"),
+    setting("STORAGE_BUCKET_SOURCE", "fs", "where objects are kept: `fs` (a folder), `s3`, `abfs` (Azure) or `swift`"),
     setting("STORAGE_FOLDER", "gwtm-data", "the folder, with `fs`"),
     setting("AWS_BUCKET", "gwtreasuremap", "the bucket, with `s3`"),
     setting("AWS_DEFAULT_REGION", "us-east-2", "the bucket's region, with `s3`"),
     setting("AWS_ENDPOINT_URL", "AWS itself", "another S3 server, addressed path-style"),
+    setting("AWS_ACCESS_KEY_ID", "a profile or role", "the access key, with `s3`"),
+    setting("AWS_SECRET_ACCESS_KEY", "a profile or role", "its secret"),
+    setting("AWS_SESSION_TOKEN", "none", "the session's token, with an access key that a role was given"),
+    setting("AZURE_ACCOUNT_NAME", "required with `abfs`", "the storage account"),
+    setting("AZURE_ACCOUNT_KEY", "required with `abfs`", "the storage account's key"),
+    setting(
+        "AZURE_STORAGE_ENDPOINT",
+        "Azure itself",
+        "another address of the account, `http://127.0.0.1:10000/ACCOUNT`",
+    ),
+    setting("OS_AUTH_URL", "required with `swift`", "where Keystone v3 gives tokens, with or without `/v3`"),
+    setting(
+        "OS_USERNAME",
+        "required with `swift`",
+        "the user, or the 32 hexadecimal digits of an application credential",
+    ),
+    setting("OS_PASSWORD", "required with `swift`", "the user's password, or the credential's secret"),
+    setting("OS_PROJECT_NAME", "required with a user", "the project that is logged in to"),
+    setting("OS_USER_DOMAIN_NAME", "Default", "the user's domain"),
+    setting("OS_PROJECT_DOMAIN_NAME", "Default", "the project's domain"),
+    setting("OS_CONTAINER_NAME", "gwtreasuremap", "the container, with `swift`"),
+    setting(
+        "OS_STORAGE_URL",
+        "Keystone's catalogue",
+        "the account's address in Swift; required with an application credential",
+    ),
     setting("WRITE_TO_STORAGE", "true", "`false` posts without storing anything"),
     setting("DRY_RUN", "false", "`true` writes nothing and calls no API; what would be done is printed"),
     setting("API_BASE", "nothing is posted", "the GWTM API, `https://…/api/v1/` (or `/api/v0/`)"),
@@ -306,23 +334,6 @@ impl Reader<'_> {
         text
     }
 
-    fn storage(&mut self) -> Location {
-        let source = self.text("STORAGE_BUCKET_SOURCE").unwrap_or_else(|| "fs".to_owned());
-        match source.as_str() {
-            "s3" => Location::S3 {
-                bucket: self.text("AWS_BUCKET").unwrap_or_else(|| "gwtreasuremap".to_owned()),
-                region: self.text("AWS_DEFAULT_REGION").unwrap_or_else(|| "us-east-2".to_owned()),
-                endpoint_url: self.text("AWS_ENDPOINT_URL"),
-            },
-            other => {
-                if other != "fs" {
-                    self.problem("STORAGE_BUCKET_SOURCE", "`fs` or `s3`", other);
-                }
-                Location::Folder(self.text("STORAGE_FOLDER").unwrap_or_else(|| "gwtm-data".to_owned()).into())
-            }
-        }
-    }
-
     fn api(&mut self, dry_run: bool) -> Option<Api> {
         self.text("API_BASE").filter(|_| !dry_run)?;
         let mut base = self.url("API_BASE", "");
@@ -427,6 +438,10 @@ mod tests {
         let described = ["none", "AWS itself", "nothing is posted", "required with API_BASE", "no galaxy lists"];
         let described =
             [&described[..], &["no BAT products", "the defaults", "text", "info; `gwtm run` warn"]].concat();
+        let described =
+            [&described[..], &["a profile or role", "Azure itself", "Keystone's catalogue", "required with a user"]]
+                .concat();
+        let described = [&described[..], &["required with `abfs`", "required with `swift`"]].concat();
         let written: Vec<(&str, &str)> = SETTINGS
             .iter()
             .filter(|set| !described.contains(&set.default))
@@ -439,7 +454,7 @@ mod tests {
     #[test]
     fn every_setting_that_is_read_is_documented() {
         let asked = std::cell::RefCell::new(std::collections::BTreeSet::new());
-        for source in ["fs", "s3"] {
+        for source in ["fs", "s3", "abfs", "swift"] {
             // Nothing else is set, so that every default is asked for.
             let get = |name: &str| {
                 asked.borrow_mut().insert(name.to_owned());
@@ -450,7 +465,8 @@ mod tests {
                     _ => None,
                 }
             };
-            Config::read(&get).expect("valid settings");
+            // What a back end requires is missing, and all of it has been asked for.
+            let _ = Config::read(&get);
         }
         let documented = SETTINGS.iter().map(|setting| setting.name.to_owned()).collect();
         assert_eq!(asked.into_inner(), documented);

@@ -2,22 +2,36 @@
 //!
 //! | verb | promise |
 //! |---|---|
-//! | get | the whole object, or `None` |
+//! | get, get_range | the object or a part of it, or `None`; read again from where it broke off |
+//! | get_stream, put_stream | an object of any size, in memory for a few parts |
 //! | put | the object is there whole or not at all |
 //! | put_if_absent | of all who create one name, one is told `true` (see the back end for how strong that is) |
-//! | list | names under a prefix, sorted |
+//! | head | size, time and checksum, or `None` |
+//! | list | what is under a prefix, page by page |
+//! | delete | the object is not there any more |
+//!
+//! `None` is said of an object, never of a bucket or container that is missing, nor of a log-in that is refused: those
+//! are errors.
 
 mod folder;
+mod location;
 #[cfg(feature = "s3")]
 mod s3;
+mod stream;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
+pub use location::{AzureSettings, Location, S3Credentials, S3Settings, SwiftSettings};
+use md5::Digest;
 
 use crate::key::Key;
 use crate::message::Body;
@@ -26,37 +40,85 @@ use crate::{Error, Result};
 
 /// The largest object that is read into memory [bytes].
 pub const MAX_OBJECT_BYTES: u64 = 1 << 30;
-
-/// Where objects are kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Location {
-    /// A folder.
-    Folder(PathBuf),
-    /// An S3 bucket, reached by the SDK's ordinary settings.
-    S3 {
-        /// AWS_BUCKET.
-        bucket: String,
-        /// AWS_DEFAULT_REGION.
-        region: String,
-        /// AWS_ENDPOINT_URL; other servers are addressed path-style.
-        endpoint_url: Option<String>,
-    },
-}
-
-impl fmt::Display for Location {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Location::Folder(path) => write!(f, "{}", path.display()),
-            Location::S3 { bucket, .. } => write!(f, "s3://{bucket}"),
-        }
-    }
-}
+/// What is sent in one piece, from memory, so that it can be sent again [bytes].
+const PIECE_BYTES: u64 = 16 << 20;
 
 /// What is known of an object without reading it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Head {
     /// Size [bytes].
     pub size: u64,
+    /// When it was written.
+    pub modified: Option<Timestamp>,
+    /// Of its bytes, where the service knows it.
+    pub md5: Option<Md5>,
+    /// What the service calls this version of the object; another version has another.
+    pub etag: Option<String>,
+}
+
+/// An object in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name; an error, with the name in it, where others have made what [`Key`] refuses (a folder's marker
+    /// `fit/`, a control character): it cannot be read or written here.
+    pub key: Result<Key>,
+    /// What the list says of it. S3's lists do not tell an MD5 from another 32 hexadecimal digits: a bucket that is
+    /// encrypted with KMS lists other MD5s than its objects have.
+    pub head: Head,
+}
+
+/// An object's bytes, in chunks, and what is known of them. A chunk that does not come in time is an error.
+pub struct Content {
+    /// What is known of it.
+    pub head: Head,
+    /// Its bytes, in order.
+    pub chunks: BoxStream<'static, Result<Bytes>>,
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Content").field("head", &self.head).finish_non_exhaustive()
+    }
+}
+
+/// An MD5, as services give it; prints as 32 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Md5(pub [u8; 16]);
+
+impl Md5 {
+    /// The MD5 of some bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Md5(md5::Md5::digest(bytes).into())
+    }
+
+    /// From 32 hexadecimal digits, in quotes or not; `None` for other text, such as the ETag of a multipart upload.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let digits = text.trim_matches('"').as_bytes();
+        let mut md5 = [0; 16];
+        if digits.len() != 32 || !digits.is_ascii() {
+            return None;
+        }
+        for (byte, pair) in md5.iter_mut().zip(digits.chunks(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+        }
+        Some(Md5(md5))
+    }
+
+    /// From base64, as in `Content-MD5`.
+    pub fn from_base64(text: &str) -> Option<Self> {
+        Some(Md5(BASE64_STANDARD.decode(text).ok()?.try_into().ok()?))
+    }
+
+    /// In base64, as in `Content-MD5`.
+    pub fn to_base64(self) -> String {
+        BASE64_STANDARD.encode(self.0)
+    }
+}
+
+impl fmt::Display for Md5 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
 }
 
 /// An object store. Cloning is cheap and shares the connection.
@@ -82,8 +144,27 @@ enum Backend {
     S3(s3::S3),
 }
 
+/// Does the same with whatever back end it is.
+macro_rules! with {
+    ($backend:expr, $it:ident => $do:expr) => {
+        match $backend {
+            Backend::Folder($it) => $do,
+            #[cfg(feature = "s3")]
+            Backend::S3($it) => $do,
+        }
+    };
+}
+
+impl Backend {
+    /// The object, or the part `range` of it (its head then is the part's), or `None` when there is none. With an
+    /// `etag`, an object that has another is an error.
+    async fn open(&self, key: &Key, range: Option<Range<u64>>, etag: Option<&str>) -> Result<Option<Content>> {
+        with!(self, it => it.open(key, range, etag).await)
+    }
+}
+
 impl Store {
-    /// Opens a store.
+    /// Opens a store. Nothing is asked of the service yet.
     ///
     /// # Errors
     /// Permanent, when this program was built without the back end.
@@ -91,14 +172,15 @@ impl Store {
         let backend = match location {
             Location::Folder(root) => Backend::Folder(folder::Folder::new(root.clone())),
             #[cfg(feature = "s3")]
-            Location::S3 { bucket, region, endpoint_url } => {
-                Backend::S3(s3::S3::open(bucket.clone(), region.clone(), endpoint_url.clone()).await)
-            }
+            Location::S3(settings) => Backend::S3(s3::S3::connect(settings.clone()).await),
             #[cfg(not(feature = "s3"))]
-            Location::S3 { .. } => {
+            Location::S3(_) => {
                 return Err(Error::permanent(format!(
                     "store `{location}`: this program was built without S3 (build it with `--features s3`)"
                 )));
+            }
+            Location::Azure(_) | Location::Swift(_) => {
+                return Err(Error::permanent(format!("store `{location}`: this program was built without it")));
             }
         };
         Ok(Store { backend, unwritten: None })
@@ -143,8 +225,11 @@ impl Store {
 
     /// Keeps an object instead of writing it; whether that is so.
     fn keep(&self, key: &Key, bytes: &Bytes) -> bool {
+        self.note(key, Unwritten { size: bytes.len() as u64, bytes: Some(bytes.clone()) })
+    }
+
+    fn note(&self, key: &Key, object: Unwritten) -> bool {
         let Some(objects) = &self.unwritten else { return false };
-        let object = Unwritten { size: bytes.len() as u64, bytes: Some(bytes.clone()) };
         locked(objects).insert(key.clone(), object);
         true
     }
@@ -157,11 +242,7 @@ impl Store {
         if let Some(bytes) = self.kept(key) {
             return Ok(Some(bytes));
         }
-        match &self.backend {
-            Backend::Folder(folder) => folder.get(key).await,
-            #[cfg(feature = "s3")]
-            Backend::S3(s3) => s3.get(key).await,
-        }
+        self.fetch(key, None).await
     }
 
     /// The whole object.
@@ -200,42 +281,90 @@ impl Store {
             let clip = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
             return Ok(Some(bytes.slice(clip(range.start)..clip(range.end).max(clip(range.start)))));
         }
-        match &self.backend {
-            Backend::Folder(folder) => folder.get_range(key, range).await,
-            #[cfg(feature = "s3")]
-            Backend::S3(s3) => s3.get_range(key, range).await,
+        if range.is_empty() {
+            return Ok(self.head(key).await?.map(|_| Bytes::new()));
         }
+        self.fetch(key, Some(range)).await
+    }
+
+    async fn fetch(&self, key: &Key, range: Option<Range<u64>>) -> Result<Option<Bytes>> {
+        let from = range.as_ref().map_or(0, |range| range.start);
+        let Some(content) = self.backend.open(key, range, None).await? else { return Ok(None) };
+        if content.head.size > MAX_OBJECT_BYTES {
+            return Err(stream::too_large(key, MAX_OBJECT_BYTES, content.head.size));
+        }
+        let content = stream::resumed(self.backend.clone(), key.clone(), from, content);
+        stream::collect(key, content.chunks, MAX_OBJECT_BYTES).await.map(Some)
+    }
+
+    /// The object in chunks, whatever its size, or `None` when there is none. Where it breaks off it is read on from
+    /// there; when it has changed by then, the stream ends in an error.
+    ///
+    /// # Errors
+    /// What the back end says.
+    pub async fn get_stream(&self, key: &Key) -> Result<Option<Content>> {
+        if let Some(bytes) = self.kept(key) {
+            let head = Head { size: bytes.len() as u64, ..Head::default() };
+            return Ok(Some(Content { head, chunks: futures::stream::iter([Ok(bytes)]).boxed() }));
+        }
+        let content = self.backend.open(key, None, None).await?;
+        Ok(content.map(|content| stream::resumed(self.backend.clone(), key.clone(), 0, content)))
+    }
+
+    /// Whether the back end can hold an object of that name, which is not asked: a folder has no names of more than 255
+    /// bytes, Azure no containers with dots. Every put begins with it.
+    ///
+    /// # Errors
+    /// Permanent, with the reason.
+    pub fn accepts(&self, key: &Key) -> Result<()> {
+        with!(&self.backend, it => it.accepts(key))
     }
 
     /// Writes an object, whole or not at all, over whatever was there.
     ///
     /// # Errors
-    /// What the back end says.
+    /// As [`Store::accepts`]; otherwise what the back end says.
     pub async fn put(&self, key: &Key, bytes: Bytes) -> Result<()> {
+        self.accepts(key)?;
         if self.keep(key, &bytes) {
             return Ok(());
         }
-        match &self.backend {
-            Backend::Folder(folder) => folder.put(key, bytes).await,
-            #[cfg(feature = "s3")]
-            Backend::S3(s3) => s3.put(key, bytes).await,
-        }
+        with!(&self.backend, it => it.put(key, bytes).await)
     }
 
     /// Writes an object unless one is there; whether it was written.
     ///
     /// # Errors
-    /// What the back end says.
+    /// As [`Store::put`].
     pub async fn put_if_absent(&self, key: &Key, bytes: Bytes) -> Result<bool> {
+        self.accepts(key)?;
         if self.unwritten.is_some() {
             let there = self.head(key).await?.is_some();
             return Ok(!there && self.keep(key, &bytes));
         }
-        match &self.backend {
-            Backend::Folder(folder) => folder.put_if_absent(key, bytes).await,
-            #[cfg(feature = "s3")]
-            Backend::S3(s3) => s3.put_if_absent(key, bytes).await,
+        with!(&self.backend, it => it.put_if_absent(key, bytes).await)
+    }
+
+    /// Writes an object from chunks, whole or not at all, over whatever was there; memory holds a few parts of it. The
+    /// chunks must be as long as their head says, and have its MD5 if it has one.
+    ///
+    /// # Errors
+    /// As [`Store::put`]; the chunks' own; Retryable when they are not what their head says. Chunks pass once: to try
+    /// again is to read again.
+    pub async fn put_stream(&self, key: &Key, content: Content) -> Result<()> {
+        self.accepts(key)?;
+        let head = content.head.clone();
+        let mut chunks = stream::checked(key, content);
+        if self.unwritten.is_some() {
+            while chunks.try_next().await?.is_some() {}
+            self.note(key, Unwritten { size: head.size, bytes: None });
+            return Ok(());
         }
+        if head.size <= PIECE_BYTES {
+            let bytes = stream::collect(key, chunks, PIECE_BYTES).await?;
+            return self.put(key, bytes).await;
+        }
+        with!(&self.backend, it => it.put_stream(key, Content { head, chunks }).await)
     }
 
     /// What is known of an object without reading it, or `None` when there is none.
@@ -246,27 +375,53 @@ impl Store {
         if let Some(objects) = &self.unwritten
             && let Some(object) = locked(objects).get(key)
         {
-            return Ok(Some(Head { size: object.size }));
+            return Ok(Some(Head { size: object.size, ..Head::default() }));
         }
-        match &self.backend {
-            Backend::Folder(folder) => folder.head(key).await,
-            #[cfg(feature = "s3")]
-            Backend::S3(s3) => s3.head(key).await,
-        }
+        with!(&self.backend, it => it.head(key).await)
     }
 
-    /// The names that start with `prefix` (not only whole segments), sorted.
+    /// Removes an object; whether it was there. A store that is not written keeps what its back end holds.
     ///
     /// # Errors
     /// What the back end says.
-    pub async fn list(&self, prefix: &str) -> Result<Vec<Key>> {
-        let mut keys = match &self.backend {
-            Backend::Folder(folder) => folder.list(prefix).await?,
-            #[cfg(feature = "s3")]
-            Backend::S3(s3) => s3.list(prefix).await?,
-        };
+    pub async fn delete(&self, key: &Key) -> Result<bool> {
         if let Some(objects) = &self.unwritten {
-            keys.extend(locked(objects).keys().filter(|key| key.as_str().starts_with(prefix)).cloned());
+            let forgotten = locked(objects).remove(key).is_some();
+            return Ok(forgotten || self.head(key).await?.is_some());
+        }
+        with!(&self.backend, it => it.delete(key).await)
+    }
+
+    /// What is under a prefix (not only whole segments), in no promised order; memory holds a page. The stream ends
+    /// after its first error.
+    pub fn list(&self, prefix: &str) -> BoxStream<'static, Result<Listed>> {
+        let found = with!(&self.backend, it => it.list(prefix));
+        let Some(objects) = &self.unwritten else { return found };
+        let unwritten: BTreeMap<Key, u64> = locked(objects)
+            .iter()
+            .filter(|(key, _)| key.as_str().starts_with(prefix))
+            .map(|(key, object)| (key.clone(), object.size))
+            .collect();
+        let more = unwritten
+            .clone()
+            .into_iter()
+            .map(|(key, size)| Ok(Listed { key: Ok(key), head: Head { size, ..Head::default() } }));
+        let more = futures::stream::iter(more);
+        let written = found.try_filter(move |listed| {
+            futures::future::ready(!listed.key.as_ref().is_ok_and(|key| unwritten.contains_key(key)))
+        });
+        written.chain(more).boxed()
+    }
+
+    /// The names that start with `prefix` (not only whole segments), sorted. What cannot be a [`Key`] is left out.
+    ///
+    /// # Errors
+    /// What the back end says.
+    pub async fn keys(&self, prefix: &str) -> Result<Vec<Key>> {
+        let mut keys = Vec::new();
+        let mut found = self.list(prefix);
+        while let Some(listed) = found.try_next().await? {
+            keys.extend(listed.key);
         }
         keys.sort();
         keys.dedup();

@@ -1,31 +1,54 @@
 //! S3 and servers that speak its protocol. Create-if-absent is `If-None-Match: *`, atomic on AWS and on Ceph.
+//!
+//! What is too large for one piece is a multipart upload, which is seen once it is complete; its MD5, when it was known
+//! beforehand, is kept in the object's metadata, as rclone does, since its ETag is none.
 
+use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_config::BehaviorVersion;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{Region, RequestChecksumCalculation, ResponseChecksumValidation};
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
-use aws_sdk_s3::primitives::ByteStream;
-use bytes::Bytes;
+use aws_sdk_s3::config::{Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::primitives::{ByteStream, DateTime};
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, EncodingType, ServerSideEncryption};
+use bytes::{Bytes, BytesMut};
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
+use percent_encoding::percent_decode_str;
 
-use super::{Head, MAX_OBJECT_BYTES};
+use super::stream::part;
+use super::{Content, Head, Listed, Md5, PIECE_BYTES, S3Settings};
+use crate::fetch::causes;
 use crate::key::Key;
 use crate::{Error, Result};
+
+/// The most parts of one upload.
+const MAX_PARTS: u64 = 10_000;
+/// The metadata that holds an object's MD5 in base64.
+const MD5_METADATA: &str = "md5chksum";
 
 #[derive(Debug, Clone)]
 pub(super) struct S3 {
     client: Client,
     bucket: String,
+    region: String,
+    /// Whether the bucket has shown itself: until then, an object that is absent may be a bucket that is.
+    is_there: Arc<AtomicBool>,
 }
 
 impl S3 {
-    pub(super) async fn open(bucket: String, region: String, endpoint_url: Option<String>) -> Self {
-        let mut settings = aws_config::defaults(BehaviorVersion::latest())
-            .region(Region::new(region))
+    pub(super) async fn connect(settings: S3Settings) -> Self {
+        let S3Settings { bucket, region, endpoint_url, credentials } = settings;
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .region(Region::new(region.clone()))
             .retry_config(RetryConfig::standard().with_max_attempts(5))
             .timeout_config(
                 TimeoutConfig::builder()
@@ -35,48 +58,69 @@ impl S3 {
                     .build(),
             );
         if let Some(url) = &endpoint_url {
-            settings = settings.endpoint_url(url);
+            loader = loader.endpoint_url(url);
         }
-        let settings = settings.load().await;
-        let config = aws_sdk_s3::config::Builder::from(&settings)
+        if let Some(key) = credentials {
+            let token = key.session_token.as_ref().map(|token| token.reveal().to_owned());
+            let secret = key.secret_access_key.reveal();
+            loader =
+                loader.credentials_provider(Credentials::new(key.access_key_id, secret, token, None, "the settings"));
+        }
+        let config = aws_sdk_s3::config::Builder::from(&loader.load().await)
             .force_path_style(endpoint_url.is_some())
             // Servers other than AWS refuse the checksum trailers that the SDK sends by default.
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
             .build();
-        S3 { client: Client::from_conf(config), bucket }
+        S3 { client: Client::from_conf(config), bucket, region, is_there: Arc::default() }
     }
 
-    pub(super) async fn get(&self, key: &Key) -> Result<Option<Bytes>> {
-        self.fetch(key, None).await
+    /// S3 holds whatever a key can be.
+    #[allow(clippy::unused_self, clippy::unnecessary_wraps)]
+    pub(super) fn accepts(&self, _: &Key) -> Result<()> {
+        Ok(())
     }
 
-    pub(super) async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Option<Bytes>> {
-        if range.is_empty() {
-            return Ok(self.head(key).await?.map(|_| Bytes::new()));
-        }
-        self.fetch(key, Some(format!("bytes={}-{}", range.start, range.end - 1))).await
-    }
-
-    async fn fetch(&self, key: &Key, range: Option<String>) -> Result<Option<Bytes>> {
+    pub(super) async fn open(
+        &self,
+        key: &Key,
+        range: Option<Range<u64>>,
+        etag: Option<&str>,
+    ) -> Result<Option<Content>> {
         let ranged = range.is_some();
-        let answer = self.client.get_object().bucket(&self.bucket).key(key.as_str()).set_range(range).send().await;
+        let answer = self
+            .client
+            .get_object()
+            .bucket(&self.bucket)
+            .key(key.as_str())
+            .set_range(range.map(|range| format!("bytes={}-{}", range.start, range.end - 1)))
+            .set_if_match(etag.map(str::to_owned))
+            .send()
+            .await;
         let object = match answer {
             Ok(object) => object,
-            Err(error) if error.code() == Some("NoSuchKey") => return Ok(None),
-            Err(error) if ranged && error.code() == Some("InvalidRange") => return Ok(Some(Bytes::new())),
+            Err(error) if error.code() == Some("NoSuchKey") => return self.absent().await.map(|()| None),
+            Err(error) if ranged && error.code() == Some("InvalidRange") => {
+                return Ok(Some(Content { head: Head::default(), chunks: stream::empty().boxed() }));
+            }
+            Err(error) if etag.is_some() && error.code() == Some("PreconditionFailed") => {
+                return Err(Error::retryable(format!("{}: has changed while it was read", self.object(key))));
+            }
             Err(error) => return Err(self.failure(key.as_str(), &error)),
         };
-        let size = object.content_length().unwrap_or_default();
-        if u64::try_from(size).unwrap_or_default() > MAX_OBJECT_BYTES {
-            return Err(Error::permanent(format!(
-                "object `{key}`: expected at most {MAX_OBJECT_BYTES} bytes, found {size}"
-            )));
-        }
-        let bytes = object.body.collect().await.map_err(|error| {
-            Error::retryable(format!("object `{key}` in bucket `{}`: the answer broke off: {error}", self.bucket))
-        })?;
-        Ok(Some(bytes.into_bytes()))
+        self.is_there.store(true, Ordering::Relaxed);
+        let etag = object.e_tag.clone();
+        let md5 = md5(etag.as_deref(), object.metadata(), object.server_side_encryption());
+        let head = Head {
+            size: bytes(object.content_length()),
+            modified: object.last_modified().and_then(timestamp),
+            md5: md5.filter(|_| !ranged),
+            etag,
+        };
+        let name = self.object(key);
+        let chunks = stream::unfold(object.body, |mut body| async { Some((body.next().await?, body)) });
+        let chunks = chunks.map_err(move |error| Error::retryable(format!("{name}: the answer broke off: {error}")));
+        Ok(Some(Content { head, chunks: chunks.boxed() }))
     }
 
     pub(super) async fn put(&self, key: &Key, bytes: Bytes) -> Result<()> {
@@ -102,50 +146,265 @@ impl S3 {
             Ok(_) => Ok(true),
             Err(error) if only_if_absent && error.code() == Some("PreconditionFailed") => Ok(false),
             // Another writer of the same name is at it: who won is known once it has finished.
-            Err(error) if only_if_absent && error.code() == Some("ConditionalRequestConflict") => Err(
-                Error::retryable(format!("object `{key}` in bucket `{}`: another writer is creating it", self.bucket)),
-            ),
+            Err(error) if only_if_absent && error.code() == Some("ConditionalRequestConflict") => {
+                Err(Error::retryable(format!("{}: another writer is creating it", self.object(key))))
+            }
             Err(error) => Err(self.failure(key.as_str(), &error)),
+        }
+    }
+
+    pub(super) async fn put_stream(&self, key: &Key, content: Content) -> Result<()> {
+        let upload = self
+            .client
+            .create_multipart_upload()
+            .bucket(&self.bucket)
+            .key(key.as_str())
+            .content_type(key.content_type())
+            .set_metadata(content.head.md5.map(|md5| [(MD5_METADATA.to_owned(), md5.to_base64())].into()))
+            .send()
+            .await
+            .map_err(|error| self.failure(key.as_str(), &error))?;
+        let id = upload.upload_id().unwrap_or_default();
+        let outcome = self.parts(key, id, content).await;
+        if outcome.is_err() {
+            // What has arrived is kept, and paid for, until it is aborted; the first error says what was wrong.
+            let aborted =
+                self.client.abort_multipart_upload().bucket(&self.bucket).key(key.as_str()).upload_id(id).send().await;
+            if let Err(error) = aborted {
+                let error = self.failure(key.as_str(), &error);
+                tracing::warn!(object.key = %key, %error, "an upload that failed could not be aborted");
+            }
+        }
+        outcome
+    }
+
+    async fn parts(&self, key: &Key, id: &str, content: Content) -> Result<()> {
+        let part_bytes = PIECE_BYTES.max(content.head.size.div_ceil(MAX_PARTS));
+        let part_bytes = usize::try_from(part_bytes).unwrap_or(usize::MAX);
+        let (mut chunks, mut rest, mut parts) = (content.chunks, BytesMut::new(), Vec::new());
+        while let Some(bytes) = part(&mut chunks, &mut rest, part_bytes).await? {
+            let number = i32::try_from(parts.len() + 1).unwrap_or(i32::MAX);
+            let answer = self
+                .client
+                .upload_part()
+                .bucket(&self.bucket)
+                .key(key.as_str())
+                .upload_id(id)
+                .part_number(number)
+                .body(ByteStream::from(bytes))
+                .send()
+                .await
+                .map_err(|error| self.failure(key.as_str(), &error))?;
+            parts.push(CompletedPart::builder().part_number(number).set_e_tag(answer.e_tag).build());
+        }
+        let etags = parts.iter().filter_map(|part: &CompletedPart| Md5::from_hex(part.e_tag()?).map(|md5| md5.0));
+        let etag = format!("\"{}-{}\"", Md5::of(&etags.collect::<Vec<_>>().concat()), parts.len());
+        let answer = self
+            .client
+            .complete_multipart_upload()
+            .bucket(&self.bucket)
+            .key(key.as_str())
+            .upload_id(id)
+            .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build())
+            .send()
+            .await;
+        match answer {
+            Ok(_) => Ok(()),
+            // It may have been completed and the answer lost: then this very object is there.
+            Err(error) => match self.head(key).await {
+                Ok(Some(head)) if head.etag.as_deref() == Some(&etag) => Ok(()),
+                _ => Err(self.failure(key.as_str(), &error)),
+            },
         }
     }
 
     pub(super) async fn head(&self, key: &Key) -> Result<Option<Head>> {
         match self.client.head_object().bucket(&self.bucket).key(key.as_str()).send().await {
             Ok(head) => {
-                Ok(Some(Head { size: head.content_length().and_then(|size| size.try_into().ok()).unwrap_or_default() }))
+                self.is_there.store(true, Ordering::Relaxed);
+                Ok(Some(Head {
+                    size: bytes(head.content_length()),
+                    modified: head.last_modified().and_then(timestamp),
+                    md5: md5(head.e_tag(), head.metadata(), head.server_side_encryption()),
+                    etag: head.e_tag,
+                }))
             }
-            Err(error) if error.as_service_error().is_some_and(|error| error.is_not_found()) => Ok(None),
+            Err(error) if error.as_service_error().is_some_and(|error| error.is_not_found()) => {
+                self.absent().await.map(|()| None)
+            }
+            // An answer to HEAD has no body to say why.
+            Err(error) if error.raw_response().is_some_and(|response| response.status().is_client_error()) => {
+                match self.open(key, Some(0..1), None).await {
+                    Err(why) => Err(why),
+                    Ok(_) => Err(self.failure(key.as_str(), &error)),
+                }
+            }
             Err(error) => Err(self.failure(key.as_str(), &error)),
         }
     }
 
-    pub(super) async fn list(&self, prefix: &str) -> Result<Vec<Key>> {
-        let mut pages = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).into_paginator().send();
-        let mut keys = Vec::new();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| self.failure(prefix, &error))?;
-            // Names that are no keys (`folder/`) were made by others and are never ours.
-            keys.extend(page.contents().iter().filter_map(|object| Key::new(object.key()?).ok()));
+    pub(super) async fn delete(&self, key: &Key) -> Result<bool> {
+        // The answer to DELETE is the same whether it was there or not.
+        let was_there = self.head(key).await?.is_some();
+        if was_there {
+            let deleted = self.client.delete_object().bucket(&self.bucket).key(key.as_str()).send().await;
+            deleted.map_err(|error| self.failure(key.as_str(), &error))?;
         }
-        Ok(keys)
+        Ok(was_there)
+    }
+
+    pub(super) fn list(&self, prefix: &str) -> BoxStream<'static, Result<Listed>> {
+        let pages = self
+            .client
+            .list_objects_v2()
+            .bucket(&self.bucket)
+            .prefix(prefix)
+            // A name may hold what XML cannot.
+            .encoding_type(EncodingType::Url)
+            .into_paginator()
+            .send();
+        let (store, prefix) = (self.clone(), prefix.to_owned());
+        stream::unfold(pages, |mut pages| async { Some((pages.next().await?, pages)) })
+            .map(move |page| {
+                let page = page.map_err(|error| store.failure(&prefix, &error))?;
+                let encoded = page.encoding_type() == Some(&EncodingType::Url);
+                let listed = page.contents.unwrap_or_default().into_iter().map(move |object| {
+                    let name = object.key.unwrap_or_default();
+                    Ok(Listed {
+                        key: if encoded { decoded(&name) } else { Key::new(name) },
+                        head: Head {
+                            size: bytes(object.size),
+                            modified: object.last_modified.as_ref().and_then(timestamp),
+                            md5: object.e_tag.as_deref().and_then(Md5::from_hex),
+                            etag: object.e_tag,
+                        },
+                    })
+                });
+                Ok::<_, Error>(stream::iter(listed))
+            })
+            .try_flatten()
+            .boxed()
+    }
+
+    /// An object was not found: whether its bucket is there.
+    async fn absent(&self) -> Result<()> {
+        if self.is_there.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        match self.client.head_bucket().bucket(&self.bucket).send().await {
+            Err(error) if error.as_service_error().is_some_and(|error| error.is_not_found()) => {
+                return Err(self.no_bucket());
+            }
+            Err(error) if error.raw_response().is_some_and(|response| response.status().as_u16() == 404) => {
+                return Err(self.no_bucket());
+            }
+            // Who may read objects need not be allowed to ask for the bucket.
+            Err(error) if error.raw_response().is_some_and(|response| response.status().is_client_error()) => {}
+            Err(error) => return Err(self.failure("", &error)),
+            Ok(_) => {}
+        }
+        self.is_there.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn no_bucket(&self) -> Error {
+        Error::permanent(format!("bucket `{}`: expected it on the server, found none (AWS_BUCKET)", self.bucket))
+    }
+
+    /// The object as errors name it.
+    fn object(&self, key: &Key) -> String {
+        format!("object `{key}` in bucket `{}`", self.bucket)
     }
 
     fn failure<E>(&self, name: &str, error: &SdkError<E>) -> Error
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let message = format!("object `{name}` in bucket `{}`: {}", self.bucket, DisplayErrorContext(error));
+        let code = error.code();
+        if code == Some("NoSuchBucket") {
+            return self.no_bucket();
+        }
+        let mut message = format!("object `{name}` in bucket `{}`: ", self.bucket);
+        let region = error.raw_response().and_then(|response| response.headers().get("x-amz-bucket-region"));
+        match code {
+            Some("InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidToken" | "InvalidClientTokenId") => {
+                message
+                    .push_str("the access key or its secret is refused (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY): ");
+            }
+            Some("AccessDenied" | "AllAccessDisabled" | "AccountProblem") => {
+                message.push_str("the access key is not allowed to do this: ");
+            }
+            Some("PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException") => {
+                let expected = region.map_or_else(|| "the bucket's".to_owned(), |region| format!("`{region}`"));
+                message.push_str(&format!(
+                    "expected the region {expected}, found `{}` (AWS_DEFAULT_REGION): ",
+                    self.region
+                ));
+            }
+            _ if no_credentials(error) => message.push_str(
+                "no credentials: expected AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role: ",
+            ),
+            _ => {}
+        }
         let status = error.raw_response().map(|response| response.status().as_u16());
+        match (status, code) {
+            (Some(status), Some(code)) => {
+                message.push_str(&format!("{status} {code}: {}", error.message().unwrap_or_default()));
+            }
+            (Some(status), None) => message.push_str(&format!("{status}: {}", causes(error))),
+            _ => message.push_str(&causes(error)),
+        }
         // Refused for what it is; busy, throttled, conflicting or expired requests are refused for the moment.
         let refused = status
-            .is_some_and(|status| (400..500).contains(&status) && ![408, 409, 425, 429].contains(&status))
+            .is_some_and(|status| (300..500).contains(&status) && ![408, 409, 425, 429].contains(&status))
             && !matches!(
-                error.code(),
+                code,
                 Some("RequestTimeTooSkewed" | "ExpiredToken" | "RequestTimeout" | "TokenRefreshRequired")
             );
         let permanent = refused
-            || matches!(error.code(), Some("NoSuchBucket" | "PermanentRedirect"))
-            || matches!(error, SdkError::ConstructionFailure(_));
+            || code == Some("PermanentRedirect")
+            || matches!(error, SdkError::ConstructionFailure(_))
+            || no_credentials(error);
         if permanent { Error::permanent(message) } else { Error::retryable(message) }
+    }
+}
+
+/// Whether no request was made since nobody knew an access key.
+fn no_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if matches!(error.downcast_ref(), Some(CredentialsError::CredentialsNotLoaded(_))) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+/// The object's MD5: its ETag, unless it was encrypted or uploaded in parts, or what was noted of it.
+fn md5(
+    etag: Option<&str>,
+    metadata: Option<&HashMap<String, String>>,
+    encryption: Option<&ServerSideEncryption>,
+) -> Option<Md5> {
+    let noted = metadata.and_then(|metadata| Md5::from_base64(metadata.get(MD5_METADATA)?));
+    let plain = matches!(encryption, None | Some(ServerSideEncryption::Aes256));
+    noted.or_else(|| Md5::from_hex(etag?).filter(|_| plain))
+}
+
+fn bytes(length: Option<i64>) -> u64 {
+    length.and_then(|length| length.try_into().ok()).unwrap_or_default()
+}
+
+fn timestamp(time: &DateTime) -> Option<Timestamp> {
+    Timestamp::new(time.secs(), i32::try_from(time.subsec_nanos()).ok()?).ok()
+}
+
+/// A name as `encoding-type=url` gives it: a space is `+`.
+fn decoded(name: &str) -> Result<Key> {
+    let name = name.replace('+', " ");
+    match percent_decode_str(&name).decode_utf8() {
+        Ok(name) => Key::new(name),
+        Err(_) => Err(Error::permanent(format!("object name `{name}`: expected UTF-8"))),
     }
 }
