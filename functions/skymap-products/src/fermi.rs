@@ -3,6 +3,7 @@
 //! Orbits and pointings that have been fetched stay in the store (`fermi/tle/`, `fermi/ft2/`), so that a replay finds
 //! those of its day. Whatever goes wrong costs the product, never the alert, and never more than [`LIMIT`].
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -28,6 +29,8 @@ const NETWORK: Duration = Duration::from_secs(4);
 const NEAR_ENOUGH_DAYS: f64 = 1.0;
 /// How long a fetched TLE serves other alerts; CelesTrak has new ones every two hours and asks not to come more often.
 const RECENT: Duration = Duration::from_secs(2 * 3600); // https://celestrak.org/NORAD/documentation/gp-data-formats.php
+/// How long a source that has just failed is left alone: a server that is down delays one alert and not each of many.
+const LEFT_ALONE: Duration = Duration::from_secs(60);
 /// The longest answer with TLEs that is read over the network [bytes]; one set has 168.
 const MAX_TLE_ANSWER_BYTES: usize = 1 << 20;
 
@@ -37,6 +40,7 @@ pub struct Sources {
     settings: Fermi,
     fetch: Fetch,
     recent: Arc<Mutex<Option<Fetched>>>,
+    failed: Arc<Mutex<HashMap<String, (Instant, Error)>>>,
 }
 
 /// Element sets and when they were fetched.
@@ -48,7 +52,26 @@ impl Sources {
     /// # Errors
     /// Permanent, when there can be no HTTP client.
     pub fn new(settings: &Fermi) -> Result<Self> {
-        Ok(Sources { settings: settings.clone(), fetch: Fetch::new()?, recent: Arc::default() })
+        Ok(Sources { settings: settings.clone(), fetch: Fetch::new()?, recent: Arc::default(), failed: Arc::default() })
+    }
+
+    /// The body of a URL; one that has failed for the moment is not asked again for [`LEFT_ALONE`].
+    async fn get(&self, url: &str, max_bytes: usize, deadline: Instant) -> Result<Bytes> {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).get(url).cloned();
+        if let Some((when, error)) = failed
+            && when.elapsed() < LEFT_ALONE
+        {
+            let ago = when.elapsed().as_secs();
+            return Err(error.of(format!("asked {ago} s ago, not again before {} s", LEFT_ALONE.as_secs())));
+        }
+        let body = self.fetch.get(url, max_bytes, left(deadline)).await;
+        let mut failures = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        match &body {
+            Err(error) if error.is_retryable() => _ = failures.insert(url.to_owned(), (Instant::now(), error.clone())),
+            _ => _ = failures.remove(url),
+        }
+        failures.retain(|_, (when, _)| when.elapsed() < LEFT_ALONE);
+        body
     }
 }
 
@@ -213,7 +236,7 @@ async fn fetched_tles(sources: &Sources, deadline: Instant) -> Result<Vec<Tle>> 
         return Ok(sets);
     }
     let url = &sources.settings.tle_url;
-    let text = sources.fetch.get(url, MAX_TLE_ANSWER_BYTES, left(deadline)).await?;
+    let text = sources.get(url, MAX_TLE_ANSWER_BYTES, deadline).await?;
     let sets = Tle::parse_all(&text).map_err(|error| error.of(format!("`{}`", fetch::shown(url))))?;
     *sources.recent.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), sets.clone()));
     Ok(sets)
@@ -252,7 +275,7 @@ async fn pointing(
         return Ok(found);
     }
     let url = &sources.settings.ft2_url;
-    let page = sources.fetch.get(url, ft2::MAX_LISTING_BYTES, left(deadline)).await;
+    let page = sources.get(url, ft2::MAX_LISTING_BYTES, deadline).await;
     let names = page.and_then(|page| {
         let names = ft2::listing(&page);
         if names.is_empty() {
@@ -275,7 +298,7 @@ async fn pointing(
             return Ok(bytes);
         }
         let url = format!("{}/{}", url.trim_end_matches('/'), file.name);
-        let bytes = sources.fetch.get(&url, ft2::MAX_FILE_BYTES, left(deadline)).await?;
+        let bytes = sources.get(&url, ft2::MAX_FILE_BYTES, deadline).await?;
         // Only what can be read is worth keeping.
         Pointings::read(&bytes)?;
         let kept = async { store.put(&Object::FermiFt2(&file.name).key()?, bytes.clone()).await };

@@ -251,9 +251,16 @@ async fn what_was_missing_is_filled_later() {
         assert!(reason(status).contains("expected status 200, found 503"), "{status:?}");
     }
     assert_eq!(store.keys("").await.expect("a listing"), []);
+    assert_eq!(server.asked().len(), 2);
 
+    // For a minute no alert of this process waits for servers that have just failed.
     server.put_everything("2023-05-18T06:00:00Z");
-    for status in run(&sources, &store, "S230518h", SIGNAL).await {
+    for status in run(&sources, &store, "S230518i", SIGNAL).await {
+        let reason = reason(&status);
+        assert!(reason.contains("asked 0 s ago") && reason.contains("found 503"), "{reason}");
+    }
+    assert_eq!(server.asked(), [""; 0]);
+    for status in run(&server.sources(), &store, "S230518h", SIGNAL).await {
         assert!(matches!(status, ProductStatus::Written { .. }), "{status:?}");
     }
 }

@@ -20,9 +20,6 @@ const CUT: f64 = MASK[1] / 2.0; // swiftbat_python
 /// From the detectors to the mask [m].
 const HEIGHT: f64 = 1.0; // Barthelmy et al. 2005
 
-/// No two directions differ in partial coding by more than this times their distance in (tan x, tan y): the greatest
-/// slope along either axis, one edge of the detector plane leaving the mask's shadow, or a cut corner's.
-const SLOPE: f64 = 1.62; // HEIGHT · √(1/1.2012² + 1/0.7266²) = 1.609
 /// No direction farther than this from the boresight is coded at all [rad]: 64.4° at (tan x, tan y) = (1.82, 0.97).
 const FARTHEST: f64 = 1.13;
 
@@ -41,28 +38,61 @@ const FARTHEST: f64 = 1.13;
 /// the shield's walls do not count, nor does the misalignment of 0.2° between BAT and the spacecraft. All of it moves
 /// the boundary by a degree or so.
 pub fn partial_coding(x: f64, y: f64) -> f64 {
-    if !(x.is_finite() && y.is_finite()) {
-        return 0.0;
+    Shadow::of(x, y).map_or(0.0, Shadow::coded)
+}
+
+/// What of the detector plane, projected onto the mask's plane along a direction, falls on the mask before its corners
+/// are cut; a width or height below 0 is a distance from it [m].
+#[derive(Debug, Clone, Copy)]
+struct Shadow {
+    left: f64,
+    right: f64,
+    bottom: f64,
+    width: f64,
+    height: f64,
+}
+
+impl Shadow {
+    /// `None` for a direction that is no number.
+    fn of(x: f64, y: f64) -> Option<Self> {
+        if !(x.is_finite() && y.is_finite()) {
+            return None;
+        }
+        // The centre of the mask is (0, 0).
+        let on_mask = |axis: usize, shift: f64| {
+            let (half, limit) = (DETECTOR[axis] / 2.0, MASK[axis] / 2.0);
+            ((shift - half).max(-limit), (shift + half).min(limit))
+        };
+        let ((left, right), (bottom, top)) = (on_mask(0, x * HEIGHT), on_mask(1, y * HEIGHT));
+        Some(Shadow { left, right, bottom, width: right - left, height: top - bottom })
     }
-    // What of the projected plane is on the uncut mask, the centre of the mask being (0, 0).
-    let on_mask = |axis: usize, shift: f64| {
-        let (half, limit) = (DETECTOR[axis] / 2.0, MASK[axis] / 2.0);
-        ((shift - half).max(-limit), (shift + half).min(limit))
-    };
-    let ((left, right), (bottom, top)) = (on_mask(0, x * HEIGHT), on_mask(1, y * HEIGHT));
-    let (width, height) = (right - left, top - bottom);
-    if width <= 0.0 || height <= 0.0 {
-        return 0.0;
+
+    /// The fraction of the detector plane that it is, without the cut corners.
+    fn coded(self) -> f64 {
+        let Shadow { left, right, bottom, width, height } = self;
+        if width <= 0.0 || height <= 0.0 {
+            return 0.0;
+        }
+        // A corner is what lies beyond the line |x| - y = LINE; `far` is how far the outer lower corner of what is on
+        // the mask lies beyond it. The triangle beyond the line, without those beyond the other edges.
+        const LINE: f64 = (MASK[0] + MASK[1]) / 2.0 - CUT;
+        let triangle = |leg: f64| leg.max(0.0).powi(2) / 2.0;
+        let cut = |outer: f64| {
+            let far = outer - bottom - LINE;
+            triangle(far) - triangle(far - width) - triangle(far - height) + triangle(far - width - height)
+        };
+        ((width * height - cut(right) - cut(-left)) / (DETECTOR[0] * DETECTOR[1])).clamp(0.0, 1.0)
     }
-    // A corner is what lies beyond the line |x| - y = LINE; `far` is how far the outer lower corner of what is on the
-    // mask lies beyond it. The triangle beyond the line, without those beyond the other edges.
-    const LINE: f64 = (MASK[0] + MASK[1]) / 2.0 - CUT;
-    let triangle = |leg: f64| leg.max(0.0).powi(2) / 2.0;
-    let cut = |outer: f64| {
-        let far = outer - bottom - LINE;
-        triangle(far) - triangle(far - width) - triangle(far - height) + triangle(far - width - height)
-    };
-    ((width * height - cut(right) - cut(-left)) / (DETECTOR[0] * DETECTOR[1])).clamp(0.0, 1.0)
+
+    /// The most by which [`Shadow::coded`] changes within a `reach` in (tan x, tan y).
+    ///
+    /// Its rate along x is the height, along y the width, of the mask's edge in the shadow, at most the shadow's own;
+    /// and those grow by no more than the way itself.
+    fn may_differ(self, reach: f64) -> f64 {
+        let way = reach * HEIGHT;
+        let greatest = |extent: f64, whole: f64| (extent + way).clamp(0.0, whole);
+        way * greatest(self.height, DETECTOR[1]).hypot(greatest(self.width, DETECTOR[0])) / (DETECTOR[0] * DETECTOR[1])
+    }
 }
 
 /// Where Swift points, with the boresight along X and the roll as the position angle of Z.
@@ -105,10 +135,11 @@ pub fn field_of_view(ra: f64, dec: f64, roll: f64) -> Coverage {
             // So coarse a cell that its tangents are of no use.
             return None;
         }
-        let above = partial_coding(y / x, z / x) - THRESHOLD;
+        let shadow = Shadow::of(y / x, z / x)?;
+        let above = shadow.coded() - THRESHOLD;
         // Distances in the tangent plane are at most 1/cos² of those on the sphere.
-        let may_differ = SLOPE * reach / (from_axis + reach).cos().powi(2);
-        (reach == 0.0 || above.abs() > may_differ).then_some(above > 0.0)
+        let tangent_reach = reach / (from_axis + reach).cos().powi(2);
+        (reach == 0.0 || above.abs() > shadow.may_differ(tangent_reach)).then_some(above > 0.0)
     })
 }
 
@@ -169,9 +200,7 @@ mod tests {
     fn the_mask_is_the_published_one() {
         let area = MASK[0] * MASK[1] - CUT * CUT;
         assert!((area - 2.7).abs() < 0.15, "{area} m²: 2.7 m² in Barthelmy et al. 2005, doi:10.1007/s11214-005-5096-3");
-        assert!(
-            (DETECTOR[0] - 1.2).abs() < 0.01 && (SLOPE - HEIGHT * (1.0 / DETECTOR[0]).hypot(1.0 / DETECTOR[1])) > 0.0
-        );
+        assert!((DETECTOR[0] - 1.2).abs() < 0.01);
         let corner = ((MASK[0] + DETECTOR[0]) / 2.0).hypot((MASK[1] + DETECTOR[1]) / 2.0) / HEIGHT;
         assert!(corner.atan() < FARTHEST);
     }
@@ -232,14 +261,15 @@ mod tests {
         }
 
         #[test]
-        fn partial_coding_is_symmetric_and_no_steeper_than_its_slope(
+        fn partial_coding_is_symmetric_and_no_steeper_than_its_bound(
             x in -2.0..2.0, y in -1.1..1.1, to_x in -2.0..2.0, to_y in -1.1..1.1,
         ) {
             let here = partial_coding(x, y);
             prop_assert!((0.0..=1.0).contains(&here));
             prop_assert!((here - partial_coding(-x, y)).abs() < 1e-12);
             let there = partial_coding(to_x, to_y);
-            prop_assert!((here - there).abs() <= SLOPE * f64::hypot(x - to_x, y - to_y));
+            let may_differ = Shadow::of(x, y).expect("numbers").may_differ(f64::hypot(x - to_x, y - to_y));
+            prop_assert!((here - there).abs() <= may_differ + 1e-12, "{here} {there} {may_differ}");
             // What is above a threshold is convex.
             prop_assert!(partial_coding((x + to_x) / 2.0, (y + to_y) / 2.0) >= here.min(there) - 1e-12);
         }
