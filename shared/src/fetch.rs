@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Url};
+use reqwest::{Client, StatusCode, Url};
 
 use crate::{Error, Result};
 
@@ -85,6 +85,27 @@ impl Fetch {
         }
     }
 
+    /// Posts a body within `deadline`; the answer's body is not read. The address, which may be a secret, is neither
+    /// logged nor part of an error.
+    ///
+    /// # Errors
+    /// Permanent for an address that is none and statuses other than 408, 425, 429 and 5xx; otherwise Retryable.
+    pub async fn post(&self, url: &str, content_type: &str, body: Bytes, deadline: Duration) -> Result<()> {
+        let parsed = Url::parse(url)
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https"))
+            .ok_or_else(|| Error::permanent("expected an address of http or https"))?;
+        let sent =
+            self.client.post(parsed).header("content-type", content_type).body(body).timeout(deadline).send().await;
+        let answer = sent.map_err(|error| Error::retryable(causes(&error.without_url())))?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(());
+        }
+        let message = format!("expected status 200, found {status}");
+        Err(if is_later(status) { Error::retryable(message) } else { Error::permanent(message) })
+    }
+
     fn download(&self, url: Url, max_bytes: usize, shown: String) -> Shared<Download> {
         let name = (url.as_str().to_owned(), max_bytes);
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
@@ -117,8 +138,7 @@ async fn body(client: &Client, url: Url, max_bytes: usize, shown: &str) -> Resul
     let status = answer.status();
     if !status.is_success() {
         let message = format!("`{shown}`: expected status 200, found {status}");
-        let later = status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429);
-        return Err(if later { Error::retryable(message) } else { Error::permanent(message) });
+        return Err(if is_later(status) { Error::retryable(message) } else { Error::permanent(message) });
     }
     if let Some(length) = answer.content_length()
         && length > max_bytes as u64
@@ -133,6 +153,11 @@ async fn body(client: &Client, url: Url, max_bytes: usize, shown: &str) -> Resul
         bytes.extend_from_slice(&chunk);
     }
     Ok(bytes.freeze())
+}
+
+/// Whether a later attempt may find another status.
+fn is_later(status: StatusCode) -> bool {
+    status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429)
 }
 
 /// Installs ring as the process's TLS provider, unless one is there.
@@ -338,6 +363,24 @@ mod tests {
         assert!(hurried.is_err());
         assert_eq!(fetch.get(&url, 9, LONG).await, Ok(Bytes::from("slow")));
         assert_eq!(count.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test]
+    async fn posts_end_as_the_server_says_and_hide_the_address() {
+        let (base, count) = serve(answer);
+        let post = async |path: &str, deadline| {
+            let url = format!("{base}/{path}?token=secret");
+            fetch().post(&url, "application/json", Bytes::from_static(b"{}"), deadline).await
+        };
+        assert_eq!(post("hello", LONG).await, Ok(()));
+        for (path, retryable) in [("secret", false), ("busy", true), ("limited", true)] {
+            let error = post(path, LONG).await.expect_err(path);
+            assert_eq!(error.is_retryable(), retryable, "{error}");
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+        assert_eq!(count.load(Ordering::SeqCst), 4);
+        let error = post("never", Duration::from_millis(200)).await.expect_err("no answer in time");
+        assert!(error.is_retryable() && !error.to_string().contains("secret"), "{error}");
     }
 
     #[tokio::test]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 
-use crate::message::{Alert, Galaxies, Ingested, Posted, Products, Publication, Received};
+use crate::message::{Alert, Annotated, Galaxies, Ingested, Posted, Products, Publication, Received, Settled};
 use crate::{Error, Result};
 
 /// What a stage answered, and how long it took.
@@ -33,6 +33,8 @@ pub struct AlertOutcome {
     pub galaxies: Stage<Galaxies>,
     /// `post-api`.
     pub posted: Stage<Posted>,
+    /// `annotate`; its failure is nobody's loss but the readers'.
+    pub annotated: Stage<Annotated>,
 }
 
 /// What became of a LIGO/Virgo/KAGRA notice.
@@ -53,22 +55,24 @@ pub struct IceCubeOutcome {
     pub posted: Option<Stage<Posted>>,
 }
 
-/// Runs the flow `ligo`: ingest-ligo → for each alert ( skymap-products ‖ galaxy-list ) → post-api.
+/// Runs the flow `ligo`: ingest-ligo → for each alert ( skymap-products ‖ galaxy-list ) → post-api → annotate.
 ///
 /// The alerts follow one another, since the GWTM counts them in the order in which they are posted; the second is
 /// tried when the first failed, since the two are of different types.
-pub async fn ligo<I, P, G, O>(
+pub async fn ligo<I, P, G, O, A>(
     received: Received,
     ingest_ligo: impl Fn(Received) -> I,
     skymap_products: impl Fn(Alert) -> P,
     galaxy_list: impl Fn(Alert) -> G,
     post_api: impl Fn(Publication) -> O,
+    annotate: impl Fn(Settled) -> A,
 ) -> LigoOutcome
 where
     I: Future<Output = Result<Ingested>>,
     P: Future<Output = Result<Products>>,
     G: Future<Output = Result<Galaxies>>,
     O: Future<Output = Result<Posted>>,
+    A: Future<Output = Result<Annotated>>,
 {
     let Stage { answer, duration } = stage(|| ingest_ligo(received)).await;
     let ingested =
@@ -77,13 +81,21 @@ where
     for alert in answer.map(|ingested| ingested.alerts).unwrap_or_default() {
         let (products, galaxies) =
             futures::join!(stage(|| skymap_products(alert.clone())), stage(|| galaxy_list(alert.clone())));
-        let publication = Publication::Ligo {
+        let mut settled = Settled {
             alert: Box::new(alert.clone()),
             products: products.answer.as_ref().ok().cloned(),
             galaxies: galaxies.answer.as_ref().ok().cloned(),
+            posted: None,
+        };
+        let publication = Publication::Ligo {
+            alert: settled.alert.clone(),
+            products: settled.products.clone(),
+            galaxies: settled.galaxies.clone(),
         };
         let posted = stage(|| post_api(publication)).await;
-        alerts.push(AlertOutcome { alert, products, galaxies, posted });
+        settled.posted = posted.answer.as_ref().ok().cloned();
+        let annotated = stage(|| annotate(settled)).await;
+        alerts.push(AlertOutcome { alert, products, galaxies, posted, annotated });
     }
     LigoOutcome { ingested, alerts }
 }
@@ -169,6 +181,10 @@ mod tests {
                 posted.lock().expect("a lock").push(alert.name.to_string());
                 Err(Error::retryable("API down"))
             },
+            async |settled: Settled| {
+                assert!(settled.products.is_none() && settled.galaxies.is_none() && settled.posted.is_none());
+                Err(Error::permanent("no annotations"))
+            },
         )
         .await;
         assert_eq!(*posted.lock().expect("a lock"), ["MS181101ab-Update", "MS181101ab-Update-ExtCoinc"]);
@@ -176,6 +192,7 @@ mod tests {
         assert!(first.products.answer.as_ref().is_err_and(|error| error.to_string() == "panic: no products"));
         assert!(first.galaxies.answer.as_ref().is_err_and(Error::is_retryable));
         assert!(first.posted.answer.as_ref().is_err_and(Error::is_retryable));
+        assert!(first.annotated.answer.as_ref().is_err_and(|error| error.to_string() == "no annotations"));
     }
 
     #[tokio::test]

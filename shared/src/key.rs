@@ -54,6 +54,9 @@ impl Key {
             Some("fits") => "application/fits",
             Some("csv") => "text/csv; charset=utf-8",
             Some("tle" | "txt") => "text/plain; charset=utf-8",
+            Some("html") => "text/html; charset=utf-8",
+            Some("png") => "image/png",
+            Some("svg") => "image/svg+xml",
             _ => "application/octet-stream",
         }
     }
@@ -263,6 +266,18 @@ pub enum Object<'a> {
     FermiLat(&'a SupereventId),
     /// What Swift BAT saw at the time of the signal, IVOA MOC JSON.
     SwiftBat(&'a SupereventId),
+    /// What is known of an alert, for people and programs, JSON.
+    Annotations(&'a AlertName),
+    /// Which of a superevent's alerts is the newest, JSON.
+    Latest(&'a SupereventId),
+    /// The sky plot, SVG.
+    PlotSvg(&'a AlertName),
+    /// The sky plot, PNG.
+    PlotPng(&'a AlertName),
+    /// The alert's page, HTML.
+    Page(&'a AlertName),
+    /// Which notifications have been sent of an alert.
+    Notified(&'a AlertName),
     /// The body of `post_alert`.
     PostAlert(&'a AlertName),
     /// The ranked galaxies for people, CSV.
@@ -289,6 +304,22 @@ pub enum Object<'a> {
     FermiFt2(&'a str),
 }
 
+/// How the names of annotations end.
+const ANNOTATIONS: &str = "-annotations.json";
+
+/// What the names of a superevent's alerts and products begin with: `fit/S230518h-`.
+pub fn prefix_of(id: &SupereventId) -> String {
+    format!("{}/{id}-", id.root())
+}
+
+impl Key {
+    /// The alert whose annotations have this name; `None` for any other object.
+    pub fn annotations_of(&self) -> Option<AlertName> {
+        let (root, name) = self.0.strip_suffix(ANNOTATIONS)?.split_once('/')?;
+        name.parse().ok().filter(|name: &AlertName| name.superevent_id.root() == root)
+    }
+}
+
 impl Object<'_> {
     /// The object's name.
     ///
@@ -306,6 +337,12 @@ impl Object<'_> {
             Object::FermiGbm(id) => coverage(id, "-Fermi.json"),
             Object::FermiLat(id) => coverage(id, "-LAT.json"),
             Object::SwiftBat(id) => coverage(id, "-BAT.json"),
+            Object::Annotations(name) => product(name, ANNOTATIONS),
+            Object::Latest(id) => coverage(id, "-latest.json"),
+            Object::PlotSvg(name) => product(name, ".svg"),
+            Object::PlotPng(name) => product(name, ".png"),
+            Object::Page(name) => product(name, ".html"),
+            Object::Notified(name) => format!("work/{name}/notified.json"),
             Object::PostAlert(name) => format!("work/{name}/post_alert.json"),
             Object::GalaxiesCsv(name) => product(name, "-galaxies.csv"),
             Object::EventGalaxies(name) => format!("work/{name}/event_galaxies.json"),
@@ -426,6 +463,11 @@ mod tests {
         assert_eq!(key(Object::FermiLat(&mock.superevent_id)), "test/MS181101ab-LAT.json");
         assert_eq!(key(Object::SwiftBat(&real.superevent_id)), "fit/S230518h-BAT.json");
         assert_eq!(key(Object::PostAlert(&mock)), "work/MS181101ab-Update-ExtCoinc/post_alert.json");
+        assert_eq!(key(Object::Latest(&real.superevent_id)), "fit/S230518h-latest.json");
+        let annotations = Object::Annotations(&mock).key().expect("a key");
+        assert_eq!(annotations.as_str(), "test/MS181101ab-Update-ExtCoinc-annotations.json");
+        assert_eq!(annotations.annotations_of(), Some(mock));
+        assert_eq!(Object::Contours(&real).key().expect("a key").annotations_of(), None);
         assert_eq!(
             key(Object::Inbox { topic: "igwn.gwalert", partition: 0, offset: 42 }),
             "inbox/igwn.gwalert/0/00000000000000000042.json"

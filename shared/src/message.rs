@@ -249,6 +249,80 @@ pub struct Posted {
     pub posts: Vec<Post>,
 }
 
+/// An alert after its post, or after the post failed: the input of `annotate`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Settled {
+    /// The alert.
+    pub alert: Box<Alert>,
+    /// What `skymap-products` did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub products: Option<Products>,
+    /// What `galaxy-list` did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub galaxies: Option<Galaxies>,
+    /// What `post-api` did; absent when it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub posted: Option<Posted>,
+}
+
+/// An object and its size.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Made {
+    /// The object.
+    pub key: Key,
+    /// Its size [bytes].
+    pub size: u64,
+}
+
+/// What became of one notification.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum NotificationStatus {
+    /// It was sent now.
+    Sent,
+    /// It had been sent before.
+    AlreadySent,
+    /// It was not sent, since nothing is written or called.
+    NotSent {
+        /// Why, for a person.
+        reason: String,
+    },
+    /// It could not be sent.
+    Failed {
+        /// Why, for a person.
+        reason: String,
+    },
+}
+
+/// One notification: a rule that an alert met, and one of its targets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notification {
+    /// The rule's name.
+    pub rule: String,
+    /// The target, without secrets: `slack hooks.slack.com`.
+    pub target: String,
+    /// What became of it.
+    #[serde(flatten)]
+    pub status: NotificationStatus,
+}
+
+/// What `annotate` did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Annotated {
+    /// The alert.
+    pub name: AlertName,
+    /// Its place among the superevent's alerts, from 1.
+    pub sequence: u32,
+    /// Annotations, plot, page and pointer.
+    pub objects: Vec<Made>,
+    /// The other alerts whose annotations changed with it.
+    #[serde(default)]
+    pub changed: Vec<AlertName>,
+    /// Who was told.
+    #[serde(default)]
+    pub notifications: Vec<Notification>,
+}
+
 /// What could not be processed, kept under `failed/` until a person retries or drops it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Failed {

@@ -14,6 +14,7 @@ pub struct Functions {
     skymap_products: skymap_products::Deps,
     galaxy_list: galaxy_list::Deps,
     post_api: post_api::Deps,
+    annotate: annotate::Deps,
 }
 
 /// What became of a notice of either kind.
@@ -37,6 +38,7 @@ impl Functions {
             skymap_products: skymap_products::Deps::new(config, store.clone())?,
             galaxy_list: galaxy_list::Deps::new(config, store.clone())?,
             post_api: post_api::Deps::new(config, store.clone())?,
+            annotate: annotate::Deps::new(config, store.clone())?,
         })
     }
 
@@ -50,6 +52,7 @@ impl Functions {
                     |alert| skymap_products::handle(&self.skymap_products, alert),
                     |alert| galaxy_list::handle(&self.galaxy_list, alert),
                     |publication| post_api::handle(&self.post_api, publication),
+                    |settled| annotate::handle(&self.annotate, settled),
                 )
                 .await,
             ),

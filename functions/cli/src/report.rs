@@ -7,7 +7,10 @@ use serde::Serialize;
 use shared::config::Config;
 use shared::flow::{AlertOutcome, IceCubeOutcome, LigoOutcome, Stage};
 use shared::key::{Key, Object};
-use shared::message::{Galaxies, Post, PostStatus, Product, ProductKind, ProductStatus, Publication, Request, Role};
+use shared::message::{
+    Annotated, Galaxies, NotificationStatus, Post, PostStatus, Product, ProductKind, ProductStatus, Publication,
+    Request, Role,
+};
 use shared::notice::icecube::TrackSearch;
 use shared::skymap::Summary;
 use shared::store::Store;
@@ -43,6 +46,7 @@ struct AlertReport<'a> {
     products: &'a [Product],
     galaxies: Option<&'a Galaxies>,
     posts: &'a [Post],
+    annotated: Option<&'a Annotated>,
 }
 
 #[derive(Debug, Serialize)]
@@ -68,6 +72,7 @@ struct Durations {
     skymap_products: f64,
     galaxy_list: f64,
     post_api: f64,
+    annotate: f64,
     total: f64,
 }
 
@@ -102,7 +107,7 @@ impl<'a> Report<'a> {
     fn ligo(&mut self, outcome: &'a LigoOutcome) {
         self.durations_ms.ingest = self.stage("ingest-ligo", None, &outcome.ingested);
         self.name = outcome.alerts.first().map(|outcome| outcome.alert.name.to_string());
-        for AlertOutcome { alert, products, galaxies, posted } in &outcome.alerts {
+        for AlertOutcome { alert, products, galaxies, posted, annotated } in &outcome.alerts {
             let name = alert.name.to_string();
             self.durations_ms.skymap_products += self.stage("skymap-products", Some(&name), products);
             for Product { product, status } in products.answer.iter().flat_map(|products| &products.products) {
@@ -113,6 +118,7 @@ impl<'a> Report<'a> {
             }
             self.durations_ms.galaxy_list += self.stage("galaxy-list", Some(&name), galaxies);
             self.durations_ms.post_api += self.stage("post-api", Some(&name), posted);
+            self.durations_ms.annotate += self.stage("annotate", Some(&name), annotated);
             self.alerts.push(AlertReport {
                 name,
                 role: alert.role,
@@ -123,6 +129,7 @@ impl<'a> Report<'a> {
                 products: products.answer.as_ref().map_or(&[], |products| &products.products),
                 galaxies: galaxies.answer.as_ref().ok(),
                 posts: posted.answer.as_ref().map_or(&[], |posted| &posted.posts),
+                annotated: annotated.answer.as_ref().ok(),
             });
         }
     }
@@ -183,10 +190,10 @@ pub(crate) fn print(out: &mut impl Write, report: &Report, json: bool) -> io::Re
         let alert = error.alert.as_deref().map(|name| format!(" of {name}")).unwrap_or_default();
         writeln!(out, "  FAILED {}{alert} ({}): {}", error.stage, error.class.to_lowercase(), error.message)?;
     }
-    let Durations { ingest, skymap_products, galaxy_list, post_api, total } = &report.durations_ms;
+    let Durations { ingest, skymap_products, galaxy_list, post_api, annotate, total } = &report.durations_ms;
     writeln!(
         out,
-        "  {total:.0} ms: ingest {ingest:.0}, sky-map products {skymap_products:.0}, galaxies {galaxy_list:.0}, posts {post_api:.0}\n"
+        "  {total:.0} ms: ingest {ingest:.0}, sky-map products {skymap_products:.0}, galaxies {galaxy_list:.0}, posts {post_api:.0}, annotations {annotate:.0}\n"
     )
 }
 
@@ -232,7 +239,40 @@ fn print_alert(out: &mut impl Write, alert: &AlertReport, stored: bool) -> io::R
             None => row(out, "galaxies", "no list", &reason)?,
         }
     }
-    print_posts(out, alert.posts)
+    print_posts(out, alert.posts)?;
+    if let Some(annotated) = alert.annotated {
+        print_annotated(out, annotated, &done("written"))?;
+    }
+    Ok(())
+}
+
+fn print_annotated(out: &mut impl Write, annotated: &Annotated, written: &str) -> io::Result<()> {
+    for made in &annotated.objects {
+        let name = made.key.as_str().rsplit('/').next().unwrap_or_default();
+        let what = match name.strip_prefix(&annotated.name.to_string()) {
+            Some("-annotations.json") => "annotations",
+            Some(".svg") => "plot, SVG",
+            Some(".png") => "plot, PNG",
+            Some(".html") => "page",
+            _ if name.ends_with("-latest.json") => "newest alert",
+            // Those of the superevent's other alerts are told of by name.
+            _ => continue,
+        };
+        row(out, what, written, &format!("{} ({})", made.key, indicatif::HumanBytes(made.size)))?;
+    }
+    for name in &annotated.changed {
+        row(out, "older alert", "brought up to date", &name.to_string())?;
+    }
+    for notification in &annotated.notifications {
+        let (verb, reason) = match &notification.status {
+            NotificationStatus::Sent => ("told", String::new()),
+            NotificationStatus::AlreadySent => ("told before", String::new()),
+            NotificationStatus::NotSent { reason } => ("not told", format!(" ({reason})")),
+            NotificationStatus::Failed { reason } => ("NOT TOLD", format!(" ({reason})")),
+        };
+        row(out, &notification.rule, verb, &format!("{}{reason}", notification.target))?;
+    }
+    Ok(())
 }
 
 fn print_posts(out: &mut impl Write, posts: &[Post]) -> io::Result<()> {

@@ -5,14 +5,18 @@
 
 mod kafka;
 mod log;
+mod notify;
 mod storage;
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use serde::Deserialize;
+
 pub use kafka::{Bridge, Flows, Kafka, Login, SETTINGS as KAFKA_SETTINGS};
 pub use log::{Log, LogFormat};
+pub use notify::{Notify, Rule, Target};
 pub use storage::{location, store_settings};
 
 use crate::galaxy;
@@ -102,13 +106,27 @@ pub const SETTINGS: &[Setting] = &[
         "false",
         "`true` removes a superevent's galaxy lists from the GWTM when it is retracted",
     ),
+    setting("NOTIFY_CONFIG", "nobody is told", "rules of who is told of which alerts: a TOML file, or the TOML itself"),
     setting("LOG_FORMAT", "text", "`json` for machines"),
     setting("LOG_LEVEL", "info; `gwtm run` warn", "error, warn, info, debug or trace, or tracing directives"),
     setting("VERBOSE", "false", "`true` is LOG_LEVEL=debug"),
 ];
 
+/// The settings that hold secrets, or may: no other program gets them.
+pub const SECRETS: &[&str] = &[
+    "API_TOKEN",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AZURE_ACCOUNT_KEY",
+    "KAFKA_CLIENT_ID",
+    "KAFKA_CLIENT_SECRET",
+    "NOTIFY_CONFIG",
+    "OS_PASSWORD",
+];
+
 /// A value that never shows: `***` in logs, errors and `Debug`.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 pub struct Secret(String);
 
 impl Secret {
@@ -158,6 +176,8 @@ pub struct Config {
     pub swift_pointing_file: Option<PathBuf>,
     /// The galaxy catalogue and lists.
     pub galaxies: Galaxies,
+    /// Who is told of which alerts.
+    pub notify: Notify,
     /// What is logged, and how.
     pub log: Log,
 }
@@ -252,6 +272,7 @@ impl Config {
                 request_doi: settings.flag("GALAXY_REQUEST_DOI", false),
                 remove_on_retraction: settings.flag("GALAXY_REMOVE_ON_RETRACTION", false),
             },
+            notify: settings.notify(),
             log: settings.log(),
         }
     }
@@ -363,6 +384,27 @@ impl Reader<'_> {
         }
     }
 
+    fn notify(&mut self) -> Notify {
+        let name = "NOTIFY_CONFIG";
+        let Some(text) = self.text(name) else { return Notify::default() };
+        // A file's name has neither; rules have both.
+        let (from, rules) = if text.contains("[[") && text.contains('=') {
+            (String::new(), Ok(text))
+        } else {
+            (
+                format!("file `{text}`: "),
+                std::fs::read_to_string(&text).map_err(|error| error.to_string().to_lowercase()),
+            )
+        };
+        match rules.and_then(|rules| Notify::from_toml(&rules).map_err(|error| error.to_string())) {
+            Ok(notify) => notify,
+            Err(error) => {
+                self.problems.push(format!("`{name}`: {from}{error}"));
+                Notify::default()
+            }
+        }
+    }
+
     fn log(&mut self) -> Log {
         let format = match self.text("LOG_FORMAT").map(|text| text.to_ascii_lowercase()).as_deref() {
             None | Some("text") => LogFormat::Text,
@@ -435,13 +477,24 @@ mod tests {
     #[test]
     fn the_documented_defaults_are_those_that_hold() {
         // The others' defaults are described, not written out.
-        let described = ["none", "AWS itself", "nothing is posted", "required with API_BASE", "no galaxy lists"];
-        let described =
-            [&described[..], &["no BAT products", "the defaults", "text", "info; `gwtm run` warn"]].concat();
-        let described =
-            [&described[..], &["a profile or role", "Azure itself", "Keystone's catalogue", "required with a user"]]
-                .concat();
-        let described = [&described[..], &["required with `abfs`", "required with `swift`"]].concat();
+        let described = [
+            "none",
+            "AWS itself",
+            "nothing is posted",
+            "required with API_BASE",
+            "no galaxy lists",
+            "no BAT products",
+            "the defaults",
+            "nobody is told",
+            "text",
+            "info; `gwtm run` warn",
+            "a profile or role",
+            "Azure itself",
+            "Keystone's catalogue",
+            "required with a user",
+            "required with `abfs`",
+            "required with `swift`",
+        ];
         let written: Vec<(&str, &str)> = SETTINGS
             .iter()
             .filter(|set| !described.contains(&set.default))

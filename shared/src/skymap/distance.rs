@@ -9,6 +9,10 @@ use super::{Distance, MultiOrderMap};
 const BACKWARD_BELOW: f64 = -2.0;
 /// Where backward recurrence starts; its error shrinks with every step.
 const BACKWARD_FROM: u32 = 300;
+/// The probability that all cells together may hold and be left out of integrals over the sky.
+const NEGLIGIBLE: f64 = 1e-10;
+/// How near a probability is brought to the one sought.
+const PROB_TOLERANCE: f64 = 1e-10;
 /// Bisection steps: each halves the interval, and an interval of f64 numbers is exhausted after about 100.
 const STEPS: usize = 100;
 
@@ -20,6 +24,32 @@ fn normal_cdf(x: f64) -> f64 {
 /// φ, its density.
 fn normal_pdf(x: f64) -> f64 {
     (-0.5 * x * x).exp() / (2.0 * PI).sqrt()
+}
+
+/// Where a function that rises from below `target` at `low` to above it at `high` meets it, by the Illinois variant of
+/// false position (doi:10.1007/BF01934364): a dozen evaluations where bisection takes forty.
+fn crossing(rising: impl Fn(f64) -> f64, target: f64, mut low: f64, mut high: f64) -> f64 {
+    let (mut below, mut above) = (rising(low) - target, rising(high) - target);
+    let mut stuck = 0;
+    for _ in 0..STEPS {
+        let falsi = (low * above - high * below) / (above - below);
+        let next = if falsi > low && falsi < high { falsi } else { 0.5 * (low + high) };
+        let found = rising(next) - target;
+        if found.abs() < PROB_TOLERANCE || next == low || next == high {
+            return next;
+        }
+        // An end that stays twice in a row is given half its weight.
+        if found < 0.0 {
+            (low, below) = (next, found);
+            above *= if stuck == 1 { 0.5 } else { 1.0 };
+            stuck = 1;
+        } else {
+            (high, above) = (next, found);
+            below *= if stuck == -1 { 0.5 } else { 1.0 };
+            stuck = -1;
+        }
+    }
+    0.5 * (low + high)
 }
 
 /// R_k = I_k / I_{k−1} for k = 1 to 4, where I_k = ∫₀^∞ rᵏ N(r; x, 1) dr; from I_k = x I_{k−1} + (k − 1) I_{k−2}.
@@ -126,21 +156,29 @@ impl MultiOrderMap {
         let sight: Vec<(f64, &Distance)> = credible.ranking()[..within]
             .iter()
             .map(|i| (self.cells()[*i as usize].prob(), &distances[*i as usize]))
-            .filter(|(prob, distance)| *prob > 0.0 && distance.is_known())
+            .filter(|(prob, distance)| *prob > NEGLIGIBLE / self.cells().len() as f64 && distance.is_known())
             .collect();
         let total: f64 = sight.iter().map(|(prob, _)| prob).sum();
         let nearer = |r: f64| sight.iter().map(|(prob, distance)| prob * distance.cdf(r)).sum::<f64>() / total;
-        let mut high =
-            sight.iter().map(|(_, distance)| distance.mu.max(0.0) + 10.0 * distance.sigma).fold(0.0, f64::max);
-        let mut low = 0.0;
+        let high = sight.iter().map(|(_, distance)| distance.mu.max(0.0) + 10.0 * distance.sigma).fold(0.0, f64::max);
         if sight.is_empty() || !(0.0..1.0).contains(&quantile) {
             return None;
         }
-        for _ in 0..60 {
-            let middle = 0.5 * (low + high);
-            if nearer(middle) < quantile { low = middle } else { high = middle }
+        Some(crossing(nearer, quantile, 0.0, high))
+    }
+
+    /// Mean and standard deviation of the distance over the sky [Mpc]; `None` for a map without distances.
+    pub fn distance_moments(&self) -> Option<(f64, f64)> {
+        let sight = (self.cells().iter().zip(self.distances()?))
+            .filter_map(|(cell, distance)| distance.moments().map(|(mean, std)| (cell.prob(), mean, std)));
+        let (mut total, mut first, mut second) = (0.0, 0.0, 0.0);
+        for (prob, mean, std) in sight.filter(|(prob, ..)| *prob > 0.0) {
+            total += prob;
+            first += prob * mean;
+            second += prob * (mean * mean + std * std);
         }
-        Some(0.5 * (low + high))
+        let mean = first / total;
+        (total > 0.0).then(|| (mean, (second / total - mean * mean).max(0.0).sqrt()))
     }
 
     /// The smallest volume that holds the source with a probability `level` (0–1) [Mpc³], in flat space; `None` for a
@@ -151,7 +189,7 @@ impl MultiOrderMap {
     pub fn credible_volume(&self, level: f64) -> Option<f64> {
         let distances = self.distances()?;
         let sight: Vec<(f64, f64, &Distance, f64)> = (self.cells().iter().zip(distances))
-            .filter(|(cell, distance)| cell.prob_density > 0.0 && distance.is_known())
+            .filter(|(cell, distance)| cell.prob() > NEGLIGIBLE / self.cells().len() as f64 && distance.is_known())
             .map(|(cell, distance)| {
                 let peak = cell.prob_density * distance.norm / (distance.sigma * (2.0 * PI).sqrt());
                 (cell.area(), cell.prob(), distance, peak.ln())
@@ -169,7 +207,7 @@ impl MultiOrderMap {
             })
             .sum()
         };
-        let mut high = sight.iter().map(|(.., peak)| *peak).fold(f64::NEG_INFINITY, f64::max);
+        let high = sight.iter().map(|(.., peak)| *peak).fold(f64::NEG_INFINITY, f64::max);
         let mut low = high - 1.0;
         while prob(low) < level {
             low = high - 2.0 * (high - low);
@@ -177,10 +215,7 @@ impl MultiOrderMap {
                 return None;
             }
         }
-        for _ in 0..60 {
-            let middle = 0.5 * (low + high);
-            if prob(middle) < level { high = middle } else { low = middle }
-        }
+        let low = -crossing(|threshold| prob(-threshold), level, -high, -low);
         let seen = sight.iter().filter(|(.., peak)| *peak > low);
         let volumes = seen.map(|(area, _, distance, peak)| {
             let (near, far) = shell(distance, *peak, low);
@@ -239,6 +274,8 @@ mod tests {
         let map = MultiOrderMap::from_cells(cells, Some(vec![distance; n]), Header::default()).expect("a map");
         let median = map.distance_quantile(1.0, 0.5).expect("a median");
         assert!((distance.cdf(median) - 0.5).abs() < 1e-9);
+        let (found_mean, found_std) = map.distance_moments().expect("moments");
+        assert!((found_mean - mean).abs() < 1e-6 && (found_std - std).abs() < 1e-6);
         let (found_mean, found_std) = map.distance_towards(12.0, 34.0).expect("moments");
         assert!((found_mean - mean).abs() < 1e-6 && (found_std - std).abs() < 1e-6);
         // One shell of r² N around mu: its limits hold the level and are equally far from mu.
@@ -263,7 +300,7 @@ mod tests {
                 let volume = map.credible_volume(level).expect("a volume");
                 let expected = reference["credible_volume_Mpc3"][percent].as_f64().expect("a volume");
                 // The reference works on a grid of distances.
-                assert!((volume / expected - 1.0).abs() < 0.02, "{name}: volume {volume}, expected {expected}");
+                assert!((volume / expected - 1.0).abs() < 0.01, "{name}: volume {volume}, expected {expected}");
             }
         }
     }

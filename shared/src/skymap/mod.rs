@@ -26,6 +26,7 @@ pub(crate) mod tests;
 
 pub use credible::Credible;
 pub use encode::encode;
+pub use region::Region;
 
 /// The finest HEALPix order whose cell numbers fit into 64 bits.
 pub const MAX_ORDER: u8 = 29;

@@ -1,12 +1,70 @@
 //! A credible region as a MOC, and the modes it falls into.
 
+use std::collections::BTreeMap;
+
 use moc::moc::range::RangeMOC;
 use moc::moc::{CellMOCIterator, RangeMOCIntoIterator, RangeMOCIterator};
 use moc::qty::Hpx;
 
 use super::adjacency::{CORNERS, SIDES, in_corner, step};
-use super::{Credible, MAX_ORDER};
+use super::{Credible, DEG2_PER_SR, MAX_ORDER, n_cells};
 use crate::{Error, Result};
+
+/// The largest region that is read [bytes]; that of the largest sky map has some 10 MB.
+const MAX_REGION_BYTES: usize = 64 << 20;
+
+/// A part of the sky, read from IVOA MOC JSON.
+#[derive(Debug, Clone)]
+pub struct Region(RangeMOC<u64, Hpx<u64>>);
+
+impl Region {
+    /// Reads `{"3":[…],"9":[…]}`.
+    ///
+    /// # Errors
+    /// Permanent, for anything else, and for cells that overlap or that no order has.
+    pub fn from_json(json: &[u8]) -> Result<Self> {
+        let wrong = |why: &str| Error::permanent(format!("region: expected a MOC in JSON, found {why}"));
+        if json.len() > MAX_REGION_BYTES {
+            return Err(wrong("more than 64 MiB"));
+        }
+        let orders: BTreeMap<u8, Vec<u64>> = serde_json::from_slice(json).map_err(|error| wrong(&error.to_string()))?;
+        let mut cells = Vec::new();
+        for (order, numbers) in &orders {
+            if *order > MAX_ORDER || numbers.iter().any(|ipix| *ipix >= n_cells(*order)) {
+                return Err(wrong(&format!("a cell that order {order} does not have")));
+            }
+            cells.extend(numbers.iter().map(|ipix| (*order, *ipix)));
+        }
+        let order = orders.keys().next_back().copied().unwrap_or_default();
+        Ok(Region(RangeMOC::from_cells(order, cells.into_iter(), None)))
+    }
+
+    /// Its area [deg²].
+    pub fn area_deg2(&self) -> f64 {
+        self.0.coverage_percentage() * 4.0 * std::f64::consts::PI * DEG2_PER_SR
+    }
+
+    /// What it shares with another.
+    #[must_use]
+    pub fn and(&self, other: &Region) -> Self {
+        Region(self.0.and(&other.0))
+    }
+
+    /// The mean of its directions, weighted by area: a unit vector, ICRS; `None` for a region without one, such as the
+    /// whole sky.
+    pub fn centre(&self) -> Option<[f64; 3]> {
+        let mut sum = [0.0; 3];
+        for cell in (&self.0).into_range_moc_iter().cells() {
+            let (lon, lat) = cdshealpix::nested::center(cell.depth, cell.idx);
+            let area = super::cell_area(cell.depth);
+            for (sum, part) in sum.iter_mut().zip([lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin()]) {
+                *sum += area * part;
+            }
+        }
+        let length = sum.iter().map(|x| x * x).sum::<f64>().sqrt();
+        (length > 1e-6).then(|| sum.map(|x| x / length))
+    }
+}
 
 impl Credible<'_> {
     /// The strict credible region at `level` (0–1), the crossing cell excluded, at the map's finest order.
@@ -156,6 +214,25 @@ mod tests {
         let fits = credible.moc_fits(0.9).expect("FITS");
         assert!(fits.starts_with(b"SIMPLE") && fits.len() % 2880 == 0);
         assert_eq!(credible.moc_json(0.0).expect("JSON"), b"{\n  \"4\": []\n}");
+    }
+
+    #[test]
+    fn regions_read_back_and_overlap() {
+        let at = |centre: f64| {
+            let map = sampled(5, |lon, lat| (30.0 * cos_distance((lon, lat), (centre, 0.2))).exp());
+            Region::from_json(&map.credible().moc_json(0.9).expect("JSON")).expect("a region")
+        };
+        let (one, near, far) = (at(0.1), at(0.2), at(3.0));
+        assert!((one.and(&one).area_deg2() / one.area_deg2() - 1.0).abs() < 1e-12);
+        let shared = one.and(&near).area_deg2();
+        assert!(shared > 0.5 * one.area_deg2() && shared < one.area_deg2(), "{shared}");
+        assert_eq!(one.and(&far).area_deg2(), 0.0);
+        let [x, y, z] = one.centre().expect("a centre");
+        assert!((y.atan2(x) - 0.1).abs() < 0.01 && (z.asin() - 0.2).abs() < 0.01);
+        for wrong in ["[]", r#"{"30":[1]}"#, r#"{"0":[12]}"#, r#"{"0":[-1]}"#, "{"] {
+            assert!(Region::from_json(wrong.as_bytes()).is_err(), "{wrong}");
+        }
+        assert!(Region::from_json(br#"{"0":[0,1,2,3,4,5,6,7,8,9,10,11]}"#).expect("the sky").centre().is_none());
     }
 
     #[test]

@@ -1,0 +1,253 @@
+//! What is known of an alert: the content of `{name}-annotations.json`. `docs/annotations.schema.json` describes every
+//! field with its unit, and a test holds the two together.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use shared::key::{AlertName, Key, SupereventId};
+use shared::message::{Alert, Role};
+use shared::notice::igwn::{Event, ExternalCoincidence};
+use shared::skymap::MultiOrderMap;
+
+use crate::tags::{self, Rubin};
+
+/// The version of this content; a change that readers would trip over makes it 2.
+pub const SCHEMA: u32 = 1;
+
+/// What is known of an alert.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Annotations {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The alert.
+    pub name: AlertName,
+    /// The superevent.
+    pub superevent_id: SupereventId,
+    /// As in the GWTM: `Preliminary`, `Update-ExtCoinc` …
+    pub alert_type: String,
+    /// Observation or test.
+    pub role: Role,
+    /// When the notice was created.
+    pub time_created: Timestamp,
+    /// When the signal arrived.
+    pub time_of_signal: Option<Timestamp>,
+    /// Its place among the superevent's alerts by time, from 1.
+    pub sequence: u32,
+    /// Whether a later notice retracts the event.
+    pub retracted: bool,
+    /// The alert that takes this one's place.
+    pub superseded_by: Option<AlertName>,
+    /// The alert whose place this one takes, and what changed.
+    pub previous: Option<Previous>,
+    /// What the notice says of the event.
+    pub event: Option<Event>,
+    /// What the notice says of a coincident event, in that coincidence's own alert.
+    pub external_coincidence: Option<ExternalCoincidence>,
+    /// What the sky map says.
+    pub skymap: Option<SkyMap>,
+    /// How many galaxies the list holds; absent when there is none.
+    pub galaxies: Option<usize>,
+    /// Words to filter by.
+    pub tags: Vec<String>,
+    /// Which class the Rubin Observatory's rules would give.
+    pub rubin: Rubin,
+    /// Every object made from the alert.
+    pub objects: Vec<Link>,
+    /// What made this.
+    pub software: Software,
+    /// How long the first making took.
+    pub timings: Timings,
+}
+
+/// What the sky map says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SkyMap {
+    /// Centre of the cell of the greatest probability density.
+    pub peak: Peak,
+    /// Areas of the credible regions, a part of the crossing cell counted [deg²], by level [percent].
+    pub area_deg2: BTreeMap<String, f64>,
+    /// Areas without the crossing cell, as they are posted [deg²], by level [percent].
+    pub posted_area_deg2: BTreeMap<String, f64>,
+    /// Separate parts of the credible regions, by level [percent].
+    pub modes: BTreeMap<String, usize>,
+    /// The greatest probability in so many square degrees.
+    pub prob_within_deg2: BTreeMap<String, f64>,
+    /// The distance over the sky; absent for a map without distances.
+    #[serde(rename = "distance_Mpc")]
+    pub distance: Option<Distance>,
+    /// The smallest volumes that hold the source [Mpc³], by level [percent].
+    #[serde(rename = "volume_Mpc3")]
+    pub volume: Option<BTreeMap<String, f64>>,
+    /// The finest HEALPix order.
+    pub order: u8,
+    /// What made the map.
+    pub creator: Option<String>,
+}
+
+/// The cell of the greatest probability density.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Peak {
+    /// Right ascension, ICRS [deg].
+    pub ra_deg: f64,
+    /// Declination, ICRS [deg].
+    pub dec_deg: f64,
+    /// Probability density [sr⁻¹].
+    pub prob_density_per_sr: f64,
+}
+
+/// The distance of the source over the whole sky [Mpc].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Distance {
+    /// Mean.
+    pub mean: f64,
+    /// Standard deviation.
+    pub std: f64,
+    /// Median.
+    pub median: f64,
+    /// 5 % quantile: the 90 % interval begins here.
+    pub p05: f64,
+    /// 95 % quantile: the 90 % interval ends here.
+    pub p95: f64,
+    /// DISTMEAN of the map's header, as posted.
+    pub posted_mean: Option<f64>,
+    /// DISTSTD of the map's header, as posted.
+    pub posted_std: Option<f64>,
+}
+
+/// The alert whose place this one takes, and what changed. What either has no map for is absent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Previous {
+    /// Its name.
+    pub name: AlertName,
+    /// This 90 % area less that one, both as posted [deg²].
+    pub area_90_change_deg2: Option<f64>,
+    /// The angle between the two peaks [deg].
+    pub peak_shift_deg: Option<f64>,
+    /// What the two 90 % credible regions share.
+    pub overlap_90: Option<Overlap>,
+}
+
+/// What two credible regions share.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Overlap {
+    /// The area of both [deg²].
+    pub area_deg2: f64,
+    /// That area as a part of this region (0–1).
+    pub of_this: f64,
+    /// That area as a part of the previous region (0–1).
+    pub of_previous: f64,
+}
+
+/// An object made from the alert.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// What it is: `flat_map`, `contours`, `page` …
+    pub kind: String,
+    /// Its name in the store.
+    pub key: Key,
+    /// Its size [bytes].
+    pub size_bytes: u64,
+    /// The SHA-256 of its bytes, hexadecimal.
+    pub sha256: String,
+}
+
+/// What made the annotations.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Software {
+    /// The program.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+}
+
+/// How long the first making took; a repeat leaves them as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Timings {
+    /// When the annotations were first made.
+    pub annotated: Timestamp,
+    /// From the signal to the notice [s].
+    pub signal_to_notice_s: Option<f64>,
+    /// From the notice to the annotations [s].
+    pub notice_to_annotations_s: f64,
+    /// The numbers of the map [ms].
+    pub numbers_ms: f64,
+    /// The plot [ms].
+    pub plot_ms: f64,
+}
+
+impl Annotations {
+    /// The annotations of an alert that stands alone; [`crate::versions`] adds its place among the others, and the
+    /// caller the objects.
+    pub fn new(alert: &Alert, skymap: Option<SkyMap>, galaxies: Option<usize>, timings: Timings) -> Self {
+        Annotations {
+            schema: SCHEMA,
+            name: alert.name.clone(),
+            superevent_id: alert.name.superevent_id.clone(),
+            alert_type: alert.name.alert_type.to_string(),
+            role: alert.role,
+            time_created: alert.time_created,
+            time_of_signal: alert.time_of_signal,
+            sequence: 1,
+            retracted: false,
+            superseded_by: None,
+            previous: None,
+            event: alert.event.clone(),
+            external_coincidence: alert.external.clone(),
+            tags: tags::tags(alert, skymap.as_ref()),
+            rubin: Rubin::of(alert, skymap.as_ref()),
+            skymap,
+            galaxies,
+            objects: Vec::new(),
+            software: Software {
+                name: "treasuremap-functions".to_owned(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+            },
+            timings,
+        }
+    }
+}
+
+impl SkyMap {
+    /// What a map says.
+    pub fn of(map: &MultiOrderMap) -> Self {
+        let credible = map.credible();
+        let by_level = |levels: &[u8], number: &dyn Fn(f64) -> f64| -> BTreeMap<String, f64> {
+            levels.iter().map(|level| (level.to_string(), number(f64::from(*level) / 100.0))).collect()
+        };
+        let summary = credible.summary();
+        let quantile = |q| map.distance_quantile(1.0, q);
+        let distance = map.distance_moments().and_then(|(mean, std)| {
+            let (median, p05, p95) = (quantile(0.5)?, quantile(0.05)?, quantile(0.95)?);
+            Some(Distance {
+                mean,
+                std,
+                median,
+                p05,
+                p95,
+                posted_mean: summary.distance,
+                posted_std: summary.distance_error,
+            })
+        });
+        let volume = |level| map.credible_volume(level);
+        SkyMap {
+            peak: Peak {
+                ra_deg: summary.ra,
+                dec_deg: summary.dec,
+                prob_density_per_sr: map.cells()[map.peak()].prob_density,
+            },
+            area_deg2: by_level(&[10, 50, 90], &|level| credible.area_interpolated(level)),
+            posted_area_deg2: by_level(&[10, 50, 90], &|level| credible.area(level)),
+            modes: [50_u8, 90].map(|level| (level.to_string(), credible.modes(f64::from(level) / 100.0))).into(),
+            prob_within_deg2: [100, 500, 1000]
+                .map(|area| (area.to_string(), credible.prob_within(f64::from(area))))
+                .into(),
+            distance,
+            volume: volume(0.5)
+                .zip(volume(0.9))
+                .map(|(half, most)| [("50".to_owned(), half), ("90".to_owned(), most)].into()),
+            order: map.order(),
+            creator: summary.creator,
+        }
+    }
+}

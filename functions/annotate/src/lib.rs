@@ -1,0 +1,282 @@
+//! `Settled → Annotated`: what people look for first. Numbers and tags as JSON, a sky plot, a page, which alert is the
+//! newest, and who is told.
+//!
+//! It comes after the post and cannot hold it up. Everything but the first making's timings follows from the alert and
+//! from the other alerts of the superevent, so a repeat changes nothing.
+
+pub mod annotations;
+pub mod galaxies;
+pub mod notify;
+pub mod page;
+pub mod plot;
+pub mod tags;
+pub mod text;
+pub mod versions;
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+use shared::config::Config;
+use shared::fetch::Fetch;
+use shared::key::{Key, Object};
+use shared::message::{Alert, Annotated, Made, ProductStatus, Products, Settled};
+use shared::skymap::{MultiOrderMap, Region};
+use shared::store::{Location, Store};
+use shared::{Error, Result};
+
+use annotations::{Annotations, Link, SkyMap, Timings};
+use galaxies::Galaxy;
+use notify::Notifier;
+
+/// How many galaxies the page lists.
+const LISTED_GALAXIES: usize = 50;
+
+/// What this function touches.
+#[derive(Debug, Clone)]
+pub struct Deps {
+    /// Where everything is.
+    pub store: Store,
+    /// Who is told.
+    pub notifier: Notifier,
+}
+
+impl Deps {
+    /// What the settings say, around a store that is open.
+    ///
+    /// # Errors
+    /// Permanent, when there can be no HTTP client.
+    pub fn new(config: &Config, store: Store) -> Result<Self> {
+        let folder = match &config.storage {
+            Location::Folder(folder) if store.writes() => Some(folder.clone()),
+            _ => None,
+        };
+        let notifier = Notifier { rules: config.notify.clone(), fetch: Fetch::new()?, folder, dry_run: config.dry_run };
+        Ok(Deps { store, notifier })
+    }
+
+    /// What the settings say.
+    ///
+    /// # Errors
+    /// As [`Config::open_store`] and [`Deps::new`].
+    pub async fn from_config(config: &Config) -> Result<Self> {
+        Deps::new(config, config.open_store().await?)
+    }
+}
+
+/// Writes an alert's annotations, plot and page, brings those of the superevent's other alerts up to date, points to the
+/// newest, and tells whom the rules name. A notification that fails is part of the answer.
+///
+/// # Errors
+/// Permanent, when the alert's map or another alert's annotations cannot be read; otherwise what the store says.
+pub async fn handle(deps: &Deps, settled: Settled) -> Result<Annotated> {
+    let Settled { alert, products, galaxies, .. } = settled;
+    let listed = read_galaxies(deps, &alert).await?;
+    let seen = look(deps, &alert, products.as_ref(), listed.clone(), galaxies.map(|made| made.count)).await?;
+    let mut objects = Vec::new();
+    let mut own = seen.annotations;
+    own.objects = links(deps, &alert, products.as_ref()).await?;
+    if let Some(drawn) = seen.drawn {
+        for (kind, object, bytes) in [
+            ("plot_svg", Object::PlotSvg(&alert.name), Bytes::from(drawn.svg)),
+            ("plot_png", Object::PlotPng(&alert.name), Bytes::from(drawn.png)),
+        ] {
+            let key = object.key()?;
+            own.objects.push(linked(kind, &key, &bytes));
+            objects.push(keep(deps, key, bytes).await?);
+        }
+    }
+    let mut alerts = versions::stored(&deps.store, &alert.name).await?;
+    let before = alerts.clone();
+    alerts.push(own);
+    let regions = versions::regions(&deps.store, &alerts).await?;
+    versions::link(&mut alerts, &regions);
+    let mut changed = Vec::new();
+    for annotations in &mut alerts {
+        let is_own = annotations.name == alert.name;
+        // The page's own link is made anew with it.
+        if !is_own && before.contains(annotations) {
+            continue;
+        }
+        objects.extend(publish(deps, annotations).await?);
+        if !is_own {
+            changed.push(annotations.name.clone());
+        }
+    }
+    if let Some(latest) = versions::latest(&alerts)? {
+        objects.push(keep(deps, Object::Latest(&latest.superevent_id).key()?, json(&latest)?).await?);
+    }
+    let own = alerts.iter().find(|annotations| annotations.name == alert.name);
+    let own = own.ok_or_else(|| Error::permanent("expected the alert among its superevent's"))?;
+    let notifications = deps.notifier.tell(&deps.store, own).await?;
+    tracing::info!(
+        alert.name = %alert.name,
+        sequence = own.sequence,
+        changed = changed.len(),
+        notifications = notifications.len(),
+        plot_ms = own.timings.plot_ms,
+        "annotated an alert"
+    );
+    Ok(Annotated { name: alert.name, sequence: own.sequence, objects, changed, notifications })
+}
+
+/// What was read from the map.
+struct Seen {
+    annotations: Annotations,
+    drawn: Option<Drawn>,
+}
+
+struct Drawn {
+    svg: String,
+    png: Vec<u8>,
+}
+
+/// Reads the map, once, for numbers and plot, away from the threads that serve connections.
+async fn look(
+    deps: &Deps,
+    alert: &Alert,
+    products: Option<&Products>,
+    galaxies: Vec<Galaxy>,
+    count: Option<usize>,
+) -> Result<Seen> {
+    let first = match deps.store.get(&Object::Annotations(&alert.name).key()?).await? {
+        // What cannot be read is written again.
+        Some(bytes) => serde_json::from_slice::<Annotations>(&bytes).ok().map(|annotations| annotations.timings),
+        None => None,
+    };
+    let count = count.filter(|count| *count > 0);
+    let begun = Timings {
+        annotated: Timestamp::now(),
+        signal_to_notice_s: alert.time_of_signal.map(|signal| seconds(signal, alert.time_created)),
+        notice_to_annotations_s: 0.0,
+        numbers_ms: 0.0,
+        plot_ms: 0.0,
+    };
+    let ended = move |mut timings: Timings, alert: &Alert| {
+        timings.annotated = Timestamp::now();
+        timings.notice_to_annotations_s = seconds(alert.time_created, timings.annotated);
+        first.unwrap_or(timings)
+    };
+    let Some(key) = &alert.skymap else {
+        let timings = ended(begun, alert);
+        return Ok(Seen { annotations: Annotations::new(alert, None, count, timings), drawn: None });
+    };
+    let named = format!("sky map `{key}`");
+    let map = deps.store.read(key).await?;
+    let contours = deps.store.get(&Object::Contours(&alert.name).key()?).await?;
+    let gbm = coverage(deps, products, Object::FermiGbm(&alert.name.superevent_id)).await?;
+    let lat = coverage(deps, products, Object::FermiLat(&alert.name.superevent_id)).await?;
+    let alert = alert.clone();
+    let work = move || {
+        let map = MultiOrderMap::decode(&map).map_err(|error| error.of(named))?;
+        let mut timings = begun;
+        let clock = Instant::now();
+        let skymap = SkyMap::of(&map);
+        timings.numbers_ms = milliseconds(clock.elapsed());
+        let mut annotations = Annotations::new(&alert, Some(skymap), count, timings);
+        let clock = Instant::now();
+        let scene = plot::Scene {
+            annotations: &annotations,
+            map: &map,
+            contours: contours.as_deref(),
+            gbm,
+            lat,
+            galaxies: &galaxies,
+        };
+        // The annotations go out without a plot that cannot be drawn.
+        let drawn = plot::svg(&scene).and_then(|svg| Ok(Drawn { png: plot::png(&svg)?, svg }));
+        let drawn = drawn.inspect_err(|error| tracing::error!(alert.name = %alert.name, "no plot: {error}")).ok();
+        timings.plot_ms = milliseconds(clock.elapsed());
+        annotations.timings = ended(timings, &alert);
+        Ok(Seen { annotations, drawn })
+    };
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(Error::permanent(format!("plot: {error}"))))
+}
+
+/// What a spacecraft saw, where that is there.
+async fn coverage(deps: &Deps, products: Option<&Products>, object: Object<'_>) -> Result<Option<Region>> {
+    let key = object.key()?;
+    let made = products.iter().flat_map(|products| &products.products).any(|product| {
+        matches!(&product.status, ProductStatus::Written { key: made, .. } | ProductStatus::AlreadyThere { key: made } if *made == key)
+    });
+    if !made {
+        return Ok(None);
+    }
+    let bytes = deps.store.get(&key).await?;
+    Ok(bytes.and_then(|bytes| {
+        Region::from_json(&bytes).inspect_err(|error| tracing::warn!(object.key = %key, "not drawn: {error}")).ok()
+    }))
+}
+
+async fn read_galaxies(deps: &Deps, alert: &Alert) -> Result<Vec<Galaxy>> {
+    let key = Object::GalaxiesCsv(&alert.name).key()?;
+    match deps.store.get(&key).await? {
+        Some(table) => galaxies::first(&table, LISTED_GALAXIES).map_err(|error| error.of(format!("object `{key}`"))),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// The objects that were made of an alert before its annotations, those that are there.
+async fn links(deps: &Deps, alert: &Alert, products: Option<&Products>) -> Result<Vec<Link>> {
+    let mut wanted = vec![("notice".to_owned(), Object::Notice(&alert.name).key()?)];
+    wanted.extend(alert.skymap.iter().map(|key| ("multi_order_map".to_owned(), key.clone())));
+    for product in products.iter().flat_map(|products| &products.products) {
+        if let ProductStatus::Written { key, .. } | ProductStatus::AlreadyThere { key } = &product.status {
+            let kind = serde_json::to_value(product.product).unwrap_or_default();
+            wanted.push((kind.as_str().unwrap_or_default().to_owned(), key.clone()));
+        }
+    }
+    wanted.push(("galaxies_csv".to_owned(), Object::GalaxiesCsv(&alert.name).key()?));
+    wanted.push(("post_alert".to_owned(), Object::PostAlert(&alert.name).key()?));
+    let read = wanted.into_iter().map(async |(kind, key)| {
+        let bytes = deps.store.get(&key).await?;
+        Ok::<_, Error>(bytes.map(|bytes| linked(&kind, &key, &bytes)))
+    });
+    let read = futures::future::try_join_all(read).await?;
+    Ok(read.into_iter().flatten().collect())
+}
+
+fn linked(kind: &str, key: &Key, bytes: &[u8]) -> Link {
+    let sha256 = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    Link { kind: kind.to_owned(), key: key.clone(), size_bytes: bytes.len() as u64, sha256 }
+}
+
+/// Writes an alert's page, and its annotations with the link to it.
+async fn publish(deps: &Deps, annotations: &mut Annotations) -> Result<[Made; 2]> {
+    const PAGE: &str = "page";
+    let name = annotations.name.clone();
+    annotations.objects.retain(|link| link.kind != PAGE);
+    let plot = deps.store.get(&Object::PlotSvg(&name).key()?).await?;
+    let table = deps.store.get(&Object::GalaxiesCsv(&name).key()?).await?;
+    let galaxies = table.map(|table| galaxies::first(&table, LISTED_GALAXIES)).transpose()?.unwrap_or_default();
+    let page = page::html(annotations, plot.as_deref(), &galaxies);
+    let key = Object::Page(&name).key()?;
+    let page = Bytes::from(page);
+    annotations.objects.push(linked(PAGE, &key, &page));
+    Ok([keep(deps, key, page).await?, keep(deps, Object::Annotations(&name).key()?, json(annotations)?).await?])
+}
+
+/// Writes an object unless it is there just so.
+async fn keep(deps: &Deps, key: Key, bytes: Bytes) -> Result<Made> {
+    let size = bytes.len() as u64;
+    if deps.store.get(&key).await?.as_ref() != Some(&bytes) {
+        deps.store.put(&key, bytes).await?;
+    }
+    Ok(Made { key, size })
+}
+
+fn json(value: &impl serde::Serialize) -> Result<Bytes> {
+    let mut bytes =
+        serde_json::to_vec_pretty(value).map_err(|error| Error::permanent(format!("annotations: {error}")))?;
+    bytes.push(b'\n');
+    Ok(bytes.into())
+}
+
+fn seconds(from: Timestamp, to: Timestamp) -> f64 {
+    to.duration_since(from).as_secs_f64()
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}

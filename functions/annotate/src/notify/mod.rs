@@ -1,0 +1,185 @@
+//! Who is told of an alert, once each.
+//!
+//! It comes last, and nothing waits for it: what cannot be sent is said and not an error. What was sent is kept in
+//! `work/{name}/notified.json`, so that a repeat does not send it again; only a process that ends between the two does.
+
+mod send;
+mod words;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use shared::config::{Notify, Rule, Target};
+use shared::fetch::Fetch;
+use shared::key::{AlertKind, Key, Object};
+use shared::message::{Notification, NotificationStatus};
+use shared::store::Store;
+use shared::{Error, Result};
+
+use crate::annotations::Annotations;
+use crate::text::of_level;
+
+/// The longest that one notification may take, all attempts together.
+const LIMIT: Duration = Duration::from_secs(15);
+/// How often it is tried.
+const ATTEMPTS: u32 = 3;
+/// The pause before the second attempt; the next is twice as long.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Tells people and programs.
+#[derive(Debug, Clone)]
+pub struct Notifier {
+    /// Who is told of what.
+    pub rules: Notify,
+    /// How webhooks are called.
+    pub fetch: Fetch,
+    /// The store's folder, when it is one: a command gets the path of the annotations in it, elsewhere that of a copy.
+    pub folder: Option<PathBuf>,
+    /// Whether nothing is sent.
+    pub dry_run: bool,
+}
+
+/// What was sent of an alert.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Record {
+    sent: Vec<Sent>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Sent {
+    rule: String,
+    /// The target's number in its rule, from 1, and what it is.
+    number: usize,
+    target: String,
+    time: Timestamp,
+}
+
+impl Notifier {
+    /// Tells of an alert whom the rules name and who has not been told.
+    ///
+    /// # Errors
+    /// What the store says when it is read. A notification that fails is in the answer.
+    pub async fn tell(&self, store: &Store, annotations: &Annotations) -> Result<Vec<Notification>> {
+        let met = self.rules.rules.iter().filter(|rule| meets(rule, annotations));
+        let wanted: Vec<(&Rule, usize, &Target)> =
+            met.flat_map(|rule| (1..).zip(&rule.targets).map(move |(number, target)| (rule, number, target))).collect();
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let key = Object::Notified(&annotations.name).key()?;
+        let mut record = match store.get(&key).await? {
+            Some(bytes) => read(&key, &bytes),
+            None => Record::default(),
+        };
+        let had = |rule: &Rule, number: usize, target: &Target| {
+            let target = target.to_string();
+            record.sent.iter().any(|sent| sent.rule == rule.name && sent.number == number && sent.target == target)
+        };
+        let told = wanted.iter().map(async |(rule, number, target)| {
+            if had(rule, *number, target) {
+                return NotificationStatus::AlreadySent;
+            }
+            if self.dry_run {
+                return NotificationStatus::NotSent { reason: "dry run".to_owned() };
+            }
+            self.status(target, annotations, false).await
+        });
+        let told = futures::future::join_all(told).await;
+        let mut notifications = Vec::new();
+        for ((rule, number, target), status) in wanted.into_iter().zip(told) {
+            if status == NotificationStatus::Sent {
+                let (rule, target) = (rule.name.clone(), target.to_string());
+                record.sent.push(Sent { rule, number, target, time: Timestamp::now() });
+            }
+            if let NotificationStatus::Failed { reason } = &status {
+                tracing::error!(alert.name = %annotations.name, rule = rule.name, %target, "not told: {reason}");
+            }
+            notifications.push(Notification { rule: rule.name.clone(), target: target.to_string(), status });
+        }
+        if notifications.iter().any(|notification| notification.status == NotificationStatus::Sent)
+            && let Err(error) = keep(store, &key, &record).await
+        {
+            // To fail here would send them again.
+            tracing::error!(object.key = %key, "what was sent could not be kept: {error}");
+        }
+        Ok(notifications)
+    }
+
+    /// Sends a test, marked as such, to every target of every rule, and keeps no record.
+    pub async fn test(&self, annotations: &Annotations) -> Vec<Notification> {
+        let targets = self.rules.rules.iter().flat_map(|rule| rule.targets.iter().map(move |target| (rule, target)));
+        let told = targets.map(async |(rule, target)| Notification {
+            rule: rule.name.clone(),
+            target: target.to_string(),
+            status: self.status(target, annotations, true).await,
+        });
+        futures::future::join_all(told).await
+    }
+
+    async fn status(&self, target: &Target, annotations: &Annotations, test: bool) -> NotificationStatus {
+        let attempts = async {
+            let mut pause = PAUSE;
+            for attempt in 1.. {
+                match self.send(target, annotations, test).await {
+                    Err(error) if error.is_retryable() && attempt < ATTEMPTS => tokio::time::sleep(pause).await,
+                    outcome => return outcome,
+                }
+                pause *= 2;
+            }
+            Ok(())
+        };
+        let outcome = tokio::time::timeout(LIMIT, attempts)
+            .await
+            .unwrap_or_else(|_| Err(Error::retryable(format!("expected it to be sent within {LIMIT:?}"))));
+        match outcome {
+            Ok(()) => NotificationStatus::Sent,
+            Err(error) => NotificationStatus::Failed { reason: error.to_string() },
+        }
+    }
+}
+
+fn read(key: &Key, bytes: &[u8]) -> Record {
+    serde_json::from_slice(bytes).unwrap_or_else(|error| {
+        tracing::warn!(object.key = %key, "expected a record of what was sent: {error}");
+        Record::default()
+    })
+}
+
+async fn keep(store: &Store, key: &Key, record: &Record) -> Result<()> {
+    let bytes = serde_json::to_vec_pretty(record).map_err(|error| Error::permanent(error.to_string()))?;
+    store.put(key, bytes.into()).await
+}
+
+/// Whether an alert meets a rule's conditions.
+fn meets(rule: &Rule, alert: &Annotations) -> bool {
+    if rule.role.is_some_and(|role| role != alert.role) {
+        return false;
+    }
+    if alert.name.alert_type.kind == AlertKind::Retraction {
+        return rule.retractions;
+    }
+    let event = alert.event.as_ref();
+    let skymap = alert.skymap.as_ref();
+    let likely = |(class, least): (&String, &f64)| {
+        event.is_some_and(|event| {
+            [&event.classification, &event.properties].iter().any(|of| of.get(class) > Some(least))
+        })
+    };
+    let area = skymap.and_then(|skymap| of_level(&skymap.posted_area_deg2, "90"));
+    let distance = skymap.and_then(|skymap| skymap.distance.as_ref());
+    let distance = distance.map(|distance| distance.posted_mean.unwrap_or(distance.mean));
+    let below = |number: Option<f64>, limit: Option<f64>| match limit {
+        Some(limit) => number.is_some_and(|number| number < limit),
+        None => true,
+    };
+    (!rule.significant || event.is_some_and(|event| event.significant == Some(true)))
+        && (rule.classes.is_empty() || rule.classes.iter().any(likely))
+        && below(area, rule.area_90_below_deg2)
+        && below(distance, rule.distance_below_mpc)
+        && rule.external_coincidence.is_none_or(|wanted| wanted == alert.external_coincidence.is_some())
+}
+
+#[cfg(test)]
+mod tests;

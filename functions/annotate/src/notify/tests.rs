@@ -1,0 +1,176 @@
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use shared::store::Location;
+
+use super::*;
+use crate::annotations::Timings;
+
+fn annotations(name: &str, event: Value) -> Annotations {
+    let alert = json!({
+        "name": name, "role": if name.starts_with('M') { "test" } else { "observation" },
+        "time_created": "2026-01-01T00:00:00Z", "event": event,
+    });
+    let timings = Timings {
+        annotated: Timestamp::UNIX_EPOCH,
+        signal_to_notice_s: None,
+        notice_to_annotations_s: 0.0,
+        numbers_ms: 0.0,
+        plot_ms: 0.0,
+    };
+    Annotations::new(&serde_json::from_value(alert).expect("an alert"), None, None, timings)
+}
+
+fn merger(name: &str) -> Annotations {
+    let event = json!({
+        "time": "2026-01-01T00:00:00Z", "far": 1e-9, "significant": true, "group": "CBC", "pipeline": "a\"b<c",
+        "classification": {"BNS": 0.9, "Terrestrial": 0.1}, "properties": {"HasNS": 1.0},
+    });
+    annotations(name, event)
+}
+
+fn rules(conditions: &str, target: &str) -> Notify {
+    Notify::from_toml(&format!("[[rule]]\nname = \"r\"\n{conditions}\ntarget = [{target}]\n")).expect("rules")
+}
+
+fn notifier(rules: Notify) -> Notifier {
+    Notifier { rules, fetch: Fetch::new().expect("a client"), folder: None, dry_run: false }
+}
+
+/// A server that answers with these statuses in turn, the last for ever; its address and the bodies that it got.
+fn server(statuses: &'static [u16]) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = format!("http://{}/hidden?hidden", listener.local_addr().expect("an address"));
+    let bodies: Arc<Mutex<Vec<String>>> = Arc::default();
+    let kept = bodies.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let stream = stream.expect("a connection");
+            let mut reader = BufReader::new(stream.try_clone().expect("a clone"));
+            let (mut length, mut line) = (0, String::new());
+            while reader.read_line(&mut line).expect("a line") > 2 {
+                if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().expect("a length");
+                }
+                line.clear();
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).expect("a body");
+            let mut kept = kept.lock().expect("a lock");
+            kept.push(String::from_utf8(body).expect("text"));
+            let status = statuses[(kept.len() - 1).min(statuses.len() - 1)];
+            let mut stream = stream;
+            let _ = write!(stream, "HTTP/1.1 {status} x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        }
+    });
+    (address, bodies)
+}
+
+async fn store() -> (Store, tempfile::TempDir) {
+    let folder = tempfile::tempdir().expect("a folder");
+    (Store::open(&Location::Folder(folder.path().to_owned())).await.expect("a store"), folder)
+}
+
+#[test]
+fn rules_are_met_by_what_they_name() {
+    let target = r#"{ kind = "command", command = ["true"] }"#;
+    let met = |conditions: &str, alert: &Annotations| meets(&rules(conditions, target).rules[0], alert);
+    let (event, mock) = (merger("S260101a-Initial"), merger("MS260101a-Initial"));
+    let retraction = annotations("S260101a-Retraction", Value::Null);
+    for (conditions, expected) in [
+        ("", true),
+        ("significant = true", true),
+        ("role = \"observation\"", true),
+        ("role = \"test\"", false),
+        ("classes = { BNS = 0.5 }", true),
+        ("classes = { BNS = 0.9 }", false),
+        ("classes = { NSBH = 0.1, HasNS = 0.5 }", true),
+        ("area_90_below_deg2 = 500", false),
+        ("distance_below_Mpc = 500", false),
+        ("external_coincidence = true", false),
+        ("external_coincidence = false", true),
+    ] {
+        assert_eq!(met(conditions, &event), expected, "{conditions}");
+        let on_retraction = !conditions.contains("test");
+        assert_eq!(met(conditions, &retraction), on_retraction, "{conditions}");
+    }
+    assert!(!met("role = \"observation\"", &mock) && !met("retractions = false", &retraction));
+}
+
+#[tokio::test]
+async fn an_alert_is_told_of_once_after_trouble() {
+    let (url, bodies) = server(&[503, 200]);
+    let notifier = notifier(rules("", &format!(r#"{{ kind = "slack", url = "{url}" }}"#)));
+    let (store, _folder) = store().await;
+    let alert = merger("S260101a-Initial");
+    let told = notifier.tell(&store, &alert).await.expect("told");
+    assert_eq!(told[0].status, NotificationStatus::Sent, "{told:?}");
+    assert!(!format!("{told:?}").contains("hidden"));
+    let told = notifier.tell(&store, &alert).await.expect("told");
+    assert_eq!(told[0].status, NotificationStatus::AlreadySent);
+    let next = notifier.tell(&store, &merger("S260101a-Update")).await.expect("told");
+    assert_eq!(next[0].status, NotificationStatus::Sent);
+    let bodies = bodies.lock().expect("a lock").clone();
+    assert_eq!(bodies.len(), 3);
+    let message: Value = serde_json::from_str(&bodies[1]).expect("JSON");
+    let text = message["text"].as_str().expect("a text");
+    assert!(text.starts_with("S260101a-Initial · BNS 90 %, Terrestrial 10 % · FAR one per 31.7 years"), "{text}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_sent_is_said_and_tried_again_next_time() {
+    let (url, bodies) = server(&[404, 200]);
+    let notifier = notifier(rules("", &format!(r#"{{ kind = "slack", url = "{url}" }}"#)));
+    let (store, _folder) = store().await;
+    let alert = merger("S260101a-Initial");
+    let told = notifier.tell(&store, &alert).await.expect("told");
+    assert!(matches!(&told[0].status, NotificationStatus::Failed { reason } if reason.contains("404")), "{told:?}");
+    let told = notifier.tell(&store, &alert).await.expect("told");
+    assert_eq!(told[0].status, NotificationStatus::Sent);
+    assert_eq!(bodies.lock().expect("a lock").len(), 2);
+    let dry = Notifier { dry_run: true, ..notifier };
+    let told = dry.tell(&store, &merger("S260101a-Update")).await.expect("told");
+    assert!(matches!(&told[0].status, NotificationStatus::NotSent { .. }) && bodies.lock().expect("a lock").len() == 2);
+}
+
+#[tokio::test]
+async fn a_template_is_filled_in_as_its_media_type_wants() {
+    let (url, bodies) = server(&[200]);
+    let template = r#"{"who": "{{name}}", "by": "{{event.pipeline}}", "bns": {{event.classification.BNS}}, "area": {{skymap.area_deg2.90}}, "tags": "{{tags}}", "test": {{test}}}"#;
+    let target = format!("{{ kind = \"webhook\", url = \"{url}\", template = '''{template}''' }}");
+    let told = notifier(rules("", &target)).test(&merger("S260101a-Initial")).await;
+    assert_eq!(told[0].status, NotificationStatus::Sent, "{told:?}");
+    let body: Value = serde_json::from_str(&bodies.lock().expect("a lock")[0]).expect("JSON");
+    let expected = json!({
+        "who": "S260101a-Initial", "by": "a\"b<c", "bns": 0.9, "area": null, "tags": "BNS, HasNS, Significant", "test": true,
+    });
+    assert_eq!(body, expected);
+    let alert = merger("S260101a-Initial");
+    assert_eq!(
+        words::filled("{{event.pipeline}}|{{no.such}}|", "text/plain", &alert, false).expect("a text"),
+        "a\"b<c||"
+    );
+    assert!(words::filled("{{name}}", "application/json", &alert, false).is_err());
+    assert!(words::filled("{{name", "text/plain", &alert, false).is_err());
+}
+
+#[tokio::test]
+async fn a_command_gets_the_annotations_and_no_secret() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("out");
+    let script = format!("cp \"$1\" {0}; echo \"$API_TOKEN\" >> {0}", out.display());
+    let target = |script: &str| {
+        let command = json!(["sh", "-c", script, "sh"]).to_string();
+        rules("", &format!("{{ kind = \"command\", command = {command} }}"))
+    };
+    let alert = merger("S260101a-Initial");
+    let told = notifier(target(&script)).test(&alert).await;
+    assert_eq!(told[0].status, NotificationStatus::Sent, "{told:?}");
+    let written = fs::read_to_string(out).expect("the command's file");
+    assert_eq!(serde_json::from_str::<Annotations>(&written).expect("annotations"), alert);
+    let told = notifier(target("echo no >&2; exit 3")).test(&alert).await;
+    assert!(matches!(&told[0].status, NotificationStatus::Failed { reason } if reason.contains("3: no")), "{told:?}");
+}

@@ -1,0 +1,251 @@
+//! The sky plot: one drawing, in SVG, that the PNG is made from.
+//!
+//! Above the whole sky; below the 90 % region with the first galaxies, and the numbers. Colours are those of Okabe and Ito
+//! (https://jfly.uni-koeln.de/color/), which people with any colour vision can tell apart.
+
+mod paper;
+mod projection;
+mod raster;
+mod sky;
+mod zoom;
+
+use serde_json::Value;
+use shared::skymap::{MultiOrderMap, Region};
+use shared::{Error, Result};
+
+use self::paper::{Anchor, Paper};
+use self::projection::{Direction, direction, unit};
+use crate::annotations::Annotations;
+use crate::galaxies::Galaxy;
+use crate::text::{found_by, number, of_level, percent, place, probabilities, rate};
+
+pub use raster::png;
+
+const BLACK: &str = "#000000";
+const GREY: &str = "#6e6e6e";
+const BLUE: &str = "#0072B2";
+const VERMILLION: &str = "#D55E00";
+const GREEN: &str = "#009E73";
+const PURPLE: &str = "#AA4499";
+/// Tints of blue, for areas under lines.
+const INSIDE_50: &str = "#7FB8DC";
+const INSIDE_90: &str = "#CFE5F3";
+const EARTH: &str = "#E4E0DA";
+
+/// The drawing's width and height.
+const SIZE: (f64, f64) = (1200.0, 1310.0);
+/// How many galaxies are drawn, and how many of them have their rank beside them.
+const GALAXIES: usize = 50;
+const NUMBERED: usize = 10;
+
+/// What is drawn.
+#[derive(Debug)]
+pub struct Scene<'a> {
+    /// The numbers.
+    pub annotations: &'a Annotations,
+    /// The map.
+    pub map: &'a MultiOrderMap,
+    /// The contours, GeoJSON as `skymap-products` writes it.
+    pub contours: Option<&'a [u8]>,
+    /// What Fermi GBM saw: all but the Earth's disc.
+    pub gbm: Option<Region>,
+    /// What Fermi LAT saw: a cone.
+    pub lat: Option<Region>,
+    /// The galaxies by rank.
+    pub galaxies: &'a [Galaxy],
+}
+
+/// A ring around a credible region.
+struct Ring {
+    level: u64,
+    line: Vec<Direction>,
+}
+
+/// A disc on the sky.
+#[derive(Debug, Clone, Copy)]
+struct Disc {
+    axis: Direction,
+    radius_deg: f64,
+}
+
+impl Disc {
+    /// The disc that a region is, by its area and middle.
+    fn of(area_deg2: f64, axis: Direction) -> Self {
+        let sr = area_deg2 / shared::skymap::DEG2_PER_SR;
+        let radius_deg = (1.0 - sr / std::f64::consts::TAU).clamp(-1.0, 1.0).acos().to_degrees();
+        Disc { axis, radius_deg }
+    }
+}
+
+/// Everything that both panels draw.
+struct Drawn<'a> {
+    scene: &'a Scene<'a>,
+    rings: Vec<Ring>,
+    earth: Option<Disc>,
+    lat: Option<Disc>,
+    peak: Direction,
+    /// Of each cell of the map: 50, 90 or 0.
+    levels: Vec<u8>,
+}
+
+/// Draws.
+///
+/// # Errors
+/// Permanent, for contours that are none.
+pub fn svg(scene: &Scene<'_>) -> Result<String> {
+    let credible = scene.map.credible();
+    let (half, most) = (credible.cells_within(0.5), credible.cells_within(0.9));
+    let mut levels = vec![0; scene.map.cells().len()];
+    for (rank, i) in credible.ranking().iter().take(most).enumerate() {
+        levels[*i as usize] = if rank < half { 50 } else { 90 };
+    }
+    let (ra, dec) = scene.map.cells()[scene.map.peak()].centre();
+    let drawn = Drawn {
+        scene,
+        rings: scene.contours.map(rings).transpose()?.unwrap_or_default(),
+        earth: scene.gbm.as_ref().and_then(|gbm| {
+            let sky = 4.0 * std::f64::consts::PI * shared::skymap::DEG2_PER_SR;
+            Some(Disc::of(sky - gbm.area_deg2(), gbm.centre()?.map(|x| -x)))
+        }),
+        lat: scene.lat.as_ref().and_then(|lat| Some(Disc::of(lat.area_deg2(), lat.centre()?))),
+        peak: direction(ra.to_degrees(), dec.to_degrees()),
+        levels,
+    };
+    let mut paper = Paper::new(SIZE);
+    title(&mut paper, scene.annotations);
+    sky::draw(&mut paper, &drawn);
+    legend(&mut paper, &drawn);
+    zoom::draw(&mut paper, &drawn);
+    numbers(&mut paper, scene);
+    Ok(paper.finish())
+}
+
+/// The rings of a GeoJSON FeatureCollection of MultiLineStrings.
+fn rings(geojson: &[u8]) -> Result<Vec<Ring>> {
+    let wrong = |what: &str| Error::permanent(format!("contours: expected GeoJSON with {what}"));
+    let json: Value = serde_json::from_slice(geojson).map_err(|error| wrong(&error.to_string()))?;
+    let mut rings = Vec::new();
+    for feature in json["features"].as_array().ok_or_else(|| wrong("features"))? {
+        let level = feature["properties"]["credible_level"].as_u64().ok_or_else(|| wrong("levels"))?;
+        for line in feature["geometry"]["coordinates"].as_array().ok_or_else(|| wrong("lines"))? {
+            let points = line.as_array().ok_or_else(|| wrong("points"))?;
+            let directions = points.iter().map(|point| Some(direction(point[0].as_f64()?, point[1].as_f64()?)));
+            let line = directions.collect::<Option<_>>().ok_or_else(|| wrong("numbers"))?;
+            rings.push(Ring { level, line });
+        }
+    }
+    // The outer lines first, so that the inner ones stay visible.
+    rings.sort_by(|a, b| b.level.cmp(&a.level));
+    Ok(rings)
+}
+
+fn title(paper: &mut Paper, annotations: &Annotations) {
+    paper.bold(30.0, 52.0, 38.0, Anchor::Start, BLACK, &annotations.name.to_string());
+    let role = match annotations.role {
+        shared::message::Role::Observation => "",
+        shared::message::Role::Test => "test",
+    };
+    paper.bold(1170.0, 52.0, 30.0, Anchor::End, VERMILLION, role);
+    let mut words = Vec::new();
+    if let Some(time) = annotations.time_of_signal {
+        words.push(format!("signal {} UTC", time.strftime("%Y-%m-%d %H:%M:%S")));
+    }
+    if let Some(event) = &annotations.event {
+        if !event.instruments.is_empty() {
+            words.push(event.instruments.join(" "));
+        }
+        words.extend(found_by(annotations));
+        words.extend(event.far.map(|far| format!("FAR {}", rate(far))));
+    }
+    paper.fitted(30.0, 90.0, 23.0, 1140.0, GREY, &words.join(" · "));
+}
+
+fn legend(paper: &mut Paper, drawn: &Drawn<'_>) {
+    let mut items = vec![
+        (INSIDE_50, VERMILLION, "", "50 %"),
+        (INSIDE_90, BLUE, "", "90 %"),
+        ("none", GREY, "10 6", "Galactic plane"),
+    ];
+    items.extend(drawn.earth.map(|_| (EARTH, BLACK, "3 5", "Earth, from Fermi")));
+    items.extend(drawn.lat.map(|_| ("none", GREEN, "14 5 3 5", "Fermi LAT")));
+    let mut x = 40.0;
+    for (fill, stroke, dashes, name) in items {
+        if fill == "none" {
+            paper.line(&[vec![(x, 713.0), (x + 44.0, 713.0)]], stroke, 3.0, dashes);
+        } else {
+            paper.rectangle((x, 701.0), (44.0, 24.0), fill, stroke, 2.5, dashes);
+        }
+        paper.text(x + 54.0, 721.0, 22.0, Anchor::Start, BLACK, name);
+        x += 54.0 + 12.2 * name.chars().count() as f64 + 34.0;
+    }
+    paper.plus((x + 10.0, 713.0), 11.0, BLACK);
+    paper.text(x + 30.0, 721.0, 22.0, Anchor::Start, BLACK, "peak");
+}
+
+/// The numbers beside the zoom.
+fn numbers(paper: &mut Paper, scene: &Scene<'_>) {
+    let annotations = scene.annotations;
+    let Some(skymap) = &annotations.skymap else { return };
+    let mut rows: Vec<(&str, String)> = Vec::new();
+    let area = |level| of_level(&skymap.posted_area_deg2, level).map(number).unwrap_or_default();
+    rows.push(("50 % / 90 % area", format!("{} / {} deg²", area("50"), area("90"))));
+    if let Some(modes) = of_level(&skymap.modes, "90") {
+        rows.push(("90 % parts", modes.to_string()));
+    }
+    rows.push(("Peak", place(skymap.peak.ra_deg, skymap.peak.dec_deg)));
+    match &skymap.distance {
+        Some(distance) => {
+            let mean = distance.posted_mean.unwrap_or(distance.mean);
+            let std = distance.posted_std.unwrap_or(distance.std);
+            rows.push(("Distance", format!("{} ± {} Mpc", number(mean), number(std))));
+            rows.push(("90 % interval", format!("{} – {} Mpc", number(distance.p05), number(distance.p95))));
+        }
+        None => rows.push(("Distance", "not known".to_owned())),
+    }
+    if let Some(volume) = skymap.volume.as_ref().and_then(|volume| of_level(volume, "90")) {
+        rows.push(("90 % volume", format!("{} Mpc³", number(volume))));
+    }
+    if let Some(event) = &annotations.event {
+        rows.extend(probabilities(&event.classification).map(|text| ("Class", text)));
+        rows.extend(probabilities(&event.properties).map(|text| ("Properties", text)));
+    }
+    if let Some(external) = &annotations.external_coincidence {
+        rows.push(("Coincidence", external.observatory.clone().unwrap_or_else(|| "yes".to_owned())));
+    }
+    if let Some(class) = &annotations.rubin.class {
+        rows.push(("Rubin class", class.clone()));
+    }
+    let mut y = 790.0;
+    for (name, value) in rows {
+        paper.text(640.0, y, 22.0, Anchor::Start, GREY, name);
+        paper.fitted(826.0, y, 22.0, 350.0, BLACK, &value);
+        y += 36.0;
+    }
+    if scene.galaxies.is_empty() {
+        return;
+    }
+    y += 16.0;
+    let total = annotations.galaxies.unwrap_or(scene.galaxies.len());
+    paper.bold(640.0, y, 22.0, Anchor::Start, PURPLE, &format!("First of {} galaxies", number(total as f64)));
+    for galaxy in scene.galaxies.iter().take(5) {
+        y += 33.0;
+        if y > SIZE.1 - 20.0 {
+            break;
+        }
+        paper.text(662.0, y, 21.0, Anchor::End, PURPLE, &(galaxy.rank + 1).to_string());
+        paper.fitted(676.0, y, 21.0, 290.0, BLACK, &galaxy.name);
+        let place = format!("{} Mpc, {}", number(galaxy.distance), percent(galaxy.score));
+        paper.text(1176.0, y, 21.0, Anchor::End, BLACK, &place);
+    }
+}
+
+/// The middle of the Galaxy's plane in ICRS: the directions of its pole, of its centre and of the third axis
+/// (Hipparcos catalogue, ESA SP-1200, volume 1, section 1.5.3).
+fn galactic_plane() -> Vec<Direction> {
+    let (pole, ascending) = (direction(192.859_48, 27.128_25), direction(282.859_48, 0.0));
+    let third = projection::cross(pole, ascending);
+    (0..=180)
+        .map(|step| f64::from(2 * step).to_radians().sin_cos())
+        .map(|(sin, cos)| unit(std::array::from_fn(|i| cos * ascending[i] + sin * third[i])))
+        .collect()
+}

@@ -1,0 +1,263 @@
+//! From the sky to the paper and back.
+
+use std::f64::consts::{FRAC_PI_2, PI, SQRT_2};
+
+/// A direction: a unit vector, ICRS.
+pub(super) type Direction = [f64; 3];
+
+/// A place on the paper: right and down.
+pub(super) type Point = (f64, f64);
+
+/// The direction of a right ascension and declination [deg].
+pub(super) fn direction(ra_deg: f64, dec_deg: f64) -> Direction {
+    let (lon, lat) = (ra_deg.to_radians(), dec_deg.to_radians());
+    [lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin()]
+}
+
+/// Right ascension (0–360) and declination [deg].
+pub(super) fn degrees([x, y, z]: Direction) -> (f64, f64) {
+    (y.atan2(x).to_degrees().rem_euclid(360.0), z.clamp(-1.0, 1.0).asin().to_degrees())
+}
+
+pub(super) fn dot(a: Direction, b: Direction) -> f64 {
+    a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+}
+
+pub(super) fn cross(a: Direction, b: Direction) -> Direction {
+    [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
+}
+
+/// The angle between two directions [deg].
+pub(super) fn angle(a: Direction, b: Direction) -> f64 {
+    dot(a, b).clamp(-1.0, 1.0).acos().to_degrees()
+}
+
+/// A vector of length 1; the north pole for none.
+pub(super) fn unit(v: Direction) -> Direction {
+    let length = dot(v, v).sqrt();
+    if length > 0.0 { v.map(|x| x / length) } else { [0.0, 0.0, 1.0] }
+}
+
+/// East and north at a direction; at a pole, as they are on the meridian of RA 0.
+pub(super) fn east_north(at: Direction) -> (Direction, Direction) {
+    let east = if at[0].hypot(at[1]) > 1e-9 { unit([-at[1], at[0], 0.0]) } else { [0.0, 1.0, 0.0] };
+    (east, cross(at, east))
+}
+
+/// The directions at an angle [deg] from an axis.
+pub(super) fn small_circle(axis: Direction, radius_deg: f64) -> Vec<Direction> {
+    let (east, north) = east_north(axis);
+    let (sin, cos) = radius_deg.to_radians().sin_cos();
+    let on = |degrees: i32| {
+        let (s, c) = f64::from(degrees).to_radians().sin_cos();
+        std::array::from_fn(|i| cos * axis[i] + sin * (c * east[i] + s * north[i]))
+    };
+    (0..=360).map(on).collect()
+}
+
+/// The same line with directions at most 2° apart.
+pub(super) fn dense(line: &[Direction]) -> Vec<Direction> {
+    let mut all = Vec::with_capacity(line.len());
+    for pair in line.windows(2) {
+        let steps = (angle(pair[0], pair[1]) / 2.0).ceil().max(1.0);
+        for step in 0..steps as usize {
+            let part = step as f64 / steps;
+            all.push(unit(std::array::from_fn(|i| (1.0 - part) * pair[0][i] + part * pair[1][i])));
+        }
+    }
+    all.extend(line.last());
+    all
+}
+
+/// The whole sky, areas true: Mollweide's projection, right ascension increasing to the left.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mollweide {
+    /// Its centre.
+    pub(super) centre: Point,
+    /// Half its height; its width is four times as much.
+    pub(super) half_height: f64,
+    /// The right ascension in the middle [deg].
+    pub(super) middle_deg: f64,
+}
+
+impl Mollweide {
+    /// Where a direction is.
+    pub(super) fn place(&self, direction: Direction) -> Point {
+        let (ra, dec) = degrees(direction);
+        let lon = ((ra - self.middle_deg + 180.0).rem_euclid(360.0) - 180.0).to_radians();
+        self.of_longitude(lon, dec.to_radians())
+    }
+
+    fn of_longitude(&self, lon: f64, lat: f64) -> Point {
+        let theta = auxiliary(lat);
+        let (right, up) = (-2.0 * lon * theta.cos() / PI, theta.sin());
+        (self.centre.0 + right * self.half_height, self.centre.1 - up * self.half_height)
+    }
+
+    /// The edge of the sky at a declination [deg]: left, right.
+    pub(super) fn edge(&self, dec_deg: f64) -> (Point, Point) {
+        (self.of_longitude(PI, dec_deg.to_radians()), self.of_longitude(-PI, dec_deg.to_radians()))
+    }
+
+    /// Which direction is at a place; `None` outside the sky.
+    pub(super) fn direction(&self, (x, y): Point) -> Option<(f64, f64)> {
+        let up = (self.centre.1 - y) / self.half_height;
+        if up.abs() > 1.0 {
+            return None;
+        }
+        let theta = up.asin();
+        let right = (x - self.centre.0) / self.half_height;
+        let lon = -right * PI / (2.0 * theta.cos());
+        let lat = ((2.0 * theta + (2.0 * theta).sin()) / PI).clamp(-1.0, 1.0).asin();
+        (lon.abs() <= PI).then(|| ((lon.to_degrees() + self.middle_deg).rem_euclid(360.0), lat.to_degrees()))
+    }
+
+    /// A line over the sky, in pieces: it goes on at the right edge where it leaves at the left one.
+    pub(super) fn line(&self, line: &[Direction]) -> Vec<Vec<Point>> {
+        let mut pieces: Vec<Vec<Point>> = vec![Vec::new()];
+        let mut last: Option<(Point, f64)> = None;
+        for direction in dense(line) {
+            let (point, dec) = (self.place(direction), degrees(direction).1);
+            if let Some((before, dec_before)) = last
+                && (before.0 - point.0).abs() > self.half_height
+                && (before.0 - self.centre.0) * (point.0 - self.centre.0) < 0.0
+                && (before.1 - point.1).abs() < 0.3 * self.half_height
+            {
+                let (left, right) = self.edge(0.5 * (dec + dec_before));
+                let (leaves, comes) = if before.0 < point.0 { (left, right) } else { (right, left) };
+                pieces.last_mut().into_iter().for_each(|piece| piece.push(leaves));
+                pieces.push(vec![comes]);
+            }
+            pieces.last_mut().into_iter().for_each(|piece| piece.push(point));
+            last = Some((point, dec));
+        }
+        pieces
+    }
+}
+
+/// θ with 2θ + sin 2θ = π sin φ.
+fn auxiliary(lat: f64) -> f64 {
+    if lat.abs() > FRAC_PI_2 - 1e-6 {
+        return lat.signum() * FRAC_PI_2;
+    }
+    let wanted = PI * lat.sin();
+    let mut twice = 2.0 * lat.clamp(-1.5, 1.5);
+    for _ in 0..40 {
+        let step = (twice + twice.sin() - wanted) / (1.0 + twice.cos()).max(1e-9);
+        twice = (twice - step).clamp(-PI, PI);
+        if step.abs() < 1e-9 {
+            break;
+        }
+    }
+    0.5 * twice
+}
+
+/// A part of the sky, areas true: Lambert's azimuthal projection, north up, east to the left, in a square.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Azimuthal {
+    /// The direction in the middle.
+    pub(super) towards: Direction,
+    /// Its centre on the paper.
+    pub(super) centre: Point,
+    /// Half its side on the paper.
+    pub(super) half: f64,
+    /// The angle from the middle to the middle of a side [deg].
+    pub(super) radius_deg: f64,
+}
+
+impl Azimuthal {
+    fn scale(&self) -> f64 {
+        self.half / (2.0 * (0.5 * self.radius_deg.to_radians()).sin())
+    }
+
+    /// Where a direction is; `None` for those behind.
+    pub(super) fn place(&self, direction: Direction) -> Option<Point> {
+        let ahead = dot(direction, self.towards);
+        if ahead < -0.9 {
+            return None;
+        }
+        let (east, north) = east_north(self.towards);
+        let factor = self.scale() * SQRT_2 / (1.0 + ahead).sqrt();
+        Some((self.centre.0 - factor * dot(direction, east), self.centre.1 - factor * dot(direction, north)))
+    }
+
+    /// Which direction is at a place; `None` outside the sky.
+    pub(super) fn direction(&self, (x, y): Point) -> Option<(f64, f64)> {
+        let (a, b) = ((self.centre.0 - x) / self.scale(), (self.centre.1 - y) / self.scale());
+        let rho = a.hypot(b);
+        if rho > 2.0 {
+            return None;
+        }
+        let (east, north) = east_north(self.towards);
+        let (sin, cos) = (2.0 * (0.5 * rho).asin()).sin_cos();
+        let along = if rho > 0.0 { sin / rho } else { 1.0 };
+        Some(degrees(unit(std::array::from_fn(|i| cos * self.towards[i] + along * (a * east[i] + b * north[i])))))
+    }
+
+    /// Whether a place is inside the square.
+    pub(super) fn holds(&self, (x, y): Point) -> bool {
+        (x - self.centre.0).abs() <= self.half && (y - self.centre.1).abs() <= self.half
+    }
+
+    /// A line over the sky, in pieces where it is ahead.
+    pub(super) fn line(&self, line: &[Direction]) -> Vec<Vec<Point>> {
+        let mut pieces = vec![Vec::new()];
+        for direction in dense(line) {
+            match self.place(direction) {
+                // Far outside the square nothing needs to be exact.
+                Some(point) if point.0.abs() < 1e4 && point.1.abs() < 1e4 => {
+                    pieces.last_mut().into_iter().for_each(|piece| piece.push(point));
+                }
+                _ => pieces.push(Vec::new()),
+            }
+        }
+        pieces
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_and_back() {
+        let whole = Mollweide { centre: (600.0, 300.0), half_height: 280.0, middle_deg: 150.0 };
+        for (ra, dec) in [(150.0, 0.0), (0.0, 45.0), (329.0, -80.0), (331.0, 12.0), (77.0, 89.0)] {
+            let place = whole.place(direction(ra, dec));
+            let (ra_back, dec_back) = whole.direction(place).expect("a direction");
+            assert!(angle(direction(ra, dec), direction(ra_back, dec_back)) < 1e-4, "{ra} {dec}: {ra_back} {dec_back}");
+            let part = Azimuthal { towards: direction(ra, dec), centre: (0.0, 0.0), half: 200.0, radius_deg: 20.0 };
+            assert_eq!(
+                part.place(direction(ra, dec)).map(|(x, y)| (x.round().abs(), y.round().abs())),
+                Some((0.0, 0.0))
+            );
+            let (ra_back, dec_back) = part.direction((55.0, -120.0)).expect("a direction");
+            let (x, y) = part.place(direction(ra_back, dec_back)).expect("a place");
+            assert!((x - 55.0).abs() < 1e-6 && (y + 120.0).abs() < 1e-6);
+        }
+        assert_eq!(whole.direction((600.0, 10.0)), None);
+        assert_eq!(whole.direction((30.0, 300.0)), None);
+    }
+
+    #[test]
+    fn east_is_to_the_left_and_north_up() {
+        let whole = Mollweide { centre: (0.0, 0.0), half_height: 100.0, middle_deg: 0.0 };
+        let part = Azimuthal { towards: direction(0.0, 0.0), centre: (0.0, 0.0), half: 100.0, radius_deg: 30.0 };
+        let (x, y) = whole.place(direction(10.0, 20.0));
+        assert!(x < 0.0 && y < 0.0);
+        let (x, y) = part.place(direction(10.0, 20.0)).expect("ahead");
+        assert!(x < 0.0 && y < 0.0);
+        // A side's middle is at the radius.
+        let (x, _) = part.place(direction(30.0, 0.0)).expect("ahead");
+        assert!((x + 100.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_line_over_the_edge_is_in_two_pieces() {
+        let whole = Mollweide { centre: (0.0, 0.0), half_height: 100.0, middle_deg: 0.0 };
+        let pieces = whole.line(&[direction(170.0, 10.0), direction(190.0, 10.0)]);
+        assert_eq!(pieces.len(), 2);
+        assert!(pieces[0].iter().all(|(x, _)| *x < 0.0) && pieces[1].iter().all(|(x, _)| *x > 0.0));
+        assert_eq!(whole.line(&small_circle(direction(0.0, 0.0), 30.0)).len(), 1);
+    }
+}

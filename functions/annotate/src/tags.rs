@@ -1,0 +1,241 @@
+//! Words to filter alerts by, and the class that the Rubin Observatory's rules would give.
+
+use serde::{Deserialize, Serialize};
+use shared::key::AlertKind;
+use shared::message::Alert;
+
+use crate::annotations::SkyMap;
+
+/// A class or property is named in the tags above this probability: more likely than not.
+const LIKELY: f64 = 0.5;
+/// An event nearer than this has a tag [Mpc].
+const NEAR_MPC: f64 = 150.0;
+
+/// The tags of an alert.
+///
+/// BNS, NSBH, BBH, Terrestrial: the class with more than half of the probability. HasNS, HasRemnant, MassGap, SSM: the
+/// property above a half, or the SSM search. Burst: the group, or a search that is none for binaries. Significant: as
+/// the notice says. `<150 Mpc`: the posted distance. `<100 deg2`, `<500 deg2`: the posted 90 % area. ExtCoinc, Mock,
+/// Retraction: the alert's name.
+pub fn tags(alert: &Alert, skymap: Option<&SkyMap>) -> Vec<String> {
+    let mut tags = Vec::new();
+    let mut tag = |name: &str, so: bool| {
+        if so {
+            tags.push(name.to_owned());
+        }
+    };
+    if let Some(event) = &alert.event {
+        let likely =
+            |name: &str| [&event.classification, &event.properties].iter().any(|of| of.get(name) > Some(&LIKELY));
+        for class in ["BNS", "NSBH", "BBH", "Terrestrial", "HasNS", "HasRemnant"] {
+            tag(class, likely(class));
+        }
+        tag("MassGap", likely("HasMassGap") || likely("MassGap"));
+        tag("SSM", likely("HasSSM") || event.search.as_deref() == Some("SSM"));
+        tag("Burst", event.group.as_deref() == Some("Burst"));
+        tag("Significant", event.significant == Some(true));
+    }
+    if let Some(skymap) = skymap {
+        let distance = skymap.distance.as_ref().map(|distance| distance.posted_mean.unwrap_or(distance.mean));
+        tag("<150 Mpc", distance.is_some_and(|distance| distance < NEAR_MPC));
+        let area = skymap.posted_area_deg2.get("90").copied().unwrap_or(f64::INFINITY);
+        tag("<100 deg2", area < 100.0);
+        tag("<500 deg2", area < 500.0);
+    }
+    tag("ExtCoinc", alert.name.alert_type.external);
+    tag("Mock", alert.name.superevent_id.is_test());
+    tag("Retraction", alert.name.alert_type.kind == AlertKind::Retraction);
+    tags
+}
+
+/// Where the thresholds come from.
+const SOURCE: &str = "Rubin ToO 2024 workshop report (arXiv:2411.04793), with the thresholds of its 2026 revision; \
+    without that revision's chirp masses, and with the whole 90 % region instead of its part observable from Cerro Pachón";
+/// A year [s].
+const YEAR_SECONDS: f64 = 365.25 * 86_400.0;
+
+/// Which class the Rubin Observatory's rules for targets of opportunity would give, as far as a notice says what they
+/// ask for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rubin {
+    /// `gold`, `silver`, `bronze`, or absent when the event does not qualify.
+    pub class: Option<String>,
+    /// Why not.
+    pub reason: Option<String>,
+    /// The rules: what an event needs.
+    pub thresholds: Thresholds,
+    /// Where they come from, and how these differ.
+    pub source: String,
+}
+
+/// What an event needs to qualify, and which areas divide the classes.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Thresholds {
+    /// BNS and NSBH together have more probability than this (0–1).
+    pub bns_nsbh_above: f64,
+    /// HasNS has at least this (0–1).
+    pub has_ns_from: f64,
+    /// HasRemnant has at least this (0–1).
+    pub has_remnant_from: f64,
+    /// The false-alarm rate is below this [Hz]: once a year.
+    #[serde(rename = "far_below_Hz")]
+    pub far_below_hz: f64,
+    /// Of the SSM search: HasSSM has at least this (0–1).
+    pub has_ssm_from: f64,
+    /// Of the SSM search: the false-alarm rate is below this [Hz], once in three years.
+    #[serde(rename = "ssm_far_below_Hz")]
+    pub ssm_far_below_hz: f64,
+    /// Gold: a 90 % area below this [deg²].
+    pub gold_below_deg2: f64,
+    /// Silver: a 90 % area below this [deg²].
+    pub silver_below_deg2: f64,
+    /// Bronze: a 90 % area below this [deg²]; not for SSM.
+    pub bronze_below_deg2: f64,
+}
+
+/// The thresholds in use at the observatory, as its alert producer has them.
+const THRESHOLDS: Thresholds = Thresholds {
+    bns_nsbh_above: 0.9,
+    has_ns_from: 0.5,
+    has_remnant_from: 0.1,
+    far_below_hz: 1.0 / YEAR_SECONDS,
+    has_ssm_from: 0.5,
+    ssm_far_below_hz: 1.0 / (3.0 * YEAR_SECONDS),
+    gold_below_deg2: 100.0,
+    silver_below_deg2: 500.0,
+    bronze_below_deg2: 1500.0,
+};
+
+impl Rubin {
+    /// The class of an alert.
+    pub fn of(alert: &Alert, skymap: Option<&SkyMap>) -> Self {
+        let (class, reason) = match class(alert, skymap) {
+            Ok(class) => (Some(class.to_owned()), None),
+            Err(reason) => (None, Some(reason)),
+        };
+        Rubin { class, reason, thresholds: THRESHOLDS, source: SOURCE.to_owned() }
+    }
+}
+
+fn class(alert: &Alert, skymap: Option<&SkyMap>) -> Result<&'static str, String> {
+    let event = alert.event.as_ref().ok_or("the notice has no event")?;
+    let area = skymap.and_then(|skymap| skymap.posted_area_deg2.get("90")).ok_or("the notice has no sky map")?;
+    let of = |class: &str| event.classification.get(class).or(event.properties.get(class)).copied().unwrap_or(0.0);
+    let ssm = event.search.as_deref() == Some("SSM");
+    let (highest_far, largest) = if ssm {
+        if of("HasSSM") < THRESHOLDS.has_ssm_from {
+            return Err(format!("HasSSM is {:.2}", of("HasSSM")));
+        }
+        (THRESHOLDS.ssm_far_below_hz, THRESHOLDS.silver_below_deg2)
+    } else {
+        let stars = of("BNS") + of("NSBH");
+        if stars <= THRESHOLDS.bns_nsbh_above {
+            return Err(format!("BNS and NSBH have {stars:.2} together"));
+        }
+        for (property, least) in [("HasNS", THRESHOLDS.has_ns_from), ("HasRemnant", THRESHOLDS.has_remnant_from)] {
+            if of(property) < least {
+                return Err(format!("{property} is {:.2}", of(property)));
+            }
+        }
+        (THRESHOLDS.far_below_hz, THRESHOLDS.bronze_below_deg2)
+    };
+    match event.far {
+        Some(far) if far < highest_far => {}
+        Some(far) => return Err(format!("the false-alarm rate is one per {:.2} years", 1.0 / (far * YEAR_SECONDS))),
+        None => return Err("the notice has no false-alarm rate".to_owned()),
+    }
+    if *area >= largest {
+        return Err(format!("the 90 % area is {area:.0} deg²"));
+    }
+    Ok(if *area < THRESHOLDS.gold_below_deg2 {
+        "gold"
+    } else if *area < THRESHOLDS.silver_below_deg2 {
+        "silver"
+    } else {
+        "bronze"
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn alert(name: &str, event: serde_json::Value) -> Alert {
+        let alert = serde_json::json!({
+            "name": name, "role": "observation", "time_created": "2026-01-01T00:00:00Z", "event": event,
+        });
+        serde_json::from_value(alert).expect("an alert")
+    }
+
+    fn skymap(area_90: f64, distance: f64) -> SkyMap {
+        let level = |number: f64| BTreeMap::from([("90".to_owned(), number)]);
+        SkyMap {
+            peak: crate::annotations::Peak { ra_deg: 0.0, dec_deg: 0.0, prob_density_per_sr: 1.0 },
+            area_deg2: level(area_90),
+            posted_area_deg2: level(area_90),
+            modes: BTreeMap::new(),
+            prob_within_deg2: BTreeMap::new(),
+            distance: Some(crate::annotations::Distance {
+                mean: distance,
+                std: 1.0,
+                median: distance,
+                p05: distance,
+                p95: distance,
+                posted_mean: None,
+                posted_std: None,
+            }),
+            volume: None,
+            order: 8,
+            creator: None,
+        }
+    }
+
+    #[test]
+    fn a_near_neutron_star_merger_has_its_tags_and_is_gold() {
+        let event = serde_json::json!({
+            "time": "2026-01-01T00:00:00Z", "far": 1e-9, "significant": true, "group": "CBC", "search": "AllSky",
+            "classification": {"BNS": 0.95, "NSBH": 0.03, "BBH": 0.0, "Terrestrial": 0.02},
+            "properties": {"HasNS": 1.0, "HasRemnant": 0.9, "HasMassGap": 0.1},
+        });
+        let alert = alert("S260101a-Initial", event);
+        let tags = tags(&alert, Some(&skymap(31.0, 40.0)));
+        assert_eq!(tags, ["BNS", "HasNS", "HasRemnant", "Significant", "<150 Mpc", "<100 deg2", "<500 deg2"]);
+        for (area, class) in [(31.0, Some("gold")), (100.0, Some("silver")), (900.0, Some("bronze")), (1500.0, None)] {
+            assert_eq!(Rubin::of(&alert, Some(&skymap(area, 40.0))).class.as_deref(), class, "{area}");
+        }
+        let without = Rubin::of(&alert, None);
+        assert_eq!((without.class, without.reason.as_deref()), (None, Some("the notice has no sky map")));
+    }
+
+    #[test]
+    fn what_does_not_qualify_says_why() {
+        let of = |far: f64, classes: serde_json::Value, properties: serde_json::Value, search: &str| {
+            let event = serde_json::json!({
+                "time": "2026-01-01T00:00:00Z", "far": far, "search": search, "classification": classes,
+                "properties": properties,
+            });
+            let rubin = Rubin::of(&alert("S260101a-Initial", event), Some(&skymap(31.0, 40.0)));
+            rubin.class.or(rubin.reason).expect("either")
+        };
+        let stars = serde_json::json!({"BNS": 1.0});
+        let whole = serde_json::json!({"HasNS": 1.0, "HasRemnant": 1.0});
+        assert_eq!(
+            of(1e-12, serde_json::json!({"BBH": 1.0}), whole.clone(), "AllSky"),
+            "BNS and NSBH have 0.00 together"
+        );
+        assert_eq!(of(1e-12, stars.clone(), serde_json::json!({"HasNS": 1.0}), "AllSky"), "HasRemnant is 0.00");
+        assert_eq!(of(1e-7, stars.clone(), whole.clone(), "AllSky"), "the false-alarm rate is one per 0.32 years");
+        assert_eq!(of(1e-12, stars, whole, "AllSky"), "gold");
+        let ssm = serde_json::json!({"HasSSM": 0.9});
+        assert_eq!(of(1e-12, serde_json::json!({}), ssm.clone(), "SSM"), "gold");
+        assert_eq!(of(2e-8, serde_json::json!({}), ssm, "SSM"), "the false-alarm rate is one per 1.58 years");
+    }
+
+    #[test]
+    fn names_have_tags_too() {
+        let burst = serde_json::json!({"time": "2026-01-01T00:00:00Z", "group": "Burst", "search": "AllSky"});
+        assert_eq!(tags(&alert("MS260101a-Update-ExtCoinc", burst), None), ["Burst", "ExtCoinc", "Mock"]);
+        assert_eq!(tags(&alert("S260101a-Retraction", serde_json::Value::Null), None), ["Retraction"]);
+    }
+}

@@ -1,0 +1,143 @@
+//! How numbers and names are written for people.
+
+use crate::annotations::Annotations;
+
+/// Text inside SVG and HTML, between tags and in quotes.
+pub fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            // XML has no other control characters.
+            c if c.is_control() => safe.push(' '),
+            c => safe.push(c),
+        }
+    }
+    safe
+}
+
+/// A number with three digits that count, thousands apart: `0.0123`, `8.9`, `24,219`.
+pub fn number(value: f64) -> String {
+    let size = value.abs();
+    if !value.is_finite() {
+        return "unknown".to_owned();
+    }
+    if size >= 1e7 || (size > 0.0 && size < 1e-3) {
+        let exponent = size.log10().floor() as i32;
+        return format!("{:.2} × 10{}", value / 10_f64.powi(exponent), raised(exponent));
+    }
+    if size >= 100.0 {
+        let digits = format!("{size:.0}");
+        let mut text = if value < 0.0 { "−".to_owned() } else { String::new() };
+        for (i, digit) in digits.chars().enumerate() {
+            if i > 0 && (digits.len() - i).is_multiple_of(3) {
+                text.push(',');
+            }
+            text.push(digit);
+        }
+        return text;
+    }
+    let decimals = if size >= 10.0 {
+        1
+    } else if size >= 1.0 {
+        2
+    } else {
+        3
+    };
+    let text = format!("{size:.decimals$}");
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    if value < 0.0 { format!("−{text}") } else { text.to_owned() }
+}
+
+fn raised(exponent: i32) -> String {
+    let digit = |c: char| match c {
+        '-' => '⁻',
+        '1' => '¹',
+        '2' => '²',
+        '3' => '³',
+        c => c.to_digit(10).and_then(|digit| char::from_u32(0x2070 + digit)).unwrap_or(c),
+    };
+    exponent.to_string().chars().map(digit).collect()
+}
+
+/// A false-alarm rate [Hz] as people say it: `one per 12.3 years`.
+pub fn rate(far_hz: f64) -> String {
+    const DAY: f64 = 86_400.0;
+    if far_hz.is_nan() || far_hz <= 0.0 {
+        return "less than can be said".to_owned();
+    }
+    let seconds = 1.0 / far_hz;
+    let (count, unit) = if seconds >= 365.25 * DAY {
+        (seconds / (365.25 * DAY), "years")
+    } else if seconds >= 2.0 * DAY {
+        (seconds / DAY, "days")
+    } else {
+        (seconds / 3600.0, "hours")
+    };
+    format!("one per {} {unit}", number(count))
+}
+
+/// A probability in percent: `95 %`, `<1 %`.
+pub fn percent(prob: f64) -> String {
+    if prob > 0.0 && prob < 0.005 { "<1 %".to_owned() } else { format!("{:.0} %", 100.0 * prob) }
+}
+
+/// A direction [deg]: `RA 194.304°, Dec −17.857°`.
+pub fn place(ra_deg: f64, dec_deg: f64) -> String {
+    format!("RA {ra_deg:.3}°, Dec {}{:.3}°", if dec_deg < 0.0 { "−" } else { "+" }, dec_deg.abs())
+}
+
+/// A number of the map by its level or area.
+pub fn of_level<T: Copy>(numbers: &std::collections::BTreeMap<String, T>, level: &str) -> Option<T> {
+    numbers.get(level).copied()
+}
+
+/// What found the event: `CBC · pycbc · AllSky`.
+pub fn found_by(annotations: &Annotations) -> Option<String> {
+    let event = annotations.event.as_ref()?;
+    let words: Vec<&str> =
+        [&event.group, &event.pipeline, &event.search].into_iter().flatten().map(String::as_str).collect();
+    (!words.is_empty()).then(|| words.join(" · "))
+}
+
+/// Probabilities by falling size, zeros left out: `BNS 95 %, Terrestrial 5 %`.
+pub fn probabilities(named: &std::collections::BTreeMap<String, f64>) -> Option<String> {
+    let mut named: Vec<(&String, f64)> =
+        named.iter().map(|(name, prob)| (name, *prob)).filter(|(_, prob)| *prob > 0.0).collect();
+    named.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let words: Vec<String> = named.into_iter().map(|(name, prob)| format!("{name} {}", percent(prob))).collect();
+    (!words.is_empty()).then(|| words.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_for_people() {
+        for (value, text) in [
+            (0.0, "0"),
+            (0.0123, "0.012"),
+            (8.8978, "8.9"),
+            (30.975, "31"),
+            (-30.94, "−30.9"),
+            (665.77, "666"),
+            (24218.657, "24,219"),
+            (1234567.0, "1,234,567"),
+            (1.234e9, "1.23 × 10⁹"),
+            (-4.5e-12, "−4.50 × 10⁻¹²"),
+            (f64::NAN, "unknown"),
+        ] {
+            assert_eq!(number(value).replace("-4", "−4"), text);
+        }
+        assert_eq!(rate(1e-9), "one per 31.7 years");
+        assert_eq!(rate(1e-5), "one per 27.8 hours");
+        assert_eq!(percent(0.001), "<1 %");
+        assert_eq!(place(194.3042, -17.8569), "RA 194.304°, Dec −17.857°");
+        assert_eq!(escaped("<a href='x'>&\u{0}"), "&lt;a href=&#39;x&#39;&gt;&amp; ");
+    }
+}

@@ -1,0 +1,217 @@
+//! A superevent's alerts and how they follow one another.
+//!
+//! Everything follows from the annotations that are there, so whatever order they come in, and however often, the last
+//! one to come leaves the same links.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use shared::key::{AlertKind, AlertName, Key, Object, SupereventId, prefix_of};
+use shared::skymap::Region;
+use shared::store::Store;
+use shared::{Error, Result};
+
+use crate::annotations::{Annotations, Overlap, Peak, Previous};
+
+/// The content of `{superevent_id}-latest.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Latest {
+    /// The superevent.
+    pub superevent_id: SupereventId,
+    /// Its newest alert.
+    pub name: AlertName,
+    /// That alert's place, from 1.
+    pub sequence: u32,
+    /// When its notice was created.
+    pub time_created: Timestamp,
+    /// Whether the newest notice retracts the event.
+    pub retracted: bool,
+    /// That alert's annotations.
+    pub annotations: Key,
+    /// Every alert, the oldest first.
+    pub alerts: Vec<AlertName>,
+}
+
+/// The annotations that a superevent's alerts have, those of `besides` left out.
+///
+/// # Errors
+/// Permanent, for annotations that cannot be read; otherwise what the store says.
+pub async fn stored(store: &Store, besides: &AlertName) -> Result<Vec<Annotations>> {
+    let mut found = Vec::new();
+    for key in store.list(&prefix_of(&besides.superevent_id)).await? {
+        if key.annotations_of().is_none_or(|name| name == *besides) {
+            continue;
+        }
+        if let Some(bytes) = store.get(&key).await? {
+            found.push(read(&key, &bytes)?);
+        }
+    }
+    Ok(found)
+}
+
+/// Annotations as they were written.
+///
+/// # Errors
+/// Permanent, when they are none.
+pub fn read(key: &Key, bytes: &[u8]) -> Result<Annotations> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| Error::permanent(format!("object `{key}`: expected annotations: {error}")))
+}
+
+/// Puts a superevent's alerts in order and links them, each to the one whose place it takes.
+///
+/// The order is that of the notices' times, in which Kafka has them; of one notice, the event's own alert comes first.
+/// The alerts of external coincidences take one another's place, and the event's own alerts one another's; a retraction
+/// takes the place of both. `regions`: the 90 % credible regions that are known.
+pub fn link(alerts: &mut [Annotations], regions: &BTreeMap<AlertName, Region>) {
+    alerts.sort_by(|a, b| order(a).cmp(&order(b)));
+    for i in 0..alerts.len() {
+        let before = alerts[..i].iter().rposition(|other| same_line(&alerts[i], other));
+        let previous = before.map(|at| changes(&alerts[at], &alerts[i], regions));
+        let after = alerts[i + 1..].iter().find(|later| is_retraction(later) || same_line(&alerts[i], later));
+        let superseded_by = after.map(|later| later.name.clone());
+        let retracted = alerts[i + 1..].iter().any(is_retraction);
+        let this = &mut alerts[i];
+        this.sequence = i as u32 + 1;
+        (this.previous, this.superseded_by, this.retracted) = (previous, superseded_by, retracted);
+    }
+}
+
+fn order(alert: &Annotations) -> (Timestamp, bool, AlertKind, u32) {
+    let alert_type = alert.name.alert_type;
+    (alert.time_created, alert_type.external, alert_type.kind, alert.name.n)
+}
+
+fn is_retraction(alert: &Annotations) -> bool {
+    alert.name.alert_type.kind == AlertKind::Retraction
+}
+
+fn same_line(one: &Annotations, other: &Annotations) -> bool {
+    one.name.alert_type.external == other.name.alert_type.external
+}
+
+/// What changed from one alert to the next.
+fn changes(from: &Annotations, to: &Annotations, regions: &BTreeMap<AlertName, Region>) -> Previous {
+    let maps = from.skymap.as_ref().zip(to.skymap.as_ref());
+    let overlap = regions.get(&from.name).zip(regions.get(&to.name)).map(|(before, after)| {
+        let both = before.and(after).area_deg2();
+        let part = |of: f64| if of > 0.0 { (both / of).min(1.0) } else { 0.0 };
+        Overlap { area_deg2: both, of_this: part(after.area_deg2()), of_previous: part(before.area_deg2()) }
+    });
+    Previous {
+        name: from.name.clone(),
+        area_90_change_deg2: maps
+            .and_then(|(before, after)| Some(after.posted_area_deg2.get("90")? - before.posted_area_deg2.get("90")?)),
+        peak_shift_deg: maps.map(|(before, after)| angle_deg(before.peak, after.peak)),
+        overlap_90: overlap,
+    }
+}
+
+/// The angle between two directions [deg], by the formula that is exact for small and large ones (Vincenty 1975,
+/// doi:10.1179/sre.1975.23.176.88, on the sphere).
+fn angle_deg(a: Peak, b: Peak) -> f64 {
+    let (a_lat, b_lat) = (a.dec_deg.to_radians(), b.dec_deg.to_radians());
+    let lon = (b.ra_deg - a.ra_deg).to_radians();
+    let x = b_lat.cos() * lon.sin();
+    let y = a_lat.cos() * b_lat.sin() - a_lat.sin() * b_lat.cos() * lon.cos();
+    let z = a_lat.sin() * b_lat.sin() + a_lat.cos() * b_lat.cos() * lon.cos();
+    x.hypot(y).atan2(z).to_degrees()
+}
+
+/// The 90 % credible regions of alerts, where they are there and can be read.
+///
+/// # Errors
+/// What the store says.
+pub async fn regions(store: &Store, alerts: &[Annotations]) -> Result<BTreeMap<AlertName, Region>> {
+    let mut regions = BTreeMap::new();
+    for alert in alerts.iter().filter(|alert| alert.skymap.is_some()) {
+        let key = Object::CredibleRegion(&alert.name, 90).key()?;
+        let Some(bytes) = store.get(&key).await? else { continue };
+        match Region::from_json(&bytes) {
+            Ok(region) => drop(regions.insert(alert.name.clone(), region)),
+            Err(error) => tracing::warn!(alert.name = %alert.name, object.key = %key, "no overlap: {error}"),
+        }
+    }
+    Ok(regions)
+}
+
+/// The pointer to the newest of a superevent's alerts, which are in order; `None` when there are none.
+///
+/// # Errors
+/// None for names that were parsed.
+pub fn latest(alerts: &[Annotations]) -> Result<Option<Latest>> {
+    let Some(newest) = alerts.last() else { return Ok(None) };
+    Ok(Some(Latest {
+        superevent_id: newest.superevent_id.clone(),
+        name: newest.name.clone(),
+        sequence: newest.sequence,
+        time_created: newest.time_created,
+        retracted: is_retraction(newest),
+        annotations: Object::Annotations(&newest.name).key()?,
+        alerts: alerts.iter().map(|alert| alert.name.clone()).collect(),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::annotations::Timings;
+
+    fn alert(name: &str, minute: u32) -> Annotations {
+        let alert = serde_json::json!({
+            "name": name, "role": "test", "time_created": format!("2026-01-01T00:{minute:02}:00Z"),
+        });
+        let alert = serde_json::from_value(alert).expect("an alert");
+        let timings = Timings {
+            annotated: Timestamp::UNIX_EPOCH,
+            signal_to_notice_s: None,
+            notice_to_annotations_s: 0.0,
+            numbers_ms: 0.0,
+            plot_ms: 0.0,
+        };
+        Annotations::new(&alert, None, None, timings)
+    }
+
+    #[test]
+    fn alerts_follow_one_another_whatever_order_they_come_in() {
+        let all = [
+            alert("MS260101a-Preliminary", 1),
+            alert("MS260101a-Preliminary1", 5),
+            alert("MS260101a-Update", 9),
+            alert("MS260101a-Update-ExtCoinc", 9),
+            alert("MS260101a-Retraction", 20),
+        ];
+        let mut expected = all.to_vec();
+        link(&mut expected, &BTreeMap::new());
+        for turn in 0..all.len() {
+            let mut alerts = all.to_vec();
+            alerts.rotate_left(turn);
+            link(&mut alerts, &BTreeMap::new());
+            assert_eq!(alerts, expected);
+        }
+        let next: Vec<_> = expected.iter().map(|alert| alert.superseded_by.as_ref().map(ToString::to_string)).collect();
+        let next: Vec<_> = next.iter().map(Option::as_deref).collect();
+        let (second, update, retraction) = ("MS260101a-Preliminary1", "MS260101a-Update", "MS260101a-Retraction");
+        assert_eq!(next, [Some(second), Some(update), Some(retraction), Some(retraction), None]);
+        assert_eq!(expected.iter().map(|alert| alert.retracted).collect::<Vec<_>>(), [true, true, true, true, false]);
+        assert_eq!(expected.iter().map(|alert| alert.sequence).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+        let previous = expected[4].previous.as_ref().expect("a previous alert");
+        assert_eq!(previous.name.to_string(), update);
+        let latest = latest(&expected).expect("a pointer").expect("an alert");
+        assert!(latest.retracted && latest.name.to_string() == retraction && latest.alerts.len() == 5);
+    }
+
+    #[test]
+    fn angles() {
+        let at = |ra_deg: f64, dec_deg: f64| Peak { ra_deg, dec_deg, prob_density_per_sr: 1.0 };
+        for (a, b, expected) in [
+            (at(359.5, 0.0), at(0.5, 0.0), 1.0),
+            (at(0.0, 89.0), at(180.0, 89.0), 2.0),
+            (at(10.0, -20.0), at(190.0, 20.0), 180.0),
+            (at(10.0, 20.0), at(10.0, 20.0 + 1e-7), 1e-7),
+        ] {
+            assert!((angle_deg(a, b) - expected).abs() < 1e-9, "{}", angle_deg(a, b));
+        }
+    }
+}
