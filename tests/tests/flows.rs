@@ -12,7 +12,9 @@ use std::sync::Mutex;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use shared::message::{Alert, Body, Failed, Galaxies, Ingested, Posted, Products, Publication, Received};
+use shared::message::{
+    Alert, Annotated, Body, Failed, Galaxies, Ingested, Posted, Products, Publication, Received, Settled,
+};
 use shared::notice::icecube::TrackSearch;
 use shared::{Class, Error, Result, flow};
 
@@ -64,6 +66,7 @@ fn run_flow_with(flow: &str, answers: &Answers, bucket: bool) -> Ran {
             "ingest-ligo" | "ingest-icecube" => printed::<Received>(message),
             "skymap-products" | "galaxy-list" => printed::<Alert>(message),
             "post-api" => printed::<Publication>(message),
+            "annotate" => printed::<Settled>(message),
             other => panic!("`{other}` is no function"),
         };
     }
@@ -107,6 +110,7 @@ async fn calls_in_process(flow: &str, answers: &Answers) -> Vec<Call> {
             |alert| functions.call::<Products>("skymap-products", alert),
             |alert| functions.call::<Galaxies>("galaxy-list", alert),
             post_api,
+            |settled| functions.call::<Annotated>("annotate", settled),
         )
         .await;
     } else {
@@ -162,6 +166,10 @@ fn posted() -> Value {
     json!({ "posts": [{ "request": "post_alert", "status": "posted", "id": 1 }] })
 }
 
+fn annotated() -> Value {
+    json!({ "name": "MS181101ab-Update", "sequence": 1, "objects": [], "changed": [], "notifications": [] })
+}
+
 fn track_search() -> Value {
     let notice = br#"{ "ref_ID": "MS181101ab", "alert_datetime": "2018-11-01T22:34:49Z",
         "reference": { "gcn.notices.LVK.alert": "MS181101ab-2-Update" } }"#;
@@ -175,6 +183,7 @@ async fn both_run_the_same_functions_with_the_same_messages() {
         ("skymap-products", &[Ok(products())]),
         ("galaxy-list", &[Ok(galaxies())]),
         ("post-api", &[Ok(posted())]),
+        ("annotate", &[Ok(annotated())]),
     ]);
     // Neither product nor list: the posts go out without. A failed post does not stop the next alert's.
     let ill = answers([
@@ -182,21 +191,24 @@ async fn both_run_the_same_functions_with_the_same_messages() {
         ("skymap-products", &[Err(Class::Permanent)]),
         ("galaxy-list", &[Err(Class::Permanent)]),
         ("post-api", &[Err(Class::Permanent), Ok(posted())]),
+        ("annotate", &[Err(Class::Permanent)]),
     ]);
     let unread = answers([("ingest-ligo", &[Err(Class::Permanent)])]);
     let icecube = answers([("ingest-icecube", &[Ok(track_search())]), ("post-api", &[Ok(posted())])]);
     let unposted = answers([("ingest-icecube", &[Ok(track_search())]), ("post-api", &[Err(Class::Permanent)])]);
     let (none, notice): (&[&str], &[&str]) = (&[], &["failed/notice.json"]);
     let all = [
+        "failed/notice-MS181101ab-Update-ExtCoinc-annotate.json",
         "failed/notice-MS181101ab-Update-ExtCoinc-galaxy-list.json",
         "failed/notice-MS181101ab-Update-ExtCoinc-skymap-products.json",
+        "failed/notice-MS181101ab-Update-annotate.json",
         "failed/notice-MS181101ab-Update-galaxy-list.json",
         "failed/notice-MS181101ab-Update-skymap-products.json",
         "failed/notice.json",
     ];
     let cases = [
-        ("ligo", well, "SUCCEEDED", 7, none),
-        ("ligo", ill, "FAILED", 7, &all),
+        ("ligo", well, "SUCCEEDED", 9, none),
+        ("ligo", ill, "FAILED", 9, &all),
         ("ligo", unread, "FAILED", 1, notice),
         ("icecube", icecube, "SUCCEEDED", 2, none),
         ("icecube", unposted, "FAILED", 2, notice),
@@ -229,6 +241,7 @@ async fn products_that_fail_are_kept_and_the_flow_succeeds() {
         ("skymap-products", &[Err(Class::Permanent), Ok(products())]),
         ("galaxy-list", &[Ok(galaxies()), Err(Class::Retryable)]),
         ("post-api", &[Ok(posted())]),
+        ("annotate", &[Ok(annotated()), Err(Class::Retryable)]),
     ]);
     let ran = run_flow("ligo", &without);
     assert_eq!(ran.status, "SUCCEEDED");
@@ -238,7 +251,7 @@ async fn products_that_fail_are_kept_and_the_flow_succeeds() {
     assert_eq!((publications[0].get("products"), publications[0]["galaxies"].clone()), (None, galaxies()));
     assert_eq!((publications[1]["products"].clone(), publications[1].get("galaxies")), (products(), None));
     let failed = |key: &str| -> Failed { serde_json::from_value(ran.objects[key].clone()).expect("a message") };
-    assert_eq!(ran.objects.len(), 2, "{:?}", ran.objects.keys());
+    assert_eq!(ran.objects.len(), 3, "{:?}", ran.objects.keys());
     let products = failed("failed/notice-MS181101ab-Update-skymap-products.json");
     assert_eq!(products.error, "Permanent");
     assert!(products.step.starts_with("skymap-products of MS181101ab-Update, arn:"), "{}", products.step);
@@ -246,6 +259,8 @@ async fn products_that_fail_are_kept_and_the_flow_succeeds() {
     assert_eq!(serde_json::from_value::<Received>(products.input).expect("a message"), received());
     let galaxies = failed("failed/notice-MS181101ab-Update-ExtCoinc-galaxy-list.json");
     assert_eq!(galaxies.error, "Retryable");
+    let annotations = failed("failed/notice-MS181101ab-Update-ExtCoinc-annotate.json");
+    assert_eq!(annotations.error, "Retryable");
 
     // Where failures cannot be kept, the post goes out all the same.
     let ran = run_flow_with("ligo", &without, false);
@@ -260,12 +275,14 @@ async fn what_may_pass_is_tried_again() {
         ("ingest-ligo", &[again.clone(), Ok(json!({ "alerts": [two_alerts()["alerts"][0]] }))]),
         ("skymap-products", &[again.clone(), Ok(products())]),
         ("galaxy-list", &[Ok(galaxies())]),
-        ("post-api", &[again.clone(), again, Ok(posted())]),
+        ("post-api", &[again.clone(), again.clone(), Ok(posted())]),
+        ("annotate", &[again, Ok(annotated())]),
     ]);
     let ran = run_flow("ligo", &flaky);
     assert_eq!(ran.status, "SUCCEEDED");
     let count = |function: &str| ran.calls.iter().filter(|(name, _)| name == function).count();
-    assert_eq!(["ingest-ligo", "skymap-products", "galaxy-list", "post-api"].map(count), [2, 2, 1, 3]);
-    let (_, publication) = ran.calls.last().expect("a call");
-    assert_eq!(publication["ligo"]["products"], products());
+    let functions = ["ingest-ligo", "skymap-products", "galaxy-list", "post-api", "annotate"];
+    assert_eq!(functions.map(count), [2, 2, 1, 3, 2]);
+    let (_, settled) = ran.calls.last().expect("a call");
+    assert_eq!((&settled["products"], &settled["posted"]), (&products(), &posted()));
 }

@@ -182,6 +182,9 @@ fn outside_systems(sources: &[Source]) -> Vec<String> {
         "only `config` reads the environment",
         |source| in_room(source, &["config"]),
     ));
+    found.extend(offences(sources, &["aws_sdk_sns"], "only `annotate` names SNS", |source| {
+        source.function() == Some("annotate")
+    }));
     found.extend(offences(sources, &["rdkafka"], "only `bridge` names rdkafka", |source| {
         source.function() == Some("bridge")
     }));
@@ -196,7 +199,8 @@ fn outside_systems(sources: &[Source]) -> Vec<String> {
 
 /// Rule 3: a function never imports another; the command line imports several.
 fn functions_stand_alone(sources: &[Source]) -> Vec<String> {
-    let crates = ["bridge", "galaxy_list", "ingest_icecube", "ingest_ligo", "post_api", "skymap_products", "cli"];
+    let crates =
+        ["annotate", "bridge", "galaxy_list", "ingest_icecube", "ingest_ligo", "post_api", "skymap_products", "cli"];
     let mut found = Vec::new();
     for function in crates {
         let paths = [format!("{function}::"), format!("use {function};")];
@@ -241,6 +245,7 @@ fn every_rule_finds_its_offence() {
     offends(outside_systems, "functions/post-api/src/lib.rs", "use aws_sdk_s3::Client;");
     offends(outside_systems, "shared/src/store/s3.rs", "let x = reqwest::get(url);");
     offends(outside_systems, "functions/cli/src/run.rs", "let x = std::env::var(name);");
+    offends(outside_systems, "functions/post-api/src/lib.rs", "use aws_sdk_sns::Client;");
     offends(outside_systems, "functions/cli/src/listen.rs", "use rdkafka::Message;");
     offends(outside_systems, "functions/post-api/src/lib.rs", "use lambda_runtime::run;");
     offends(functions_stand_alone, "functions/post-api/src/lib.rs", "use ingest_ligo::Deps;");
@@ -260,7 +265,8 @@ fn every_rule_finds_its_offence() {
 
 #[test]
 fn manifests_keep_functions_apart() {
-    let functions = ["bridge", "galaxy-list", "ingest-icecube", "ingest-ligo", "post-api", "skymap-products"];
+    let functions =
+        ["annotate", "bridge", "galaxy-list", "ingest-icecube", "ingest-ligo", "post-api", "skymap-products"];
     for function in functions {
         let manifest =
             fs::read_to_string(root().join("functions").join(function).join("Cargo.toml")).expect("a manifest");

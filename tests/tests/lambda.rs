@@ -134,6 +134,7 @@ async fn every_function_answers_its_samples_as_lambda_asks() {
         ("skymap-products", "skymap-products.burst.json", "products"),
         ("galaxy-list", "galaxy-list.burst.json", "count"),
         ("post-api", "post-api.burst.json", "posts"),
+        ("annotate", "annotate.burst.json", "objects"),
         ("ingest-icecube", "ingest-icecube.nested.json", "icecube"),
         ("post-api", "post-api.icecube-nested.json", "posts"),
     ];

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use shared::config::Config;
 use shared::key::Key;
 use shared::lambda::answer;
-use shared::message::{Alert, Publication, Received};
+use shared::message::{Alert, Publication, Received, Settled};
 use shared::store::Store;
 use tests::program::{sample, workspace};
 
@@ -86,6 +86,7 @@ impl Functions {
                 answer(&galaxy_list::Deps::new(config, store).expect("deps"), &galaxy_list::handle, message).await
             }
             "post-api" => answer(&post_api::Deps::new(config, store).expect("deps"), &post_api::handle, message).await,
+            "annotate" => answer(&annotate::Deps::new(config, store).expect("deps"), &annotate::handle, message).await,
             other => panic!("no function `{other}`"),
         };
         answer.unwrap_or_else(|error| panic!("{function}: {error}"))
@@ -117,6 +118,10 @@ async fn every_function_takes_what_the_one_before_it_answers() {
             is_sample(&format!("post-api.{case}{ending}.json"), &publication);
             let posted = functions.call("post-api", &publication).await;
             assert_eq!(posted["posts"][0]["status"], "not_posted", "no API is set: {posted}");
+            let settled = json!({"alert": alert, "products": products, "galaxies": galaxies, "posted": posted});
+            is_sample(&format!("annotate.{case}{ending}.json"), &settled);
+            let annotated = functions.call("annotate", &settled).await;
+            assert_eq!(annotated["name"], alert["name"], "{annotated}");
         }
     }
     let cases = [
@@ -153,6 +158,7 @@ fn every_sample_reads_and_prints_as_it_is() {
             "ingest-ligo" | "ingest-icecube" => round_trip::<Received>(&sample),
             "skymap-products" | "galaxy-list" => round_trip::<Alert>(&sample),
             "post-api" => round_trip::<Publication>(&sample),
+            "annotate" => round_trip::<Settled>(&sample),
             other => panic!("{name}: no function `{other}`"),
         };
         assert_eq!(again, sample, "{name}");

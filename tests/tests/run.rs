@@ -45,7 +45,7 @@ fn an_initial_alert_leaves_every_product() {
     assert_eq!(status(alert, "swift_bat"), "missing");
     assert_eq!(alert["posts"][0]["status"], "not_posted");
     assert!(alert["galaxies"]["count"].as_u64().expect("a count") > 0, "{alert}");
-    for stage in ["ingest", "skymap_products", "galaxy_list", "post_api", "total"] {
+    for stage in ["ingest", "skymap_products", "galaxy_list", "post_api", "annotate", "total"] {
         assert!(reports[0]["durations_ms"][stage].as_f64().is_some_and(|ms| ms > 0.0), "{stage}");
     }
     let root = if id.starts_with('S') { "fit" } else { "test" };
@@ -53,11 +53,16 @@ fn an_initial_alert_leaves_every_product() {
         files(store.path()).into_keys().filter(|name| !name.starts_with("fermi/")).collect();
     let expected = [
         format!("{root}/{id}-Fermi.json"),
+        format!("{root}/{id}-Initial-annotations.json"),
         format!("{root}/{id}-Initial-contours-smooth.json"),
         format!("{root}/{id}-Initial-galaxies.csv"),
         format!("{root}/{id}-Initial-moc-50.json"),
         format!("{root}/{id}-Initial-moc-90.json"),
         format!("{root}/{id}-Initial.fits.gz"),
+        format!("{root}/{id}-Initial.html"),
+        format!("{root}/{id}-Initial.png"),
+        format!("{root}/{id}-Initial.svg"),
+        format!("{root}/{id}-latest.json"),
         format!("{root}/{id}-Initial_alert.json"),
         format!("{root}/{id}-Initial_moc.fits.gz"),
         format!("work/{id}-Initial/event_galaxies.json"),

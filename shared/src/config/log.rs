@@ -49,6 +49,7 @@ pub(super) fn directives(level: &str) -> Result<EnvFilter, String> {
         _ if plain && matches!(level.as_str(), "info" | "debug" | "trace") => {
             let rooms = [
                 "shared",
+                "annotate",
                 "bridge",
                 "cli",
                 "galaxy_list",

@@ -33,7 +33,7 @@ const INSIDE_90: &str = "#CFE5F3";
 const EARTH: &str = "#E4E0DA";
 
 /// The drawing's width and height.
-const SIZE: (f64, f64) = (1200.0, 1310.0);
+const SIZE: (f64, f64) = (1200.0, 1340.0);
 /// How many galaxies are drawn, and how many of them have their rank beside them.
 const GALAXIES: usize = 50;
 const NUMBERED: usize = 10;
@@ -190,7 +190,7 @@ fn numbers(paper: &mut Paper, scene: &Scene<'_>) {
     let area = |level| of_level(&skymap.posted_area_deg2, level).map(number).unwrap_or_default();
     rows.push(("50 % / 90 % area", format!("{} / {} deg²", area("50"), area("90"))));
     if let Some(modes) = of_level(&skymap.modes, "90") {
-        rows.push(("90 % parts", modes.to_string()));
+        rows.push(("Separate parts", modes.to_string()));
     }
     rows.push(("Peak", place(skymap.peak.ra_deg, skymap.peak.dec_deg)));
     match &skymap.distance {
@@ -218,15 +218,20 @@ fn numbers(paper: &mut Paper, scene: &Scene<'_>) {
     let mut y = 790.0;
     for (name, value) in rows {
         paper.text(640.0, y, 22.0, Anchor::Start, GREY, name);
-        paper.fitted(826.0, y, 22.0, 350.0, BLACK, &value);
-        y += 36.0;
+        for line in wrapped(&value) {
+            paper.fitted(826.0, y, 22.0, 350.0, BLACK, &line);
+            y += 30.0;
+        }
+        y += 5.0;
     }
     if scene.galaxies.is_empty() {
         return;
     }
-    y += 16.0;
+    y += 14.0;
     let total = annotations.galaxies.unwrap_or(scene.galaxies.len());
-    paper.bold(640.0, y, 22.0, Anchor::Start, PURPLE, &format!("First of {} galaxies", number(total as f64)));
+    let title =
+        if total == 1 { "One galaxy".to_owned() } else { format!("First of {} galaxies", number(total as f64)) };
+    paper.bold(640.0, y, 22.0, Anchor::Start, PURPLE, &title);
     for galaxy in scene.galaxies.iter().take(5) {
         y += 33.0;
         if y > SIZE.1 - 20.0 {
@@ -237,6 +242,19 @@ fn numbers(paper: &mut Paper, scene: &Scene<'_>) {
         let place = format!("{} Mpc, {}", number(galaxy.distance), percent(galaxy.score));
         paper.text(1176.0, y, 21.0, Anchor::End, BLACK, &place);
     }
+}
+
+/// A list in lines of a width that the numbers' column has.
+fn wrapped(list: &str) -> Vec<String> {
+    const CHARACTERS: usize = 30;
+    let mut lines: Vec<String> = Vec::new();
+    for item in list.split_inclusive(", ") {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + item.trim_end().chars().count() <= CHARACTERS => line.push_str(item),
+            _ => lines.push(item.to_owned()),
+        }
+    }
+    lines
 }
 
 /// The middle of the Galaxy's plane in ICRS: the directions of its pole, of its centre and of the third axis

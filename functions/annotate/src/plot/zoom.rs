@@ -10,7 +10,7 @@ const HALF: f64 = 235.0;
 /// How finely areas are filled.
 const STEP: f64 = 1.5;
 /// The widest zoom, from the middle to a side, and the narrowest [deg].
-const WIDEST_DEG: f64 = 60.0;
+const WIDEST_DEG: f64 = 80.0;
 const NARROWEST_DEG: f64 = 0.25;
 /// Parts of a region that are farther apart than this are not shown together [deg].
 const GAP_DEG: f64 = 10.0;
@@ -150,6 +150,7 @@ fn graticule(part: &Azimuthal) -> Vec<Labelled> {
 /// Declinations at the left side, right ascensions at the lower one, where the lines leave the square.
 fn write_labels(paper: &mut Paper, part: &Azimuthal, labels: &[Labelled]) {
     let (left, bottom) = (CENTRE.0 - HALF, CENTRE.1 + HALF);
+    let well_inside = |(x, y): Point| (x - CENTRE.0).abs() < HALF - 40.0 && (y - CENTRE.1).abs() < HALF - 30.0;
     let mut taken: Vec<Point> = Vec::new();
     for (line, (is_dec, text)) in labels {
         let places: Vec<Point> = part.line(line).into_iter().flatten().collect();
@@ -166,7 +167,7 @@ fn write_labels(paper: &mut Paper, part: &Azimuthal, labels: &[Labelled]) {
         });
         let Some((x, y)) = crossing else {
             // A circle around a pole never leaves.
-            if *is_dec && let Some((x, y)) = places.iter().copied().find(|place| part.holds(*place)) {
+            if *is_dec && let Some((x, y)) = places.iter().copied().find(|place| well_inside(*place)) {
                 paper.label(x, y - 4.0, 18.0, Anchor::Middle, BLACK, text);
             }
             continue;

@@ -1,0 +1,201 @@
+//! Annotations, plots and pages, as `gwtm run` leaves them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tests::program::{Gwtm, files, reference_data, sample, workspace};
+
+fn run(store: &Path, notices: &[std::path::PathBuf]) {
+    let called = Gwtm::run(store, notices)
+        .set("CATALOG_PATH", workspace().join("events/catalog.csv"))
+        .set("FERMI_TLE_FILE", workspace().join("events/fermi.tle"))
+        .set("FLAT_MAX_ORDER", "6")
+        .call();
+    assert_eq!(called.code, Some(0), "{}", called.stderr);
+}
+
+fn read(store: &Path, name: &str) -> Value {
+    serde_json::from_slice(&fs::read(store.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))).expect("JSON")
+}
+
+fn samples() -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(workspace().join("events/notices")).expect("samples");
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|ending| ending == "json"));
+    paths.sort();
+    paths
+}
+
+#[test]
+fn every_sample_is_annotated_by_the_schema_with_what_the_store_holds() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(folder.path(), &samples());
+    let schema: Value =
+        serde_json::from_slice(&fs::read(workspace().join("docs/annotations.schema.json")).expect("the schema"))
+            .expect("JSON");
+    let schema = jsonschema::validator_for(&schema).expect("a schema");
+    let all = files(folder.path());
+    let mut count = 0;
+    for (name, bytes) in all.iter().filter(|(name, _)| name.ends_with("-annotations.json")) {
+        let annotations: Value = serde_json::from_slice(bytes).expect("JSON");
+        let wrong: Vec<String> =
+            schema.iter_errors(&annotations).map(|error| format!("{error} at {}", error.instance_path())).collect();
+        assert!(wrong.is_empty(), "{name}: {wrong:?}");
+        for object in annotations["objects"].as_array().expect("objects") {
+            let key = object["key"].as_str().expect("a key");
+            let bytes = all.get(key).unwrap_or_else(|| panic!("{name}: `{key}` is not there"));
+            assert_eq!(object["size_bytes"], bytes.len(), "{name}: {key}");
+            let sha256: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(object["sha256"], sha256, "{name}: {key}");
+        }
+        let kinds: Vec<&str> = annotations["objects"]
+            .as_array()
+            .expect("objects")
+            .iter()
+            .filter_map(|object| object["kind"].as_str())
+            .collect();
+        assert!(kinds.contains(&"page") && kinds.contains(&"notice"), "{name}: {kinds:?}");
+        assert_eq!(kinds.contains(&"plot_png"), !annotations["skymap"].is_null(), "{name}: {kinds:?}");
+        count += 1;
+    }
+    assert!(count >= 19, "expected the samples' annotations, found {count}");
+
+    // What names people filter by.
+    let tags = |name: &str| read(folder.path(), &format!("fit/{name}-annotations.json"))["tags"].clone();
+    let has = |name: &str, tag: &str| tags(name).as_array().expect("tags").contains(&tag.into());
+    assert!(
+        has("S090101a-Initial", "<150 Mpc") && has("S090101a-Initial", "<100 deg2"),
+        "{}",
+        tags("S090101a-Initial")
+    );
+    assert!(has("S090103c-Preliminary", "Burst") && has("S090104d-Preliminary", "SSM"));
+    assert!(has("S090101a-Update-ExtCoinc", "ExtCoinc") && has("S090102b-Retraction", "Retraction"));
+    assert!(!has("S090110j-Preliminary", "<500 deg2"));
+
+    // Plots are pictures of the size they say, and pages hold them.
+    for (name, bytes) in all.iter().filter(|(name, _)| name.ends_with(".png")) {
+        assert!(bytes.starts_with(b"\x89PNG\r\n\x1a\n") && bytes.len() > 50_000, "{name}");
+        let page = String::from_utf8(all[&name.replace(".png", ".html")].clone()).expect("text");
+        let plot = String::from_utf8(all[&name.replace(".png", ".svg")].clone()).expect("text");
+        assert!(page.contains(&plot), "{name}: the page holds the plot");
+        assert!(!page.contains("<script") && !page.contains(" src="), "{name}: nothing is fetched");
+    }
+}
+
+#[test]
+fn alerts_of_one_superevent_follow_one_another() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path();
+    let notices: Vec<_> = samples().into_iter().filter(|path| path.to_string_lossy().contains("S090101a")).collect();
+    run(store, &notices);
+    let alerts: Vec<String> = ["EarlyWarning", "Preliminary", "Preliminary1", "Initial", "Update", "Update-ExtCoinc"]
+        .map(|kind| format!("S090101a-{kind}"))
+        .into();
+    let annotations = |name: &str| read(store, &format!("fit/{name}-annotations.json"));
+    for (i, name) in alerts.iter().enumerate() {
+        assert_eq!(annotations(name)["sequence"], i + 1, "{name}");
+    }
+    // The second preliminary's map is the first's.
+    let second = annotations("S090101a-Preliminary1");
+    assert_eq!(second["previous"]["name"], "S090101a-Preliminary");
+    assert_eq!(
+        (second["previous"]["area_90_change_deg2"].as_f64(), second["previous"]["peak_shift_deg"].as_f64()),
+        (Some(0.0), Some(0.0))
+    );
+    let whole = second["previous"]["overlap_90"]["of_this"].as_f64().expect("an overlap");
+    assert!((whole - 1.0).abs() < 1e-9, "{whole}");
+    assert_eq!(annotations("S090101a-Initial")["superseded_by"], "S090101a-Update");
+    assert_eq!(annotations("S090101a-Update")["superseded_by"], Value::Null);
+    assert_eq!(annotations("S090101a-Update-ExtCoinc")["previous"], Value::Null);
+    let latest = read(store, "fit/S090101a-latest.json");
+    assert_eq!(latest["name"], "S090101a-Update-ExtCoinc");
+    assert_eq!(latest["alerts"], serde_json::to_value(&alerts).expect("JSON"));
+    let page = fs::read_to_string(store.join("fit/S090101a-Initial.html")).expect("a page");
+    assert!(page.contains("Superseded by <a href=\"S090101a-Update.html\">"), "an older page says so");
+
+    // In the other order, the same links.
+    let other = tempfile::tempdir().expect("a folder");
+    // The preliminaries' names follow from the order in which they come.
+    let mut turned = notices.clone();
+    turned.rotate_left(3);
+    run(other.path(), &turned);
+    let linked = |store: &Path| -> BTreeMap<String, Value> {
+        let files = files(store).into_iter().filter(|(name, _)| name.ends_with("-annotations.json"));
+        files
+            .map(|(name, bytes)| {
+                let mut annotations: Value = serde_json::from_slice(&bytes).expect("JSON");
+                annotations
+                    .as_object_mut()
+                    .expect("an object")
+                    .retain(|field, _| field != "timings" && field != "objects");
+                (name, annotations)
+            })
+            .collect()
+    };
+    assert_eq!(linked(store), linked(other.path()));
+}
+
+#[test]
+fn a_retraction_marks_what_came_before() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let notices = [sample("S090102b-1-preliminary-across-ra-0.json"), sample("S090102b-2-retraction.json")];
+    run(folder.path(), &notices);
+    let preliminary = read(folder.path(), "fit/S090102b-Preliminary-annotations.json");
+    assert_eq!(
+        (&preliminary["retracted"], &preliminary["superseded_by"]),
+        (&true.into(), &"S090102b-Retraction".into())
+    );
+    assert_eq!(preliminary["skymap"]["modes"]["90"], 2);
+    let page = fs::read_to_string(folder.path().join("fit/S090102b-Preliminary.html")).expect("a page");
+    assert!(page.contains("RETRACTED"), "{page}");
+    let retraction = read(folder.path(), "fit/S090102b-Retraction-annotations.json");
+    assert_eq!((&retraction["retracted"], &retraction["skymap"]), (&false.into(), &Value::Null));
+    assert_eq!(read(folder.path(), "fit/S090102b-latest.json")["retracted"], true);
+}
+
+#[test]
+fn annotations_of_real_alerts_have_the_numbers_of_ligo_skymap() {
+    let Some(data) = reference_data() else { return };
+    let reference: Value =
+        serde_json::from_slice(&fs::read(data.join("reference/skymaps.json")).expect("numbers")).expect("JSON");
+    let folder = tempfile::tempdir().expect("a folder");
+    let files = [
+        "MS181101ab-ext-update.json",
+        "S230518h-initial.json",
+        "S230520ae-preliminary.json",
+        "S230522a-preliminary.json",
+    ];
+    run(folder.path(), &files.map(|file| data.join("alerts").join(file)));
+    for (name, map) in [
+        ("test/MS181101ab-Update", "MS181101ab (event.skymap)"),
+        ("test/MS181101ab-Update-ExtCoinc", "MS181101ab-ext-update (external_coinc.combined_skymap)"),
+        ("fit/S230518h-Initial", "S230518h-initial"),
+        ("fit/S230520ae-Preliminary", "S230520ae"),
+        ("fit/S230522a-Preliminary", "S230522a-preliminary"),
+    ] {
+        let skymap = read(folder.path(), &format!("{name}-annotations.json"))["skymap"].clone();
+        let reference = &reference["maps"][map];
+        let near = |ours: &Value, theirs: &Value, tolerance: f64, what: &str| {
+            let [ours, theirs] = [ours, theirs].map(|value| value.as_f64().unwrap_or_else(|| panic!("{name}: {what}")));
+            assert!((ours / theirs - 1.0).abs() < tolerance, "{name}: {what} {ours}, expected {theirs}");
+        };
+        for level in ["50", "90"] {
+            near(&skymap["area_deg2"][level], &reference["credible_areas_interpolated_deg2"][level], 1e-6, "area");
+            near(
+                &skymap["posted_area_deg2"][level],
+                &reference["upstream"][format!("area_{level}")],
+                1e-6,
+                "posted area",
+            );
+            near(&skymap["volume_Mpc3"][level], &reference["credible_volume_Mpc3"][level], 0.01, "volume");
+            assert_eq!(skymap["modes"][level], reference["modes"][level], "{name}");
+        }
+        near(&skymap["prob_within_deg2"]["100"], &reference["prob_in_100deg2"], 1e-6, "probability");
+        let width =
+            skymap["distance_Mpc"]["p95"].as_f64().expect("p95") - skymap["distance_Mpc"]["p05"].as_f64().expect("p05");
+        near(&width.into(), &reference["dist_width_Mpc"]["90"], 0.01, "width");
+    }
+}
