@@ -39,7 +39,7 @@ pub struct Latest {
 /// Permanent, for annotations that cannot be read; otherwise what the store says.
 pub async fn stored(store: &Store, besides: &AlertName) -> Result<Vec<Annotations>> {
     let mut found = Vec::new();
-    for key in store.list(&prefix_of(&besides.superevent_id)).await? {
+    for key in store.keys(&prefix_of(&besides.superevent_id)).await? {
         if key.annotations_of().is_none_or(|name| name == *besides) {
             continue;
         }
