@@ -1,5 +1,12 @@
 //! The workspace seen from outside: what several tests need.
 
+pub mod azurite;
+pub mod ceph;
+pub mod container;
+pub mod faults;
 pub mod gwtm_server;
 pub mod moto;
 pub mod program;
+pub mod s3s;
+pub mod server;
+pub mod swift;

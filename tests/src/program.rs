@@ -102,6 +102,15 @@ impl Gwtm {
         self
     }
 
+    /// With the settings of a store, all behind a prefix such as `SOURCE_`.
+    #[must_use]
+    pub fn set_store(mut self, prefix: &str, settings: &crate::server::Settings) -> Self {
+        for (name, value) in settings {
+            self.0.env(format!("{prefix}{name}"), value);
+        }
+        self
+    }
+
     /// In a folder.
     #[must_use]
     pub fn inside(mut self, folder: &Path) -> Self {
@@ -115,6 +124,14 @@ impl Gwtm {
     /// When it cannot be started.
     pub fn call(self) -> Called {
         self.call_with(&[])
+    }
+
+    /// Starts it and does not wait.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start(mut self) -> std::process::Child {
+        self.0.spawn().expect("gwtm starts")
     }
 
     /// Calls it with bytes on standard input, and waits.
