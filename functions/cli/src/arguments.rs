@@ -3,7 +3,9 @@
 use clap::{Parser, Subcommand};
 
 use crate::catalog::Catalog;
+use crate::migrate::Migrate;
 use crate::simulate::Simulate;
+use crate::store::StoreOptions;
 
 /// Turns gravitational-wave alerts and neutrino notices into sky-map products and posts for the Treasure Map.
 ///
@@ -24,6 +26,10 @@ pub enum Command {
     /// Builds the galaxy index that lists are made from, or says what a catalogue holds.
     #[command(subcommand)]
     Catalog(Catalog),
+    /// Copies objects from one store to another.
+    Migrate(Migrate),
+    /// Lists, reads, writes, removes and verifies objects.
+    Store(StoreOptions),
     /// Writes an invented notice, or an invented galaxy catalogue.
     Simulate(Box<Simulate>),
 }

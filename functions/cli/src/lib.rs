@@ -3,10 +3,12 @@
 pub mod arguments;
 pub mod catalog;
 pub mod functions;
+pub mod migrate;
 mod notices;
 mod report;
 pub mod run;
 pub mod simulate;
+pub mod store;
 
 use std::fmt;
 

@@ -18,6 +18,8 @@ fn main() -> ExitCode {
         match arguments.command {
             Command::Run(options) => cli::run::run(&options).await,
             Command::Catalog(command) => command.run().await.map(|()| true),
+            Command::Migrate(options) => options.run().await,
+            Command::Store(options) => options.run().await,
             Command::Simulate(options) => options.run().map(|()| true),
         }
     });

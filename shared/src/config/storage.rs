@@ -5,11 +5,15 @@ use crate::store::{AzureSettings, Location, S3Credentials, S3Settings, SwiftSett
 use crate::{Error, Result};
 
 /// The settings that a command line's `--store` stands for: `s3://BUCKET`, `abfs://ACCOUNT`, `swift://CONTAINER`, or a
-/// folder, plain or as `file://PATH`. Everything else that the back end needs comes from its other settings.
+/// folder, plain or as `file://PATH`. Everything else that the back end needs comes from its other settings; so does
+/// everything after `fs`, `s3`, `abfs` or `swift` alone.
 ///
 /// # Errors
 /// Permanent for any other address.
 pub fn store_settings(url: &str) -> Result<Vec<(&'static str, String)>> {
+    if let "fs" | "s3" | "abfs" | "swift" = url {
+        return Ok(vec![("STORAGE_BUCKET_SOURCE", url.to_owned())]);
+    }
     let Some((scheme, rest)) = url.split_once("://") else {
         return Ok(vec![("STORAGE_BUCKET_SOURCE", "fs".to_owned()), ("STORAGE_FOLDER", url.to_owned())]);
     };
@@ -170,6 +174,9 @@ mod tests {
         };
         for (url, expected) in [
             ("data", "fs data"),
+            ("./s3", "fs ./s3"),
+            ("s3", "s3"),
+            ("swift", "swift"),
             ("/data/x:y/", "fs /data/x:y/"),
             ("file:///data/", "fs /data/"),
             ("s3://bucket/", "s3 bucket"),

@@ -1,0 +1,176 @@
+//! One object: copied in chunks, and compared with what the destination then has.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt};
+use md5::Md5 as Md5Digest;
+use sha2::{Digest, Sha256};
+use shared::key::Key;
+use shared::store::{Content, Head, Md5, Store};
+use shared::{Error, Result};
+
+use super::plan::{Task, There};
+
+/// How often an object is tried.
+const ATTEMPTS: u32 = 6;
+/// The pause before the second attempt; each is twice the one before.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// Copies objects between two stores.
+#[derive(Debug)]
+pub(crate) struct Copier {
+    pub(crate) source: Store,
+    pub(crate) dest: Store,
+    pub(crate) verify: bool,
+    pub(crate) force: bool,
+    pub(crate) dry_run: bool,
+}
+
+/// What became of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It was there.
+    Same,
+    /// It was copied, and the destination has it.
+    Copied(Digests, Proof),
+    /// It would be copied.
+    WouldCopy,
+}
+
+/// How it is known that the destination has the same bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// The service says that what it has has this MD5.
+    Md5,
+    /// It was read back and has the same SHA-256.
+    Sha256,
+}
+
+/// The digests of an object's bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Digests {
+    pub(crate) size: u64,
+    pub(crate) md5: Md5,
+    pub(crate) sha256: [u8; 32],
+}
+
+impl Copier {
+    /// Does what is needed for an object, again when that may help.
+    ///
+    /// # Errors
+    /// The last attempt's.
+    pub(crate) async fn take(&self, task: &Task) -> Result<Outcome> {
+        let mut attempt = 1;
+        loop {
+            match self.attempt(task).await {
+                Err(error) if error.is_retryable() && attempt < ATTEMPTS => {
+                    tokio::time::sleep(PAUSE * 2_u32.pow(attempt - 1)).await;
+                    attempt += 1;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn attempt(&self, task: &Task) -> Result<Outcome> {
+        let key = &task.key;
+        let is_there = match task.there {
+            There::Same => true,
+            There::No => false,
+            There::Perhaps => self.is_the_same(key).await?,
+        };
+        if is_there && !self.force {
+            return Ok(Outcome::Same);
+        }
+        if self.dry_run {
+            return Ok(Outcome::WouldCopy);
+        }
+        let content = self.source.get_stream(key).await?.ok_or_else(|| gone(key))?;
+        let reading = Arc::new(Mutex::new(Reading::default()));
+        let seen = reading.clone();
+        let chunks = content.chunks.inspect_ok(move |chunk| locked(&seen).add(chunk)).boxed();
+        self.dest.put_stream(key, Content { head: content.head, chunks }).await?;
+        let copied = std::mem::take(&mut *locked(&reading)).finish();
+        let proof = self.prove(key, &copied).await?;
+        Ok(Outcome::Copied(copied, proof))
+    }
+
+    /// Asks the destination what it has now.
+    async fn prove(&self, key: &Key, copied: &Digests) -> Result<Proof> {
+        let differs = |what: &str| {
+            Error::retryable(format!("object `{key}`: the destination has another {what} than was copied"))
+        };
+        let Some(head) = self.dest.head(key).await? else {
+            return Err(Error::retryable(format!("object `{key}`: expected it at the destination, found none")));
+        };
+        match head {
+            Head { size, .. } if size != copied.size => Err(differs("size")),
+            Head { md5: Some(md5), .. } if md5 != copied.md5 => Err(differs("MD5")),
+            Head { md5: Some(_), .. } if !self.verify => Ok(Proof::Md5),
+            _ if digest(&self.dest, key).await?.as_ref() != Some(copied) => Err(differs("SHA-256")),
+            _ => Ok(Proof::Sha256),
+        }
+    }
+
+    /// Whether both have the same bytes, where lists did not tell: by what the services know of the objects themselves,
+    /// or else by reading them.
+    async fn is_the_same(&self, key: &Key) -> Result<bool> {
+        if !self.verify {
+            let (source, dest) = (self.source.head(key).await?, self.dest.head(key).await?);
+            match (source.ok_or_else(|| gone(key))?, dest) {
+                (_, None) => return Ok(false),
+                (source, Some(dest)) if source.size != dest.size => return Ok(false),
+                (Head { md5: Some(source), .. }, Some(Head { md5: Some(dest), .. })) => return Ok(source == dest),
+                (Head { md5: Some(source), .. }, Some(_)) => {
+                    return Ok(digest(&self.dest, key).await?.is_some_and(|dest| dest.md5 == source));
+                }
+                _ => {}
+            }
+        }
+        let source = digest(&self.source, key).await?.ok_or_else(|| gone(key))?;
+        Ok(digest(&self.dest, key).await? == Some(source))
+    }
+}
+
+fn gone(key: &Key) -> Error {
+    Error::permanent(format!("object `{key}`: it was in the source's list and is not there any more"))
+}
+
+/// Reads an object for its digests; `None` when there is none.
+///
+/// # Errors
+/// What the store says.
+pub(crate) async fn digest(store: &Store, key: &Key) -> Result<Option<Digests>> {
+    let Some(mut content) = store.get_stream(key).await? else { return Ok(None) };
+    let mut reading = Reading::default();
+    while let Some(chunk) = content.chunks.try_next().await? {
+        reading.add(&chunk);
+    }
+    Ok(Some(reading.finish()))
+}
+
+/// Digests of what has been read so far.
+#[derive(Default)]
+struct Reading {
+    size: u64,
+    md5: Md5Digest,
+    sha256: Sha256,
+}
+
+impl Reading {
+    fn add(&mut self, chunk: &[u8]) {
+        self.size += chunk.len() as u64;
+        self.md5.update(chunk);
+        self.sha256.update(chunk);
+    }
+
+    fn finish(self) -> Digests {
+        Digests { size: self.size, md5: Md5(self.md5.finalize().into()), sha256: self.sha256.finalize().into() }
+    }
+}
+
+/// A poisoned lock holds digests that nobody goes on with.
+fn locked(reading: &Mutex<Reading>) -> std::sync::MutexGuard<'_, Reading> {
+    reading.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,127 @@
+//! `gwtm migrate`: objects from one store to another.
+
+mod copy;
+mod plan;
+mod progress;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::Args;
+use futures::StreamExt;
+use shared::config;
+use shared::store::{Location, Store};
+use shared::{Error, Result};
+use tokio::sync::Semaphore;
+
+use crate::Failure;
+pub(crate) use copy::digest;
+use copy::{Copier, Outcome};
+use plan::{Plan, Task};
+use progress::Progress;
+
+/// How much of all objects in hand is in memory at once [KiB]; an object of more than [`PIECE_KIB`] passes in parts.
+const MEMORY_KIB: u32 = 24 << 10;
+/// The most that one object takes of it [KiB].
+const PIECE_KIB: u32 = 16 << 10;
+
+/// Options of `gwtm migrate`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  gwtm migrate --source s3 --dest swift --container fit --dry-run     what would be done
+  gwtm migrate --source s3://old --dest swift://new --container fit,test
+  gwtm migrate --source abfs --dest /backup --container fit --verify --report copied.jsonl
+
+What is there with the same content is skipped, what changed at the source is copied again, and what fails is tried
+again, listed at the end, and does not stop the rest: call it again and it goes on where it stopped.
+The settings of both stores are those of the README. A setting of one of them alone has SOURCE_ or DEST_ before its
+name, such as DEST_AWS_ENDPOINT_URL.
+Exit code: 0 all done, 1 something failed, 2 wrong usage or settings.")]
+pub struct Migrate {
+    /// Where objects are: `s3`, `abfs`, `swift` or `fs` with their settings, `s3://BUCKET`, `abfs://ACCOUNT`,
+    /// `swift://CONTAINER`, or a folder.
+    #[arg(long, value_name = "STORE")]
+    pub source: String,
+    /// Where they go, named in the same way.
+    #[arg(long, value_name = "STORE")]
+    pub dest: String,
+    /// The first part of the objects' names, such as `fit`: the container on Azure, a folder elsewhere.
+    #[arg(long = "container", value_name = "NAME", required = true, value_delimiter = ',')]
+    pub containers: Vec<String>,
+    /// Writes nothing and prints what would be copied.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Copies what is there too.
+    #[arg(long)]
+    pub force: bool,
+    /// Prints no line per object.
+    #[arg(long)]
+    pub quiet: bool,
+    /// How many objects are in hand at once.
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: u16,
+    /// Reads everything back from the destination, what is there already too, and compares its SHA-256.
+    #[arg(long)]
+    pub verify: bool,
+    /// Writes a line of JSON per object into a file.
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+}
+
+impl Migrate {
+    /// Copies everything; whether nothing failed.
+    ///
+    /// # Errors
+    /// When the settings are wrong, a list cannot be read, or the destination cannot hold the names.
+    pub async fn run(&self) -> std::result::Result<bool, Failure> {
+        let (from, to) = self.locations().map_err(Failure::usage)?;
+        let source = Store::open(&from).await.map_err(Failure::usage)?;
+        let dest = Store::open(&to).await.map_err(Failure::usage)?;
+        let mut progress = Progress::new(self.quiet, self.report.as_deref()).map_err(Failure::usage)?;
+
+        let plan = Plan::make(&source, &dest, &self.containers, self.force, self.verify).await;
+        let plan = plan.map_err(Failure::work)?;
+        if let (Location::Folder(_), [one, rest @ ..]) = (&to, plan.files_that_are_folders().as_slice()) {
+            let more = rest.len();
+            return Err(Failure::work(format!(
+                "nothing was written: a folder cannot hold `{one}` and names below it ({more} more such names)"
+            )));
+        }
+        progress.begin(&plan, &format!("{from} to {to}")).map_err(Failure::work)?;
+        let copier = Copier { source, dest, verify: self.verify, force: self.force, dry_run: self.dry_run };
+        let memory = Arc::new(Semaphore::new(MEMORY_KIB as usize));
+        let mut copies = futures::stream::iter(plan.tasks)
+            .map(|task| one(&copier, task, memory.clone()))
+            .buffer_unordered(self.jobs.into());
+        while let Some((task, outcome, begun)) = copies.next().await {
+            progress.object(&task, &outcome, begun.elapsed()).map_err(Failure::work)?;
+        }
+        progress.end(self.dry_run).map_err(Failure::work)
+    }
+
+    /// Both stores; what is wrong with either is reported together.
+    fn locations(&self) -> Result<(Location, Location)> {
+        let source = config::location(Some(&self.source), "SOURCE_").map_err(|error| error.of("source"));
+        let dest = config::location(Some(&self.dest), "DEST_").map_err(|error| error.of("destination"));
+        let (from, to) = match (source, dest) {
+            (Ok(from), Ok(to)) => (from, to),
+            (Err(one), Err(other)) => return Err(Error::permanent(format!("{one}; {other}"))),
+            (Err(error), _) | (_, Err(error)) => return Err(error),
+        };
+        if plan::is_same_place(&from, &to) {
+            return Err(Error::permanent(format!("source and destination: expected two stores, found `{from}` twice")));
+        }
+        Ok((from, to))
+    }
+}
+
+async fn one(copier: &Copier, task: Task, memory: Arc<Semaphore>) -> (Task, Result<Outcome>, Instant) {
+    let size_kib = u32::try_from(task.head.size >> 10).unwrap_or(u32::MAX).saturating_add(1);
+    // It is never closed, and never asked for more than there is.
+    let _taken = memory.acquire_many(size_kib.min(PIECE_KIB)).await.ok();
+    let begun = Instant::now();
+    let outcome = copier.take(&task).await;
+    (task, outcome, begun)
+}

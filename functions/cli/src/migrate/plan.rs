@@ -1,0 +1,192 @@
+//! What is to be done, from the lists of both stores: no object is read for it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::path::PathBuf;
+
+use futures::TryStreamExt;
+use jiff::SignedDuration;
+use shared::key::Key;
+use shared::store::{Head, Location, Store};
+use shared::{Error, Result};
+
+/// Services' clocks and their rounding of times to seconds may differ by this much.
+const CLOCKS: SignedDuration = SignedDuration::from_secs(2);
+/// How many refused names an error lists.
+const SHOWN: usize = 20;
+
+/// An object of the source.
+#[derive(Debug)]
+pub(crate) struct Task {
+    pub(crate) key: Key,
+    pub(crate) head: Head,
+    pub(crate) there: There,
+}
+
+/// What the destination has of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum There {
+    /// The same.
+    Same,
+    /// Nothing, or something else.
+    No,
+    /// Perhaps the same: the lists do not tell.
+    Perhaps,
+}
+
+/// Everything that is to be looked at.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) tasks: Vec<Task>,
+    /// Folders' markers, which are no objects of ours.
+    pub(crate) markers: usize,
+}
+
+impl Plan {
+    /// Reads both lists. What is there is looked at when `verify` asks for it, and copied when `force` does.
+    ///
+    /// # Errors
+    /// When a list cannot be read; Permanent when the destination cannot hold a name.
+    pub(crate) async fn make(
+        source: &Store,
+        dest: &Store,
+        containers: &[String],
+        force: bool,
+        verify: bool,
+    ) -> Result<Plan> {
+        let mut plan = Plan { tasks: Vec::new(), markers: 0 };
+        let mut refused = Vec::new();
+        for container in containers.iter().collect::<BTreeSet<_>>() {
+            let prefix = format!("{}/", Key::new(container.as_str())?);
+            let mut there = HashMap::new();
+            let mut listed = dest.list(&prefix);
+            while let Some(object) = listed.try_next().await.map_err(|error| error.of("destination"))? {
+                if let Ok(key) = object.key {
+                    there.insert(key, object.head);
+                }
+            }
+            let mut listed = source.list(&prefix);
+            while let Some(object) = listed.try_next().await.map_err(|error| error.of("source"))? {
+                let key = match object.key {
+                    Ok(key) => key,
+                    Err(_) if object.head.size == 0 => {
+                        plan.markers += 1;
+                        continue;
+                    }
+                    Err(error) => {
+                        refused.push(error.to_string());
+                        continue;
+                    }
+                };
+                if let Err(error) = dest.accepts(&key) {
+                    refused.push(error.to_string());
+                }
+                let there = match there.get(&key) {
+                    _ if force => There::No,
+                    None => There::No,
+                    Some(found) => match compare(&object.head, found) {
+                        There::Same if verify => There::Perhaps,
+                        other => other,
+                    },
+                };
+                plan.tasks.push(Task { key, head: object.head, there });
+            }
+        }
+        if refused.is_empty() {
+            return Ok(plan);
+        }
+        let more = match refused.len().saturating_sub(SHOWN) {
+            0 => String::new(),
+            more => format!("; and {more} more"),
+        };
+        refused.truncate(SHOWN);
+        let shown = refused.join("; ");
+        Err(Error::permanent(format!("nothing was written: the destination cannot hold every name: {shown}{more}")))
+    }
+
+    /// The names that are a folder in another's name, such as `fit/a` beside `fit/a/b`: a folder cannot hold both.
+    pub(crate) fn files_that_are_folders(&self) -> Vec<&Key> {
+        let names: BTreeSet<&str> = self.tasks.iter().map(|task| task.key.as_str()).collect();
+        let is_folder = |name: &str| {
+            let inside = format!("{name}/");
+            names.range(inside.as_str()..).next().is_some_and(|next| next.starts_with(&inside))
+        };
+        self.tasks.iter().map(|task| &task.key).filter(|key| is_folder(key.as_str())).collect()
+    }
+}
+
+/// What two entries of lists say.
+fn compare(source: &Head, dest: &Head) -> There {
+    if source.size != dest.size {
+        return There::No;
+    }
+    match (source.md5, dest.md5, source.modified, dest.modified) {
+        (Some(one), Some(other), ..) if one == other => There::Same,
+        // An encrypted object's entry may have another MD5 than the object.
+        (Some(_), Some(_), ..) => There::Perhaps,
+        (_, _, Some(written), Some(copied)) if copied >= written + CLOCKS => There::Same,
+        _ => There::Perhaps,
+    }
+}
+
+/// Whether two stores are one, whoever asks.
+pub(crate) fn is_same_place(one: &Location, other: &Location) -> bool {
+    let real = |path: &PathBuf| fs::canonicalize(path).or_else(|_| std::path::absolute(path)).unwrap_or(path.clone());
+    match (one, other) {
+        (Location::Folder(one), Location::Folder(other)) => real(one) == real(other),
+        (Location::S3(one), Location::S3(other)) => {
+            (&one.bucket, &one.endpoint_url) == (&other.bucket, &other.endpoint_url)
+        }
+        (Location::Azure(one), Location::Azure(other)) => {
+            (&one.account, &one.endpoint_url) == (&other.account, &other.endpoint_url)
+        }
+        (Location::Swift(one), Location::Swift(other)) => {
+            let place = |swift: &shared::store::SwiftSettings| {
+                let keystone = swift.auth_url.trim_end_matches('/').trim_end_matches("/v3").to_owned();
+                (swift.container.clone(), swift.storage_url.clone(), swift.project_name.clone(), keystone)
+            };
+            place(one) == place(other)
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::store::Md5;
+
+    use super::*;
+
+    fn head(size: u64, content: &str, seconds: i64) -> Head {
+        Head {
+            size,
+            modified: jiff::Timestamp::from_second(seconds).ok(),
+            md5: (!content.is_empty()).then(|| Md5::of(content.as_bytes())),
+            etag: None,
+        }
+    }
+
+    #[test]
+    fn lists_tell_what_is_there() {
+        // Size, MD5, seconds at the source; the same at the destination.
+        for (source, dest, expected) in [
+            (head(1, "a", 9), head(1, "a", 0), There::Same),
+            (head(1, "a", 0), head(2, "a", 9), There::No),
+            (head(1, "a", 0), head(1, "b", 9), There::Perhaps),
+            (head(1, "a", 0), head(1, "", 9), There::Same),
+            (head(1, "a", 9), head(1, "", 9), There::Perhaps),
+            (head(1, "", 9), head(1, "", 0), There::Perhaps),
+        ] {
+            assert_eq!(compare(&source, &dest), expected, "{source:?} {dest:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_no_folder() {
+        let task = |name: &str| Task { key: Key::new(name).expect("a name"), head: Head::default(), there: There::No };
+        let plan = |names: &[&str]| Plan { tasks: names.iter().map(|name| task(name)).collect(), markers: 0 };
+        assert!(plan(&["fit/a", "fit/a.json", "fit/a-b/c"]).files_that_are_folders().is_empty());
+        let clash = plan(&["fit/a", "fit/a.json", "fit/a/b/c"]);
+        assert_eq!(clash.files_that_are_folders(), [&Key::new("fit/a").expect("a name")]);
+    }
+}

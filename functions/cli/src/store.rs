@@ -1,0 +1,254 @@
+//! `gwtm store`: an operator's look into the store.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use clap::{Args, Subcommand};
+use futures::{StreamExt, TryStreamExt};
+use serde_json::json;
+use shared::config;
+use shared::key::Key;
+use shared::store::{Content, Head, Listed, Md5, Store};
+use shared::{Error, Result};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::Failure;
+use crate::migrate::digest;
+
+/// How much of a file is read at once [bytes].
+const CHUNK_BYTES: usize = 256 << 10;
+/// How many objects are verified at once.
+const JOBS: usize = 8;
+
+/// Options of `gwtm store`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  gwtm store ls fit/S230518h                    in the store that the settings name
+  gwtm store --store s3://my-bucket get fit/S230518h-Initial_alert.json alert.json
+  gwtm store put alert.json fit/S230518h-Initial_alert.json --if-absent
+  gwtm store verify fit/                        reads everything and compares it with what the service says
+
+Exit code: 0 all done, 1 something failed or was not there, 2 wrong usage or settings.")]
+pub struct StoreOptions {
+    /// Which store: `s3`, `abfs`, `swift` or `fs` with their settings, `s3://BUCKET`, `abfs://ACCOUNT`,
+    /// `swift://CONTAINER`, or a folder; STORAGE_BUCKET_SOURCE and its settings otherwise.
+    #[arg(long, value_name = "STORE", global = true)]
+    pub store: Option<String>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: StoreCommand,
+}
+
+/// What to do with objects.
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Lists objects with their size and time.
+    Ls {
+        /// What their names begin with.
+        #[arg(default_value = "")]
+        prefix: String,
+        /// Prints one JSON object per line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Reads an object, of any size.
+    Get {
+        /// Its name.
+        object: String,
+        /// Where to; standard output otherwise.
+        file: Option<PathBuf>,
+    },
+    /// Writes an object from a file, of any size.
+    Put {
+        /// The file.
+        file: PathBuf,
+        /// The object's name.
+        object: String,
+        /// Only if there is none of that name (of at most 1 GiB).
+        #[arg(long)]
+        if_absent: bool,
+    },
+    /// Removes objects.
+    Rm {
+        /// Their names.
+        #[arg(required = true, value_name = "OBJECT")]
+        objects: Vec<String>,
+    },
+    /// Reads objects whole and compares them with the sizes and MD5s that the service lists.
+    Verify {
+        /// What their names begin with.
+        #[arg(default_value = "")]
+        prefix: String,
+    },
+}
+
+impl StoreOptions {
+    /// Does it; whether everything was as asked.
+    ///
+    /// # Errors
+    /// When the settings are wrong or the store fails.
+    pub async fn run(&self) -> std::result::Result<bool, Failure> {
+        let location = config::location(self.store.as_deref(), "").map_err(Failure::usage)?;
+        let store = Store::open(&location).await.map_err(Failure::usage)?;
+        let key = |name: &str| Key::new(name).map_err(Failure::usage);
+        match &self.command {
+            StoreCommand::Ls { prefix, json } => list(&store, prefix, *json).await,
+            StoreCommand::Get { object, file } => get(&store, &key(object)?, file.as_deref()).await,
+            StoreCommand::Put { file, object, if_absent } => put(&store, file, &key(object)?, *if_absent).await,
+            StoreCommand::Rm { objects } => {
+                let keys = objects.iter().map(|name| key(name)).collect::<std::result::Result<Vec<_>, _>>()?;
+                remove(&store, &keys).await
+            }
+            StoreCommand::Verify { prefix } => verify(&store, prefix).await,
+        }
+        .map_err(Failure::work)
+    }
+}
+
+fn output(error: io::Error) -> Error {
+    Error::permanent(format!("standard output: {error}"))
+}
+
+async fn list(store: &Store, prefix: &str, json: bool) -> Result<bool> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let (mut objects, mut bytes) = (0_u64, 0_u64);
+    let mut listed = store.list(prefix);
+    while let Some(Listed { key, head }) = listed.try_next().await? {
+        let name = match key {
+            Ok(key) => key.to_string(),
+            // The name is in it: others' objects are listed, and cannot be read here.
+            Err(error) => error.to_string(),
+        };
+        objects += 1;
+        bytes += head.size;
+        let md5 = head.md5.map(|md5| md5.to_string());
+        if json {
+            let line = json!({ "object": name, "bytes": head.size, "modified": head.modified, "md5": md5 });
+            writeln!(out, "{line}")
+        } else {
+            let modified = head.modified.map(|time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+            writeln!(out, "{:>12} {:20} {name}", head.size, modified.unwrap_or_default())
+        }
+        .map_err(output)?;
+    }
+    if !json {
+        writeln!(out, "{objects} objects, {}", indicatif::HumanBytes(bytes)).map_err(output)?;
+    }
+    out.flush().map_err(output)?;
+    Ok(true)
+}
+
+async fn get(store: &Store, key: &Key, file: Option<&Path>) -> Result<bool> {
+    let Some(mut content) = store.get_stream(key).await? else {
+        return Err(Error::permanent(format!("object `{key}`: expected it in the store, found none")));
+    };
+    let Some(path) = file else {
+        let mut out = tokio::io::stdout();
+        while let Some(chunk) = content.chunks.try_next().await? {
+            out.write_all(&chunk).await.map_err(output)?;
+        }
+        out.flush().await.map_err(output)?;
+        return Ok(true);
+    };
+    let failure = |error: &io::Error| Error::permanent(format!("file `{}`: {error}", path.display()));
+    // Beside it, so that it is there whole or not at all.
+    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    let unfinished = tempfile::NamedTempFile::new_in(folder).map_err(|error| failure(&error))?;
+    let mut out = tokio::fs::File::from_std(unfinished.reopen().map_err(|error| failure(&error))?);
+    while let Some(chunk) = content.chunks.try_next().await? {
+        out.write_all(&chunk).await.map_err(|error| failure(&error))?;
+    }
+    out.flush().await.map_err(|error| failure(&error))?;
+    unfinished.persist(path).map_err(|error| failure(&error.error))?;
+    Ok(true)
+}
+
+async fn put(store: &Store, path: &Path, key: &Key, if_absent: bool) -> Result<bool> {
+    let failure = |error: io::Error| Error::permanent(format!("file `{}`: {error}", path.display()));
+    if if_absent {
+        let bytes = tokio::fs::read(path).await.map_err(failure)?;
+        let written = store.put_if_absent(key, Bytes::from(bytes)).await?;
+        let said = if written { "written" } else { "not written: it is there already" };
+        writeln!(io::stdout(), "{key} {said}").map_err(output)?;
+        return Ok(written);
+    }
+    let file = tokio::fs::File::open(path).await.map_err(failure)?;
+    let size = file.metadata().await.map_err(failure)?.len();
+    let name = path.display().to_string();
+    let chunks = futures::stream::try_unfold(file, move |mut file| {
+        let name = name.clone();
+        async move {
+            let mut chunk = Vec::with_capacity(CHUNK_BYTES);
+            let read = (&mut file).take(CHUNK_BYTES as u64).read_to_end(&mut chunk).await;
+            match read.map_err(|error| Error::permanent(format!("file `{name}`: {error}")))? {
+                0 => Ok(None),
+                _ => Ok(Some((Bytes::from(chunk), file))),
+            }
+        }
+    });
+    let head = Head { size, ..Head::default() };
+    store.put_stream(key, Content { head, chunks: chunks.boxed() }).await?;
+    writeln!(io::stdout(), "{key} written").map_err(output)?;
+    Ok(true)
+}
+
+async fn remove(store: &Store, keys: &[Key]) -> Result<bool> {
+    let mut all = true;
+    for key in keys {
+        let there = store.delete(key).await?;
+        all &= there;
+        writeln!(io::stdout(), "{key} {}", if there { "removed" } else { "was not there" }).map_err(output)?;
+    }
+    Ok(all)
+}
+
+async fn verify(store: &Store, prefix: &str) -> Result<bool> {
+    let mut found = store
+        .list(prefix)
+        .map_ok(|listed| async move {
+            let outcome = match &listed.key {
+                Ok(key) => differs(store, key, &listed.head).await.map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            Ok((listed, outcome))
+        })
+        .try_buffer_unordered(JOBS);
+    let (mut sound, mut with_md5, mut failed) = (0, 0, 0);
+    while let Some((listed, outcome)) = found.try_next().await? {
+        match outcome {
+            Ok(None) => {
+                sound += 1;
+                with_md5 += usize::from(listed.head.md5.is_some());
+            }
+            Ok(Some(difference)) | Err(difference) => {
+                failed += 1;
+                writeln!(io::stdout(), "FAILED {difference}").map_err(output)?;
+            }
+        }
+    }
+    writeln!(
+        io::stdout(),
+        "{sound} objects are whole ({with_md5} by their MD5, the others by their size), {failed} are not"
+    )
+    .map_err(output)?;
+    Ok(failed == 0)
+}
+
+/// What is wrong with an object.
+async fn differs(store: &Store, key: &Key, listed: &Head) -> Result<Option<String>> {
+    let Some(found) = digest(store, key).await? else {
+        return Ok(Some(format!("object `{key}`: it is listed and not there")));
+    };
+    if found.size != listed.size {
+        return Ok(Some(format!("object `{key}`: expected {} bytes, found {}", listed.size, found.size)));
+    }
+    // A list of encrypted objects may have other MD5s: the object's own counts.
+    let own = match listed.md5 {
+        Some(md5) if md5 != found.md5 => store.head(key).await?.and_then(|head| head.md5),
+        _ => None,
+    };
+    let differs = |md5: Md5| format!("object `{key}`: expected the MD5 {md5}, found {}", found.md5);
+    Ok(own.filter(|md5| *md5 != found.md5).map(differs))
+}
