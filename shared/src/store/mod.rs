@@ -13,16 +13,20 @@
 //! `None` is said of an object, never of a bucket or container that is missing, nor of a log-in that is refused: those
 //! are errors.
 
+mod azure;
 mod folder;
+mod http;
 mod location;
 #[cfg(feature = "s3")]
 mod s3;
 mod stream;
+mod swift;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -40,6 +44,9 @@ use crate::{Error, Result};
 
 /// The largest object that is read into memory [bytes].
 pub const MAX_OBJECT_BYTES: u64 = 1 << 30;
+/// How long after a name was created, where the service does not create it atomically, its creator looks whose object
+/// is there.
+const SETTLED: Duration = Duration::from_millis(500);
 /// What is sent in one piece, from memory, so that it can be sent again [bytes].
 const PIECE_BYTES: u64 = 16 << 20;
 
@@ -124,7 +131,7 @@ impl fmt::Display for Md5 {
 /// An object store. Cloning is cheap and shares the connection.
 #[derive(Debug, Clone)]
 pub struct Store {
-    backend: Backend,
+    backend: Arc<Backend>,
     /// Objects that were put, when nothing may be written: they are kept here and read back from here.
     unwritten: Option<Arc<Mutex<BTreeMap<Key, Unwritten>>>>,
 }
@@ -137,11 +144,13 @@ struct Unwritten {
     bytes: Option<Bytes>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 enum Backend {
     Folder(folder::Folder),
     #[cfg(feature = "s3")]
     S3(s3::S3),
+    Azure(azure::Azure),
+    Swift(swift::Swift),
 }
 
 /// Does the same with whatever back end it is.
@@ -151,6 +160,8 @@ macro_rules! with {
             Backend::Folder($it) => $do,
             #[cfg(feature = "s3")]
             Backend::S3($it) => $do,
+            Backend::Azure($it) => $do,
+            Backend::Swift($it) => $do,
         }
     };
 }
@@ -167,7 +178,7 @@ impl Store {
     /// Opens a store. Nothing is asked of the service yet.
     ///
     /// # Errors
-    /// Permanent, when this program was built without the back end.
+    /// Permanent, when this program was built without the back end, or a key is none.
     pub async fn open(location: &Location) -> Result<Self> {
         let backend = match location {
             Location::Folder(root) => Backend::Folder(folder::Folder::new(root.clone())),
@@ -179,11 +190,10 @@ impl Store {
                     "store `{location}`: this program was built without S3 (build it with `--features s3`)"
                 )));
             }
-            Location::Azure(_) | Location::Swift(_) => {
-                return Err(Error::permanent(format!("store `{location}`: this program was built without it")));
-            }
+            Location::Azure(settings) => Backend::Azure(azure::Azure::connect(settings)?),
+            Location::Swift(settings) => Backend::Swift(swift::Swift::connect(settings)?),
         };
-        Ok(Store { backend, unwritten: None })
+        Ok(Store { backend: Arc::new(backend), unwritten: None })
     }
 
     /// The same store, read but never written: what is put is kept in memory, read back from there, and listed by
@@ -317,7 +327,7 @@ impl Store {
     /// # Errors
     /// Permanent, with the reason.
     pub fn accepts(&self, key: &Key) -> Result<()> {
-        with!(&self.backend, it => it.accepts(key))
+        with!(&*self.backend, it => it.accepts(key))
     }
 
     /// Writes an object, whole or not at all, over whatever was there.
@@ -329,7 +339,7 @@ impl Store {
         if self.keep(key, &bytes) {
             return Ok(());
         }
-        with!(&self.backend, it => it.put(key, bytes).await)
+        with!(&*self.backend, it => it.put(key, bytes).await)
     }
 
     /// Writes an object unless one is there; whether it was written.
@@ -342,7 +352,7 @@ impl Store {
             let there = self.head(key).await?.is_some();
             return Ok(!there && self.keep(key, &bytes));
         }
-        with!(&self.backend, it => it.put_if_absent(key, bytes).await)
+        with!(&*self.backend, it => it.put_if_absent(key, bytes).await)
     }
 
     /// Writes an object from chunks, whole or not at all, over whatever was there; memory holds a few parts of it. The
@@ -364,7 +374,7 @@ impl Store {
             let bytes = stream::collect(key, chunks, PIECE_BYTES).await?;
             return self.put(key, bytes).await;
         }
-        with!(&self.backend, it => it.put_stream(key, Content { head, chunks }).await)
+        with!(&*self.backend, it => it.put_stream(key, Content { head, chunks }).await)
     }
 
     /// What is known of an object without reading it, or `None` when there is none.
@@ -377,7 +387,7 @@ impl Store {
         {
             return Ok(Some(Head { size: object.size, ..Head::default() }));
         }
-        with!(&self.backend, it => it.head(key).await)
+        with!(&*self.backend, it => it.head(key).await)
     }
 
     /// Removes an object; whether it was there. A store that is not written keeps what its back end holds.
@@ -389,13 +399,13 @@ impl Store {
             let forgotten = locked(objects).remove(key).is_some();
             return Ok(forgotten || self.head(key).await?.is_some());
         }
-        with!(&self.backend, it => it.delete(key).await)
+        with!(&*self.backend, it => it.delete(key).await)
     }
 
     /// What is under a prefix (not only whole segments), in no promised order; memory holds a page. The stream ends
     /// after its first error.
     pub fn list(&self, prefix: &str) -> BoxStream<'static, Result<Listed>> {
-        let found = with!(&self.backend, it => it.list(prefix));
+        let found = with!(&*self.backend, it => it.list(prefix));
         let Some(objects) = &self.unwritten else { return found };
         let unwritten: BTreeMap<Key, u64> = locked(objects)
             .iter()

@@ -1,4 +1,8 @@
-//! S3 and servers that speak its protocol. Create-if-absent is `If-None-Match: *`, atomic on AWS and on Ceph.
+//! S3 and servers that speak its protocol.
+//!
+//! Create-if-absent is `If-None-Match: *`. Each creator notes who it is with its object, so that one who lost the answer
+//! and asks again recognises itself. On AWS that is atomic; of other servers (Ceph is too, Swift's S3 is not) nothing is
+//! assumed: a creator looks after a while whose object is there, and only that one has created it.
 //!
 //! What is too large for one piece is a multipart upload, which is seen once it is complete; its MD5, when it was known
 //! beforehand, is kept in the object's metadata, as rclone does, since its ETag is none.
@@ -16,6 +20,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation};
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, EncodingType, ServerSideEncryption};
 use bytes::{Bytes, BytesMut};
@@ -24,8 +29,9 @@ use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 
+use super::http::writer;
 use super::stream::part;
-use super::{Content, Head, Listed, Md5, PIECE_BYTES, S3Settings};
+use super::{Content, Head, Listed, Md5, PIECE_BYTES, S3Settings, SETTLED};
 use crate::fetch::causes;
 use crate::key::Key;
 use crate::{Error, Result};
@@ -34,12 +40,16 @@ use crate::{Error, Result};
 const MAX_PARTS: u64 = 10_000;
 /// The metadata that holds an object's MD5 in base64.
 const MD5_METADATA: &str = "md5chksum";
+/// The metadata that holds who created an object.
+const WRITER_METADATA: &str = "writer";
 
 #[derive(Debug, Clone)]
 pub(super) struct S3 {
     client: Client,
     bucket: String,
     region: String,
+    /// Whether it is AWS itself.
+    is_aws: bool,
     /// Whether the bucket has shown itself: until then, an object that is absent may be a bucket that is.
     is_there: Arc<AtomicBool>,
 }
@@ -72,7 +82,8 @@ impl S3 {
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
             .build();
-        S3 { client: Client::from_conf(config), bucket, region, is_there: Arc::default() }
+        let is_aws = endpoint_url.is_none_or(|url| url.contains(".amazonaws.com"));
+        S3 { client: Client::from_conf(config), bucket, region, is_aws, is_there: Arc::default() }
     }
 
     /// S3 holds whatever a key can be.
@@ -124,33 +135,35 @@ impl S3 {
     }
 
     pub(super) async fn put(&self, key: &Key, bytes: Bytes) -> Result<()> {
-        self.store(key, bytes, false).await.map(|_| ())
+        match self.write(key, bytes).send().await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.failure(key.as_str(), &error)),
+        }
     }
 
     pub(super) async fn put_if_absent(&self, key: &Key, bytes: Bytes) -> Result<bool> {
-        self.store(key, bytes, true).await
-    }
-
-    async fn store(&self, key: &Key, bytes: Bytes, only_if_absent: bool) -> Result<bool> {
-        let answer = self
-            .client
-            .put_object()
-            .bucket(&self.bucket)
-            .key(key.as_str())
-            .content_type(key.content_type())
-            .set_if_none_match(only_if_absent.then(|| "*".to_owned()))
-            .body(ByteStream::from(bytes))
-            .send()
-            .await;
-        match answer {
-            Ok(_) => Ok(true),
-            Err(error) if only_if_absent && error.code() == Some("PreconditionFailed") => Ok(false),
+        let writer = writer();
+        match self.write(key, bytes).if_none_match("*").metadata(WRITER_METADATA, &writer).send().await {
+            Ok(_) if self.is_aws => return Ok(true),
+            Ok(_) => tokio::time::sleep(SETTLED).await,
+            // Also when the answer to an earlier attempt was lost.
+            Err(error) if error.code() == Some("PreconditionFailed") => {}
             // Another writer of the same name is at it: who won is known once it has finished.
-            Err(error) if only_if_absent && error.code() == Some("ConditionalRequestConflict") => {
-                Err(Error::retryable(format!("{}: another writer is creating it", self.object(key))))
+            Err(error) if error.code() == Some("ConditionalRequestConflict") => {
+                return Err(Error::retryable(format!("{}: another writer is creating it", self.object(key))));
             }
+            Err(error) => return Err(self.failure(key.as_str(), &error)),
+        }
+        match self.client.head_object().bucket(&self.bucket).key(key.as_str()).send().await {
+            Ok(found) => Ok(found.metadata().and_then(|metadata| metadata.get(WRITER_METADATA)) == Some(&writer)),
+            Err(error) if error.as_service_error().is_some_and(|error| error.is_not_found()) => Ok(false),
             Err(error) => Err(self.failure(key.as_str(), &error)),
         }
+    }
+
+    fn write(&self, key: &Key, bytes: Bytes) -> PutObjectFluentBuilder {
+        let request = self.client.put_object().bucket(&self.bucket).key(key.as_str());
+        request.content_type(key.content_type()).body(ByteStream::from(bytes))
     }
 
     pub(super) async fn put_stream(&self, key: &Key, content: Content) -> Result<()> {

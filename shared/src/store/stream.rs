@@ -1,5 +1,6 @@
 //! Objects as streams of chunks: resumed where they break off, checked before they are written.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -18,7 +19,7 @@ const ATTEMPTS: u32 = 5;
 
 /// The chunks of an object, or of a part of it: what is being read, and how far it is.
 struct Reading {
-    backend: Backend,
+    backend: Arc<Backend>,
     key: Key,
     /// Where it begins in the object [bytes].
     from: u64,
@@ -31,7 +32,7 @@ struct Reading {
 
 /// The same content, which begins at `from` in the object; where it breaks off, it is asked for again from there, as
 /// long as it is the same version.
-pub(super) fn resumed(backend: Backend, key: Key, from: u64, content: Content) -> Content {
+pub(super) fn resumed(backend: Arc<Backend>, key: Key, from: u64, content: Content) -> Content {
     let Content { head, chunks } = content;
     let reading = Reading { backend, key, from, size: head.size, etag: head.etag.clone(), at: 0, failures: 0, chunks };
     let chunks = stream::try_unfold(reading, |mut reading| async move {
@@ -81,33 +82,66 @@ impl Reading {
 }
 
 /// The same chunks, which end in an error when they are not as long as `content.head` says or have another MD5: what is
-/// written from them is then not finished.
+/// written from them is then not finished. The last chunk is held back until that is known, since a writer who knows
+/// the length stops there.
 pub(super) fn checked(key: &Key, content: Content) -> BoxStream<'static, Result<Bytes>> {
-    let (size, expected) = (content.head.size, content.head.md5);
-    let start = (content.chunks, 0_u64, Hasher::new(), format!("object `{key}`"));
-    stream::try_unfold(start, move |(mut chunks, at, mut hasher, name)| async move {
-        let Some(bytes) = chunks.try_next().await? else {
-            if at < size {
-                return Err(Error::retryable(format!("{name}: expected {size} bytes, found {at}")));
+    let checking = Checking {
+        name: format!("object `{key}`"),
+        size: content.head.size,
+        md5: content.head.md5,
+        hasher: Hasher::new(),
+        at: 0,
+        chunks: content.chunks.fuse().boxed(),
+    };
+    stream::try_unfold((checking, None), |(mut checking, held)| async move {
+        let mut held: Option<Bytes> = held;
+        loop {
+            match (checking.next().await?, held.take()) {
+                (None, None) => return Ok(None),
+                (None, Some(last)) => return Ok(Some((last, (checking, None)))),
+                (next, None) => held = next,
+                (next, Some(ready)) => return Ok(Some((ready, (checking, next)))),
             }
-            let found = Md5(hasher.finalize().into());
-            return match expected {
+        }
+    })
+    .boxed()
+}
+
+/// Chunks, what they should come to, and what has come so far.
+struct Checking {
+    name: String,
+    size: u64,
+    md5: Option<Md5>,
+    hasher: Hasher,
+    at: u64,
+    chunks: BoxStream<'static, Result<Bytes>>,
+}
+
+impl Checking {
+    /// The next chunk; `None` at the end when all is right.
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        let (name, size) = (&self.name, self.size);
+        let Some(bytes) = self.chunks.try_next().await? else {
+            if self.at < size {
+                return Err(Error::retryable(format!("{name}: expected {size} bytes, found {}", self.at)));
+            }
+            let found = Md5(self.hasher.clone().finalize().into());
+            return match self.md5 {
                 Some(expected) if expected != found => {
                     Err(Error::retryable(format!("{name}: expected the MD5 `{expected}`, found `{found}`")))
                 }
                 _ => Ok(None),
             };
         };
-        let at = at + bytes.len() as u64;
-        if at > size {
+        self.at += bytes.len() as u64;
+        if self.at > size {
             return Err(Error::retryable(format!("{name}: expected {size} bytes, found more")));
         }
-        if expected.is_some() {
-            hasher.update(&bytes);
+        if self.md5.is_some() {
+            self.hasher.update(&bytes);
         }
-        Ok(Some((bytes, (chunks, at, hasher, name))))
-    })
-    .boxed()
+        Ok(Some(bytes))
+    }
 }
 
 /// All the chunks in one, at most `limit` bytes.
@@ -133,7 +167,6 @@ pub(super) fn too_large(key: &Key, limit: u64, found: impl std::fmt::Display) ->
 
 /// The next `bytes` of a stream as one part, or fewer at its end; `None` when nothing is left. `rest` holds what was
 /// read beyond.
-#[cfg_attr(not(feature = "s3"), allow(dead_code))]
 pub(super) async fn part(
     chunks: &mut BoxStream<'static, Result<Bytes>>,
     rest: &mut BytesMut,

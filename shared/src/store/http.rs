@@ -1,0 +1,240 @@
+//! HTTP for the back ends that have no SDK: one request at a time, and the policy of trying again.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+pub(super) use reqwest::header::HeaderMap;
+use reqwest::{Body, Client, redirect};
+pub(super) use reqwest::{Method, Url};
+
+use super::stream::pause;
+use crate::fetch::{USER_AGENT, causes, provide_tls, shown};
+use crate::{Error, Result};
+
+/// How often a request is made before its error is handed on.
+const ATTEMPTS: u32 = 6;
+/// How long a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a request may be sent, and its answer be waited for, without a byte going either way.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a request that is sent from memory may take until its answer begins.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
+/// What is read of an answer that says what is wrong [bytes].
+const MAX_FAILURE_BYTES: u64 = 64 << 10;
+/// What is shown of it [characters].
+const MAX_SHOWN_CHARS: usize = 300;
+
+/// Everything but letters, digits and `-._~/`.
+const IN_A_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+
+/// A request as data, so that it can be signed and made again.
+#[derive(Debug, Clone)]
+pub(super) struct Request {
+    pub method: Method,
+    pub url: Url,
+    /// Lower-case names.
+    pub headers: Vec<(&'static str, String)>,
+    pub body: Bytes,
+}
+
+impl Request {
+    pub fn new(method: Method, url: Url) -> Self {
+        Request { method, url, headers: Vec::new(), body: Bytes::new() }
+    }
+
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    #[must_use]
+    pub fn body(mut self, body: Bytes) -> Self {
+        self.body = body;
+        self
+    }
+}
+
+/// An answer whose body has not been read yet.
+pub(super) struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub chunks: BoxStream<'static, Result<Bytes>>,
+}
+
+impl Answer {
+    /// A header as text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The size that the answer gives of its body, or of the object that was asked for [bytes].
+    pub fn length(&self) -> u64 {
+        self.header("content-length").and_then(|length| length.parse().ok()).unwrap_or_default()
+    }
+
+    /// When the object was written.
+    pub fn modified(&self) -> Option<Timestamp> {
+        self.header("last-modified").and_then(time)
+    }
+
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// Whether the service is busy or broken for the moment; 498 is Swift's limit of rates.
+    pub fn is_busy(&self) -> bool {
+        matches!(self.status, 408 | 425 | 429 | 498 | 500..)
+    }
+
+    /// The whole body, at most `limit` bytes.
+    pub async fn bytes(mut self, limit: u64) -> Result<Bytes> {
+        let mut body = Vec::new();
+        while let Some(chunk) = self.chunks.try_next().await? {
+            if (body.len() + chunk.len()) as u64 > limit {
+                return Err(Error::permanent(format!("expected an answer of at most {limit} bytes, found more")));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.into())
+    }
+
+    /// What a body says that tells what is wrong, in one line.
+    pub async fn message(self) -> String {
+        let body = self.bytes(MAX_FAILURE_BYTES).await.unwrap_or_default();
+        let text = String::from_utf8_lossy(&body);
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        text.chars().take(MAX_SHOWN_CHARS).collect()
+    }
+}
+
+/// A client. Cloning shares its connections.
+#[derive(Debug, Clone)]
+pub(super) struct Http(Client);
+
+impl Http {
+    pub fn new() -> Result<Self> {
+        provide_tls();
+        // What a store answers is never found elsewhere.
+        let client = Client::builder()
+            .user_agent(USER_AGENT)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .redirect(redirect::Policy::none())
+            .build()
+            .map_err(|error| Error::permanent(format!("http client: {}", causes(&error))))?;
+        Ok(Http(client))
+    }
+
+    /// One request, whatever the status of its answer.
+    pub async fn once(&self, request: Request) -> Result<Answer> {
+        let body = Body::from(request.body.clone());
+        let name = name(&request);
+        match tokio::time::timeout(ANSWER_TIMEOUT, self.send(request, body)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Error::retryable(format!("{name}: expected an answer within {ANSWER_TIMEOUT:?}"))),
+        }
+    }
+
+    /// One request whose body is `size` bytes in chunks; their error goes before that of the request.
+    pub async fn once_streaming(
+        &self,
+        request: Request,
+        size: u64,
+        chunks: BoxStream<'static, Result<Bytes>>,
+    ) -> Result<Answer> {
+        let name = name(&request);
+        let request = request.header("content-length", size.to_string());
+        let (failed, sent) = (Arc::new(Mutex::new(None)), Arc::new(AtomicU64::new(0)));
+        let (fail, count) = (Arc::clone(&failed), Arc::clone(&sent));
+        let body = chunks.inspect(move |chunk| match chunk {
+            Ok(bytes) => drop(count.fetch_add(bytes.len() as u64, Ordering::Relaxed)),
+            Err(error) => *fail.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone()),
+        });
+        let mut answer = Box::pin(self.send(request, Body::wrap_stream(body)));
+        let mut before = 0;
+        let outcome = loop {
+            match tokio::time::timeout(IDLE_TIMEOUT, &mut answer).await {
+                Ok(outcome) => break outcome,
+                Err(_) => {
+                    let now = sent.load(Ordering::Relaxed);
+                    if now == before {
+                        break Err(Error::retryable(format!("{name}: expected progress within {IDLE_TIMEOUT:?}")));
+                    }
+                    before = now;
+                }
+            }
+        };
+        match failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(error) => Err(error),
+            None => outcome,
+        }
+    }
+
+    async fn send(&self, request: Request, body: Body) -> Result<Answer> {
+        let name = name(&request);
+        let mut builder = self.0.request(request.method, request.url).body(body);
+        for (header, value) in request.headers {
+            builder = builder.header(header, value);
+        }
+        let answer = builder.send().await.map_err(|error| {
+            let message = format!("{name}: {}", causes(&error.without_url()));
+            // Nothing will ever be sent of a request that cannot be made.
+            Error::retryable(message)
+        })?;
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        let chunks = futures::stream::try_unfold((answer.bytes_stream(), name), |(mut chunks, name)| async {
+            match tokio::time::timeout(IDLE_TIMEOUT, chunks.next()).await {
+                Err(_) => Err(Error::retryable(format!("{name}: expected more within {IDLE_TIMEOUT:?}"))),
+                Ok(Some(Err(error))) => {
+                    Err(Error::retryable(format!("{name}: the answer broke off: {}", causes(&error.without_url()))))
+                }
+                Ok(Some(Ok(bytes))) => Ok(Some((bytes, (chunks, name)))),
+                Ok(None) => Ok(None),
+            }
+        });
+        Ok(Answer { status, headers, chunks: chunks.boxed() })
+    }
+}
+
+/// A request as errors name it: without its query, which may hold a signature.
+fn name(request: &Request) -> String {
+    format!("`{} {}`", request.method, shown(request.url.as_str()))
+}
+
+/// Does it again, with back-off, as long as its error is Retryable.
+pub(super) async fn retried<'a, T>(attempt: impl Fn() -> BoxFuture<'a, Result<T>>) -> Result<T> {
+    let mut failures = 0;
+    loop {
+        match attempt().await {
+            Err(error) if error.is_retryable() && failures + 1 < ATTEMPTS => {
+                failures += 1;
+                tracing::debug!(%error, failures, "a request to the store is made again");
+                pause(failures).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// The address of what is at `path` below `base`.
+pub(super) fn address(base: &str, path: &str) -> Result<Url> {
+    let text = format!("{}/{}", base.trim_end_matches('/'), utf8_percent_encode(path, IN_A_PATH));
+    Url::parse(&text).map_err(|error| Error::permanent(format!("address `{}`: {error}", shown(base))))
+}
+
+/// A time as HTTP headers give it: `Sun, 06 Nov 1994 08:49:37 GMT`.
+pub(super) fn time(text: &str) -> Option<Timestamp> {
+    jiff::fmt::rfc2822::parse(text).ok().map(|time| time.timestamp())
+}
+
+/// Who creates a name: noted with the object, so that a creator who lost the answer, or a race, can tell.
+pub(super) fn writer() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
