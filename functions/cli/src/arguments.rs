@@ -1,9 +1,14 @@
 //! The command line.
 
+use std::path::PathBuf;
+
 use clap::{Parser, Subcommand};
 
 use crate::catalog::Catalog;
 use crate::migrate::Migrate;
+use crate::check::CheckOptions;
+use crate::help::{CompletionOptions, ManOptions};
+use crate::notify::NotifyOptions;
 use crate::simulate::Simulate;
 use crate::store::StoreOptions;
 
@@ -11,7 +16,17 @@ use crate::store::StoreOptions;
 ///
 /// Settings come from the environment; see the README for all of them.
 #[derive(Debug, Parser)]
-#[command(name = "gwtm", version, arg_required_else_help = true)]
+#[command(
+    name = "gwtm",
+    version,
+    arg_required_else_help = true,
+    after_help = "\
+Examples:
+  gwtm simulate --out alert.json    an invented alert
+  gwtm run alert.json               products, plot and page into ./gwtm-data
+  gwtm check                        what is set, and whether it can be reached
+  gwtm help run                     more about a command"
+)]
 pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
@@ -30,8 +45,16 @@ pub enum Command {
     Migrate(Migrate),
     /// Lists, reads, writes, removes and verifies objects.
     Store(StoreOptions),
+    /// Says what is set, and tries the store, the API, the catalogue, Fermi's orbit and GCN's log-in.
+    Check(CheckOptions),
+    /// Tries those whom NOTIFY_CONFIG names.
+    Notify(NotifyOptions),
     /// Writes an invented notice, or an invented galaxy catalogue.
     Simulate(Box<Simulate>),
+    /// Prints what completes commands in a shell.
+    Completions(CompletionOptions),
+    /// Writes man pages.
+    Man(ManOptions),
 }
 
 /// Options of `gwtm run`.
@@ -41,6 +64,7 @@ Examples:
   gwtm run alert.json                     products into ./gwtm-data, nothing posted
   gwtm run --store s3://my-bucket alerts/ every notice in a folder, products into a bucket
   gwtm run --dry-run --json - < alert.json
+  gwtm run --report=pages alert.json      the alert's page into ./pages as well
   gwtm run inbox/igwn.gwalert/0/          again, from the store's own archive
 
 Nothing is posted unless API_BASE and API_TOKEN are set. The same notice twice changes nothing.
@@ -56,6 +80,9 @@ pub struct RunOptions {
     /// Prints one JSON object per notice.
     #[arg(long)]
     pub json: bool,
+    /// Writes each alert's page into a folder as well, the current one unless another is named; of a dry run too.
+    #[arg(long, value_name = "FOLDER", num_args = 0..=1, require_equals = true, default_missing_value = ".")]
+    pub report: Option<PathBuf>,
     /// Files, folders of `*.json`, names under `inbox/` in the store, or `-` for standard input.
     #[arg(required = true, value_name = "NOTICE")]
     pub notices: Vec<String>,

@@ -2,9 +2,12 @@
 
 pub mod arguments;
 pub mod catalog;
+pub mod check;
 pub mod functions;
 pub mod migrate;
+pub mod help;
 mod notices;
+pub mod notify;
 mod report;
 pub mod run;
 pub mod simulate;

@@ -17,6 +17,10 @@ fn main() -> ExitCode {
     let done = runtime.block_on(async {
         match arguments.command {
             Command::Run(options) => cli::run::run(&options).await,
+            Command::Check(options) => cli::check::check(&options).await,
+            Command::Notify(options) => cli::notify::notify(&options).await,
+            Command::Completions(options) => cli::help::completions(&options).map(|()| true),
+            Command::Man(options) => cli::help::man(&options).map(|()| true),
             Command::Catalog(command) => command.run().await.map(|()| true),
             Command::Migrate(options) => options.run().await,
             Command::Store(options) => options.run().await,

@@ -1,10 +1,13 @@
 //! `gwtm run`: notices from files through the whole pipeline.
 
+use std::fs;
 use std::io::{self, Write};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use shared::config::{self, Config};
+use shared::key::Object;
 use shared::message::{Body, Received};
 use shared::notice::NoticeKind;
 use shared::store::Store;
@@ -40,6 +43,9 @@ pub async fn run(options: &RunOptions) -> std::result::Result<bool, Failure> {
             Err(error) => Err(error.clone()),
         };
         let report = Report::new(label, &outcome, store.writes(), begun.elapsed());
+        if let (Some(folder), Ok(outcome)) = (&options.report, &outcome) {
+            write_pages(folder, &store, outcome).await.map_err(Failure::work)?;
+        }
         store.forget_unwritten();
         failed += usize::from(!report.done());
         progress.suspend(|| report::print(&mut out, &report, options.json)).map_err(Failure::work)?;
@@ -51,6 +57,19 @@ pub async fn run(options: &RunOptions) -> std::result::Result<bool, Failure> {
     }
     out.flush().map_err(Failure::work)?;
     Ok(failed == 0)
+}
+
+/// Writes the pages of a notice's alerts into a folder.
+async fn write_pages(folder: &Path, store: &Store, outcome: &Outcome) -> Result<()> {
+    let Outcome::Ligo(outcome) = outcome else { return Ok(()) };
+    for alert in &outcome.alerts {
+        let key = Object::Page(&alert.alert.name).key()?;
+        let Some(page) = store.get(&key).await? else { continue };
+        let path = folder.join(format!("{}.html", alert.alert.name));
+        let written = fs::create_dir_all(folder).and_then(|()| fs::write(&path, page));
+        written.map_err(|error| Error::permanent(format!("file `{}`: {error}", path.display())))?;
+    }
+    Ok(())
 }
 
 /// The options as the settings they stand for.

@@ -107,6 +107,20 @@ pub async fn coverage(
     [Product { product: ProductKind::FermiGbm, status: gbm }, Product { product: ProductKind::FermiLat, status: lat }]
 }
 
+/// How old Fermi's orbit is at a time, and where it comes from: for those who look after it.
+///
+/// # Errors
+/// Permanent, when there is none, or it is older than the settings allow; Retryable, when it cannot be fetched.
+pub async fn orbit_age(sources: &Sources, store: &Store, time: Timestamp) -> Result<String> {
+    let orbit = orbit(sources, store, time, Instant::now() + NETWORK).await?;
+    let (days, limit) = (orbit.tle.age(time).as_secs_f64() / 86_400.0, sources.settings.tle_max_age_days);
+    let text = format!("{days:.1} days old, from {}", orbit.from);
+    if days.abs() > limit {
+        return Err(Error::permanent(format!("expected an epoch within {limit} days, found one {text}")));
+    }
+    Ok(text)
+}
+
 pub(crate) fn no_time() -> Error {
     Error::permanent("the alert has no time of signal")
 }

@@ -7,6 +7,7 @@ mod kafka;
 mod log;
 mod notify;
 mod storage;
+mod survey;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ pub use kafka::{Bridge, Flows, Kafka, Login, SETTINGS as KAFKA_SETTINGS};
 pub use log::{Log, LogFormat};
 pub use notify::{Notify, Rule, Target};
 pub use storage::{location, store_settings};
+pub use survey::{Survey, Surveyed, survey};
 
 use crate::galaxy;
 use crate::store::{Location, Store};

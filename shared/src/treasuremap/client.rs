@@ -133,6 +133,19 @@ pub struct ListedGalaxy {
     pub rank: i64,
 }
 
+/// What a token may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// An administrator's: everything.
+    Administrator,
+    /// A user's: galaxy lists, but no alerts.
+    User,
+    /// The server does not know it.
+    Refused,
+    /// The retired generation cannot be asked without posting.
+    Unknown,
+}
+
 /// What the server says of a removal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Removal {
@@ -177,6 +190,24 @@ impl Client {
     /// The generation that answers.
     pub fn generation(&self) -> Generation {
         self.generation
+    }
+
+    /// What the token may do. An alert without any field is sent: the server looks at the token first, and refuses such
+    /// an alert before it stores anything.
+    ///
+    /// # Errors
+    /// Permanent, when the server answers otherwise than a GWTM; Retryable, when it cannot be reached or fails.
+    pub async fn access(&self) -> Result<Access> {
+        if self.generation == Generation::V0 {
+            return Ok(Access::Unknown);
+        }
+        let answer = self.repeat(Method::POST, "post_alert", &[]).await?;
+        match answer.status {
+            StatusCode::BAD_REQUEST => Ok(Access::Administrator),
+            StatusCode::FORBIDDEN => Ok(Access::User),
+            StatusCode::UNAUTHORIZED => Ok(Access::Refused),
+            _ => Err(self.failure(&Method::POST, "post_alert", &answer).into()),
+        }
     }
 
     /// Takes effect once: looks, posts when there is nothing, and after every failure looks again before posting again.

@@ -1,0 +1,275 @@
+//! `gwtm check`: what is set, and whether everything that is set can be reached.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use bytes::Bytes;
+use galaxy_list::source::Source;
+use jiff::Timestamp;
+use serde::Serialize;
+use shared::Error;
+use shared::config::{Config, Kafka, Surveyed, survey};
+use shared::fetch::Fetch;
+use shared::key::Key;
+use shared::store::Store;
+use shared::treasuremap::{Access, Client, Timing};
+use skymap_products::fermi;
+
+use crate::Failure;
+
+/// The object that is written to see whether the store takes it.
+const PROBE: &str = "work/check/probe.json";
+/// How long one look may take.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Options of `gwtm check`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gwtm check                  the settings, then the store, the API, the catalogue, Fermi's orbit and GCN's log-in
+  gwtm check --offline        the settings alone
+  gwtm check --json           for monitors
+
+Nothing is posted; one small object, work/check/probe.json, is written to the store.
+Exit code: 0 all is well, 1 something cannot be reached or used, 2 settings are missing or malformed.")]
+pub struct CheckOptions {
+    /// Looks at the settings alone.
+    #[arg(long)]
+    pub offline: bool,
+    /// Prints one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How a look ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Verdict {
+    Ok,
+    Warning,
+    Failed,
+    Skipped,
+}
+
+/// What was looked at, and what was seen.
+#[derive(Debug, Clone, Serialize)]
+struct Look {
+    what: &'static str,
+    verdict: Verdict,
+    /// What was seen, or what to do next.
+    text: String,
+}
+
+/// Looks at everything; whether all is well.
+///
+/// # Errors
+/// When settings are missing or malformed, after the table has been printed.
+pub async fn check(options: &CheckOptions) -> Result<bool, Failure> {
+    let surveyed = survey();
+    let looks = match Config::from_env(&[]) {
+        Ok(config) if !options.offline => look(&config).await,
+        _ => Vec::new(),
+    };
+    let mut out = io::stdout().lock();
+    let printed =
+        if options.json { print_json(&mut out, &surveyed, &looks) } else { print(&mut out, &surveyed, &looks) };
+    printed.map_err(Failure::work)?;
+    if let Some(first) = surveyed.problems.first() {
+        return Err(Failure::usage(format!("{first}. Set what is missing, then run `gwtm check` again")));
+    }
+    Ok(looks.iter().all(|look| look.verdict != Verdict::Failed))
+}
+
+async fn look(config: &Config) -> Vec<Look> {
+    config.log.start("error");
+    let store = match Store::open(&config.storage).await {
+        Ok(store) => store,
+        Err(error) => return vec![failed("store", &error, "see STORAGE_BUCKET_SOURCE")],
+    };
+    let (storage, api, catalogue, orbit, kafka) = tokio::join!(
+        within("store", look_at_store(config, &store)),
+        within("API", look_at_api(config)),
+        within("catalogue", look_at_catalogue(config, &store)),
+        within("Fermi's orbit", look_at_orbit(config, &store)),
+        within("GCN's log-in", look_at_log_in()),
+    );
+    let mut looks = vec![storage, api, catalogue, orbit, kafka];
+    looks.push(match config.notify.rules.len() {
+        0 => seen("notifications", Verdict::Skipped, "nobody is told (NOTIFY_CONFIG)"),
+        rules => seen("notifications", Verdict::Ok, format!("{rules} rules; `gwtm notify --test` tries their targets")),
+    });
+    looks
+}
+
+fn seen(what: &'static str, verdict: Verdict, text: impl Into<String>) -> Look {
+    Look { what, verdict, text: text.into() }
+}
+
+fn failed(what: &'static str, error: &Error, next: &str) -> Look {
+    seen(what, Verdict::Failed, format!("{error}; {next}"))
+}
+
+async fn within(what: &'static str, look: impl Future<Output = Look>) -> Look {
+    let late = || seen(what, Verdict::Failed, format!("expected an answer within {LIMIT:?}; is the address right?"));
+    tokio::time::timeout(LIMIT, look).await.unwrap_or_else(|_| late())
+}
+
+async fn look_at_store(config: &Config, store: &Store) -> Look {
+    let next = "see the settings of the store, and what the account may do";
+    if config.dry_run || !config.write_to_storage {
+        return match store.list("fit/").await {
+            Ok(_) => {
+                seen("store", Verdict::Ok, format!("{}: listed; nothing is written by the settings", config.storage))
+            }
+            Err(error) => failed("store", &error, next),
+        };
+    }
+    let probe = async {
+        let key = Key::new(PROBE)?;
+        let bytes = Bytes::from(format!("{{\"checked\": \"{}\"}}\n", Timestamp::now()));
+        store.put(&key, bytes.clone()).await?;
+        if store.read(&key).await? != bytes {
+            return Err(Error::permanent(format!("object `{key}`: expected what was written, found something else")));
+        }
+        if !store.list("work/check/").await?.contains(&key) {
+            return Err(Error::permanent(format!("object `{key}`: expected it to be listed")));
+        }
+        Ok(())
+    };
+    match probe.await {
+        Ok(()) => seen("store", Verdict::Ok, format!("{}: written, read, listed", config.storage)),
+        Err(error) => failed("store", &error, next),
+    }
+}
+
+async fn look_at_api(config: &Config) -> Look {
+    let Some(api) = &config.api else {
+        return seen("API", Verdict::Skipped, "nothing is posted (API_BASE)");
+    };
+    let access = async {
+        Client::new(&api.base, api.token.reveal(), Timing { attempts: 1, ..Timing::default() })?.access().await
+    };
+    match access.await {
+        Ok(Access::Administrator) => seen("API", Verdict::Ok, "the token is an administrator's"),
+        Ok(Access::User) => seen(
+            "API",
+            Verdict::Failed,
+            "the token is a user's: it cannot post alerts; ask for an administrator's (API_TOKEN)",
+        ),
+        Ok(Access::Refused) => seen("API", Verdict::Failed, "the server does not know the token; see API_TOKEN"),
+        Ok(Access::Unknown) => seen("API", Verdict::Warning, "the retired generation v0 cannot be asked; /api/v1/ can"),
+        Err(error) => failed("API", &error, "see API_BASE"),
+    }
+}
+
+async fn look_at_catalogue(config: &Config, store: &Store) -> Look {
+    let Some(name) = &config.galaxies.catalog else {
+        return seen("catalogue", Verdict::Skipped, "no galaxy lists (CATALOG_PATH)");
+    };
+    let found = async {
+        let source = Source::find(store, name).await?;
+        Ok::<_, Error>((source.size(), source.index().await?))
+    };
+    match found.await {
+        Ok((_, Some(index))) => {
+            seen("catalogue", Verdict::Ok, format!("{name}: an index of {} galaxies", index.rows()))
+        }
+        Ok((size, None)) => seen(
+            "catalogue",
+            Verdict::Warning,
+            format!("{name}: {size} bytes without index, read whole; `gwtm catalog build {name} --out …` makes one"),
+        ),
+        Err(error) => failed("catalogue", &error.of(format!("`{name}`")), "see CATALOG_PATH"),
+    }
+}
+
+async fn look_at_orbit(config: &Config, store: &Store) -> Look {
+    let age = async { fermi::orbit_age(&fermi::Sources::new(&config.fermi)?, store, Timestamp::now()).await };
+    // Only one product depends on it.
+    match age.await {
+        Ok(age) => seen("Fermi's orbit", Verdict::Ok, age),
+        Err(error) => seen(
+            "Fermi's orbit",
+            Verdict::Warning,
+            format!("{error}; alerts go out without what Fermi GBM saw, see FERMI_TLE_URL and FERMI_TLE_FILE"),
+        ),
+    }
+}
+
+/// Whether GCN gives a token for the client's id and secret: what a connection to its Kafka begins with.
+async fn look_at_log_in() -> Look {
+    let what = "GCN's log-in";
+    let login = match Kafka::from_env(&[]) {
+        Ok(Kafka { login: Some(login), .. }) => login,
+        Ok(Kafka { login: None, bootstrap, .. }) => {
+            return seen(what, Verdict::Skipped, format!("the broker `{bootstrap}` is reached without one"));
+        }
+        Err(_) => return seen(what, Verdict::Skipped, "no client is set (KAFKA_CLIENT_ID, KAFKA_CLIENT_SECRET)"),
+    };
+    let fields = [
+        ("grant_type", "client_credentials"),
+        ("client_id", &login.client_id),
+        ("client_secret", login.client_secret.reveal()),
+        ("scope", &login.scope),
+    ];
+    let form: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+    let asked = async {
+        let body = Bytes::from(form.join("&"));
+        Fetch::new()?.post(&login.token_url, "application/x-www-form-urlencoded", body, LIMIT).await
+    };
+    match asked.await {
+        Ok(()) => seen(what, Verdict::Ok, "GCN gives a token for the client"),
+        Err(error) => failed(
+            what,
+            &error,
+            "see KAFKA_CLIENT_ID, KAFKA_CLIENT_SECRET and GCN_DOMAIN (https://gcn.nasa.gov/quickstart)",
+        ),
+    }
+}
+
+/// Text inside a form.
+fn encoded(text: &str) -> String {
+    let kept = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    text.bytes().map(|byte| if kept(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+fn print(out: &mut impl Write, surveyed: &Surveyed, looks: &[Look]) -> io::Result<()> {
+    writeln!(out, "Settings")?;
+    for found in &surveyed.settings {
+        let (state, value) = match &found.value {
+            Some(value) => ("set", value.as_str()),
+            None => ("default", found.setting.default),
+        };
+        writeln!(out, "  {:<30} {state:<8} {value}", found.setting.name)?;
+    }
+    for (title, lines) in
+        [("Missing or malformed", &surveyed.problems), ("Does not go together", &surveyed.contradictions)]
+    {
+        if !lines.is_empty() {
+            writeln!(out, "\n{title}")?;
+            lines.iter().try_for_each(|line| writeln!(out, "  {line}"))?;
+        }
+    }
+    if !looks.is_empty() {
+        writeln!(out, "\nWhat can be reached")?;
+    }
+    for Look { what, verdict, text } in looks {
+        let verdict = match verdict {
+            Verdict::Ok => "ok",
+            Verdict::Warning => "warning",
+            Verdict::Failed => "FAILED",
+            Verdict::Skipped => "skipped",
+        };
+        writeln!(out, "  {what:<30} {verdict:<8} {text}")?;
+    }
+    Ok(())
+}
+
+fn print_json(out: &mut impl Write, surveyed: &Surveyed, looks: &[Look]) -> io::Result<()> {
+    let settings: serde_json::Map<String, serde_json::Value> =
+        (surveyed.settings.iter()).map(|found| (found.setting.name.to_owned(), found.value.clone().into())).collect();
+    let all = serde_json::json!({
+        "settings": settings, "problems": surveyed.problems, "contradictions": surveyed.contradictions, "looks": looks,
+    });
+    writeln!(out, "{all}")
+}
