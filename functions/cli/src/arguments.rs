@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::catalog::Catalog;
-use crate::migrate::Migrate;
 use crate::check::CheckOptions;
 use crate::help::{CompletionOptions, ManOptions};
+use crate::migrate::Migrate;
 use crate::notify::NotifyOptions;
 use crate::simulate::Simulate;
 use crate::store::StoreOptions;

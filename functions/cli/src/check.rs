@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::TryStreamExt;
 use galaxy_list::source::Source;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -117,7 +118,7 @@ async fn within(what: &'static str, look: impl Future<Output = Look>) -> Look {
 async fn look_at_store(config: &Config, store: &Store) -> Look {
     let next = "see the settings of the store, and what the account may do";
     if config.dry_run || !config.write_to_storage {
-        return match store.list("fit/").await {
+        return match store.list("fit/").try_next().await {
             Ok(_) => {
                 seen("store", Verdict::Ok, format!("{}: listed; nothing is written by the settings", config.storage))
             }
@@ -131,7 +132,7 @@ async fn look_at_store(config: &Config, store: &Store) -> Look {
         if store.read(&key).await? != bytes {
             return Err(Error::permanent(format!("object `{key}`: expected what was written, found something else")));
         }
-        if !store.list("work/check/").await?.contains(&key) {
+        if !store.keys("work/check/").await?.contains(&key) {
             return Err(Error::permanent(format!("object `{key}`: expected it to be listed")));
         }
         Ok(())
