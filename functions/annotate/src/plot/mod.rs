@@ -219,7 +219,7 @@ fn numbers(paper: &mut Paper, scene: &Scene<'_>) {
     for (name, value) in rows {
         paper.text(640.0, y, 22.0, Anchor::Start, GREY, name);
         for line in wrapped(&value) {
-            paper.fitted(826.0, y, 22.0, 350.0, BLACK, &line);
+            paper.fitted(848.0, y, 22.0, 330.0, BLACK, &line);
             y += 30.0;
         }
         y += 5.0;
@@ -246,7 +246,7 @@ fn numbers(paper: &mut Paper, scene: &Scene<'_>) {
 
 /// A list in lines of a width that the numbers' column has.
 fn wrapped(list: &str) -> Vec<String> {
-    const CHARACTERS: usize = 30;
+    const CHARACTERS: usize = 28;
     let mut lines: Vec<String> = Vec::new();
     for item in list.split_inclusive(", ") {
         match lines.last_mut() {

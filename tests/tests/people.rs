@@ -1,0 +1,213 @@
+//! What people meet: pages in a browser, `gwtm check`, `gwtm notify`, help.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use clap::CommandFactory;
+use serde_json::Value;
+use tests::gwtm_server::{ADMIN, GwtmServer, USER};
+use tests::program::{Called, Gwtm, files, sample, workspace};
+
+/// Opens a file in headless Chromium, without network: the page as the browser has it, and what it complains of.
+fn browse(page: &Path) -> (String, String) {
+    let profile = tempfile::tempdir().expect("a folder");
+    let logs = profile.path().join("log");
+    let mut browser = Command::new("chromium")
+        .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--enable-logging=stderr"])
+        .args(["--host-resolver-rules=MAP * ~NOTFOUND", "--dump-dom"])
+        .arg(format!("--user-data-dir={}", profile.path().join("profile").display()))
+        .arg(format!("file://{}", page.display()))
+        .stdin(Stdio::null())
+        .stdout(fs::File::create(profile.path().join("dom")).expect("a file"))
+        .stderr(fs::File::create(&logs).expect("a file"))
+        .spawn()
+        .expect("chromium: run `tests/setup` once");
+    let begun = Instant::now();
+    while browser.try_wait().expect("a status").is_none() {
+        if begun.elapsed() > Duration::from_secs(120) {
+            browser.kill().expect("ended");
+            panic!("chromium did not end: {}", fs::read_to_string(&logs).unwrap_or_default());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    (fs::read_to_string(profile.path().join("dom")).expect("a page"), fs::read_to_string(logs).unwrap_or_default())
+}
+
+#[test]
+fn a_page_opens_from_disk_and_holds_everything() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pages = folder.path().join("pages");
+    let report = format!("--report={}", pages.display());
+    // Of a dry run too, which writes nothing else.
+    let arguments = [Path::new("--dry-run"), Path::new(&report), &sample("S090101a-4-initial.json")];
+    let called = Gwtm::run(&folder.path().join("data"), arguments)
+        .set("CATALOG_PATH", workspace().join("events/catalog.csv"))
+        .set("FLAT_MAX_ORDER", "5")
+        .call();
+    assert_eq!(called.code, Some(0), "{}", called.stderr);
+    assert!(!folder.path().join("data").exists());
+    let (dom, complaints) = browse(&pages.join("S090101a-Initial.html"));
+    for part in ["<h1>S090101a-Initial</h1>", "<svg", "Numbers", "50 % in 16.7 deg²", "SIM J", "AladinLite", "SHA-256"] {
+        assert!(dom.contains(part), "{part}: {dom}");
+    }
+    assert!(dom.matches("<tr>").count() > 60, "the tables are there");
+    assert!(!complaints.contains("CONSOLE"), "{complaints}");
+}
+
+#[test]
+fn what_a_notice_says_is_text_in_the_page() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let notice = fs::read_to_string(sample("S090103c-1-preliminary-burst.json")).expect("a notice");
+    let mut notice: Value = serde_json::from_str(&notice).expect("JSON");
+    notice["event"]["pipeline"] = "</svg><script>document.title='caught'</script>\u{7}&\"'".into();
+    notice["urls"]["gracedb"] = "javascript:alert(1)".into();
+    let path = folder.path().join("notice.json");
+    fs::write(&path, notice.to_string()).expect("a file");
+    let called = Gwtm::run(&folder.path().join("data"), [&path]).set("FLAT_MAX_ORDER", "5").call();
+    assert_eq!(called.code, Some(0), "{}", called.stderr);
+    let page = folder.path().join("data/fit/S090103c-Preliminary.html");
+    let (dom, complaints) = browse(&page);
+    assert!(dom.contains("<title>S090103c-Preliminary</title>") && dom.contains("&lt;script&gt;"), "{dom}");
+    assert!(!dom.contains("<script") && !dom.contains("javascript:") && !complaints.contains("CONSOLE"), "{complaints}");
+    assert!(folder.path().join("data/fit/S090103c-Preliminary.png").is_file());
+}
+
+fn check(store: &Path, settings: &[(&'static str, String)]) -> Called {
+    let gwtm = Gwtm::new(["check", "--json"]).set("STORAGE_FOLDER", store).set(
+        "FERMI_TLE_FILE",
+        workspace().join("events/fermi.tle"),
+    );
+    settings.iter().fold(gwtm, |gwtm, (name, value)| gwtm.set(name, value)).call()
+}
+
+fn verdict<'a>(report: &'a Value, what: &str) -> &'a Value {
+    let looks = report["looks"].as_array().expect("looks");
+    &looks.iter().find(|look| look["what"] == what).unwrap_or_else(|| panic!("{what}: {report}"))["verdict"]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_tries_what_is_set() {
+    let server = GwtmServer::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let base = server.base("v1");
+    let catalogue = workspace().join("events/catalog.csv").display().to_string();
+    for (token, code, api) in [(ADMIN, 0, "ok"), (USER, 1, "failed"), ("unknown-token-0123", 1, "failed")] {
+        let settings = [
+            ("API_BASE", base.clone()),
+            ("API_TOKEN", token.to_owned()),
+            ("OBSERVING_RUN", "O4".to_owned()),
+            ("CATALOG_PATH", catalogue.clone()),
+        ];
+        let store = folder.path().join("data");
+        let called = tokio::task::spawn_blocking(move || check(&store, &settings)).await.expect("it ends");
+        assert_eq!(called.code, Some(code), "{token}: {} {}", called.stdout, called.stderr);
+        let report = &called.json()[0];
+        assert_eq!((verdict(report, "API"), verdict(report, "store")), (&api.into(), &"ok".into()), "{report}");
+        assert_eq!(verdict(report, "catalogue"), "warning", "{report}");
+        // The samples' orbit is of 2009.
+        assert_eq!(verdict(report, "Fermi's orbit"), "warning", "{report}");
+        assert_eq!(verdict(report, "GCN's log-in"), "skipped", "{report}");
+        assert!(!called.stdout.contains(token), "the token does not show: {}", called.stdout);
+    }
+    assert!(server.alerts().is_empty(), "nothing was posted");
+}
+
+#[test]
+fn check_says_what_to_do() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // A file where the folder should be.
+    let taken = folder.path().join("file");
+    fs::write(&taken, "").expect("a file");
+    let called = check(&taken, &[]);
+    assert_eq!((called.code, verdict(&called.json()[0], "store")), (Some(1), &"failed".into()), "{}", called.stdout);
+    let missing = [("API_BASE", "https://example.org/api/v1/".to_owned()), ("DRY_RUN", "perhaps".to_owned())];
+    let called = check(folder.path(), &missing);
+    assert_eq!(called.code, Some(2));
+    assert!(called.stderr.contains("API_TOKEN") && called.stderr.contains("DRY_RUN"), "{}", called.stderr);
+    let table = Gwtm::new(["check", "--offline"]).inside(folder.path()).set("API_TOKEN", "hunter2").call();
+    assert_eq!(table.code, Some(0), "{}", table.stderr);
+    assert!(table.stdout.contains("`API_TOKEN` is set without `API_BASE`"), "{}", table.stdout);
+    assert!(!table.stdout.contains("hunter2") && table.stdout.contains("***"), "{}", table.stdout);
+    assert!(files(folder.path()).keys().all(|name| name == "file"), "nothing is written offline");
+}
+
+#[test]
+fn alerts_are_told_of_once_and_targets_can_be_tried() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let told = folder.path().join("told");
+    let rules = folder.path().join("notify.toml");
+    let command = serde_json::json!(["sh", "-c", format!("basename \"$1\" >> {}", told.display()), "sh"]);
+    fs::write(
+        &rules,
+        format!(
+            "[[rule]]\nname = \"mergers\"\nclasses = {{ BNS = 0.5 }}\nrole = \"observation\"\n\
+             target = [{{ kind = \"command\", command = {command} }}]\n"
+        ),
+    )
+    .expect("rules");
+    let store = folder.path().join("data");
+    let notices = ["S090101a-4-initial.json", "S090103c-1-preliminary-burst.json", "MS090105e-1-preliminary-mock.json"];
+    let run = || {
+        let called = Gwtm::run(&store, notices.map(sample)).set("NOTIFY_CONFIG", &rules).set("FLAT_MAX_ORDER", "5").call();
+        assert_eq!(called.code, Some(0), "{}", called.stderr);
+        called.stdout
+    };
+    assert!(run().contains("told "), "the report says so");
+    assert!(run().contains("told before"), "and that it had been");
+    assert_eq!(fs::read_to_string(&told).expect("told"), "S090101a-Initial-annotations.json\n");
+
+    let notify = |alert: &[&str]| {
+        let arguments = [&["notify", "--test"], alert].concat();
+        Gwtm::new(arguments).set("STORAGE_FOLDER", &store).set("NOTIFY_CONFIG", &rules).call()
+    };
+    for (alert, code) in [(&[][..], 0), (&["S090101a-Initial"][..], 0), (&["S090101a-Update"][..], 1)] {
+        let called = notify(alert);
+        assert_eq!(called.code, Some(code), "{alert:?}: {}", called.stderr);
+    }
+    let told = fs::read_to_string(&told).expect("told");
+    assert_eq!(told.lines().nth(1), Some("TS090101a-Preliminary-annotations.json"), "{told}");
+    let without = Gwtm::new(["notify", "--test"]).inside(folder.path()).call();
+    assert_eq!((without.code, without.stderr.contains("NOTIFY_CONFIG")), (Some(2), true), "{}", without.stderr);
+}
+
+#[test]
+fn a_target_that_fails_holds_nothing_up() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rules = "[[rule]]\nname = \"all\"\ntarget = [{ kind = \"command\", command = [\"/nowhere/at/all\"] }]";
+    let notice = sample("S090103c-1-preliminary-burst.json");
+    let called = Gwtm::run(folder.path(), [Path::new("--json"), &notice])
+        .set("NOTIFY_CONFIG", rules)
+        .set("FLAT_MAX_ORDER", "5")
+        .call();
+    assert_eq!(called.code, Some(0), "{}", called.stderr);
+    let report = &called.json()[0];
+    let told = &report["alerts"][0]["annotated"]["notifications"][0];
+    assert_eq!((&report["status"], &told["status"]), (&"done".into(), &"failed".into()), "{told}");
+}
+
+#[test]
+fn every_command_has_help_with_examples() {
+    fn visit(command: &mut clap::Command, seen: &mut usize) {
+        if command.get_name() != "help" && command.get_subcommands().all(|inner| inner.get_name() == "help") {
+            let name = command.get_name().to_owned();
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("Example"), "gwtm … {name}: no examples\n{help}");
+            *seen += 1;
+        }
+        command.get_subcommands_mut().for_each(|inner| visit(inner, seen));
+    }
+    let mut seen = 0;
+    visit(&mut cli::arguments::Arguments::command(), &mut seen);
+    assert!(seen >= 8, "{seen} commands");
+    for shell in ["bash", "zsh", "fish"] {
+        let called = Gwtm::new(["completions", shell]).call();
+        assert!(called.code == Some(0) && called.stdout.contains("catalog"), "{shell}: {}", called.stderr);
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let called = Gwtm::new([Path::new("man"), Path::new("--out"), folder.path()]).call();
+    assert_eq!(called.code, Some(0), "{}", called.stderr);
+    let page = fs::read_to_string(folder.path().join("gwtm-run.1")).expect("a page");
+    assert!(page.contains(".TH") && page.contains("Examples"), "{page}");
+}
