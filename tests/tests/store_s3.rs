@@ -161,3 +161,51 @@ async fn a_store_that_is_not_written_reads_what_it_would_have_written() {
     assert_eq!(dry.keys("").await, Ok(vec![key("a"), key("b")]));
     assert_eq!(written.keys("").await, Ok(vec![key("a")]));
 }
+
+/// Answers every request with one error of AWS, as its documentation gives it; an answer to HEAD has no body.
+async fn refusing(status: u16, code: &'static str) -> Store {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let answer = async move |request: axum::extract::Request| {
+        let body = match *request.method() {
+            axum::http::Method::HEAD => String::new(),
+            _ => format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>Said so.</Message></Error>"),
+        };
+        axum::response::Response::builder()
+            .status(status)
+            .header("x-amz-bucket-region", "eu-west-1")
+            .body(axum::body::Body::from(body))
+            .expect("an answer")
+    };
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(answer)).await });
+    store_at("gwtm", &url).await
+}
+
+#[tokio::test]
+async fn what_is_refused_says_which_setting_is_wrong() {
+    for (status, code, text) in [
+        (403, "InvalidAccessKeyId", "AWS_ACCESS_KEY_ID"),
+        (403, "SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY"),
+        (403, "AccessDenied", "not allowed"),
+        (301, "PermanentRedirect", "expected the region `eu-west-1`, found `us-east-2` (AWS_DEFAULT_REGION)"),
+        (
+            400,
+            "AuthorizationHeaderMalformed",
+            "expected the region `eu-west-1`, found `us-east-2` (AWS_DEFAULT_REGION)",
+        ),
+        (404, "NoSuchBucket", "bucket `gwtm`: expected it on the server, found none (AWS_BUCKET)"),
+    ] {
+        let store = refusing(status, code).await;
+        let name = key("fit/x");
+        for error in [
+            store.get(&name).await.expect_err(code),
+            store.head(&name).await.expect_err(code),
+            store.put(&name, Bytes::new()).await.expect_err(code),
+            store.put_if_absent(&name, Bytes::new()).await.expect_err(code),
+            store.delete(&name).await.expect_err(code),
+            store.keys("fit/").await.expect_err(code),
+        ] {
+            assert!(!error.is_retryable() && error.to_string().contains(text), "{code}: {error}");
+        }
+    }
+}

@@ -133,7 +133,12 @@ impl Http {
     }
 
     /// One request, whatever the status of its answer.
-    pub async fn once(&self, request: Request) -> Result<Answer> {
+    pub async fn once(&self, mut request: Request) -> Result<Answer> {
+        // An empty body has a length too, and servers insist on it.
+        if matches!(request.method, Method::PUT | Method::POST) {
+            let length = request.body.len().to_string();
+            request = request.header("content-length", length);
+        }
         let body = Body::from(request.body.clone());
         let name = name(&request);
         match tokio::time::timeout(ANSWER_TIMEOUT, self.send(request, body)).await {
@@ -184,9 +189,9 @@ impl Http {
             builder = builder.header(header, value);
         }
         let answer = builder.send().await.map_err(|error| {
+            let wrong = error.is_builder();
             let message = format!("{name}: {}", causes(&error.without_url()));
-            // Nothing will ever be sent of a request that cannot be made.
-            Error::retryable(message)
+            if wrong { Error::permanent(message) } else { Error::retryable(message) }
         })?;
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         let chunks = futures::stream::try_unfold((answer.bytes_stream(), name), |(mut chunks, name)| async {

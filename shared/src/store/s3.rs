@@ -246,7 +246,7 @@ impl S3 {
                 self.absent().await.map(|()| None)
             }
             // An answer to HEAD has no body to say why.
-            Err(error) if error.raw_response().is_some_and(|response| response.status().is_client_error()) => {
+            Err(error) if error.raw_response().is_some_and(|response| !response.status().is_server_error()) => {
                 match self.open(key, Some(0..1), None).await {
                     Err(why) => Err(why),
                     Ok(_) => Err(self.failure(key.as_str(), &error)),
