@@ -146,11 +146,11 @@ pub fn ask(server: SocketAddr, request: &str, headers: &[(&str, &str)], body: &s
 }
 
 /// Runs this test program's ignored tests as a process of its own, with these settings and no other store's: a process
-/// should not change its own environment.
+/// should not change its own environment. Further arguments select among them.
 ///
 /// # Panics
 /// When one of them fails.
-pub fn run_ignored_tests(settings: &Settings) {
+pub fn run_ignored_tests(settings: &Settings, arguments: &[&str]) {
     let mut command = Command::new(std::env::current_exe().expect("this test program"));
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy().into_owned();
@@ -158,7 +158,7 @@ pub fn run_ignored_tests(settings: &Settings) {
             command.env_remove(&name);
         }
     }
-    command.args(["--ignored", "--test-threads=4"]).envs(settings.iter().cloned());
+    command.args(["--ignored", "--test-threads=4"]).args(arguments).envs(settings.iter().cloned());
     let status = command.status().expect("this test program runs");
     assert!(status.success(), "the tests above, with {:?}", settings.first());
 }

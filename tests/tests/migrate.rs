@@ -89,7 +89,7 @@ fn what_is_there_is_skipped_and_what_changed_is_copied_again() {
 
     // The same size, at once, and another time.
     let changed = from.join("fit/9/S000009-Initial_alert.json");
-    let body: Vec<u8> = fs::read(&changed).expect("a file").iter().rev().copied().collect();
+    let body = vec![b'x'; fs::read(&changed).expect("a file").len()];
     fs::write(&changed, &body).expect("a file");
     let (called, came_to) = call(&[]);
     assert_eq!((called.code, &came_to["copied"]), (Some(0), &1.into()), "{called:?}");

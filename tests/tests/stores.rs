@@ -22,27 +22,30 @@ use tests::swift::{self, Swift};
 fn a_folder_keeps_the_promises_of_a_store() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().display().to_string();
-    run_ignored_tests(&vec![("STORAGE_BUCKET_SOURCE", "fs".to_owned()), ("STORAGE_FOLDER", path)]);
+    run_ignored_tests(&vec![("STORAGE_BUCKET_SOURCE", "fs".to_owned()), ("STORAGE_FOLDER", path)], &[]);
 }
 
 #[test]
 fn ceph_keeps_the_promises_of_a_store() {
-    run_ignored_tests(&Ceph::start().settings());
+    run_ignored_tests(&Ceph::start().settings(), &[]);
 }
 
 #[test]
 fn s3s_fs_keeps_the_promises_of_a_store() {
-    run_ignored_tests(&S3s::start().settings());
+    run_ignored_tests(&S3s::start().settings(), &[]);
 }
 
 #[test]
 fn azurite_keeps_the_promises_of_a_store() {
-    run_ignored_tests(&Azurite::start().settings());
+    run_ignored_tests(&Azurite::start().settings(), &[]);
 }
 
 #[test]
 fn swift_keeps_the_promises_of_a_store() {
-    run_ignored_tests(&Swift::start().settings());
+    let swift = Swift::start();
+    // Whoever uses the server while its tokens end may see two of them end.
+    run_ignored_tests(&swift.settings(), &["--skip", "a_token"]);
+    run_ignored_tests(&swift.settings(), &["a_token"]);
 }
 
 async fn fresh(name: &str) -> (Store, Settings) {
@@ -191,8 +194,10 @@ async fn odd_names_are_names() {
         "test/xml&amp;<tag>]]>",
         &long,
     ];
-    // s3s-fs decodes `+` in names that it lists, though it was asked to encode them.
-    let mut names: Vec<Key> = names.into_iter().filter(|name| !(is_s3s() && name.contains('+'))).map(key).collect();
+    // s3s-fs does not encode the names that it lists, though it is asked to, and makes a longer file's name of a long
+    // name.
+    let s3s_refuses = |name: &str| name.contains(['+', '%']) || name.len() > 255;
+    let mut names: Vec<Key> = names.into_iter().filter(|name| !(is_s3s() && s3s_refuses(name))).map(key).collect();
     names.retain(|name| {
         let accepted = store.accepts(name);
         if let Err(error) = &accepted {
@@ -224,15 +229,17 @@ async fn odd_names_are_names() {
 async fn lists_of_more_than_ten_thousand_are_complete() {
     let (store, _) = fresh("lists").await;
     // S3 answers 1000 names a page, Azure 5000, Swift 10,000.
-    let mut names: Vec<Key> = (0..10_010).map(|n| key(&format!("inbox/t/0/{n:020}.json"))).collect();
+    // S3's are Ceph's to prove: s3s-fs walks its whole folder for every page.
+    let count = if is_s3s() { 1_210 } else { 10_010 };
+    let mut names: Vec<Key> = (0..count).map(|n| key(&format!("inbox/t/0/{n:020}.json"))).collect();
     names.push(key("inbox/t/1/x.json"));
     futures::stream::iter(names.iter().rev().map(|name| store.put(name, Bytes::from_static(b"{}"))))
         .buffer_unordered(24)
         .try_for_each(|()| async { Ok(()) })
         .await
         .expect("written");
-    assert_eq!(store.keys("inbox/t/0/").await.expect("a list"), names[..10_010]);
-    assert_eq!(store.keys("inbox/t/0/0000000000000000999").await.expect("a list").len(), 10);
+    assert_eq!(store.keys("inbox/t/0/").await.expect("a list"), names[..count]);
+    assert_eq!(store.keys("inbox/t/0/0000000000000000099").await.expect("a list").len(), 10);
     assert_eq!(store.keys("").await.expect("a list"), names);
     assert_eq!(store.keys("inbox/nothing").await, Ok(vec![]));
 }
@@ -248,9 +255,10 @@ async fn one_of_sixteen_creates_a_name() {
             let (store, name) = (store.clone(), name.clone());
             tokio::spawn(async move {
                 // Another writer may be at it just now: who won is known once it has finished.
+                let mut attempts = 0..20;
                 loop {
                     match store.put_if_absent(&name, body(writer)).await {
-                        Err(error) if error.is_retryable() => {}
+                        Err(error) if error.is_retryable() && attempts.next().is_some() => {}
                         done => return done.expect("an answer"),
                     }
                 }
@@ -261,11 +269,11 @@ async fn one_of_sixteen_creates_a_name() {
         let kept = store.read(&name).await.expect("an object");
         // Swift and s3s-fs check and write in two steps: of writers at one moment more than one may be told so.
         if is("swift") || is_s3s() {
-            assert!(!winners.is_empty());
+            assert!(!winners.is_empty() && (0..16).any(|writer| body(writer) == kept), "{winners:?} {kept:?}");
         } else {
             assert_eq!(winners.len(), 1, "{winners:?}");
+            assert_eq!(kept, body(winners[0]));
         }
-        assert!(winners.iter().any(|writer| body(*writer) == kept), "{winners:?} {kept:?}");
         assert_eq!(store.put_if_absent(&name, body(99)).await, Ok(false));
         assert_eq!(store.read(&name).await, Ok(kept));
     }
@@ -274,19 +282,17 @@ async fn one_of_sixteen_creates_a_name() {
 #[tokio::test]
 #[ignore = "run with a server by the tests above"]
 async fn a_missing_container_is_no_missing_object() {
-    if is("fs") {
-        return; // A folder that is not there is empty, and is made when it is written.
+    if is("fs") || is("abfs") {
+        return; // What is not there is empty, and is made when it is written.
     }
     let settings = container::named(&settings_of_this_process(), "nobody-made-this");
     let store = open(&settings).await;
     let name = key("fit/x.json");
-    let mut errors = vec![
-        store.put(&name, Bytes::new()).await.expect_err("put"),
-        store.put_if_absent(&name, Bytes::new()).await.expect_err("put if absent"),
-        store.keys("fit/").await.expect_err("list"),
-    ];
-    // s3s-fs says of a missing bucket that the object is missing.
+    let mut errors = vec![store.keys("fit/").await.expect_err("list")];
+    // s3s-fs makes the folder that a bucket is, and says of a missing bucket that the object is missing.
     if !is_s3s() {
+        errors.push(store.put(&name, Bytes::new()).await.expect_err("put"));
+        errors.push(store.put_if_absent(&name, Bytes::new()).await.expect_err("put if absent"));
         errors.push(store.get(&name).await.expect_err("get"));
         errors.push(store.head(&name).await.expect_err("head"));
     }
@@ -421,7 +427,11 @@ async fn a_connection_that_breaks_leaves_nothing_half_written() {
             answers += 1;
             (answers <= 1).then_some(Fault::Answer(status))
         });
-        assert_eq!(store.get(&name).await.map(|found| found.is_some()), Ok(true), "{status}");
+        match store.get(&name).await {
+            Ok(found) => assert_eq!(found, Some(new.clone()), "{status}"),
+            // What the AWS SDK does not try again may be tried again by who asked.
+            Err(error) => assert!(status == 429 && error.is_retryable(), "{status}: {error}"),
+        }
     }
     // Busy for good is an error that may pass.
     faults.plan(|_, _| Some(Fault::Answer(503)));

@@ -145,11 +145,11 @@ async fn get(store: &Store, key: &Key, file: Option<&Path>) -> Result<bool> {
         return Err(Error::permanent(format!("object `{key}`: expected it in the store, found none")));
     };
     let Some(path) = file else {
-        let mut out = tokio::io::stdout();
+        let mut out = io::stdout().lock();
         while let Some(chunk) = content.chunks.try_next().await? {
-            out.write_all(&chunk).await.map_err(output)?;
+            out.write_all(&chunk).map_err(output)?;
         }
-        out.flush().await.map_err(output)?;
+        out.flush().map_err(output)?;
         return Ok(true);
     };
     let failure = |error: &io::Error| Error::permanent(format!("file `{}`: {error}", path.display()));
@@ -228,11 +228,8 @@ async fn verify(store: &Store, prefix: &str) -> Result<bool> {
             }
         }
     }
-    writeln!(
-        io::stdout(),
-        "{sound} objects are whole ({with_md5} by their MD5, the others by their size), {failed} are not"
-    )
-    .map_err(output)?;
+    writeln!(io::stdout(), "{sound} objects are whole ({with_md5} by a listed MD5), {failed} are not")
+        .map_err(output)?;
     Ok(failed == 0)
 }
 
@@ -244,10 +241,10 @@ async fn differs(store: &Store, key: &Key, listed: &Head) -> Result<Option<Strin
     if found.size != listed.size {
         return Ok(Some(format!("object `{key}`: expected {} bytes, found {}", listed.size, found.size)));
     }
-    // A list of encrypted objects may have other MD5s: the object's own counts.
+    // A list of encrypted objects may have other MD5s, and one of large objects none: the object's own counts.
     let own = match listed.md5 {
-        Some(md5) if md5 != found.md5 => store.head(key).await?.and_then(|head| head.md5),
-        _ => None,
+        Some(md5) if md5 == found.md5 => None,
+        _ => store.head(key).await?.and_then(|head| head.md5),
     };
     let differs = |md5: Md5| format!("object `{key}`: expected the MD5 {md5}, found {}", found.md5);
     Ok(own.filter(|md5| *md5 != found.md5).map(differs))

@@ -1,0 +1,64 @@
+//! `gwtm store`, called as an operator calls it.
+
+use std::fs;
+
+use tests::container;
+use tests::program::{Called, Gwtm};
+use tests::s3s::S3s;
+use tests::server::Settings;
+
+fn call(settings: &Settings, arguments: &[&str]) -> Called {
+    Gwtm::new([&["store"][..], arguments].concat()).set_store("", settings).call()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_reads_and_writes_objects() {
+    let server = S3s::start();
+    let bucket = container::create(&server.settings(), "operator").await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("stored").display().to_string();
+    for settings in [bucket, vec![("STORAGE_FOLDER", path)]] {
+        let (file, back) = (folder.path().join("file"), folder.path().join("back"));
+        let (file, back) = (file.display().to_string(), back.display().to_string());
+        let body: Vec<u8> = (0..20_u32 << 20).map(|i| (i / 11) as u8).collect();
+        fs::write(&file, &body).expect("a file");
+
+        assert_eq!(call(&settings, &["put", &file, "fit/large.fits"]).code, Some(0));
+        assert_eq!(call(&settings, &["get", "fit/large.fits", &back]).code, Some(0));
+        assert!(fs::read(&back).expect("a file") == body);
+        fs::write(&file, "{}").expect("a file");
+        assert_eq!(call(&settings, &["put", &file, "fit/x.json", "--if-absent"]).code, Some(0));
+        fs::write(&file, "[]").expect("a file");
+        let taken = call(&settings, &["put", &file, "fit/x.json", "--if-absent"]);
+        assert_eq!(taken.code, Some(1), "{taken:?}");
+        assert!(taken.stdout.contains("already"), "{taken:?}");
+        assert_eq!(call(&settings, &["get", "fit/x.json"]).stdout, "{}");
+
+        let listed = call(&settings, &["ls", "fit/"]);
+        assert!(listed.stdout.contains("20971520 20") && listed.stdout.contains("2 objects, 20.00 MiB"), "{listed:?}");
+        let lines = call(&settings, &["ls", "fit/x", "--json"]).json();
+        assert_eq!((lines.len(), &lines[0]["object"], &lines[0]["bytes"]), (1, &"fit/x.json".into(), &2.into()));
+        let sound = call(&settings, &["verify", "fit/"]);
+        assert_eq!(sound.code, Some(0), "{sound:?}");
+        assert!(sound.stdout.starts_with("2 objects are whole"), "{sound:?}");
+
+        assert_eq!(call(&settings, &["rm", "fit/x.json"]).code, Some(0));
+        assert_eq!(call(&settings, &["rm", "fit/x.json", "fit/large.fits"]).code, Some(1));
+        assert!(call(&settings, &["ls"]).stdout.starts_with("0 objects"));
+        let gone = call(&settings, &["get", "fit/x.json", &back]);
+        assert_eq!(gone.code, Some(1), "{gone:?}");
+        assert!(gone.stderr.contains("found none") && fs::read(&back).expect("untouched") == body, "{gone:?}");
+    }
+}
+
+#[test]
+fn wrong_settings_are_said_together() {
+    let settings = vec![("STORAGE_BUCKET_SOURCE", "swift".to_owned())];
+    let called = call(&settings, &["ls"]);
+    assert_eq!(called.code, Some(2), "{called:?}");
+    for name in ["OS_AUTH_URL", "OS_USERNAME", "OS_PASSWORD"] {
+        assert!(called.stderr.contains(name), "{called:?}");
+    }
+    assert_eq!(call(&settings, &["--store", "ftp://x", "ls"]).code, Some(2));
+    assert_eq!(call(&vec![], &["get", "../x"]).code, Some(2));
+}
