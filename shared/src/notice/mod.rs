@@ -1,9 +1,11 @@
 //! What upstream sends.
 
 mod fields;
+mod glance;
 pub mod icecube;
 pub mod igwn;
 
+pub use glance::Glance;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;

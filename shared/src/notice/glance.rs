@@ -1,0 +1,121 @@
+//! What can be told of a notice at a glance: enough to keep each superevent's notices in order, to list them, and to
+//! measure how late they are. Nothing here is wrong with a notice: what cannot be told is absent.
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+
+use super::{MAX_NOTICE_BYTES, parse_time};
+use crate::key::SupereventId;
+
+/// A notice at a glance.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Glance {
+    /// The superevent that it is about.
+    pub superevent_id: Option<SupereventId>,
+    /// What it announces, as the notice spells it: `PRELIMINARY`, or the alert that a track search refers to.
+    pub announces: Option<String>,
+    /// When the notice was created.
+    pub time_created: Option<Timestamp>,
+    /// When the event was.
+    pub time_of_event: Option<Timestamp>,
+}
+
+/// The fields that are looked at. The others, the sky map among them, are passed over without being kept.
+#[derive(Deserialize)]
+struct Head {
+    superevent_id: Option<Value>,
+    #[serde(rename = "ref_ID")]
+    ref_id: Option<Value>,
+    reference: Option<Value>,
+    alert_type: Option<Value>,
+    time_created: Option<Value>,
+    alert_datetime: Option<Value>,
+    event: Option<Inside>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Inside {
+    Event { time: Option<Value> },
+    Other(IgnoredAny),
+}
+
+impl Glance {
+    /// Looks at a notice of either kind; anything else has nothing to tell.
+    pub fn of(bytes: &[u8]) -> Self {
+        if bytes.len() > MAX_NOTICE_BYTES {
+            return Glance::default();
+        }
+        let Ok(head) = serde_json::from_slice::<Head>(bytes) else { return Glance::default() };
+        let text = |value: &Option<Value>| value.as_ref().and_then(Value::as_str).map(str::to_owned);
+        let time = |value: &Option<Value>| text(value).and_then(|text| parse_time(&text).ok());
+        let referred = head.reference.as_ref().and_then(|reference| reference.get("gcn.notices.LVK.alert"));
+        let referred = referred.and_then(Value::as_str).map(str::to_owned);
+        // `S230914ak-2-Preliminary` is about `S230914ak`; older track searches have the two fields swapped.
+        let about = |text: Option<String>| text.and_then(|text| text.split('-').next()?.trim().parse().ok());
+        let of_search = about(text(&head.ref_id)).or_else(|| about(referred.clone()));
+        Glance {
+            superevent_id: about(text(&head.superevent_id)).or(of_search),
+            announces: text(&head.alert_type).or(referred).or_else(|| text(&head.ref_id)),
+            time_created: time(&head.time_created).or_else(|| time(&head.alert_datetime)),
+            time_of_event: match &head.event {
+                Some(Inside::Event { time: at }) => time(at),
+                Some(Inside::Other(_)) | None => None,
+            },
+        }
+    }
+
+    /// Whether the superevent is one of the hourly mock events.
+    pub fn is_mock(&self) -> bool {
+        self.superevent_id.as_ref().is_some_and(|id| id.as_str().starts_with('M'))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn glance(text: &str) -> Glance {
+        Glance::of(text.as_bytes())
+    }
+
+    fn id(text: &str) -> Option<String> {
+        glance(text).superevent_id.map(String::from)
+    }
+
+    #[test]
+    fn alerts_and_searches_of_every_generation_are_about_their_superevent() {
+        for text in [
+            r#"{"superevent_id": "S230914ak", "event": null}"#,
+            r#"{"event": {"skymap": "AAAA", "time": "2023-09-14T11:40:00Z"}, "superevent_id": "S230914ak"}"#,
+            r#"{"superevent_id": "S230914ak", "event": "null", "alert_type": 7, "time_created": []}"#,
+            r#"{"ref_ID": "S230914ak", "reference": {"gcn.notices.LVK.alert": "S230914ak-2-Preliminary"}}"#,
+            r#"{"ref_ID": "S230914ak-2-Preliminary", "reference": {"gcn.notices.LVK.alert": "S230914ak"}}"#,
+            r#"{"ref_ID": 2, "reference": {"gcn.notices.LVK.alert": "S230914ak"}}"#,
+        ] {
+            assert_eq!(id(text).as_deref(), Some("S230914ak"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_told_is_absent() {
+        for text in ["", "{", "null", "[1]", "Obj\u{1} Avro", r#"{"superevent_id": "GRB230914A"}"#, r#"{"ref_ID": {}}"#]
+        {
+            assert_eq!(glance(text), Glance::default(), "{text}");
+        }
+        assert_eq!(Glance::of(&[0xff, 0xfe]), Glance::default());
+    }
+
+    #[test]
+    fn times_and_types_are_read() {
+        let text = r#"{"superevent_id": "MS230914ak", "alert_type": "UPDATE", "time_created": "2023-09-14T12:00:00Z",
+            "event": {"time": "2023-09-14T11:40:00.5"}}"#;
+        let seen = glance(text);
+        assert!(seen.is_mock());
+        assert_eq!(seen.announces.as_deref(), Some("UPDATE"));
+        assert_eq!(seen.time_created.map(|time| time.to_string()).as_deref(), Some("2023-09-14T12:00:00Z"));
+        assert_eq!(seen.time_of_event.map(|time| time.to_string()).as_deref(), Some("2023-09-14T11:40:00.5Z"));
+    }
+}
