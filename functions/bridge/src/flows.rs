@@ -13,9 +13,6 @@ use shared::message::Received;
 use shared::notice::NoticeKind;
 use shared::{Error, Result};
 
-/// The longest name of an execution (Step Functions API reference, `StartExecution`) [characters].
-const MAX_NAME: usize = 80;
-
 /// The flows, each a state machine.
 #[derive(Debug, Clone)]
 pub struct Flows {
@@ -68,36 +65,6 @@ impl Flows {
                         || matches!(error, SdkError::ConstructionFailure(_));
                 Err(if permanent { Error::permanent(message) } else { Error::retryable(message) })
             }
-        }
-    }
-}
-
-/// The name of a notice's execution, `{topic}-{partition}-{offset}`: one name for one message, in the characters that
-/// Step Functions and CloudWatch allow (letters, digits, `-`, `_`). It names the notice under `failed/` too.
-pub fn execution_name(topic: &str, partition: i32, offset: i64) -> String {
-    let place = format!("-{partition}-{offset}");
-    let topic: String = topic
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' })
-        .take(MAX_NAME - place.len())
-        .collect();
-    topic + &place
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_executions_are_valid_and_their_own() {
-        let name = |offset| execution_name(NoticeKind::Igwn.topic(), 0, offset);
-        assert_eq!(name(7), "igwn_gwalert-0-7");
-        assert_ne!(name(7), name(70));
-        for topic in [NoticeKind::Igwn.topic(), NoticeKind::IceCube.topic(), "ü/../…", &"x".repeat(300)] {
-            let name = execution_name(topic, i32::MAX, i64::MAX);
-            assert!(name.len() <= MAX_NAME, "{name}");
-            assert!(name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'), "{name}");
-            assert!(name.ends_with("-2147483647-9223372036854775807"), "{name}");
         }
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bridge::Deps;
-use bridge::consumer::{Backoff, Consumer, stopped};
+use bridge::consumer::{self, REJOIN, stopped};
+use bridge::health::{self, Health};
 use shared::Result;
 use shared::config;
 use shared::notice::NoticeKind;
@@ -31,9 +32,13 @@ fn main() -> ExitCode {
 }
 
 async fn bridge() -> Result<()> {
-    let config::Bridge { config, kafka, flows } = config::Bridge::from_env()?;
+    let config::Bridge { config, kafka, health, flows } = config::Bridge::from_env()?;
     config.log.start("info");
-    let deps = Deps::from_config(&config, &flows).await?;
     let topics = [NoticeKind::Igwn, NoticeKind::IceCube].map(NoticeKind::topic);
-    Consumer::join(&kafka, &topics, Backoff::default())?.run(Arc::new(deps), stopped()).await
+    let counts = Arc::new(Health::new(&health, &topics));
+    let deps = Deps::from_config(&config, &flows, Arc::clone(&counts)).await?;
+    if let Some(address) = health.address {
+        health::serve(Arc::clone(&counts), address).await?;
+    }
+    consumer::listen(&kafka, &topics, REJOIN, &counts, Arc::new(deps), stopped()).await
 }

@@ -5,26 +5,48 @@ use std::collections::{BTreeMap, HashMap};
 /// A partition of a topic.
 pub(crate) type Place = (String, i32);
 
+/// How many messages of a partition are in hand at most.
+const MOST_MESSAGES: usize = 256;
+/// How much of a partition is in hand at most [bytes]: some twenty alerts of the largest size seen, which is more than
+/// one superevent has, so that one that is held back leaves room for the others.
+const MOST_BYTES: usize = 48 << 20;
+/// How many messages that are done may wait for one before them; they have no bodies any more.
+const MOST_BEHIND: usize = 100_000;
+
 /// The messages in hand, and up to where all before are done. Only that far may an offset be stored: what is stored is
 /// never delivered again.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
-    in_hand: HashMap<Place, BTreeMap<i64, bool>>,
+    partitions: HashMap<Place, Partition>,
+}
+
+#[derive(Debug, Default)]
+struct Partition {
+    /// The size of each message in hand [bytes]; none when it is done, behind one that is not.
+    messages: BTreeMap<i64, Option<usize>>,
+    in_hand: usize,
+    bytes: usize,
 }
 
 impl Progress {
-    /// A message has been taken in hand.
-    pub(crate) fn taken(&mut self, place: &Place, offset: i64) {
-        self.in_hand.entry(place.clone()).or_default().insert(offset, false);
+    /// A message of so many bytes has been taken in hand.
+    pub(crate) fn taken(&mut self, place: &Place, offset: i64, bytes: usize) {
+        let partition = self.partitions.entry(place.clone()).or_default();
+        if partition.messages.insert(offset, Some(bytes)).is_none() {
+            partition.in_hand += 1;
+            partition.bytes += bytes;
+        }
     }
 
     /// A message is done; the offset to store, if that lets the partition move on.
     pub(crate) fn done(&mut self, place: &Place, offset: i64) -> Option<i64> {
-        let messages = self.in_hand.get_mut(place)?;
-        *messages.get_mut(&offset)? = true;
+        let partition = self.partitions.get_mut(place)?;
+        let bytes = partition.messages.get_mut(&offset)?.take()?;
+        partition.in_hand -= 1;
+        partition.bytes -= bytes;
         let mut next = None;
-        while let Some(first) = messages.first_entry()
-            && *first.get()
+        while let Some(first) = partition.messages.first_entry()
+            && first.get().is_none()
         {
             next = Some(first.key() + 1);
             first.remove();
@@ -32,14 +54,32 @@ impl Progress {
         next
     }
 
-    /// How many messages of a partition are in hand, or done behind one that is.
-    pub(crate) fn count(&self, place: &Place) -> usize {
-        self.in_hand.get(place).map_or(0, BTreeMap::len)
+    /// Whether a partition has as much in hand as it may.
+    pub(crate) fn is_full(&self, place: &Place) -> bool {
+        self.partitions.get(place).is_some_and(|partition| partition.holds(MOST_MESSAGES, MOST_BYTES, MOST_BEHIND))
+    }
+
+    /// Whether a partition that was full has room again.
+    pub(crate) fn has_room(&self, place: &Place) -> bool {
+        let three_quarters = (MOST_MESSAGES / 4 * 3, MOST_BYTES / 4 * 3, MOST_BEHIND / 4 * 3);
+        let (messages, bytes, behind) = three_quarters;
+        !self.partitions.get(place).is_some_and(|partition| partition.holds(messages, bytes, behind))
+    }
+
+    /// How many messages are in hand, of all partitions.
+    pub(crate) fn in_hand(&self) -> usize {
+        self.partitions.values().map(|partition| partition.in_hand).sum()
     }
 
     /// Forgets everything: what was not stored will be delivered again.
     pub(crate) fn clear(&mut self) {
-        self.in_hand.clear();
+        self.partitions.clear();
+    }
+}
+
+impl Partition {
+    fn holds(&self, messages: usize, bytes: usize, behind: usize) -> bool {
+        self.in_hand >= messages || self.bytes >= bytes || self.messages.len() >= behind
     }
 }
 
@@ -47,28 +87,63 @@ impl Progress {
 mod tests {
     use super::*;
 
+    fn place() -> Place {
+        ("t".to_owned(), 0)
+    }
+
     #[test]
     fn an_offset_waits_for_all_before_it() {
-        let place = ("t".to_owned(), 0);
         let mut progress = Progress::default();
         for offset in [3, 4, 7, 8] {
-            progress.taken(&place, offset);
+            progress.taken(&place(), offset, 1);
         }
-        assert_eq!(progress.done(&place, 4), None);
-        assert_eq!(progress.done(&place, 8), None);
-        assert_eq!(progress.count(&place), 4);
-        assert_eq!(progress.done(&place, 3), Some(5));
-        assert_eq!(progress.done(&place, 7), Some(9));
-        assert_eq!(progress.count(&place), 0);
+        assert_eq!(progress.done(&place(), 4), None);
+        assert_eq!(progress.done(&place(), 8), None);
+        assert_eq!(progress.in_hand(), 2);
+        assert_eq!(progress.done(&place(), 3), Some(5));
+        assert_eq!(progress.done(&place(), 7), Some(9));
+        assert_eq!(progress.in_hand(), 0);
+        assert_eq!(progress.done(&place(), 7), None, "once is enough");
     }
 
     #[test]
     fn what_is_not_in_hand_moves_nothing() {
-        let place = ("t".to_owned(), 0);
         let mut progress = Progress::default();
-        progress.taken(&place, 3);
+        progress.taken(&place(), 3, 1);
         progress.clear();
-        assert_eq!(progress.done(&place, 3), None);
+        assert_eq!(progress.done(&place(), 3), None);
         assert_eq!(progress.done(&("u".to_owned(), 0), 3), None);
+    }
+
+    #[test]
+    fn one_that_is_held_back_leaves_room_for_many_others() {
+        let mut progress = Progress::default();
+        progress.taken(&place(), 0, 2 << 20);
+        for offset in 1..1000 {
+            progress.taken(&place(), offset, 2 << 20);
+            assert!(!progress.is_full(&place()), "{offset}");
+            assert_eq!(progress.done(&place(), offset), None);
+        }
+        assert_eq!(progress.done(&place(), 0), Some(1000));
+    }
+
+    #[test]
+    fn a_partition_is_full_by_number_or_by_size() {
+        for size in [1, 4 << 20] {
+            let mut progress = Progress::default();
+            let offsets: Vec<i64> = (0..)
+                .take_while(|offset| {
+                    let full = progress.is_full(&place());
+                    progress.taken(&place(), *offset, size);
+                    !full
+                })
+                .collect();
+            assert!((12..=256).contains(&offsets.len()), "{}", offsets.len());
+            assert!(!progress.has_room(&place()));
+            for offset in offsets {
+                progress.done(&place(), offset);
+            }
+            assert!(progress.has_room(&place()));
+        }
     }
 }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bridge::consumer::{Backoff, Consumer, HEARTBEAT, Message, Work};
+use bridge::health::Health;
 use bridge::{Deps, Flows};
 use bytes::Bytes;
 use rdkafka::ClientConfig;
@@ -70,7 +71,7 @@ impl Broker {
 
     fn listen<W: Work>(&self, group: &str, work: Arc<W>) -> Listener {
         let backoff = Backoff { first: Duration::from_millis(50), most: Duration::from_millis(400) };
-        let consumer = Consumer::join(&self.settings(group), &[IGWN, ICECUBE], backoff).expect("a consumer");
+        let consumer = Consumer::join(&self.settings(group), &[IGWN, ICECUBE], backoff, health()).expect("a consumer");
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(consumer.run(work, async {
             // Either way it is time to stop.
@@ -78,6 +79,11 @@ impl Broker {
         }));
         Listener { stop, running }
     }
+}
+
+fn health() -> Arc<Health> {
+    let settings = config::Health { address: None, heartbeat: Duration::from_secs(60), mock: None };
+    Arc::new(Health::new(&settings, &[IGWN, ICECUBE]))
 }
 
 struct Listener {
@@ -131,6 +137,7 @@ impl Aws {
         Deps {
             store: Store::open(&location).await.expect("a store"),
             flows: Flows::open(&self.arns, Some(sfn_url)).await,
+            health: health(),
         }
     }
 
@@ -325,6 +332,7 @@ impl Program {
             .env("STORAGE_BUCKET_SOURCE", "s3")
             .env("AWS_BUCKET", bucket)
             .env("AWS_ENDPOINT_URL", moto::url())
+            .env("HEALTH_ADDR", "none")
             .env("LOG_LEVEL", "error")
             .spawn();
         Program(program.expect("the bridge starts"))

@@ -38,6 +38,15 @@ pub struct Arguments {
 pub enum Command {
     /// Takes notices from files through the whole pipeline.
     Run(RunOptions),
+    /// Takes notices from Kafka through the whole pipeline, as they come.
+    #[cfg(feature = "kafka")]
+    Listen(ListenOptions),
+    /// Lists what Kafka holds, up to what is the end now.
+    #[cfg(feature = "kafka")]
+    List(ListOptions),
+    /// Takes what Kafka holds through the whole pipeline again.
+    #[cfg(feature = "kafka")]
+    Replay(ReplayOptions),
     /// Builds the galaxy index that lists are made from, or says what a catalogue holds.
     #[command(subcommand)]
     Catalog(Catalog),
@@ -86,4 +95,77 @@ pub struct RunOptions {
     /// Files, folders of `*.json`, names under `inbox/` in the store, or `-` for standard input.
     #[arg(required = true, value_name = "NOTICE")]
     pub notices: Vec<String>,
+}
+
+/// Options of `gwtm listen`.
+#[cfg(feature = "kafka")]
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+It needs KAFKA_CLIENT_ID and KAFKA_CLIENT_SECRET (https://gcn.nasa.gov/quickstart), or another broker in KAFKA_BOOTSTRAP.
+A notice is acknowledged when all of it is done: a crash anywhere repeats it, and that changes nothing. SIGTERM and
+SIGINT let it finish what is in hand, within 25 s.")]
+pub struct ListenOptions {
+    /// A topic (default: `igwn.gwalert` and `gcn.notices.icecube.lvk_nu_track_search`); may be repeated.
+    #[arg(long = "topic", value_name = "TOPIC")]
+    pub topics: Vec<String>,
+    /// Where products go: a folder, or `s3://BUCKET`; STORAGE_BUCKET_SOURCE and its settings otherwise.
+    #[arg(long, value_name = "URL|DIR")]
+    pub store: Option<String>,
+    /// Writes nothing and calls no API (as DRY_RUN=true does).
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Which of the notices that Kafka holds. No group is joined and no offset stored, so a listener is not disturbed.
+#[cfg(feature = "kafka")]
+#[derive(Debug, Clone, clap::Args)]
+pub struct Selection {
+    /// A topic (default: `igwn.gwalert` and `gcn.notices.icecube.lvk_nu_track_search`); may be repeated.
+    #[arg(long = "topic", value_name = "TOPIC")]
+    pub topics: Vec<String>,
+    /// Only superevents whose id contains this; may be repeated.
+    #[arg(long = "id", value_name = "TEXT")]
+    pub ids: Vec<String>,
+    /// Only notices that announce this, such as `initial`; may be repeated.
+    #[arg(long = "type", value_name = "TYPE")]
+    pub types: Vec<String>,
+    /// Leaves out mock and test events.
+    #[arg(long)]
+    pub exclude_test: bool,
+    /// Only what Kafka took at this time or later, UTC.
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<jiff::Timestamp>,
+    /// Only what Kafka took until then, UTC.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<jiff::Timestamp>,
+}
+
+/// Options of `gwtm list`.
+#[cfg(feature = "kafka")]
+#[derive(Debug, clap::Args)]
+pub struct ListOptions {
+    /// Which notices.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Prints one JSON object per notice.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `gwtm replay`.
+#[cfg(feature = "kafka")]
+#[derive(Debug, clap::Args)]
+pub struct ReplayOptions {
+    /// Which notices.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Where products go: a folder, or `s3://BUCKET`; STORAGE_BUCKET_SOURCE and its settings otherwise.
+    #[arg(long, value_name = "URL|DIR")]
+    pub store: Option<String>,
+    /// Only lists what would be taken through the pipeline.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Prints one JSON object per notice.
+    #[arg(long)]
+    pub json: bool,
 }

@@ -5,9 +5,13 @@ pub mod catalog;
 pub mod check;
 pub mod functions;
 pub mod help;
+#[cfg(feature = "kafka")]
+pub mod listen;
 pub mod migrate;
 mod notices;
 pub mod notify;
+#[cfg(feature = "kafka")]
+pub mod replay;
 mod report;
 pub mod run;
 pub mod simulate;

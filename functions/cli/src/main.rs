@@ -1,6 +1,7 @@
 //! `gwtm`: the Treasure Map functions in one program.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use cli::arguments::{Arguments, Command};
@@ -21,12 +22,20 @@ fn main() -> ExitCode {
             Command::Notify(options) => cli::notify::notify(&options).await,
             Command::Completions(options) => cli::help::completions(&options).map(|()| true),
             Command::Man(options) => cli::help::man(&options).map(|()| true),
+            #[cfg(feature = "kafka")]
+            Command::Listen(options) => cli::listen::listen(&options).await.map(|()| true),
+            #[cfg(feature = "kafka")]
+            Command::List(options) => cli::replay::list(&options).await.map(|()| true),
+            #[cfg(feature = "kafka")]
+            Command::Replay(options) => cli::replay::replay(&options).await,
             Command::Catalog(command) => command.run().await.map(|()| true),
             Command::Migrate(options) => options.run().await,
             Command::Store(options) => options.run().await,
             Command::Simulate(options) => options.run().map(|()| true),
         }
     });
+    // A broker that does not answer must not hold up the end.
+    runtime.shutdown_timeout(Duration::from_secs(1));
     match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),

@@ -22,8 +22,8 @@ use fermi::Sources;
 pub struct Deps {
     /// Where the map is and the products go.
     pub store: Store,
-    /// Finest HEALPix order of the flat map.
-    pub flat_max_order: u8,
+    /// Finest HEALPix order of the flat map; none makes none.
+    pub flat_max_order: Option<u8>,
     /// Where Fermi's orbit and pointing come from.
     pub fermi: Sources,
     /// A file of Swift's pointings.
@@ -65,7 +65,11 @@ pub async fn handle(deps: &Deps, alert: Alert) -> Result<Products> {
         let (drawn, max_order) = (deps.store.read(key).await?, deps.flat_max_order);
         let made = tokio::task::spawn_blocking(move || make(&drawn, max_order)).await;
         let made = made.unwrap_or_else(|error| Err(Error::permanent(error.to_string())));
-        keep(deps, &alert, made.map_err(|error| error.of(format!("sky map `{key}`")))?).await
+        let mut products = keep(deps, &alert, made.map_err(|error| error.of(format!("sky map `{key}`")))?).await?;
+        if max_order.is_none() {
+            products.insert(0, missing(ProductKind::FlatMap, "flat maps are switched off (FLAT_MAX_ORDER=none)"));
+        }
+        Ok::<Vec<Product>, Error>(products)
     };
     let (superevent, time) = (&alert.name.superevent_id, alert.time_of_signal);
     let fermi = fermi::coverage(&deps.fermi, &deps.store, superevent, time);
@@ -99,15 +103,17 @@ const MADE: [(ProductKind, Make); 4] = [
     (ProductKind::CredibleRegion90, |map, _| map.credible().moc_json(0.9)),
 ];
 
-/// Decodes the map, once, and makes every product; one that fails, or panics, does not stop the others.
-fn make(bytes: &[u8], max_order: u8) -> Result<Vec<(ProductKind, Result<Bytes>)>> {
+/// Decodes the map, once, and makes every product; one that fails, or panics, does not stop the others. Without an
+/// order there is no flat map.
+fn make(bytes: &[u8], max_order: Option<u8>) -> Result<Vec<(ProductKind, Result<Bytes>)>> {
     let map = MultiOrderMap::decode(bytes)?;
-    let made = MADE.map(|(kind, make)| {
-        let bytes = catch_unwind(AssertUnwindSafe(|| make(&map, max_order)));
+    let wanted = MADE.into_iter().filter(|(kind, _)| *kind != ProductKind::FlatMap || max_order.is_some());
+    let made = wanted.map(|(kind, make)| {
+        let bytes = catch_unwind(AssertUnwindSafe(|| make(&map, max_order.unwrap_or_default())));
         let bytes = bytes.unwrap_or_else(|_| Err(Error::permanent("it could not be made: a fault in this program")));
         (kind, bytes.map(Bytes::from))
     });
-    Ok(made.into())
+    Ok(made.collect())
 }
 
 /// Writes what was made. The bytes follow from the map, so an object of the same size and content is left as it is.

@@ -1,9 +1,12 @@
-//! The settings of what listens to Kafka, and of the flows that the bridge starts.
+//! The settings of what listens to Kafka, of its health, and of the flows that the bridge starts.
+
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::{Config, Reader, Secret, Setting, setting};
 use crate::Result;
 
-/// Every setting that [`Kafka`] and [`Bridge`] read beside those of [`Config`].
+/// Every setting that [`Listen`] and [`Bridge`] read beside those of [`Config`].
 pub const SETTINGS: &[Setting] = &[
     setting("KAFKA_CLIENT_ID", "required for GCN", "the GCN client's id (https://gcn.nasa.gov/quickstart)"),
     setting("KAFKA_CLIENT_SECRET", "required for GCN", "the GCN client's secret"),
@@ -17,6 +20,14 @@ pub const SETTINGS: &[Setting] = &[
     setting("KAFKA_OFFSET_RESET", "earliest", "where a new group begins: `earliest` or `latest`"),
     setting("KAFKA_ADDRESS_FAMILY", "v4", "`v4`, `v6` or `any`"),
     setting("KAFKA_CA_LOCATION", "the system's", "a file or folder with the certificates of the authorities to trust"),
+    setting("KAFKA_TOKEN_URL", "GCN's", "another address of log-in tokens, for another broker with OAUTHBEARER"),
+    setting(
+        "HEALTH_ADDR",
+        "127.0.0.1:8080",
+        "where `/healthz` and `/metrics` answer, `address:port`; `none` for nowhere",
+    ),
+    setting("HEALTH_HEARTBEAT_SECONDS", "60", "unhealthy when GCN's heartbeat, one a second, is older than this"),
+    setting("HEALTH_MOCK_MINUTES", "70", "unhealthy when the last mock alert, one an hour, is older; 0 never"),
     setting("LIGO_FLOW_ARN", "required by the bridge", "the state machine for `igwn.gwalert`"),
     setting(
         "ICECUBE_FLOW_ARN",
@@ -91,7 +102,7 @@ impl Kafka {
             Some(Login {
                 client_id: id.unwrap_or_default(),
                 client_secret: Secret::new(secret.unwrap_or_default()),
-                token_url: format!("https://auth.{domain}/oauth2/token"),
+                token_url: settings.url("KAFKA_TOKEN_URL", &format!("https://auth.{domain}/oauth2/token")),
                 scope: "gcn.nasa.gov/kafka-public-consumer".to_owned(),
             })
         } else {
@@ -105,6 +116,74 @@ impl Kafka {
             address_family: settings.one_of("KAFKA_ADDRESS_FAMILY", &["v4", "v6", "any"]),
             ca_location: settings.text("KAFKA_CA_LOCATION"),
         }
+    }
+}
+
+/// How the health of what listens to Kafka is told, and what counts as health.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// Where it is told; none is nowhere.
+    pub address: Option<SocketAddr>,
+    /// How old the last heartbeat may be.
+    pub heartbeat: Duration,
+    /// How old the last mock alert may be; none is any age.
+    pub mock: Option<Duration>,
+}
+
+impl Health {
+    fn settings(settings: &mut Reader<'_>) -> Self {
+        let text = settings.text("HEALTH_ADDR").unwrap_or_else(|| "127.0.0.1:8080".to_owned());
+        let address = match text.as_str() {
+            "none" => None,
+            text => match text.parse() {
+                Ok(address) => Some(address),
+                Err(_) => {
+                    settings.problem("HEALTH_ADDR", "`address:port`, such as `127.0.0.1:8080`, or `none`", text);
+                    None
+                }
+            },
+        };
+        let mock = settings.number("HEALTH_MOCK_MINUTES", 70_u64, 0..=100_000);
+        Health {
+            address,
+            heartbeat: Duration::from_secs(settings.number("HEALTH_HEARTBEAT_SECONDS", 60, 1..=1_000_000)),
+            mock: (mock > 0).then(|| Duration::from_secs(60 * mock)),
+        }
+    }
+}
+
+/// What a listener needs that runs the flows itself, read together so that problems are reported together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listen {
+    /// The settings it shares with the functions.
+    pub config: Config,
+    /// How Kafka is reached.
+    pub kafka: Kafka,
+    /// How its health is told.
+    pub health: Health,
+}
+
+impl Listen {
+    /// Reads the environment; `overrides` (a command line's options) go before it.
+    ///
+    /// # Errors
+    /// Permanent, naming every setting that is missing or malformed.
+    pub fn from_env(overrides: &[(&str, String)]) -> Result<Self> {
+        Self::read(&super::environment(overrides))
+    }
+
+    /// Reads settings from anywhere; an empty value is an unset one.
+    ///
+    /// # Errors
+    /// As [`Listen::from_env`].
+    pub fn read(get: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
+        let mut settings = Reader { get, problems: Vec::new() };
+        let listen = Listen {
+            config: Config::settings(&mut settings),
+            kafka: Kafka::settings(&mut settings),
+            health: Health::settings(&mut settings),
+        };
+        settings.finish(listen)
     }
 }
 
@@ -124,6 +203,8 @@ pub struct Bridge {
     pub config: Config,
     /// How Kafka is reached.
     pub kafka: Kafka,
+    /// How its health is told.
+    pub health: Health,
     /// The flows it starts.
     pub flows: Flows,
 }
@@ -145,6 +226,7 @@ impl Bridge {
         let mut settings = Reader { get, problems: Vec::new() };
         let config = Config::settings(&mut settings);
         let kafka = Kafka::settings(&mut settings);
+        let health = Health::settings(&mut settings);
         let mut arn = |name: &str| {
             let arn = settings.text(name).unwrap_or_default();
             if !arn.starts_with("arn:") || arn.split(':').count() < 7 {
@@ -153,7 +235,7 @@ impl Bridge {
             arn
         };
         let flows = Flows { ligo: arn("LIGO_FLOW_ARN"), icecube: arn("ICECUBE_FLOW_ARN") };
-        settings.finish(Bridge { config, kafka, flows })
+        settings.finish(Bridge { config, kafka, health, flows })
     }
 }
 
@@ -193,13 +275,29 @@ mod tests {
         };
         let bridge = Bridge::read(&given).expect("all it needs");
         assert_eq!(bridge.flows, Flows { ligo: arn.clone(), icecube: arn.clone() });
-        let mistaken = |name: &str| (name == "STORAGE_BUCKET_SOURCE").then(|| "floppy".to_owned());
+        let mistaken =
+            |name: &str| ["STORAGE_BUCKET_SOURCE", "HEALTH_ADDR"].contains(&name).then(|| "floppy".to_owned());
         let error = Bridge::read(&mistaken).expect_err("nothing").to_string();
-        for name in
-            ["STORAGE_BUCKET_SOURCE", "KAFKA_CLIENT_ID", "KAFKA_CLIENT_SECRET", "LIGO_FLOW_ARN", "ICECUBE_FLOW_ARN"]
-        {
+        let missing = ["KAFKA_CLIENT_ID", "KAFKA_CLIENT_SECRET", "LIGO_FLOW_ARN", "ICECUBE_FLOW_ARN"];
+        for name in ["STORAGE_BUCKET_SOURCE", "HEALTH_ADDR"].iter().chain(&missing) {
             assert!(error.contains(name), "{name}: {error}");
         }
+    }
+
+    #[test]
+    fn health_is_told_on_the_loopback_unless_a_setting_says_otherwise() {
+        let health = |settings: &[(&str, &str)]| {
+            let broker = [("KAFKA_BOOTSTRAP", "127.0.0.1:9092")];
+            let all: Vec<_> = broker.iter().chain(settings).copied().collect();
+            let find = |name: &str| all.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned());
+            Listen::read(&find).map(|listen| listen.health)
+        };
+        let usual = health(&[]).expect("defaults");
+        assert!(usual.address.is_some_and(|address| address.ip().is_loopback()));
+        assert_eq!((usual.heartbeat, usual.mock), (Duration::from_secs(60), Some(Duration::from_secs(4200))));
+        let other = health(&[("HEALTH_ADDR", "none"), ("HEALTH_MOCK_MINUTES", "0")]).expect("settings");
+        assert_eq!((other.address, other.mock), (None, None));
+        assert!(health(&[("HEALTH_ADDR", "8080")]).is_err_and(|error| error.to_string().contains("HEALTH_ADDR")));
     }
 
     #[test]

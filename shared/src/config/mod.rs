@@ -15,7 +15,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
-pub use kafka::{Bridge, Flows, Kafka, Login, SETTINGS as KAFKA_SETTINGS};
+pub use kafka::{Bridge, Flows, Health, Kafka, Listen, Login, SETTINGS as KAFKA_SETTINGS};
 pub use log::{Log, LogFormat};
 pub use notify::{Notify, Rule, Target};
 pub use storage::{location, store_settings};
@@ -79,7 +79,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("API_TOKEN", "required with API_BASE", "the token of a GWTM administrator"),
     setting("OBSERVING_RUN", "none", "the run's label on posted alerts; the website shows the current run's"),
     setting("GRACEDB_URL", "https://gracedb.ligo.org", "where `skymap_fits_url` is looked for"),
-    setting("FLAT_MAX_ORDER", "10", "finest HEALPix order of the flat map, 0 to 13"),
+    setting("FLAT_MAX_ORDER", "10", "finest HEALPix order of the flat map, 0 to 13; `none` makes none"),
     setting(
         "FERMI_TLE_URL",
         "https://celestrak.org/NORAD/elements/gp.php?CATNR=33053&FORMAT=TLE",
@@ -170,8 +170,8 @@ pub struct Config {
     pub observing_run: Option<String>,
     /// GraceDB, without a slash at the end.
     pub gracedb_url: String,
-    /// Finest HEALPix order of the flat map.
-    pub flat_max_order: u8,
+    /// Finest HEALPix order of the flat map; none makes none.
+    pub flat_max_order: Option<u8>,
     /// Where Fermi's orbit and pointing come from.
     pub fermi: Fermi,
     /// A file of Swift's pointings.
@@ -253,7 +253,10 @@ impl Config {
             api: settings.api(dry_run),
             observing_run: settings.text("OBSERVING_RUN"),
             gracedb_url: settings.url("GRACEDB_URL", "https://gracedb.ligo.org").trim_end_matches('/').to_owned(),
-            flat_max_order: settings.number("FLAT_MAX_ORDER", 10, 0..=13),
+            flat_max_order: match settings.text("FLAT_MAX_ORDER").as_deref() {
+                Some("none") => None,
+                _ => Some(settings.number("FLAT_MAX_ORDER", 10, 0..=13)),
+            },
             fermi: Fermi {
                 tle_url: settings
                     .url("FERMI_TLE_URL", "https://celestrak.org/NORAD/elements/gp.php?CATNR=33053&FORMAT=TLE"),

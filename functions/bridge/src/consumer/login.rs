@@ -5,17 +5,13 @@ use rdkafka::config::RDKafkaLogLevel;
 use shared::config;
 use shared::{Error, Result};
 
-/// What librdkafka is told. GCN's own: OAUTHBEARER over TLS with a token from an OIDC endpoint
-/// (https://gcn.nasa.gov/docs/client/kafka).
+/// What librdkafka is told by a member of the group.
 ///
 /// # Errors
-/// Permanent, when a log-in is wanted and this program's librdkafka cannot log in that way.
-pub(super) fn client_config(kafka: &config::Kafka) -> Result<ClientConfig> {
-    let mut client = ClientConfig::new();
+/// As [`client_config`].
+pub(super) fn group_config(kafka: &config::Kafka) -> Result<ClientConfig> {
+    let mut client = client_config(kafka)?;
     client
-        .set_log_level(RDKafkaLogLevel::Warning)
-        .set("client.id", "gwtm")
-        .set("bootstrap.servers", &kafka.bootstrap)
         .set("group.id", &kafka.group_id)
         // Offsets are stored by hand once a message is done, and what is stored is committed every second.
         .set("enable.auto.offset.store", "false")
@@ -24,7 +20,21 @@ pub(super) fn client_config(kafka: &config::Kafka) -> Result<ClientConfig> {
         .set("auto.offset.reset", &kafka.offset_reset)
         // A process that was killed holds its partitions this long; polling never stops, so there is no need for more.
         .set("session.timeout.ms", "10000")
-        .set("heartbeat.interval.ms", "3000")
+        .set("statistics.interval.ms", "5000");
+    Ok(client)
+}
+
+/// What librdkafka is told by everybody. GCN's own: OAUTHBEARER over TLS with a token from an OIDC endpoint
+/// (https://gcn.nasa.gov/docs/client/kafka).
+///
+/// # Errors
+/// Permanent, when a log-in is wanted and this program's librdkafka cannot log in that way.
+pub(crate) fn client_config(kafka: &config::Kafka) -> Result<ClientConfig> {
+    let mut client = ClientConfig::new();
+    client
+        .set_log_level(RDKafkaLogLevel::Warning)
+        .set("client.id", "gwtm")
+        .set("bootstrap.servers", &kafka.bootstrap)
         // The largest alert seen has 2.1 MB, and the broker allows 4 MiB.
         .set("fetch.message.max.bytes", "8388608")
         .set("fetch.max.bytes", "16777216")
@@ -32,7 +42,7 @@ pub(super) fn client_config(kafka: &config::Kafka) -> Result<ClientConfig> {
         .set("queued.max.messages.kbytes", "16384")
         // A topic may be unknown until its first message: it is waited for, and never made.
         .set("allow.auto.create.topics", "false")
-        .set("topic.metadata.refresh.interval.ms", "60000")
+        .set("topic.metadata.refresh.interval.ms", "30000")
         // GCN's names resolve to IPv6 addresses that do not answer.
         .set("broker.address.family", &kafka.address_family)
         .set("socket.keepalive.enable", "true")

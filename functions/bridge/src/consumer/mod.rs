@@ -3,7 +3,7 @@
 //! One task polls for ever, so the membership of the group outlives any failure of what is behind; messages are taken
 //! by tasks beside it. A partition with too many messages in hand is paused until some are done.
 
-mod login;
+pub(crate) mod login;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
@@ -19,12 +19,14 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
-use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
 use shared::config;
+use shared::notice::Glance;
 use shared::{Error, Result};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::health::Health;
 use crate::progress::{Place, Progress};
 
 /// GCN's topic with a message a second: it shows that the connection lives.
@@ -32,9 +34,6 @@ pub const HEARTBEAT: &str = "gcn.heartbeat";
 
 /// How long a silent heartbeat is no news.
 pub const SILENCE: Duration = Duration::from_secs(60);
-
-/// How many messages of a partition are in hand at most.
-const AHEAD: usize = 16;
 
 /// How long messages in hand may take to finish once the consumer is to stop; what is left then comes again.
 const LAST_ORDERS: Duration = Duration::from_secs(15);
@@ -55,6 +54,23 @@ pub struct Message {
     pub time: Option<Timestamp>,
     /// What it carries; a tombstone carries nothing.
     pub body: Option<Bytes>,
+    /// What can be told of it at a glance.
+    pub glance: Glance,
+    /// When it arrived here.
+    pub received: Instant,
+}
+
+impl Message {
+    /// A message that has just arrived.
+    pub fn new(topic: String, partition: i32, offset: i64, time: Option<Timestamp>, body: Option<Bytes>) -> Self {
+        let glance = body.as_deref().map(Glance::of).unwrap_or_default();
+        Message { topic, partition, offset, time, body, glance, received: Instant::now() }
+    }
+
+    /// The size of what it carries [bytes].
+    pub fn size(&self) -> usize {
+        self.body.as_ref().map_or(0, Bytes::len)
+    }
 }
 
 impl fmt::Display for Message {
@@ -65,13 +81,13 @@ impl fmt::Display for Message {
 
 impl From<&BorrowedMessage<'_>> for Message {
     fn from(message: &BorrowedMessage<'_>) -> Self {
-        Message {
-            topic: message.topic().to_owned(),
-            partition: message.partition(),
-            offset: message.offset(),
-            time: message.timestamp().to_millis().and_then(|ms| Timestamp::from_millisecond(ms).ok()),
-            body: message.payload().map(Bytes::copy_from_slice),
-        }
+        Message::new(
+            message.topic().to_owned(),
+            message.partition(),
+            message.offset(),
+            message.timestamp().to_millis().and_then(|ms| Timestamp::from_millisecond(ms).ok()),
+            message.payload().map(Bytes::copy_from_slice),
+        )
     }
 }
 
@@ -102,26 +118,45 @@ impl Default for Backoff {
     }
 }
 
-/// When the heartbeat was last heard.
-#[derive(Debug)]
-pub struct Pulse(Mutex<Instant>);
-
-impl Pulse {
-    /// How long ago the last heartbeat was; before the first, how long it has been waited for.
-    pub fn silence(&self) -> Duration {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
-    }
-
-    fn beat(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+/// Joins the group again and again, each time that the broker or the log-in ends it, until `stop`; the wait between
+/// grows from `wait.first` to `wait.most` and is forgotten once messages have come.
+///
+/// # Errors
+/// Permanent, when librdkafka refuses a setting or cannot log in as wanted.
+pub async fn listen<W: Work>(
+    kafka: &config::Kafka,
+    topics: &[&str],
+    wait: Backoff,
+    health: &Arc<Health>,
+    work: Arc<W>,
+    stop: impl Future<Output = ()>,
+) -> Result<()> {
+    let stop = stop.shared();
+    let mut next = wait.first;
+    loop {
+        let consumer = Consumer::join(kafka, topics, Backoff::default(), Arc::clone(health))?;
+        let begun = Instant::now();
+        let Err(error) = consumer.run(Arc::clone(&work), stop.clone()).await else { return Ok(()) };
+        if health.silence() < begun.elapsed() {
+            next = wait.first;
+        }
+        tracing::error!(retry_in_s = next.as_secs_f64(), "not listening: {error}");
+        tokio::select! {
+            () = tokio::time::sleep(next) => {}
+            () = stop.clone() => return Ok(()),
+        }
+        next = (next * 2).min(wait.most);
     }
 }
+
+/// How long to wait before the group is joined again.
+pub const REJOIN: Backoff = Backoff { first: Duration::from_secs(2), most: Duration::from_secs(600) };
 
 /// A member of a consumer group.
 pub struct Consumer {
     kafka: Arc<StreamConsumer<Events>>,
     backoff: Backoff,
-    pulse: Arc<Pulse>,
+    health: Arc<Health>,
 }
 
 impl Consumer {
@@ -129,20 +164,15 @@ impl Consumer {
     ///
     /// # Errors
     /// Permanent, when librdkafka refuses a setting or cannot log in as wanted.
-    pub fn join(kafka: &config::Kafka, topics: &[&str], backoff: Backoff) -> Result<Self> {
+    pub fn join(kafka: &config::Kafka, topics: &[&str], backoff: Backoff, health: Arc<Health>) -> Result<Self> {
         let failed = |error: KafkaError| Error::permanent(format!("broker `{}`: {error}", kafka.bootstrap));
         let consumer: StreamConsumer<Events> =
-            login::client_config(kafka)?.create_with_context(Events::default()).map_err(failed)?;
+            login::group_config(kafka)?.create_with_context(Events::new(Arc::clone(&health))).map_err(failed)?;
         let mut topics = topics.to_vec();
         topics.push(HEARTBEAT);
         consumer.subscribe(&topics).map_err(failed)?;
         tracing::info!(broker = kafka.bootstrap, group = kafka.group_id, ?topics, "listening");
-        Ok(Consumer { kafka: Arc::new(consumer), backoff, pulse: Arc::new(Pulse(Mutex::new(Instant::now()))) })
-    }
-
-    /// The heartbeat.
-    pub fn pulse(&self) -> Arc<Pulse> {
-        Arc::clone(&self.pulse)
+        Ok(Consumer { kafka: Arc::new(consumer), backoff, health })
     }
 
     /// Does `work` with every message until `stop`; then lets what is in hand finish, commits and leaves, all within
@@ -152,7 +182,8 @@ impl Consumer {
     /// and the lane goes on once that is done.
     ///
     /// # Errors
-    /// Retryable, when librdkafka says that this consumer is beyond repair: begin anew.
+    /// Retryable, when librdkafka says that this consumer is beyond repair, or when it cannot log in and no message
+    /// comes any more: begin anew.
     pub async fn run<W: Work>(self, work: Arc<W>, stop: impl Future<Output = ()>) -> Result<()> {
         let (stopping, _) = watch::channel(false);
         let mut run = Run {
@@ -164,6 +195,8 @@ impl Consumer {
             running: JoinSet::new(),
             paused: HashSet::new(),
             heartbeat_sought: false,
+            heard: false,
+            repeats: Repeats::default(),
             stopping,
         };
         let outcome = run.listen(stop).await;
@@ -198,6 +231,9 @@ struct Run<'a, W> {
     running: JoinSet<Settled>,
     paused: HashSet<Place>,
     heartbeat_sought: bool,
+    /// Whether any message has come.
+    heard: bool,
+    repeats: Repeats,
     stopping: watch::Sender<bool>,
 }
 
@@ -214,9 +250,16 @@ impl<W: Work> Run<'_, W> {
     async fn listen(&mut self, stop: impl Future<Output = ()>) -> Result<()> {
         let mut stop = std::pin::pin!(stop);
         let mut watch = tokio::time::interval(SILENCE / 2);
+        let mut refused = self.consumer.kafka.context().refused.subscribe();
         loop {
             tokio::select! {
                 () = &mut stop => return Ok(()),
+                Ok(()) = refused.changed() => {
+                    // A token that cannot be renewed ends nothing while messages come.
+                    if !self.heard || self.consumer.health.silence() > SILENCE {
+                        return Err(Error::retryable(refused.borrow_and_update().clone()));
+                    }
+                }
                 _ = watch.tick() => self.listen_for_silence(),
                 Some(settled) = self.running.join_next() => self.settled(settled),
                 message = self.consumer.kafka.recv() => {
@@ -226,8 +269,12 @@ impl<W: Work> Run<'_, W> {
                         Err(KafkaError::MessageConsumptionFatal(code)) => {
                             return Err(Error::retryable(format!("Kafka consumer: {code}")));
                         }
-                        // An event, never a notice: librdkafka goes on by itself.
-                        Err(error) => tracing::warn!("Kafka consumer: {error}"),
+                        // An event, never a notice: librdkafka goes on by itself. Most are told by `Events::error` too.
+                        Err(error) => {
+                            if self.repeats.is_news(&error.to_string()) {
+                                tracing::warn!("Kafka consumer: {error}");
+                            }
+                        }
                     }
                 }
             }
@@ -257,13 +304,16 @@ impl<W: Work> Run<'_, W> {
     }
 
     fn received(&mut self, message: &BorrowedMessage<'_>) {
+        self.heard = true;
         if message.topic() == HEARTBEAT {
             return self.heard(message);
         }
         let message = Message::from(message);
         let place = (message.topic.clone(), message.partition);
-        self.progress.taken(&place, message.offset);
-        if self.progress.count(&place) >= AHEAD && self.paused.insert(place.clone()) {
+        self.consumer.health.received(&message);
+        self.progress.taken(&place, message.offset, message.size());
+        self.consumer.health.in_flight(self.progress.in_hand());
+        if self.progress.is_full(&place) && self.paused.insert(place.clone()) {
             self.log_failure("pausing", self.consumer.kafka.pause(&one(&place)));
         }
         let lane = self.work.lane(&message);
@@ -278,9 +328,9 @@ impl<W: Work> Run<'_, W> {
 
     fn start(&mut self, lane: String, message: Message) {
         let (work, backoff, stopping) = (Arc::clone(&self.work), self.consumer.backoff, self.stopping.subscribe());
-        let epoch = self.epoch;
+        let (epoch, health) = (self.epoch, Arc::clone(&self.consumer.health));
         self.running.spawn(async move {
-            let done = settle(&*work, &message, backoff, stopping).await;
+            let done = settle(&*work, &message, backoff, &health, stopping).await;
             Settled { lane, place: (message.topic, message.partition), offset: message.offset, epoch, done }
         });
     }
@@ -295,7 +345,8 @@ impl<W: Work> Run<'_, W> {
             // librdkafka adds the one.
             self.log_failure("storing an offset", self.consumer.kafka.store_offset(&place.0, place.1, next - 1));
         }
-        if self.progress.count(&place) <= AHEAD / 2 && self.paused.remove(&place) {
+        self.consumer.health.in_flight(self.progress.in_hand());
+        if self.progress.has_room(&place) && self.paused.remove(&place) {
             self.log_failure("resuming", self.consumer.kafka.resume(&one(&place)));
         }
         match self.lanes.get_mut(&lane).and_then(VecDeque::pop_front) {
@@ -328,7 +379,7 @@ impl<W: Work> Run<'_, W> {
 
     fn heard(&mut self, message: &BorrowedMessage<'_>) {
         let (topic, partition) = (message.topic(), message.partition());
-        self.consumer.pulse.beat();
+        self.consumer.health.heartbeat();
         self.log_failure("storing an offset", self.consumer.kafka.store_offset(topic, partition, message.offset()));
         // Old heartbeats say nothing, and a month of them is millions.
         let old = Timestamp::now().as_millisecond() - i64::try_from(SILENCE.as_millis()).unwrap_or(i64::MAX);
@@ -340,7 +391,7 @@ impl<W: Work> Run<'_, W> {
     }
 
     fn listen_for_silence(&self) {
-        let silence = self.consumer.pulse.silence();
+        let silence = self.consumer.health.silence();
         if silence > SILENCE {
             tracing::error!(silence_s = silence.as_secs(), "no heartbeat from the broker");
         }
@@ -355,14 +406,28 @@ impl<W: Work> Run<'_, W> {
 }
 
 /// Takes a message for as long as that takes; whether it is done with, rather than handed back because of a stop.
-async fn settle<W: Work>(work: &W, message: &Message, backoff: Backoff, mut stopping: watch::Receiver<bool>) -> bool {
+async fn settle<W: Work>(
+    work: &W,
+    message: &Message,
+    backoff: Backoff,
+    health: &Health,
+    mut stopping: watch::Receiver<bool>,
+) -> bool {
     let mut wait = backoff.first;
     loop {
         let outcome = match caught(work.take(message)).await {
-            Err(error) if !error.is_retryable() => caught(work.refuse(message, &error)).await,
-            other => other,
+            Ok(()) => {
+                health.done(&message.topic);
+                return true;
+            }
+            Err(error) if error.is_retryable() => Err(error),
+            Err(error) => caught(work.refuse(message, &error)).await,
         };
-        let Err(error) = outcome else { return true };
+        let Err(error) = outcome else {
+            health.failed(&message.topic);
+            return true;
+        };
+        health.retried(&message.topic);
         let pause = wait.mul_f64(rand::random_range(0.5..=1.0));
         tracing::warn!(
             topic = message.topic,
@@ -393,11 +458,44 @@ fn one((topic, partition): &Place) -> TopicPartitionList {
     list
 }
 
-/// What librdkafka reports beside messages.
+/// What is said again and again, and told ever more seldom: after a second, two, four, up to five minutes.
 #[derive(Default)]
+struct Repeats(Mutex<HashMap<String, (Instant, Duration)>>);
+
+impl Repeats {
+    fn is_news(&self, what: &str) -> bool {
+        let (now, most) = (Instant::now(), Duration::from_secs(300));
+        // A poisoned lock holds times that are still times.
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        told.retain(|_, (at, _)| at.elapsed() < 2 * most);
+        let (at, gap) = told.get(what).copied().unwrap_or((now, Duration::ZERO));
+        if now.duration_since(at) < gap {
+            return false;
+        }
+        told.insert(what.to_owned(), (now, (gap * 2).clamp(Duration::from_secs(1), most)));
+        true
+    }
+}
+
+/// What librdkafka reports beside messages.
 struct Events {
+    repeats: Repeats,
     /// Counts assignments.
     epoch: AtomicU64,
+    /// Why the log-in was refused, the last time.
+    refused: watch::Sender<String>,
+    health: Arc<Health>,
+}
+
+impl Events {
+    fn new(health: Arc<Health>) -> Self {
+        Events {
+            repeats: Repeats::default(),
+            epoch: AtomicU64::new(0),
+            refused: watch::Sender::new(String::new()),
+            health,
+        }
+    }
 }
 
 impl ClientContext for Events {
@@ -415,7 +513,32 @@ impl ClientContext for Events {
 
     /// A failed log-in arrives here, among others.
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::error!("Kafka: {error}: {reason}");
+        if self.repeats.is_news(&error.to_string()) {
+            tracing::error!("Kafka: {error}: {reason}");
+        }
+        if let Some(
+            RDKafkaErrorCode::Authentication
+            | RDKafkaErrorCode::SaslAuthenticationFailed
+            | RDKafkaErrorCode::SSL
+            | RDKafkaErrorCode::UnsupportedSASLMechanism,
+        ) = error.rdkafka_error_code()
+        {
+            self.refused.send_replace(format!("log-in: {reason}"));
+        }
+    }
+
+    /// How far each partition is behind: what the broker holds beyond the last offset that is done with.
+    fn stats(&self, statistics: Statistics) {
+        for (topic, partition) in statistics
+            .topics
+            .values()
+            .flat_map(|topic| topic.partitions.values().map(|partition| (&topic.topic, partition)))
+        {
+            let done = partition.stored_offset.max(partition.committed_offset).max(partition.lo_offset);
+            if topic != HEARTBEAT && partition.partition >= 0 && partition.hi_offset >= 0 && done >= 0 {
+                self.health.lag(topic, partition.partition, (partition.hi_offset - done).max(0));
+            }
+        }
     }
 }
 

@@ -1,0 +1,132 @@
+//! What a topic holds, read from one end to the other: without a group, so that nobody's offsets and nobody's membership
+//! are touched.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use shared::config;
+use shared::{Error, Result};
+
+use crate::consumer::{Message, login};
+
+/// How long the broker may take to answer a question.
+const ANSWER: Duration = Duration::from_secs(30);
+/// How long it may send nothing although there is more.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// Which part of a topic.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Span {
+    /// From the first message that Kafka took at this time or later; none is from the oldest.
+    pub since: Option<Timestamp>,
+    /// Up to the messages of this time; none is up to what is the end now.
+    pub until: Option<Timestamp>,
+}
+
+/// Hands each message of a topic's span to `each`, partition after partition in Kafka's order, until it says no or the
+/// end is reached. It takes the calling thread for as long as that lasts.
+///
+/// # Errors
+/// Permanent, when there is no such topic, or librdkafka refuses a setting; Retryable, when the broker does not answer;
+/// and what `each` says.
+pub fn read(
+    kafka: &config::Kafka,
+    topic: &str,
+    span: Span,
+    mut each: impl FnMut(Message) -> Result<bool>,
+) -> Result<()> {
+    let failed = |error: KafkaError| {
+        let message = format!("topic `{topic}` at `{}`: {error}", kafka.bootstrap);
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition) => {
+                Error::permanent(message)
+            }
+            _ => Error::retryable(message),
+        }
+    };
+    let mut settings = login::client_config(kafka)?;
+    settings.set("enable.auto.commit", "false").set("enable.partition.eof", "true");
+    let consumer: BaseConsumer<Quiet> = settings.create_with_context(Quiet).map_err(failed)?;
+    // The log-in needs its callbacks served before anything is asked.
+    let nothing = consumer.poll(Duration::from_millis(100));
+    debug_assert!(nothing.is_none_or(|event| event.is_err()), "nothing is assigned yet");
+    let metadata = consumer.fetch_metadata(Some(topic), ANSWER).map_err(failed)?;
+    let found = metadata.topics().first();
+    if let Some(code) = found.and_then(|found| found.error()) {
+        return Err(failed(KafkaError::MetadataFetch(code.into())));
+    }
+    let partitions: Vec<i32> = found.map_or(&[][..], |found| found.partitions()).iter().map(|one| one.id()).collect();
+    if partitions.is_empty() {
+        return Err(Error::permanent(format!(
+            "topic `{topic}` at `{}`: expected it there, found none",
+            kafka.bootstrap
+        )));
+    }
+    for partition in partitions {
+        let (low, high) = consumer.fetch_watermarks(topic, partition, ANSWER).map_err(failed)?;
+        let first = match span.since {
+            None => low,
+            Some(since) => first_since(&consumer, topic, partition, since).map_err(failed)?.unwrap_or(high),
+        };
+        if first >= high {
+            continue;
+        }
+        let mut place = TopicPartitionList::new();
+        place.add_partition_offset(topic, partition, Offset::Offset(first)).map_err(failed)?;
+        consumer.assign(&place).map_err(failed)?;
+        let mut heard = Instant::now();
+        loop {
+            match consumer.poll(Duration::from_millis(500)) {
+                Some(Ok(message)) => {
+                    heard = Instant::now();
+                    let message = Message::from(&message);
+                    let (offset, late) = (message.offset, span.until.zip(message.time));
+                    if offset < high && !late.is_some_and(|(until, time)| time > until) && !each(message)? {
+                        return Ok(());
+                    }
+                    if offset + 1 >= high {
+                        break;
+                    }
+                }
+                Some(Err(KafkaError::PartitionEOF(_))) => break,
+                // librdkafka tries again by itself.
+                Some(Err(error)) => tracing::warn!("Kafka: {error}"),
+                None => {}
+            }
+            if heard.elapsed() > SILENCE {
+                return Err(Error::retryable(format!("topic `{topic}`: expected offset {high}, found silence")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The first offset that Kafka took at a time or later, where there is one.
+fn first_since(
+    consumer: &BaseConsumer<Quiet>,
+    topic: &str,
+    partition: i32,
+    since: Timestamp,
+) -> std::result::Result<Option<i64>, KafkaError> {
+    let mut asked = TopicPartitionList::new();
+    asked.add_partition_offset(topic, partition, Offset::Offset(since.as_millisecond()))?;
+    let answer = consumer.offsets_for_times(asked, ANSWER)?;
+    Ok(answer.elements().first().and_then(|element| match element.offset() {
+        Offset::Offset(offset) => Some(offset),
+        _ => None,
+    }))
+}
+
+/// What librdkafka says is for the log.
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::error!("Kafka: {error}: {reason}");
+    }
+}
+
+impl rdkafka::consumer::ConsumerContext for Quiet {}

@@ -1,0 +1,46 @@
+//! `gwtm listen`: the notices of Kafka, each taken through its whole flow in this process.
+
+mod work;
+
+use std::sync::Arc;
+
+use bridge::consumer::{self, REJOIN, stopped};
+use bridge::health::{self, Health};
+use shared::config;
+use shared::notice::NoticeKind;
+
+pub use work::{Notices, Patience};
+
+use crate::Failure;
+use crate::arguments::ListenOptions;
+
+/// Listens until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When the settings are wrong, or this program cannot log in as they want.
+pub async fn listen(options: &ListenOptions) -> Result<(), Failure> {
+    let mut overrides = options.store.as_deref().map(config::store_settings).transpose().map_err(Failure::usage)?.unwrap_or_default();
+    if options.dry_run {
+        overrides.push(("DRY_RUN", "true".to_owned()));
+    }
+    let config::Listen { config, kafka, health } = config::Listen::from_env(&overrides).map_err(Failure::usage)?;
+    config.log.start("info");
+    let topics = topics(&options.topics)?;
+    let counts = Arc::new(Health::new(&health, &topics));
+    let notices = Notices::open(&config, Patience::default(), Arc::clone(&counts)).await.map_err(Failure::usage)?;
+    if config.api.is_none() {
+        tracing::warn!("nothing will be posted: {}", if config.dry_run { "DRY_RUN" } else { "API_BASE is not set" });
+    }
+    if let Some(address) = health.address {
+        health::serve(Arc::clone(&counts), address).await.map_err(Failure::usage)?;
+    }
+    consumer::listen(&kafka, &topics, REJOIN, &counts, Arc::new(notices), stopped()).await.map_err(Failure::work)
+}
+
+/// The topics that were asked for, or all; each must be one that this software understands.
+pub(crate) fn topics(asked: &[String]) -> Result<Vec<&'static str>, Failure> {
+    if asked.is_empty() {
+        return Ok(vec![NoticeKind::Igwn.topic(), NoticeKind::IceCube.topic()]);
+    }
+    asked.iter().map(|topic| Ok(NoticeKind::of_topic(topic).map_err(Failure::usage)?.topic())).collect()
+}

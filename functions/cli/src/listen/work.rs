@@ -1,0 +1,228 @@
+//! What is done with each message: archived, taken through its flow, and only then acknowledged.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bridge::archive;
+use bridge::consumer::{Message, Work};
+use bridge::health::{Health, Stretch};
+use shared::config::Config;
+use shared::store::Store;
+use shared::{Error, Result};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+use crate::functions::{Functions, Outcome};
+
+/// How many notices are worked on at once: more than this make maps no faster, and each takes memory.
+const AT_ONCE: usize = 4;
+/// How many notices a listener that writes nothing remembers, so that a superevent's alerts are counted.
+const REMEMBERED: usize = 100;
+
+/// For how long what may yet succeed is tried again.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// How long a post waits for products and galaxies whose making fails; then it goes out without them.
+    pub products: Duration,
+    /// How long a notice that fails is tried while others succeed; then it is the notice, and not the world.
+    pub notice: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        // As long as the flows on AWS try a notice; products get longer than there, since here only one superevent waits.
+        Patience { products: Duration::from_secs(600), notice: Duration::from_secs(4 * 3600) }
+    }
+}
+
+/// The work of `gwtm listen`.
+pub struct Notices {
+    config: Config,
+    store: Store,
+    functions: Arc<Functions>,
+    patience: Patience,
+    health: Arc<Health>,
+    seats: Semaphore,
+    memory: Mutex<Memory>,
+    /// Instead of the store and the functions above, when nothing is written.
+    unwritten: tokio::sync::Mutex<Option<Unwritten>>,
+}
+
+/// What is known of the messages that were tried and are not done.
+#[derive(Default)]
+struct Memory {
+    /// When each was first tried.
+    begun: HashMap<(String, i32, i64), Instant>,
+    /// When one was last done.
+    last_done: Option<Instant>,
+}
+
+/// What is kept in memory instead of being written, for so many notices.
+struct Unwritten {
+    store: Store,
+    functions: Arc<Functions>,
+    notices: usize,
+}
+
+impl Notices {
+    /// Opens the store and gets every function ready.
+    ///
+    /// # Errors
+    /// What the store or a function says of its settings.
+    pub async fn open(config: &Config, patience: Patience, health: Arc<Health>) -> Result<Self> {
+        let store = config.open_store().await?;
+        Ok(Notices {
+            functions: Arc::new(Functions::new(config, &store)?),
+            config: config.clone(),
+            store,
+            patience,
+            health,
+            seats: Semaphore::new(AT_ONCE),
+            memory: Mutex::default(),
+            unwritten: tokio::sync::Mutex::default(),
+        })
+    }
+
+    /// A poisoned lock holds times that are still times.
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn run(&self, message: &Message, store: &Store, functions: &Arc<Functions>, age: Duration) -> Result<()> {
+        let (kind, received) = archive::keep(store, message).await?;
+        let wait = age < self.patience.products;
+        let (functions, runtime) = (Arc::clone(functions), Handle::current());
+        // A thread of its own: the flow computes as much as it waits, and the consumer must go on polling.
+        let flow = spawn_blocking(move || runtime.block_on(functions.run_or_wait(kind, received, wait)));
+        let outcome = flow.await.map_err(|error| Error::permanent(error.to_string()))?;
+        let Failures { stops, parts } = failures(&outcome, wait);
+        if let Some(error) = stops {
+            return Err(error);
+        }
+        for (part, step, error) in parts {
+            archive::fail(store, message, &part, &step, &error).await?;
+            self.health.failed(&message.topic);
+        }
+        let posting = posting(&outcome);
+        self.health.took(Stretch::Stored, message.received.elapsed().saturating_sub(posting));
+        self.health.took(Stretch::Posted, posting);
+        tracing::info!(
+            topic = message.topic,
+            partition = message.partition,
+            offset = message.offset,
+            superevent.id = message.glance.superevent_id.as_ref().map(|id| id.as_str()),
+            announces = message.glance.announces,
+            bytes = message.size(),
+            duration_ms = message.received.elapsed().as_millis(),
+            "notice done"
+        );
+        Ok(())
+    }
+
+    /// Nothing is written, so what is put is kept in memory: for one notice after another, and not for ever.
+    async fn run_unwritten(&self, message: &Message, age: Duration) -> Result<()> {
+        let mut held = self.unwritten.lock().await;
+        if held.as_ref().is_none_or(|held| held.notices >= REMEMBERED) {
+            let store = self.config.open_store().await?;
+            *held = Some(Unwritten { functions: Arc::new(Functions::new(&self.config, &store)?), store, notices: 0 });
+        }
+        let Some(unwritten) = held.as_mut() else { return Ok(()) };
+        unwritten.notices += 1;
+        let done = self.run(message, &unwritten.store, &unwritten.functions, age).await;
+        unwritten.store.forget_unwritten();
+        done
+    }
+}
+
+impl Work for Notices {
+    /// A superevent is one lane, its track searches among it; what cannot be told is a lane of its own.
+    fn lane(&self, message: &Message) -> String {
+        match &message.glance.superevent_id {
+            Some(id) => id.to_string(),
+            None => message.to_string(),
+        }
+    }
+
+    async fn take(&self, message: &Message) -> Result<()> {
+        // The semaphore is never closed.
+        let _seat = self.seats.acquire().await.map_err(|error| Error::retryable(error.to_string()))?;
+        let place = (message.topic.clone(), message.partition, message.offset);
+        let begun = *self.memory().begun.entry(place.clone()).or_insert_with(Instant::now);
+        let done = if self.store.writes() {
+            self.run(message, &self.store, &self.functions, begun.elapsed()).await
+        } else {
+            self.run_unwritten(message, begun.elapsed()).await
+        };
+        let mut memory = self.memory();
+        match done {
+            Ok(()) => {
+                memory.begun.remove(&place);
+                memory.last_done = Some(Instant::now());
+                Ok(())
+            }
+            Err(error) if error.is_retryable() => {
+                let others = memory.last_done.is_some_and(|done| done > begun);
+                if others && begun.elapsed() >= self.patience.notice {
+                    let hours = begun.elapsed().as_secs_f64() / 3600.0;
+                    return Err(Error::permanent(format!("{error} (after {hours:.1} h, while others succeeded)")));
+                }
+                Err(error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn refuse(&self, message: &Message, reason: &Error) -> Result<()> {
+        archive::fail(&self.store, message, "", "listen", reason).await?;
+        self.memory().begun.remove(&(message.topic.clone(), message.partition, message.offset));
+        Ok(())
+    }
+}
+
+/// What went wrong: what stops the notice, and the parts without which it goes on.
+struct Failures {
+    stops: Option<Error>,
+    /// The part's ending under `failed/`, the step, the reason.
+    parts: Vec<(String, String, Error)>,
+}
+
+/// What went wrong in a flow. Of several errors that stop it, one that may pass goes first, so that all is tried again.
+/// With `wait`, annotations that failed in a way that may pass are tried again too, with everything before them.
+fn failures(outcome: &Outcome, wait: bool) -> Failures {
+    let (mut stops, mut parts) = (Vec::new(), Vec::new());
+    match outcome {
+        Outcome::Ligo(outcome) => {
+            stops.extend(outcome.ingested.answer.as_ref().err().cloned());
+            for one in &outcome.alerts {
+                let name = &one.alert.name;
+                stops.extend(one.posted.answer.as_ref().err().cloned());
+                let (products, galaxies) = (one.products.answer.as_ref().err(), one.galaxies.answer.as_ref().err());
+                let annotated = one.annotated.answer.as_ref().err();
+                stops.extend(annotated.filter(|error| wait && error.is_retryable()).cloned());
+                for (function, error) in
+                    [("skymap-products", products), ("galaxy-list", galaxies), ("annotate", annotated)]
+                {
+                    parts.extend(error.map(|error| {
+                        (format!("-{name}-{function}"), format!("{function} of {name}, listen"), error.clone())
+                    }));
+                }
+            }
+        }
+        Outcome::IceCube(outcome) => {
+            stops.extend(outcome.ingested.answer.as_ref().err().cloned());
+            stops.extend(outcome.posted.as_ref().and_then(|posted| posted.answer.as_ref().err()).cloned());
+        }
+    }
+    stops.sort_by_key(|error: &Error| !error.is_retryable());
+    Failures { stops: stops.into_iter().next(), parts }
+}
+
+/// How long posting took.
+fn posting(outcome: &Outcome) -> Duration {
+    match outcome {
+        Outcome::Ligo(outcome) => outcome.alerts.iter().map(|one| one.posted.duration).sum(),
+        Outcome::IceCube(outcome) => outcome.posted.as_ref().map(|posted| posted.duration).unwrap_or_default(),
+    }
+}

@@ -1,0 +1,126 @@
+//! The program `gwtm listen` as a process of its own: with a broker, a store and the API of a stand-in.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::gwtm_server::ADMIN;
+use crate::program::{binary, workspace};
+
+/// How a listener is started; it may be started again and again.
+#[derive(Debug, Clone)]
+pub struct Listening {
+    settings: Vec<(String, String)>,
+    log: PathBuf,
+}
+
+/// A listener that runs; it is killed with this value.
+pub struct Listener {
+    child: Child,
+}
+
+impl Listening {
+    /// To a broker, with products into a folder and posts to an API. What it says is kept in `listen.log` beside it.
+    pub fn to(broker: &str, store: &Path, api_base: &str) -> Self {
+        let catalogue = workspace().join("events/catalog.csv").display().to_string();
+        let orbit = workspace().join("events/fermi.tle").display().to_string();
+        let store_folder = store.display().to_string();
+        let settings = [
+            ("KAFKA_BOOTSTRAP", broker),
+            ("STORAGE_FOLDER", &store_folder),
+            ("API_BASE", api_base),
+            ("API_TOKEN", ADMIN),
+            ("OBSERVING_RUN", "O4"),
+            ("CATALOG_PATH", &catalogue),
+            ("FERMI_TLE_FILE", &orbit),
+            // No test reaches out: what would be fetched is looked for on a port where nobody listens.
+            ("FERMI_FT2_URL", "http://127.0.0.1:9/"),
+            ("GRACEDB_URL", "http://127.0.0.1:9/"),
+            ("FLAT_MAX_ORDER", "4"),
+            ("HEALTH_ADDR", "none"),
+        ];
+        let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        Listening { settings, log: store.with_extension("log") }
+    }
+
+    /// With a setting, instead of what it was.
+    #[must_use]
+    pub fn set(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.settings.retain(|(set, _)| set != name);
+        self.settings.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Starts it.
+    pub fn start(&self) -> Listener {
+        let log = File::options().create(true).append(true).open(&self.log).expect("a log");
+        let child = Command::new(binary("gwtm"))
+            .arg("listen")
+            .env_clear()
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn();
+        Listener { child: child.expect("gwtm starts") }
+    }
+
+    /// What all that were started have said.
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Listener {
+    /// Sends SIGTERM and waits: it must end by itself.
+    pub fn stop(mut self) -> ExitStatus {
+        self.signal("-TERM");
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("its state") {
+                return status;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(25), "SIGTERM: expected it to end within 25 s");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
+        assert!(sent.expect("kill runs").success());
+    }
+
+    /// Whether it runs.
+    pub fn runs(&mut self) -> bool {
+        self.child.try_wait().expect("its state").is_none()
+    }
+
+    /// Its process's number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it as a crash does.
+    pub fn kill(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // An error here means that it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until something holds, for as long as a loaded machine may need.
+pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds().await {
+        assert!(begun.elapsed() < Duration::from_secs(120), "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

@@ -1,0 +1,124 @@
+//! `gwtm listen` with a real broker: notices of all kinds, and what is none, from Kafka to the folder and the API.
+
+use serde_json::Value;
+use tests::gwtm_server::GwtmServer;
+use tests::listener::{Listening, eventually};
+use tests::program::{files, sample};
+use tests::tansu::Tansu;
+
+const IGWN: &str = "igwn.gwalert";
+const ICECUBE: &str = "gcn.notices.icecube.lvk_nu_track_search";
+const HEARTBEAT: &str = "gcn.heartbeat";
+
+fn notice(name: &str) -> Option<Vec<u8>> {
+    Some(std::fs::read(sample(name)).expect("a sample"))
+}
+
+fn broker() -> Tansu {
+    let broker = Tansu::start();
+    for topic in [IGWN, ICECUBE, HEARTBEAT] {
+        broker.create_topic(topic);
+    }
+    broker
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_story_is_told_and_what_is_no_notice_is_kept_with_the_reason() {
+    let (broker, server) = (broker(), GwtmServer::start().await);
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path().join("data");
+    let mut unknown: Value =
+        serde_json::from_slice(&notice("S090103c-1-preliminary-burst.json").expect("a notice")).expect("JSON");
+    unknown["alert_type"] = "PREMONITION".into();
+    // Alerts among a message of 4 MiB, a tombstone, Avro, JSON of another kind and an unknown type of alert.
+    let mut large = b"{\"superevent_id\": \"S090109z\", \"padding\": \"".to_vec();
+    large.resize((4 << 20) - 2, b'x');
+    large.extend_from_slice(b"\"}");
+    let messages = [
+        notice("S090101a-1-earlywarning.json"),
+        Some(large),
+        None,
+        notice("S090101a-2-preliminary.json"),
+        Some(b"Obj\x01\xff\x00 Avro".to_vec()),
+        Some(br#"{"alert_datetime": "2009-01-01T00:00:00Z", "mission": "another"}"#.to_vec()),
+        Some(unknown.to_string().into_bytes()),
+        notice("S090101a-3-preliminary.json"),
+        notice("S090102b-2-retraction.json"),
+    ];
+    broker.send(IGWN, messages).await;
+    broker.send(ICECUBE, [notice("S090101a-6-icecube-nested.json")]).await;
+    broker.send(HEARTBEAT, [Some(b"{}".to_vec())]).await;
+
+    let listening = Listening::to(&broker.address(), &store, &server.base("v1")).set("LOG_FORMAT", "json");
+    let listener = listening.start();
+    let failed = || files(&store).keys().filter(|name| name.starts_with("failed/")).cloned().collect::<Vec<_>>();
+    eventually("four alerts, a search and five failures", async || {
+        server.alerts().len() == 4 && server.icecube_notices().len() == 1 && failed().len() == 5
+    })
+    .await;
+    assert!(listener.stop().success(), "{}", listening.said());
+
+    let rows: Vec<String> = server
+        .alerts()
+        .iter()
+        .filter(|row| row["graceid"] == "S090101a")
+        .map(|row| row["alert_type"].as_str().expect("a type").to_owned())
+        .collect();
+    assert_eq!(rows, ["EarlyWarning", "Preliminary", "Preliminary"], "in Kafka's order");
+    assert_eq!(failed(), [1, 2, 4, 5, 6].map(|offset| format!("failed/igwn_gwalert-0-{offset}.json")));
+    let kept = files(&store);
+    let reason = |offset: i64| {
+        let failed: Value =
+            serde_json::from_slice(&kept[&format!("failed/igwn_gwalert-0-{offset}.json")]).expect("JSON");
+        assert_eq!((failed["step"].as_str(), failed["error"].as_str()), (Some("listen"), Some("Permanent")));
+        failed["reason"].as_str().expect("a reason").to_owned()
+    };
+    assert!(reason(2).contains("found no payload"), "{}", reason(2));
+    assert!(reason(4).contains("expected JSON"), "{}", reason(4));
+    assert!(reason(5).contains("superevent_id"), "{}", reason(5));
+    assert!(reason(6).contains("PREMONITION"), "{}", reason(6));
+    for (offset, name) in [(0, "S090101a-1-earlywarning.json"), (8, "S090102b-2-retraction.json")] {
+        let archived = &kept[&format!("inbox/{IGWN}/0/{offset:020}.json")];
+        assert!(*archived == notice(name).expect("a notice"), "{name} is archived as it came");
+    }
+    for line in listening.said().lines() {
+        assert!(serde_json::from_str::<Value>(line).is_ok(), "LOG_FORMAT=json: {line}");
+    }
+
+    // What is done is not done again, and what comes meanwhile is.
+    broker.send(IGWN, [notice("S090101a-4-initial.json")]).await;
+    let before = server.requests().len();
+    let listener = listening.start();
+    eventually("the next alert", async || server.alerts().len() == 5).await;
+    assert!(listener.stop().success());
+    assert_eq!(server.requests()[before..].iter().filter(|request| *request == "POST post_alert").count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_reads_and_does_nothing() {
+    let (broker, server) = (broker(), GwtmServer::start().await);
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path().join("data");
+    broker.send(IGWN, [notice("S090101a-1-earlywarning.json"), notice("S090101a-2-preliminary.json")]).await;
+    let listening = Listening::to(&broker.address(), &store, &server.base("v1")).set("DRY_RUN", "true");
+    let listener = listening.start();
+    eventually("both", async || listening.said().matches("notice done").count() == 2).await;
+    assert!(listener.stop().success());
+    assert!(!store.exists() && server.requests().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_not_there_yet_is_waited_for() {
+    let (broker, server) = (Tansu::start(), GwtmServer::start().await);
+    broker.create_topic(IGWN);
+    let folder = tempfile::tempdir().expect("a folder");
+    let listening = Listening::to(&broker.address(), &folder.path().join("data"), &server.base("v1"));
+    let mut listener = listening.start();
+    broker.send(IGWN, [notice("S090101a-1-earlywarning.json")]).await;
+    eventually("the alert", async || server.alerts().len() == 1).await;
+    broker.create_topic(ICECUBE);
+    broker.send(ICECUBE, [notice("S090101a-6-icecube-nested.json")]).await;
+    eventually("the search", async || server.icecube_notices().len() == 1).await;
+    assert!(listener.runs());
+    assert!(listener.stop().success(), "{}", listening.said());
+}
