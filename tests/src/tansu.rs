@@ -19,7 +19,7 @@ pub struct Tansu {
 }
 
 fn program() -> PathBuf {
-    let program = workspace().join("tests/servers/tansu/bin/tansu");
+    let program = workspace().join("tests/servers/tansu/tansu");
     assert!(program.exists(), "tansu in tests/servers: run `tests/setup` once");
     program
 }
