@@ -20,8 +20,13 @@ use tests::server::{Settings, run, script};
 use tests::swift::Swift;
 
 /// What the services' own clients are.
-const CLIENTS: [&str; 4] =
-    ["boto3==1.43.11", "python-swiftclient==4.11.0", "keystoneauth1==5.18.1", "azure-storage-blob==12.31.1"];
+const CLIENTS: [&str; 5] = [
+    "boto3==1.43.11",
+    "python-swiftclient==4.11.0",
+    "keystoneauth1==5.18.1",
+    "python-keystoneclient==6.0.0",
+    "azure-storage-blob==12.31.1",
+];
 /// How many objects are copied.
 const OBJECTS: u32 = 2000;
 
