@@ -241,7 +241,7 @@ async fn products_that_fail_are_kept_and_the_flow_succeeds() {
         ("skymap-products", &[Err(Class::Permanent), Ok(products())]),
         ("galaxy-list", &[Ok(galaxies()), Err(Class::Retryable)]),
         ("post-api", &[Ok(posted())]),
-        ("annotate", &[Ok(annotated()), Err(Class::Retryable)]),
+        ("annotate", &[Ok(annotated()), Err(Class::Permanent)]),
     ]);
     let ran = run_flow("ligo", &without);
     assert_eq!(ran.status, "SUCCEEDED");
@@ -260,7 +260,7 @@ async fn products_that_fail_are_kept_and_the_flow_succeeds() {
     let galaxies = failed("failed/notice-MS181101ab-Update-ExtCoinc-galaxy-list.json");
     assert_eq!(galaxies.error, "Retryable");
     let annotations = failed("failed/notice-MS181101ab-Update-ExtCoinc-annotate.json");
-    assert_eq!(annotations.error, "Retryable");
+    assert_eq!(annotations.error, "Permanent");
 
     // Where failures cannot be kept, the post goes out all the same.
     let ran = run_flow_with("ligo", &without, false);

@@ -49,7 +49,8 @@ fn a_page_opens_from_disk_and_holds_everything() {
     assert_eq!(called.code, Some(0), "{}", called.stderr);
     assert!(!folder.path().join("data").exists());
     let (dom, complaints) = browse(&pages.join("S090101a-Initial.html"));
-    for part in ["<h1>S090101a-Initial</h1>", "<svg", "Numbers", "50 % in 16.7 deg²", "SIM J", "AladinLite", "SHA-256"] {
+    for part in ["<h1>S090101a-Initial</h1>", "<svg", "Numbers", "50 % in 16.7 deg²", "SIM J", "AladinLite", "SHA-256"]
+    {
         assert!(dom.contains(part), "{part}: {dom}");
     }
     assert!(dom.matches("<tr>").count() > 60, "the tables are there");
@@ -70,15 +71,17 @@ fn what_a_notice_says_is_text_in_the_page() {
     let page = folder.path().join("data/fit/S090103c-Preliminary.html");
     let (dom, complaints) = browse(&page);
     assert!(dom.contains("<title>S090103c-Preliminary</title>") && dom.contains("&lt;script&gt;"), "{dom}");
-    assert!(!dom.contains("<script") && !dom.contains("javascript:") && !complaints.contains("CONSOLE"), "{complaints}");
+    assert!(
+        !dom.contains("<script") && !dom.contains("javascript:") && !complaints.contains("CONSOLE"),
+        "{complaints}"
+    );
     assert!(folder.path().join("data/fit/S090103c-Preliminary.png").is_file());
 }
 
 fn check(store: &Path, settings: &[(&'static str, String)]) -> Called {
-    let gwtm = Gwtm::new(["check", "--json"]).set("STORAGE_FOLDER", store).set(
-        "FERMI_TLE_FILE",
-        workspace().join("events/fermi.tle"),
-    );
+    let gwtm = Gwtm::new(["check", "--json"])
+        .set("STORAGE_FOLDER", store)
+        .set("FERMI_TLE_FILE", workspace().join("events/fermi.tle"));
     settings.iter().fold(gwtm, |gwtm, (name, value)| gwtm.set(name, value)).call()
 }
 
@@ -150,7 +153,8 @@ fn alerts_are_told_of_once_and_targets_can_be_tried() {
     let store = folder.path().join("data");
     let notices = ["S090101a-4-initial.json", "S090103c-1-preliminary-burst.json", "MS090105e-1-preliminary-mock.json"];
     let run = || {
-        let called = Gwtm::run(&store, notices.map(sample)).set("NOTIFY_CONFIG", &rules).set("FLAT_MAX_ORDER", "5").call();
+        let called =
+            Gwtm::run(&store, notices.map(sample)).set("NOTIFY_CONFIG", &rules).set("FLAT_MAX_ORDER", "5").call();
         assert_eq!(called.code, Some(0), "{}", called.stderr);
         called.stdout
     };

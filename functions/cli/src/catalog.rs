@@ -42,6 +42,10 @@ CATALOG_PATH then names what --out named. A manifest is written beside it.")]
         columns: Option<Columns>,
     },
     /// Says what a catalogue holds.
+    #[command(after_help = "\
+Examples:
+  gwtm catalog info galaxy_catalog/ned-lvs.parquet
+  gwtm catalog info NEDLVS_20250602.fits")]
     Info {
         /// A file, or an object of the store.
         #[arg(value_name = "PATH|KEY")]

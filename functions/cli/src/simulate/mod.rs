@@ -24,6 +24,11 @@ use sky::{Shape, Sky};
 /// The same arguments give the same bytes. Nothing inside a notice says that it is invented but its superevent id:
 /// use MS or TS ids where that matters.
 #[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gwtm simulate --out alert.json
+  gwtm simulate --area 1000 --ra 0 --dec -30 --out wide.json
+  gwtm simulate --superevent-id TS260101a --type retraction | gwtm run -")]
 pub struct Simulate {
     /// Where to write (default: standard output)
     #[arg(long, short, value_name = "FILE")]
