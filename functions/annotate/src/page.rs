@@ -250,7 +250,7 @@ fn links(page: &mut String, annotations: &Annotations) {
     );
     if let Some(skymap) = &annotations.skymap {
         let radius = of_level(&skymap.posted_area_deg2, "90")
-            .map_or(10.0, |area| (2.5 * (area / 3.14).sqrt()).clamp(1.0, 180.0));
+            .map_or(10.0, |area| (2.5 * (area / std::f64::consts::PI).sqrt()).clamp(1.0, 180.0));
         add(
             page,
             format_args!(
