@@ -175,8 +175,6 @@ mod tests {
 
     #[test]
     fn an_old_heartbeat_and_an_old_mock_are_troubles_of_their_own() {
-        std::thread::sleep(Duration::from_millis(2));
-        assert_eq!(health(None).troubles().len(), 0, "not a moment has passed, or one has and is old");
         let both = health(Some(0));
         std::thread::sleep(Duration::from_millis(2));
         let troubles = both.troubles();
