@@ -31,7 +31,7 @@ Examples:
   gwtm check --offline        the settings alone
   gwtm check --json           for monitors
 
-Nothing is posted; one small object, work/check/probe.json, is written to the store.
+Nothing is posted; one small object, work/check/probe.json, is written to the store and deleted again.
 Exit code: 0 all is well, 1 something cannot be reached or used, 2 settings are missing or malformed.")]
 pub struct CheckOptions {
     /// Looks at the settings alone.
@@ -135,10 +135,13 @@ async fn look_at_store(config: &Config, store: &Store) -> Look {
         if !store.keys("work/check/").await?.contains(&key) {
             return Err(Error::permanent(format!("object `{key}`: expected it to be listed")));
         }
+        if !store.delete(&key).await? || store.head(&key).await?.is_some() {
+            return Err(Error::permanent(format!("object `{key}`: expected it to be gone once it is deleted")));
+        }
         Ok(())
     };
     match probe.await {
-        Ok(()) => seen("store", Verdict::Ok, format!("{}: written, read, listed", config.storage)),
+        Ok(()) => seen("store", Verdict::Ok, format!("{}: written, read, listed, deleted", config.storage)),
         Err(error) => failed("store", &error, next),
     }
 }

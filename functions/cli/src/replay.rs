@@ -49,7 +49,8 @@ pub async fn list(options: &ListOptions) -> std::result::Result<(), Failure> {
 /// # Errors
 /// As [`list`]; a notice that fails is reported and counted instead.
 pub async fn replay(options: &ReplayOptions) -> std::result::Result<bool, Failure> {
-    let overrides = options.store.as_deref().map(config::store_settings).transpose().map_err(Failure::usage)?.unwrap_or_default();
+    let overrides =
+        options.store.as_deref().map(config::store_settings).transpose().map_err(Failure::usage)?.unwrap_or_default();
     let (config, mut messages) = selected(&options.selection, &overrides)?;
     if options.dry_run {
         return print_all(&mut messages, options.json).await.map(|_| true);

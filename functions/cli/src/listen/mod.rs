@@ -19,7 +19,8 @@ use crate::arguments::ListenOptions;
 /// # Errors
 /// When the settings are wrong, or this program cannot log in as they want.
 pub async fn listen(options: &ListenOptions) -> Result<(), Failure> {
-    let mut overrides = options.store.as_deref().map(config::store_settings).transpose().map_err(Failure::usage)?.unwrap_or_default();
+    let mut overrides =
+        options.store.as_deref().map(config::store_settings).transpose().map_err(Failure::usage)?.unwrap_or_default();
     if options.dry_run {
         overrides.push(("DRY_RUN", "true".to_owned()));
     }
