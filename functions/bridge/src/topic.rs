@@ -20,10 +20,19 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// Which part of a topic.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Span {
-    /// From the first message that Kafka took at this time or later; none is from the oldest.
+    /// What Kafka took at this time or later; none is from the oldest.
     pub since: Option<Timestamp>,
     /// Up to the messages of this time; none is up to what is the end now.
     pub until: Option<Timestamp>,
+}
+
+impl Span {
+    /// Whether a message of this time is in it; one without a time is. Brokers find the first offset of a time, and not
+    /// every one of them does.
+    fn holds(&self, time: Option<Timestamp>) -> bool {
+        let Some(time) = time else { return true };
+        self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time <= until)
+    }
 }
 
 /// Hands each message of a topic's span to `each`, partition after partition in Kafka's order, until it says no or the
@@ -48,7 +57,9 @@ pub fn read(
         }
     };
     let mut settings = login::client_config(kafka)?;
-    settings.set("enable.auto.commit", "false").set("enable.partition.eof", "true");
+    // librdkafka assigns nothing without a name for a group; one that is never subscribed with joins no group, and
+    // nothing is committed.
+    settings.set("group.id", "gwtm-reader").set("enable.auto.commit", "false").set("enable.partition.eof", "true");
     let consumer: BaseConsumer<Quiet> = settings.create_with_context(Quiet).map_err(failed)?;
     // The log-in needs its callbacks served before anything is asked.
     let nothing = consumer.poll(Duration::from_millis(100));
@@ -83,8 +94,8 @@ pub fn read(
                 Some(Ok(message)) => {
                     heard = Instant::now();
                     let message = Message::from(&message);
-                    let (offset, late) = (message.offset, span.until.zip(message.time));
-                    if offset < high && !late.is_some_and(|(until, time)| time > until) && !each(message)? {
+                    let offset = message.offset;
+                    if offset < high && span.holds(message.time) && !each(message)? {
                         return Ok(());
                     }
                     if offset + 1 >= high {

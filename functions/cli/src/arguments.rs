@@ -103,12 +103,18 @@ pub struct RunOptions {
 #[command(after_help = "\
 It needs KAFKA_CLIENT_ID and KAFKA_CLIENT_SECRET (https://gcn.nasa.gov/quickstart), or another broker in KAFKA_BOOTSTRAP.
 A notice is acknowledged when all of it is done: a crash anywhere repeats it, and that changes nothing. SIGTERM and
-SIGINT let it finish what is in hand, within 25 s.")]
+SIGINT let it finish what is in hand, within 25 s.
+
+Examples:
+  gwtm listen --store /srv/gwtm
+  gwtm listen --dry-run --topic igwn.gwalert
+  KAFKA_BOOTSTRAP=127.0.0.1:9092 gwtm listen
+  curl http://127.0.0.1:8080/healthz")]
 pub struct ListenOptions {
     /// A topic (default: `igwn.gwalert` and `gcn.notices.icecube.lvk_nu_track_search`); may be repeated.
     #[arg(long = "topic", value_name = "TOPIC")]
     pub topics: Vec<String>,
-    /// Where products go: a folder, or `s3://BUCKET`; STORAGE_BUCKET_SOURCE and its settings otherwise.
+    /// Where products go: a folder, `s3://BUCKET`, `abfs://ACCOUNT` or `swift://CONTAINER`; STORAGE_BUCKET_SOURCE and its settings otherwise.
     #[arg(long, value_name = "URL|DIR")]
     pub store: Option<String>,
     /// Writes nothing and calls no API (as DRY_RUN=true does).
@@ -143,6 +149,11 @@ pub struct Selection {
 /// Options of `gwtm list`.
 #[cfg(feature = "kafka")]
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gwtm list --since 2026-11-01T00:00:00Z --exclude-test
+  gwtm list --id S230518h --type initial --type update
+  gwtm list --topic gcn.notices.icecube.lvk_nu_track_search --json")]
 pub struct ListOptions {
     /// Which notices.
     #[command(flatten)]
@@ -155,11 +166,15 @@ pub struct ListOptions {
 /// Options of `gwtm replay`.
 #[cfg(feature = "kafka")]
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gwtm replay --since 2026-11-01T00:00:00Z --exclude-test --dry-run
+  gwtm replay --id S230518h --store /tmp/again")]
 pub struct ReplayOptions {
     /// Which notices.
     #[command(flatten)]
     pub selection: Selection,
-    /// Where products go: a folder, or `s3://BUCKET`; STORAGE_BUCKET_SOURCE and its settings otherwise.
+    /// Where products go: a folder, `s3://BUCKET`, `abfs://ACCOUNT` or `swift://CONTAINER`; STORAGE_BUCKET_SOURCE and its settings otherwise.
     #[arg(long, value_name = "URL|DIR")]
     pub store: Option<String>,
     /// Only lists what would be taken through the pipeline.

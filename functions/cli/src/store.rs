@@ -45,6 +45,10 @@ pub struct StoreOptions {
 #[derive(Debug, Subcommand)]
 pub enum StoreCommand {
     /// Lists objects with their size and time.
+    #[command(after_help = "\
+Examples:
+  gwtm store ls fit/S230518h
+  gwtm store --store swift ls test/ --json")]
     Ls {
         /// What their names begin with.
         #[arg(default_value = "")]
@@ -54,6 +58,9 @@ pub enum StoreCommand {
         json: bool,
     },
     /// Reads an object, of any size.
+    #[command(after_help = "\
+Examples:
+  gwtm store get fit/S230518h-Initial_alert.json alert.json")]
     Get {
         /// Its name.
         object: String,
@@ -61,6 +68,9 @@ pub enum StoreCommand {
         file: Option<PathBuf>,
     },
     /// Writes an object from a file, of any size.
+    #[command(after_help = "\
+Examples:
+  gwtm store put alert.json fit/S230518h-Initial_alert.json --if-absent")]
     Put {
         /// The file.
         file: PathBuf,
@@ -71,12 +81,19 @@ pub enum StoreCommand {
         if_absent: bool,
     },
     /// Removes objects.
+    #[command(after_help = "\
+Examples:
+  gwtm store rm test/MS230518a-Preliminary_alert.json")]
     Rm {
         /// Their names.
         #[arg(required = true, value_name = "OBJECT")]
         objects: Vec<String>,
     },
     /// Reads objects whole and compares them with the sizes and MD5s that the service lists.
+    #[command(after_help = "\
+Examples:
+  gwtm store verify fit/
+  gwtm store --store s3://my-bucket verify")]
     Verify {
         /// What their names begin with.
         #[arg(default_value = "")]

@@ -262,9 +262,11 @@ fn walk(
                 }
                 continue;
             }
-            // Followed, as a reader would: a link to a file is that file.
-            Ok(metadata) if metadata.is_symlink() => match fs::metadata(entry.path()) {
+            // Followed, as a reader would: a link to a file is that file, and one that cannot be followed is an object
+            // that cannot be read.
+            Ok(link) if link.is_symlink() => match fs::metadata(entry.path()) {
                 Ok(metadata) if metadata.is_file() => metadata,
+                Err(error) if !absent(&error) => link,
                 _ => continue,
             },
             Ok(metadata) => metadata,
