@@ -80,7 +80,16 @@ pub fn create_container(keystone: SocketAddr, container: &str) -> String {
     let login = r#"{"auth": {"identity": {"methods": ["password"], "password": {"user":
         {"name": "listener", "password": "listener", "domain": {"name": "Default"}}}},
         "scope": {"project": {"name": "alerts", "domain": {"name": "Default"}}}}}"#;
-    let answer = ask(keystone, "POST /v3/auth/tokens", &[("Content-Type", "application/json")], login);
+    let ask_for_token = || ask(keystone, "POST /v3/auth/tokens", &[("Content-Type", "application/json")], login);
+    let mut answer = ask_for_token();
+    // Keystone on SQLite is not always ready for another log-in beside it.
+    for _ in 0..20 {
+        if answer.status < 500 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        answer = ask_for_token();
+    }
     let token = answer.header("X-Subject-Token").unwrap_or_else(|| panic!("a token: {answer:?}")).to_owned();
     let body: Value = serde_json::from_str(&answer.body).expect("JSON");
     let services = body["token"]["catalog"].as_array().expect("a catalogue");

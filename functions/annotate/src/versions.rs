@@ -65,7 +65,7 @@ pub fn read(key: &Key, bytes: &[u8]) -> Result<Annotations> {
 /// The alerts of external coincidences take one another's place, and the event's own alerts one another's; a retraction
 /// takes the place of both. `regions`: the 90 % credible regions that are known.
 pub fn link(alerts: &mut [Annotations], regions: &BTreeMap<AlertName, Region>) {
-    alerts.sort_by(|a, b| order(a).cmp(&order(b)));
+    alerts.sort_by_key(order);
     for i in 0..alerts.len() {
         let before = alerts[..i].iter().rposition(|other| same_line(&alerts[i], other));
         let previous = before.map(|at| changes(&alerts[at], &alerts[i], regions));

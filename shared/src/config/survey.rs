@@ -45,7 +45,9 @@ fn survey_of(get: &dyn Fn(&str) -> Option<String>) -> Surveyed {
 
 /// A value without what may be secret in it.
 fn shown(name: &str, value: &str) -> String {
-    if SECRETS.contains(&name) && !(name == "NOTIFY_CONFIG" && !value.contains("[[")) {
+    // The rules themselves may hold secrets; the name of their file does not.
+    let is_file = name == "NOTIFY_CONFIG" && !value.contains("[[");
+    if SECRETS.contains(&name) && !is_file {
         return "***".to_owned();
     }
     if value.contains("://") && name != "STORAGE_FOLDER" { fetch::shown(value) } else { value.to_owned() }

@@ -135,7 +135,7 @@ fn rings(geojson: &[u8]) -> Result<Vec<Ring>> {
         }
     }
     // The outer lines first, so that the inner ones stay visible.
-    rings.sort_by(|a, b| b.level.cmp(&a.level));
+    rings.sort_by_key(|ring| std::cmp::Reverse(ring.level));
     Ok(rings)
 }
 
