@@ -19,6 +19,9 @@ use shared::message::{Alert, Galaxies, Role};
 use shared::notice::igwn::Notice;
 use shared::skymap::{Cell, Distance, Header, MultiOrderMap};
 use shared::store::{Location, Store};
+use tests::container;
+use tests::faults::Faults;
+use tests::s3s::S3s;
 use tokio::sync::OnceCell;
 
 fn data(path: &str) -> Option<Vec<u8>> {
@@ -150,6 +153,42 @@ async fn an_index_ranks_as_its_catalogue_and_is_read_in_part() {
             assert!(share < most, "{alert}: {share}");
         }
     }
+}
+
+/// From an S3 server the same list comes by a few range requests, which the server's side counts too.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_on_s3_is_read_in_part_by_few_requests() {
+    let server = S3s::start();
+    let counter = Faults::before(server.address());
+    let mut settings = container::behind(&server.settings(), counter.address());
+    settings.push(("AWS_BUCKET", "galaxies".to_owned()));
+    let store = Store::open(&container::location(&settings)).await.expect("a store");
+    let mut state = 7u64;
+    let mut dice = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 11) as f64 / (1u64 << 53) as f64
+    };
+    let mut text = "objname,ra,dec,DistMpc,Mstar\n".to_owned();
+    for i in 0..200_000 {
+        let (ra, dec) = (dice() * 360.0, (2.0 * dice() - 1.0).asin().to_degrees());
+        text += &format!("g{i},{ra},{dec},{},{}\n", 50.0 + dice() * 150.0, dice() * 1e11);
+    }
+    let catalogue = Catalogue::read(text.as_bytes()).expect("a catalogue");
+    let key = shared::key::Key::new("galaxy_catalog/galaxies.parquet").expect("a key");
+    store.put(&key, index_of(&catalogue).into()).await.expect("an index stored");
+
+    let notice = Notice::parse(&sample("S090101a-4-initial.json")).expect("a notice");
+    let map = MultiOrderMap::decode(&notice.skymap.expect("a map")).expect("a map");
+    let (ranking_settings, before) = (Settings::default(), counter.counts().0);
+    let source = Source::find(&store, key.as_str()).await.expect("an object");
+    let index = source.index().await.expect("an index").expect("an index");
+    let ranking = indexed::rank(&source, index, Arc::new(map.clone()), &Arc::new(ranking_settings.clone())).await;
+    assert_same(&ranking.expect("a ranking"), &rank(&map, &catalogue, &ranking_settings));
+    let ((requests, bytes), asked) = (source.reads(), counter.counts().0 - before);
+    println!("{requests} range requests, {bytes} of {} bytes; {asked} requests at the server", source.size());
+    // The size is asked for first.
+    assert_eq!(asked, requests + 1);
+    assert!(requests <= 6 && bytes * 4 < source.size(), "{requests} requests, {bytes} of {} bytes", source.size());
 }
 
 #[test]
