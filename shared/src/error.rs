@@ -1,6 +1,9 @@
 //! One error for the whole house; its class is the retry policy.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
+
+use futures::FutureExt;
 
 /// What a caller may do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,4 +70,15 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         self.class == Class::Retryable
     }
+}
+
+/// A panic is an answer and not a dead process: what caused it would cause it again.
+///
+/// # Errors
+/// The work's own; Permanent, with what the panic said.
+pub async fn caught<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        Err(Error::permanent(format!("panic: {}", said.unwrap_or("without a message"))))
+    })
 }

@@ -4,14 +4,11 @@
 //! arguments, so this room knows no function. Nothing is retried here: an error keeps its class, and the caller
 //! decides.
 
-use std::any::Any;
-use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
-use futures::FutureExt;
-
+use crate::Result;
+use crate::error::caught;
 use crate::message::{Alert, Annotated, Galaxies, Ingested, Posted, Products, Publication, Received, Settled};
-use crate::{Error, Result};
 
 /// What a stage answered, and how long it took.
 #[derive(Debug, Clone)]
@@ -121,19 +118,8 @@ where
 /// Runs one handler; a panic is an answer and not a dead process.
 async fn stage<T, F: Future<Output = Result<T>>>(handler: impl FnOnce() -> F) -> Stage<T> {
     let begun = Instant::now();
-    let answer = AssertUnwindSafe(async { handler().await })
-        .catch_unwind()
-        .await
-        .unwrap_or_else(|panic| Err(Error::permanent(format!("panic: {}", said(&*panic)))));
+    let answer = caught(async { handler().await }).await;
     Stage { answer, duration: begun.elapsed() }
-}
-
-fn said(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("without a message")
 }
 
 #[cfg(test)]
@@ -141,6 +127,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use crate::Error;
     use crate::message::{Body, Role};
 
     fn alert(name: &str) -> Alert {

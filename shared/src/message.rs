@@ -13,6 +13,30 @@ use crate::notice::icecube::TrackSearch;
 use crate::notice::igwn::{Event, ExternalCoincidence};
 use crate::skymap::Summary;
 
+/// What a message is about: what logs and metrics say of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// The alert's name, or a track search's id.
+    pub name: String,
+    /// When the notice was created.
+    pub time_created: Option<Timestamp>,
+    /// When the signal arrived.
+    pub time_of_signal: Option<Timestamp>,
+}
+
+/// What one function hands the next.
+pub trait Message {
+    /// What the message is about; `None` when that is not known yet, or is what the function was asked about.
+    fn subject(&self) -> Option<Subject> {
+        None
+    }
+
+    /// What there is to count in it: a metric's name and value.
+    fn counts(&self) -> Vec<(&'static str, usize)> {
+        Vec::new()
+    }
+}
+
 /// A notice that has arrived: the input of `ingest-ligo` and `ingest-icecube`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Received {
@@ -30,6 +54,8 @@ pub struct Received {
     /// The notice.
     pub body: Body,
 }
+
+impl Message for Received {}
 
 /// Where a notice's bytes are.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -86,11 +112,28 @@ pub struct Alert {
     pub summary: Option<Summary>,
 }
 
+impl Message for Alert {
+    fn subject(&self) -> Option<Subject> {
+        let (time_created, time_of_signal) = (Some(self.time_created), self.time_of_signal);
+        Some(Subject { name: self.name.to_string(), time_created, time_of_signal })
+    }
+}
+
 /// What `ingest-ligo` made of a notice: the event's own alert, then its external coincidence's if it has one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Ingested {
     /// One or two alerts, in the order in which they are to be posted.
     pub alerts: Vec<Alert>,
+}
+
+impl Message for Ingested {
+    fn subject(&self) -> Option<Subject> {
+        self.alerts.first().and_then(Message::subject)
+    }
+
+    fn counts(&self) -> Vec<(&'static str, usize)> {
+        vec![("alerts", self.alerts.len())]
+    }
 }
 
 /// What `skymap-products` makes.
@@ -159,6 +202,18 @@ pub struct Products {
     pub products: Vec<Product>,
 }
 
+impl Message for Products {
+    fn counts(&self) -> Vec<(&'static str, usize)> {
+        let count = |of: fn(&ProductStatus) -> bool| self.products.iter().filter(|product| of(&product.status)).count();
+        vec![
+            ("products_written", count(|status| matches!(status, ProductStatus::Written { .. }))),
+            ("products_already_there", count(|status| matches!(status, ProductStatus::AlreadyThere { .. }))),
+            ("products_missing", count(|status| matches!(status, ProductStatus::Missing { .. }))),
+            ("products_failed", count(|status| matches!(status, ProductStatus::Failed { .. }))),
+        ]
+    }
+}
+
 /// What `galaxy-list` did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Galaxies {
@@ -172,6 +227,12 @@ pub struct Galaxies {
     /// Why there is no list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+impl Message for Galaxies {
+    fn counts(&self) -> Vec<(&'static str, usize)> {
+        vec![("galaxies", self.count)]
+    }
 }
 
 /// What is to be published: the input of `post-api`.
@@ -192,6 +253,18 @@ pub enum Publication {
     /// An IceCube track search around a superevent.
     #[serde(rename = "icecube")]
     IceCube(TrackSearch),
+}
+
+impl Message for Publication {
+    fn subject(&self) -> Option<Subject> {
+        match self {
+            Publication::Ligo { alert, .. } => alert.subject(),
+            Publication::IceCube(search) => {
+                let time_created = search.alert_datetime;
+                Some(Subject { name: search.ref_id.clone(), time_created, time_of_signal: None })
+            }
+        }
+    }
 }
 
 /// The requests that `post-api` makes.
@@ -249,6 +322,17 @@ pub struct Posted {
     pub posts: Vec<Post>,
 }
 
+impl Message for Posted {
+    fn counts(&self) -> Vec<(&'static str, usize)> {
+        let count = |of: fn(&PostStatus) -> bool| self.posts.iter().filter(|post| of(&post.status)).count();
+        vec![
+            ("posted", count(|status| matches!(status, PostStatus::Posted { .. }))),
+            ("posts_already_there", count(|status| matches!(status, PostStatus::AlreadyThere { .. }))),
+            ("not_posted", count(|status| matches!(status, PostStatus::NotPosted { .. }))),
+        ]
+    }
+}
+
 /// An alert after its post, or after the post failed: the input of `annotate`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settled {
@@ -263,6 +347,12 @@ pub struct Settled {
     /// What `post-api` did; absent when it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub posted: Option<Posted>,
+}
+
+impl Message for Settled {
+    fn subject(&self) -> Option<Subject> {
+        self.alert.subject()
+    }
 }
 
 /// An object and its size.
@@ -321,6 +411,17 @@ pub struct Annotated {
     /// Who was told.
     #[serde(default)]
     pub notifications: Vec<Notification>,
+}
+
+impl Message for Annotated {
+    fn counts(&self) -> Vec<(&'static str, usize)> {
+        let count =
+            |of: fn(&NotificationStatus) -> bool| self.notifications.iter().filter(|one| of(&one.status)).count();
+        vec![
+            ("notifications_sent", count(|status| *status == NotificationStatus::Sent)),
+            ("notifications_failed", count(|status| matches!(status, NotificationStatus::Failed { .. }))),
+        ]
+    }
 }
 
 /// What could not be processed, kept under `failed/` until a person retries or drops it.

@@ -4,7 +4,8 @@ Reads from standard input:
     {"flow": "ligo", "input": {…}, "answers": {"ingest-ligo": [{"ok": {…}}, {"error": "Retryable"}, …], …}, "bucket": true}
 Without a bucket failures cannot be kept.
 A function's answers are given in turn, the last one for ever. Writes what happened:
-    {"status": "SUCCEEDED", "output": …, "calls": [["ingest-ligo", {…}], …], "objects": {"failed/….json": {…}}}
+    {"status": "SUCCEEDED", "output": …, "calls": [["ingest-ligo", {"flow": {…}, "message": {…}}], …],
+     "objects": {"failed/….json": {…}}}
 Waits between attempts are cut short; nothing else is changed.
 """
 

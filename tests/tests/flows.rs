@@ -61,8 +61,12 @@ fn run_flow_with(flow: &str, answers: &Answers, bucket: bool) -> Ran {
     let answer = script.wait_with_output().expect("an answer");
     assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stdout));
     let mut ran: Ran = serde_json::from_slice(&answer.stdout).expect("JSON");
-    for (name, message) in &mut ran.calls {
-        *message = match name.as_str() {
+    for (name, call) in &mut ran.calls {
+        let (flow, message) = (&call["flow"], &call["message"]);
+        assert_eq!(flow["execution"], "notice", "{name}: the execution's name");
+        let started = flow["started"].as_str().map(str::parse::<jiff::Timestamp>);
+        assert!(matches!(started, Some(Ok(_))) && flow["retries"].is_u64(), "{name}: {flow}");
+        *call = match name.as_str() {
             "ingest-ligo" | "ingest-icecube" => printed::<Received>(message),
             "skymap-products" | "galaxy-list" => printed::<Alert>(message),
             "post-api" => printed::<Publication>(message),

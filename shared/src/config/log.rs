@@ -29,7 +29,7 @@ impl Log {
         let filter = directives(level).unwrap_or_else(|_| EnvFilter::new("info"));
         let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
         let started = match self.format {
-            LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).try_init(),
+            LogFormat::Json => builder.json().flatten_event(true).with_span_list(false).try_init(),
             LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).with_target(false).try_init(),
         };
         if started.is_err() {

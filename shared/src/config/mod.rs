@@ -4,6 +4,7 @@
 //! or malformed is reported together, each with what it is for.
 
 mod kafka;
+mod lambda;
 mod log;
 mod notify;
 mod storage;
@@ -16,6 +17,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 
 pub use kafka::{Bridge, Flows, Health, Kafka, Listen, Login, SETTINGS as KAFKA_SETTINGS};
+pub use lambda::{SETTINGS as LAMBDA_SETTINGS, settings_secrets};
 pub use log::{Log, LogFormat};
 pub use notify::{Notify, Rule, Target};
 pub use storage::{location, store_settings};

@@ -1,0 +1,363 @@
+"""Takes notices through the whole stack on this machine: real programs, real flows, an emulated AWS.
+
+    infra/local events/notices/S090101a-4-initial.json
+
+moto deploys infra/template.yaml and interprets the flows of infra/flows; cargo-lambda's emulator serves the functions,
+each with the environment that the template gives it; the bridge takes the notices from a Kafka broker (tansu) and starts
+their flows. What the bucket holds in the end is copied into a folder.
+"""
+
+import argparse
+import atexit
+import io
+import json
+import logging
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+import warnings
+import zipfile
+from pathlib import Path
+
+INFRA = Path(__file__).parent
+ROOT = INFRA.parent
+REGION = "us-east-2"
+TOPICS = {"LigoFlow": "igwn.gwalert", "IcecubeFlow": "gcn.notices.icecube.lvk_nu_track_search"}
+HEARTBEAT = "gcn.heartbeat"
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+# moto's interpreter looks for its own server there.
+MOTO = f"http://127.0.0.1:{os.environ.setdefault('MOTO_PORT', str(free_port()))}"
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_DEFAULT_REGION": REGION}
+os.environ.update(CREDENTIALS, AWS_EC2_METADATA_DISABLED="true")
+
+import boto3
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+from moto.core.config import default_user_config
+from moto.server import ThreadedMotoServer
+from moto.stepfunctions.models import stepfunctions_backends
+from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import state_task_service_aws_sdk
+
+import stack
+
+
+def aws(service):
+    return boto3.client(service, endpoint_url=MOTO, region_name=REGION)
+
+
+def started(command, **named):
+    """A process that ends with this one."""
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, **named)
+
+    def end():
+        process.kill()
+        process.wait()
+
+    atexit.register(end)
+    return process
+
+
+def until(what, holds, seconds=60):
+    begun = time.monotonic()
+    while not (held := holds()):
+        if time.monotonic() - begun > seconds:
+            sys.exit(f"infra/local: waited in vain for {what}")
+        time.sleep(0.05)
+    return held
+
+
+def listens(port):
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
+
+
+class Functions:
+    """The functions' programs, behind cargo-lambda's emulator of Lambda."""
+
+    def __init__(self, programs, logs):
+        self.programs, self.logs, self.port = programs, logs, free_port()
+        self.calls, self.lock, self.running = [], threading.Lock(), {}
+        # How the emulator answers: an error of the function is an HTTP 500 with the error's JSON.
+        lambda_eval_utils._invoke_lambda_function = self.invoke
+
+    def start(self, environments, extra):
+        emulator = ["cargo-lambda", "lambda", "watch", "--only-lambda-apis", "--ignore-changes", "--quiet"]
+        emulator += ["--invoke-address", "127.0.0.1", "--invoke-port", str(self.port)]
+        log = (self.logs / "emulator.log").open("wb")
+        started(emulator, cwd=ROOT, stdout=log, stderr=log)
+        until("cargo-lambda's emulator", lambda: listens(self.port))
+        for name, (function, environment) in environments.items():
+            environment = environment | CREDENTIALS | {
+                "AWS_ENDPOINT_URL": MOTO,
+                "AWS_EC2_METADATA_DISABLED": "true",
+                "AWS_LAMBDA_RUNTIME_API": f"http://127.0.0.1:{self.port}/.rt/{name}",
+                "AWS_LAMBDA_FUNCTION_NAME": function["FunctionName"],
+                "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function["MemorySize"]),
+                "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+                "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/gwtm/{name}",
+                "AWS_LAMBDA_LOG_STREAM_NAME": "local",
+            }
+            log = (self.logs / f"{name}.log").open("wb")
+            self.running[name] = started([self.programs(name)], env=environment | extra, stdout=log, stderr=log)
+
+    def hang(self, name):
+        """Has a function answer nothing any more."""
+        self.running[name].send_signal(signal.SIGSTOP)
+
+    def invoke(self, parameters, region, state_credentials):
+        name = self.binary(parameters["FunctionName"])
+        url = f"http://127.0.0.1:{self.port}/2015-03-31/functions/{name}/invocations"
+        request = urllib.request.Request(url, data=parameters["Payload"], method="POST")
+        try:
+            with urllib.request.urlopen(request) as response:
+                answer, error = json.load(response), None
+        except urllib.error.HTTPError as refused:
+            answer, error = json.load(refused), "Unhandled"
+        with self.lock:
+            self.calls.append([name, answer.get("errorType") if error else None])
+        return {"StatusCode": 200, "Payload": answer} | ({"FunctionError": error} if error else {})
+
+    def binary(self, arn):
+        return next(name for name, process in self.running.items() if arn.endswith(self.names[name]))
+
+
+class Stack:
+    """The template, deployed on moto."""
+
+    def __init__(self, parameters, secrets, hurry):
+        default_user_config["stepfunctions"] = {"execute_state_machine": True}
+        logging.disable()
+        warnings.simplefilter("ignore")  # what moto does not make is seen in `differences`
+        ThreadedMotoServer(ip_address="127.0.0.1", port=int(os.environ["MOTO_PORT"]), verbose=False).start()
+        until("moto", lambda: listens(int(os.environ["MOTO_PORT"])))
+        for name, text in secrets:
+            parameters[name] = aws("secretsmanager").create_secret(Name=name, SecretString=text)["ARN"]
+        made = stack.translated()
+        for resource in made["Resources"].values():
+            if resource["Type"] == "AWS::StepFunctions::StateMachine":
+                inline(resource["Properties"], hurry)
+        s3, code = aws("s3"), io.BytesIO()
+        with zipfile.ZipFile(code, "w") as archive:
+            archive.writestr("bootstrap", "")
+        s3.create_bucket(Bucket="code", CreateBucketConfiguration={"LocationConstraint": REGION})
+        s3.put_object(Bucket="code", Key="bootstrap.zip", Body=code.getvalue())
+        formation = aws("cloudformation")
+        formation.create_stack(
+            StackName="gwtm",
+            TemplateBody=json.dumps(made),
+            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+            Capabilities=["CAPABILITY_IAM"],
+        )
+        described = formation.describe_stacks(StackName="gwtm")["Stacks"][0]
+        self.outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
+        self.status, self.wanted = described["StackStatus"], {n: r["Type"] for n, r in made["Resources"].items()}
+        listed = formation.get_paginator("list_stack_resources").paginate(StackName="gwtm")
+        self.resources = {one["LogicalResourceId"]: one for page in listed for one in page["StackResourceSummaries"]}
+        by_name = {one["FunctionName"]: one for one in aws("lambda").list_functions()["Functions"]}
+        # moto makes the stack's flows where they are not interpreted: they are made once more, the same, where they are.
+        for made in stepfunctions_backends["123456789012"][REGION].state_machines:
+            aws("stepfunctions").create_state_machine(name=made.name, definition=made.definition, roleArn=made.roleArn)
+        self.functions = {
+            binary: by_name[self.resources[name]["PhysicalResourceId"]] for name, binary in stack.functions().items()
+        }
+
+    def differences(self):
+        """What was not made, or made as something else."""
+        made = {name: one["ResourceType"] for name, one in self.resources.items()}
+        return {name: [kind, made.get(name)] for name, kind in self.wanted.items() if made.get(name) != kind}
+
+    def executions(self):
+        sfn, found = aws("stepfunctions"), []
+        for flow in TOPICS:
+            for one in sfn.list_executions(stateMachineArn=self.outputs[f"{flow}Arn"])["executions"]:
+                found.append({"flow": flow} | sfn.describe_execution(executionArn=one["executionArn"]))
+        return sorted(found, key=lambda one: one["startDate"])
+
+
+def inline(properties, hurry):
+    """CloudFormation puts the substitutions into the definition; moto leaves them out."""
+    joined = properties["DefinitionString"]["Fn::Join"]
+    text = joined[0].join(joined[1])
+    if hurry:
+        text = re.sub(r'("IntervalSeconds"|"MaxDelaySeconds"): \d+', r"\1: 1", text)
+        text = re.sub(r'"TimeoutSeconds": \d+', '"TimeoutSeconds": 20', text)
+    substitutions = properties.pop("DefinitionSubstitutions")
+    pieces = re.split(r"\$\{(\w+)\}", text)
+    pieces[1::2] = (substitutions[name] for name in pieces[1::2])
+    properties["DefinitionString"] = {"Fn::Join": ["", pieces]}
+
+
+def json_bodies(make_client):
+    """Step Functions stores a `Body` that is a JSON object as its text, which moto's interpreter leaves out."""
+
+    def client(*arguments, **named):
+        made = make_client(*arguments, **named)
+
+        def as_text(params, **_):
+            return params | {"Body": json.dumps(params["Body"])} if isinstance(params.get("Body"), dict) else params
+
+        made.meta.events.register("provide-client-params.s3.PutObject", as_text)
+        return made
+
+    return client
+
+
+class Kafka:
+    """A broker with GCN's topics."""
+
+    def __init__(self, logs):
+        self.port, folder = free_port(), tempfile.mkdtemp()
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        self.address = f"127.0.0.1:{self.port}"
+        log = (logs / "broker.log").open("wb")
+        command = [ROOT / "tests/servers/tansu/tansu", "broker", "--cluster-id", "local"]
+        command += ["--listener-url", f"tcp://{self.address}", "--advertised-listener-url", f"tcp://{self.address}"]
+        started(command + ["--storage-engine", "sqlite://kafka.db"], cwd=folder, stdout=log, stderr=log)
+        until("the broker", lambda: listens(self.port))
+        settings = {"bootstrap.servers": self.address}
+        topics = [NewTopic(name, 1, 1) for name in [*TOPICS.values(), HEARTBEAT]]
+        admin = AdminClient(settings)
+        for made in admin.create_topics(topics).values():
+            made.result(60)
+        self.producer = Producer(settings | {"message.max.bytes": 8388608, "logger": logging.getLogger()})
+
+    def send(self, notice):
+        """Sends a notice, to the topic of its kind."""
+        body = Path(notice).read_bytes()
+        flow = "IcecubeFlow" if b'"ref_ID"' in body else "LigoFlow"
+        self.producer.produce(TOPICS[flow], body, partition=0)
+        self.producer.flush(60)
+
+
+def bridge(programs, broker, outputs, group, log):
+    settings = {
+        "KAFKA_BOOTSTRAP": broker,
+        "KAFKA_GROUP_ID": group,
+        "LIGO_FLOW_ARN": outputs["LigoFlowArn"],
+        "ICECUBE_FLOW_ARN": outputs["IcecubeFlowArn"],
+        "STORAGE_BUCKET_SOURCE": "s3",
+        "AWS_BUCKET": outputs["BucketName"],
+        "AWS_ENDPOINT_URL": MOTO,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "HEALTH_ADDR": "none",
+    }
+    return started([programs("bridge")], env=CREDENTIALS | settings, stdout=log, stderr=log)
+
+
+def programs(folder):
+    """Where each program is: built by `cargo lambda build` (NAME/bootstrap) or by `cargo build`."""
+
+    def find(name):
+        target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+        folders = [folder] if folder else [target / "lambda", target / "release", target / "debug"]
+        for place in (place / tail for place in folders for tail in (f"{name}/bootstrap", name)):
+            if place.is_file():
+                return place
+        sys.exit(f"infra/local: `{name}` is not built: cargo build --workspace --bins")
+
+    return find
+
+
+def pair(text):
+    name, _, value = text.partition("=")
+    return name, value
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("notices", nargs="+", metavar="NOTICE", help="a file of events/notices, or any other")
+    parser.add_argument("--out", type=Path, default=Path("gwtm-local"), help="where the bucket is copied to")
+    parser.add_argument("--programs", type=Path, help="a folder of built programs (target/lambda, release or debug)")
+    parser.add_argument("--parameter", type=pair, action="append", default=[], metavar="NAME=VALUE", help="of the template")
+    parser.add_argument("--secret", type=pair, action="append", default=[], metavar="NAME=JSON", help="made before; its ARN is the parameter NAME")
+    parser.add_argument("--object", type=pair, action="append", default=[], metavar="KEY=FILE", help="put into the bucket before")
+    parser.add_argument("--set", type=pair, action="append", default=[], metavar="NAME=VALUE", help="of every function's environment")
+    parser.add_argument("--hang", metavar="FUNCTION", help="a function that answers nothing")
+    parser.add_argument("--hurry", action="store_true", help="waits between attempts of 1 s, time-outs of 20 s")
+    parser.add_argument("--twice", action="store_true", help="have the bridge take everything once more")
+    parser.add_argument("--json", action="store_true", help="say everything, for programs")
+    asked = parser.parse_args()
+
+    logs = Path(tempfile.mkdtemp(prefix="gwtm-local-"))
+    state_task_service_aws_sdk.boto_client_for = json_bodies(state_task_service_aws_sdk.boto_client_for)
+    find = programs(asked.programs)
+    functions = Functions(find, logs)
+    deployed = Stack(dict(asked.parameter), asked.secret, asked.hurry)
+    functions.names = {name: function["FunctionName"] for name, function in deployed.functions.items()}
+    functions.start(
+        {name: (one, one.get("Environment", {}).get("Variables", {})) for name, one in deployed.functions.items()},
+        dict(asked.set),
+    )
+    s3, bucket = aws("s3"), deployed.outputs["BucketName"]
+    for key, file in asked.object:
+        s3.put_object(Bucket=bucket, Key=key, Body=Path(file).read_bytes())
+    if asked.hang:
+        functions.hang(asked.hang)
+
+    broker = Kafka(logs)
+    with (logs / "bridge.log").open("wb") as log:
+        handing_over = bridge(find, broker.address, deployed.outputs, "local", log)
+        for notice in asked.notices:
+            broker.send(notice)
+        ended = until("the flows", lambda: all_ended(deployed.executions(), len(asked.notices)), 300)
+        exits = [leave(handing_over)]
+        if asked.twice:
+            again = bridge(find, broker.address, deployed.outputs, "once-more", log)
+            handed = lambda: (logs / "bridge.log").read_text().count("notice handed to its flow")
+            until("the bridge, once more", lambda: handed() >= 2 * len(asked.notices))
+            exits.append(leave(again))
+            ended = deployed.executions()
+
+    keys = [one["Key"] for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket) for one in page.get("Contents", [])]
+    for key in keys:
+        file = asked.out / key
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+    if asked.json:
+        report = {
+            "stack": deployed.status,
+            "differences": deployed.differences(),
+            "executions": [
+                {name: one.get(name) for name in ("flow", "name", "status", "input", "output", "error", "cause")} for one in ended
+            ],
+            "calls": functions.calls,
+            "bridge_exits": exits,
+            "logs": {file.stem: file.read_text() for file in logs.glob("*.log")},
+        }
+        print(json.dumps(report))
+        shutil.rmtree(logs)
+        return
+    for one in ended:
+        print(f"{one['flow']} {one['name']}: {one['status']}{' (' + one['cause'] + ')' if one.get('cause') else ''}")
+    for name, error in functions.calls:
+        print(f"  {name}: {error or 'answered'}")
+    print(f"{len(keys)} objects are in {asked.out}; logs are in {logs}.")
+
+
+def all_ended(executions, count):
+    return executions if len(executions) >= count and all(one["status"] != "RUNNING" for one in executions) else None
+
+
+def leave(process):
+    process.send_signal(signal.SIGTERM)
+    return process.wait(30)
+
+
+main()
