@@ -9,6 +9,7 @@ their flows. What the bucket holds in the end is copied into a folder.
 
 import argparse
 import atexit
+import copy
 import io
 import json
 import logging
@@ -51,7 +52,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from moto.core.config import default_user_config
 from moto.server import ThreadedMotoServer
-from moto.stepfunctions.models import stepfunctions_backends
+from moto.stepfunctions.models import StateMachine, stepfunctions_backends
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import state_task_service_aws_sdk
 
@@ -143,6 +144,8 @@ class Stack:
 
     def __init__(self, parameters, secrets, hurry):
         default_user_config["stepfunctions"] = {"execute_state_machine": True}
+        # moto copies a flow with all that runs of it, which cannot be copied.
+        StateMachine.__deepcopy__ = lambda machine, memo: copy.copy(machine)
         logging.disable()
         warnings.simplefilter("ignore")  # what moto does not make is seen in `differences`
         ThreadedMotoServer(ip_address="127.0.0.1", port=int(os.environ["MOTO_PORT"]), verbose=False).start()

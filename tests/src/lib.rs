@@ -5,6 +5,7 @@ pub mod ceph;
 pub mod container;
 pub mod faults;
 pub mod gwtm_server;
+pub mod lambda;
 pub mod listener;
 pub mod moto;
 pub mod program;

@@ -52,13 +52,18 @@ impl Moto {
         Some(Moto { child, address })
     }
 
+    /// The server's address.
+    pub fn address(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     /// Runs this test program's ignored tests as a process of its own with the settings the AWS SDK needs, since a
     /// process should not change its own environment. `MOTO_URL` tells them the server's address.
     pub fn run_ignored_tests(&self) {
         let program = std::env::current_exe().expect("this test program");
         let status = Command::new(program)
             .args(["--ignored", "--test-threads=8"])
-            .env("MOTO_URL", format!("http://{}", self.address))
+            .env("MOTO_URL", self.address())
             .env("AWS_ACCESS_KEY_ID", "testing")
             .env("AWS_SECRET_ACCESS_KEY", "testing")
             .env("AWS_EC2_METADATA_DISABLED", "true")

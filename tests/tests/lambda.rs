@@ -1,185 +1,124 @@
-//! The Lambda binaries themselves: each takes its sample messages from the runtime interface as Lambda offers it, and
-//! answers them, errors with their class.
-//!
-//! The interface is <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>, as far as a runtime uses it.
+//! The Lambda binaries themselves, behind cargo-lambda's emulator: errors with their class, lines that say whose they
+//! are, settings. (`messages.rs` has every sample answered.)
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::time::Duration;
+use std::process::Command;
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{Path as UrlPath, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use serde_json::{Value, json};
+use tests::lambda::Lambda;
+use tests::moto::Moto;
 use tests::program::{binary, sample, workspace};
-use tokio::net::TcpListener;
-use tokio::sync::{Mutex, mpsc};
-use tokio::time::timeout;
 
-/// The runtime interface: hands out events and takes answers.
-struct Interface {
-    address: String,
-    events: mpsc::UnboundedSender<Value>,
-    answers: mpsc::UnboundedReceiver<(String, Value)>,
+fn lines(log: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(log).expect("a log");
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
 }
 
-struct Shared {
-    events: Mutex<mpsc::UnboundedReceiver<Value>>,
-    answers: mpsc::UnboundedSender<(String, Value)>,
-}
+#[test]
+fn what_a_function_says_names_the_alert_and_the_execution() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (store, log) = (folder.path().join("store"), folder.path().join("log"));
+    let mut lambda = Lambda::start();
+    lambda.serve("ingest-ligo", &[("STORAGE_FOLDER", &store.display().to_string())], &log);
+    let notice = fs::read_to_string(sample("S090103c-1-preliminary-burst.json")).expect("a notice");
+    let call = |message: Value| {
+        let file = folder.path().join("call.json");
+        let flow = json!({"execution": "igwn_gwalert-0-7", "started": "2026-01-01T00:00:00Z", "retries": 1});
+        fs::write(&file, json!({"flow": flow, "message": message}).to_string()).expect("a file");
+        lambda.invoke("ingest-ligo", &file)
+    };
+    let answer = call(json!({"topic": "igwn.gwalert", "body": {"inline": notice}})).expect("an answer");
+    assert_eq!(answer["alerts"][0]["name"], "S090103c-Preliminary");
+    // What is no message of its is Permanent, and the process goes on.
+    let error = call(json!({"neither": "nor"})).expect_err("no message");
+    assert!(error.starts_with("Permanent"), "{error}");
+    let error = call(json!({"topic": "igwn.gwalert", "body": {"inline": "{}"}})).expect_err("no notice");
+    assert!(error.starts_with("Permanent"), "{error}");
+    call(json!({"topic": "igwn.gwalert", "body": {"inline": notice}})).expect("once more");
 
-impl Interface {
-    async fn start() -> Self {
-        let (events, waiting) = mpsc::unbounded_channel();
-        let (answered, answers) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared { events: Mutex::new(waiting), answers: answered });
-        let router = Router::new()
-            .route("/2018-06-01/runtime/invocation/next", get(next))
-            .route("/2018-06-01/runtime/invocation/{id}/{outcome}", post(answer))
-            .with_state(shared);
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("an address").to_string();
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        Interface { address, events, answers }
-    }
-
-    /// Has an event handled: `("response", answer)` or `("error", {errorType, errorMessage})`.
-    async fn handle(&mut self, event: Value) -> (String, Value) {
-        self.events.send(event).expect("the interface runs");
-        timeout(Duration::from_secs(60), self.answers.recv())
-            .await
-            .expect("an answer within a minute")
-            .expect("an answer")
-    }
-}
-
-async fn next(State(shared): State<Arc<Shared>>) -> Response {
-    match shared.events.lock().await.recv().await {
-        Some(event) => {
-            let headers = [
-                ("lambda-runtime-aws-request-id", "8476a536-e9f4-11e8-9739-2dfe598c3fcd"),
-                ("lambda-runtime-deadline-ms", "4102444800000"),
-                ("lambda-runtime-invoked-function-arn", "arn:aws:lambda:us-east-2:123456789012:function:sample"),
-            ];
-            (headers, event.to_string()).into_response()
+    let said = lines(&log);
+    let (metrics, sentences): (Vec<&Value>, Vec<&Value>) = said.iter().partition(|line| line.get("_aws").is_some());
+    assert!(sentences.len() >= 4, "{said:?}");
+    for line in sentences {
+        let (execution, retries) = (&line["span"]["execution"], &line["span"]["retries"]);
+        assert_eq!((execution, retries), (&json!("igwn_gwalert-0-7"), &json!(1)), "{line}");
+        if line["level"] == "INFO" {
+            assert_eq!(line["span"]["alert.name"], "S090103c-Preliminary", "{line}");
         }
-        None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
+    let went: Vec<_> = metrics.iter().map(|line| (&line["permanent_errors"], &line["alerts"])).collect();
+    let (one, none, null) = (json!(1.0), json!(0.0), Value::Null);
+    assert_eq!(went, [(&none, &one), (&one, &null), (&one, &null), (&none, &one)]);
+    assert!(metrics.iter().all(|line| line["function"] == "ingest-ligo" && line["retries"] == 1.0), "{metrics:?}");
 }
 
-async fn answer(
-    State(shared): State<Arc<Shared>>,
-    UrlPath((_, outcome)): UrlPath<(String, String)>,
-    body: Bytes,
-) -> StatusCode {
-    let answer = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    let _ = shared.answers.send((outcome, answer));
-    StatusCode::ACCEPTED
-}
-
-/// A function's process; it ends with the test.
-struct Function(Child);
-
-impl Drop for Function {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn start(name: &str, interface: &Interface, store: &Path) -> Function {
-    let child = Command::new(binary(name))
-        .env_clear()
-        .env("AWS_LAMBDA_RUNTIME_API", &interface.address)
-        .env("AWS_LAMBDA_FUNCTION_NAME", name)
-        .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
-        .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")
-        .env("AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/sample")
-        .env("AWS_LAMBDA_LOG_STREAM_NAME", "sample")
-        .env("STORAGE_FOLDER", store)
-        .env("LOG_FORMAT", "json")
-        .env("FERMI_TLE_FILE", workspace().join("events/fermi.tle"))
-        .env("FERMI_FT2_DIR", workspace().join("events"))
-        .env("CATALOG_PATH", workspace().join("events/catalog.csv"))
-        .stderr(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn();
-    Function(child.expect("the function starts"))
-}
-
-fn message(name: &str) -> Value {
-    let text = fs::read_to_string(workspace().join("events/messages").join(name)).expect("a sample");
-    serde_json::from_str(&text).expect("JSON")
+/// Makes a secret; its ARN. Moto does not check signatures, so plain HTTP will do.
+fn create_secret(moto: &Moto, name: &str, text: &str) -> String {
+    let (url, body) = (moto.address(), json!({"Name": name, "SecretString": text}).to_string());
+    let host = url.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(host).expect("moto");
+    write!(
+        stream,
+        "POST / HTTP/1.1\r\nHost: {host}\r\nX-Amz-Target: secretsmanager.CreateSecret\r\n\
+         Authorization: AWS4-HMAC-SHA256 Credential=testing/20260101/us-east-2/secretsmanager/aws4_request\r\n\
+         Content-Type: application/x-amz-json-1.1\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+    .expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let body = answer.split("\r\n\r\n").nth(1).and_then(|body| serde_json::from_str::<Value>(body).ok());
+    body.and_then(|body| body["ARN"].as_str().map(str::to_owned)).unwrap_or_else(|| panic!("{answer}"))
 }
 
 #[tokio::test]
-async fn every_function_answers_its_samples_as_lambda_asks() {
+async fn a_token_is_read_from_its_secret_and_shown_nowhere() {
+    let moto = Moto::start();
     let folder = tempfile::tempdir().expect("a folder");
-    for (case, notice) in [
-        ("ingest-ligo.burst", "S090103c-1-preliminary-burst.json"),
-        ("ingest-icecube.nested", "S090101a-6-icecube-nested.json"),
-    ] {
-        let received = message(&format!("{case}.json"));
-        let key = folder.path().join(received["body"]["key"].as_str().expect("a key"));
-        fs::create_dir_all(key.parent().expect("a folder")).expect("a folder");
-        fs::copy(sample(notice), key).expect("a notice");
-    }
-    let chain = [
-        ("ingest-ligo", "ingest-ligo.burst.json", "alerts"),
-        ("skymap-products", "skymap-products.burst.json", "products"),
-        ("galaxy-list", "galaxy-list.burst.json", "count"),
-        ("post-api", "post-api.burst.json", "posts"),
-        ("annotate", "annotate.burst.json", "objects"),
-        ("ingest-icecube", "ingest-icecube.nested.json", "icecube"),
-        ("post-api", "post-api.icecube-nested.json", "posts"),
-    ];
-    for (function, sample, field) in chain {
-        let mut interface = Interface::start().await;
-        let _process = start(function, &interface, folder.path());
-        let (outcome, answer) = interface.handle(message(sample)).await;
-        assert_eq!(outcome, "response", "{function}: {answer}");
-        assert!(!answer[field].is_null(), "{function}: {answer}");
-        // What is no message of its is Permanent, and the process goes on.
-        let (outcome, answer) = interface.handle(json!({"neither": "nor"})).await;
-        assert_eq!((outcome.as_str(), &answer["errorType"]), ("error", &json!("Permanent")), "{function}: {answer}");
-        let (outcome, answer) = interface.handle(message(sample)).await;
-        assert_eq!(outcome, "response", "{function}, once more: {answer}");
-    }
-}
+    let (store, log) = (folder.path().join("store").display().to_string(), folder.path().join("log"));
+    // Nobody listens where the GWTM should be: what may pass is Retryable.
+    let secret = json!({"API_TOKEN": "a-secret-token", "API_BASE": "http://127.0.0.1:9/api/v1/"});
+    let named = create_secret(&moto, "gwtm-token", &secret.to_string());
+    let not_settings = create_secret(&moto, "gwtm-other", "a-secret-token");
+    let address = moto.address();
+    let settings = |secrets| {
+        [
+            ("STORAGE_FOLDER", store.as_str()),
+            ("SETTINGS_SECRETS", secrets),
+            ("AWS_ENDPOINT_URL", address.as_str()),
+            ("AWS_DEFAULT_REGION", "us-east-2"),
+            ("AWS_ACCESS_KEY_ID", "testing"),
+            ("AWS_SECRET_ACCESS_KEY", "testing"),
+        ]
+    };
+    let mut lambda = Lambda::start();
+    lambda.serve("post-api", &settings(&named), &log);
+    let message = workspace().join("events/messages/post-api.retraction.json");
+    let error = tokio::task::spawn_blocking(move || lambda.invoke("post-api", &message)).await.expect("called");
+    let error = error.expect_err("nobody listens");
+    assert!(error.starts_with("Retryable"), "{error}");
+    let said = fs::read_to_string(&log).expect("a log");
+    assert!(!said.contains("a-secret-token") && !error.contains("a-secret-token"), "{said}{error}");
 
-#[tokio::test]
-async fn what_may_pass_is_retryable() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let mut interface = Interface::start().await;
-    // Nobody listens where the GWTM should be.
-    let child = Command::new(binary("post-api"))
+    let ended = Command::new(binary("post-api"))
         .env_clear()
-        .env("AWS_LAMBDA_RUNTIME_API", &interface.address)
-        .env("AWS_LAMBDA_FUNCTION_NAME", "post-api")
-        .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
-        .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")
-        .env("STORAGE_FOLDER", folder.path())
-        .env("API_BASE", "http://127.0.0.1:9/api/v1/")
-        .env("API_TOKEN", "a-secret-token")
-        .stderr(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn();
-    let _process = Function(child.expect("the function starts"));
-    let (outcome, answer) = interface.handle(message("post-api.retraction.json")).await;
-    assert_eq!((outcome.as_str(), &answer["errorType"]), ("error", &json!("Retryable")), "{answer}");
-    assert!(!answer.to_string().contains("a-secret-token"), "{answer}");
+        .env("AWS_LAMBDA_RUNTIME_API", "http://127.0.0.1:9")
+        .envs(settings(&not_settings))
+        .output()
+        .expect("it starts");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(said.contains("expected a JSON object of settings") && !said.contains("a-secret-token"), "{said}");
 }
 
 #[test]
 fn a_wrong_setting_ends_the_process_and_says_so() {
     let ended = Command::new(binary("ingest-ligo"))
         .env_clear()
-        .env("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9")
+        .env("AWS_LAMBDA_RUNTIME_API", "http://127.0.0.1:9")
         .env("DRY_RUN", "perhaps")
         .output()
         .expect("it starts");

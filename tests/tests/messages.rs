@@ -2,8 +2,10 @@
 //!
 //! `BLESS=1 cargo test --package tests --test messages` writes the samples again.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,7 +15,8 @@ use shared::key::Key;
 use shared::lambda::answer;
 use shared::message::{Alert, Publication, Received, Settled};
 use shared::store::Store;
-use tests::program::{sample, workspace};
+use tests::lambda::Lambda;
+use tests::program::{files, sample, workspace};
 
 fn samples() -> PathBuf {
     workspace().join("events/messages")
@@ -41,25 +44,30 @@ fn is_sample(name: &str, message: &Value) {
 struct Functions {
     config: Config,
     store: Store,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
+    /// Every call: the function, its message, its answer.
+    steps: Mutex<Vec<(String, Value, Value)>>,
+}
+
+/// The settings of `events/messages/environment`, around a folder.
+fn environment(store: &Path) -> Vec<(String, String)> {
+    let text = fs::read_to_string(samples().join("environment")).expect("the samples' settings");
+    let mut settings = vec![("STORAGE_FOLDER".to_owned(), store.display().to_string())];
+    let setting = |line: &str| line.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+    settings.extend(text.lines().map(|line| setting(line).unwrap_or_else(|| panic!("no setting: {line}"))));
+    settings
 }
 
 impl Functions {
     async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let data = folder.path().display().to_string();
-        // From where tests run; the samples may not name a folder of one machine.
-        let events = Path::new("../events");
-        let config = Config::read(&|name| match name {
-            "STORAGE_FOLDER" => Some(data.clone()),
-            "CATALOG_PATH" => Some(events.join("catalog.csv").display().to_string()),
-            "FERMI_TLE_FILE" => Some(events.join("fermi.tle").display().to_string()),
-            "FERMI_FT2_URL" | "FERMI_TLE_URL" | "GRACEDB_URL" => Some("http://127.0.0.1:9/".to_owned()),
-            _ => None,
-        });
-        let config = config.expect("settings");
+        // The samples' settings name files from the workspace's folder, and no folder of one machine.
+        std::env::set_current_dir(workspace()).expect("the workspace");
+        let settings = environment(folder.path());
+        let find = |name: &str| settings.iter().find(|(set, _)| set == name).map(|(_, value)| value.clone());
+        let config = Config::read(&find).expect("settings");
         let store = config.open_store().await.expect("a store");
-        Functions { config, store, _folder: folder }
+        Functions { config, store, folder, steps: Mutex::default() }
     }
 
     /// What the bridge leaves: the notice in the inbox and its message.
@@ -70,32 +78,89 @@ impl Functions {
     }
 
     async fn call(&self, function: &str, message: &Value) -> Value {
-        let (config, store, message) = (&self.config, self.store.clone(), message.clone());
+        let (config, store) = (&self.config, self.store.clone());
+        let asked = message.clone();
         let answer = match function {
             "ingest-ligo" => {
-                answer(&ingest_ligo::Deps::new(config, store).expect("deps"), &ingest_ligo::handle, message).await
+                answer(&ingest_ligo::Deps::new(config, store).expect("deps"), &ingest_ligo::handle, asked).await
             }
             "ingest-icecube" => {
-                answer(&ingest_icecube::Deps::new(config, store).expect("deps"), &ingest_icecube::handle, message).await
+                answer(&ingest_icecube::Deps::new(config, store).expect("deps"), &ingest_icecube::handle, asked).await
             }
             "skymap-products" => {
-                answer(&skymap_products::Deps::new(config, store).expect("deps"), &skymap_products::handle, message)
-                    .await
+                answer(&skymap_products::Deps::new(config, store).expect("deps"), &skymap_products::handle, asked).await
             }
             "galaxy-list" => {
-                answer(&galaxy_list::Deps::new(config, store).expect("deps"), &galaxy_list::handle, message).await
+                answer(&galaxy_list::Deps::new(config, store).expect("deps"), &galaxy_list::handle, asked).await
             }
-            "post-api" => answer(&post_api::Deps::new(config, store).expect("deps"), &post_api::handle, message).await,
-            "annotate" => answer(&annotate::Deps::new(config, store).expect("deps"), &annotate::handle, message).await,
+            "post-api" => answer(&post_api::Deps::new(config, store).expect("deps"), &post_api::handle, asked).await,
+            "annotate" => answer(&annotate::Deps::new(config, store).expect("deps"), &annotate::handle, asked).await,
             other => panic!("no function `{other}`"),
         };
-        answer.unwrap_or_else(|error| panic!("{function}: {error}"))
+        let answer = answer.unwrap_or_else(|error| panic!("{function}: {error}"));
+        let step = (function.to_owned(), message.clone(), answer.clone());
+        self.steps.lock().expect("a lock").push(step);
+        answer
     }
 }
 
 #[tokio::test]
 async fn every_function_takes_what_the_one_before_it_answers() {
     let functions = Functions::new().await;
+    walk(&functions).await;
+    let steps = functions.steps.lock().expect("a lock").clone();
+    tokio::task::spawn_blocking(move || invoke_all(functions.folder.path(), &steps)).await.expect("the same answers");
+}
+
+/// Has every sample answered by the functions' own programs, as `cargo lambda invoke` calls them: each answers what its
+/// handler has answered in this process.
+fn invoke_all(in_process: &Path, steps: &[(String, Value, Value)]) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path().join("store");
+    for (name, bytes) in files(in_process) {
+        if name.starts_with("inbox/") {
+            let file = store.join(name);
+            fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+            fs::write(file, bytes).expect("a notice");
+        }
+    }
+    let settings = environment(&store);
+    let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let mut lambda = Lambda::start();
+    let functions: BTreeSet<&str> = steps.iter().map(|(function, ..)| function.as_str()).collect();
+    for function in functions {
+        lambda.serve(function, &settings, &folder.path().join(format!("{function}.log")));
+    }
+    let mut invoked = 0;
+    for (function, message, answer) in steps {
+        let is_its_own = |path: &PathBuf| {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            name.starts_with(&format!("{function}.")) && name.ends_with(".json") && read(path) == *message
+        };
+        let entries = fs::read_dir(samples()).expect("samples");
+        let file = entries.map(|entry| entry.expect("an entry").path()).find(is_its_own).expect("the message's sample");
+        let answered = lambda.invoke(function, &file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        // How long a function took is in the annotations, whose size then differs.
+        assert_eq!(without_sizes(function, answered), without_sizes(function, answer.clone()), "{}", file.display());
+        invoked += 1;
+    }
+    let samples = fs::read_dir(samples()).expect("samples");
+    let samples =
+        samples.filter(|entry| entry.as_ref().is_ok_and(|entry| entry.path().extension() == Some("json".as_ref())));
+    assert_eq!(invoked, samples.count(), "every sample");
+}
+
+fn without_sizes(function: &str, mut answer: Value) -> Value {
+    if function == "annotate" {
+        for object in answer["objects"].as_array_mut().expect("objects") {
+            object["size"].take();
+        }
+    }
+    answer
+}
+
+/// Takes every case through the functions.
+async fn walk(functions: &Functions) {
     let cases = [
         ("preliminary", "S090101a-2-preliminary"),
         ("second-preliminary", "S090101a-3-preliminary"),

@@ -58,7 +58,9 @@ pub(super) fn directives(level: &str) -> Result<EnvFilter, String> {
                 "post_api",
                 "skymap_products",
             ];
-            rooms.iter().fold("warn".to_owned(), |all, room| format!("{all},{room}={level}"))
+            // What lambda_runtime says of a failed call, `shared::lambda` has said with the alert's name.
+            let libraries = "warn,lambda_runtime::layers=off".to_owned();
+            rooms.iter().fold(libraries, |all, room| format!("{all},{room}={level}"))
         }
         _ => level,
     };

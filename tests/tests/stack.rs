@@ -1,0 +1,187 @@
+//! The whole stack on this machine, by `infra/local`: the template deployed and the flows interpreted by moto, the
+//! functions' programs behind cargo-lambda's emulator, the bridge between a Kafka broker and the flows.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tests::gwtm_server::{ADMIN, GwtmServer};
+use tests::listener::eventually;
+use tests::program::{Gwtm, binary, files, sample, workspace};
+
+/// What `infra/local --json` says.
+#[derive(Debug, Deserialize)]
+struct Ran {
+    /// The stack's status.
+    stack: String,
+    /// What the template names and the emulator did not make.
+    differences: BTreeMap<String, (String, Option<String>)>,
+    executions: Vec<Execution>,
+    /// Every call of a function, and the type of its error.
+    calls: Vec<(String, Option<String>)>,
+    bridge_exits: Vec<i32>,
+    /// What each program has printed.
+    logs: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Execution {
+    name: String,
+    status: String,
+    input: String,
+}
+
+impl Ran {
+    fn statuses(&self) -> Vec<(&str, &str)> {
+        self.executions.iter().map(|one| (one.name.as_str(), one.status.as_str())).collect()
+    }
+
+    fn answers(&self, function: &str) -> Vec<Option<&str>> {
+        let its = |(name, error): &(String, Option<String>)| (name == function).then(|| error.clone());
+        let found: Vec<_> = self.calls.iter().filter_map(its).collect();
+        found.into_iter().map(|error| error.map(|error| &*error.leak())).collect()
+    }
+}
+
+/// Takes notices through the stack into a folder, with the samples' galaxies and orbit.
+async fn local(out: &Path, arguments: &[String]) -> Ran {
+    let root = workspace();
+    let (catalogue, events) = (root.join("events/catalog.csv"), root.join("events").display().to_string());
+    let mut command = Command::new(root.join("infra/local"));
+    command
+        .args(["--json", "--hurry", "--out"])
+        .arg(out)
+        .arg("--programs")
+        .arg(binary("gwtm").parent().expect("a folder"))
+        .args(["--object", &format!("galaxy_catalog/catalog.csv={}", catalogue.display())])
+        .args(["--parameter", "GalaxyCatalog=galaxy_catalog/catalog.csv"])
+        .args(["--set", &format!("FERMI_TLE_FILE={events}/fermi.tle"), "--set", &format!("FERMI_FT2_DIR={events}")])
+        .args(["--set", "GRACEDB_URL=http://127.0.0.1:9"])
+        .args(arguments)
+        .stdin(Stdio::null());
+    let ended = tokio::task::spawn_blocking(move || command.output().expect("infra/local runs")).await.expect("ended");
+    let (said, error) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+    assert!(ended.status.success(), "{error}");
+    serde_json::from_str(&said).unwrap_or_else(|wrong| panic!("{wrong}: {said}{error}"))
+}
+
+/// The options by which alerts are posted to a stand-in, with its token in a secret.
+fn posting_to(server: &GwtmServer) -> Vec<String> {
+    let secret = json!({"API_TOKEN": ADMIN});
+    [
+        "--parameter".to_owned(),
+        format!("ApiBase={}", server.base("v1")),
+        "--secret".to_owned(),
+        format!("ApiTokenSecret={secret}"),
+    ]
+    .into()
+}
+
+fn notices(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| sample(name).display().to_string()).collect()
+}
+
+/// What moto's CloudFormation does not know; cfn-lint reads these.
+const UNKNOWN_TO_MOTO: [&str; 2] = ["AWS::CloudWatch::Alarm", "AWS::S3::BucketPolicy"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn notices_go_through_the_deployed_stack_as_through_one_process() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (out, one) = (folder.path().join("out"), folder.path().join("one"));
+    let server = GwtmServer::start().await;
+    let sent = notices(&[
+        "S090101a-4-initial.json",
+        "S090101a-5-update-with-grb.json",
+        "S090102b-2-retraction.json",
+        "S090101a-6-icecube-nested.json",
+    ]);
+    let ran = local(&out, &[posting_to(&server), vec!["--twice".to_owned()], sent.clone()].concat()).await;
+
+    // Everything that the template names was made, but for what the emulator passes over.
+    assert_eq!(ran.stack, "CREATE_COMPLETE");
+    for (name, (wanted, made)) in &ran.differences {
+        assert!(made.is_none() && UNKNOWN_TO_MOTO.contains(&wanted.as_str()), "{name}: {wanted}, made as {made:?}");
+    }
+    // One flow a notice, although the bridge has taken everything twice; both times it left by itself.
+    let icecube = "gcn_notices_icecube_lvk_nu_track_search-0-0";
+    let mut statuses = ran.statuses();
+    statuses.sort_unstable();
+    let expected =
+        [icecube, "igwn_gwalert-0-0", "igwn_gwalert-0-1", "igwn_gwalert-0-2"].map(|name| (name, "SUCCEEDED"));
+    assert_eq!(statuses, expected);
+    assert_eq!(ran.bridge_exits, [0, 0]);
+    let input: Value = serde_json::from_str(&ran.executions[0].input).expect("a message");
+    assert_eq!(input["body"]["key"], "inbox/igwn.gwalert/0/00000000000000000000.json");
+    // An update with a coincidence is two rows.
+    assert_eq!(server.alerts().len(), 4);
+    assert_eq!(server.icecube_notices().len(), 1);
+
+    // The same objects as one process makes, but for where the notices came from and how long things took.
+    let called = Gwtm::run(&one, &sent)
+        .set("CATALOG_PATH", workspace().join("events/catalog.csv"))
+        .set("FERMI_TLE_FILE", workspace().join("events/fermi.tle"))
+        .set("FERMI_FT2_DIR", workspace().join("events"))
+        .call();
+    assert_eq!(called.code, Some(0), "{}", called.stderr);
+    let products = |folder: &Path| -> BTreeMap<String, Vec<u8>> {
+        let of_people = [".html", ".png", ".svg", "-annotations.json"];
+        files(folder)
+            .into_iter()
+            .filter(|(name, _)| name.starts_with("fit/") && !of_people.iter().any(|ending| name.ends_with(ending)))
+            .collect()
+    };
+    let (on_aws, in_process) = (products(&out), products(&one));
+    assert_eq!(on_aws.keys().collect::<Vec<_>>(), in_process.keys().collect::<Vec<_>>());
+    for (name, bytes) in &in_process {
+        assert!(on_aws[name] == *bytes, "{name} differs");
+    }
+    // The token is read from its secret, and shows nowhere.
+    assert!(!ran.logs.values().any(|log| log.contains(ADMIN)));
+    assert!(!files(&out).values().any(|bytes| bytes.windows(ADMIN.len()).any(|part| part == ADMIN.as_bytes())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_is_tried_again_or_kept_and_stops_nothing_else() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("out");
+    let server = GwtmServer::start().await;
+    // The name of the superevent's first preliminary is taken, but its row is not there yet: the second waits for it.
+    let first = sample("S090103c-2-icecube-none.json").display().to_string();
+    let taken = ["--object".to_owned(), format!("fit/S090103c-Preliminary_alert.json={first}")];
+    let row = async {
+        eventually("two calls that looked for the row", async || server.requests().len() >= 2).await;
+        server.add_alert(json!({"graceid": "S090103c", "role": "observation", "alert_type": "Preliminary"}));
+    };
+    let garbage = folder.path().join("garbage.json");
+    std::fs::write(&garbage, r#"{"superevent_id": "MS260101a"}"#).expect("a notice");
+    let mut sent = vec![garbage.display().to_string()];
+    sent.extend(notices(&["S090103c-1-preliminary-burst.json"]));
+    let hang = vec!["--hang".into(), "galaxy-list".into()];
+    let options = [posting_to(&server), taken.into(), hang, sent].concat();
+    let (ran, ()) = tokio::join!(local(&out, &options), row);
+
+    assert_eq!(ran.statuses(), [("igwn_gwalert-0-0", "FAILED"), ("igwn_gwalert-0-1", "SUCCEEDED")]);
+    // A notice that cannot be read is Permanent: asked once, kept with the reason.
+    assert_eq!(ran.answers("ingest-ligo"), [Some("Permanent"), None]);
+    let failed = |name: &str| -> Value {
+        let bytes = std::fs::read(out.join("failed").join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        serde_json::from_slice(&bytes).expect("JSON")
+    };
+    assert_eq!(failed("igwn_gwalert-0-0.json")["error"], "Permanent");
+    // One branch answers nothing: it is given up in its time, and the post goes out without its list.
+    assert_eq!(failed("igwn_gwalert-0-1-S090103c-Preliminary1-galaxy-list.json")["error"], "States.Timeout");
+    assert_eq!(ran.answers("galaxy-list"), [] as [Option<&str>; 0]);
+    assert_eq!(ran.answers("skymap-products"), [None]);
+    // What is Retryable is asked again until it is done.
+    let posts = ran.answers("post-api");
+    let (last, before) = posts.split_last().expect("calls");
+    assert!(
+        last.is_none() && !before.is_empty() && before.iter().all(|error| *error == Some("Retryable")),
+        "{posts:?}"
+    );
+    assert!(ran.logs["post-api"].contains(r#""retries":1.0"#), "{}", ran.logs["post-api"]);
+    assert_eq!(server.alerts().len(), 2);
+    assert_eq!(ran.answers("annotate"), [None]);
+}
