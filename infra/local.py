@@ -44,6 +44,7 @@ def free_port():
 
 # moto's interpreter looks for its own server there.
 MOTO = f"http://127.0.0.1:{os.environ.setdefault('MOTO_PORT', str(free_port()))}"
+HEALTH = free_port()
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_DEFAULT_REGION": REGION}
 os.environ.update(CREDENTIALS, AWS_EC2_METADATA_DISABLED="true")
 
@@ -249,8 +250,8 @@ class Kafka:
         self.producer.flush(60)
 
 
-def bridge(programs, broker, outputs, group, log):
-    settings = {
+def bridge_settings(broker, outputs, group):
+    return CREDENTIALS | {
         "KAFKA_BOOTSTRAP": broker,
         "KAFKA_GROUP_ID": group,
         "LIGO_FLOW_ARN": outputs["LigoFlowArn"],
@@ -259,9 +260,8 @@ def bridge(programs, broker, outputs, group, log):
         "AWS_BUCKET": outputs["BucketName"],
         "AWS_ENDPOINT_URL": MOTO,
         "AWS_EC2_METADATA_DISABLED": "true",
-        "HEALTH_ADDR": "none",
+        "HEALTH_ADDR": f"127.0.0.1:{HEALTH}",
     }
-    return started([programs("bridge")], env=CREDENTIALS | settings, stdout=log, stderr=log)
 
 
 def programs(folder):
@@ -316,13 +316,17 @@ def main():
 
     broker = Kafka(logs)
     with (logs / "bridge.log").open("wb") as log:
-        handing_over = bridge(find, broker.address, deployed.outputs, "local", log)
+        settings = bridge_settings(broker.address, deployed.outputs, "local")
+        handing_over = started([find("bridge")], env=settings, stdout=log, stderr=log)
         for notice in asked.notices:
             broker.send(notice)
         ended = until("the flows", lambda: all_ended(deployed.executions(), len(asked.notices)), 300)
+        healthy = [is_healthy(find, settings)]
         exits = [leave(handing_over)]
+        healthy.append(is_healthy(find, settings))
         if asked.twice:
-            again = bridge(find, broker.address, deployed.outputs, "once-more", log)
+            settings = bridge_settings(broker.address, deployed.outputs, "once-more")
+            again = started([find("bridge")], env=settings, stdout=log, stderr=log)
             handed = lambda: (logs / "bridge.log").read_text().count("notice handed to its flow")
             until("the bridge, once more", lambda: handed() >= 2 * len(asked.notices))
             exits.append(leave(again))
@@ -342,6 +346,7 @@ def main():
             ],
             "calls": functions.calls,
             "bridge_exits": exits,
+            "bridge_healthy": healthy,
             "logs": {file.stem: file.read_text() for file in logs.glob("*.log")},
         }
         print(json.dumps(report))
@@ -358,9 +363,15 @@ def all_ended(executions, count):
     return executions if len(executions) >= count and all(one["status"] != "RUNNING" for one in executions) else None
 
 
+def is_healthy(programs, settings):
+    """What the container's health check says."""
+    return subprocess.run([programs("bridge"), "healthy"], env=settings, capture_output=True).returncode == 0
+
+
 def leave(process):
     process.send_signal(signal.SIGTERM)
     return process.wait(30)
 
 
-main()
+if __name__ == "__main__":
+    main()

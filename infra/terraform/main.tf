@@ -2,6 +2,8 @@
 
 data "aws_region" "current" {}
 
+data "aws_partition" "current" {}
+
 data "aws_cloudformation_stack" "functions" {
   name = var.stack_name
 }
@@ -18,6 +20,11 @@ locals {
     KAFKA_GROUP_ID        = var.group_id
     LOG_FORMAT            = "json"
   }
+  # ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME:TAG
+  ecr_repositories = [
+    for found in regexall("^(\\d+)\\.dkr\\.ecr\\.([a-z0-9-]+)\\.amazonaws\\.com[a-z.]*/([^:@]+)", var.image) :
+    "arn:${data.aws_partition.current.partition}:ecr:${found[1]}:${found[0]}:repository/${found[2]}"
+  ]
   alarm_actions = var.alarm_topic_arn == "" ? [] : [var.alarm_topic_arn]
 }
 
@@ -56,6 +63,14 @@ resource "aws_ecs_task_definition" "bridge" {
     readonlyRootFilesystem = true
     # The bridge leaves within 25 s of SIGTERM.
     stopTimeout = 30
+    # Unhealthy is no heartbeat from GCN, or no mock alert: for five minutes, since a new task is no cure for GCN.
+    healthCheck = {
+      command     = ["CMD", "bridge", "healthy"]
+      interval    = 30
+      timeout     = 5
+      retries     = 10
+      startPeriod = 120
+    }
     environment = [for name, value in local.environment : { name = name, value = value }]
     secrets = [
       { name = "KAFKA_CLIENT_ID", valueFrom = "${var.gcn_secret_arn}:client_id::" },

@@ -25,15 +25,21 @@ data "aws_iam_policy_document" "start" {
     resources = ["${aws_cloudwatch_log_group.bridge.arn}:*"]
   }
 
-  # The log-in to ECR has no resource of its own.
-  statement {
-    actions   = ["ecr:GetAuthorizationToken"]
-    resources = ["*"]
+  # The image's repository, when it is in ECR, whose log-in has no resource of its own.
+  dynamic "statement" {
+    for_each = local.ecr_repositories
+    content {
+      actions   = ["ecr:GetAuthorizationToken"]
+      resources = ["*"]
+    }
   }
 
-  statement {
-    actions   = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
-    resources = ["arn:*:ecr:*:*:repository/*"]
+  dynamic "statement" {
+    for_each = local.ecr_repositories
+    content {
+      actions   = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+      resources = [statement.value]
+    }
   }
 }
 

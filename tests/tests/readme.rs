@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use shared::config::{KAFKA_SETTINGS, SETTINGS, Setting};
+use shared::config::{KAFKA_SETTINGS, LAMBDA_SETTINGS, SETTINGS, Setting};
 use tests::program::workspace;
 
 fn read(file: &str) -> String {
@@ -11,7 +11,8 @@ fn read(file: &str) -> String {
 
 #[test]
 fn the_readmes_list_every_setting_as_the_code_documents_it() {
-    for (file, settings) in [("README.md", SETTINGS), ("infra/README.md", KAFKA_SETTINGS)] {
+    let of_aws = "infra/README.md";
+    for (file, settings) in [("README.md", SETTINGS), (of_aws, KAFKA_SETTINGS), (of_aws, LAMBDA_SETTINGS)] {
         let readme = read(file);
         for Setting { name, default, purpose } in settings {
             let row = format!("| `{name}` | {default} | {purpose} |");

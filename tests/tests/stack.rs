@@ -22,6 +22,8 @@ struct Ran {
     /// Every call of a function, and the type of its error.
     calls: Vec<(String, Option<String>)>,
     bridge_exits: Vec<i32>,
+    /// What its health check said while it ran, and after it had left.
+    bridge_healthy: Vec<bool>,
     /// What each program has printed.
     logs: BTreeMap<String, String>,
 }
@@ -112,6 +114,7 @@ async fn notices_go_through_the_deployed_stack_as_through_one_process() {
         [icecube, "igwn_gwalert-0-0", "igwn_gwalert-0-1", "igwn_gwalert-0-2"].map(|name| (name, "SUCCEEDED"));
     assert_eq!(statuses, expected);
     assert_eq!(ran.bridge_exits, [0, 0]);
+    assert_eq!(ran.bridge_healthy, [true, false]);
     let input: Value = serde_json::from_str(&ran.executions[0].input).expect("a message");
     assert_eq!(input["body"]["key"], "inbox/igwn.gwalert/0/00000000000000000000.json");
     // An update with a coincidence is two rows.

@@ -1,4 +1,4 @@
-//! The bridge: a small process that is always on.
+//! The bridge: a small process that is always on. `bridge healthy` asks the one that runs beside it how it is.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -7,9 +7,9 @@ use std::time::Duration;
 use bridge::Deps;
 use bridge::consumer::{self, REJOIN, stopped};
 use bridge::health::{self, Health};
-use shared::Result;
 use shared::config;
 use shared::notice::NoticeKind;
+use shared::{Error, Result};
 
 fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -19,7 +19,12 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let outcome = runtime.block_on(bridge());
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => runtime.block_on(bridge()),
+        ["healthy"] => runtime.block_on(healthy()),
+        _ => Err(Error::permanent(format!("arguments: expected none or `healthy`, found `{}`", arguments.join(" ")))),
+    };
     // A broker that does not answer must not hold up the end.
     runtime.shutdown_timeout(Duration::from_secs(1));
     match outcome {
@@ -28,6 +33,13 @@ fn main() -> ExitCode {
             eprintln!("error: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+async fn healthy() -> Result<()> {
+    match config::Bridge::from_env()?.health.address {
+        Some(address) => health::ask(address).await,
+        None => Err(Error::permanent("setting `HEALTH_ADDR`: expected an address, found `none`")),
     }
 }
 

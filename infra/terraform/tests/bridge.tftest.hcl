@@ -18,6 +18,11 @@ mock_provider "aws" {
   }
 
   override_data {
+    target = data.aws_partition.current
+    values = { partition = "aws" }
+  }
+
+  override_data {
     target = data.aws_iam_policy_document.ecs
     values = { json = "{}" }
   }
@@ -82,6 +87,28 @@ run "one_task_that_knows_the_stack" {
   assert {
     condition     = length(data.aws_iam_policy_document.bridge.statement) == 4 && alltrue([for statement in data.aws_iam_policy_document.bridge.statement : alltrue([for resource in statement.resources : resource != "*"])])
     error_message = "expected a role for named resources alone"
+  }
+}
+
+run "the_image_is_pulled_from_its_repository_alone" {
+  command = plan
+
+  assert {
+    condition     = local.ecr_repositories == ["arn:aws:ecr:us-east-2:123456789012:repository/gwtm-bridge"]
+    error_message = "expected the image's repository, found ${jsonencode(local.ecr_repositories)}"
+  }
+}
+
+run "an_image_from_elsewhere_needs_no_repository" {
+  command = plan
+
+  variables {
+    image = "ghcr.io/example/gwtm-bridge:1"
+  }
+
+  assert {
+    condition     = local.ecr_repositories == []
+    error_message = "expected no repository"
   }
 }
 

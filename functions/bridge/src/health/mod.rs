@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use shared::config;
 
 use crate::consumer::Message;
-pub use serve::serve;
+pub use serve::{ask, serve};
 
 /// A stretch of a notice's way, each ending where the next begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

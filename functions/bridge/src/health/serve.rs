@@ -1,6 +1,6 @@
 //! `/healthz` and `/metrics` over HTTP: small answers to small questions, and nothing kept open.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +45,28 @@ pub async fn serve(health: Arc<Health>, address: SocketAddr) -> Result<SocketAdd
         }
     });
     Ok(address)
+}
+
+/// Asks a program that answers at `address` whether it is well.
+///
+/// # Errors
+/// Retryable, with what it says, when it is not, or does not answer.
+pub async fn ask(address: SocketAddr) -> Result<()> {
+    // What answers everywhere answers here.
+    let here = if address.ip().is_unspecified() { IpAddr::from(Ipv4Addr::LOCALHOST) } else { address.ip() };
+    let asked = async {
+        let mut stream = TcpStream::connect((here, address.port())).await?;
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
+        let mut answer = String::new();
+        stream.take(MAX_QUESTION as u64).read_to_string(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    let answer = match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(answer) => answer.map_err(|error| Error::retryable(format!("health at `{address}`: {error}")))?,
+        Err(_) => return Err(Error::retryable(format!("health at `{address}`: no answer"))),
+    };
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    if head.starts_with("HTTP/1.1 200 ") { Ok(()) } else { Err(Error::retryable(body.trim().to_owned())) }
 }
 
 async fn answer(health: &Health, mut stream: TcpStream) -> std::io::Result<()> {

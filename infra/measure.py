@@ -1,0 +1,161 @@
+"""Measures the functions as they are deployed, and what they cost.
+
+    infra/measure [NOTICE]    without one, an alert of order 11 with 19,200 cells is made
+
+The size is that of the zip that is deployed. The start is the time from the process's start to its first question for
+work, median of 9. Memory and times are of one alert through the emulated stack (infra/local), without flat map and with,
+each function called once before; memory is the most that the process ever had in RAM.
+
+Lambda gives a function of 1,769 MB one processor and a smaller one its part of it, so the billed time is the measured one
+times 1,769 MB over the function's memory, if that is less.
+"""
+
+import http.server
+import io
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import zipfile
+from pathlib import Path
+
+import local
+import stack
+
+# List prices of us-east-2 in US dollars, as of 2025 (https://aws.amazon.com/lambda/pricing and its neighbours).
+GB_SECOND, CALL = 0.0000166667, 0.20e-6  # Lambda, x86
+TRANSITION = 25e-6  # Step Functions, standard workflows
+PUT, GET = 5e-6, 0.4e-6  # S3
+VCPU_HOUR, GB_HOUR = 0.04048, 0.004445  # Fargate, x86
+HOURS, ALERTS = 730, 100 * 30.4  # a month, at 100 alerts a day
+
+# What one alert needs beside its functions, counted in infra/flows and in a bucket's log: states entered, objects.
+STATES, PUTS, GETS = 9, 20, 30
+
+
+def zipped(program):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(program, "bootstrap")
+    return len(file.getvalue())
+
+
+def start_ms(program, environment):
+    """From a process's start to its first question for work [ms]."""
+    asked = threading.Event()
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.set()
+            time.sleep(0.2)
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    times = []
+    for _ in range(9):
+        asked.clear()
+        begun = time.perf_counter()
+        process = subprocess.Popen(
+            [program],
+            env=environment | {"AWS_LAMBDA_RUNTIME_API": f"http://127.0.0.1:{server.server_port}"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        if not asked.wait(20):
+            sys.exit(f"{program}: it never asks for work")
+        times.append((time.perf_counter() - begun) * 1e3)
+        process.kill()
+        process.wait()
+    server.shutdown()
+    return statistics.median(times)
+
+
+def peak_mb(pid):
+    return int(re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) / 1024
+
+
+def measured(deployed, notice, flat):
+    """Peak memory [MB] and time [ms] of each function for one alert."""
+    root, logs = local.ROOT, Path(tempfile.mkdtemp(prefix="gwtm-measure-"))
+    target = Path(os.environ.get("CARGO_TARGET_DIR", root / "target"))
+    functions = local.Functions(local.programs(target / "lambda"), logs)
+    functions.names = {name: function["FunctionName"] for name, function in deployed.functions.items()}
+    environments = {name: (one, one["Environment"]["Variables"]) for name, one in deployed.functions.items()}
+    extra = {"FERMI_TLE_FILE": str(root / "events/fermi.tle"), "FERMI_FT2_DIR": str(root / "events")}
+    functions.start(environments, extra | ({} if flat else {"FLAT_MAX_ORDER": "none"}))
+    s3, sfn, bucket = local.aws("s3"), local.aws("stepfunctions"), deployed.outputs["BucketName"]
+    s3.put_object(Bucket=bucket, Key="galaxy_catalog/g.csv", Body=(root / "events/catalog.csv").read_bytes())
+    for n, (body, flow) in enumerate([
+        (root / "events/notices/S090101a-4-initial.json", "LigoFlow"),
+        (root / "events/notices/S090101a-6-icecube-nested.json", "IcecubeFlow"),
+        (notice, "LigoFlow"),
+    ]):
+        key = f"inbox/{local.TOPICS[flow]}/0/{n:020}.json"
+        s3.put_object(Bucket=bucket, Key=key, Body=Path(body).read_bytes())
+        received = {"topic": local.TOPICS[flow], "partition": 0, "offset": n, "body": {"key": key}}
+        name = f"{'flat' if flat else 'plain'}-{n}"
+        sfn.start_execution(stateMachineArn=deployed.outputs[f"{flow}Arn"], name=name, input=json.dumps(received))
+        local.until(
+            "the flow", lambda: all(one["status"] != "RUNNING" for one in deployed.executions()) and deployed.executions()
+        )
+        failed = [one for one in deployed.executions() if one["status"] != "SUCCEEDED"]
+        if failed:
+            sys.exit(f"{failed[0]['name']}: {failed[0].get('cause')}")
+    memory = {name: peak_mb(process.pid) for name, process in functions.running.items()}
+    times = {}
+    for name in functions.running:
+        lines = [line for line in (logs / f"{name}.log").read_text().splitlines() if line.startswith('{"_aws"')]
+        times[name] = json.loads(lines[-1])["duration_ms"]
+    for process in functions.running.values():
+        process.kill()
+    return memory, times
+
+
+def main():
+    target = Path(os.environ.get("CARGO_TARGET_DIR", local.ROOT / "target"))
+    if len(sys.argv) > 1:
+        notice = Path(sys.argv[1])
+    else:
+        notice = Path(tempfile.mkdtemp()) / "order-11.json"
+        command = [target / "release/gwtm", "simulate", "--start-order", "4", "--max-order", "11"]
+        made = subprocess.run(command, capture_output=True)
+        if made.returncode != 0:
+            sys.exit(made.stderr.decode())
+        notice.write_bytes(made.stdout)
+    deployed = local.Stack({"GalaxyCatalog": "galaxy_catalog/g.csv"}, [], hurry=False)
+    plain_mb, plain_ms = measured(deployed, notice, flat=False)
+    flat_mb, flat_ms = measured(deployed, notice, flat=True)
+
+    print("| function | zip | start | memory, time without flat map | with | MemorySize |")
+    print("|---|---|---|---|---|---|")
+    gb_seconds = 0.0
+    for name in sorted(stack.functions().values()):
+        program = target / "lambda" / name / "bootstrap"
+        function = deployed.functions[name]
+        environment = function["Environment"]["Variables"] | local.CREDENTIALS | {"AWS_LAMBDA_FUNCTION_NAME": name}
+        environment |= {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512", "AWS_LAMBDA_FUNCTION_VERSION": "1"}
+        size, start = zipped(program) / 2**20, start_ms(program, environment)
+        memory = function["MemorySize"]
+        if name != "ingest-icecube":
+            gb_seconds += flat_ms[name] / 1e3 * max(1, 1769 / memory) * memory / 1024
+        print(
+            f"| `{name}` | {size:.1f} MiB | {start:.0f} ms | {plain_mb[name]:.0f} MB, {plain_ms[name]:.0f} ms "
+            f"| {flat_mb[name]:.0f} MB, {flat_ms[name]:.0f} ms | {memory} MB |"
+        )
+    alert = gb_seconds * GB_SECOND + 5 * CALL + STATES * TRANSITION + PUTS * PUT + GETS * GET
+    ours = HOURS * (VCPU_HOUR / 4 + GB_HOUR / 2)
+    theirs = HOURS * (2 * VCPU_HOUR + 12 * GB_HOUR)
+    print(f"\nAn alert with flat map takes {gb_seconds:.2f} GB·s and costs ${alert:.5f};")
+    print(f"a month at 100 alerts a day: functions, flows and requests ${alert * ALERTS:.2f}, the bridge (0.25 vCPU, 0.5 GB) ${ours:.2f};")
+    print(f"one always-on container of the old listener's size (2 vCPU, 12 GB): ${theirs:.2f}.")
+
+
+main()
