@@ -1,10 +1,12 @@
-//! A moto server (S3, Step Functions) on the loopback interface, from the Python tools that tests/setup installs.
+//! A moto server (S3, Step Functions, SNS, SQS) on the loopback interface, from the Python tools that tests/setup installs.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use crate::server::ask;
 
 /// A running server; it ends with this value.
 pub struct Moto {
@@ -50,6 +52,26 @@ impl Moto {
             std::thread::sleep(Duration::from_millis(50));
         }
         Some(Moto { child, address })
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// One call of a service's query API; the answer's XML.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn query(&self, service: &str, parameters: &[(&str, &str)]) -> String {
+        let of = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+        let body: Vec<String> = parameters.iter().map(|(name, value)| format!("{name}={}", of(value))).collect();
+        // By which moto knows the service; it verifies no signature.
+        let signature = format!("AWS4-HMAC-SHA256 Credential=testing/20260101/us-east-2/{service}/aws4_request");
+        let headers = [("Authorization", signature.as_str()), ("Content-Type", "application/x-www-form-urlencoded")];
+        let answer = ask(self.address, "POST /", &headers, &body.join("&"));
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.body
     }
 
     /// Runs this test program's ignored tests as a process of its own with the settings the AWS SDK needs, since a

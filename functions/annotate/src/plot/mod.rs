@@ -9,12 +9,12 @@ mod raster;
 mod sky;
 mod zoom;
 
-use serde_json::Value;
+use shared::Result;
+use shared::skymap::contour::contours;
 use shared::skymap::{MultiOrderMap, Region};
-use shared::{Error, Result};
 
 use self::paper::{Anchor, Paper};
-use self::projection::{Direction, direction, unit};
+use self::projection::{Direction, Point, direction, unit};
 use crate::annotations::Annotations;
 use crate::galaxies::Galaxy;
 use crate::text::{found_by, number, of_level, percent, place, probabilities, rate};
@@ -45,8 +45,6 @@ pub struct Scene<'a> {
     pub annotations: &'a Annotations,
     /// The map.
     pub map: &'a MultiOrderMap,
-    /// The contours, GeoJSON as `skymap-products` writes it.
-    pub contours: Option<&'a [u8]>,
     /// What Fermi GBM saw: all but the Earth's disc.
     pub gbm: Option<Region>,
     /// What Fermi LAT saw: a cone.
@@ -55,10 +53,19 @@ pub struct Scene<'a> {
     pub galaxies: &'a [Galaxy],
 }
 
-/// A ring around a credible region.
-struct Ring {
-    level: u64,
-    line: Vec<Direction>,
+/// The rings around a credible region; seen on paper, which is from inside the sphere, the region lies to the right.
+struct Contour {
+    /// Credible level [percent].
+    level: u8,
+    fill: &'static str,
+    stroke: &'static str,
+    rings: Vec<Vec<Direction>>,
+}
+
+impl Contour {
+    fn on_paper(&self, line: impl Fn(&[Direction]) -> Vec<Vec<Point>>) -> Vec<Vec<Point>> {
+        self.rings.iter().flat_map(|ring| line(ring)).collect()
+    }
 }
 
 /// A disc on the sky.
@@ -80,7 +87,8 @@ impl Disc {
 /// Everything that both panels draw.
 struct Drawn<'a> {
     scene: &'a Scene<'a>,
-    rings: Vec<Ring>,
+    /// The outer one first, so that the inner one stays visible.
+    contours: Vec<Contour>,
     earth: Option<Disc>,
     lat: Option<Disc>,
     peak: Direction,
@@ -88,10 +96,17 @@ struct Drawn<'a> {
     levels: Vec<u8>,
 }
 
+impl Drawn<'_> {
+    /// Whether the cell at a right ascension and declination [deg] belongs to a credible region.
+    fn is_inside(&self, (ra, dec): (f64, f64), contour: &Contour) -> bool {
+        self.scene.map.cell_at(ra, dec).is_some_and(|cell| (1..=contour.level).contains(&self.levels[cell]))
+    }
+}
+
 /// Draws.
 ///
 /// # Errors
-/// Permanent, for contours that are none.
+/// As [`contours`].
 pub fn svg(scene: &Scene<'_>) -> Result<String> {
     let credible = scene.map.credible();
     let (half, most) = (credible.cells_within(0.5), credible.cells_within(0.9));
@@ -102,7 +117,14 @@ pub fn svg(scene: &Scene<'_>) -> Result<String> {
     let (ra, dec) = scene.map.cells()[scene.map.peak()].centre();
     let drawn = Drawn {
         scene,
-        rings: scene.contours.map(rings).transpose()?.unwrap_or_default(),
+        contours: contours(scene.map, &[90, 50])?
+            .into_iter()
+            .map(|contour| {
+                let (fill, stroke) = if contour.level == 50 { (INSIDE_50, VERMILLION) } else { (INSIDE_90, BLUE) };
+                let ring = |ring: &Vec<[f64; 2]>| ring.iter().map(|[ra, dec]| direction(*ra, *dec)).collect();
+                Contour { level: contour.level, fill, stroke, rings: contour.rings.iter().map(ring).collect() }
+            })
+            .collect(),
         earth: scene.gbm.as_ref().and_then(|gbm| {
             let sky = 4.0 * std::f64::consts::PI * shared::skymap::DEG2_PER_SR;
             Some(Disc::of(sky - gbm.area_deg2(), gbm.centre()?.map(|x| -x)))
@@ -118,25 +140,6 @@ pub fn svg(scene: &Scene<'_>) -> Result<String> {
     zoom::draw(&mut paper, &drawn);
     numbers(&mut paper, scene);
     Ok(paper.finish())
-}
-
-/// The rings of a GeoJSON FeatureCollection of MultiLineStrings.
-fn rings(geojson: &[u8]) -> Result<Vec<Ring>> {
-    let wrong = |what: &str| Error::permanent(format!("contours: expected GeoJSON with {what}"));
-    let json: Value = serde_json::from_slice(geojson).map_err(|error| wrong(&error.to_string()))?;
-    let mut rings = Vec::new();
-    for feature in json["features"].as_array().ok_or_else(|| wrong("features"))? {
-        let level = feature["properties"]["credible_level"].as_u64().ok_or_else(|| wrong("levels"))?;
-        for line in feature["geometry"]["coordinates"].as_array().ok_or_else(|| wrong("lines"))? {
-            let points = line.as_array().ok_or_else(|| wrong("points"))?;
-            let directions = points.iter().map(|point| Some(direction(point[0].as_f64()?, point[1].as_f64()?)));
-            let line = directions.collect::<Option<_>>().ok_or_else(|| wrong("numbers"))?;
-            rings.push(Ring { level, line });
-        }
-    }
-    // The outer lines first, so that the inner ones stay visible.
-    rings.sort_by_key(|ring| std::cmp::Reverse(ring.level));
-    Ok(rings)
 }
 
 fn title(paper: &mut Paper, annotations: &Annotations) {

@@ -5,6 +5,9 @@ use std::fmt::Write;
 use super::projection::Point;
 use crate::text::escaped;
 
+/// How high the rows are that fill areas.
+const ROW: f64 = 1.0;
+
 /// Which end of a text is at its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Anchor {
@@ -154,38 +157,48 @@ impl Paper {
         self.svg.push_str("</g>\n");
     }
 
-    /// Fills areas, each place by what `colour_of` says of it: rows of rectangles of a height of `step`.
-    pub(super) fn areas<'c>(
+    /// Fills what lies to the right of closed lines, row by row: `span` is where a row begins and ends. A row that no
+    /// line crosses is filled when the place in its middle `is_inside`.
+    pub(super) fn fill(
         &mut self,
-        (left, top): Point,
-        (width, height): Point,
-        step: f64,
-        colour_of: impl Fn(Point) -> Option<&'c str>,
+        (top, height): (f64, f64),
+        span: impl Fn(f64) -> Option<(f64, f64)>,
+        lines: &[Vec<Point>],
+        colour: &str,
+        is_inside: impl Fn(Point) -> bool,
     ) {
-        let mut paths: Vec<(&str, String)> = Vec::new();
-        let (rows, columns) = ((height / step) as usize, (width / step) as usize);
-        for row in 0..rows {
-            let y = top + row as f64 * step;
-            let mut begun: Option<(usize, &str)> = None;
-            for column in 0..=columns {
-                let middle = (left + (column as f64 + 0.5) * step, y + 0.5 * step);
-                let colour = if column < columns { colour_of(middle) } else { None };
-                if begun.map(|(_, colour)| colour) == colour {
-                    continue;
-                }
-                if let Some((from, colour)) = begun.take() {
-                    let at = paths.iter().position(|(other, _)| *other == colour).unwrap_or_else(|| {
-                        paths.push((colour, String::new()));
-                        paths.len() - 1
-                    });
-                    let (x, width) = (left + from as f64 * step, (column - from) as f64 * step);
-                    // A little higher than the row, so that no seam shows.
-                    let _ = write!(paths[at].1, "M{x:.1} {y:.1}h{width:.1}v{:.1}h-{width:.1}z", step + 0.1);
-                }
-                begun = colour.map(|colour| (column, colour));
+        let rows = (height / ROW) as usize;
+        let middle = |row: usize| top + (row as f64 + 0.5) * ROW;
+        // Where lines cross the middles of rows, and what that adds to how often a place is inside.
+        let mut crossings: Vec<Vec<(f64, i32)>> = vec![Vec::new(); rows];
+        for pair in lines.iter().flat_map(|line| line.windows(2)) {
+            let [(x0, y0), (x1, y1)] = [pair[0], pair[1]];
+            let first_below = |y: f64| ((y - top) / ROW - 0.5).ceil().clamp(0.0, rows as f64) as usize;
+            for (row, found) in (first_below(y0.min(y1))..first_below(y0.max(y1))).map(|row| (row, middle(row))) {
+                let x = x0 + (found - y0) / (y1 - y0) * (x1 - x0);
+                crossings[row].push((x, if y1 < y0 { 1 } else { -1 }));
             }
         }
-        for (colour, path) in paths {
+        let mut path = String::new();
+        for (row, mut crossings) in crossings.into_iter().enumerate() {
+            let Some((left, right)) = span(middle(row)) else { continue };
+            crossings.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let mut inside = match crossings.first() {
+                Some((_, change)) => i32::from(*change < 0),
+                None => i32::from(is_inside((0.5 * (left + right), middle(row)))),
+            };
+            let mut from = left;
+            for (x, change) in crossings.into_iter().chain([(right, 0)]) {
+                let to = x.clamp(left, right);
+                if inside > 0 && to - from > 0.05 {
+                    // A little higher than the row, so that no seam shows.
+                    let (y, width) = (top + row as f64 * ROW, to - from);
+                    let _ = write!(path, "M{from:.1} {y:.1}h{width:.1}v{:.1}h-{width:.1}z", ROW + 0.1);
+                }
+                (from, inside) = (to, inside + change);
+            }
+        }
+        if !path.is_empty() {
             let _ = writeln!(self.svg, "<path d=\"{path}\" fill=\"{colour}\" shape-rendering=\"crispEdges\"/>");
         }
     }

@@ -99,6 +99,13 @@ impl Mollweide {
         (self.of_longitude(PI, dec_deg.to_radians()), self.of_longitude(-PI, dec_deg.to_radians()))
     }
 
+    /// Where the sky begins and ends at a height on the paper; `None` above and below it.
+    pub(super) fn row(&self, y: f64) -> Option<(f64, f64)> {
+        let up = (self.centre.1 - y) / self.half_height;
+        let half = 2.0 * self.half_height * (1.0 - up * up).sqrt();
+        (up.abs() < 1.0).then_some((self.centre.0 - half, self.centre.0 + half))
+    }
+
     /// Which direction is at a place; `None` outside the sky.
     pub(super) fn direction(&self, (x, y): Point) -> Option<(f64, f64)> {
         let up = (self.centre.1 - y) / self.half_height;
