@@ -14,7 +14,7 @@ use shared::skymap::contour::contours;
 use shared::skymap::{MultiOrderMap, Region};
 
 use self::paper::{Anchor, Paper};
-use self::projection::{Direction, Point, direction, unit};
+use self::projection::{Direction, Point, degrees, direction, unit};
 use crate::annotations::Annotations;
 use crate::galaxies::Galaxy;
 use crate::text::{found_by, number, of_level, percent, place, probabilities, rate};
@@ -97,8 +97,9 @@ struct Drawn<'a> {
 }
 
 impl Drawn<'_> {
-    /// Whether the cell at a right ascension and declination [deg] belongs to a credible region.
-    fn is_inside(&self, (ra, dec): (f64, f64), contour: &Contour) -> bool {
+    /// Whether a credible region holds a direction.
+    fn holds(&self, at: Direction, contour: &Contour) -> bool {
+        let (ra, dec) = degrees(at);
         self.scene.map.cell_at(ra, dec).is_some_and(|cell| (1..=contour.level).contains(&self.levels[cell]))
     }
 }

@@ -1,7 +1,7 @@
 //! The whole sky.
 
 use super::paper::{Anchor, Paper};
-use super::projection::{Mollweide, angle, degrees, direction, small_circle};
+use super::projection::{Mollweide, degrees, direction, small_circle};
 use super::{BLACK, Drawn, EARTH, GREEN, GREY, galactic_plane};
 
 /// A region smaller than this is pointed out [deg²].
@@ -14,26 +14,13 @@ pub(super) fn draw(paper: &mut Paper, drawn: &Drawn<'_>) {
     let sky = Mollweide { centre: (600.0, 392.0), half_height: 278.0, middle_deg };
     let rows = (sky.centre.1 - sky.half_height, 2.0 * sky.half_height);
     let outline = drawn.earth.map(|earth| sky.line(&small_circle(earth.axis, earth.radius_deg)));
-    if let (Some(earth), Some(outline)) = (drawn.earth, &outline) {
-        paper.fill(
-            rows,
-            |y| sky.row(y),
-            outline,
-            EARTH,
-            |place| {
-                sky.direction(place).is_some_and(|(ra, dec)| angle(earth.axis, direction(ra, dec)) < earth.radius_deg)
-            },
-        );
+    if let Some(outline) = &outline {
+        paper.fill(rows, sky.centre.0, |y| sky.row(y), outline, EARTH, false);
     }
     let contours: Vec<_> = drawn.contours.iter().map(|contour| contour.on_paper(|line| sky.line(line))).collect();
     for (contour, lines) in drawn.contours.iter().zip(&contours) {
-        paper.fill(
-            rows,
-            |y| sky.row(y),
-            lines,
-            contour.fill,
-            |place| sky.direction(place).is_some_and(|at| drawn.is_inside(at, contour)),
-        );
+        let whole = drawn.holds(drawn.peak, contour);
+        paper.fill(rows, sky.centre.0, |y| sky.row(y), lines, contour.fill, whole);
     }
     for dec in [-60, -30, 0, 30, 60] {
         let parallel: Vec<_> = (-179..=179).map(|lon| direction(f64::from(lon) + middle_deg, f64::from(dec))).collect();

@@ -23,9 +23,7 @@ pub(super) fn draw(paper: &mut Paper, drawn: &Drawn<'_>) {
     let contours: Vec<_> = drawn.contours.iter().map(|contour| contour.on_paper(|line| part.line(line))).collect();
     for (contour, lines) in drawn.contours.iter().zip(&contours) {
         let span = |_| Some((CENTRE.0 - HALF, CENTRE.0 + HALF));
-        paper.fill((corner.1, 2.0 * HALF), span, lines, contour.fill, |place| {
-            part.direction(place).is_some_and(|at| drawn.is_inside(at, contour))
-        });
+        paper.fill((corner.1, 2.0 * HALF), CENTRE.0, span, lines, contour.fill, drawn.holds(towards, contour));
     }
     let labels = graticule(&part);
     let galaxies: Vec<(Point, u32)> = (drawn.scene.galaxies.iter().take(GALAXIES))
