@@ -66,8 +66,7 @@ impl Moto {
     pub fn query(&self, service: &str, parameters: &[(&str, &str)]) -> String {
         let of = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
         let body: Vec<String> = parameters.iter().map(|(name, value)| format!("{name}={}", of(value))).collect();
-        // By which moto knows the service; it verifies no signature.
-        let signature = format!("AWS4-HMAC-SHA256 Credential=testing/20260101/us-east-2/{service}/aws4_request");
+        let signature = signature(service);
         let headers = [("Authorization", signature.as_str()), ("Content-Type", "application/x-www-form-urlencoded")];
         let answer = ask(self.address, "POST /", &headers, &body.join("&"));
         assert_eq!(answer.status, 200, "{answer:?}");
@@ -96,6 +95,11 @@ impl Drop for Moto {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// By which moto knows the service and the user; it verifies no signature.
+pub fn signature(service: &str) -> String {
+    format!("AWS4-HMAC-SHA256 Credential=testing/20260101/us-east-2/{service}/aws4_request")
 }
 
 /// The server's address, in a process that [`Moto::run_ignored_tests`] has started.

@@ -271,3 +271,80 @@ fn galactic_plane() -> Vec<Direction> {
         .map(|(sin, cos)| unit(std::array::from_fn(|i| cos * ascending[i] + sin * third[i])))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use jiff::Timestamp;
+    use serde_json::json;
+    use shared::notice::igwn::Notice;
+    use shared::skymap::{Cell, Header};
+
+    use super::*;
+    use crate::annotations::{SkyMap, Timings};
+
+    fn drawn(map: &MultiOrderMap) -> String {
+        let alert =
+            json!({ "name": "S090101a-Initial", "role": "observation", "time_created": "2009-01-01T00:40:00Z" });
+        let timings = Timings {
+            annotated: Timestamp::UNIX_EPOCH,
+            signal_to_notice_s: None,
+            notice_to_annotations_s: 0.0,
+            numbers_ms: 0.0,
+            plot_ms: 0.0,
+        };
+        let alert = serde_json::from_value(alert).expect("an alert");
+        let annotations = Annotations::new(&alert, Some(SkyMap::of(map)), None, timings);
+        svg(&Scene { annotations: &annotations, map, gbm: None, lat: None, galaxies: &[] }).expect("a plot")
+    }
+
+    /// The area of the whole sky's first fill of a colour, as the projection is true to areas [deg²].
+    fn filled_deg2(svg: &str, colour: &str) -> f64 {
+        let paths = svg.split("<path d=\"").skip(1).filter_map(|path| path.split_once("\" fill=\""));
+        let mut paths = paths.filter(|(_, rest)| rest.starts_with(colour));
+        let path = paths.next().map_or("", |(path, _)| path);
+        // Rows of `M… …h{width}v1.1h-{width}z`, each a unit high.
+        let widths = path.split('h').filter_map(|rest| rest.split_once('v')?.0.parse::<f64>().ok());
+        let (sky, half_height) = (4.0 * std::f64::consts::PI * shared::skymap::DEG2_PER_SR, 278.0_f64);
+        widths.sum::<f64>() / (std::f64::consts::TAU * half_height.powi(2)) * sky
+    }
+
+    #[test]
+    fn fills_have_the_area_of_the_credible_regions() {
+        for (notice, tolerance) in [
+            ("S090102b-1-preliminary-across-ra-0.json", 0.02),
+            ("S090103c-1-preliminary-burst.json", 0.02),
+            ("S090110j-1-preliminary-all-sky.json", 0.02),
+            // The sky is narrow where a pole is, and rows there are few.
+            ("S090111k-1-preliminary-pole.json", 0.2),
+        ] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events/notices").join(notice);
+            let bytes = std::fs::read(path).expect("a sample");
+            let map = Notice::parse(&bytes).expect("a notice").skymap.expect("a map");
+            let map = MultiOrderMap::decode(&map).expect("a map");
+            let svg = drawn(&map);
+            for (colour, level) in [(INSIDE_50, 0.5), (INSIDE_90, 0.9)] {
+                let (found, expected) = (filled_deg2(&svg, colour), map.credible().area_interpolated(level));
+                assert!((found / expected - 1.0).abs() < tolerance, "{notice} {level}: {found} deg², not {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_region_without_a_boundary_is_filled_or_not() {
+        let cells = |order: u8, density: &dyn Fn(u64) -> f64| {
+            let cells = (0..shared::skymap::n_cells(order)).map(|ipix| Cell {
+                order,
+                ipix,
+                prob_density: density(ipix) / (4.0 * std::f64::consts::PI),
+            });
+            MultiOrderMap::from_cells(cells.collect(), None, Header::default()).expect("a map")
+        };
+        // One cell of twelve holds everything; or each as much as any other.
+        let one = filled_deg2(&drawn(&cells(0, &|ipix| if ipix == 4 { 12.0 } else { 0.0 })), INSIDE_90);
+        assert!((2000.0..4000.0).contains(&one), "{one}");
+        let even = filled_deg2(&drawn(&cells(3, &|_| 1.0)), INSIDE_90);
+        assert!((even / 37_127.0 - 1.0).abs() < 0.05, "{even}");
+    }
+}
