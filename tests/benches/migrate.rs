@@ -1,5 +1,6 @@
-//! `gwtm migrate` beside a sequential copy in Python (tests/scripts/sequential_copy.py): the same 2,000 objects of 1 kB
-//! to 3 MB from Ceph's S3 to Swift and to Azurite, on this machine, in one run.
+//! `gwtm migrate` beside the way of gwtm_cron's script (tests/scripts/sequential_copy.py): the same 2,000 objects of 1 kB
+//! to 3 MB from S3 (s3s-fs) to Swift and to Azurite, on this machine, in one run. How busy the servers are is printed
+//! too: where they take all the time, no copier can be quicker.
 //!
 //! `cargo build --release --workspace --bins && cargo bench --package tests --bench migrate`; the first run installs the
 //! services' Python clients into tests/servers.
@@ -13,19 +14,19 @@ use serde_json::Value;
 use shared::key::Key;
 use shared::store::Store;
 use tests::azurite::Azurite;
-use tests::ceph::Ceph;
 use tests::container::{self, location};
 use tests::program::{binary, workspace};
+use tests::s3s::S3s;
 use tests::server::{Settings, run, script};
 use tests::swift::Swift;
 
 /// What the services' own clients are.
 const CLIENTS: [&str; 5] = [
-    "boto3==1.43.11",
-    "python-swiftclient==4.11.0",
+    "adlfs==2026.8.0",
     "keystoneauth1==5.18.1",
     "python-keystoneclient==6.0.0",
-    "azure-storage-blob==12.31.1",
+    "python-swiftclient==4.11.0",
+    "s3fs==2026.9.0",
 ];
 /// How many objects are copied.
 const OBJECTS: u32 = 2000;
@@ -33,28 +34,66 @@ const OBJECTS: u32 = 2000;
 #[tokio::main]
 async fn main() {
     let python = python();
-    let (ceph, swift, azurite) = (Ceph::start(), Swift::start(), Azurite::start());
-    let source = container::create(&ceph.settings(), "bench").await;
+    let (s3, swift, azurite) = (S3s::start(), Swift::start(), Azurite::start());
+    let source = container::create(&s3.settings(), "bench").await;
     let bytes = fill(&Store::open(&location(&source)).await.expect("a store")).await;
     println!("{OBJECTS} objects, {:.0} MB", bytes as f64 / 1e6);
     for (kind, server) in [("swift", swift.settings()), ("abfs", azurite.settings())] {
         let dest = container::create(&server, "sequential").await;
         let mut command = Command::new(&python);
         command.arg(script("sequential_copy.py")).args([kind, "fit/"]);
+        let before = Cpu::now();
         let said = run(with(command, &source, &dest));
         let sequential: Value = serde_json::from_str(&said).expect("JSON");
-        assert_eq!(sequential["objects"], OBJECTS);
+        assert_eq!((&sequential["objects"], &sequential["bytes"]), (&OBJECTS.into(), &bytes.into()));
         let sequential_s = sequential["seconds"].as_f64().expect("seconds");
-        let rate = |seconds: f64| {
-            format!("{:7.1} objects/s {:7.1} MB/s", f64::from(OBJECTS) / seconds, bytes as f64 / 1e6 / seconds)
-        };
-        let peak = sequential["peak_kib"].as_u64().unwrap_or_default();
-        println!("{kind:5} sequential   {} {:6.1} MiB at most", rate(sequential_s), peak as f64 / 1024.0);
+        print(kind, "sequential", sequential_s, sequential["peak_kib"].as_u64().unwrap_or_default(), &before);
 
         let dest = container::create(&server, "migrate").await;
+        let before = Cpu::now();
         let (seconds, peak_kib) = migrate(kind, &source, &dest);
-        println!("{kind:5} gwtm migrate {} {:6.1} MiB at most", rate(seconds), peak_kib as f64 / 1024.0);
-        println!("{kind:5} ratio {:.1}", sequential_s / seconds);
+        print(kind, "gwtm migrate", seconds, peak_kib, &before);
+        println!("{kind:5} {:.1} times as quick", sequential_s / seconds);
+    }
+}
+
+fn print(kind: &str, copier: &str, seconds: f64, peak_kib: u64, before: &Cpu) {
+    let (rate, peak, now) = (f64::from(OBJECTS) / seconds, peak_kib as f64 / 1024.0, Cpu::now());
+    println!(
+        "{kind:5} {copier:12} {seconds:6.1} s {rate:6.1} objects/s, at most {peak:5.1} MiB; CPU: copier {:5.1} s, servers {:5.1} s",
+        now.ended_s - before.ended_s,
+        now.running_s - before.running_s
+    );
+}
+
+/// The CPU that processes of ours have used.
+struct Cpu {
+    /// Those that run, the servers [s].
+    running_s: f64,
+    /// Those that have ended, the copiers [s].
+    ended_s: f64,
+}
+
+impl Cpu {
+    fn now() -> Self {
+        let own = std::process::id().to_string();
+        let mut cpu = Cpu { running_s: 0.0, ended_s: 0.0 };
+        for process in fs::read_dir("/proc").expect("processes").filter_map(Result::ok) {
+            let stat = fs::read_to_string(process.path().join("stat")).unwrap_or_default();
+            // proc(5): after the name, which is in parentheses, the state and the parent; the 14th to 17th field are
+            // ticks of a hundredth of a second, its own and those of its children that have ended.
+            let Some((_, fields)) = stat.rsplit_once(')') else { continue };
+            let fields: Vec<&str> = fields.split_whitespace().collect();
+            let seconds = |first: usize| -> f64 {
+                fields[first..first + 2].iter().map(|ticks| ticks.parse().unwrap_or(0.0) / 100.0).sum()
+            };
+            if process.file_name().to_str() == Some(&own) {
+                cpu.ended_s = seconds(13);
+            } else if fields.get(1) == Some(&own.as_str()) {
+                cpu.running_s += seconds(11) + seconds(13);
+            }
+        }
+        cpu
     }
 }
 

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use sha2::{Digest, Sha256};
 
-use crate::server::{Process, Settings, ask, free_port, installed, local};
+use crate::server::{Answer, Process, Settings, ask, free_port, installed, local};
 
 /// The version of the protocol in which the tests themselves speak.
 const VERSION: &str = "2021-12-02";
@@ -76,21 +76,31 @@ pub fn endpoint(address: SocketAddr, account: &str) -> String {
 /// # Panics
 /// When it cannot be made.
 pub fn create_container(address: SocketAddr, account: &str, container: &str) {
+    let answer = signed(address, account, "PUT", container, &[("restype", "container")]);
+    assert_eq!(answer.status, 201, "{answer:?}");
+}
+
+/// A request without a body for what is at a path in an account, signed with its key.
+///
+/// # Panics
+/// When nobody answers.
+pub fn signed(address: SocketAddr, account: &str, method: &str, path: &str, query: &[(&str, &str)]) -> Answer {
     let date = jiff::fmt::rfc2822::DateTimePrinter::new()
         .timestamp_to_rfc9110_string(&jiff::Timestamp::now())
         .expect("a date of this century");
-    let path = format!("/{account}/{container}");
+    let path = format!("/{account}/{path}");
     // https://learn.microsoft.com/rest/api/storageservices/authorize-with-shared-key; an emulator names the account twice.
     let headers = format!("x-ms-date:{date}\nx-ms-version:{VERSION}");
-    let signed = format!("PUT\n\n\n\n\n\n\n\n\n\n\n\n{headers}\n/{account}{path}\nrestype:container");
+    let lines: String = query.iter().map(|(name, value)| format!("\n{name}:{value}")).collect();
+    let signed = format!("{method}\n\n\n\n\n\n\n\n\n\n\n\n{headers}\n/{account}{path}{lines}");
     let signature = BASE64_STANDARD.encode(hmac_sha256(&KEY, signed.as_bytes()));
     let headers = [
         ("x-ms-date", date.as_str()),
         ("x-ms-version", VERSION),
         ("Authorization", &format!("SharedKey {account}:{signature}")),
     ];
-    let answer = ask(address, &format!("PUT {path}?restype=container"), &headers, "");
-    assert_eq!(answer.status, 201, "{answer:?}");
+    let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    ask(address, &format!("{method} {path}?{}", query.join("&")), &headers, "")
 }
 
 /// RFC 2104, with a key of one block.

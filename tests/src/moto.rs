@@ -1,10 +1,12 @@
-//! A moto server (S3, Step Functions) on the loopback interface, from the Python tools that tests/setup installs.
+//! A moto server (S3, Step Functions, SNS, SQS) on the loopback interface, from the Python tools that tests/setup installs.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use crate::server::ask;
 
 /// A running server; it ends with this value.
 pub struct Moto {
@@ -52,9 +54,23 @@ impl Moto {
         Some(Moto { child, address })
     }
 
-    /// The server's address.
-    pub fn address(&self) -> String {
-        format!("http://{}", self.address)
+    /// Where it is.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// One call of a service's query API; the answer's XML.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn query(&self, service: &str, parameters: &[(&str, &str)]) -> String {
+        let of = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+        let body: Vec<String> = parameters.iter().map(|(name, value)| format!("{name}={}", of(value))).collect();
+        let signature = signature(service);
+        let headers = [("Authorization", signature.as_str()), ("Content-Type", "application/x-www-form-urlencoded")];
+        let answer = ask(self.address, "POST /", &headers, &body.join("&"));
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.body
     }
 
     /// Runs this test program's ignored tests as a process of its own with the settings the AWS SDK needs, since a
@@ -63,7 +79,7 @@ impl Moto {
         let program = std::env::current_exe().expect("this test program");
         let status = Command::new(program)
             .args(["--ignored", "--test-threads=8"])
-            .env("MOTO_URL", self.address())
+            .env("MOTO_URL", format!("http://{}", self.address))
             .env("AWS_ACCESS_KEY_ID", "testing")
             .env("AWS_SECRET_ACCESS_KEY", "testing")
             .env("AWS_EC2_METADATA_DISABLED", "true")
@@ -79,6 +95,11 @@ impl Drop for Moto {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// By which moto knows the service and the user; it verifies no signature.
+pub fn signature(service: &str) -> String {
+    format!("AWS4-HMAC-SHA256 Credential=testing/20260101/us-east-2/{service}/aws4_request")
 }
 
 /// The server's address, in a process that [`Moto::run_ignored_tests`] has started.

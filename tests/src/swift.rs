@@ -2,13 +2,14 @@
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE;
 use serde_json::Value;
 
+use crate::program::files;
 use crate::server::{Process, Settings, ask, free_port, installed, local, script};
 
 /// Running servers; they end with this value.
@@ -51,6 +52,13 @@ impl Swift {
             storage.listens(port);
         }
         Swift { _processes: [cache, identity, storage], folder, keystone, memcached, address: local(proxy) }
+    }
+
+    /// Every file in which an object's bytes are.
+    pub fn stored(&self) -> Vec<PathBuf> {
+        let disk = self.folder.path().join("swift/disks/d1/objects");
+        let data = files(&disk).into_keys().filter(|name| name.ends_with(".data"));
+        data.map(|name| disk.join(name)).collect()
     }
 
     /// Where the proxy is.

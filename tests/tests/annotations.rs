@@ -12,6 +12,7 @@ fn run(store: &Path, notices: &[std::path::PathBuf]) {
     let called = Gwtm::run(store, notices)
         .set("CATALOG_PATH", workspace().join("events/catalog.csv"))
         .set("FERMI_TLE_FILE", workspace().join("events/fermi.tle"))
+        .set("FERMI_FT2_DIR", workspace().join("events"))
         .set("FLAT_MAX_ORDER", "6")
         .call();
     assert_eq!(called.code, Some(0), "{}", called.stderr);
@@ -81,6 +82,7 @@ fn every_sample_is_annotated_by_the_schema_with_what_the_store_holds() {
         let page = String::from_utf8(all[&name.replace(".png", ".html")].clone()).expect("text");
         let plot = String::from_utf8(all[&name.replace(".png", ".svg")].clone()).expect("text");
         assert!(page.contains(&plot), "{name}: the page holds the plot");
+        assert!(plot.contains(">Fermi LAT</text>"), "{name}: the plot shows what LAT saw");
         assert!(!page.contains("<script") && !page.contains(" src="), "{name}: nothing is fetched");
     }
 }

@@ -2,15 +2,14 @@
 //! are, settings. (`messages.rs` has every sample answered.)
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
 use tests::lambda::Lambda;
-use tests::moto::Moto;
+use tests::moto::{self, Moto};
 use tests::program::{binary, sample, workspace};
+use tests::server::ask;
 
 fn lines(log: &Path) -> Vec<Value> {
     let text = fs::read_to_string(log).expect("a log");
@@ -55,23 +54,18 @@ fn what_a_function_says_names_the_alert_and_the_execution() {
     assert!(metrics.iter().all(|line| line["function"] == "ingest-ligo" && line["retries"] == 1.0), "{metrics:?}");
 }
 
-/// Makes a secret; its ARN. Moto does not check signatures, so plain HTTP will do.
+/// Makes a secret; its ARN.
 fn create_secret(moto: &Moto, name: &str, text: &str) -> String {
-    let (url, body) = (moto.address(), json!({"Name": name, "SecretString": text}).to_string());
-    let host = url.trim_start_matches("http://");
-    let mut stream = TcpStream::connect(host).expect("moto");
-    write!(
-        stream,
-        "POST / HTTP/1.1\r\nHost: {host}\r\nX-Amz-Target: secretsmanager.CreateSecret\r\n\
-         Authorization: AWS4-HMAC-SHA256 Credential=testing/20260101/us-east-2/secretsmanager/aws4_request\r\n\
-         Content-Type: application/x-amz-json-1.1\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    )
-    .expect("sent");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
-    let body = answer.split("\r\n\r\n").nth(1).and_then(|body| serde_json::from_str::<Value>(body).ok());
-    body.and_then(|body| body["ARN"].as_str().map(str::to_owned)).unwrap_or_else(|| panic!("{answer}"))
+    let signature = moto::signature("secretsmanager");
+    let headers = [
+        ("X-Amz-Target", "secretsmanager.CreateSecret"),
+        ("Authorization", signature.as_str()),
+        ("Content-Type", "application/x-amz-json-1.1"),
+    ];
+    let body = json!({"Name": name, "SecretString": text}).to_string();
+    let answer = ask(moto.address(), "POST /", &headers, &body).body;
+    let made: Option<Value> = serde_json::from_str(&answer).ok();
+    made.and_then(|made| made["ARN"].as_str().map(str::to_owned)).unwrap_or_else(|| panic!("{answer}"))
 }
 
 #[tokio::test]
@@ -83,7 +77,7 @@ async fn a_token_is_read_from_its_secret_and_shown_nowhere() {
     let secret = json!({"API_TOKEN": "a-secret-token", "API_BASE": "http://127.0.0.1:9/api/v1/"});
     let named = create_secret(&moto, "gwtm-token", &secret.to_string());
     let not_settings = create_secret(&moto, "gwtm-other", "a-secret-token");
-    let address = moto.address();
+    let address = format!("http://{}", moto.address());
     let settings = |secrets| {
         [
             ("STORAGE_FOLDER", store.as_str()),

@@ -118,6 +118,23 @@ fn what_cannot_work_is_refused_before_anything_is_written() {
     assert_eq!(same.code, Some(2), "{same:?}");
     assert!(same.stderr.contains("expected two stores"), "{same:?}");
 
+    let settings = [
+        ("AWS_BUCKET", "gwtm"),
+        ("AZURE_ACCOUNT_NAME", "gwtm"),
+        ("AZURE_ACCOUNT_KEY", "a2V5"),
+        ("OS_AUTH_URL", "http://127.0.0.1:9"),
+        ("DEST_OS_AUTH_URL", "http://127.0.0.1:9/v3/"),
+        ("OS_USERNAME", "listener"),
+        ("OS_PASSWORD", "hunter2"),
+        ("OS_PROJECT_NAME", "alerts"),
+    ];
+    for (source, dest) in [("s3", "s3"), ("s3", "s3://gwtm"), ("abfs", "abfs://gwtm"), ("swift", "swift")] {
+        let gwtm = with(migrate(source, dest), &[]);
+        let same = settings.iter().fold(gwtm, |gwtm, (name, value)| gwtm.set(name, value)).call();
+        assert_eq!(same.code, Some(2), "{source} {dest}: {same:?}");
+        assert!(same.stderr.contains("expected two stores") && !same.stderr.contains("hunter2"), "{same:?}");
+    }
+
     let missing = with(migrate("swift", "abfs"), &[]).call();
     assert_eq!(missing.code, Some(2), "{missing:?}");
     for name in ["OS_AUTH_URL", "OS_USERNAME", "OS_PASSWORD", "AZURE_ACCOUNT_NAME", "AZURE_ACCOUNT_KEY"] {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use clap::CommandFactory;
 use serde_json::Value;
 use tests::gwtm_server::{ADMIN, GwtmServer, USER};
+use tests::moto::Moto;
 use tests::program::{Called, Gwtm, files, sample, workspace};
 
 /// Opens a file in headless Chromium, without network: the page as the browser has it, and what it complains of.
@@ -174,6 +175,57 @@ fn alerts_are_told_of_once_and_targets_can_be_tried() {
     assert_eq!(told.lines().nth(1), Some("TS090101a-Preliminary-annotations.json"), "{told}");
     let without = Gwtm::new(["notify", "--test"]).inside(folder.path()).call();
     assert_eq!((without.code, without.stderr.contains("NOTIFY_CONFIG")), (Some(2), true), "{}", without.stderr);
+}
+
+#[test]
+fn a_topic_gets_the_annotations() {
+    let moto = Moto::start();
+    let topic = "arn:aws:sns:us-east-2:123456789012:gw";
+    moto.query("sns", &[("Action", "CreateTopic"), ("Name", "gw")]);
+    moto.query("sqs", &[("Action", "CreateQueue"), ("QueueName", "seen")]);
+    let queue = "arn:aws:sqs:us-east-2:123456789012:seen";
+    let subscription = [("TopicArn", topic), ("Protocol", "sqs"), ("Endpoint", queue)];
+    moto.query("sns", &[&[("Action", "Subscribe")][..], &subscription].concat());
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let rules =
+        |topic: &str| format!("[[rule]]\nname = \"all\"\ntarget = [{{ kind = \"sns\", topic_arn = \"{topic}\" }}]");
+    let gwtm = |gwtm: Gwtm, topic: &str| {
+        gwtm.set("NOTIFY_CONFIG", rules(topic))
+            .set("AWS_ENDPOINT_URL_SNS", format!("http://{}", moto.address()))
+            .set("AWS_ACCESS_KEY_ID", "testing")
+            .set("AWS_SECRET_ACCESS_KEY", "hunter2")
+            .call()
+    };
+    let run = |topic: &str| {
+        let arguments = [Path::new("--json"), &sample("S090103c-1-preliminary-burst.json")];
+        let called = gwtm(Gwtm::run(folder.path(), arguments).set("FLAT_MAX_ORDER", "5"), topic);
+        assert_eq!(called.code, Some(0), "{}", called.stderr);
+        assert!(!format!("{called:?}").contains("hunter2"));
+        called.json()[0]["alerts"][0]["annotated"]["notifications"][0].clone()
+    };
+    let missing = run("arn:aws:sns:us-east-2:123456789012:nobody-made-this");
+    assert_eq!((&missing["status"], &missing["reason"]), (&"failed".into(), &"NotFound".into()), "{missing}");
+    assert_eq!(run(topic)["status"], "sent");
+    assert_eq!(run(topic)["status"], "already_sent");
+    let tried = Gwtm::new(["notify", "--test", "S090103c-Preliminary"]).set("STORAGE_FOLDER", folder.path());
+    assert_eq!(gwtm(tried, topic).code, Some(0));
+
+    // SNS wraps what was published in JSON, and SQS that in XML.
+    let receive = [("Action", "ReceiveMessage"), ("MaxNumberOfMessages", "10")];
+    let queue_url = format!("http://{}/123456789012/seen", moto.address());
+    let answer = moto.query("sqs", &[&receive[..], &[("QueueUrl", &queue_url)]].concat());
+    let bodies: Vec<Value> = answer
+        .split("<Body>")
+        .skip(1)
+        .map(|rest| rest.split("</Body>").next().unwrap_or_default().replace("&quot;", "\"").replace("&lt;", "<"))
+        .map(|body| serde_json::from_str(&body.replace("&gt;", ">").replace("&amp;", "&")).expect("JSON"))
+        .collect();
+    let subjects: Vec<&Value> = bodies.iter().map(|body| &body["Subject"]).collect();
+    assert_eq!(subjects, ["S090103c-Preliminary", "TEST S090103c-Preliminary"], "{answer}");
+    let published: Value = serde_json::from_str(bodies[0]["Message"].as_str().expect("text")).expect("JSON");
+    let stored = fs::read(folder.path().join("fit/S090103c-Preliminary-annotations.json")).expect("annotations");
+    assert_eq!(published, serde_json::from_slice::<Value>(&stored).expect("JSON"));
 }
 
 #[test]

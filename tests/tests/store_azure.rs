@@ -5,7 +5,7 @@ use futures::{StreamExt, TryStreamExt};
 use shared::config::Secret;
 use shared::key::Key;
 use shared::store::{AzureSettings, Content, Head, Location, Md5, Store};
-use tests::azurite::Azurite;
+use tests::azurite::{self, Azurite};
 use tests::container;
 
 #[tokio::test]
@@ -111,6 +111,12 @@ async fn large_objects_are_streams(settings: &AzureSettings) {
         [(0..4, &whole[..4]), (41943038..50_000_000, &whole[41943038..]), (50_000_000..50_000_001, &[])]
     {
         assert_eq!(store.get_range(&name, range).await, Ok(Some(Bytes::copy_from_slice(expected))));
+    }
+    store.put(&key("fit/x.json"), Bytes::from_static(b"{}")).await.expect("written");
+    let address = container::address(settings.endpoint_url.as_deref().expect("an address"));
+    for (path, media_type) in [("fit/large.fits", "application/fits"), ("fit/x.json", "application/json")] {
+        let answer = azurite::signed(address, &settings.account, "HEAD", path, &[]);
+        assert_eq!(answer.header("content-type"), Some(media_type), "{path}: {answer:?}");
     }
     let listed: Vec<_> = store.list("fit/large").try_collect().await.expect("a list");
     assert_eq!(listed.len(), 1);

@@ -6,6 +6,7 @@ use tests::container;
 use tests::program::{Called, Gwtm};
 use tests::s3s::S3s;
 use tests::server::Settings;
+use tests::swift::Swift;
 
 fn call(settings: &Settings, arguments: &[&str]) -> Called {
     Gwtm::new([&["store"][..], arguments].concat()).set_store("", settings).call()
@@ -49,6 +50,38 @@ async fn an_operator_reads_and_writes_objects() {
         assert_eq!(gone.code, Some(1), "{gone:?}");
         assert!(gone.stderr.contains("found none") && fs::read(&back).expect("untouched") == body, "{gone:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_finds_what_rotted() {
+    let server = Swift::start();
+    let settings = container::create(&server.settings(), "rotten").await;
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in ["sound", "changed", "cut"] {
+        let file = folder.path().join(name);
+        fs::write(&file, format!("these are the bytes that are {name}").repeat(99)).expect("a file");
+        let put = call(&settings, &["put", &file.display().to_string(), &format!("fit/{name}.json")]);
+        assert_eq!(put.code, Some(0), "{put:?}");
+    }
+    let sound = call(&settings, &["verify"]);
+    assert_eq!((sound.code, sound.stdout.as_str()), (Some(0), "3 objects are whole (3 by a listed MD5), 0 are not\n"));
+
+    // What a disk does, behind the service's back.
+    for path in server.stored() {
+        let bytes = fs::read(&path).expect("an object's file");
+        if bytes.ends_with(b"changed") {
+            fs::write(&path, [&b"T"[..], &bytes[1..]].concat()).expect("a changed byte");
+        } else if bytes.ends_with(b"cut") {
+            fs::write(&path, &bytes[1..]).expect("a missing byte");
+        }
+    }
+    let rotten = call(&settings, &["verify", "fit/"]);
+    assert_eq!(rotten.code, Some(1), "{rotten:?}");
+    for name in ["changed", "cut"] {
+        assert!(rotten.stdout.contains(&format!("FAILED object `fit/{name}.json`: ")), "{rotten:?}");
+    }
+    assert!(rotten.stdout.contains("expected the MD5 "), "{rotten:?}");
+    assert!(rotten.stdout.ends_with("1 objects are whole (1 by a listed MD5), 2 are not\n"), "{rotten:?}");
 }
 
 #[test]

@@ -5,7 +5,8 @@ use futures::{StreamExt, TryStreamExt};
 use shared::config::Secret;
 use shared::key::Key;
 use shared::store::{Content, Head, Location, Md5, S3Credentials, S3Settings, Store};
-use tests::moto;
+use tests::server::ask;
+use tests::{container, moto};
 
 #[test]
 fn s3_keeps_the_promises_of_a_store() {
@@ -92,6 +93,12 @@ async fn large_objects_are_streams() {
     assert_eq!((found.head.size, found.head.md5), (whole.len() as u64, md5));
     let chunks: Vec<Bytes> = found.chunks.try_collect().await.expect("all of it");
     assert!(chunks.len() > 1 && chunks.concat() == whole);
+    store.put(&key("fit/x.json"), Bytes::from_static(b"{}")).await.expect("written");
+    for (path, media_type) in [("fit/large.fits", "application/fits"), ("fit/x.json", "application/json")] {
+        let headers = [("Authorization", &*moto::signature("s3"))];
+        let answer = ask(container::address(&moto::url()), &format!("HEAD /streams/{path}"), &headers, "");
+        assert_eq!(answer.header("content-type"), Some(media_type), "{path}: {answer:?}");
+    }
     assert_eq!(store.delete(&key("fit/large.fits")).await, Ok(true));
     assert_eq!(store.delete(&key("fit/large.fits")).await, Ok(false));
     assert!(store.get_stream(&key("fit/large.fits")).await.is_ok_and(|found| found.is_none()));

@@ -215,6 +215,14 @@ async fn large_objects_are_streams(server: &Server) {
     assert_eq!((found.head.size, found.head.md5), (whole.len() as u64, Some(Md5::of(&whole))));
     let chunks: Vec<Bytes> = found.chunks.try_collect().await.expect("all of it");
     assert!(chunks.len() > 1 && chunks.concat() == whole);
+    store.put(&key("fit/x.json"), Bytes::from_static(b"{}")).await.expect("written");
+    let (token, answer) = server.log_in();
+    for (path, media_type) in
+        [("fit/large%2Bx%2C1%3A%20%C3%A4.fits", "application/fits"), ("fit/x.json", "application/json")]
+    {
+        let (head, _) = http("HEAD", &format!("{}/streams/{path}", Server::storage_url(&answer)), &token, "");
+        assert!(head.contains(&format!("content-type: {media_type}")), "{path}: {head}");
+    }
     let listed: Vec<_> = store.list("fit/large+").try_collect().await.expect("a list");
     assert_eq!(listed.len(), 1);
     assert_eq!((&listed[0].key, listed[0].head.md5), (&Ok(name.clone()), Some(Md5::of(&whole))));

@@ -164,7 +164,6 @@ async fn look(
     };
     let named = format!("sky map `{key}`");
     let map = deps.store.read(key).await?;
-    let contours = deps.store.get(&Object::Contours(&alert.name).key()?).await?;
     let gbm = coverage(deps, products, Object::FermiGbm(&alert.name.superevent_id)).await?;
     let lat = coverage(deps, products, Object::FermiLat(&alert.name.superevent_id)).await?;
     let alert = alert.clone();
@@ -176,14 +175,7 @@ async fn look(
         timings.numbers_ms = milliseconds(clock.elapsed());
         let mut annotations = Annotations::new(&alert, Some(skymap), count, timings);
         let clock = Instant::now();
-        let scene = plot::Scene {
-            annotations: &annotations,
-            map: &map,
-            contours: contours.as_deref(),
-            gbm,
-            lat,
-            galaxies: &galaxies,
-        };
+        let scene = plot::Scene { annotations: &annotations, map: &map, gbm, lat, galaxies: &galaxies };
         // The annotations go out without a plot that cannot be drawn.
         let drawn = plot::svg(&scene).and_then(|svg| Ok(Drawn { png: plot::png(&svg)?, svg }));
         let drawn = drawn.inspect_err(|error| tracing::error!(alert.name = %alert.name, "no plot: {error}")).ok();

@@ -14,7 +14,7 @@ use tempfile::NamedTempFile;
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 
-use super::{Content, Head, Listed};
+use super::{Content, Head, Listed, Md5};
 use crate::key::Key;
 use crate::{Error, Result};
 
@@ -73,7 +73,8 @@ impl Folder {
         Ok(Some(Content { head, chunks: chunks.map_err(failed).boxed() }))
     }
 
-    pub(super) async fn put(&self, key: &Key, bytes: Bytes) -> Result<()> {
+    /// Nothing tells what a disk has but reading it.
+    pub(super) async fn put(&self, key: &Key, bytes: Bytes) -> Result<Option<Md5>> {
         let root = self.root.clone();
         self.run(key, move |path| {
             let mut unfinished = begin(&root, path)?;
@@ -81,6 +82,7 @@ impl Folder {
             finish(unfinished, path)
         })
         .await
+        .map(|()| None)
     }
 
     pub(super) async fn put_if_absent(&self, key: &Key, bytes: Bytes) -> Result<bool> {
@@ -101,14 +103,14 @@ impl Folder {
         .await
     }
 
-    pub(super) async fn put_stream(&self, key: &Key, content: Content) -> Result<()> {
+    pub(super) async fn put_stream(&self, key: &Key, content: Content) -> Result<Option<Md5>> {
         let root = self.root.clone();
         let mut unfinished = self.run(key, move |path| begin(&root, path)).await?;
         let mut chunks = content.chunks;
         while let Some(bytes) = chunks.try_next().await? {
             unfinished = self.run(key, move |_| unfinished.write_all(&bytes).map(|()| unfinished)).await?;
         }
-        self.run(key, move |path| finish(unfinished, path)).await
+        self.run(key, move |path| finish(unfinished, path)).await.map(|()| None)
     }
 
     pub(super) async fn head(&self, key: &Key) -> Result<Option<Head>> {

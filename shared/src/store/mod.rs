@@ -304,7 +304,7 @@ impl Store {
             return Err(stream::too_large(key, MAX_OBJECT_BYTES, content.head.size));
         }
         let content = stream::resumed(self.backend.clone(), key.clone(), from, content);
-        stream::collect(key, content.chunks, MAX_OBJECT_BYTES).await.map(Some)
+        stream::collect(key, content.chunks, content.head.size, MAX_OBJECT_BYTES).await.map(Some)
     }
 
     /// The object in chunks, whatever its size, or `None` when there is none. Where it breaks off it is read on from
@@ -339,7 +339,7 @@ impl Store {
         if self.keep(key, &bytes) {
             return Ok(());
         }
-        with!(&*self.backend, it => it.put(key, bytes).await)
+        with!(&*self.backend, it => it.put(key, bytes).await.map(drop))
     }
 
     /// Writes an object unless one is there; whether it was written.
@@ -356,23 +356,24 @@ impl Store {
     }
 
     /// Writes an object from chunks, whole or not at all, over whatever was there; memory holds a few parts of it. The
-    /// chunks must be as long as their head says, and have its MD5 if it has one.
+    /// chunks must be as long as their head says, and have its MD5 if it has one. Says the MD5 of what the service has
+    /// now, if the service has told or checked it.
     ///
     /// # Errors
     /// As [`Store::put`]; the chunks' own; Retryable when they are not what their head says. Chunks pass once: to try
     /// again is to read again.
-    pub async fn put_stream(&self, key: &Key, content: Content) -> Result<()> {
+    pub async fn put_stream(&self, key: &Key, content: Content) -> Result<Option<Md5>> {
         self.accepts(key)?;
         let head = content.head.clone();
         let mut chunks = stream::checked(key, content);
         if self.unwritten.is_some() {
             while chunks.try_next().await?.is_some() {}
             self.note(key, Unwritten { size: head.size, bytes: None });
-            return Ok(());
+            return Ok(None);
         }
         if head.size <= PIECE_BYTES {
-            let bytes = stream::collect(key, chunks, PIECE_BYTES).await?;
-            return self.put(key, bytes).await;
+            let bytes = stream::collect(key, chunks, head.size, PIECE_BYTES).await?;
+            return with!(&*self.backend, it => it.put(key, bytes).await);
         }
         with!(&*self.backend, it => it.put_stream(key, Content { head, chunks }).await)
     }

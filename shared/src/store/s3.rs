@@ -27,6 +27,7 @@ use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
+use md5::Digest;
 use percent_encoding::percent_decode_str;
 
 use super::http::writer;
@@ -134,9 +135,9 @@ impl S3 {
         Ok(Some(Content { head, chunks: chunks.boxed() }))
     }
 
-    pub(super) async fn put(&self, key: &Key, bytes: Bytes) -> Result<()> {
+    pub(super) async fn put(&self, key: &Key, bytes: Bytes) -> Result<Option<Md5>> {
         match self.write(key, bytes).send().await {
-            Ok(_) => Ok(()),
+            Ok(answer) => Ok(md5(answer.e_tag(), None, answer.server_side_encryption())),
             Err(error) => Err(self.failure(key.as_str(), &error)),
         }
     }
@@ -166,7 +167,7 @@ impl S3 {
         request.content_type(key.content_type()).body(ByteStream::from(bytes))
     }
 
-    pub(super) async fn put_stream(&self, key: &Key, content: Content) -> Result<()> {
+    pub(super) async fn put_stream(&self, key: &Key, content: Content) -> Result<Option<Md5>> {
         let upload = self
             .client
             .create_multipart_upload()
@@ -191,11 +192,14 @@ impl S3 {
         outcome
     }
 
-    async fn parts(&self, key: &Key, id: &str, content: Content) -> Result<()> {
+    async fn parts(&self, key: &Key, id: &str, content: Content) -> Result<Option<Md5>> {
         let part_bytes = PIECE_BYTES.max(content.head.size.div_ceil(MAX_PARTS));
         let part_bytes = usize::try_from(part_bytes).unwrap_or(usize::MAX);
         let (mut chunks, mut rest, mut parts) = (content.chunks, BytesMut::new(), Vec::new());
+        let (mut whole, mut of_parts) = (md5::Md5::new(), md5::Md5::new());
         while let Some(bytes) = part(&mut chunks, &mut rest, part_bytes).await? {
+            whole.update(&bytes);
+            of_parts.update(md5::Md5::digest(&bytes));
             let number = i32::try_from(parts.len() + 1).unwrap_or(i32::MAX);
             let answer = self
                 .client
@@ -210,8 +214,10 @@ impl S3 {
                 .map_err(|error| self.failure(key.as_str(), &error))?;
             parts.push(CompletedPart::builder().part_number(number).set_e_tag(answer.e_tag).build());
         }
-        let etags = parts.iter().filter_map(|part: &CompletedPart| Md5::from_hex(part.e_tag()?).map(|md5| md5.0));
-        let etag = format!("\"{}-{}\"", Md5::of(&etags.collect::<Vec<_>>().concat()), parts.len());
+        // What S3 calls an upload in parts that arrived as they were sent, unless it is encrypted.
+        let etag = format!("{}-{}", Md5(of_parts.finalize().into()), parts.len());
+        let is_ours = |found: Option<&str>| found.is_some_and(|found| found.trim_matches('"') == etag);
+        let whole = Md5(whole.finalize().into());
         let answer = self
             .client
             .complete_multipart_upload()
@@ -222,10 +228,10 @@ impl S3 {
             .send()
             .await;
         match answer {
-            Ok(_) => Ok(()),
+            Ok(answer) => Ok(is_ours(answer.e_tag()).then_some(whole)),
             // It may have been completed and the answer lost: then this very object is there.
             Err(error) => match self.head(key).await {
-                Ok(Some(head)) if head.etag.as_deref() == Some(&etag) => Ok(()),
+                Ok(Some(head)) if is_ours(head.etag.as_deref()) => Ok(Some(whole)),
                 _ => Err(self.failure(key.as_str(), &error)),
             },
         }

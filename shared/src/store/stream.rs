@@ -144,21 +144,22 @@ impl Checking {
     }
 }
 
-/// All the chunks in one, at most `limit` bytes.
-pub(super) async fn collect(key: &Key, mut chunks: BoxStream<'_, Result<Bytes>>, limit: u64) -> Result<Bytes> {
-    let mut parts = Vec::new();
-    let mut size = 0;
+/// All the chunks in one, about `size` and at most `limit` bytes. Each is let go once it is copied, so that memory holds
+/// the object once.
+pub(super) async fn collect(
+    key: &Key,
+    mut chunks: BoxStream<'_, Result<Bytes>>,
+    size: u64,
+    limit: u64,
+) -> Result<Bytes> {
+    let mut whole = BytesMut::with_capacity(usize::try_from(size.min(limit)).unwrap_or_default());
     while let Some(bytes) = chunks.try_next().await? {
-        size += bytes.len() as u64;
-        if size > limit {
+        if (whole.len() + bytes.len()) as u64 > limit {
             return Err(too_large(key, limit, "more"));
         }
-        parts.push(bytes);
+        whole.extend_from_slice(&bytes);
     }
-    Ok(match parts.len() {
-        1 => parts.remove(0),
-        _ => parts.concat().into(),
-    })
+    Ok(whole.freeze())
 }
 
 pub(super) fn too_large(key: &Key, limit: u64, found: impl std::fmt::Display) -> Error {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use shared::store::Location;
 
 use super::*;
-use crate::annotations::Timings;
+use crate::annotations::{Distance, Peak, SkyMap, Timings};
 
 fn annotations(name: &str, event: Value) -> Annotations {
     let alert = json!({
@@ -74,12 +74,49 @@ async fn store() -> (Store, tempfile::TempDir) {
     (Store::open(&Location::Folder(folder.path().to_owned())).await.expect("a store"), folder)
 }
 
+/// A merger whose map has a 90 % area of 300 deg² and a mean distance of 100 Mpc.
+fn mapped(name: &str) -> Annotations {
+    let level = |number: f64| std::collections::BTreeMap::from([("90".to_owned(), number)]);
+    let (mean, std) = (100.0, 30.0);
+    let distance =
+        Distance { mean, std, median: mean, p05: 50.0, p95: 150.0, posted_mean: Some(mean), posted_std: Some(std) };
+    let skymap = SkyMap {
+        peak: Peak { ra_deg: 0.0, dec_deg: 0.0, prob_density_per_sr: 1.0 },
+        area_deg2: level(301.0),
+        posted_area_deg2: level(300.0),
+        modes: Default::default(),
+        prob_within_deg2: Default::default(),
+        distance: Some(distance),
+        volume: None,
+        order: 8,
+        creator: None,
+    };
+    Annotations { skymap: Some(skymap), ..merger(name) }
+}
+
 #[test]
 fn rules_are_met_by_what_they_name() {
     let target = r#"{ kind = "command", command = ["true"] }"#;
     let met = |conditions: &str, alert: &Annotations| meets(&rules(conditions, target).rules[0], alert);
     let (event, mock) = (merger("S260101a-Initial"), merger("MS260101a-Initial"));
     let retraction = annotations("S260101a-Retraction", Value::Null);
+    let (near, faint) = (mapped("S260101a-Initial"), json!({ "time": "2026-01-01T00:00:00Z", "significant": false }));
+    let faint = annotations("S260101a-Preliminary", faint);
+    let burst = serde_json::from_value(json!({ "observatory": "Fermi" })).expect("a coincidence");
+    let with_burst = Annotations { external_coincidence: Some(burst), ..near.clone() };
+    for (conditions, alert, expected) in [
+        ("area_90_below_deg2 = 301", &near, true),
+        ("area_90_below_deg2 = 300", &near, false),
+        ("distance_below_Mpc = 100.5", &near, true),
+        ("distance_below_Mpc = 100", &near, false),
+        ("external_coincidence = true", &with_burst, true),
+        ("external_coincidence = false", &with_burst, false),
+        ("significant = true", &faint, false),
+        ("area_90_below_deg2 = 301\nclasses = { NSBH = 0.5 }", &near, false),
+        ("area_90_below_deg2 = 301\nclasses = { BNS = 0.5 }\nsignificant = true", &near, true),
+    ] {
+        assert_eq!(met(conditions, alert), expected, "{conditions}");
+    }
     for (conditions, expected) in [
         ("", true),
         ("significant = true", true),
@@ -134,6 +171,21 @@ async fn what_cannot_be_sent_is_said_and_tried_again_next_time() {
     let dry = Notifier { dry_run: true, ..notifier };
     let told = dry.tell(&store, &merger("S260101a-Update")).await.expect("told");
     assert!(matches!(&told[0].status, NotificationStatus::NotSent { .. }) && bodies.lock().expect("a lock").len() == 2);
+}
+
+#[tokio::test]
+async fn targets_that_never_answer_are_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/", listener.local_addr().expect("an address"));
+    let targets =
+        format!(r#"{{ kind = "slack", url = "{url}" }}, {{ kind = "command", command = ["sleep", "86400"] }}"#);
+    let (store, _folder) = store().await;
+    let told = notifier(rules("", &targets)).tell(&store, &merger("S260101a-Initial")).await.expect("an end");
+    assert_eq!(told.len(), 2);
+    for one in &told {
+        assert!(matches!(&one.status, NotificationStatus::Failed { .. }), "{one:?}");
+    }
+    assert_eq!(store.keys("work/").await, Ok(vec![]), "nothing was sent");
 }
 
 #[tokio::test]

@@ -9,12 +9,12 @@ mod raster;
 mod sky;
 mod zoom;
 
-use serde_json::Value;
+use shared::Result;
+use shared::skymap::contour::contours;
 use shared::skymap::{MultiOrderMap, Region};
-use shared::{Error, Result};
 
 use self::paper::{Anchor, Paper};
-use self::projection::{Direction, direction, unit};
+use self::projection::{Direction, Point, degrees, direction, unit};
 use crate::annotations::Annotations;
 use crate::galaxies::Galaxy;
 use crate::text::{found_by, number, of_level, percent, place, probabilities, rate};
@@ -45,8 +45,6 @@ pub struct Scene<'a> {
     pub annotations: &'a Annotations,
     /// The map.
     pub map: &'a MultiOrderMap,
-    /// The contours, GeoJSON as `skymap-products` writes it.
-    pub contours: Option<&'a [u8]>,
     /// What Fermi GBM saw: all but the Earth's disc.
     pub gbm: Option<Region>,
     /// What Fermi LAT saw: a cone.
@@ -55,10 +53,19 @@ pub struct Scene<'a> {
     pub galaxies: &'a [Galaxy],
 }
 
-/// A ring around a credible region.
-struct Ring {
-    level: u64,
-    line: Vec<Direction>,
+/// The rings around a credible region; seen on paper, which is from inside the sphere, the region lies to the right.
+struct Contour {
+    /// Credible level [percent].
+    level: u8,
+    fill: &'static str,
+    stroke: &'static str,
+    rings: Vec<Vec<Direction>>,
+}
+
+impl Contour {
+    fn on_paper(&self, line: impl Fn(&[Direction]) -> Vec<Vec<Point>>) -> Vec<Vec<Point>> {
+        self.rings.iter().flat_map(|ring| line(ring)).collect()
+    }
 }
 
 /// A disc on the sky.
@@ -80,7 +87,8 @@ impl Disc {
 /// Everything that both panels draw.
 struct Drawn<'a> {
     scene: &'a Scene<'a>,
-    rings: Vec<Ring>,
+    /// The outer one first, so that the inner one stays visible.
+    contours: Vec<Contour>,
     earth: Option<Disc>,
     lat: Option<Disc>,
     peak: Direction,
@@ -88,10 +96,18 @@ struct Drawn<'a> {
     levels: Vec<u8>,
 }
 
+impl Drawn<'_> {
+    /// Whether a credible region holds a direction.
+    fn holds(&self, at: Direction, contour: &Contour) -> bool {
+        let (ra, dec) = degrees(at);
+        self.scene.map.cell_at(ra, dec).is_some_and(|cell| (1..=contour.level).contains(&self.levels[cell]))
+    }
+}
+
 /// Draws.
 ///
 /// # Errors
-/// Permanent, for contours that are none.
+/// As [`contours`].
 pub fn svg(scene: &Scene<'_>) -> Result<String> {
     let credible = scene.map.credible();
     let (half, most) = (credible.cells_within(0.5), credible.cells_within(0.9));
@@ -102,7 +118,14 @@ pub fn svg(scene: &Scene<'_>) -> Result<String> {
     let (ra, dec) = scene.map.cells()[scene.map.peak()].centre();
     let drawn = Drawn {
         scene,
-        rings: scene.contours.map(rings).transpose()?.unwrap_or_default(),
+        contours: contours(scene.map, &[90, 50])?
+            .into_iter()
+            .map(|contour| {
+                let (fill, stroke) = if contour.level == 50 { (INSIDE_50, VERMILLION) } else { (INSIDE_90, BLUE) };
+                let ring = |ring: &Vec<[f64; 2]>| ring.iter().map(|[ra, dec]| direction(*ra, *dec)).collect();
+                Contour { level: contour.level, fill, stroke, rings: contour.rings.iter().map(ring).collect() }
+            })
+            .collect(),
         earth: scene.gbm.as_ref().and_then(|gbm| {
             let sky = 4.0 * std::f64::consts::PI * shared::skymap::DEG2_PER_SR;
             Some(Disc::of(sky - gbm.area_deg2(), gbm.centre()?.map(|x| -x)))
@@ -118,25 +141,6 @@ pub fn svg(scene: &Scene<'_>) -> Result<String> {
     zoom::draw(&mut paper, &drawn);
     numbers(&mut paper, scene);
     Ok(paper.finish())
-}
-
-/// The rings of a GeoJSON FeatureCollection of MultiLineStrings.
-fn rings(geojson: &[u8]) -> Result<Vec<Ring>> {
-    let wrong = |what: &str| Error::permanent(format!("contours: expected GeoJSON with {what}"));
-    let json: Value = serde_json::from_slice(geojson).map_err(|error| wrong(&error.to_string()))?;
-    let mut rings = Vec::new();
-    for feature in json["features"].as_array().ok_or_else(|| wrong("features"))? {
-        let level = feature["properties"]["credible_level"].as_u64().ok_or_else(|| wrong("levels"))?;
-        for line in feature["geometry"]["coordinates"].as_array().ok_or_else(|| wrong("lines"))? {
-            let points = line.as_array().ok_or_else(|| wrong("points"))?;
-            let directions = points.iter().map(|point| Some(direction(point[0].as_f64()?, point[1].as_f64()?)));
-            let line = directions.collect::<Option<_>>().ok_or_else(|| wrong("numbers"))?;
-            rings.push(Ring { level, line });
-        }
-    }
-    // The outer lines first, so that the inner ones stay visible.
-    rings.sort_by_key(|ring| std::cmp::Reverse(ring.level));
-    Ok(rings)
 }
 
 fn title(paper: &mut Paper, annotations: &Annotations) {
@@ -266,4 +270,81 @@ fn galactic_plane() -> Vec<Direction> {
         .map(|step| f64::from(2 * step).to_radians().sin_cos())
         .map(|(sin, cos)| unit(std::array::from_fn(|i| cos * ascending[i] + sin * third[i])))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use jiff::Timestamp;
+    use serde_json::json;
+    use shared::notice::igwn::Notice;
+    use shared::skymap::{Cell, Header};
+
+    use super::*;
+    use crate::annotations::{SkyMap, Timings};
+
+    fn drawn(map: &MultiOrderMap) -> String {
+        let alert =
+            json!({ "name": "S090101a-Initial", "role": "observation", "time_created": "2009-01-01T00:40:00Z" });
+        let timings = Timings {
+            annotated: Timestamp::UNIX_EPOCH,
+            signal_to_notice_s: None,
+            notice_to_annotations_s: 0.0,
+            numbers_ms: 0.0,
+            plot_ms: 0.0,
+        };
+        let alert = serde_json::from_value(alert).expect("an alert");
+        let annotations = Annotations::new(&alert, Some(SkyMap::of(map)), None, timings);
+        svg(&Scene { annotations: &annotations, map, gbm: None, lat: None, galaxies: &[] }).expect("a plot")
+    }
+
+    /// The area of the whole sky's first fill of a colour, as the projection is true to areas [deg²].
+    fn filled_deg2(svg: &str, colour: &str) -> f64 {
+        let paths = svg.split("<path d=\"").skip(1).filter_map(|path| path.split_once("\" fill=\""));
+        let mut paths = paths.filter(|(_, rest)| rest.starts_with(colour));
+        let path = paths.next().map_or("", |(path, _)| path);
+        // Rows of `M… …h{width}v1.1h-{width}z`, each a unit high.
+        let widths = path.split('h').filter_map(|rest| rest.split_once('v')?.0.parse::<f64>().ok());
+        let (sky, half_height) = (4.0 * std::f64::consts::PI * shared::skymap::DEG2_PER_SR, 278.0_f64);
+        widths.sum::<f64>() / (std::f64::consts::TAU * half_height.powi(2)) * sky
+    }
+
+    #[test]
+    fn fills_have_the_area_of_the_credible_regions() {
+        for (notice, tolerance) in [
+            ("S090102b-1-preliminary-across-ra-0.json", 0.02),
+            ("S090103c-1-preliminary-burst.json", 0.02),
+            ("S090110j-1-preliminary-all-sky.json", 0.02),
+            // Around a pole the paper has three rows for it.
+            ("S090111k-1-preliminary-pole.json", 0.5),
+        ] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events/notices").join(notice);
+            let bytes = std::fs::read(path).expect("a sample");
+            let map = Notice::parse(&bytes).expect("a notice").skymap.expect("a map");
+            let map = MultiOrderMap::decode(&map).expect("a map");
+            let svg = drawn(&map);
+            for (colour, level) in [(INSIDE_50, 0.5), (INSIDE_90, 0.9)] {
+                let (found, expected) = (filled_deg2(&svg, colour), map.credible().area_interpolated(level));
+                assert!((found / expected - 1.0).abs() < tolerance, "{notice} {level}: {found} deg², not {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_region_without_a_boundary_is_filled_or_not() {
+        let cells = |order: u8, density: &dyn Fn(u64) -> f64| {
+            let cells = (0..shared::skymap::n_cells(order)).map(|ipix| Cell {
+                order,
+                ipix,
+                prob_density: density(ipix) / (4.0 * std::f64::consts::PI),
+            });
+            MultiOrderMap::from_cells(cells.collect(), None, Header::default()).expect("a map")
+        };
+        // One cell of twelve holds everything; or each as much as any other.
+        let one = filled_deg2(&drawn(&cells(0, &|ipix| if ipix == 4 { 12.0 } else { 0.0 })), INSIDE_90);
+        assert!((2000.0..4000.0).contains(&one), "{one}");
+        let even = filled_deg2(&drawn(&cells(3, &|_| 1.0)), INSIDE_90);
+        assert!((even / 37_127.0 - 1.0).abs() < 0.05, "{even}");
+    }
 }

@@ -5,6 +5,9 @@ use std::fmt::Write;
 use super::projection::Point;
 use crate::text::escaped;
 
+/// How high the rows are that fill areas.
+const ROW: f64 = 1.0;
+
 /// Which end of a text is at its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Anchor {
@@ -154,39 +157,103 @@ impl Paper {
         self.svg.push_str("</g>\n");
     }
 
-    /// Fills areas, each place by what `colour_of` says of it: rows of rectangles of a height of `step`.
-    pub(super) fn areas<'c>(
+    /// Fills what lies to the right of closed lines, row by row: `span` is where a row begins and ends, with `centre`
+    /// between. Where there are no lines everything is filled, or nothing: `whole`.
+    pub(super) fn fill(
         &mut self,
-        (left, top): Point,
-        (width, height): Point,
-        step: f64,
-        colour_of: impl Fn(Point) -> Option<&'c str>,
+        (top, height): (f64, f64),
+        centre: f64,
+        span: impl Fn(f64) -> Option<(f64, f64)>,
+        lines: &[Vec<Point>],
+        colour: &str,
+        whole: bool,
     ) {
-        let mut paths: Vec<(&str, String)> = Vec::new();
-        let (rows, columns) = ((height / step) as usize, (width / step) as usize);
-        for row in 0..rows {
-            let y = top + row as f64 * step;
-            let mut begun: Option<(usize, &str)> = None;
-            for column in 0..=columns {
-                let middle = (left + (column as f64 + 0.5) * step, y + 0.5 * step);
-                let colour = if column < columns { colour_of(middle) } else { None };
-                if begun.map(|(_, colour)| colour) == colour {
-                    continue;
-                }
-                if let Some((from, colour)) = begun.take() {
-                    let at = paths.iter().position(|(other, _)| *other == colour).unwrap_or_else(|| {
-                        paths.push((colour, String::new()));
-                        paths.len() - 1
-                    });
-                    let (x, width) = (left + from as f64 * step, (column - from) as f64 * step);
-                    // A little higher than the row, so that no seam shows.
-                    let _ = write!(paths[at].1, "M{x:.1} {y:.1}h{width:.1}v{:.1}h-{width:.1}z", step + 0.1);
-                }
-                begun = colour.map(|colour| (column, colour));
+        let count = (height / ROW) as usize;
+        let middle = |row: usize| top + (row as f64 + 0.5) * ROW;
+        let (mut rows, mut column) = (vec![Crossings::default(); count], Crossings::default());
+        for pair in lines.iter().flat_map(|line| line.windows(2)) {
+            let [(x0, y0), (x1, y1)] = [pair[0], pair[1]];
+            let first_below = |y: f64| ((y - top) / ROW - 0.5).ceil().clamp(0.0, count as f64) as usize;
+            for row in first_below(y0.min(y1))..first_below(y0.max(y1)) {
+                let x = x0 + (middle(row) - y0) / (y1 - y0) * (x1 - x0);
+                rows[row].0.push((x, if y1 < y0 { 1 } else { -1 }));
+            }
+            if (x0 < centre) != (x1 < centre) {
+                let y = y0 + (centre - x0) / (x1 - x0) * (y1 - y0);
+                column.0.push((y, if x0 < x1 { 1 } else { -1 }));
             }
         }
-        for (colour, path) in paths {
+        rows.iter_mut().chain([&mut column]).for_each(|crossings| crossings.0.sort_by(|a, b| a.0.total_cmp(&b.0)));
+        let elsewhere = rows.iter().find_map(|row| row.depth(centre)).unwrap_or(i32::from(whole));
+        let mut path = String::new();
+        for (row, crossings) in rows.iter().enumerate() {
+            let Some((left, right)) = span(middle(row)) else { continue };
+            let depth = crossings.depth(f64::NEG_INFINITY).or_else(|| column.depth(middle(row)));
+            let (mut from, mut depth) = (left, depth.unwrap_or(elsewhere));
+            for (x, change) in crossings.0.iter().copied().chain([(right, 0)]) {
+                let to = x.clamp(left, right);
+                if depth > 0 && to - from > 0.05 {
+                    // A little higher than the row, so that no seam shows.
+                    let (y, width) = (top + row as f64 * ROW, to - from);
+                    let _ = write!(path, "M{from:.1} {y:.1}h{width:.1}v{:.1}h-{width:.1}z", ROW + 0.1);
+                }
+                (from, depth) = (to, depth + change);
+            }
+        }
+        if !path.is_empty() {
             let _ = writeln!(self.svg, "<path d=\"{path}\" fill=\"{colour}\" shape-rendering=\"crispEdges\"/>");
+        }
+    }
+}
+
+/// Where lines cross a row (or a column), in order, and what each adds to how often a place beyond it is inside.
+#[derive(Default, Clone)]
+struct Crossings(Vec<(f64, i32)>);
+
+impl Crossings {
+    /// How often a place is inside; `None` when nothing is crossed.
+    fn depth(&self, at: f64) -> Option<i32> {
+        let (_, first) = self.0.first()?;
+        let passed = self.0.iter().take_while(|(place, _)| *place <= at);
+        Some(i32::from(*first < 0) + passed.map(|(_, change)| change).sum::<i32>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The area that is filled of a square with a side of 100, by what was written.
+    fn filled(lines: &[Vec<Point>], whole: bool) -> f64 {
+        let mut paper = Paper::new((100.0, 100.0));
+        paper.fill((0.0, 100.0), 50.0, |_| Some((0.0, 100.0)), lines, "#000000", whole);
+        let widths = paper.svg.split('h').filter_map(|rest| rest.split_once('v')?.0.parse::<f64>().ok());
+        widths.sum::<f64>() * ROW
+    }
+
+    fn ring(points: &[Point]) -> Vec<Point> {
+        points.iter().chain(points.first()).copied().collect()
+    }
+
+    #[test]
+    fn what_lies_to_the_right_of_lines_is_filled() {
+        // Up, to the right, down: around the inside.
+        let outer = ring(&[(20.0, 80.0), (20.0, 20.0), (80.0, 20.0), (80.0, 80.0)]);
+        let inner: Vec<Point> = ring(&[(40.0, 60.0), (60.0, 60.0), (60.0, 40.0), (40.0, 40.0)]);
+        for (lines, whole, expected) in [
+            (vec![], false, 0.0),
+            (vec![], true, 10_000.0),
+            (vec![outer.clone()], true, 3600.0),
+            (vec![outer.clone(), inner.clone()], true, 3200.0),
+            (vec![inner], false, 9600.0),
+            // Over the left end, and between rows.
+            (vec![ring(&[(-30.0, 80.0), (-30.0, 20.0), (30.0, 20.0), (30.0, 80.0)])], false, 1800.0),
+            (vec![ring(&[(10.0, 50.4), (10.0, 50.1), (90.0, 50.1), (90.0, 50.4)])], true, 0.0),
+            // All above a line between two rows that leaves at both sides.
+            (vec![vec![(200.0, 40.1), (-100.0, 40.2)]], false, 4000.0),
+        ] {
+            let area = filled(&lines, whole);
+            assert!((area - expected).abs() < 1e-6, "{lines:?}: {area}, expected {expected}");
         }
     }
 }

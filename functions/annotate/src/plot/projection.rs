@@ -99,17 +99,11 @@ impl Mollweide {
         (self.of_longitude(PI, dec_deg.to_radians()), self.of_longitude(-PI, dec_deg.to_radians()))
     }
 
-    /// Which direction is at a place; `None` outside the sky.
-    pub(super) fn direction(&self, (x, y): Point) -> Option<(f64, f64)> {
+    /// Where the sky begins and ends at a height on the paper; `None` above and below it.
+    pub(super) fn row(&self, y: f64) -> Option<(f64, f64)> {
         let up = (self.centre.1 - y) / self.half_height;
-        if up.abs() > 1.0 {
-            return None;
-        }
-        let theta = up.asin();
-        let right = (x - self.centre.0) / self.half_height;
-        let lon = -right * PI / (2.0 * theta.cos());
-        let lat = ((2.0 * theta + (2.0 * theta).sin()) / PI).clamp(-1.0, 1.0).asin();
-        (lon.abs() <= PI).then(|| ((lon.to_degrees() + self.middle_deg).rem_euclid(360.0), lat.to_degrees()))
+        let half = 2.0 * self.half_height * (1.0 - up * up).sqrt();
+        (up.abs() < 1.0).then_some((self.centre.0 - half, self.centre.0 + half))
     }
 
     /// A line over the sky, in pieces: it goes on at the right edge where it leaves at the left one.
@@ -181,19 +175,6 @@ impl Azimuthal {
         Some((self.centre.0 - factor * dot(direction, east), self.centre.1 - factor * dot(direction, north)))
     }
 
-    /// Which direction is at a place; `None` outside the sky.
-    pub(super) fn direction(&self, (x, y): Point) -> Option<(f64, f64)> {
-        let (a, b) = ((self.centre.0 - x) / self.scale(), (self.centre.1 - y) / self.scale());
-        let rho = a.hypot(b);
-        if rho > 2.0 {
-            return None;
-        }
-        let (east, north) = east_north(self.towards);
-        let (sin, cos) = (2.0 * (0.5 * rho).asin()).sin_cos();
-        let along = if rho > 0.0 { sin / rho } else { 1.0 };
-        Some(degrees(unit(std::array::from_fn(|i| cos * self.towards[i] + along * (a * east[i] + b * north[i])))))
-    }
-
     /// Whether a place is inside the square.
     pub(super) fn holds(&self, (x, y): Point) -> bool {
         (x - self.centre.0).abs() <= self.half && (y - self.centre.1).abs() <= self.half
@@ -219,24 +200,29 @@ impl Azimuthal {
 mod tests {
     use super::*;
 
+    fn near(found: Point, expected: Point) {
+        assert!((found.0 - expected.0).hypot(found.1 - expected.1) < 1e-6, "{found:?}, expected {expected:?}");
+    }
+
     #[test]
-    fn there_and_back() {
-        let whole = Mollweide { centre: (600.0, 300.0), half_height: 280.0, middle_deg: 150.0 };
-        for (ra, dec) in [(150.0, 0.0), (0.0, 45.0), (329.0, -80.0), (331.0, 12.0), (77.0, 89.0)] {
-            let place = whole.place(direction(ra, dec));
-            let (ra_back, dec_back) = whole.direction(place).expect("a direction");
-            assert!(angle(direction(ra, dec), direction(ra_back, dec_back)) < 1e-4, "{ra} {dec}: {ra_back} {dec_back}");
-            let part = Azimuthal { towards: direction(ra, dec), centre: (0.0, 0.0), half: 200.0, radius_deg: 20.0 };
-            assert_eq!(
-                part.place(direction(ra, dec)).map(|(x, y)| (x.round().abs(), y.round().abs())),
-                Some((0.0, 0.0))
-            );
-            let (ra_back, dec_back) = part.direction((55.0, -120.0)).expect("a direction");
-            let (x, y) = part.place(direction(ra_back, dec_back)).expect("a place");
-            assert!((x - 55.0).abs() < 1e-6 && (y + 120.0).abs() < 1e-6);
+    fn places_are_those_of_the_formulas() {
+        let whole = Mollweide { centre: (600.0, 300.0), half_height: 100.0, middle_deg: 150.0 };
+        near(whole.place(direction(150.0, 0.0)), (600.0, 300.0));
+        near(whole.place(direction(60.0, 0.0)), (700.0, 300.0));
+        near(whole.place(direction(0.0, 90.0)), (600.0, 200.0));
+        // θ = 30° where sin φ = (2θ + sin 2θ) / π.
+        let (theta, lat) = (30_f64.to_radians(), ((PI / 3.0 + (PI / 3.0).sin()) / PI).asin());
+        near(whole.place(direction(240.0, lat.to_degrees())), (600.0 - 100.0 * theta.cos(), 250.0));
+        let (left, right) = whole.row(250.0).expect("on the sky");
+        near(whole.edge(lat.to_degrees()).0, (left, 250.0));
+        near(whole.edge(lat.to_degrees()).1, (right, 250.0));
+        assert_eq!(whole.row(199.0), None);
+        // A distance of 2 sin(ρ/2), whatever the direction.
+        let part = Azimuthal { towards: direction(77.0, 60.0), centre: (0.0, 0.0), half: 100.0, radius_deg: 30.0 };
+        for at in small_circle(part.towards, 60.0) {
+            let (x, y) = part.place(at).expect("ahead");
+            assert!((x.hypot(y) - 100.0 * 30_f64.to_radians().sin() / 15_f64.to_radians().sin()).abs() < 1e-9);
         }
-        assert_eq!(whole.direction((600.0, 10.0)), None);
-        assert_eq!(whole.direction((30.0, 300.0)), None);
     }
 
     #[test]

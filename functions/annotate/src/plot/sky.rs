@@ -1,11 +1,9 @@
 //! The whole sky.
 
 use super::paper::{Anchor, Paper};
-use super::projection::{Mollweide, angle, degrees, direction, small_circle};
-use super::{BLACK, BLUE, Drawn, EARTH, GREEN, GREY, INSIDE_50, INSIDE_90, VERMILLION, galactic_plane};
+use super::projection::{Mollweide, degrees, direction, small_circle};
+use super::{BLACK, Drawn, EARTH, GREEN, GREY, galactic_plane};
 
-/// How finely areas are filled.
-const STEP: f64 = 1.5;
 /// A region smaller than this is pointed out [deg²].
 const SMALL_DEG2: f64 = 100.0;
 
@@ -14,20 +12,16 @@ pub(super) fn draw(paper: &mut Paper, drawn: &Drawn<'_>) {
     // The peak is near the middle, and the middle a round number.
     let middle_deg = ((peak.0 / 30.0).round() * 30.0).rem_euclid(360.0);
     let sky = Mollweide { centre: (600.0, 392.0), half_height: 278.0, middle_deg };
-    let size = (4.0 * sky.half_height, 2.0 * sky.half_height);
-    let corner = (sky.centre.0 - 0.5 * size.0, sky.centre.1 - sky.half_height);
-    let (map, levels) = (drawn.scene.map, &drawn.levels);
-    paper.areas(corner, size, STEP, |place| {
-        let (ra, dec) = sky.direction(place)?;
-        match levels[map.cell_at(ra, dec)?] {
-            50 => Some(INSIDE_50),
-            90 => Some(INSIDE_90),
-            _ => drawn
-                .earth
-                .is_some_and(|earth| angle(earth.axis, direction(ra, dec)) < earth.radius_deg)
-                .then_some(EARTH),
-        }
-    });
+    let rows = (sky.centre.1 - sky.half_height, 2.0 * sky.half_height);
+    let outline = drawn.earth.map(|earth| sky.line(&small_circle(earth.axis, earth.radius_deg)));
+    if let Some(outline) = &outline {
+        paper.fill(rows, sky.centre.0, |y| sky.row(y), outline, EARTH, false);
+    }
+    let contours: Vec<_> = drawn.contours.iter().map(|contour| contour.on_paper(|line| sky.line(line))).collect();
+    for (contour, lines) in drawn.contours.iter().zip(&contours) {
+        let whole = drawn.holds(drawn.peak, contour);
+        paper.fill(rows, sky.centre.0, |y| sky.row(y), lines, contour.fill, whole);
+    }
     for dec in [-60, -30, 0, 30, 60] {
         let parallel: Vec<_> = (-179..=179).map(|lon| direction(f64::from(lon) + middle_deg, f64::from(dec))).collect();
         paper.line(&sky.line(&parallel), "#b8b8b8", 1.2, "");
@@ -54,15 +48,14 @@ pub(super) fn draw(paper: &mut Paper, drawn: &Drawn<'_>) {
         paper.line(&sky.line(&meridian), "#b8b8b8", 1.2, "");
     }
     paper.line(&sky.line(&galactic_plane()), GREY, 2.5, "10 6");
-    if let Some(earth) = drawn.earth {
-        paper.line(&sky.line(&small_circle(earth.axis, earth.radius_deg)), BLACK, 2.5, "3 5");
+    if let Some(outline) = &outline {
+        paper.line(outline, BLACK, 2.5, "3 5");
     }
     if let Some(lat) = drawn.lat {
         paper.line(&sky.line(&small_circle(lat.axis, lat.radius_deg)), GREEN, 3.0, "14 5 3 5");
     }
-    for ring in &drawn.rings {
-        let colour = if ring.level == 50 { VERMILLION } else { BLUE };
-        paper.line(&sky.line(&ring.line), colour, 2.5, "");
+    for (contour, lines) in drawn.contours.iter().zip(&contours) {
+        paper.line(lines, contour.stroke, 2.5, "");
     }
     for offset in [-120, -60, 0, 60, 120] {
         let ra = (f64::from(offset) + middle_deg).rem_euclid(360.0);

@@ -2,13 +2,11 @@
 
 use super::paper::{Anchor, Paper};
 use super::projection::{Azimuthal, Direction, Point, angle, degrees, direction, unit};
-use super::{BLACK, BLUE, Drawn, GALAXIES, INSIDE_50, INSIDE_90, NUMBERED, PURPLE, VERMILLION};
+use super::{BLACK, Drawn, GALAXIES, NUMBERED, PURPLE};
 
 /// Where the square is: its centre, and half its side.
 const CENTRE: Point = (342.0, 1006.0);
 const HALF: f64 = 235.0;
-/// How finely areas are filled.
-const STEP: f64 = 1.5;
 /// The widest zoom, from the middle to a side, and the narrowest [deg].
 const WIDEST_DEG: f64 = 80.0;
 const NARROWEST_DEG: f64 = 0.25;
@@ -22,15 +20,11 @@ pub(super) fn draw(paper: &mut Paper, drawn: &Drawn<'_>) {
     let (towards, radius_deg, whole) = window(drawn);
     let part = Azimuthal { towards, centre: CENTRE, half: HALF, radius_deg };
     let corner = (CENTRE.0 - HALF, CENTRE.1 - HALF);
-    let (map, levels) = (drawn.scene.map, &drawn.levels);
-    paper.areas(corner, (2.0 * HALF, 2.0 * HALF), STEP, |place| {
-        let (ra, dec) = part.direction(place)?;
-        match levels[map.cell_at(ra, dec)?] {
-            50 => Some(INSIDE_50),
-            90 => Some(INSIDE_90),
-            _ => None,
-        }
-    });
+    let contours: Vec<_> = drawn.contours.iter().map(|contour| contour.on_paper(|line| part.line(line))).collect();
+    for (contour, lines) in drawn.contours.iter().zip(&contours) {
+        let span = |_| Some((CENTRE.0 - HALF, CENTRE.0 + HALF));
+        paper.fill((corner.1, 2.0 * HALF), CENTRE.0, span, lines, contour.fill, drawn.holds(towards, contour));
+    }
     let labels = graticule(&part);
     let galaxies: Vec<(Point, u32)> = (drawn.scene.galaxies.iter().take(GALAXIES))
         .filter_map(|galaxy| Some((part.place(direction(galaxy.ra_deg, galaxy.dec_deg))?, galaxy.rank)))
@@ -40,9 +34,8 @@ pub(super) fn draw(paper: &mut Paper, drawn: &Drawn<'_>) {
         for (line, _) in &labels {
             paper.line(&part.line(line), "#b8b8b8", 1.2, "");
         }
-        for ring in &drawn.rings {
-            let colour = if ring.level == 50 { VERMILLION } else { BLUE };
-            paper.line(&part.line(&ring.line), colour, 3.0, "");
+        for (contour, lines) in drawn.contours.iter().zip(&contours) {
+            paper.line(lines, contour.stroke, 3.0, "");
         }
         for (place, _) in &galaxies {
             paper.circle(*place, 5.0, "none", PURPLE, 2.5);

@@ -41,7 +41,7 @@ pub(crate) enum Outcome {
 /// How it is known that the destination has the same bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Proof {
-    /// The service says that what it has has this MD5.
+    /// The service said, when it was written, that what it has has this MD5.
     Md5,
     /// It was read back and has the same SHA-256.
     Sha256,
@@ -90,26 +90,26 @@ impl Copier {
         let reading = Arc::new(Mutex::new(Reading::default()));
         let seen = reading.clone();
         let chunks = content.chunks.inspect_ok(move |chunk| locked(&seen).add(chunk)).boxed();
-        self.dest.put_stream(key, Content { head: content.head, chunks }).await?;
+        let stored = self.dest.put_stream(key, Content { head: content.head, chunks }).await?;
         let copied = std::mem::take(&mut *locked(&reading)).finish();
-        let proof = self.prove(key, &copied).await?;
+        let proof = self.prove(key, &copied, stored).await?;
         Ok(Outcome::Copied(copied, proof))
     }
 
-    /// Asks the destination what it has now.
-    async fn prove(&self, key: &Key, copied: &Digests) -> Result<Proof> {
+    /// Compares what was read with what the destination said of it, or else with what it has.
+    async fn prove(&self, key: &Key, copied: &Digests, stored: Option<Md5>) -> Result<Proof> {
         let differs = |what: &str| {
             Error::retryable(format!("object `{key}`: the destination has another {what} than was copied"))
         };
-        let Some(head) = self.dest.head(key).await? else {
-            return Err(Error::retryable(format!("object `{key}`: expected it at the destination, found none")));
-        };
-        match head {
-            Head { size, .. } if size != copied.size => Err(differs("size")),
-            Head { md5: Some(md5), .. } if md5 != copied.md5 => Err(differs("MD5")),
-            Head { md5: Some(_), .. } if !self.verify => Ok(Proof::Md5),
-            _ if digest(&self.dest, key).await?.as_ref() != Some(copied) => Err(differs("SHA-256")),
-            _ => Ok(Proof::Sha256),
+        match stored {
+            Some(md5) if md5 != copied.md5 => return Err(differs("MD5")),
+            Some(_) if !self.verify => return Ok(Proof::Md5),
+            _ => {}
+        }
+        match digest(&self.dest, key).await? {
+            None => Err(Error::retryable(format!("object `{key}`: expected it at the destination, found none"))),
+            Some(found) if found != *copied => Err(differs("SHA-256")),
+            Some(_) => Ok(Proof::Sha256),
         }
     }
 

@@ -101,9 +101,9 @@ impl Azure {
         }
     }
 
-    pub(super) async fn put(&self, key: &Key, bytes: Bytes) -> Result<()> {
+    pub(super) async fn put(&self, key: &Key, bytes: Bytes) -> Result<Option<Md5>> {
         let answer = self.write(key, bytes, None).await?;
-        if answer.is_success() { Ok(()) } else { Err(self.failure(&self.object(key), answer).await) }
+        if answer.is_success() { Ok(head(&answer).md5) } else { Err(self.failure(&self.object(key), answer).await) }
     }
 
     pub(super) async fn put_if_absent(&self, key: &Key, bytes: Bytes) -> Result<bool> {
@@ -138,7 +138,7 @@ impl Azure {
         .await
     }
 
-    pub(super) async fn put_stream(&self, key: &Key, content: Content) -> Result<()> {
+    pub(super) async fn put_stream(&self, key: &Key, content: Content) -> Result<Option<Md5>> {
         let what = self.object(key);
         let block_bytes = PIECE_BYTES.max(content.head.size.div_ceil(MAX_BLOCKS));
         let block_bytes = usize::try_from(block_bytes).unwrap_or(usize::MAX);
@@ -164,7 +164,7 @@ impl Azure {
             number += 1;
         }
         let body = Bytes::from(format!("<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList>{blocks}</BlockList>"));
-        let whole = Md5(whole.finalize().into()).to_base64();
+        let whole = Md5(whole.finalize().into());
         let answer = self
             .send(&what, key, |request| {
                 let mut request = Request { method: Method::PUT, ..request };
@@ -172,17 +172,17 @@ impl Azure {
                 request
                     .header("content-type", "text/plain; charset=utf-8")
                     .header("x-ms-blob-content-type", key.content_type())
-                    .header("x-ms-blob-content-md5", whole.clone())
+                    .header("x-ms-blob-content-md5", whole.to_base64())
                     .body(body.clone())
             })
             .await?;
+        // Each block arrived with its MD5.
         if answer.is_success() {
-            return Ok(());
+            return Ok(Some(whole));
         }
         // It may have been written and the answer lost: then this very object is there.
-        let found = self.head(key).await?;
-        let md5 = found.and_then(|head| head.md5).map(Md5::to_base64);
-        if md5 == Some(whole) { Ok(()) } else { Err(self.failure(&what, answer).await) }
+        let found = self.head(key).await?.and_then(|head| head.md5);
+        if found == Some(whole) { Ok(found) } else { Err(self.failure(&what, answer).await) }
     }
 
     pub(super) async fn head(&self, key: &Key) -> Result<Option<Head>> {

@@ -82,9 +82,9 @@ impl Swift {
         }
     }
 
-    pub(super) async fn put(&self, key: &Key, bytes: Bytes) -> Result<()> {
+    pub(super) async fn put(&self, key: &Key, bytes: Bytes) -> Result<Option<Md5>> {
         let answer = self.write(key, bytes, None).await?;
-        if answer.is_success() { Ok(()) } else { Err(self.failure(&self.object(key), answer).await) }
+        if answer.is_success() { Ok(head(&answer).md5) } else { Err(self.failure(&self.object(key), answer).await) }
     }
 
     pub(super) async fn put_if_absent(&self, key: &Key, bytes: Bytes) -> Result<bool> {
@@ -117,7 +117,7 @@ impl Swift {
         .await
     }
 
-    pub(super) async fn put_stream(&self, key: &Key, content: Content) -> Result<()> {
+    pub(super) async fn put_stream(&self, key: &Key, content: Content) -> Result<Option<Md5>> {
         // Chunks pass once: what could be refused for an old token is asked for with a new one.
         let access = self.login.fresh().await?;
         let mut request = Request::new(Method::PUT, self.url(&access.storage_url, Some(key))?)
@@ -127,7 +127,7 @@ impl Swift {
             request = request.header("etag", md5.to_string());
         }
         let answer = self.http.once_streaming(request, content.head.size, content.chunks).await?;
-        if answer.is_success() { Ok(()) } else { Err(self.failure(&self.object(key), answer).await) }
+        if answer.is_success() { Ok(head(&answer).md5) } else { Err(self.failure(&self.object(key), answer).await) }
     }
 
     pub(super) async fn head(&self, key: &Key) -> Result<Option<Head>> {

@@ -1,0 +1,63 @@
+//! What an alert's annotations cost, each part alone: `cargo bench --package annotate --bench plot`.
+//!
+//! `GWTM_BENCH_NOTICE=path/to/alert.json` names a notice to measure; otherwise it is a bundled one.
+
+use std::path::PathBuf;
+
+use annotate::annotations::{Annotations, SkyMap, Timings};
+use annotate::plot::{Scene, png, svg};
+use divan::{Bencher, black_box};
+use jiff::Timestamp;
+use serde_json::json;
+use shared::message::Alert;
+use shared::notice::igwn::Notice;
+use shared::skymap::MultiOrderMap;
+
+fn main() {
+    divan::main();
+}
+
+fn map() -> MultiOrderMap {
+    let path = std::env::var_os("GWTM_BENCH_NOTICE").map(PathBuf::from).unwrap_or_else(|| {
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../events/notices/S090101a-4-initial.json")
+    });
+    let notice = std::fs::read(path).expect("GWTM_BENCH_NOTICE: a file");
+    let map = Notice::parse(&notice).expect("a notice").skymap.expect("a map");
+    MultiOrderMap::decode(&map).expect("a map")
+}
+
+fn annotations(map: &MultiOrderMap) -> Annotations {
+    let alert = json!({ "name": "S090101a-Initial", "role": "observation", "time_created": "2009-01-01T00:40:00Z" });
+    let alert: Alert = serde_json::from_value(alert).expect("an alert");
+    let timings = Timings {
+        annotated: Timestamp::UNIX_EPOCH,
+        signal_to_notice_s: None,
+        notice_to_annotations_s: 0.0,
+        numbers_ms: 0.0,
+        plot_ms: 0.0,
+    };
+    Annotations::new(&alert, Some(SkyMap::of(map)), None, timings)
+}
+
+#[divan::bench]
+fn numbers(bencher: Bencher) {
+    let map = map();
+    bencher.bench_local(|| SkyMap::of(black_box(&map)));
+}
+
+#[divan::bench]
+fn plot_as_svg(bencher: Bencher) {
+    let map = map();
+    let annotations = annotations(&map);
+    let scene = Scene { annotations: &annotations, map: &map, gbm: None, lat: None, galaxies: &[] };
+    bencher.bench_local(|| svg(black_box(&scene)).expect("a plot"));
+}
+
+#[divan::bench]
+fn svg_to_png(bencher: Bencher) {
+    let map = map();
+    let annotations = annotations(&map);
+    let scene = Scene { annotations: &annotations, map: &map, gbm: None, lat: None, galaxies: &[] };
+    let drawing = svg(&scene).expect("a plot");
+    bencher.bench_local(|| png(black_box(&drawing)).expect("a picture"));
+}
