@@ -129,6 +129,11 @@ impl GwtmServer {
         server
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// `API_BASE` of a generation, `v1` or `v0`.
     pub fn base(&self, generation: &str) -> String {
         format!("http://{}/api/{generation}/", self.address)

@@ -97,21 +97,27 @@ impl Tansu {
 
     /// Sends messages to a topic, one after another.
     pub async fn send(&self, topic: &str, bodies: impl IntoIterator<Item = Option<Vec<u8>>>) {
-        let producer: FutureProducer = ClientConfig::new()
-            .set("bootstrap.servers", self.address())
-            .set("message.max.bytes", "8388608")
-            .set("max.in.flight.requests.per.connection", "1")
-            .create()
-            .expect("a producer");
-        let mut sent = Vec::new();
-        for body in bodies {
-            let mut record = FutureRecord::<[u8], [u8]>::to(topic).partition(0);
-            record.payload = body.as_deref();
-            sent.push(producer.send_result(record).map_err(|(error, _)| error).expect("queued"));
-        }
-        for one in sent {
-            one.await.expect("an answer").map_err(|(error, _)| error).expect("sent");
-        }
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", self.address());
+        send(client, topic, bodies).await;
+    }
+}
+
+/// Sends messages to a topic, one after another, by a client with these settings.
+pub async fn send(mut client: ClientConfig, topic: &str, bodies: impl IntoIterator<Item = Option<Vec<u8>>>) {
+    let producer: FutureProducer = client
+        .set("message.max.bytes", "8388608")
+        .set("max.in.flight.requests.per.connection", "1")
+        .create()
+        .expect("a producer");
+    let mut sent = Vec::new();
+    for body in bodies {
+        let mut record = FutureRecord::<[u8], [u8]>::to(topic).partition(0);
+        record.payload = body.as_deref();
+        sent.push(producer.send_result(record).map_err(|(error, _)| error).expect("queued"));
+    }
+    for one in sent {
+        one.await.expect("an answer").map_err(|(error, _)| error).expect("sent");
     }
 }
 

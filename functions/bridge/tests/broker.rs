@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bridge::consumer::{Backoff, Consumer, HEARTBEAT, Message, Work};
+use bridge::consumer::{Backoff, Consumer, HEARTBEAT, Member, Message, Work};
 use bridge::health::Health;
 use bridge::{Deps, Flows};
 use bytes::Bytes;
@@ -71,7 +71,8 @@ impl Broker {
 
     fn listen<W: Work>(&self, group: &str, work: Arc<W>) -> Listener {
         let backoff = Backoff { first: Duration::from_millis(50), most: Duration::from_millis(400) };
-        let consumer = Consumer::join(&self.settings(group), &[IGWN, ICECUBE], backoff, health()).expect("a consumer");
+        let joined = Consumer::join(&self.settings(group), &[IGWN, ICECUBE], Member::Named, backoff, health());
+        let consumer = joined.expect("a consumer");
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(consumer.run(work, async {
             // Either way it is time to stop.

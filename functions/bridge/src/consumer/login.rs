@@ -5,12 +5,20 @@ use rdkafka::config::RDKafkaLogLevel;
 use shared::config;
 use shared::{Error, Result};
 
+use super::Member;
+
+/// The name of the one who listens, within its group.
+const MEMBER: &str = "gwtm";
+
 /// What librdkafka is told by a member of the group.
 ///
 /// # Errors
 /// As [`client_config`].
-pub(super) fn group_config(kafka: &config::Kafka) -> Result<ClientConfig> {
+pub(super) fn group_config(kafka: &config::Kafka, member: Member) -> Result<ClientConfig> {
     let mut client = client_config(kafka)?;
+    if member == Member::Named {
+        client.set("group.instance.id", MEMBER);
+    }
     client
         .set("group.id", &kafka.group_id)
         // Offsets are stored by hand once a message is done, and what is stored is committed every second.
@@ -18,7 +26,8 @@ pub(super) fn group_config(kafka: &config::Kafka) -> Result<ClientConfig> {
         .set("enable.auto.commit", "true")
         .set("auto.commit.interval.ms", "1000")
         .set("auto.offset.reset", &kafka.offset_reset)
-        // A process that was killed holds its partitions this long; polling never stops, so there is no need for more.
+        // A member that ended or was killed holds its partitions this long, unless its successor comes before; polling
+        // never stops, so there is no need for more.
         .set("session.timeout.ms", "10000")
         .set("statistics.interval.ms", "5000");
     Ok(client)

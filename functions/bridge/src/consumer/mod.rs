@@ -38,7 +38,7 @@ pub const SILENCE: Duration = Duration::from_secs(60);
 /// How long messages in hand may take to finish once the consumer is to stop; what is left then comes again.
 const LAST_ORDERS: Duration = Duration::from_secs(15);
 
-/// How long committing and leaving the group may take.
+/// How long committing and closing may take.
 const LEAVING: Duration = Duration::from_secs(8);
 
 /// A message from Kafka.
@@ -118,8 +118,22 @@ impl Default for Backoff {
     }
 }
 
+/// How the group knows a consumer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Member {
+    /// As the one who listens: it takes the place of the one before at once, whether that one was stopped, was killed or
+    /// still runs; and its own place is kept for a successor until the session ends (static membership, KIP-345).
+    Named,
+    /// As one of several: the partitions go to one of them, and to another when that one leaves.
+    Unnamed,
+}
+
 /// Joins the group again and again, each time that the broker or the log-in ends it, until `stop`; the wait between
 /// grows from `wait.first` to `wait.most` and is forgotten once messages have come.
+///
+/// It joins as the one who listens. When another process takes that place, two of them run by mistake: this one says so
+/// and joins as one of several, so that they do not take it from each other for ever. Then one of them gets everything,
+/// and the other stands by.
 ///
 /// # Errors
 /// Permanent, when librdkafka refuses a setting or cannot log in as wanted.
@@ -133,12 +147,16 @@ pub async fn listen<W: Work>(
 ) -> Result<()> {
     let stop = stop.shared();
     let mut next = wait.first;
+    let mut member = Member::Named;
     loop {
-        let consumer = Consumer::join(kafka, topics, Backoff::default(), Arc::clone(health))?;
+        let consumer = Consumer::join(kafka, topics, member, Backoff::default(), Arc::clone(health))?;
         let begun = Instant::now();
         let Err(error) = consumer.run(Arc::clone(&work), stop.clone()).await else { return Ok(()) };
         if health.silence() < begun.elapsed() {
             next = wait.first;
+        }
+        if !error.is_retryable() {
+            member = Member::Unnamed;
         }
         tracing::error!(retry_in_s = next.as_secs_f64(), "not listening: {error}");
         tokio::select! {
@@ -164,10 +182,16 @@ impl Consumer {
     ///
     /// # Errors
     /// Permanent, when librdkafka refuses a setting or cannot log in as wanted.
-    pub fn join(kafka: &config::Kafka, topics: &[&str], backoff: Backoff, health: Arc<Health>) -> Result<Self> {
+    pub fn join(
+        kafka: &config::Kafka,
+        topics: &[&str],
+        member: Member,
+        backoff: Backoff,
+        health: Arc<Health>,
+    ) -> Result<Self> {
         let failed = |error: KafkaError| Error::permanent(format!("broker `{}`: {error}", kafka.bootstrap));
         let consumer: StreamConsumer<Events> =
-            login::group_config(kafka)?.create_with_context(Events::new(Arc::clone(&health))).map_err(failed)?;
+            login::group_config(kafka, member)?.create_with_context(Events::new(Arc::clone(&health))).map_err(failed)?;
         let mut topics = topics.to_vec();
         topics.push(HEARTBEAT);
         consumer.subscribe(&topics).map_err(failed)?;
@@ -175,7 +199,7 @@ impl Consumer {
         Ok(Consumer { kafka: Arc::new(consumer), backoff, health })
     }
 
-    /// Does `work` with every message until `stop`; then lets what is in hand finish, commits and leaves, all within
+    /// Does `work` with every message until `stop`; then lets what is in hand finish, commits and ends, all within
     /// 25 s (what Kubernetes and ECS leave between SIGTERM and SIGKILL is 30 s).
     ///
     /// A Retryable error is retried for as long as it takes, holding back its lane alone. A Permanent one is refused,
@@ -183,7 +207,7 @@ impl Consumer {
     ///
     /// # Errors
     /// Retryable, when librdkafka says that this consumer is beyond repair, or when it cannot log in and no message
-    /// comes any more: begin anew.
+    /// comes any more: begin anew. Permanent, when another process has taken this one's place in the group.
     pub async fn run<W: Work>(self, work: Arc<W>, stop: impl Future<Output = ()>) -> Result<()> {
         let (stopping, _) = watch::channel(false);
         let mut run = Run {
@@ -212,7 +236,7 @@ impl Consumer {
             drop(kafka);
         });
         match tokio::time::timeout(LEAVING, left).await {
-            Ok(_) => tracing::info!("left the group"),
+            Ok(_) => tracing::info!("stopped listening"),
             Err(_) => tracing::warn!("the broker did not answer; the group will notice the absence by itself"),
         }
         outcome
@@ -266,9 +290,7 @@ impl<W: Work> Run<'_, W> {
                     self.notice_rebalance();
                     match message {
                         Ok(message) => self.received(&message),
-                        Err(KafkaError::MessageConsumptionFatal(code)) => {
-                            return Err(Error::retryable(format!("Kafka consumer: {code}")));
-                        }
+                        Err(KafkaError::MessageConsumptionFatal(code)) => return Err(self.beyond_repair(code)),
                         // An event, never a notice: librdkafka goes on by itself. Most are told by `Events::error` too.
                         Err(error) => {
                             if self.repeats.is_news(&error.to_string()) {
@@ -279,6 +301,16 @@ impl<W: Work> Run<'_, W> {
                 }
             }
         }
+    }
+
+    /// librdkafka's last word.
+    fn beyond_repair(&self, code: RDKafkaErrorCode) -> Error {
+        // The event names no more than that there is a fatal error.
+        let code = self.consumer.kafka.client().fatal_error().map_or(code, |(first, _)| first);
+        if code == RDKafkaErrorCode::FencedInstanceId {
+            return Error::permanent("another listener has taken this one's place in the group: expected one to run");
+        }
+        Error::retryable(format!("Kafka consumer: {code}"))
     }
 
     /// Lets what is in hand finish, polling on so that the group does not expel this member meanwhile.

@@ -1,0 +1,111 @@
+//! A backlog of 500 alerts of real size from a broker to a folder through `gwtm listen`: alerts a second, and the peak of
+//! its memory, without flat maps and with them. Every alert is of a superevent of its own, with a map of 19,200 cells and
+//! a galaxy list; nothing is posted.
+//!
+//! `cargo build --release --workspace --bins && cargo bench --package tests --bench listen`; needs tests/setup once.
+//! GWTM_BENCH_NOTICE names an alert to take instead of a simulated one. The broker runs on the same cores.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use cli::simulate::Simulate;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::Message as _;
+use serde_json::Value;
+use tests::listener::Listening;
+use tests::tansu::Tansu;
+
+const IGWN: &str = "igwn.gwalert";
+const ALERTS: usize = 500;
+
+#[derive(Parser)]
+struct Command {
+    #[command(flatten)]
+    simulate: Simulate,
+}
+
+#[tokio::main]
+async fn main() {
+    let notice: Value = match std::env::var("GWTM_BENCH_NOTICE") {
+        Ok(path) => serde_json::from_slice(&fs::read(&path).expect("a file")).expect("JSON"),
+        Err(_) => simulated(),
+    };
+    let broker = Tansu::start();
+    broker.create_topic(IGWN);
+    let mut bytes = 0;
+    for n in 0..ALERTS {
+        let mut notice = notice.clone();
+        notice["superevent_id"] = superevent(n).into();
+        let body = notice.to_string().into_bytes();
+        bytes += body.len();
+        broker.send(IGWN, [Some(body)]).await;
+    }
+    println!("{ALERTS} alerts of {:.2} MB", bytes as f64 / 1e6 / ALERTS as f64);
+    println!("read alone     {:6.1} alerts/s", ALERTS as f64 / read(&broker).as_secs_f64());
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, flat) in [("without flat maps", "none"), ("with flat maps", "10")] {
+        let (took, peak_kib) = listen(&broker, &folder.path().join(flat), flat);
+        let rate = ALERTS as f64 / took.as_secs_f64();
+        println!("{name:17} {rate:6.1} alerts/s, {:.1} MiB at most", peak_kib as f64 / 1024.0);
+    }
+}
+
+/// An alert of the size of a real one.
+fn simulated() -> Value {
+    let words = "simulate --start-order 4 --area 500 --shape banana --type preliminary";
+    let command = Command::try_parse_from(words.split_whitespace()).expect("arguments");
+    serde_json::from_slice(&command.simulate.bytes().expect("a notice")).expect("JSON")
+}
+
+fn superevent(n: usize) -> String {
+    let letter = |n: usize| char::from(b'a' + (n % 26) as u8);
+    format!("S090101{}{}", letter(n / 26), letter(n))
+}
+
+/// How long the broker takes to hand over everything.
+fn read(broker: &Tansu) -> Duration {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", broker.address())
+        .set("group.id", "reader")
+        .set("auto.offset.reset", "earliest")
+        .set("fetch.message.max.bytes", "8388608")
+        .create()
+        .expect("a consumer");
+    let mut all = rdkafka::TopicPartitionList::new();
+    all.add_partition_offset(IGWN, 0, rdkafka::Offset::Beginning).expect("a partition");
+    consumer.assign(&all).expect("assigned");
+    let begun = Instant::now();
+    let mut found = 0;
+    while found < ALERTS {
+        if let Some(message) = consumer.poll(Duration::from_secs(1)) {
+            found += usize::from(message.expect("a message").payload_len() > 0);
+        }
+    }
+    begun.elapsed()
+}
+
+/// How long all alerts take from the first that is taken to the last that is done, and the peak of memory [KiB].
+fn listen(broker: &Tansu, store: &Path, flat: &str) -> (Duration, u64) {
+    let listening = Listening::to(&broker.address(), store, "")
+        .set("KAFKA_GROUP_ID", format!("flat-{flat}"))
+        .set("FLAT_MAX_ORDER", flat)
+        .set("LOG_LEVEL", "info");
+    let listener = listening.start();
+    let until = |what: &str, count: usize| {
+        while listening.said().matches(what).count() < count {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    until("partitions assigned", 1);
+    let begun = Instant::now();
+    until("notice done", ALERTS);
+    let took = begun.elapsed();
+    let status = fs::read_to_string(format!("/proc/{}/status", listener.id())).expect("its status");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+    let peak_kib = peak.split_whitespace().next().and_then(|kib| kib.parse().ok()).expect("a number");
+    assert!(listener.stop().success(), "{}", listening.said());
+    (took, peak_kib)
+}

@@ -1,0 +1,151 @@
+//! Notices of every kind around several superevents, and what a listener leaves of them: compared between a run that is
+//! disturbed and one that is not.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use clap::Parser;
+use cli::simulate::Simulate;
+use serde_json::{Map, Value};
+
+use crate::gwtm_server::GwtmServer;
+use crate::program::files;
+
+#[derive(Parser)]
+struct Command {
+    #[command(flatten)]
+    simulate: Simulate,
+}
+
+/// A notice with a map of a few hundred cells.
+fn simulated(arguments: &str) -> Option<Vec<u8>> {
+    let words = format!("simulate --start-order 1 --max-order 3 {arguments}");
+    let command = Command::try_parse_from(words.split_whitespace()).expect("arguments");
+    Some(command.simulate.bytes().expect("a notice"))
+}
+
+/// The id of one of up to 676 superevents.
+pub fn superevent(n: usize) -> String {
+    format!("S090101{}{}", char::from(b'a' + (n / 26) as u8), char::from(b'a' + (n % 26) as u8))
+}
+
+/// Five alerts of each superevent, those of all superevents in turn.
+pub fn alerts(superevents: usize) -> Vec<Option<Vec<u8>>> {
+    let types = [
+        "--type earlywarning --time-created 2009-01-01T00:01:00Z",
+        "--type preliminary --time-created 2009-01-01T00:05:00Z",
+        "--type preliminary --time-created 2009-01-01T00:09:00Z",
+        "--type initial --time-created 2009-01-01T00:40:00Z",
+        "--type update --time-created 2009-01-01T05:00:00Z --external-coincidence with-map",
+    ];
+    let mut all = Vec::new();
+    for (round, arguments) in types.iter().enumerate() {
+        for n in 0..superevents {
+            // Some retractions, some bursts.
+            let arguments = match (round, n % 10) {
+                (4, 0) => "--type retraction --time-created 2009-01-01T06:00:00Z",
+                (4, 1) => "--type update --burst --time-created 2009-01-01T05:00:00Z",
+                _ => arguments,
+            };
+            all.push(simulated(&format!("--superevent-id {} --seed {} {arguments}", superevent(n), n + 1)));
+        }
+    }
+    all
+}
+
+/// A track search around each superevent.
+pub fn searches(superevents: usize) -> Vec<Option<Vec<u8>>> {
+    (0..superevents).map(|n| simulated(&format!("--superevent-id {} --icecube nested", superevent(n)))).collect()
+}
+
+/// How many rows of alerts and of searches these become: an update with a gamma-ray burst is two.
+pub fn rows(superevents: usize) -> usize {
+    6 * superevents + (0..superevents).filter(|n| n % 10 > 1).count()
+}
+
+/// How many rows there are.
+pub fn done(server: &GwtmServer) -> usize {
+    server.alerts().len() + server.icecube_notices().len()
+}
+
+/// A row of the API without what the server adds.
+type Row = Map<String, Value>;
+
+/// What a listener leaves with the API and in the store.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The rows of each superevent in the order in which they came.
+    alerts: BTreeMap<String, Vec<Row>>,
+    searches: BTreeMap<String, Vec<Row>>,
+    /// How many galaxy lists a superevent has.
+    lists: BTreeMap<String, usize>,
+    objects: BTreeMap<String, Vec<u8>>,
+}
+
+impl Outcome {
+    /// Of a server and of a folder with all objects.
+    pub fn of(server: &GwtmServer, store: &Path) -> Outcome {
+        let mut lists = BTreeMap::new();
+        for list in server.galaxy_lists() {
+            *lists.entry(list.graceid).or_default() += 1;
+        }
+        let objects = files(store).into_iter().filter(|(name, _)| !name.starts_with(".unfinished/")).map(timeless);
+        Outcome {
+            alerts: by_superevent(server.alerts()),
+            searches: by_superevent(server.icecube_notices()),
+            lists,
+            objects: objects.collect(),
+        }
+    }
+
+    /// The objects' names.
+    pub fn names(&self) -> Vec<&str> {
+        self.objects.keys().map(String::as_str).collect()
+    }
+
+    /// Every row once, in the order of its superevent, and every object with the same bytes.
+    ///
+    /// # Panics
+    /// When it is not so.
+    pub fn assert_is(&self, undisturbed: &Outcome) {
+        assert_eq!(self.alerts, undisturbed.alerts, "every row once, in order");
+        assert_eq!(self.searches, undisturbed.searches, "every search once");
+        assert_eq!(self.lists, undisturbed.lists, "every list once");
+        assert_eq!(self.names(), undisturbed.names(), "every object");
+        for (name, bytes) in &undisturbed.objects {
+            assert!(self.objects[name] == *bytes, "{name} differs from the undisturbed run's");
+        }
+    }
+}
+
+/// An object without how long it took to make: annotations say that, and nothing else does.
+fn timeless((name, bytes): (String, Vec<u8>)) -> (String, Vec<u8>) {
+    if !name.ends_with("-annotations.json") {
+        return (name, bytes);
+    }
+    let mut annotations: Value = serde_json::from_slice(&bytes).expect("JSON");
+    assert!(annotations["timings"].take().is_object(), "{name}");
+    (name, annotations.to_string().into_bytes())
+}
+
+fn by_superevent(rows: Vec<Row>) -> BTreeMap<String, Vec<Row>> {
+    let mut by_superevent: BTreeMap<String, Vec<Row>> = BTreeMap::new();
+    for mut row in rows {
+        let id = row["graceid"].as_str().expect("an id").to_owned();
+        without_additions(&mut row);
+        by_superevent.entry(id).or_default().push(row);
+    }
+    by_superevent
+}
+
+/// Numbers of rows depend on how superevents come between each other.
+fn without_additions(row: &mut Row) {
+    for name in ["id", "datecreated", "icecube_notice_id"] {
+        row.remove(name);
+    }
+    for value in row.values_mut() {
+        for part in value.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+            without_additions(part);
+        }
+    }
+}

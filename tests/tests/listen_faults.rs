@@ -1,0 +1,200 @@
+//! `gwtm listen` while what is around it fails: in the end there is what an undisturbed run leaves.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tests::faults::{Fault, Faults};
+use tests::gwtm_server::GwtmServer;
+use tests::listener::{Listening, eventually};
+use tests::s3s::S3s;
+use tests::story::{self, Outcome, done};
+use tests::tansu::Tansu;
+use tokio::sync::OnceCell;
+
+const IGWN: &str = "igwn.gwalert";
+const ICECUBE: &str = "gcn.notices.icecube.lvk_nu_track_search";
+const SUPEREVENTS: usize = 5;
+/// How long a store or an API is down: longer than what retries by itself within a request.
+const OUTAGE: Duration = Duration::from_secs(20);
+
+/// A broker, a store and an API, the last two behind what breaks the way to them.
+struct World {
+    broker: Tansu,
+    store: S3s,
+    to_store: Faults,
+    api: GwtmServer,
+    to_api: Faults,
+    folder: tempfile::TempDir,
+}
+
+impl World {
+    async fn new() -> World {
+        let (broker, store, api) = (Tansu::start(), S3s::start(), GwtmServer::start().await);
+        for topic in [IGWN, ICECUBE] {
+            broker.create_topic(topic);
+        }
+        std::fs::create_dir(store.bucket("gwtm")).expect("a bucket");
+        let (to_store, to_api) = (Faults::before(store.address()), Faults::before(api.address()));
+        World { broker, store, to_store, api, to_api, folder: tempfile::tempdir().expect("a folder") }
+    }
+
+    fn listening(&self) -> Listening {
+        let place: PathBuf = self.folder.path().join("listen");
+        let api = format!("http://{}/api/v1/", self.to_api.address());
+        let mut listening = Listening::to(&self.broker.address(), &place, &api).set("FLAT_MAX_ORDER", "1");
+        for (name, value) in self.store.settings() {
+            listening = listening.set(name, value);
+        }
+        let endpoint = format!("http://{}", self.to_store.address());
+        listening.set("AWS_ENDPOINT_URL", endpoint).set("AWS_BUCKET", "gwtm")
+    }
+
+    /// Sends what all superevents have to tell in the first, or in the second half of the story.
+    async fn send(&self, second: bool) {
+        let alerts = story::alerts(SUPEREVENTS);
+        let (first_alerts, second_alerts) = alerts.split_at(2 * SUPEREVENTS);
+        if second {
+            self.broker.send(IGWN, second_alerts.to_vec()).await;
+            self.broker.send(ICECUBE, story::searches(SUPEREVENTS)).await;
+        } else {
+            self.broker.send(IGWN, first_alerts.to_vec()).await;
+        }
+    }
+
+    fn all_done(&self) -> bool {
+        done(&self.api) >= story::rows(SUPEREVENTS)
+    }
+
+    fn outcome(&self) -> Outcome {
+        Outcome::of(&self.api, &self.store.bucket("gwtm"))
+    }
+}
+
+/// What is left when nothing fails.
+async fn undisturbed() -> &'static Outcome {
+    static OUTCOME: OnceCell<Outcome> = OnceCell::const_new();
+    OUTCOME
+        .get_or_init(async || {
+            let world = World::new().await;
+            let listening = world.listening();
+            let listener = listening.start();
+            world.send(false).await;
+            world.send(true).await;
+            eventually("the undisturbed run", async || world.all_done()).await;
+            assert!(listener.stop().success(), "{}", listening.said());
+            world.outcome()
+        })
+        .await
+}
+
+/// The first half, the second half while something fails, and then all must be as if nothing had. The fault begins and
+/// ends as it likes.
+async fn disturbed(fault: impl AsyncFnOnce(&mut World)) -> String {
+    let mut world = World::new().await;
+    let listening = world.listening();
+    world.send(false).await;
+    let mut listener = listening.start();
+    eventually("the first alerts", async || done(&world.api) >= 3).await;
+    fault(&mut world).await;
+    eventually("all to be done", async || world.all_done()).await;
+    assert!(listener.runs());
+    assert!(listener.stop().success(), "{}", listening.said());
+    world.outcome().assert_is(undisturbed().await);
+    listening.said()
+}
+
+fn assigned(said: &str) -> usize {
+    said.matches("partitions assigned").count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_restarted() {
+    disturbed(async |world| {
+        world.broker.down();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        world.broker.up();
+        world.send(true).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_answers_503() {
+    let said = disturbed(async |world| {
+        world.to_store.plan(|_, _| Some(Fault::Answer(503)));
+        world.send(true).await;
+        tokio::time::sleep(OUTAGE).await;
+        assert!(!world.all_done());
+        world.to_store.plan(|_, _| None);
+    })
+    .await;
+    assert!(said.contains("notice held back") && said.contains("503"), "{said}");
+    assert_eq!(assigned(&said), 1, "a member throughout: {said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_that_answers_503() {
+    let said = disturbed(async |world| {
+        world.to_api.plan(|_, _| Some(Fault::Answer(503)));
+        world.send(true).await;
+        let before = done(&world.api);
+        tokio::time::sleep(OUTAGE).await;
+        assert!(done(&world.api) <= before + 1, "nothing but what was on its way");
+        world.to_api.plan(|_, _| None);
+    })
+    .await;
+    assert!(said.contains("notice held back") && said.contains("503"), "{said}");
+    assert_eq!(assigned(&said), 1, "a member throughout: {said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_that_is_cut_during_puts() {
+    let said = disturbed(async |world| {
+        let mut puts = 0;
+        let cut = move |_, line: &str| {
+            puts += u64::from(line.starts_with("PUT /"));
+            // Of every five attempts three break: within the head, within the body, before the answer.
+            match (line.starts_with("PUT /"), puts % 5) {
+                (true, 0) => Some(Fault::CutRequest(100)),
+                (true, 2) => Some(Fault::CutRequest(1500)),
+                (true, 4) => Some(Fault::CutAnswer(0)),
+                _ => None,
+            }
+        };
+        world.to_store.plan(cut);
+        world.send(true).await;
+        eventually("all to be done", async || world.all_done()).await;
+        assert!(world.to_store.counts().1 > 50, "{:?}", world.to_store.counts());
+        // What is written last, after the posts.
+        world.to_store.plan(|_, _| None);
+    })
+    .await;
+    assert_eq!(assigned(&said), 1, "a member throughout: {said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_superevent_that_fails_holds_back_no_other() {
+    let stuck = story::superevent(3);
+    let failing = Arc::new(AtomicBool::new(true));
+    let said = disturbed(async |world| {
+        let fails = Arc::clone(&failing);
+        let (name, id) = (stuck.clone(), stuck.clone());
+        world.to_store.plan(move |_, line| {
+            let concerned = line.starts_with("PUT /") && line.contains(&name) && fails.load(Ordering::SeqCst);
+            concerned.then_some(Fault::Answer(503))
+        });
+        world.send(true).await;
+        let rows = |of_stuck: bool| {
+            let alerts = world.api.alerts().into_iter().chain(world.api.icecube_notices());
+            alerts.filter(|row| (row["graceid"] == id.as_str()) == of_stuck).count()
+        };
+        // Each superevent has six rows here, and a seventh but for a retraction and a burst.
+        eventually("all others", async || rows(false) == story::rows(SUPEREVENTS) - 7).await;
+        assert!(rows(true) < 7);
+        failing.store(false, Ordering::SeqCst);
+    })
+    .await;
+    assert!(said.contains(&stuck) && assigned(&said) == 1, "{said}");
+}
