@@ -304,6 +304,8 @@ pub enum Object<'a> {
     FermiFt2(&'a str),
 }
 
+/// How the names of archived notices end.
+const NOTICE: &str = "_alert.json";
 /// How the names of annotations end.
 const ANNOTATIONS: &str = "-annotations.json";
 
@@ -315,7 +317,16 @@ pub fn prefix_of(id: &SupereventId) -> String {
 impl Key {
     /// The alert whose annotations have this name; `None` for any other object.
     pub fn annotations_of(&self) -> Option<AlertName> {
-        let (root, name) = self.0.strip_suffix(ANNOTATIONS)?.split_once('/')?;
+        self.product_of(ANNOTATIONS)
+    }
+
+    /// The alert whose notice, as it was received, has this name; `None` for any other object.
+    pub fn notice_of(&self) -> Option<AlertName> {
+        self.product_of(NOTICE)
+    }
+
+    fn product_of(&self, ending: &str) -> Option<AlertName> {
+        let (root, name) = self.0.strip_suffix(ending)?.split_once('/')?;
         name.parse().ok().filter(|name: &AlertName| name.superevent_id.root() == root)
     }
 }
@@ -329,7 +340,7 @@ impl Object<'_> {
         let product = |name: &AlertName, ending: &str| format!("{}/{name}{ending}", name.superevent_id.root());
         let coverage = |id: &SupereventId, ending: &str| format!("{}/{id}{ending}", id.root());
         Key::new(match self {
-            Object::Notice(name) => product(name, "_alert.json"),
+            Object::Notice(name) => product(name, NOTICE),
             Object::MultiOrderMap(name) => product(name, "_moc.fits.gz"),
             Object::FlatMap(name) => product(name, ".fits.gz"),
             Object::Contours(name) => product(name, "-contours-smooth.json"),
@@ -466,7 +477,8 @@ mod tests {
         assert_eq!(key(Object::Latest(&real.superevent_id)), "fit/S230518h-latest.json");
         let annotations = Object::Annotations(&mock).key().expect("a key");
         assert_eq!(annotations.as_str(), "test/MS181101ab-Update-ExtCoinc-annotations.json");
-        assert_eq!(annotations.annotations_of(), Some(mock));
+        assert_eq!((annotations.annotations_of(), annotations.notice_of()), (Some(mock), None));
+        assert_eq!(Object::Notice(&real).key().expect("a key").notice_of(), Some(real.clone()));
         assert_eq!(Object::Contours(&real).key().expect("a key").annotations_of(), None);
         assert_eq!(
             key(Object::Inbox { topic: "igwn.gwalert", partition: 0, offset: 42 }),

@@ -4,6 +4,7 @@ pub mod azurite;
 pub mod ceph;
 pub mod container;
 pub mod faults;
+pub mod gracedb;
 pub mod gwtm_server;
 pub mod lambda;
 pub mod listener;

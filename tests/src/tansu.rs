@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
 use crate::program::workspace;
@@ -93,6 +94,14 @@ impl Tansu {
             .output()
             .expect("tansu runs");
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    /// The groups that it knows, members or not.
+    pub fn groups(&self) -> Vec<String> {
+        let consumer: BaseConsumer =
+            ClientConfig::new().set("bootstrap.servers", self.address()).create().expect("a client");
+        let groups = consumer.fetch_group_list(None, Duration::from_secs(30)).expect("a list");
+        groups.groups().iter().map(|group| group.name().to_owned()).collect()
     }
 
     /// Sends messages to a topic, one after another.

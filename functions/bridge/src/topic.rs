@@ -1,6 +1,7 @@
 //! What a topic holds, read from one end to the other: without a group, so that nobody's offsets and nobody's membership
 //! are touched.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -47,8 +48,9 @@ pub fn read(
     span: Span,
     mut each: impl FnMut(Message) -> Result<bool>,
 ) -> Result<()> {
+    let consumer = connect(kafka)?;
     let failed = |error: KafkaError| {
-        let message = format!("topic `{topic}` at `{}`: {error}", kafka.bootstrap);
+        let message = format!("topic `{topic}` at `{}`: {error}{}", kafka.bootstrap, why(&consumer));
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition) => {
                 Error::permanent(message)
@@ -56,14 +58,6 @@ pub fn read(
             _ => Error::retryable(message),
         }
     };
-    let mut settings = login::client_config(kafka)?;
-    // librdkafka assigns nothing without a name for a group; one that is never subscribed with joins no group, and
-    // nothing is committed.
-    settings.set("group.id", "gwtm-reader").set("enable.auto.commit", "false").set("enable.partition.eof", "true");
-    let consumer: BaseConsumer<Quiet> = settings.create_with_context(Quiet).map_err(failed)?;
-    // The log-in needs its callbacks served before anything is asked.
-    let nothing = consumer.poll(Duration::from_millis(100));
-    debug_assert!(nothing.is_none_or(|event| event.is_err()), "nothing is assigned yet");
     let metadata = consumer.fetch_metadata(Some(topic), ANSWER).map_err(failed)?;
     let found = metadata.topics().first();
     if let Some(code) = found.and_then(|found| found.error()) {
@@ -115,6 +109,34 @@ pub fn read(
     Ok(())
 }
 
+/// Asks the broker which topics there are, within `answer`: the connection and the log-in are tried, and no group is
+/// joined. It takes the calling thread for as long as that lasts.
+///
+/// # Errors
+/// Permanent, when librdkafka refuses a setting; Retryable, when the broker does not answer or refuses the log-in.
+pub fn known(kafka: &config::Kafka, answer: Duration) -> Result<Vec<String>> {
+    let consumer = connect(kafka)?;
+    let metadata = consumer
+        .fetch_metadata(None, answer)
+        .map_err(|error| Error::retryable(format!("broker `{}`: {error}{}", kafka.bootstrap, why(&consumer))))?;
+    Ok(metadata.topics().iter().filter(|topic| topic.error().is_none()).map(|topic| topic.name().to_owned()).collect())
+}
+
+/// A client that is a member of no group.
+fn connect(kafka: &config::Kafka) -> Result<BaseConsumer<Quiet>> {
+    let mut settings = login::client_config(kafka)?;
+    // librdkafka assigns nothing without a name for a group; one that is never subscribed with joins no group, and
+    // nothing is committed.
+    settings.set("group.id", "gwtm-reader").set("enable.auto.commit", "false").set("enable.partition.eof", "true");
+    let consumer: BaseConsumer<Quiet> = settings
+        .create_with_context(Quiet::default())
+        .map_err(|error| Error::permanent(format!("broker `{}`: {error}", kafka.bootstrap)))?;
+    // The log-in needs its callbacks served before anything is asked.
+    let nothing = consumer.poll(Duration::from_millis(100));
+    debug_assert!(nothing.is_none_or(|event| event.is_err()), "nothing is assigned yet");
+    Ok(consumer)
+}
+
 /// The first offset that Kafka took at a time or later, where there is one.
 fn first_since(
     consumer: &BaseConsumer<Quiet>,
@@ -131,12 +153,26 @@ fn first_since(
     }))
 }
 
-/// What librdkafka says is for the log.
-struct Quiet;
+/// What librdkafka says is for the log, and for the error that follows.
+#[derive(Default)]
+struct Quiet(Mutex<Option<String>>);
+
+/// What librdkafka said last, for an error: a request that was never answered does not know why.
+fn why(consumer: &BaseConsumer<Quiet>) -> String {
+    // It is told while events are served, and there are never many.
+    let served = (0..10).take_while(|_| consumer.poll(Duration::from_millis(100)).is_some()).count();
+    tracing::debug!(served, "what else happened");
+    let said = consumer.context().0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    said.map(|said| format!(" ({said})")).unwrap_or_default()
+}
 
 impl ClientContext for Quiet {
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::error!("Kafka: {error}: {reason}");
+        // That all brokers are down follows from what was said before.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+        }
     }
 }
 

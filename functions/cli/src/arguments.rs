@@ -3,9 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use jiff::{Span, Timestamp, Zoned};
 
 use crate::catalog::Catalog;
 use crate::check::CheckOptions;
+use crate::failed::FailedOptions;
+use crate::gracedb::GracedbOptions;
 use crate::help::{CompletionOptions, ManOptions};
 use crate::migrate::Migrate;
 use crate::notify::NotifyOptions;
@@ -25,6 +28,7 @@ Examples:
   gwtm simulate --out alert.json    an invented alert
   gwtm run alert.json               products, plot and page into ./gwtm-data
   gwtm check                        what is set, and whether it can be reached
+  gwtm failed ls                    what could not be processed, and why
   gwtm help run                     more about a command"
 )]
 pub struct Arguments {
@@ -47,6 +51,10 @@ pub enum Command {
     /// Takes what Kafka holds through the whole pipeline again.
     #[cfg(feature = "kafka")]
     Replay(ReplayOptions),
+    /// Takes the alerts of superevents, as GraceDB keeps them, through the whole pipeline.
+    Gracedb(GracedbOptions),
+    /// Lists, shows, tries again or drops what could not be processed.
+    Failed(FailedOptions),
     /// Builds the galaxy index that lists are made from, or says what a catalogue holds.
     #[command(subcommand)]
     Catalog(Catalog),
@@ -54,7 +62,7 @@ pub enum Command {
     Migrate(Migrate),
     /// Lists, reads, writes, removes and verifies objects.
     Store(StoreOptions),
-    /// Says what is set, and tries the store, the API, the catalogue, Fermi's orbit and GCN's log-in.
+    /// Says what is set, and tries the store, the API, the catalogue, Fermi's orbit and Kafka.
     Check(CheckOptions),
     /// Tries those whom NOTIFY_CONFIG names.
     Notify(NotifyOptions),
@@ -66,6 +74,14 @@ pub enum Command {
     Man(ManOptions),
 }
 
+/// A time, UTC unless it says otherwise; a day is its first moment, and `6h` or `2 days` is so long ago.
+pub(crate) fn time(text: &str) -> Result<Timestamp, String> {
+    let ago = |span: Span| Zoned::now().checked_sub(span.abs()).map(|then| then.timestamp());
+    shared::notice::parse_time(text).or_else(|error| {
+        text.parse().and_then(ago).map_err(|_| format!("{error}, `2023-05-18`, or how long ago, such as `6h`"))
+    })
+}
+
 /// Options of `gwtm run`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -75,6 +91,7 @@ Examples:
   gwtm run --dry-run --json - < alert.json
   gwtm run --report=pages alert.json      the alert's page into ./pages as well
   gwtm run inbox/igwn.gwalert/0/          again, from the store's own archive
+  gwtm run fit/S230518h-                  again, all alerts of a superevent
 
 Nothing is posted unless API_BASE and API_TOKEN are set. The same notice twice changes nothing.
 Exit code: 0 all done, 1 something failed (the rest still ran), 2 wrong usage or settings.")]
@@ -92,7 +109,7 @@ pub struct RunOptions {
     /// Writes each alert's page into a folder as well, the current one unless another is named; of a dry run too.
     #[arg(long, value_name = "FOLDER", num_args = 0..=1, require_equals = true, default_missing_value = ".")]
     pub report: Option<PathBuf>,
-    /// Files, folders of `*.json`, names under `inbox/` in the store, or `-` for standard input.
+    /// Files, folders of `*.json`, what the store's archived notices are named or begin with, or `-` for standard input.
     #[arg(required = true, value_name = "NOTICE")]
     pub notices: Vec<String>,
 }
@@ -138,12 +155,12 @@ pub struct Selection {
     /// Leaves out mock and test events.
     #[arg(long)]
     pub exclude_test: bool,
-    /// Only what Kafka took at this time or later, UTC.
-    #[arg(long, value_name = "TIME")]
-    pub since: Option<jiff::Timestamp>,
-    /// Only what Kafka took until then, UTC.
-    #[arg(long, value_name = "TIME")]
-    pub until: Option<jiff::Timestamp>,
+    /// Only what Kafka took at this time or later: `2026-11-01T06:00:00Z`, `2026-11-01`, or how long ago, `6h`.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub since: Option<Timestamp>,
+    /// Only what Kafka took until then.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub until: Option<Timestamp>,
 }
 
 /// Options of `gwtm list`.
@@ -151,7 +168,7 @@ pub struct Selection {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  gwtm list --since 2026-11-01T00:00:00Z --exclude-test
+  gwtm list --since 2026-11-01 --exclude-test
   gwtm list --id S230518h --type initial --type update
   gwtm list --topic gcn.notices.icecube.lvk_nu_track_search --json")]
 pub struct ListOptions {
@@ -168,7 +185,7 @@ pub struct ListOptions {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  gwtm replay --since 2026-11-01T00:00:00Z --exclude-test --dry-run
+  gwtm replay --since 6h --exclude-test --dry-run
   gwtm replay --id S230518h --store /tmp/again")]
 pub struct ReplayOptions {
     /// Which notices.

@@ -12,6 +12,8 @@ use shared::Error;
 use shared::config::{Config, Kafka, Surveyed, survey};
 use shared::fetch::Fetch;
 use shared::key::Key;
+#[cfg(feature = "kafka")]
+use shared::notice::NoticeKind;
 use shared::store::Store;
 use shared::treasuremap::{Access, Client, Timing};
 use skymap_products::fermi;
@@ -22,16 +24,19 @@ use crate::Failure;
 const PROBE: &str = "work/check/probe.json";
 /// How long one look may take.
 const LIMIT: Duration = Duration::from_secs(20);
+/// Why nothing of Kafka is looked at.
+const NO_CLIENT: &str = "no client is set (KAFKA_CLIENT_ID, KAFKA_CLIENT_SECRET)";
 
 /// Options of `gwtm check`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  gwtm check                  the settings, then the store, the API, the catalogue, Fermi's orbit and GCN's log-in
+  gwtm check                  the settings, then the store, the API, the catalogue, Fermi's orbit and Kafka
   gwtm check --offline        the settings alone
   gwtm check --json           for monitors
 
-Nothing is posted; one small object, work/check/probe.json, is written to the store and deleted again.
+Nothing is posted; one small object, work/check/probe.json, is written to the store and deleted again; no group of Kafka
+is joined.
 Exit code: 0 all is well, 1 something cannot be reached or used, 2 settings are missing or malformed.")]
 pub struct CheckOptions {
     /// Looks at the settings alone.
@@ -87,14 +92,15 @@ async fn look(config: &Config) -> Vec<Look> {
         Ok(store) => store,
         Err(error) => return vec![failed("store", &error, "see STORAGE_BUCKET_SOURCE")],
     };
-    let (storage, api, catalogue, orbit, kafka) = tokio::join!(
+    let (storage, api, catalogue, orbit, log_in, broker) = tokio::join!(
         within("store", look_at_store(config, &store)),
         within("API", look_at_api(config)),
         within("catalogue", look_at_catalogue(config, &store)),
         within("Fermi's orbit", look_at_orbit(config, &store)),
         within("GCN's log-in", look_at_log_in()),
+        within("Kafka", look_at_broker()),
     );
-    let mut looks = vec![storage, api, catalogue, orbit, kafka];
+    let mut looks = vec![storage, api, catalogue, orbit, log_in, broker];
     looks.push(match config.notify.rules.len() {
         0 => seen("notifications", Verdict::Skipped, "nobody is told (NOTIFY_CONFIG)"),
         rules => seen("notifications", Verdict::Ok, format!("{rules} rules; `gwtm notify --test` tries their targets")),
@@ -200,6 +206,43 @@ async fn look_at_orbit(config: &Config, store: &Store) -> Look {
     }
 }
 
+/// Whether the broker answers, and has the topics that are listened to. No group is joined.
+#[cfg(feature = "kafka")]
+async fn look_at_broker() -> Look {
+    let what = "Kafka";
+    let Ok(kafka) = Kafka::from_env(&[]) else { return seen(what, Verdict::Skipped, NO_CLIENT) };
+    let bootstrap = kafka.bootstrap.clone();
+    // Less than the limit, so that librdkafka's reason comes before it.
+    let ask = move || bridge::topic::known(&kafka, LIMIT * 3 / 4);
+    let known = tokio::task::spawn_blocking(ask).await.map_err(|error| Error::permanent(error.to_string()));
+    let known = match known.flatten() {
+        Ok(known) => known,
+        Err(error) => {
+            return failed(
+                what,
+                &error,
+                "see KAFKA_BOOTSTRAP or GCN_DOMAIN, KAFKA_ADDRESS_FAMILY and KAFKA_CA_LOCATION",
+            );
+        }
+    };
+    let wanted = [NoticeKind::Igwn.topic(), NoticeKind::IceCube.topic(), bridge::consumer::HEARTBEAT];
+    let missing: Vec<&str> = wanted.into_iter().filter(|topic| !known.iter().any(|known| known == topic)).collect();
+    if missing.is_empty() {
+        return seen(
+            what,
+            Verdict::Ok,
+            format!("the broker `{bootstrap}` answers and has all {} topics", wanted.len()),
+        );
+    }
+    let text = format!("the broker `{bootstrap}` answers, but has no topic `{}`", missing.join("`, `"));
+    seen(what, Verdict::Warning, text + "; a listener waits for it")
+}
+
+#[cfg(not(feature = "kafka"))]
+async fn look_at_broker() -> Look {
+    seen("Kafka", Verdict::Skipped, "this program was built without Kafka (build it with `--features kafka`)")
+}
+
 /// Whether GCN gives a token for the client's id and secret: what a connection to its Kafka begins with.
 async fn look_at_log_in() -> Look {
     let what = "GCN's log-in";
@@ -208,7 +251,7 @@ async fn look_at_log_in() -> Look {
         Ok(Kafka { login: None, bootstrap, .. }) => {
             return seen(what, Verdict::Skipped, format!("the broker `{bootstrap}` is reached without one"));
         }
-        Err(_) => return seen(what, Verdict::Skipped, "no client is set (KAFKA_CLIENT_ID, KAFKA_CLIENT_SECRET)"),
+        Err(_) => return seen(what, Verdict::Skipped, NO_CLIENT),
     };
     let fields = [
         ("grant_type", "client_credentials"),

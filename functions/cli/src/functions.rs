@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use shared::config::Config;
 use shared::flow::{self, IceCubeOutcome, LigoOutcome};
+use shared::key::AlertName;
 use shared::message::Received;
 use shared::notice::NoticeKind;
 use shared::store::Store;
@@ -26,6 +27,71 @@ pub enum Outcome {
     Ligo(LigoOutcome),
     /// An IceCube notice.
     IceCube(Box<IceCubeOutcome>),
+}
+
+/// What went wrong with a notice: what stops it, and the parts without which it goes on.
+#[derive(Debug, Clone, Default)]
+pub struct Failures {
+    /// Why the notice is not done.
+    pub stops: Option<Error>,
+    /// The parts that are missing.
+    pub parts: Vec<Part>,
+}
+
+/// A function that failed for an alert which goes on without it.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// The function.
+    pub function: &'static str,
+    /// The alert.
+    pub alert: AlertName,
+    /// Why.
+    pub error: Error,
+}
+
+impl Part {
+    /// Where it failed, as it is kept under `failed/`.
+    pub fn step(&self) -> String {
+        format!("{} of {}", self.function, self.alert)
+    }
+
+    /// What it adds to the notice's name under `failed/`.
+    pub fn ending(&self) -> String {
+        format!("-{}-{}", self.alert, self.function)
+    }
+}
+
+impl Outcome {
+    /// What went wrong. Of several errors that stop the notice, one that may pass goes first, so that all is tried
+    /// again. With `wait`, annotations that failed in a way that may pass are tried again too, with everything before
+    /// them.
+    pub fn failures(&self, wait: bool) -> Failures {
+        let (mut stops, mut parts) = (Vec::new(), Vec::new());
+        match self {
+            Outcome::Ligo(outcome) => {
+                stops.extend(outcome.ingested.answer.as_ref().err().cloned());
+                for one in &outcome.alerts {
+                    stops.extend(one.posted.answer.as_ref().err().cloned());
+                    let (products, galaxies) = (one.products.answer.as_ref().err(), one.galaxies.answer.as_ref().err());
+                    let annotated = one.annotated.answer.as_ref().err();
+                    stops.extend(annotated.filter(|error| wait && error.is_retryable()).cloned());
+                    for (function, error) in
+                        [("skymap-products", products), ("galaxy-list", galaxies), ("annotate", annotated)]
+                    {
+                        let part =
+                            |error: &Error| Part { function, alert: one.alert.name.clone(), error: error.clone() };
+                        parts.extend(error.map(part));
+                    }
+                }
+            }
+            Outcome::IceCube(outcome) => {
+                stops.extend(outcome.ingested.answer.as_ref().err().cloned());
+                stops.extend(outcome.posted.as_ref().and_then(|posted| posted.answer.as_ref().err()).cloned());
+            }
+        }
+        stops.sort_by_key(|error: &Error| !error.is_retryable());
+        Failures { stops: stops.into_iter().next(), parts }
+    }
 }
 
 impl Functions {

@@ -3,7 +3,9 @@
 pub mod arguments;
 pub mod catalog;
 pub mod check;
+pub mod failed;
 pub mod functions;
+pub mod gracedb;
 pub mod help;
 #[cfg(feature = "kafka")]
 pub mod listen;
@@ -14,6 +16,7 @@ pub mod notify;
 pub mod replay;
 mod report;
 pub mod run;
+mod series;
 pub mod simulate;
 pub mod store;
 

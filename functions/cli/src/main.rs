@@ -28,6 +28,8 @@ fn main() -> ExitCode {
             Command::List(options) => cli::replay::list(&options).await.map(|()| true),
             #[cfg(feature = "kafka")]
             Command::Replay(options) => cli::replay::replay(&options).await,
+            Command::Gracedb(options) => cli::gracedb::gracedb(&options).await,
+            Command::Failed(options) => options.run().await,
             Command::Catalog(command) => command.run().await.map(|()| true),
             Command::Migrate(options) => options.run().await,
             Command::Store(options) => options.run().await,

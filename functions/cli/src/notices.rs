@@ -73,10 +73,13 @@ async fn expand(argument: &str, store: &Store) -> Result<Vec<Source>> {
     if path.is_dir() {
         return folder(path);
     }
-    if argument.starts_with("inbox/") && !path.exists() {
-        let keys = store.keys(argument).await?;
+    if ["inbox/", "fit/", "test/"].iter().any(|root| argument.starts_with(root)) && !path.exists() {
+        let mut keys = store.keys(argument).await?;
+        keys.retain(|key| key.as_str().starts_with("inbox/") || key.notice_of().is_some());
+        // An alert's name is one more than that of the alert before: 10 comes after 2.
+        keys.sort_by_key(Key::notice_of);
         if keys.is_empty() {
-            return Err(Error::permanent("expected a file, or a name in the store, found neither"));
+            return Err(Error::permanent("expected a file, or an archived notice in the store, found neither"));
         }
         return Ok(keys.into_iter().map(Source::Stored).collect());
     }

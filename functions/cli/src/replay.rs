@@ -1,22 +1,21 @@
 //! `gwtm list` and `gwtm replay`: what Kafka holds, read without a group.
 
 use std::io::{self, Write};
-use std::time::Instant;
 
 use bridge::archive;
 use bridge::consumer::Message;
 use bridge::topic::{self, Span};
 use jiff::Timestamp;
 use serde::Serialize;
-use shared::config::{self, Config, Kafka};
+use shared::config::{Config, Kafka};
 use shared::{Error, Result};
 use tokio::sync::mpsc;
 
 use crate::Failure;
 use crate::arguments::{ListOptions, ReplayOptions, Selection};
-use crate::functions::{Functions, Outcome};
 use crate::listen::topics;
-use crate::report::{self, Report};
+use crate::run::overrides;
+use crate::series::Series;
 
 /// How many notices are read ahead of the one that is worked on.
 const AHEAD: usize = 4;
@@ -49,34 +48,19 @@ pub async fn list(options: &ListOptions) -> std::result::Result<(), Failure> {
 /// # Errors
 /// As [`list`]; a notice that fails is reported and counted instead.
 pub async fn replay(options: &ReplayOptions) -> std::result::Result<bool, Failure> {
-    let overrides =
-        options.store.as_deref().map(config::store_settings).transpose().map_err(Failure::usage)?.unwrap_or_default();
+    let overrides = overrides(options.store.as_deref(), false).map_err(Failure::usage)?;
     let (config, mut messages) = selected(&options.selection, &overrides)?;
     if options.dry_run {
         return print_all(&mut messages, options.json).await.map(|_| true);
     }
-    let store = config.open_store().await.map_err(Failure::usage)?;
-    let functions = Functions::new(&config, &store).map_err(Failure::usage)?;
-    let mut out = io::stdout().lock();
-    let (mut notices, mut failed) = (0, 0);
+    let mut series = Series::open(config, options.json).await?;
+    let store = series.store().clone();
     while let Some(message) = messages.recv().await {
         let message = message.map_err(Failure::work)?;
-        let (begun, label) = (Instant::now(), message.to_string().replace('`', ""));
-        let outcome: Result<Outcome> = match archive::keep(&store, &message).await {
-            Ok((kind, received)) => Ok(functions.run(kind, received).await),
-            Err(error) => Err(error),
-        };
-        let report = Report::new(&label, &outcome, store.writes(), begun.elapsed());
-        store.forget_unwritten();
-        notices += 1;
-        failed += usize::from(!report.done());
-        report::print(&mut out, &report, options.json).map_err(Failure::work)?;
+        let label = message.to_string().replace('`', "");
+        series.take(&label, archive::keep(&store, &message)).await?;
     }
-    if !options.json {
-        report::print_totals(&mut out, &config, &store, notices, failed).map_err(Failure::work)?;
-    }
-    out.flush().map_err(Failure::work)?;
-    Ok(failed == 0)
+    series.end()
 }
 
 type Messages = mpsc::Receiver<Result<Message>>;

@@ -80,7 +80,11 @@ pub const SETTINGS: &[Setting] = &[
     setting("API_BASE", "nothing is posted", "the GWTM API, `https://…/api/v1/` (or `/api/v0/`)"),
     setting("API_TOKEN", "required with API_BASE", "the token of a GWTM administrator"),
     setting("OBSERVING_RUN", "none", "the run's label on posted alerts; the website shows the current run's"),
-    setting("GRACEDB_URL", "https://gracedb.ligo.org", "where `skymap_fits_url` is looked for"),
+    setting(
+        "GRACEDB_URL",
+        "https://gracedb.ligo.org",
+        "where `skymap_fits_url` is looked for, and where `gwtm gracedb` takes alerts from",
+    ),
     setting("FLAT_MAX_ORDER", "10", "finest HEALPix order of the flat map, 0 to 13; `none` makes none"),
     setting(
         "FERMI_TLE_URL",

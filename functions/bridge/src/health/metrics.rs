@@ -43,8 +43,10 @@ impl Text {
     }
 }
 
-pub(super) fn text(counts: &Counts) -> String {
+pub(super) fn text(counts: &Counts, healthy: bool) -> String {
     let mut text = Text(String::new());
+    text.about("gwtm_healthy", "gauge", "Whether /healthz says that all is well: 1 or 0.");
+    text.line(format_args!("gwtm_healthy {}", u8::from(healthy)));
     text.about("gwtm_heartbeat_age_seconds", "gauge", "Time since the broker's last heartbeat, or since the start.");
     text.line(format_args!("gwtm_heartbeat_age_seconds {:.3}", counts.heartbeat.elapsed().as_secs_f64()));
     text.about("gwtm_mock_age_seconds", "gauge", "Time since the last mock alert, or since the start.");

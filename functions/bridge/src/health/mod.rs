@@ -156,7 +156,8 @@ impl Health {
 
     /// Everything, as Prometheus reads it.
     pub fn metrics(&self) -> String {
-        metrics::text(&self.counts())
+        let healthy = self.troubles().is_empty();
+        metrics::text(&self.counts(), healthy)
     }
 }
 

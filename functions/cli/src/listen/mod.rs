@@ -13,17 +13,14 @@ pub use work::{Notices, Patience};
 
 use crate::Failure;
 use crate::arguments::ListenOptions;
+use crate::run::overrides;
 
 /// Listens until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// When the settings are wrong, or this program cannot log in as they want.
 pub async fn listen(options: &ListenOptions) -> Result<(), Failure> {
-    let mut overrides =
-        options.store.as_deref().map(config::store_settings).transpose().map_err(Failure::usage)?.unwrap_or_default();
-    if options.dry_run {
-        overrides.push(("DRY_RUN", "true".to_owned()));
-    }
+    let overrides = overrides(options.store.as_deref(), options.dry_run).map_err(Failure::usage)?;
     let config::Listen { config, kafka, health } = config::Listen::from_env(&overrides).map_err(Failure::usage)?;
     config.log.start("info");
     let topics = topics(&options.topics)?;

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use crate::functions::{Functions, Outcome};
+use crate::functions::{Failures, Functions, Outcome};
 
 /// How many notices are worked on at once: more than this make maps no faster, and each takes memory.
 const AT_ONCE: usize = 4;
@@ -97,12 +97,13 @@ impl Notices {
         // A thread of its own: the flow computes as much as it waits, and the consumer must go on polling.
         let flow = spawn_blocking(move || runtime.block_on(functions.run_or_wait(kind, received, wait)));
         let outcome = flow.await.map_err(|error| Error::permanent(error.to_string()))?;
-        let Failures { stops, parts } = failures(&outcome, wait);
+        let Failures { stops, parts } = outcome.failures(wait);
         if let Some(error) = stops {
             return Err(error);
         }
-        for (part, step, error) in parts {
-            archive::fail(store, message, &part, &step, &error).await?;
+        for part in parts {
+            let step = format!("{}, listen", part.step());
+            archive::fail(store, message, &part.ending(), &step, &part.error).await?;
             self.health.failed(&message.topic);
         }
         let posting = posting(&outcome);
@@ -179,44 +180,6 @@ impl Work for Notices {
         self.memory().begun.remove(&(message.topic.clone(), message.partition, message.offset));
         Ok(())
     }
-}
-
-/// What went wrong: what stops the notice, and the parts without which it goes on.
-struct Failures {
-    stops: Option<Error>,
-    /// The part's ending under `failed/`, the step, the reason.
-    parts: Vec<(String, String, Error)>,
-}
-
-/// What went wrong in a flow. Of several errors that stop it, one that may pass goes first, so that all is tried again.
-/// With `wait`, annotations that failed in a way that may pass are tried again too, with everything before them.
-fn failures(outcome: &Outcome, wait: bool) -> Failures {
-    let (mut stops, mut parts) = (Vec::new(), Vec::new());
-    match outcome {
-        Outcome::Ligo(outcome) => {
-            stops.extend(outcome.ingested.answer.as_ref().err().cloned());
-            for one in &outcome.alerts {
-                let name = &one.alert.name;
-                stops.extend(one.posted.answer.as_ref().err().cloned());
-                let (products, galaxies) = (one.products.answer.as_ref().err(), one.galaxies.answer.as_ref().err());
-                let annotated = one.annotated.answer.as_ref().err();
-                stops.extend(annotated.filter(|error| wait && error.is_retryable()).cloned());
-                for (function, error) in
-                    [("skymap-products", products), ("galaxy-list", galaxies), ("annotate", annotated)]
-                {
-                    parts.extend(error.map(|error| {
-                        (format!("-{name}-{function}"), format!("{function} of {name}, listen"), error.clone())
-                    }));
-                }
-            }
-        }
-        Outcome::IceCube(outcome) => {
-            stops.extend(outcome.ingested.answer.as_ref().err().cloned());
-            stops.extend(outcome.posted.as_ref().and_then(|posted| posted.answer.as_ref().err()).cloned());
-        }
-    }
-    stops.sort_by_key(|error: &Error| !error.is_retryable());
-    Failures { stops: stops.into_iter().next(), parts }
 }
 
 /// How long posting took.

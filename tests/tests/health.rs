@@ -1,0 +1,192 @@
+//! The health of a running listener, as Kubernetes and Prometheus ask for it, and what `gwtm check` says of a broker.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+use tests::gwtm_server::{Fault, GwtmServer};
+use tests::listener::{Listening, eventually};
+use tests::program::{Gwtm, sample, workspace};
+use tests::tansu::{Tansu, free_port};
+
+const IGWN: &str = "igwn.gwalert";
+const ICECUBE: &str = "gcn.notices.icecube.lvk_nu_track_search";
+const HEARTBEAT: &str = "gcn.heartbeat";
+
+fn notice(name: &str) -> Option<Vec<u8>> {
+    Some(std::fs::read(sample(name)).expect("a sample"))
+}
+
+/// What is answered to a GET: the status and the body; `None` while nobody answers.
+fn get(port: u16, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: health\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let status = answer.split(' ').nth(1)?.parse().ok()?;
+    Some((status, answer.split_once("\r\n\r\n")?.1.to_owned()))
+}
+
+/// The metrics as Prometheus's parser reads them.
+fn metrics(port: u16) -> BTreeMap<String, f64> {
+    let (status, text) = get(port, "/metrics").expect("an answer");
+    assert_eq!(status, 200);
+    let tests = workspace().join("tests");
+    let python = tests.join("servers/python/bin/python");
+    assert!(python.exists(), "prometheus_client in tests/servers: run `tests/setup` once");
+    let mut script = Command::new(python)
+        .arg(tests.join("scripts/read_metrics.py"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("python runs");
+    script.stdin.take().expect("a pipe").write_all(text.as_bytes()).expect("asked");
+    let read = script.wait_with_output().expect("an answer");
+    assert!(read.status.success(), "{}\n{text}", String::from_utf8_lossy(&read.stderr));
+    serde_json::from_slice(&read.stdout).expect("JSON")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_and_metrics_say_what_the_listener_does() {
+    let (broker, server) = (Arc::new(Tansu::start()), GwtmServer::start().await);
+    for topic in [IGWN, ICECUBE, HEARTBEAT] {
+        broker.create_topic(topic);
+    }
+    let beats = Arc::new(AtomicBool::new(true));
+    let (heart, beating) = (Arc::clone(&broker), Arc::clone(&beats));
+    let heart = tokio::spawn(async move {
+        loop {
+            if beating.load(Ordering::Relaxed) {
+                heart.send(HEARTBEAT, [Some(b"{}".to_vec())]).await;
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    });
+    let (folder, port) = (tempfile::tempdir().expect("a folder"), free_port());
+    let listening = Listening::to(&broker.address(), &folder.path().join("data"), &server.base("v1"))
+        .set("HEALTH_ADDR", format!("127.0.0.1:{port}"))
+        .set("HEALTH_HEARTBEAT_SECONDS", "5");
+    let healthy = || get(port, "/healthz").is_some_and(|(status, body)| (status, body.as_str()) == (200, "ok\n"));
+    // The API fails for a while.
+    server.script(vec![Fault::Unavailable; 10_000]);
+    let alerts = ["MS090105e-1-preliminary-mock.json", "S090101a-1-earlywarning.json", "S090102b-2-retraction.json"];
+    broker.send(IGWN, alerts.map(notice)).await;
+    broker.send(IGWN, [Some(b"no notice".to_vec())]).await;
+    broker.send(ICECUBE, [notice("S090101a-6-icecube-nested.json")]).await;
+    let mut listener = listening.start();
+    eventually("good health", async || healthy()).await;
+    let lag = |topic: &str| format!("gwtm_consumer_lag{{partition=0,topic={topic}}}");
+    let seen = metrics(port);
+    assert!(seen.contains_key("gwtm_heartbeat_age_seconds") && !seen.contains_key(&lag(HEARTBEAT)), "{seen:?}");
+    eventually("a notice held back", async || listening.said().contains("notice held back")).await;
+    assert!(metrics(port)["gwtm_notices_in_flight"] >= 1.0);
+    server.script([]);
+    eventually("all of it done, and the broker's statistics", async || {
+        server.icecube_notices().len() == 1 && metrics(port).get(&lag(IGWN)) == Some(&0.0)
+    })
+    .await;
+
+    let seen = metrics(port);
+    let value = |name: &str| *seen.get(name).unwrap_or_else(|| panic!("{name}: {seen:?}"));
+    assert_eq!(value(&format!("gwtm_notices_done_total{{topic={IGWN}}}")), 3.0);
+    assert_eq!(value(&format!("gwtm_notices_failed_total{{topic={IGWN}}}")), 1.0);
+    assert_eq!(value(&format!("gwtm_notices_done_total{{topic={ICECUBE}}}")), 1.0);
+    let retried = [IGWN, ICECUBE].map(|topic| value(&format!("gwtm_notices_retried_total{{topic={topic}}}")));
+    assert!(retried.iter().sum::<f64>() >= 1.0, "{retried:?}");
+    assert_eq!((value("gwtm_notices_in_flight"), value("gwtm_healthy")), (0.0, 1.0));
+    for name in ["gwtm_mock_age_seconds".to_owned(), format!("gwtm_notice_age_seconds{{topic={ICECUBE}}}")] {
+        assert!((0.0..600.0).contains(&value(&name)), "{name}: {}", value(&name));
+    }
+    // A retraction names no event, an early warning is created before it, and what is no notice has no time.
+    for (stretch, count) in [
+        ("from=merger,to=created", 1.0),
+        ("from=created,to=received", 4.0),
+        ("from=received,to=stored", 4.0),
+        ("from=stored,to=posted", 4.0),
+    ] {
+        assert_eq!(value(&format!("gwtm_latency_seconds_count{{{stretch}}}")), count, "{stretch}");
+    }
+    // The samples are of 2009.
+    assert!(value("gwtm_latency_seconds_sum{from=created,to=received}") > 4.0 * 16.0 * 365.0 * 86_400.0);
+
+    beats.store(false, Ordering::Relaxed);
+    eventually("bad health", async || get(port, "/healthz").is_some_and(|(status, _)| status == 503)).await;
+    let (_, troubles) = get(port, "/healthz").expect("an answer");
+    assert!(troubles.contains("no heartbeat for") && !troubles.contains("mock"), "{troubles}");
+    assert_eq!(metrics(port)["gwtm_healthy"], 0.0);
+    beats.store(true, Ordering::Relaxed);
+    eventually("good health again", async || healthy()).await;
+    assert_eq!(get(port, "/another").map(|(status, _)| status), Some(404));
+    assert!(listener.runs());
+    assert!(listener.stop().success(), "{}", listening.said());
+    assert_eq!(get(port, "/healthz"), None, "nobody answers any more");
+    heart.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_flight_when_it_is_stopped_is_handed_back() {
+    let (broker, server) = (Tansu::start(), GwtmServer::start().await);
+    for topic in [IGWN, ICECUBE, HEARTBEAT] {
+        broker.create_topic(topic);
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let listening = Listening::to(&broker.address(), &folder.path().join("data"), &server.base("v1"));
+    server.script(vec![Fault::Unavailable; 10_000]);
+    broker.send(IGWN, ["S090101a-1-earlywarning.json", "S090102b-2-retraction.json"].map(notice)).await;
+    let listener = listening.start();
+    eventually("both held back", async || listening.said().matches("notice held back").count() >= 2).await;
+    // It must end by itself within 25 s, and with success.
+    assert!(listener.stop().success(), "{}", listening.said());
+    assert!(listening.said().contains("left the group") && server.alerts().is_empty(), "{}", listening.said());
+    server.script([]);
+    let listener = listening.start();
+    eventually("both posted", async || server.alerts().len() == 2).await;
+    assert!(listener.stop().success(), "{}", listening.said());
+    let listener = listening.start();
+    broker.send(IGWN, [notice("S090104d-1-preliminary-ssm.json")]).await;
+    eventually("the next", async || server.alerts().len() == 3).await;
+    assert!(listener.stop().success(), "{}", listening.said());
+    assert_eq!(server.requests().iter().filter(|request| *request == "POST post_alert").count(), 3, "each once");
+}
+
+async fn check(settings: &[(&'static str, String)]) -> (Option<i32>, Value) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let gwtm = Gwtm::new(["check", "--json"])
+        .set("STORAGE_FOLDER", folder.path().join("data"))
+        .set("FERMI_TLE_FILE", workspace().join("events/fermi.tle"));
+    let gwtm = settings.iter().fold(gwtm, |gwtm, (name, value)| gwtm.set(name, value));
+    let called = tokio::task::spawn_blocking(|| gwtm.call()).await.expect("it ends");
+    let report = called.json().pop().expect("a report");
+    let is_kafka = |look: &&Value| look["what"] == "Kafka";
+    (called.code, report["looks"].as_array().expect("looks").iter().find(is_kafka).expect("Kafka").clone())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_tries_the_broker_and_joins_no_group() {
+    let mut broker = Tansu::start();
+    for topic in [IGWN, HEARTBEAT] {
+        broker.create_topic(topic);
+    }
+    let own = [("KAFKA_BOOTSTRAP", broker.address())];
+    let (code, look) = check(&own).await;
+    assert_eq!((code, &look["verdict"]), (Some(0), &"warning".into()), "{look}");
+    let text = look["text"].as_str().expect("a text");
+    assert!(text.contains(ICECUBE) && !text.contains(HEARTBEAT), "{text}");
+    broker.create_topic(ICECUBE);
+    let (code, look) = check(&own).await;
+    assert_eq!((code, &look["verdict"]), (Some(0), &"ok".into()), "{look}");
+    assert!(broker.groups().is_empty(), "{:?}", broker.groups());
+    broker.down();
+    let (code, look) = check(&own).await;
+    assert_eq!((code, &look["verdict"]), (Some(1), &"failed".into()), "{look}");
+    let text = look["text"].as_str().expect("a text");
+    assert!(text.contains("refused") && text.contains("KAFKA_BOOTSTRAP"), "{text}");
+    let (_, look) = check(&[]).await;
+    assert_eq!(look["verdict"], "skipped", "{look}");
+}
