@@ -7,11 +7,29 @@ use std::time::Duration;
 use bridge::Deps;
 use bridge::consumer::{self, REJOIN, stopped};
 use bridge::health::{self, Health};
+use clap::{Parser, Subcommand};
 use shared::config;
 use shared::notice::NoticeKind;
 use shared::{Error, Result};
 
+/// Takes GCN's notices from Kafka, stores them and starts their flows.
+///
+/// It is told everything by settings, which infra/README.md lists.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    question: Option<Question>,
+}
+
+#[derive(Subcommand)]
+enum Question {
+    /// Asks the bridge that runs beside this one (HEALTH_ADDR) whether it is well: exit code 0, or 1 and what is wrong
+    Healthy,
+}
+
 fn main() -> ExitCode {
+    let arguments = Arguments::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -19,11 +37,9 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => runtime.block_on(bridge()),
-        ["healthy"] => runtime.block_on(healthy()),
-        _ => Err(Error::permanent(format!("arguments: expected none or `healthy`, found `{}`", arguments.join(" ")))),
+    let outcome = match arguments.question {
+        None => runtime.block_on(bridge()),
+        Some(Question::Healthy) => runtime.block_on(healthy()),
     };
     // A broker that does not answer must not hold up the end.
     runtime.shutdown_timeout(Duration::from_secs(1));

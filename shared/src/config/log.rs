@@ -25,8 +25,16 @@ pub enum LogFormat {
 impl Log {
     /// Starts logging to standard error, at `level` unless LOG_LEVEL says otherwise; a second start changes nothing.
     pub fn start(&self, level: &str) {
+        self.start_without(level, None);
+    }
+
+    /// As [`Log::start`], without what a library says of itself.
+    pub fn start_without(&self, level: &str, library: Option<&str>) {
         let level = self.level.as_deref().unwrap_or(level);
-        let filter = directives(level).unwrap_or_else(|_| EnvFilter::new("info"));
+        let mut filter = directives(level).unwrap_or_else(|_| EnvFilter::new("info"));
+        if let Some(silence) = library.and_then(|library| format!("{library}=off").parse().ok()) {
+            filter = filter.add_directive(silence);
+        }
         let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
         let started = match self.format {
             LogFormat::Json => builder.json().flatten_event(true).with_span_list(false).try_init(),
@@ -58,9 +66,7 @@ pub(super) fn directives(level: &str) -> Result<EnvFilter, String> {
                 "post_api",
                 "skymap_products",
             ];
-            // What lambda_runtime says of a failed call, `shared::lambda` has said with the alert's name.
-            let libraries = "warn,lambda_runtime::layers=off".to_owned();
-            rooms.iter().fold(libraries, |all, room| format!("{all},{room}={level}"))
+            rooms.iter().fold("warn".to_owned(), |all, room| format!("{all},{room}={level}"))
         }
         _ => level,
     };

@@ -67,7 +67,8 @@ where
 {
     let mut secrets = Secrets::open().await;
     let config = settings(secrets.read().await?)?;
-    config.log.start("info");
+    // What the runtime says of a call that failed has been said here, with the alert's name.
+    config.log.start_without("info", Some("lambda_runtime::layers"));
     // Lambda makes one call at a time.
     let state = &Mutex::new((secrets, Box::pin(build(&config)).await?));
     lambda_runtime::run(service_fn(move |LambdaEvent { payload, context }: LambdaEvent<Value>| async move {

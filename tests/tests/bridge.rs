@@ -1,8 +1,5 @@
 //! The bridge between librdkafka's mock cluster and moto's S3 and Step Functions.
 
-#[path = "../../../tests/src/moto.rs"]
-mod moto;
-
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -22,6 +19,7 @@ use shared::message::{Body, Failed, Received};
 use shared::notice::NoticeKind;
 use shared::store::{Location, S3Settings, Store};
 use shared::{Error, Result};
+use tests::moto;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -326,7 +324,7 @@ struct Program(std::process::Child);
 
 impl Program {
     fn start(broker: &Broker, aws: &Aws, bucket: &str) -> Program {
-        let program = std::process::Command::new(env!("CARGO_BIN_EXE_bridge"))
+        let program = std::process::Command::new(tests::program::binary("bridge"))
             .env("KAFKA_BOOTSTRAP", broker.cluster.bootstrap_servers())
             .env("LIGO_FLOW_ARN", &aws.arns.ligo)
             .env("ICECUBE_FLOW_ARN", &aws.arns.icecube)
@@ -379,7 +377,7 @@ async fn the_program_may_be_killed_and_ends_when_told() {
 
 #[test]
 fn the_program_says_what_it_misses() {
-    let answer = std::process::Command::new(env!("CARGO_BIN_EXE_bridge"))
+    let answer = std::process::Command::new(tests::program::binary("bridge"))
         .env_clear()
         .env("DRY_RUN", "perhaps")
         .output()
