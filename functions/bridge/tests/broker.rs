@@ -1,5 +1,7 @@
 //! The bridge between librdkafka's mock cluster and moto's S3 and Step Functions.
 
+// Other tests use more of it.
+#[allow(dead_code)]
 #[path = "../../../tests/src/moto.rs"]
 mod moto;
 
