@@ -28,16 +28,17 @@ const CLIENTS: [&str; 5] = [
     "python-swiftclient==4.11.0",
     "s3fs==2026.9.0",
 ];
-/// How many objects are copied.
+/// How many objects are copied, unless GWTM_BENCH_OBJECTS says otherwise.
 const OBJECTS: u32 = 2000;
 
 #[tokio::main]
 async fn main() {
     let python = python();
+    let objects: u32 = std::env::var("GWTM_BENCH_OBJECTS").map_or(OBJECTS, |text| text.parse().expect("a number"));
     let (s3, swift, azurite) = (S3s::start(), Swift::start(), Azurite::start());
     let source = container::create(&s3.settings(), "bench").await;
-    let bytes = fill(&Store::open(&location(&source)).await.expect("a store")).await;
-    println!("{OBJECTS} objects, {:.0} MB", bytes as f64 / 1e6);
+    let bytes = fill(&Store::open(&location(&source)).await.expect("a store"), objects).await;
+    println!("{objects} objects, {:.0} MB", bytes as f64 / 1e6);
     for (kind, server) in [("swift", swift.settings()), ("abfs", azurite.settings())] {
         let dest = container::create(&server, "sequential").await;
         let mut command = Command::new(&python);
@@ -45,20 +46,21 @@ async fn main() {
         let before = Cpu::now();
         let said = run(with(command, &source, &dest));
         let sequential: Value = serde_json::from_str(&said).expect("JSON");
-        assert_eq!((&sequential["objects"], &sequential["bytes"]), (&OBJECTS.into(), &bytes.into()));
+        assert_eq!((&sequential["objects"], &sequential["bytes"]), (&objects.into(), &bytes.into()));
         let sequential_s = sequential["seconds"].as_f64().expect("seconds");
-        print(kind, "sequential", sequential_s, sequential["peak_kib"].as_u64().unwrap_or_default(), &before);
+        let peak_kib = sequential["peak_kib"].as_u64().unwrap_or_default();
+        print(kind, "sequential", objects, sequential_s, peak_kib, &before);
 
         let dest = container::create(&server, "migrate").await;
         let before = Cpu::now();
         let (seconds, peak_kib) = migrate(kind, &source, &dest);
-        print(kind, "gwtm migrate", seconds, peak_kib, &before);
+        print(kind, "gwtm migrate", objects, seconds, peak_kib, &before);
         println!("{kind:5} {:.1} times as quick", sequential_s / seconds);
     }
 }
 
-fn print(kind: &str, copier: &str, seconds: f64, peak_kib: u64, before: &Cpu) {
-    let (rate, peak, now) = (f64::from(OBJECTS) / seconds, peak_kib as f64 / 1024.0, Cpu::now());
+fn print(kind: &str, copier: &str, objects: u32, seconds: f64, peak_kib: u64, before: &Cpu) {
+    let (rate, peak, now) = (f64::from(objects) / seconds, peak_kib as f64 / 1024.0, Cpu::now());
     println!(
         "{kind:5} {copier:12} {seconds:6.1} s {rate:6.1} objects/s, at most {peak:5.1} MiB; CPU: copier {:5.1} s, servers {:5.1} s",
         now.ended_s - before.ended_s,
@@ -115,9 +117,9 @@ fn python() -> std::path::PathBuf {
 }
 
 /// Sizes spread evenly in their logarithm.
-async fn fill(store: &Store) -> u64 {
-    let objects = (0..OBJECTS).map(|n| {
-        let size = 1e3 * 3e3_f64.powf(f64::from(n * 7 % OBJECTS) / f64::from(OBJECTS - 1));
+async fn fill(store: &Store, count: u32) -> u64 {
+    let objects = (0..count).map(|n| {
+        let size = 1e3 * 3e3_f64.powf(f64::from(n * 7 % count) / f64::from(count - 1));
         let body: Vec<u8> = (0..size as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 11) as u8).collect();
         async move {
             let size = body.len() as u64;

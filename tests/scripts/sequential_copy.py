@@ -1,6 +1,6 @@
-"""What a migration by gwtm_cron's script costs: each object is downloaded whole and uploaded whole, one by one, through
-s3fs and adlfs, and for each upload to Swift a new connection logs in. (The script also downloads a hundred objects
-beforehand to guess the size of all; that is left out here.)
+"""What a migration by gwtm_cron's script costs at least: each object is downloaded whole and uploaded whole, one by one,
+through s3fs, adlfs and swiftclient. Two things that the script does are left out: it downloads a hundred objects
+beforehand to guess the size of all, and it logs in to Keystone anew for each upload to Swift.
 
 sequential_copy.py swift|abfs PREFIX prints the objects, bytes, seconds and the peak of memory as JSON. Settings are those
 of the README.
@@ -21,12 +21,12 @@ s3 = fsspec.filesystem(
     config_kwargs={'s3': {'addressing_style': 'path'}})
 if kind == 'swift':
     import swiftclient
+    swift = swiftclient.Connection(
+        authurl=setting('OS_AUTH_URL') + '/v3', user=setting('OS_USERNAME'), key=setting('OS_PASSWORD'), auth_version='3',
+        os_options={'project_name': setting('OS_PROJECT_NAME'), 'user_domain_name': 'Default',
+                    'project_domain_name': 'Default'})
 
     def upload(name, body):
-        swift = swiftclient.Connection(
-            authurl=setting('OS_AUTH_URL') + '/v3', user=setting('OS_USERNAME'), key=setting('OS_PASSWORD'),
-            auth_version='3', os_options={'project_name': setting('OS_PROJECT_NAME'), 'user_domain_name': 'Default',
-                                          'project_domain_name': 'Default'})
         swift.put_object(setting('OS_CONTAINER_NAME'), name, contents=body)
 else:
     azure = fsspec.filesystem('abfs', connection_string=';'.join([

@@ -6,8 +6,6 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::server::ask;
-
 /// A running server; it ends with this value.
 pub struct Moto {
     child: Child,
@@ -57,20 +55,6 @@ impl Moto {
     /// Where it is.
     pub fn address(&self) -> SocketAddr {
         self.address
-    }
-
-    /// One call of a service's query API; the answer's XML.
-    ///
-    /// # Panics
-    /// When it fails.
-    pub fn query(&self, service: &str, parameters: &[(&str, &str)]) -> String {
-        let of = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
-        let body: Vec<String> = parameters.iter().map(|(name, value)| format!("{name}={}", of(value))).collect();
-        let signature = signature(service);
-        let headers = [("Authorization", signature.as_str()), ("Content-Type", "application/x-www-form-urlencoded")];
-        let answer = ask(self.address, "POST /", &headers, &body.join("&"));
-        assert_eq!(answer.status, 200, "{answer:?}");
-        answer.body
     }
 
     /// Runs this test program's ignored tests as a process of its own with the settings the AWS SDK needs, since a

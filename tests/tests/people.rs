@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use clap::CommandFactory;
 use serde_json::Value;
 use tests::gwtm_server::{ADMIN, GwtmServer, USER};
-use tests::moto::Moto;
+use tests::moto::{self, Moto};
 use tests::program::{Called, Gwtm, files, sample, workspace};
+use tests::server::ask;
 
 /// Opens a file in headless Chromium, without network: the page as the browser has it, and what it complains of.
 fn browse(page: &Path) -> (String, String) {
@@ -177,15 +178,26 @@ fn alerts_are_told_of_once_and_targets_can_be_tried() {
     assert_eq!((without.code, without.stderr.contains("NOTIFY_CONFIG")), (Some(2), true), "{}", without.stderr);
 }
 
+/// One call of an AWS service's query API; the answer's XML.
+fn query(moto: &Moto, service: &str, parameters: &[(&str, &str)]) -> String {
+    let escaped = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+    let body: Vec<String> = parameters.iter().map(|(name, value)| format!("{name}={}", escaped(value))).collect();
+    let signature = moto::signature(service);
+    let headers = [("Authorization", &*signature), ("Content-Type", "application/x-www-form-urlencoded")];
+    let answer = ask(moto.address(), "POST /", &headers, &body.join("&"));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.body
+}
+
 #[test]
 fn a_topic_gets_the_annotations() {
     let moto = Moto::start();
     let topic = "arn:aws:sns:us-east-2:123456789012:gw";
-    moto.query("sns", &[("Action", "CreateTopic"), ("Name", "gw")]);
-    moto.query("sqs", &[("Action", "CreateQueue"), ("QueueName", "seen")]);
+    query(&moto, "sns", &[("Action", "CreateTopic"), ("Name", "gw")]);
+    query(&moto, "sqs", &[("Action", "CreateQueue"), ("QueueName", "seen")]);
     let queue = "arn:aws:sqs:us-east-2:123456789012:seen";
     let subscription = [("TopicArn", topic), ("Protocol", "sqs"), ("Endpoint", queue)];
-    moto.query("sns", &[&[("Action", "Subscribe")][..], &subscription].concat());
+    query(&moto, "sns", &[&[("Action", "Subscribe")][..], &subscription].concat());
 
     let folder = tempfile::tempdir().expect("a folder");
     let rules =
@@ -214,7 +226,7 @@ fn a_topic_gets_the_annotations() {
     // SNS wraps what was published in JSON, and SQS that in XML.
     let receive = [("Action", "ReceiveMessage"), ("MaxNumberOfMessages", "10")];
     let queue_url = format!("http://{}/123456789012/seen", moto.address());
-    let answer = moto.query("sqs", &[&receive[..], &[("QueueUrl", &queue_url)]].concat());
+    let answer = query(&moto, "sqs", &[&receive[..], &[("QueueUrl", &queue_url)]].concat());
     let bodies: Vec<Value> = answer
         .split("<Body>")
         .skip(1)

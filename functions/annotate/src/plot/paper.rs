@@ -174,9 +174,10 @@ impl Paper {
         for pair in lines.iter().flat_map(|line| line.windows(2)) {
             let [(x0, y0), (x1, y1)] = [pair[0], pair[1]];
             let first_below = |y: f64| ((y - top) / ROW - 0.5).ceil().clamp(0.0, count as f64) as usize;
-            for row in first_below(y0.min(y1))..first_below(y0.max(y1)) {
+            let (first, end) = (first_below(y0.min(y1)), first_below(y0.max(y1)));
+            for (row, crossings) in (first..end).zip(&mut rows[first..end]) {
                 let x = x0 + (middle(row) - y0) / (y1 - y0) * (x1 - x0);
-                rows[row].0.push((x, if y1 < y0 { 1 } else { -1 }));
+                crossings.0.push((x, if y1 < y0 { 1 } else { -1 }));
             }
             if (x0 < centre) != (x1 < centre) {
                 let y = y0 + (centre - x0) / (x1 - x0) * (y1 - y0);
