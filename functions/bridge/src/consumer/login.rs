@@ -46,9 +46,9 @@ pub(crate) fn client_config(kafka: &config::Kafka) -> Result<ClientConfig> {
         .set("bootstrap.servers", &kafka.bootstrap)
         // The largest alert seen has 2.1 MB, and the broker allows 4 MiB.
         .set("fetch.message.max.bytes", "8388608")
-        .set("fetch.max.bytes", "16777216")
+        .set("fetch.max.bytes", "8388608")
         .set("receive.message.max.bytes", "33554432")
-        .set("queued.max.messages.kbytes", "16384")
+        .set("queued.max.messages.kbytes", "8192")
         // A topic may be unknown until its first message: it is waited for, and never made.
         .set("allow.auto.create.topics", "false")
         .set("topic.metadata.refresh.interval.ms", "30000")
