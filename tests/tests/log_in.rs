@@ -118,13 +118,12 @@ async fn a_wrong_secret_is_told_and_tried_again_ever_more_seldom() {
 async fn certificates_of_an_unknown_authority_are_told() {
     let (guarded, server) = (guarded(HOUR, Authority::Unknown).await, GwtmServer::start().await);
     let folder = tempfile::tempdir().expect("a folder");
-    let listening = |name: &str| {
-        guarded.listening(&folder.path().join(name), &server.base("v1")).set("LOG_FORMAT", "json")
-    };
+    let listening =
+        |name: &str| guarded.listening(&folder.path().join(name), &server.base("v1")).set("LOG_FORMAT", "json");
     // The front's is of the other authority; then it is the endpoint's.
     let front = listening("front");
-    let endpoint = listening("endpoint")
-        .set("KAFKA_CA_LOCATION", guarded.certificate(Authority::Unknown).display().to_string());
+    let endpoint =
+        listening("endpoint").set("KAFKA_CA_LOCATION", guarded.certificate(Authority::Unknown).display().to_string());
     tokio::join!(is_told(&front, "certificate"), is_told(&endpoint, "certificate"));
     assert_eq!(guarded.sessions().0, 0);
 }

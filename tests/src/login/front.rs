@@ -140,9 +140,10 @@ impl<'a> Request<'a> {
 
     /// The mechanism of a handshake.
     fn text(&self) -> io::Result<&'a str> {
-        let found = self.rest.split_first_chunk().and_then(|(length, rest)| {
-            rest.get(..usize::try_from(i16::from_be_bytes(*length)).ok()?)
-        });
+        let found = self
+            .rest
+            .split_first_chunk()
+            .and_then(|(length, rest)| rest.get(..usize::try_from(i16::from_be_bytes(*length)).ok()?));
         found.and_then(|bytes| std::str::from_utf8(bytes).ok()).ok_or(io::ErrorKind::InvalidData.into())
     }
 
@@ -162,9 +163,9 @@ impl<'a> Request<'a> {
                 }
             })
         } else {
-            self.rest.split_first_chunk().and_then(|(length, rest)| {
-                rest.get(..usize::try_from(i32::from_be_bytes(*length)).ok()?)
-            })
+            self.rest
+                .split_first_chunk()
+                .and_then(|(length, rest)| rest.get(..usize::try_from(i32::from_be_bytes(*length)).ok()?))
         };
         found.ok_or(io::ErrorKind::InvalidData.into())
     }

@@ -190,8 +190,9 @@ impl Consumer {
         health: Arc<Health>,
     ) -> Result<Self> {
         let failed = |error: KafkaError| Error::permanent(format!("broker `{}`: {error}", kafka.bootstrap));
-        let consumer: StreamConsumer<Events> =
-            login::group_config(kafka, member)?.create_with_context(Events::new(Arc::clone(&health))).map_err(failed)?;
+        let consumer: StreamConsumer<Events> = login::group_config(kafka, member)?
+            .create_with_context(Events::new(Arc::clone(&health)))
+            .map_err(failed)?;
         let mut topics = topics.to_vec();
         topics.push(HEARTBEAT);
         consumer.subscribe(&topics).map_err(failed)?;
