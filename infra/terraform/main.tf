@@ -94,7 +94,7 @@ resource "aws_ecs_service" "bridge" {
   launch_type     = "FARGATE"
   desired_count   = 1
 
-  # Never two at once: the old task leaves the group before the new one joins.
+  # Never two at once: the old task ends before the new one joins.
   deployment_minimum_healthy_percent = 0
   deployment_maximum_percent         = 100
 

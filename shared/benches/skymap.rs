@@ -111,5 +111,5 @@ fn flat_map_of_order(bencher: Bencher, order: u8) {
 #[divan::bench(sample_count = 5)]
 fn distances(bencher: Bencher) {
     let map = map();
-    bencher.bench_local(|| (black_box(&map).distance_quantile(1.0, 0.5), map.credible_volume(0.9)));
+    bencher.bench_local(|| (black_box(&map).distance_quantiles([0.5]), map.credible_volume(0.9)));
 }

@@ -13,7 +13,6 @@ use clap::Parser;
 use cli::simulate::Simulate;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::message::Message as _;
 use serde_json::Value;
 use tests::listener::Listening;
 use tests::tansu::Tansu;

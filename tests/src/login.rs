@@ -19,7 +19,7 @@ use axum::{Json, Router};
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use jiff::Timestamp;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rdkafka::ClientConfig;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -95,7 +95,7 @@ impl Guarded {
     /// When it does not start.
     pub async fn start(life: Duration, front: Authority) -> Guarded {
         let folder = tempfile::tempdir().expect("a folder");
-        let (trusted, unknown) = (Ca::new(), Ca::new());
+        let (trusted, unknown) = (Ca::new("an authority"), Ca::new("another authority"));
         std::fs::write(folder.path().join("ca.pem"), &trusted.pem).expect("a file");
         std::fs::write(folder.path().join("another-ca.pem"), &unknown.pem).expect("a file");
         let state = Arc::new(Guard {
@@ -235,10 +235,11 @@ struct Ca {
 }
 
 impl Ca {
-    fn new() -> Ca {
+    fn new(name: &str) -> Ca {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().expect("a key");
         let pem = params.self_signed(&key).expect("a certificate").pem();
         Ca { issuer: Issuer::new(params, key), pem }
@@ -248,7 +249,8 @@ impl Ca {
     fn acceptor(&self) -> TlsAcceptor {
         let key = KeyPair::generate().expect("a key");
         let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let params = CertificateParams::new(names).expect("names");
+        let mut params = CertificateParams::new(names).expect("names");
+        params.distinguished_name.push(DnType::CommonName, "a server");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         let chain = vec![CertificateDer::from(certificate)];
         let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());

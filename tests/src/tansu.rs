@@ -116,6 +116,7 @@ impl Tansu {
 pub async fn send(mut client: ClientConfig, topic: &str, bodies: impl IntoIterator<Item = Option<Vec<u8>>>) {
     let producer: FutureProducer = client
         .set("message.max.bytes", "8388608")
+        .set("message.timeout.ms", "60000")
         .set("max.in.flight.requests.per.connection", "1")
         .create()
         .expect("a producer");

@@ -6,13 +6,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bridge::consumer::{Backoff, Consumer, HEARTBEAT, Member, Message, Work};
+use bridge::consumer::{self, Backoff, Consumer, HEARTBEAT, Member, Message, Work};
 use bridge::health::Health;
 use bridge::{Deps, Flows};
 use bytes::Bytes;
 use rdkafka::ClientConfig;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{DefaultProducerContext, FutureProducer, FutureRecord};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use shared::config;
 use shared::key::{Key, Object};
 use shared::message::{Body, Failed, Received};
@@ -373,6 +374,40 @@ async fn the_program_may_be_killed_and_ends_when_told() {
     assert!(ended.success() && begun.elapsed() < Duration::from_secs(25), "{ended} after {:?}", begun.elapsed());
     assert_eq!(aws.executions(NoticeKind::Igwn).await.len(), 60);
     assert_eq!(deps.store.keys("inbox/").await.expect("a list").len(), 60);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "run by `the_bridge_hands_every_notice_over_once`, which starts moto"]
+async fn one_whose_place_another_has_taken_says_so_and_stands_by() {
+    let broker = Broker::start();
+    // What a broker answers to the heartbeat of a member whose name a second process has taken.
+    let fence = || {
+        let fenced = RDKafkaRespErr::RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID;
+        broker.cluster.request_errors(RDKafkaApiKey::Heartbeat, &[fenced]);
+    };
+    fence();
+    let work = Arc::new(Lanes { slow: false, done: Mutex::default() });
+    let Listener { running, stop: _stop } = broker.listen("fenced", Arc::clone(&work));
+    let error = running.await.expect("no panic").expect_err("its place is taken");
+    assert!(!error.is_retryable() && error.to_string().contains("another listener"), "{error}");
+
+    fence();
+    let (settings, health, taken) = (broker.settings("gwtm"), health(), Arc::clone(&work));
+    let (stop, stopped) = oneshot::channel::<()>();
+    let wait = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(1) };
+    let running = tokio::spawn(async move {
+        let stopped = async { drop(stopped.await) };
+        consumer::listen(&settings, &[IGWN, ICECUBE], wait, &health, taken, stopped).await
+    });
+    // For longer than there is between two heartbeats (3 s).
+    for count in 1..=20 {
+        broker.send(IGWN, Some(b"{}")).await;
+        eventually("a message", async || work.done.lock().expect("a lock").len() >= count).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    assert!(!running.is_finished());
+    stop.send(()).expect("it is running");
+    running.await.expect("no panic").expect("no error");
 }
 
 #[test]

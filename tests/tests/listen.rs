@@ -108,6 +108,31 @@ async fn a_dry_run_reads_and_does_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_settings_of_the_older_listeners_mean_what_they_meant() {
+    let (broker, server) = (broker(), GwtmServer::start().await);
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path().join("data");
+    let galaxies = folder.path().join("gal_catalog_config.ini");
+    std::fs::write(&galaxies, "[GALAXIES]\nNGALAXIES = 7\n").expect("a file");
+    broker.send(IGWN, [notice("S090101a-1-earlywarning.json"), notice("S090101a-2-preliminary.json")]).await;
+    let listening = Listening::to(&broker.address(), &store, &server.base("v1"))
+        .set("WRITE_TO_STORAGE", "false")
+        .set("VERBOSE", "true")
+        .set("LOG_FORMAT", "json")
+        .set("OBSERVING_RUN", "O5")
+        .set("PATH_TO_GALAXY_CATALOG_CONFIG", galaxies.display().to_string());
+    let listener = listening.start();
+    eventually("both", async || listening.said().matches("notice done").count() == 2).await;
+    assert!(listener.stop().success());
+    assert!(!store.exists(), "posts without storing anything");
+    assert!(server.alerts().iter().all(|row| row["observing_run"] == "O5") && server.alerts().len() == 2);
+    assert!(server.galaxy_lists().iter().all(|list| list.galaxies.len() == 7) && !server.galaxy_lists().is_empty());
+    let levels = listening.said();
+    let levels: Vec<Value> = levels.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert!(levels.iter().any(|line| line["level"] == "DEBUG"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_is_not_there_yet_is_waited_for() {
     let (broker, server) = (Tansu::start(), GwtmServer::start().await);
     broker.create_topic(IGWN);

@@ -85,7 +85,7 @@ async fn a_token_that_expires_while_none_is_given_is_missed_and_replaced() {
     guarded.close_endpoint(true);
     let (_, _, before) = guarded.sessions();
     eventually("a session without a new token", async || guarded.sessions().2 > before).await;
-    eventually("a complaint", async || listening.said().contains("503")).await;
+    eventually("a complaint", async || listening.said().contains("SASL authentication error")).await;
     guarded.close_endpoint(false);
     guarded.send(IGWN, [notice("S090101a-2-preliminary.json")]).await;
     eventually("another alert", async || server.alerts().len() == 2).await;

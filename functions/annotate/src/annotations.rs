@@ -216,9 +216,8 @@ impl SkyMap {
             levels.iter().map(|level| (level.to_string(), number(f64::from(*level) / 100.0))).collect()
         };
         let summary = credible.summary();
-        let quantile = |q| map.distance_quantile(1.0, q);
         let distance = map.distance_moments().and_then(|(mean, std)| {
-            let (median, p05, p95) = (quantile(0.5)?, quantile(0.05)?, quantile(0.95)?);
+            let [p05, median, p95] = map.distance_quantiles([0.05, 0.5, 0.95])?;
             Some(Distance {
                 mean,
                 std,

@@ -3,16 +3,18 @@
 
 use std::f64::consts::{PI, SQRT_2};
 
-use super::{Distance, MultiOrderMap};
+use super::{Cell, Distance, MultiOrderMap};
 
 /// Below this ratio of mu to sigma, forward recurrence loses digits and backward recurrence does not.
 const BACKWARD_BELOW: f64 = -2.0;
 /// Where backward recurrence starts; its error shrinks with every step.
 const BACKWARD_FROM: u32 = 300;
 /// The probability that all cells together may hold and be left out of integrals over the sky.
-const NEGLIGIBLE: f64 = 1e-10;
+const NEGLIGIBLE: f64 = 1e-7;
 /// How near a probability is brought to the one sought.
-const PROB_TOLERANCE: f64 = 1e-10;
+const PROB_TOLERANCE: f64 = 1e-7;
+/// As many standard deviations beyond the mean there is nothing left of a normal distribution, in numbers of f64.
+const BEYOND: f64 = 9.0;
 /// Bisection steps: each halves the interval, and an interval of f64 numbers is exhausted after about 100.
 const STEPS: usize = 100;
 
@@ -128,14 +130,42 @@ impl Distance {
 
     /// The probability that the source is nearer than `r` [Mpc], given its direction (0–1).
     pub fn cdf(&self, r: f64) -> f64 {
-        if !self.is_known() || r.is_nan() || r <= 0.0 {
+        Sight::of(self).nearer(r)
+    }
+}
+
+/// A line of sight: its distribution, with what every integral from the observer on needs of the normal distribution
+/// there.
+struct Sight<'a> {
+    distance: &'a Distance,
+    /// Φ of −|mu / sigma|.
+    tail: f64,
+    /// φ of mu / sigma.
+    density: f64,
+}
+
+impl Sight<'_> {
+    fn of(distance: &Distance) -> Sight<'_> {
+        let x = distance.mu / distance.sigma;
+        Sight { distance, tail: normal_cdf(-x.abs()), density: normal_pdf(x) }
+    }
+
+    /// The probability that the source is nearer than `r` [Mpc] (0–1).
+    fn nearer(&self, r: f64) -> f64 {
+        if !self.distance.is_known() || r.is_nan() || r <= 0.0 {
             return 0.0;
         }
-        let Distance { mu, sigma, norm } = *self;
-        // ∫₀^r t² N(t; mu, sigma) dt, with a and b the limits in units of sigma.
-        let (a, b) = (-mu / sigma, (r - mu) / sigma);
-        let between = if a > 0.0 { normal_cdf(-a) - normal_cdf(-b) } else { normal_cdf(b) - normal_cdf(a) };
-        let integral = (mu * mu + sigma * sigma) * between + sigma * (mu * normal_pdf(a) - (mu + r) * normal_pdf(b));
+        let Distance { mu, sigma, norm } = *self.distance;
+        // ∫₀^r t² N(t; mu, sigma) dt, with the upper limit in units of sigma.
+        let x = (r - mu) / sigma;
+        let (between, density) = if mu < 0.0 {
+            (self.tail - normal_cdf(-x), normal_pdf(x))
+        } else if x > BEYOND {
+            (1.0 - self.tail, 0.0)
+        } else {
+            (normal_cdf(x) - self.tail, normal_pdf(x))
+        };
+        let integral = (mu * mu + sigma * sigma) * between + sigma * (mu * self.density - (mu + r) * density);
         (norm * integral).clamp(0.0, 1.0)
     }
 }
@@ -147,24 +177,26 @@ impl MultiOrderMap {
         self.distances()?.get(self.cell_at(ra_deg, dec_deg)?)?.moments()
     }
 
-    /// The distance below which the source is with a probability `quantile` (0–1), over the cells at `level` (0–1) of
-    /// the strict credible region, or over the sky at level 1 [Mpc]; `None` for a map without distances there.
-    pub fn distance_quantile(&self, level: f64, quantile: f64) -> Option<f64> {
-        let credible = self.credible();
-        let within = if level >= 1.0 { self.cells().len() } else { credible.cells_within(level) };
-        let distances = self.distances()?;
-        let sight: Vec<(f64, &Distance)> = credible.ranking()[..within]
-            .iter()
-            .map(|i| (self.cells()[*i as usize].prob(), &distances[*i as usize]))
-            .filter(|(prob, distance)| *prob > NEGLIGIBLE / self.cells().len() as f64 && distance.is_known())
-            .collect();
-        let total: f64 = sight.iter().map(|(prob, _)| prob).sum();
-        let nearer = |r: f64| sight.iter().map(|(prob, distance)| prob * distance.cdf(r)).sum::<f64>() / total;
-        let high = sight.iter().map(|(_, distance)| distance.mu.max(0.0) + 10.0 * distance.sigma).fold(0.0, f64::max);
-        if sight.is_empty() || !(0.0..1.0).contains(&quantile) {
+    /// The distances below which the source is with the probabilities `quantiles` (0–1) [Mpc]; `None` for a map without
+    /// distances.
+    pub fn distance_quantiles<const N: usize>(&self, quantiles: [f64; N]) -> Option<[f64; N]> {
+        let sight = self.sight()?;
+        let total: f64 = sight.iter().map(|(cell, _)| cell.prob()).sum();
+        let nearer = |r: f64| sight.iter().map(|(cell, sight)| cell.prob() * sight.nearer(r)).sum::<f64>() / total;
+        let far = |distance: &Distance| distance.mu.max(0.0) + 10.0 * distance.sigma;
+        let high = sight.iter().map(|(_, sight)| far(sight.distance)).fold(0.0, f64::max);
+        if sight.is_empty() || !quantiles.iter().all(|quantile| (0.0..1.0).contains(quantile)) {
             return None;
         }
-        Some(crossing(nearer, quantile, 0.0, high))
+        Some(quantiles.map(|quantile| crossing(&nearer, quantile, 0.0, high)))
+    }
+
+    /// The lines of sight that count in integrals over the sky; `None` for a map without distances.
+    fn sight(&self) -> Option<Vec<(&Cell, Sight<'_>)>> {
+        let least = NEGLIGIBLE / self.cells().len() as f64;
+        let known = (self.cells().iter().zip(self.distances()?))
+            .filter(|(cell, distance)| cell.prob() > least && distance.is_known());
+        Some(known.map(|(cell, distance)| (cell, Sight::of(distance))).collect())
     }
 
     /// Mean and standard deviation of the distance over the sky [Mpc]; `None` for a map without distances.
@@ -187,12 +219,11 @@ impl MultiOrderMap {
     /// The density in space is dP/dV = prob_density · norm · N(r; mu, sigma): no r². In each line of sight it exceeds
     /// a threshold between two distances; the threshold is moved until the shells hold the probability.
     pub fn credible_volume(&self, level: f64) -> Option<f64> {
-        let distances = self.distances()?;
-        let sight: Vec<(f64, f64, &Distance, f64)> = (self.cells().iter().zip(distances))
-            .filter(|(cell, distance)| cell.prob() > NEGLIGIBLE / self.cells().len() as f64 && distance.is_known())
-            .map(|(cell, distance)| {
-                let peak = cell.prob_density * distance.norm / (distance.sigma * (2.0 * PI).sqrt());
-                (cell.area(), cell.prob(), distance, peak.ln())
+        let sight: Vec<(&Cell, Sight<'_>, f64)> = (self.sight()?.into_iter())
+            .map(|(cell, sight)| {
+                let Distance { sigma, norm, .. } = *sight.distance;
+                let peak = cell.prob_density * norm / (sigma * (2.0 * PI).sqrt());
+                (cell, sight, peak.ln())
             })
             .collect();
         let shell = |distance: &Distance, peak: f64, threshold: f64| {
@@ -201,9 +232,9 @@ impl MultiOrderMap {
         };
         let prob = |threshold: f64| -> f64 {
             let seen = sight.iter().filter(|(.., peak)| *peak > threshold);
-            seen.map(|(_, prob, distance, peak)| {
-                let (near, far) = shell(distance, *peak, threshold);
-                prob * (distance.cdf(far) - distance.cdf(near))
+            seen.map(|(cell, sight, peak)| {
+                let (near, far) = shell(sight.distance, *peak, threshold);
+                cell.prob() * (sight.nearer(far) - sight.nearer(near))
             })
             .sum()
         };
@@ -217,9 +248,9 @@ impl MultiOrderMap {
         }
         let low = -crossing(|threshold| prob(-threshold), level, -high, -low);
         let seen = sight.iter().filter(|(.., peak)| *peak > low);
-        let volumes = seen.map(|(area, _, distance, peak)| {
-            let (near, far) = shell(distance, *peak, low);
-            area * (far.powi(3) - near.powi(3)) / 3.0
+        let volumes = seen.map(|(cell, sight, peak)| {
+            let (near, far) = shell(sight.distance, *peak, low);
+            cell.area() * (far.powi(3) - near.powi(3)) / 3.0
         });
         Some(volumes.sum())
     }
@@ -228,7 +259,7 @@ impl MultiOrderMap {
 #[cfg(test)]
 mod tests {
     use super::super::tests::real_maps;
-    use super::super::{Cell, Header, n_cells};
+    use super::super::{Header, n_cells};
     use super::*;
 
     /// ∫₀^∞ rᵏ N(r; mu, sigma) dr by the trapezoidal rule.
@@ -272,8 +303,8 @@ mod tests {
         let cells: Vec<Cell> = (0..n_cells(1)).map(|ipix| Cell { order: 1, ipix, prob_density: 0.25 / PI }).collect();
         let n = cells.len();
         let map = MultiOrderMap::from_cells(cells, Some(vec![distance; n]), Header::default()).expect("a map");
-        let median = map.distance_quantile(1.0, 0.5).expect("a median");
-        assert!((distance.cdf(median) - 0.5).abs() < 1e-9);
+        let [median] = map.distance_quantiles([0.5]).expect("a median");
+        assert!((distance.cdf(median) - 0.5).abs() < PROB_TOLERANCE);
         let (found_mean, found_std) = map.distance_moments().expect("moments");
         assert!((found_mean - mean).abs() < 1e-6 && (found_std - std).abs() < 1e-6);
         let (found_mean, found_std) = map.distance_towards(12.0, 34.0).expect("moments");
@@ -293,8 +324,8 @@ mod tests {
         for (name, bytes, reference) in real_maps() {
             let map = MultiOrderMap::decode(&bytes).expect("a map");
             for (percent, level) in [("50", 0.5), ("90", 0.9)] {
-                let quantile = |q: f64| map.distance_quantile(1.0, q).expect("a quantile");
-                let width = quantile(0.5 + level / 2.0) - quantile(0.5 - level / 2.0);
+                let ends = map.distance_quantiles([0.5 - level / 2.0, 0.5 + level / 2.0]).expect("quantiles");
+                let width = ends[1] - ends[0];
                 let expected = reference["dist_width_Mpc"][percent].as_f64().expect("a width");
                 assert!((width / expected - 1.0).abs() < 1e-3, "{name}: width {width}, expected {expected}");
                 let volume = map.credible_volume(level).expect("a volume");

@@ -59,7 +59,8 @@ async fn pass(client: impl AsyncRead + AsyncWrite + Send + 'static, broker: &str
                     let count = match (accepted, good_until) {
                         (Some(_), None) => &guard.counts.sessions,
                         (Some(_), Some(_)) => &guard.counts.renewals,
-                        (None, _) => &guard.counts.refused,
+                        (None, Some(_)) => &guard.counts.expired,
+                        (None, None) => &guard.counts.refused,
                     };
                     count.fetch_add(1, Ordering::SeqCst);
                     good_until = accepted.map(|left| Instant::now() + left);

@@ -46,9 +46,9 @@ pub(crate) fn client_config(kafka: &config::Kafka) -> Result<ClientConfig> {
         .set("bootstrap.servers", &kafka.bootstrap)
         // The largest alert seen has 2.1 MB, and the broker allows 4 MiB.
         .set("fetch.message.max.bytes", "8388608")
-        .set("fetch.max.bytes", "16777216")
+        .set("fetch.max.bytes", "8388608")
         .set("receive.message.max.bytes", "33554432")
-        .set("queued.max.messages.kbytes", "16384")
+        .set("queued.max.messages.kbytes", "8192")
         // A topic may be unknown until its first message: it is waited for, and never made.
         .set("allow.auto.create.topics", "false")
         .set("topic.metadata.refresh.interval.ms", "30000")
@@ -57,12 +57,7 @@ pub(crate) fn client_config(kafka: &config::Kafka) -> Result<ClientConfig> {
         .set("socket.keepalive.enable", "true")
         .set("reconnect.backoff.max.ms", "60000");
     if let Some(login) = &kafka.login {
-        let features = builtin_features()?;
-        if !features.split(',').any(|feature| feature.trim() == "oidc") {
-            return Err(Error::permanent(format!(
-                "librdkafka: expected it built with `oidc` (libcurl and OpenSSL), found `{features}`"
-            )));
-        }
+        expect_oidc(&builtin_features()?)?;
         let ca = kafka.ca_location.as_deref().unwrap_or("probe");
         client
             .set("security.protocol", "sasl_ssl")
@@ -85,9 +80,28 @@ fn builtin_features() -> Result<String> {
     features.map_err(|error| Error::permanent(format!("librdkafka: {error}")))
 }
 
+/// A librdkafka that was built without libcurl has no OIDC, and says so nowhere else.
+fn expect_oidc(features: &str) -> Result<()> {
+    if features.split(',').any(|feature| feature.trim() == "oidc") {
+        return Ok(());
+    }
+    Err(Error::permanent(format!(
+        "librdkafka: expected it built with `oidc` (libcurl and OpenSSL), found `{features}`"
+    )))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_librdkafka_without_oidc_is_refused() {
+        assert_eq!(expect_oidc(&builtin_features().expect("a list")), Ok(()));
+        // What a build without libcurl says of itself.
+        let features = "gzip,snappy,ssl,sasl,regex,lz4,sasl_plain,sasl_scram,plugins,zstd,sasl_oauthbearer,http";
+        let error = expect_oidc(features).expect_err("no OIDC");
+        assert!(!error.is_retryable() && error.to_string().contains("expected it built with `oidc`"), "{error}");
+    }
 
     #[test]
     fn librdkafka_takes_the_settings_of_gcn() {
@@ -99,6 +113,9 @@ mod tests {
         assert_eq!(native.get("sasl.oauthbearer.method").expect("a method"), "oidc");
         assert_eq!(native.get("https.ca.location").expect("a path"), "probe");
         assert_eq!(native.get("bootstrap.servers").expect("a broker"), "kafka.gcn.nasa.gov:9092");
+        let member = |member| group_config(&config::Kafka::read(&find).expect("settings"), member).expect("settings");
+        assert_eq!(member(Member::Named).get("group.instance.id"), Some("gwtm"));
+        assert_eq!(member(Member::Unnamed).get("group.instance.id"), None);
         assert!(!format!("{client:?}").contains("hunter2"), "librdkafka's secrets do not show");
     }
 }
