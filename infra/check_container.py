@@ -82,7 +82,7 @@ for path in sorted((infra / "kubernetes").glob("*.yaml")):
     spec = by_kind["Deployment"]["spec"]
     expect((spec["replicas"], spec["strategy"]["type"]) == (1, "Recreate"), f"{path.name}: two at once")
     pod = spec["template"]["spec"]
-    expect(pod["terminationGracePeriodSeconds"] > 25, f"{path.name}: it is given less than it takes to leave")
+    expect(pod["terminationGracePeriodSeconds"] > 25, f"{path.name}: it is given less than it takes to end")
     for container in pod["containers"]:
         image, tag = container["image"].rsplit("/", 1)[-1].split(":")
         expect(image.removeprefix("gwtm-") in stages, f"{path.name}: {image} is not built")
