@@ -61,7 +61,8 @@ for flag, found in zip(build, build[1:]):
         expect(found in packages, f"cargo build --package {found}: no such package")
     if flag == "--features":
         package, feature = found.split("/")
-        expect(feature in packages[package]["features"], f"cargo build --features {found}: no such feature")
+        features = packages.get(package, {"features": {}})["features"]
+        expect(feature in features, f"cargo build --features {found}: no such feature")
 programs = {target["name"] for package in packages.values() for target in package["targets"] if "bin" in target["kind"]}
 installed = [Path(word).name for word in build if word.startswith("target/release/")]
 copied = [Path(words[2]).name for words in lines if words[0] == "COPY" and words[1].startswith("--from")]
@@ -81,7 +82,7 @@ for path in sorted((infra / "kubernetes").glob("*.yaml")):
     spec = by_kind["Deployment"]["spec"]
     expect((spec["replicas"], spec["strategy"]["type"]) == (1, "Recreate"), f"{path.name}: two at once")
     pod = spec["template"]["spec"]
-    expect(pod["terminationGracePeriodSeconds"] > 25, f"{path.name}: it is given less than it takes to leave")
+    expect(pod["terminationGracePeriodSeconds"] > 25, f"{path.name}: it is given less than it takes to end")
     for container in pod["containers"]:
         image, tag = container["image"].rsplit("/", 1)[-1].split(":")
         expect(image.removeprefix("gwtm-") in stages, f"{path.name}: {image} is not built")

@@ -143,7 +143,7 @@ async fn what_is_in_flight_when_it_is_stopped_is_handed_back() {
     eventually("both held back", async || listening.said().matches("notice held back").count() >= 2).await;
     // It must end by itself within 25 s, and with success.
     assert!(listener.stop().success(), "{}", listening.said());
-    assert!(listening.said().contains("left the group") && server.alerts().is_empty(), "{}", listening.said());
+    assert!(listening.said().contains("stopped listening") && server.alerts().is_empty(), "{}", listening.said());
     server.script([]);
     let listener = listening.start();
     eventually("both posted", async || server.alerts().len() == 2).await;

@@ -35,8 +35,8 @@ const SHOWN: usize = 160;
 /// Options of `gwtm failed`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-What could not be processed is kept under failed/ in the store, with the reason, by the bridge, by the flows on AWS and by
-`gwtm listen`; nothing behind it waits for it.
+What could not be processed is kept under failed/ in the store, with the reason, by the bridge, by
+the flows on AWS and by `gwtm listen`; nothing behind it waits for it.
 
 Examples:
   gwtm failed ls                                 what there is, the oldest first

@@ -42,8 +42,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Options of `gwtm gracedb`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Every version of every alert that GraceDB has of a superevent is taken through the pipeline, in order of creation. What is
-there already is seen again and changes nothing. Nothing of Kafka is needed. GRACEDB_URL names another GraceDB.
+Every version of every alert that GraceDB has of a superevent is taken through the pipeline, in
+order of creation. What is there already is seen again and changes nothing. Nothing of Kafka is
+needed. GRACEDB_URL names another GraceDB.
 
 Examples:
   gwtm gracedb S230518h --dry-run                      what there is
