@@ -188,7 +188,7 @@ impl MultiOrderMap {
         if sight.is_empty() || !quantiles.iter().all(|quantile| (0.0..1.0).contains(quantile)) {
             return None;
         }
-        Some(quantiles.map(|quantile| crossing(&nearer, quantile, 0.0, high)))
+        Some(quantiles.map(|quantile| crossing(nearer, quantile, 0.0, high)))
     }
 
     /// The lines of sight that count in integrals over the sky; `None` for a map without distances.
