@@ -21,10 +21,8 @@ use copy::{Copier, Outcome};
 use plan::{Plan, Task};
 use progress::Progress;
 
-/// How much of all objects in hand is in memory at once [KiB]; an object of more than [`PIECE_KIB`] passes in parts.
-const MEMORY_KIB: u32 = 24 << 10;
-/// The most that one object takes of it [KiB].
-const PIECE_KIB: u32 = 16 << 10;
+/// How much of all objects in hand is in memory at once [KiB]: what a larger object takes, which passes in parts.
+const MEMORY_KIB: u32 = 16 << 10;
 
 /// Options of `gwtm migrate`.
 #[derive(Debug, Args)]
@@ -120,7 +118,7 @@ impl Migrate {
 async fn one(copier: &Copier, task: Task, memory: Arc<Semaphore>) -> (Task, Result<Outcome>, Instant) {
     let size_kib = u32::try_from(task.head.size >> 10).unwrap_or(u32::MAX).saturating_add(1);
     // It is never closed, and never asked for more than there is.
-    let _taken = memory.acquire_many(size_kib.min(PIECE_KIB)).await.ok();
+    let _taken = memory.acquire_many(size_kib.min(MEMORY_KIB)).await.ok();
     let begun = Instant::now();
     let outcome = copier.take(&task).await;
     (task, outcome, begun)
