@@ -7,7 +7,6 @@ pub(crate) mod login;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
-use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,6 +20,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
 use shared::config;
+use shared::error::caught;
 use shared::notice::Glance;
 use shared::{Error, Result};
 use tokio::sync::watch;
@@ -475,14 +475,6 @@ async fn settle<W: Work>(
         }
         wait = (wait * 2).min(backoff.most);
     }
-}
-
-/// A panic is an answer: the message caused it and would again.
-async fn caught(work: impl Future<Output = Result<()>>) -> Result<()> {
-    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-        Err(Error::permanent(format!("panicked: {}", text.unwrap_or("without a word"))))
-    })
 }
 
 fn one((topic, partition): &Place) -> TopicPartitionList {
