@@ -129,7 +129,8 @@ async fn objects_may_be_empty() {
     assert_eq!(store.head(&name).await.map(|head| head.map(|head| head.size)), Ok(Some(0)));
     assert_eq!(store.get_range(&name, 0..4).await, Ok(Some(Bytes::new())));
     assert_eq!(store.put_if_absent(&name, Bytes::from_static(b"x")).await, Ok(false));
-    store.put_stream(&name, content(&Bytes::new(), 0, None)).await.expect("written");
+    let told = store.put_stream(&name, content(&Bytes::new(), 0, None)).await.expect("written");
+    assert_eq!(told, (!is("fs")).then(|| Md5::of(b"")), "a service tells what it has");
     let found = store.get_stream(&name).await.expect("answered").expect("an object");
     assert_eq!(found.chunks.try_collect::<Vec<_>>().await.map(|chunks| chunks.concat()), Ok(vec![]));
     assert_eq!(store.keys("fit/").await, Ok(vec![name]));
@@ -152,7 +153,8 @@ async fn objects_of_64_mib_are_streams() {
         assert!(error.is_retryable() && error.to_string().contains("expected"), "{error}");
         assert_eq!(store.head(&name).await, Ok(None));
     }
-    store.put_stream(&name, content(&whole, whole.len(), md5)).await.expect("written");
+    let told = store.put_stream(&name, content(&whole, whole.len(), md5)).await.expect("written");
+    assert_eq!(told, md5.filter(|_| !is("fs")), "a service tells what it has");
     let found = store.get_stream(&name).await.expect("answered").expect("an object");
     assert_eq!(found.head.size, whole.len() as u64);
     let chunks: Vec<Bytes> = found.chunks.try_collect().await.expect("all of it");

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use annotate::annotations::{Annotations, SkyMap, Timings};
 use annotate::plot::{Scene, png, svg};
 use divan::{Bencher, black_box};
-use jiff::Timestamp;
 use serde_json::json;
 use shared::message::Alert;
 use shared::notice::igwn::Notice;
@@ -29,14 +28,7 @@ fn map() -> MultiOrderMap {
 fn annotations(map: &MultiOrderMap) -> Annotations {
     let alert = json!({ "name": "S090101a-Initial", "role": "observation", "time_created": "2009-01-01T00:40:00Z" });
     let alert: Alert = serde_json::from_value(alert).expect("an alert");
-    let timings = Timings {
-        annotated: Timestamp::UNIX_EPOCH,
-        signal_to_notice_s: None,
-        notice_to_annotations_s: 0.0,
-        numbers_ms: 0.0,
-        plot_ms: 0.0,
-    };
-    Annotations::new(&alert, Some(SkyMap::of(map)), None, timings)
+    Annotations::new(&alert, Some(SkyMap::of(map)), None, Timings::default())
 }
 
 #[divan::bench]

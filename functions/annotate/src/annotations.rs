@@ -162,7 +162,7 @@ pub struct Software {
 }
 
 /// How long the first making took; a repeat leaves them as they are.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Timings {
     /// When the annotations were first made.
     pub annotated: Timestamp,

@@ -186,8 +186,12 @@ fn changes(page: &mut String, annotations: &Annotations) {
             percent(overlap.of_previous)
         )
     }));
-    let words = if words.is_empty() { String::new() } else { format!(": {}", words.join("; ")) };
-    add(page, format_args!("<p>Since {}{}.</p>\n", link_to(&previous.name), escaped(&words)));
+    let before = link_to(&previous.name);
+    if words.is_empty() {
+        add(page, format_args!("<p>The alert before: {before}.</p>\n"));
+    } else {
+        add(page, format_args!("<p>Since {before}: {}.</p>\n", escaped(&words.join("; "))));
+    }
 }
 
 fn table(page: &mut String, annotations: &Annotations, galaxies: &[Galaxy]) {

@@ -163,14 +163,7 @@ mod tests {
             "name": name, "role": "test", "time_created": format!("2026-01-01T00:{minute:02}:00Z"),
         });
         let alert = serde_json::from_value(alert).expect("an alert");
-        let timings = Timings {
-            annotated: Timestamp::UNIX_EPOCH,
-            signal_to_notice_s: None,
-            notice_to_annotations_s: 0.0,
-            numbers_ms: 0.0,
-            plot_ms: 0.0,
-        };
-        Annotations::new(&alert, None, None, timings)
+        Annotations::new(&alert, None, None, Timings::default())
     }
 
     #[test]

@@ -14,14 +14,7 @@ fn annotations(name: &str, event: Value) -> Annotations {
         "name": name, "role": if name.starts_with('M') { "test" } else { "observation" },
         "time_created": "2026-01-01T00:00:00Z", "event": event,
     });
-    let timings = Timings {
-        annotated: Timestamp::UNIX_EPOCH,
-        signal_to_notice_s: None,
-        notice_to_annotations_s: 0.0,
-        numbers_ms: 0.0,
-        plot_ms: 0.0,
-    };
-    Annotations::new(&serde_json::from_value(alert).expect("an alert"), None, None, timings)
+    Annotations::new(&serde_json::from_value(alert).expect("an alert"), None, None, Timings::default())
 }
 
 fn merger(name: &str) -> Annotations {

@@ -276,7 +276,6 @@ fn galactic_plane() -> Vec<Direction> {
 mod tests {
     use std::path::Path;
 
-    use jiff::Timestamp;
     use serde_json::json;
     use shared::notice::igwn::Notice;
     use shared::skymap::{Cell, Header};
@@ -287,15 +286,8 @@ mod tests {
     fn drawn(map: &MultiOrderMap) -> String {
         let alert =
             json!({ "name": "S090101a-Initial", "role": "observation", "time_created": "2009-01-01T00:40:00Z" });
-        let timings = Timings {
-            annotated: Timestamp::UNIX_EPOCH,
-            signal_to_notice_s: None,
-            notice_to_annotations_s: 0.0,
-            numbers_ms: 0.0,
-            plot_ms: 0.0,
-        };
         let alert = serde_json::from_value(alert).expect("an alert");
-        let annotations = Annotations::new(&alert, Some(SkyMap::of(map)), None, timings);
+        let annotations = Annotations::new(&alert, Some(SkyMap::of(map)), None, Timings::default());
         svg(&Scene { annotations: &annotations, map, gbm: None, lat: None, galaxies: &[] }).expect("a plot")
     }
 

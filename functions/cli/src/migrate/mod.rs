@@ -21,8 +21,8 @@ use copy::{Copier, Outcome};
 use plan::{Plan, Task};
 use progress::Progress;
 
-/// How much of all objects in hand is in memory at once [KiB]: what a larger object takes, which passes in parts.
-const MEMORY_KIB: u32 = 16 << 10;
+/// How much of all objects in hand is in memory at once [KiB]; a larger object is in hand alone, and passes in parts.
+const MEMORY_KIB: u32 = 12 << 10;
 
 /// Options of `gwtm migrate`.
 #[derive(Debug, Args)]
