@@ -154,7 +154,8 @@ async fn objects_of_64_mib_are_streams() {
         assert_eq!(store.head(&name).await, Ok(None));
     }
     let told = store.put_stream(&name, content(&whole, whole.len(), md5)).await.expect("written");
-    assert_eq!(told, md5.filter(|_| !is("fs")), "a service tells what it has");
+    // Of an upload in parts not every service tells it.
+    assert!(told.is_none() || told == md5, "{told:?}");
     let found = store.get_stream(&name).await.expect("answered").expect("an object");
     assert_eq!(found.head.size, whole.len() as u64);
     let chunks: Vec<Bytes> = found.chunks.try_collect().await.expect("all of it");

@@ -83,9 +83,14 @@ pub(super) struct Mollweide {
 impl Mollweide {
     /// Where a direction is.
     pub(super) fn place(&self, direction: Direction) -> Point {
+        let (lon, lat) = self.coordinates(direction);
+        self.of_longitude(lon, lat)
+    }
+
+    /// The longitude from the middle, −π to π, and the latitude of a direction.
+    fn coordinates(&self, direction: Direction) -> (f64, f64) {
         let (ra, dec) = degrees(direction);
-        let lon = ((ra - self.middle_deg + 180.0).rem_euclid(360.0) - 180.0).to_radians();
-        self.of_longitude(lon, dec.to_radians())
+        (((ra - self.middle_deg + 180.0).rem_euclid(360.0) - 180.0).to_radians(), dec.to_radians())
     }
 
     fn of_longitude(&self, lon: f64, lat: f64) -> Point {
@@ -109,21 +114,20 @@ impl Mollweide {
     /// A line over the sky, in pieces: it goes on at the right edge where it leaves at the left one.
     pub(super) fn line(&self, line: &[Direction]) -> Vec<Vec<Point>> {
         let mut pieces: Vec<Vec<Point>> = vec![Vec::new()];
-        let mut last: Option<(Point, f64)> = None;
+        let mut last: Option<(f64, f64)> = None;
         for direction in dense(line) {
-            let (point, dec) = (self.place(direction), degrees(direction).1);
-            if let Some((before, dec_before)) = last
-                && (before.0 - point.0).abs() > self.half_height
-                && (before.0 - self.centre.0) * (point.0 - self.centre.0) < 0.0
-                && (before.1 - point.1).abs() < 0.3 * self.half_height
+            let (lon, lat) = self.coordinates(direction);
+            if let Some((lon_before, lat_before)) = last
+                && (lon - lon_before).abs() > PI
             {
-                let (left, right) = self.edge(0.5 * (dec + dec_before));
-                let (leaves, comes) = if before.0 < point.0 { (left, right) } else { (right, left) };
+                let (left, right) = self.edge(0.5 * (lat + lat_before).to_degrees());
+                let (leaves, comes) = if lon_before > 0.0 { (left, right) } else { (right, left) };
                 pieces.last_mut().into_iter().for_each(|piece| piece.push(leaves));
                 pieces.push(vec![comes]);
             }
+            let point = self.of_longitude(lon, lat);
             pieces.last_mut().into_iter().for_each(|piece| piece.push(point));
-            last = Some((point, dec));
+            last = Some((lon, lat));
         }
         pieces
     }
@@ -245,5 +249,7 @@ mod tests {
         assert_eq!(pieces.len(), 2);
         assert!(pieces[0].iter().all(|(x, _)| *x < 0.0) && pieces[1].iter().all(|(x, _)| *x > 0.0));
         assert_eq!(whole.line(&small_circle(direction(0.0, 0.0), 30.0)).len(), 1);
+        // Around a pole, where the sky is narrow.
+        assert_eq!(whole.line(&small_circle(direction(0.0, 90.0), 5.0)).len(), 2);
     }
 }
