@@ -55,8 +55,8 @@ from moto.core.config import default_user_config
 from moto.server import ThreadedMotoServer
 from moto.stepfunctions.models import StateMachine, stepfunctions_backends
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
-from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import state_task_service_aws_sdk
 
+import interpreter
 import stack
 
 
@@ -208,21 +208,6 @@ def inline(properties, hurry):
     properties["DefinitionString"] = {"Fn::Join": ["", pieces]}
 
 
-def json_bodies(make_client):
-    """Step Functions stores a `Body` that is a JSON object as its text, which moto's interpreter leaves out."""
-
-    def client(*arguments, **named):
-        made = make_client(*arguments, **named)
-
-        def as_text(params, **_):
-            return params | {"Body": json.dumps(params["Body"])} if isinstance(params.get("Body"), dict) else params
-
-        made.meta.events.register("provide-client-params.s3.PutObject", as_text)
-        return made
-
-    return client
-
-
 class Kafka:
     """A broker with GCN's topics."""
 
@@ -299,7 +284,7 @@ def main():
     asked = parser.parse_args()
 
     logs = Path(tempfile.mkdtemp(prefix="gwtm-local-"))
-    state_task_service_aws_sdk.boto_client_for = json_bodies(state_task_service_aws_sdk.boto_client_for)
+    interpreter.store_bodies_as_text()
     find = programs(asked.programs)
     functions = Functions(find, logs)
     deployed = Stack(dict(asked.parameter), asked.secret, asked.hurry)

@@ -24,10 +24,13 @@ import boto3
 import yaml
 from moto import mock_aws
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
-from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import state_task_service_aws_sdk
 
-FLOWS = Path(__file__).parents[2] / "infra" / "flows"
+INFRA = Path(__file__).parents[2] / "infra"
+FLOWS = INFRA / "flows"
 BUCKET = "bucket"
+
+sys.path.insert(0, str(INFRA))
+import interpreter
 
 asked = json.load(sys.stdin)
 calls, lock = [], threading.Lock()
@@ -46,20 +49,6 @@ def invoke(parameters, region, state_credentials):
     return {"StatusCode": 200, "FunctionError": "Unhandled", "Payload": error}
 
 
-def client(*arguments, **named):
-    """Step Functions stores a `Body` that is a JSON object as its text, which moto's interpreter leaves out."""
-    made = make_client(*arguments, **named)
-
-    def as_text(params, **_):
-        return params | {"Body": json.dumps(params["Body"])} if isinstance(params.get("Body"), dict) else params
-
-    made.meta.events.register("provide-client-params.s3.PutObject", as_text)
-    return made
-
-
-make_client = state_task_service_aws_sdk.boto_client_for
-
-
 def definition(flow):
     text = (FLOWS / f"{flow}.asl.yaml").read_text()
     kebab = lambda match: re.sub(r"(?<!^)([A-Z])", r"-\1", match[1]).lower()
@@ -71,7 +60,7 @@ def definition(flow):
 @mock_aws(config={"stepfunctions": {"execute_state_machine": True}})
 def main():
     lambda_eval_utils._invoke_lambda_function = invoke
-    state_task_service_aws_sdk.boto_client_for = client
+    interpreter.store_bodies_as_text()
     logging.disable()
     s3, sfn = boto3.client("s3"), boto3.client("stepfunctions")
     if asked["bucket"]:

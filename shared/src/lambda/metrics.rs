@@ -15,21 +15,14 @@ use crate::message::Subject;
 /// The metrics' namespace.
 const NAMESPACE: &str = "gwtm";
 
-/// Prints the metrics of a call.
-pub(super) fn say(
-    function: &str,
-    flow: Option<&Flow>,
-    subject: Option<&Subject>,
-    counts: Result<&[(&'static str, usize)], Class>,
-    duration: Duration,
-    now: Timestamp,
-) {
-    let line = format!("{}\n", record(function, flow, subject, counts, duration, now));
+/// Prints the record of a call.
+pub(super) fn say(record: &Value) {
     // A line that cannot be printed can be told to nobody.
-    let _ = std::io::stdout().write_all(line.as_bytes());
+    let _ = std::io::stdout().write_all(format!("{record}\n").as_bytes());
 }
 
-fn record(
+/// The record of a call: what it is about, and its metrics.
+pub(super) fn record(
     function: &str,
     flow: Option<&Flow>,
     subject: Option<&Subject>,

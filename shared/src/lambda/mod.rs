@@ -129,7 +129,8 @@ where
     }
     let outcome = outcome.and_then(|output| Ok((output.counts(), written(output)?)));
     let counts = outcome.as_ref().map(|(counts, _)| counts.as_slice()).map_err(Error::class);
-    metrics::say(function, call.flow.as_ref(), subject.as_ref(), counts, begun.elapsed(), Timestamp::now());
+    let (flow, subject) = (call.flow.as_ref(), subject.as_ref());
+    metrics::say(&metrics::record(function, flow, subject, counts, begun.elapsed(), Timestamp::now()));
     outcome.map(|(_, answer)| answer)
 }
 
