@@ -152,6 +152,7 @@ async fn body(client: &Client, url: Url, max_bytes: usize, shown: &str) -> Resul
         }
         bytes.extend_from_slice(&chunk);
     }
+    tracing::debug!(url = shown, bytes = bytes.len(), "fetched");
     Ok(bytes.freeze())
 }
 

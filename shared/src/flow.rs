@@ -71,13 +71,15 @@ where
     O: Future<Output = Result<Posted>>,
     A: Future<Output = Result<Annotated>>,
 {
-    let Stage { answer, duration } = stage(|| ingest_ligo(received)).await;
+    let Stage { answer, duration } = stage("ingest-ligo", || ingest_ligo(received)).await;
     let ingested =
         Stage { answer: answer.as_ref().map(|ingested| ingested.alerts.len()).map_err(Clone::clone), duration };
     let mut alerts = Vec::new();
     for alert in answer.map(|ingested| ingested.alerts).unwrap_or_default() {
-        let (products, galaxies) =
-            futures::join!(stage(|| skymap_products(alert.clone())), stage(|| galaxy_list(alert.clone())));
+        let (products, galaxies) = futures::join!(
+            stage("skymap-products", || skymap_products(alert.clone())),
+            stage("galaxy-list", || galaxy_list(alert.clone()))
+        );
         let mut settled = Settled {
             alert: Box::new(alert.clone()),
             products: products.answer.as_ref().ok().cloned(),
@@ -89,9 +91,9 @@ where
             products: settled.products.clone(),
             galaxies: settled.galaxies.clone(),
         };
-        let posted = stage(|| post_api(publication)).await;
+        let posted = stage("post-api", || post_api(publication)).await;
         settled.posted = posted.answer.as_ref().ok().cloned();
-        let annotated = stage(|| annotate(settled)).await;
+        let annotated = stage("annotate", || annotate(settled)).await;
         alerts.push(AlertOutcome { alert, products, galaxies, posted, annotated });
     }
     LigoOutcome { ingested, alerts }
@@ -107,19 +109,22 @@ where
     I: Future<Output = Result<Publication>>,
     O: Future<Output = Result<Posted>>,
 {
-    let ingested = stage(|| ingest_icecube(received)).await;
+    let ingested = stage("ingest-icecube", || ingest_icecube(received)).await;
     let posted = match &ingested.answer {
-        Ok(publication) => Some(stage(|| post_api(publication.clone())).await),
+        Ok(publication) => Some(stage("post-api", || post_api(publication.clone())).await),
         Err(_) => None,
     };
     IceCubeOutcome { ingested, posted }
 }
 
 /// Runs one handler; a panic is an answer and not a dead process.
-async fn stage<T, F: Future<Output = Result<T>>>(handler: impl FnOnce() -> F) -> Stage<T> {
+async fn stage<T, F: Future<Output = Result<T>>>(function: &str, handler: impl FnOnce() -> F) -> Stage<T> {
     let begun = Instant::now();
     let answer = caught(async { handler().await }).await;
-    Stage { answer, duration: begun.elapsed() }
+    let duration = begun.elapsed();
+    let error = answer.as_ref().err().map(tracing::field::display);
+    tracing::debug!(function, duration_ms = duration.as_millis(), error, "function ended");
+    Stage { answer, duration }
 }
 
 #[cfg(test)]

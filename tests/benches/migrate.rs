@@ -5,6 +5,7 @@
 //! `cargo build --release --workspace --bins && cargo bench --package tests --bench migrate`; the first run installs the
 //! services' Python clients into tests/servers.
 
+use std::collections::HashMap;
 use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -78,8 +79,8 @@ struct Cpu {
 
 impl Cpu {
     fn now() -> Self {
-        let own = std::process::id().to_string();
         let mut cpu = Cpu { running_s: 0.0, ended_s: 0.0 };
+        let mut running = HashMap::new();
         for process in fs::read_dir("/proc").expect("processes").filter_map(Result::ok) {
             let stat = fs::read_to_string(process.path().join("stat")).unwrap_or_default();
             // proc(5): after the name, which is in parentheses, the state and the parent; the 14th to 17th field are
@@ -89,12 +90,16 @@ impl Cpu {
             let seconds = |first: usize| -> f64 {
                 fields[first..first + 2].iter().map(|ticks| ticks.parse().unwrap_or(0.0) / 100.0).sum()
             };
-            if process.file_name().to_str() == Some(&own) {
+            let Some(id) = process.file_name().to_str().and_then(|id| id.parse::<u32>().ok()) else { continue };
+            if id == std::process::id() {
                 cpu.ended_s = seconds(13);
-            } else if fields.get(1) == Some(&own.as_str()) {
-                cpu.running_s += seconds(11) + seconds(13);
+            } else if let Some(parent) = fields.get(1).and_then(|parent| parent.parse::<u32>().ok()) {
+                running.insert(id, (parent, seconds(11) + seconds(13)));
             }
         }
+        let parent = |id: &u32| running.get(id).map(|(parent, _)| *parent);
+        let ours = |id: u32| std::iter::successors(Some(id), parent).any(|id| id == std::process::id());
+        cpu.running_s = running.iter().filter(|(id, _)| ours(**id)).map(|(_, (_, seconds))| seconds).sum();
         cpu
     }
 }

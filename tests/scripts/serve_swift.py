@@ -1,9 +1,11 @@
-"""OpenStack Swift in one process: serve_swift.py FOLDER PORT KEYSTONE_PORT MEMCACHED_PORT ACCOUNT CONTAINER OBJECT
+"""OpenStack Swift in two processes: serve_swift.py FOLDER PORT KEYSTONE_PORT MEMCACHED_PORT ACCOUNT CONTAINER OBJECT
 
-Makes one disk and its rings in FOLDER, then serves the proxy on 127.0.0.1:PORT, with log-in by Keystone, and the account,
-container and object servers behind it on the last three ports: all four as green threads.
+Makes one disk and its rings in FOLDER, then serves the proxy on 127.0.0.1:PORT, with log-in by Keystone, and in a process
+of their own, which ends with this one, the account, container and object servers on the last three ports.
 """
+import ctypes
 import os
+import signal
 import sys
 
 import eventlet
@@ -92,13 +94,19 @@ for kind, own_port in zip(kinds, servers):
     ring.rebalance()
     ring.get_ring().save(f'{folder}/{kind}.ring.gz')
 
+here = ['proxy']
+if os.fork() == 0:
+    PR_SET_PDEATHSIG = 1
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    here = kinds
+
 # A server asks for a hub by name, which would replace the one that the green threads live on.
 use_hub = eventlet.hubs.use_hub
 use_hub(wsgi.get_hub())
 eventlet.hubs.use_hub = lambda name=None: None if name else use_hub()
 utils.monkey_patch()
 threads = []
-for kind in [*kinds, 'proxy']:
+for kind in here:
     conf, logger, global_conf, strategy = wsgi.check_config(
         f'{folder}/{kind}-server.conf', f'{kind}-server', log_to_console=True, verbose=True)
     threads.append(eventlet.spawn(

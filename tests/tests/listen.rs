@@ -118,6 +118,7 @@ async fn the_settings_of_the_older_listeners_mean_what_they_meant() {
     let listening = Listening::to(&broker.address(), &store, &server.base("v1"))
         .set("WRITE_TO_STORAGE", "false")
         .set("LOG_FORMAT", "json")
+        .set("VERBOSE", "true")
         .set("OBSERVING_RUN", "O5")
         .set("PATH_TO_GALAXY_CATALOG_CONFIG", galaxies.display().to_string());
     let listener = listening.start();
@@ -127,7 +128,14 @@ async fn the_settings_of_the_older_listeners_mean_what_they_meant() {
     assert!(server.alerts().iter().all(|row| row["observing_run"] == "O5") && server.alerts().len() == 2);
     assert!(server.galaxy_lists().iter().all(|list| list.galaxies.len() == 7) && !server.galaxy_lists().is_empty());
     let said = listening.said();
-    assert!(said.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{said}");
+    let lines: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let debug = |message: &str| {
+        lines.iter().filter(|line| line["level"] == "DEBUG" && line["message"] == message).collect::<Vec<_>>()
+    };
+    let posts = debug("API answered").iter().filter(|line| line["endpoint"] == "post_alert").count();
+    let functions = debug("function ended").iter().filter(|line| line["function"] == "skymap-products").count();
+    assert_eq!((posts, functions), (2, 2), "VERBOSE says what is done: {said}");
+    assert!(!said.contains(tests::gwtm_server::ADMIN), "the token does not show");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,8 +16,8 @@ use tokio::sync::OnceCell;
 const IGWN: &str = "igwn.gwalert";
 const ICECUBE: &str = "gcn.notices.icecube.lvk_nu_track_search";
 const SUPEREVENTS: usize = 5;
-/// How long a store or an API is down: longer than what retries by itself within a request.
-const OUTAGE: Duration = Duration::from_secs(20);
+/// How long a store or an API is down.
+const OUTAGE: Duration = Duration::from_secs(60);
 
 /// A broker, a store and an API, the last two behind what breaks the way to them.
 struct World {

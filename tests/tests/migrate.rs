@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,9 +14,9 @@ use tests::azurite::Azurite;
 use tests::ceph::Ceph;
 use tests::container::{self, behind, location};
 use tests::faults::{Fault, Faults};
-use tests::program::{Called, Gwtm, files};
+use tests::program::{Called, Gwtm, binary, files};
 use tests::s3s::S3s;
-use tests::server::Settings;
+use tests::server::{Settings, run};
 use tests::swift::Swift;
 
 /// Writes objects into a folder: names by number, and bytes that tell them apart.
@@ -106,6 +107,21 @@ fn what_is_there_is_skipped_and_what_changed_is_copied_again() {
     assert_eq!((called.code, &came_to["copied"]), (Some(0), &1.into()), "{called:?}");
     assert_eq!(fs::read(&rotten).expect("a file"), sound);
     assert_eq!(call(&["--force"]).1["copied"], 120);
+}
+
+#[test]
+fn a_terminal_shows_a_bar_and_the_lines_above_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+    fill(&from, 300, |n| n * 500);
+    // `script` gives a program a terminal, of a width that nobody has set.
+    let line = format!("stty cols 100; {} {}", binary("gwtm").display(), migrate(&text(&from), &text(&to)).join(" "));
+    let mut command = Command::new("script");
+    command.args(["--quiet", "--return", "--command", &line, "/dev/null"]).env("TERM", "xterm");
+    let shown = run(command);
+    let bars: Vec<&str> = shown.split(['\r', '\n']).filter(|line| line.contains("/s ETA ")).collect();
+    assert!(bars.iter().any(|bar| bar.contains("█") && bar.contains("/300")), "{bars:?}");
+    assert!(shown.contains("[300/300] fit/") && shown.contains("300 copied ("), "{shown}");
 }
 
 #[test]

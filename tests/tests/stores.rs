@@ -375,6 +375,13 @@ async fn a_token_that_ends_in_the_middle_is_renewed() {
         .boxed();
     store.put_stream(&large, sent).await.expect("written");
     assert_eq!(store.get(&large).await, Ok(Some(whole)));
+    // What is read once cannot be sent again by itself; whoever reads it again needs no more than that.
+    expire();
+    let other = noise(5 << 20);
+    let error = store.put_stream(&large, content(&other, other.len(), None)).await.expect_err("an old token");
+    assert!(error.is_retryable(), "{error}");
+    store.put_stream(&large, content(&other, other.len(), None)).await.expect("written with another token");
+    assert_eq!(store.get(&large).await, Ok(Some(other)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -117,7 +117,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("NOTIFY_CONFIG", "nobody is told", "rules of who is told of which alerts: a TOML file, or the TOML itself"),
     setting("LOG_FORMAT", "text", "`json` for machines"),
     setting("LOG_LEVEL", "info; `gwtm run` warn", "error, warn, info, debug or trace, or tracing directives"),
-    setting("VERBOSE", "false", "`true` is LOG_LEVEL=debug"),
+    setting("VERBOSE", "false", "`true` is LOG_LEVEL=debug: each function, object and answer of the API"),
 ];
 
 /// The settings that hold secrets, or may: no other program gets them.

@@ -7,39 +7,50 @@ use super::{Cell, DEG2_PER_SR, MultiOrderMap, Summary};
 ///
 /// At a level, the *crossing cell* is the first whose cumulative probability reaches it (c ≥ level). The strict
 /// region (posted areas, MOC) leaves it out; see [`Credible::level_of`] and [`Credible::level_before`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Credible<'a> {
     map: &'a MultiOrderMap,
+    ranking: &'a Ranking,
+}
+
+/// The cells sorted: the one part that takes time, kept with the map.
+#[derive(Debug, Clone)]
+pub(super) struct Ranking {
     /// Indices of cells, by falling density.
-    ranking: Vec<u32>,
-    /// Of each cell: its place in `ranking`.
-    place: Vec<u32>,
-    /// Cumulative probability and area [sr] up to and with each of `ranking`.
+    cells: Vec<u32>,
+    /// Of each cell: its place in `cells`.
+    places: Vec<u32>,
+    /// Cumulative probability and area [sr] up to and with each of `cells`.
     cumulative: Vec<(f64, f64)>,
 }
 
-impl<'a> Credible<'a> {
-    pub(super) fn new(map: &'a MultiOrderMap) -> Self {
-        let cells = map.cells();
-        let mut keys: Vec<(u64, u32)> = Vec::with_capacity(cells.len());
+impl Ranking {
+    pub(super) fn of(map: &[Cell]) -> Self {
+        let mut keys: Vec<(u64, u32)> = Vec::with_capacity(map.len());
         // Densities are finite and not negative, so their bits sort as they do (−0 is made 0).
-        keys.extend(cells.iter().enumerate().map(|(i, cell)| (!(cell.prob_density + 0.0).to_bits(), i as u32)));
+        keys.extend(map.iter().enumerate().map(|(i, cell)| (!(cell.prob_density + 0.0).to_bits(), i as u32)));
         keys.sort_unstable();
-        let ranking: Vec<u32> = keys.into_iter().map(|(_, i)| i).collect();
-        let mut place = vec![0; cells.len()];
+        let cells: Vec<u32> = keys.into_iter().map(|(_, i)| i).collect();
+        let mut places = vec![0; cells.len()];
         let (mut prob, mut area) = (0.0, 0.0);
-        let cumulative = ranking
+        let cumulative = cells
             .iter()
             .enumerate()
             .map(|(rank, i)| {
-                let cell = &cells[*i as usize];
-                place[*i as usize] = rank as u32;
+                let cell = &map[*i as usize];
+                places[*i as usize] = rank as u32;
                 prob += cell.prob();
                 area += cell.area();
                 (prob, area)
             })
             .collect();
-        Credible { map, ranking, place, cumulative }
+        Ranking { cells, places, cumulative }
+    }
+}
+
+impl<'a> Credible<'a> {
+    pub(super) fn new(map: &'a MultiOrderMap, ranking: &'a Ranking) -> Self {
+        Credible { map, ranking }
     }
 
     /// The map.
@@ -48,40 +59,40 @@ impl<'a> Credible<'a> {
     }
 
     /// The indices of the cells by falling density.
-    pub fn ranking(&self) -> &[u32] {
-        &self.ranking
+    pub fn ranking(&self) -> &'a [u32] {
+        &self.ranking.cells
     }
 
     /// The probability of cell `i` and of all before it (0–1): the smallest level at which the cell belongs to the
     /// strict region is the next above it. The strict region at `level` is `level_of(i) < level`.
     pub fn level_of(&self, i: usize) -> f64 {
-        self.cumulative[self.place[i] as usize].0
+        self.ranking.cumulative[self.ranking.places[i] as usize].0
     }
 
     /// The probability of all cells before cell `i` (0–1). The region with its crossing cell is
     /// `level_before(i) < level`.
     pub fn level_before(&self, i: usize) -> f64 {
-        match self.place[i] as usize {
+        match self.ranking.places[i] as usize {
             0 => 0.0,
-            rank => self.cumulative[rank - 1].0,
+            rank => self.ranking.cumulative[rank - 1].0,
         }
     }
 
     /// The rank of cell `i`, from 0.
     pub(crate) fn place(&self, i: u32) -> usize {
-        self.place[i as usize] as usize
+        self.ranking.places[i as usize] as usize
     }
 
     /// How many cells have a density above 0.
     pub(crate) fn positive(&self) -> usize {
-        self.ranking.partition_point(|i| self.map.cells()[*i as usize].prob_density > 0.0)
+        self.ranking.cells.partition_point(|i| self.map.cells()[*i as usize].prob_density > 0.0)
     }
 
     /// The probability of the cells before a place in the ranking, a part of the last counted.
     pub(crate) fn prob_at(&self, place: f64) -> f64 {
-        let n = (place.max(0.0) as usize).min(self.ranking.len());
-        let before = if n == 0 { 0.0 } else { self.cumulative[n - 1].0 };
-        match self.cumulative.get(n) {
+        let n = (place.max(0.0) as usize).min(self.ranking.cells.len());
+        let before = if n == 0 { 0.0 } else { self.ranking.cumulative[n - 1].0 };
+        match self.ranking.cumulative.get(n) {
             Some((prob, _)) => before + (place - n as f64) * (prob - before),
             None => before,
         }
@@ -90,8 +101,8 @@ impl<'a> Credible<'a> {
     /// The place in the ranking before which there is a probability; the inverse of [`Credible::prob_at`].
     pub(crate) fn place_at(&self, prob: f64) -> f64 {
         let n = self.cells_within(prob);
-        let before = if n == 0 { 0.0 } else { self.cumulative[n - 1].0 };
-        match self.cumulative.get(n) {
+        let before = if n == 0 { 0.0 } else { self.ranking.cumulative[n - 1].0 };
+        match self.ranking.cumulative.get(n) {
             Some((next, _)) if *next > before => n as f64 + ((prob - before) / (next - before)).clamp(0.0, 1.0),
             _ => n as f64,
         }
@@ -99,7 +110,7 @@ impl<'a> Credible<'a> {
 
     /// How many cells come before the crossing cell at `level`.
     pub fn cells_within(&self, level: f64) -> usize {
-        self.cumulative.partition_point(|(prob, _)| *prob < level)
+        self.ranking.cumulative.partition_point(|(prob, _)| *prob < level)
     }
 
     /// Area of the strict credible region at `level` (0–1) [deg²]: the cells before the first with c ≥ level, by the
@@ -107,7 +118,7 @@ impl<'a> Credible<'a> {
     pub fn area(&self, level: f64) -> f64 {
         match self.cells_within(level) {
             0 => 0.0,
-            n => self.cumulative[n - 1].1 * DEG2_PER_SR,
+            n => self.ranking.cumulative[n - 1].1 * DEG2_PER_SR,
         }
     }
 
@@ -118,8 +129,8 @@ impl<'a> Credible<'a> {
             return 0.0;
         }
         let n = self.cells_within(level);
-        let (prob, area) = if n == 0 { (0.0, 0.0) } else { self.cumulative[n - 1] };
-        match self.ranking.get(n) {
+        let (prob, area) = if n == 0 { (0.0, 0.0) } else { self.ranking.cumulative[n - 1] };
+        match self.ranking.cells.get(n) {
             Some(i) => {
                 let cell = &self.map.cells()[*i as usize];
                 (area + ((level - prob) / cell.prob()).clamp(0.0, 1.0) * cell.area()) * DEG2_PER_SR
@@ -131,9 +142,9 @@ impl<'a> Credible<'a> {
     /// The greatest probability in an area [deg²], a part of the last cell counted (0–1).
     pub fn prob_within(&self, area_deg2: f64) -> f64 {
         let wanted = (area_deg2 / DEG2_PER_SR).max(0.0);
-        let n = self.cumulative.partition_point(|(_, area)| *area < wanted);
-        let (prob, area) = if n == 0 { (0.0, 0.0) } else { self.cumulative[n - 1] };
-        match self.ranking.get(n) {
+        let n = self.ranking.cumulative.partition_point(|(_, area)| *area < wanted);
+        let (prob, area) = if n == 0 { (0.0, 0.0) } else { self.ranking.cumulative[n - 1] };
+        match self.ranking.cells.get(n) {
             Some(i) => prob + (wanted - area) * self.map.cells()[*i as usize].prob_density,
             None => prob,
         }
@@ -141,7 +152,7 @@ impl<'a> Credible<'a> {
 
     /// What the map says in a few numbers.
     pub fn summary(&self) -> Summary {
-        let peak: &Cell = &self.map.cells()[self.ranking[0] as usize];
+        let peak: &Cell = &self.map.cells()[self.ranking.cells[0] as usize];
         let (ra, dec) = peak.centre();
         let header = self.map.header();
         Summary {

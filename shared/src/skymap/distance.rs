@@ -11,8 +11,8 @@ const BACKWARD_BELOW: f64 = -2.0;
 const BACKWARD_FROM: u32 = 300;
 /// The probability that all cells together may hold and be left out of integrals over the sky.
 const NEGLIGIBLE: f64 = 1e-10;
-/// How near a probability is brought to the one sought.
-const PROB_TOLERANCE: f64 = 1e-10;
+/// How near a probability is brought to the one sought before one more of Newton's steps, which squares what is left.
+const PROB_TOLERANCE: f64 = 1e-6;
 /// As many standard deviations beyond the mean there is nothing left of a normal distribution, in numbers of f64.
 const BEYOND: f64 = 9.0;
 /// Bisection steps: each halves the interval, and an interval of f64 numbers is exhausted after about 100.
@@ -28,30 +28,31 @@ fn normal_pdf(x: f64) -> f64 {
     (-0.5 * x * x).exp() / (2.0 * PI).sqrt()
 }
 
-/// Where a function that rises from below `target` at `low` to above it at `high` meets it, by the Illinois variant of
-/// false position (doi:10.1007/BF01934364): a dozen evaluations where bisection takes forty.
-fn crossing(rising: impl Fn(f64) -> f64, target: f64, mut low: f64, mut high: f64) -> f64 {
-    let (mut below, mut above) = (rising(low) - target, rising(high) - target);
-    let mut stuck = 0;
+/// Where a function that rises from below `target` at `low` to above it at `high` meets it, from its value and its slope,
+/// by Newton's steps from `first` on; where those leave the interval or come no nearer, it is halved.
+fn crossing(rising: impl Fn(f64) -> (f64, f64), target: f64, mut low: f64, mut high: f64, first: f64) -> f64 {
+    let mut at = if first > low && first < high { first } else { 0.5 * (low + high) };
+    let mut last = f64::INFINITY;
     for _ in 0..STEPS {
-        let falsi = (low * above - high * below) / (above - below);
-        let next = if falsi > low && falsi < high { falsi } else { 0.5 * (low + high) };
-        let found = rising(next) - target;
-        if found.abs() < PROB_TOLERANCE || next == low || next == high {
-            return next;
+        let (value, slope) = rising(at);
+        let off = value - target;
+        if off.abs() < PROB_TOLERANCE {
+            break;
         }
-        // An end that stays twice in a row is given half its weight.
-        if found < 0.0 {
-            (low, below) = (next, found);
-            above *= if stuck == 1 { 0.5 } else { 1.0 };
-            stuck = 1;
+        if off < 0.0 {
+            low = at
         } else {
-            (high, above) = (next, found);
-            below *= if stuck == -1 { 0.5 } else { 1.0 };
-            stuck = -1;
+            high = at
         }
+        let newton = at - off / slope;
+        let nearer = newton > low && newton < high && off.abs() < 0.5 * last;
+        let next = if nearer { newton } else { 0.5 * (low + high) };
+        if next == low || next == high {
+            break;
+        }
+        (at, last) = (next, off.abs());
     }
-    0.5 * (low + high)
+    at
 }
 
 /// R_k = I_k / I_{k−1} for k = 1 to 4, where I_k = ∫₀^∞ rᵏ N(r; x, 1) dr; from I_k = x I_{k−1} + (k − 1) I_{k−2}.
@@ -130,7 +131,7 @@ impl Distance {
 
     /// The probability that the source is nearer than `r` [Mpc], given its direction (0–1).
     pub fn cdf(&self, r: f64) -> f64 {
-        Sight::of(self).nearer(r)
+        Sight::of(self).nearer(r).0
     }
 }
 
@@ -150,10 +151,10 @@ impl Sight<'_> {
         Sight { distance, tail: normal_cdf(-x.abs()), density: normal_pdf(x) }
     }
 
-    /// The probability that the source is nearer than `r` [Mpc] (0–1).
-    fn nearer(&self, r: f64) -> f64 {
+    /// The probability that the source is nearer than `r` [Mpc] (0–1), and its rise with `r` [1/Mpc].
+    fn nearer(&self, r: f64) -> (f64, f64) {
         if !self.distance.is_known() || r.is_nan() || r <= 0.0 {
-            return 0.0;
+            return (0.0, 0.0);
         }
         let Distance { mu, sigma, norm } = *self.distance;
         // ∫₀^r t² N(t; mu, sigma) dt, with the upper limit in units of sigma.
@@ -166,7 +167,21 @@ impl Sight<'_> {
             (normal_cdf(x) - self.tail, normal_pdf(x))
         };
         let integral = (mu * mu + sigma * sigma) * between + sigma * (mu * self.density - (mu + r) * density);
-        (norm * integral).clamp(0.0, 1.0)
+        ((norm * integral).clamp(0.0, 1.0), norm * r * r * density / sigma)
+    }
+
+    /// The probability that the source is within `x` > 0 standard deviations of mu (0–1), and its rise with `x`.
+    fn around(&self, x: f64) -> (f64, f64) {
+        let Distance { mu, sigma, norm } = *self.distance;
+        let (near, far) = (mu - x * sigma, mu + x * sigma);
+        if near <= 0.0 {
+            let (prob, slope) = self.nearer(far);
+            return (prob, slope * sigma);
+        }
+        // The density is the same at both ends, and they are equally far.
+        let density = normal_pdf(x);
+        let integral = (mu * mu + sigma * sigma) * libm::erf(x / SQRT_2) - 2.0 * sigma * sigma * x * density;
+        ((norm * integral).clamp(0.0, 1.0), norm * (near * near + far * far) * density)
     }
 }
 
@@ -182,13 +197,22 @@ impl MultiOrderMap {
     pub fn distance_quantiles<const N: usize>(&self, quantiles: [f64; N]) -> Option<[f64; N]> {
         let sight = self.sight()?;
         let total: f64 = sight.iter().map(|(cell, _)| cell.prob()).sum();
-        let nearer = |r: f64| sight.iter().map(|(cell, sight)| cell.prob() * sight.nearer(r)).sum::<f64>() / total;
+        let nearer = |r: f64| {
+            let sum = sight.iter().fold((0.0, 0.0), |sum, (cell, sight)| {
+                let (prob, slope) = sight.nearer(r);
+                (sum.0 + cell.prob() * prob, sum.1 + cell.prob() * slope)
+            });
+            (sum.0 / total, sum.1 / total)
+        };
         let far = |distance: &Distance| distance.mu.max(0.0) + 10.0 * distance.sigma;
         let high = sight.iter().map(|(_, sight)| far(sight.distance)).fold(0.0, f64::max);
         if sight.is_empty() || !quantiles.iter().all(|quantile| (0.0..1.0).contains(quantile)) {
             return None;
         }
-        Some(quantiles.map(|quantile| crossing(nearer, quantile, 0.0, high)))
+        // Where they would be with a logistic distribution, which differs little from the normal one.
+        let (mean, std) = self.distance_moments()?;
+        let first = |quantile: f64| mean + std * (quantile / (1.0 - quantile)).ln() / 1.7;
+        Some(quantiles.map(|quantile| crossing(nearer, quantile, 0.0, high, first(quantile))))
     }
 
     /// The lines of sight that count in integrals over the sky; `None` for a map without distances.
@@ -226,30 +250,31 @@ impl MultiOrderMap {
                 (cell, sight, peak.ln())
             })
             .collect();
-        let shell = |distance: &Distance, peak: f64, threshold: f64| {
-            let half = distance.sigma * (2.0 * (peak - threshold)).max(0.0).sqrt();
-            ((distance.mu - half).max(0.0), (distance.mu + half).max(0.0))
-        };
-        let prob = |threshold: f64| -> f64 {
+        // As a threshold sinks below the logarithm of a peak, the density exceeds it within so many standard deviations.
+        let reach = |peak: f64, threshold: f64| (2.0 * (peak - threshold)).sqrt();
+        let prob = |threshold: f64| {
             let seen = sight.iter().filter(|(.., peak)| *peak > threshold);
-            seen.map(|(cell, sight, peak)| {
-                let (near, far) = shell(sight.distance, *peak, threshold);
-                cell.prob() * (sight.nearer(far) - sight.nearer(near))
+            seen.fold((0.0, 0.0), |sum, (cell, sight, peak)| {
+                let x = reach(*peak, threshold);
+                let (prob, slope) = sight.around(x);
+                (sum.0 + cell.prob() * prob, sum.1 + cell.prob() * slope / x)
             })
-            .sum()
         };
         let high = sight.iter().map(|(.., peak)| *peak).fold(f64::NEG_INFINITY, f64::max);
         let mut low = high - 1.0;
-        while prob(low) < level {
+        while prob(low).0 < level {
             low = high - 2.0 * (high - low);
             if low.is_nan() || high - low > 1e4 {
                 return None;
             }
         }
-        let low = -crossing(|threshold| prob(-threshold), level, -high, -low);
+        // What rises is the probability as the threshold sinks.
+        let low = -crossing(|depth| prob(-depth), level, -high, -low, -low);
         let seen = sight.iter().filter(|(.., peak)| *peak > low);
         let volumes = seen.map(|(cell, sight, peak)| {
-            let (near, far) = shell(sight.distance, *peak, low);
+            let Distance { mu, sigma, .. } = *sight.distance;
+            let half = sigma * reach(*peak, low);
+            let (near, far) = ((mu - half).max(0.0), (mu + half).max(0.0));
             cell.area() * (far.powi(3) - near.powi(3)) / 3.0
         });
         Some(volumes.sum())

@@ -15,6 +15,7 @@ pub mod flat;
 mod region;
 
 use std::f64::consts::PI;
+use std::sync::OnceLock;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,7 @@ use crate::{Error, Result};
 pub(crate) mod tests;
 
 pub use credible::Credible;
+use credible::Ranking;
 pub use encode::encode;
 pub use region::Region;
 
@@ -142,6 +144,8 @@ pub struct MultiOrderMap {
     /// How many of `curve` begin before each cell of [`BUCKET_ORDER`]: where to look.
     buckets: Vec<u32>,
     order: u8,
+    /// Made when it is first asked for.
+    ranking: OnceLock<Ranking>,
 }
 
 /// The order by which cells are looked up.
@@ -181,7 +185,8 @@ impl MultiOrderMap {
         }
         let mut curve: Vec<(u64, u32)> =
             cells.iter().enumerate().map(|(i, cell)| (cell.range().start, i as u32)).collect();
-        curve.sort_unstable();
+        // A file has the cells of each order in order: few runs, which this sort merges.
+        curve.sort();
         for pair in curve.windows(2) {
             let [a, b] = [pair[0], pair[1]].map(|(_, i)| &cells[i as usize]);
             if a.range().end > b.range().start {
@@ -211,7 +216,7 @@ impl MultiOrderMap {
             }
             buckets.push(before as u32);
         }
-        Ok(MultiOrderMap { cells, distances, header, curve, buckets, order })
+        Ok(MultiOrderMap { cells, distances, header, curve, buckets, order, ranking: OnceLock::new() })
     }
 
     /// The cells, in the order of the file.
@@ -274,9 +279,9 @@ impl MultiOrderMap {
         peak
     }
 
-    /// The cells sorted by density, once, for everything about credible levels.
+    /// The cells sorted by density, once a map, for everything about credible levels.
     pub fn credible(&self) -> Credible<'_> {
-        Credible::new(self)
+        Credible::new(self, self.ranking.get_or_init(|| Ranking::of(&self.cells)))
     }
 
     /// What the map says in a few numbers.

@@ -24,7 +24,7 @@ const ATTEMPTS: u32 = 6;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a request may be sent, and its answer be waited for, without a byte going either way.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a request that is sent from memory may take until its answer begins.
+/// How long a request whose body is sent from memory may take until its answer begins; nobody sees how far it is.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
 /// What is read of an answer that says what is wrong [bytes].
 const MAX_FAILURE_BYTES: u64 = 64 << 10;
@@ -117,7 +117,13 @@ impl Answer {
 
 /// A client. Cloning shares its connections.
 #[derive(Debug, Clone)]
-pub(super) struct Http(Client);
+pub(super) struct Http {
+    client: Client,
+    /// See [`IDLE_TIMEOUT`].
+    idle: Duration,
+    /// See [`ANSWER_TIMEOUT`].
+    answer: Duration,
+}
 
 impl Http {
     pub fn new() -> Result<Self> {
@@ -129,7 +135,7 @@ impl Http {
             .redirect(redirect::Policy::none())
             .build()
             .map_err(|error| Error::permanent(format!("http client: {}", causes(&error))))?;
-        Ok(Http(client))
+        Ok(Http { client, idle: IDLE_TIMEOUT, answer: ANSWER_TIMEOUT })
     }
 
     /// One request, whatever the status of its answer.
@@ -139,11 +145,12 @@ impl Http {
             let length = request.body.len().to_string();
             request = request.header("content-length", length);
         }
+        let patience = if request.body.is_empty() { self.idle } else { self.answer };
         let body = Body::from(request.body.clone());
         let name = name(&request);
-        match tokio::time::timeout(ANSWER_TIMEOUT, self.send(request, body)).await {
+        match tokio::time::timeout(patience, self.send(request, body)).await {
             Ok(answer) => answer,
-            Err(_) => Err(Error::retryable(format!("{name}: expected an answer within {ANSWER_TIMEOUT:?}"))),
+            Err(_) => Err(Error::retryable(format!("{name}: expected an answer within {patience:?}"))),
         }
     }
 
@@ -165,12 +172,12 @@ impl Http {
         let mut answer = Box::pin(self.send(request, Body::wrap_stream(body)));
         let mut before = 0;
         let outcome = loop {
-            match tokio::time::timeout(IDLE_TIMEOUT, &mut answer).await {
+            match tokio::time::timeout(self.idle, &mut answer).await {
                 Ok(outcome) => break outcome,
                 Err(_) => {
                     let now = sent.load(Ordering::Relaxed);
                     if now == before {
-                        break Err(Error::retryable(format!("{name}: expected progress within {IDLE_TIMEOUT:?}")));
+                        break Err(Error::retryable(format!("{name}: expected progress within {:?}", self.idle)));
                     }
                     before = now;
                 }
@@ -184,7 +191,7 @@ impl Http {
 
     async fn send(&self, request: Request, body: Body) -> Result<Answer> {
         let name = name(&request);
-        let mut builder = self.0.request(request.method, request.url).body(body);
+        let mut builder = self.client.request(request.method, request.url).body(body);
         for (header, value) in request.headers {
             builder = builder.header(header, value);
         }
@@ -194,9 +201,10 @@ impl Http {
             if wrong { Error::permanent(message) } else { Error::retryable(message) }
         })?;
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-        let chunks = futures::stream::try_unfold((answer.bytes_stream(), name), |(mut chunks, name)| async {
-            match tokio::time::timeout(IDLE_TIMEOUT, chunks.next()).await {
-                Err(_) => Err(Error::retryable(format!("{name}: expected more within {IDLE_TIMEOUT:?}"))),
+        let idle = self.idle;
+        let chunks = futures::stream::try_unfold((answer.bytes_stream(), name), move |(mut chunks, name)| async move {
+            match tokio::time::timeout(idle, chunks.next()).await {
+                Err(_) => Err(Error::retryable(format!("{name}: expected more within {idle:?}"))),
                 Ok(Some(Err(error))) => {
                     Err(Error::retryable(format!("{name}: the answer broke off: {}", causes(&error.without_url()))))
                 }
@@ -242,4 +250,56 @@ pub(super) fn time(text: &str) -> Option<Timestamp> {
 /// Who creates a name: noted with the object, so that a creator who lost the answer, or a race, can tell.
 pub(super) fn writer() -> String {
     format!("{:032x}", rand::random::<u128>())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use futures::stream;
+
+    use super::*;
+
+    /// What says so much to one request, and no more.
+    fn silent(after: &'static str) -> Url {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}/fit/a.json", listener.local_addr().expect("its address"));
+        std::thread::spawn(move || {
+            let (mut client, _) = listener.accept().expect("a client");
+            let _ = client.read(&mut [0; 1024]).expect("a request");
+            client.write_all(after.as_bytes()).expect("sent");
+            // The connection stays open for as long as the client likes.
+            std::io::copy(&mut client, &mut std::io::sink()).ok();
+        });
+        Url::parse(&url).expect("a url")
+    }
+
+    fn impatient() -> Http {
+        let patient = Http::new().expect("a client");
+        Http { idle: Duration::from_millis(300), answer: Duration::from_millis(500), ..patient }
+    }
+
+    fn is_given_up<T>(outcome: Result<T>, why: &str) {
+        let error = outcome.err().expect("no answer");
+        assert!(error.is_retryable() && error.to_string().contains(why), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_falls_silent_is_given_up() {
+        let question = Request::new(Method::GET, silent(""));
+        is_given_up(impatient().once(question).await, "expected an answer within 300ms");
+
+        let whole = Request::new(Method::PUT, silent("")).body(Bytes::from_static(b"abc"));
+        is_given_up(impatient().once(whole).await, "expected an answer within 500ms");
+
+        let in_parts = Request::new(Method::PUT, silent(""));
+        let chunks = stream::iter([Ok(Bytes::from_static(b"abc"))]).boxed();
+        is_given_up(impatient().once_streaming(in_parts, 3, chunks).await, "expected progress within 300ms");
+
+        let begun = silent("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc");
+        let mut answer = impatient().once(Request::new(Method::GET, begun)).await.expect("an answer");
+        assert_eq!(answer.chunks.try_next().await, Ok(Some(Bytes::from_static(b"abc"))));
+        is_given_up(answer.bytes(9).await, "expected more within 300ms");
+    }
 }

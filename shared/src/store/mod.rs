@@ -49,6 +49,8 @@ pub const MAX_OBJECT_BYTES: u64 = 1 << 30;
 const SETTLED: Duration = Duration::from_millis(500);
 /// What is sent in one piece, from memory, so that it can be sent again [bytes].
 const PIECE_BYTES: u64 = 16 << 20;
+/// The same with Swift, which takes an object of any size as it comes [bytes].
+const SWIFT_PIECE_BYTES: u64 = 256 << 10;
 
 /// What is known of an object without reading it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -171,6 +173,14 @@ impl Backend {
     /// `etag`, an object that has another is an error.
     async fn open(&self, key: &Key, range: Option<Range<u64>>, etag: Option<&str>) -> Result<Option<Content>> {
         with!(self, it => it.open(key, range, etag).await)
+    }
+
+    /// Up to what size an object that comes in chunks is sent in one piece [bytes].
+    fn piece_bytes(&self) -> u64 {
+        match self {
+            Backend::Swift(_) => SWIFT_PIECE_BYTES,
+            _ => PIECE_BYTES,
+        }
     }
 }
 
@@ -339,7 +349,10 @@ impl Store {
         if self.keep(key, &bytes) {
             return Ok(());
         }
-        with!(&*self.backend, it => it.put(key, bytes).await.map(drop))
+        let size = bytes.len();
+        with!(&*self.backend, it => it.put(key, bytes).await)?;
+        tracing::debug!(object = key.as_str(), bytes = size, "object written");
+        Ok(())
     }
 
     /// Writes an object unless one is there; whether it was written.
@@ -352,7 +365,10 @@ impl Store {
             let there = self.head(key).await?.is_some();
             return Ok(!there && self.keep(key, &bytes));
         }
-        with!(&*self.backend, it => it.put_if_absent(key, bytes).await)
+        let size = bytes.len();
+        let written = with!(&*self.backend, it => it.put_if_absent(key, bytes).await)?;
+        tracing::debug!(object = key.as_str(), bytes = size, written, "object written unless it was there");
+        Ok(written)
     }
 
     /// Writes an object from chunks, whole or not at all, over whatever was there; memory holds a few parts of it. The
@@ -371,11 +387,17 @@ impl Store {
             self.note(key, Unwritten { size: head.size, bytes: None });
             return Ok(None);
         }
-        if head.size <= PIECE_BYTES {
-            let bytes = stream::collect(key, chunks, head.size, PIECE_BYTES).await?;
+        let piece = self.backend.piece_bytes();
+        if head.size <= piece {
+            let bytes = stream::collect(key, chunks, head.size, piece).await?;
             return with!(&*self.backend, it => it.put(key, bytes).await);
         }
         with!(&*self.backend, it => it.put_stream(key, Content { head, chunks }).await)
+    }
+
+    /// How much of an object of `size` bytes [`Store::put_stream`] holds in memory, about [bytes].
+    pub fn held_bytes(&self, size: u64) -> u64 {
+        size.min(self.backend.piece_bytes())
     }
 
     /// What is known of an object without reading it, or `None` when there is none.

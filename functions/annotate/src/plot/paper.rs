@@ -29,7 +29,6 @@ impl Anchor {
 /// A drawing in the making. Writing into a string cannot fail, so what it answers is not looked at.
 pub(super) struct Paper {
     svg: String,
-    clips: usize,
 }
 
 impl Paper {
@@ -38,7 +37,7 @@ impl Paper {
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
              font-family=\"'Noto Sans', sans-serif\">\n<rect width=\"{width}\" height=\"{height}\" fill=\"#ffffff\"/>\n"
         );
-        Paper { svg, clips: 0 }
+        Paper { svg }
     }
 
     pub(super) fn finish(mut self) -> String {
@@ -142,19 +141,6 @@ impl Paper {
             "<ellipse cx=\"{x:.1}\" cy=\"{y:.1}\" rx=\"{rx:.1}\" ry=\"{ry:.1}\" fill=\"{fill}\" stroke=\"{stroke}\" \
              stroke-width=\"{line}\"/>"
         );
-    }
-
-    /// Draws only inside a rectangle.
-    pub(super) fn inside(&mut self, (x, y): Point, (width, height): Point, draw: impl FnOnce(&mut Self)) {
-        self.clips += 1;
-        let id = self.clips;
-        let _ = writeln!(
-            self.svg,
-            "<clipPath id=\"clip{id}\"><rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\"/></clipPath>\n\
-             <g clip-path=\"url(#clip{id})\">"
-        );
-        draw(self);
-        self.svg.push_str("</g>\n");
     }
 
     /// Fills what lies to the right of closed lines, row by row: `span` is where a row begins and ends, with `centre`

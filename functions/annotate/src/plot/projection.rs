@@ -200,6 +200,38 @@ impl Azimuthal {
     }
 }
 
+/// What of lines is in a rectangle between two corners, in pieces.
+pub(super) fn clipped(lines: &[Vec<Point>], low: Point, high: Point) -> Vec<Vec<Point>> {
+    let mut pieces: Vec<Vec<Point>> = Vec::new();
+    for pair in lines.iter().flat_map(|line| line.windows(2)) {
+        let Some((from, to)) = clipped_segment((pair[0], pair[1]), low, high) else { continue };
+        match pieces.last_mut() {
+            Some(piece) if piece.last() == Some(&from) => piece.push(to),
+            _ => pieces.push(vec![from, to]),
+        }
+    }
+    pieces
+}
+
+/// What of a straight line is in a rectangle between two corners, after Liang and Barsky (doi:10.1145/357332.357333).
+fn clipped_segment((from, to): (Point, Point), low: Point, high: Point) -> Option<(Point, Point)> {
+    let (dx, dy) = (to.0 - from.0, to.1 - from.1);
+    let (mut enters, mut leaves) = (0.0_f64, 1.0_f64);
+    for (step, from, low, high) in [(dx, from.0, low.0, high.0), (dy, from.1, low.1, high.1)] {
+        if step == 0.0 {
+            if from < low || from > high {
+                return None;
+            }
+            continue;
+        }
+        let (a, b) = ((low - from) / step, (high - from) / step);
+        (enters, leaves) = (enters.max(a.min(b)), leaves.min(a.max(b)));
+    }
+    let at = |part: f64| (from.0 + part * dx, from.1 + part * dy);
+    let ends = (if enters == 0.0 { from } else { at(enters) }, if leaves == 1.0 { to } else { at(leaves) });
+    (enters < leaves).then_some(ends)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,6 +259,21 @@ mod tests {
             let (x, y) = part.place(at).expect("ahead");
             assert!((x.hypot(y) - 100.0 * 30_f64.to_radians().sin() / 15_f64.to_radians().sin()).abs() < 1e-9);
         }
+    }
+
+    #[test]
+    fn lines_end_at_the_rectangle() {
+        let inside = |line: &[Point]| clipped(&[line.to_vec()], (0.0, 0.0), (10.0, 10.0));
+        let within = [(1.0, 1.0), (9.0, 3.0), (5.0, 5.0)];
+        assert_eq!(inside(&within), [within.to_vec()]);
+        // In at the left, out below, in again from below, and along a side.
+        assert_eq!(
+            inside(&[(-5.0, 5.0), (5.0, 5.0), (5.0, 15.0), (7.0, 15.0), (7.0, 10.0), (10.0, 10.0), (10.0, 2.0)]),
+            [vec![(0.0, 5.0), (5.0, 5.0), (5.0, 10.0)], vec![(7.0, 10.0), (10.0, 10.0), (10.0, 2.0)]]
+        );
+        // From corner to corner; past a corner; wholly outside.
+        assert_eq!(inside(&[(-5.0, -5.0), (15.0, 15.0)]), [vec![(0.0, 0.0), (10.0, 10.0)]]);
+        assert!(inside(&[(-5.0, 4.0), (4.0, -5.0)]).is_empty() && inside(&[(11.0, 0.0), (11.0, 9.0)]).is_empty());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The 90 % region, or its part around the peak, with the first galaxies.
 
 use super::paper::{Anchor, Paper};
-use super::projection::{Azimuthal, Direction, Point, angle, degrees, direction, unit};
+use super::projection::{Azimuthal, Direction, Point, angle, clipped, degrees, direction, unit};
 use super::{BLACK, Drawn, GALAXIES, NUMBERED, PURPLE};
 
 /// Where the square is: its centre, and half its side.
@@ -30,29 +30,28 @@ pub(super) fn draw(paper: &mut Paper, drawn: &Drawn<'_>) {
         .filter_map(|galaxy| Some((part.place(direction(galaxy.ra_deg, galaxy.dec_deg))?, galaxy.rank)))
         .filter(|(place, _)| part.holds(*place))
         .collect();
-    paper.inside(corner, (2.0 * HALF, 2.0 * HALF), |paper| {
-        for (line, _) in &labels {
-            paper.line(&part.line(line), "#b8b8b8", 1.2, "");
+    let inside = |lines: &[Vec<Point>]| clipped(lines, corner, (corner.0 + 2.0 * HALF, corner.1 + 2.0 * HALF));
+    for (line, _) in &labels {
+        paper.line(&inside(&part.line(line)), "#b8b8b8", 1.2, "");
+    }
+    for (contour, lines) in drawn.contours.iter().zip(&contours) {
+        paper.line(&inside(lines), contour.stroke, 3.0, "");
+    }
+    for (place, _) in &galaxies {
+        paper.circle(*place, 5.0, "none", PURPLE, 2.5);
+    }
+    if let Some(peak) = part.place(drawn.peak).filter(|peak| part.holds(*peak)) {
+        paper.plus(peak, 11.0, BLACK);
+    }
+    let mut taken: Vec<Point> = Vec::new();
+    for ((x, y), rank) in galaxies.iter().filter(|(_, rank)| (*rank as usize) < NUMBERED) {
+        // Ranks that would cover one another are left to the table.
+        let place = (x + 8.0, y - 7.0);
+        if taken.iter().all(|other| (place.0 - other.0).abs() > 26.0 || (place.1 - other.1).abs() > 20.0) {
+            paper.label(place.0, place.1, 20.0, Anchor::Start, PURPLE, &(rank + 1).to_string());
+            taken.push(place);
         }
-        for (contour, lines) in drawn.contours.iter().zip(&contours) {
-            paper.line(lines, contour.stroke, 3.0, "");
-        }
-        for (place, _) in &galaxies {
-            paper.circle(*place, 5.0, "none", PURPLE, 2.5);
-        }
-        if let Some(peak) = part.place(drawn.peak) {
-            paper.plus(peak, 11.0, BLACK);
-        }
-        let mut taken: Vec<Point> = Vec::new();
-        for ((x, y), rank) in galaxies.iter().filter(|(_, rank)| (*rank as usize) < NUMBERED) {
-            // Ranks that would cover one another are left to the table.
-            let place = (x + 8.0, y - 7.0);
-            if taken.iter().all(|other| (place.0 - other.0).abs() > 26.0 || (place.1 - other.1).abs() > 20.0) {
-                paper.label(place.0, place.1, 20.0, Anchor::Start, PURPLE, &(rank + 1).to_string());
-                taken.push(place);
-            }
-        }
-    });
+    }
     paper.rectangle(corner, (2.0 * HALF, 2.0 * HALF), "none", BLACK, 2.0, "");
     write_labels(paper, &part, &labels);
     if !whole {

@@ -21,7 +21,7 @@ use copy::{Copier, Outcome};
 use plan::{Plan, Task};
 use progress::Progress;
 
-/// How much of all objects in hand is in memory at once [KiB]; a larger object is in hand alone, and passes in parts.
+/// How much of all objects in hand is in memory at once [KiB]; of which more would be held, that object is in hand alone.
 const MEMORY_KIB: u32 = 12 << 10;
 
 /// Options of `gwtm migrate`.
@@ -116,9 +116,9 @@ impl Migrate {
 }
 
 async fn one(copier: &Copier, task: Task, memory: Arc<Semaphore>) -> (Task, Result<Outcome>, Instant) {
-    let size_kib = u32::try_from(task.head.size >> 10).unwrap_or(u32::MAX).saturating_add(1);
+    let held_kib = u32::try_from(copier.dest.held_bytes(task.head.size) >> 10).unwrap_or(u32::MAX).saturating_add(1);
     // It is never closed, and never asked for more than there is.
-    let _taken = memory.acquire_many(size_kib.min(MEMORY_KIB)).await.ok();
+    let _taken = memory.acquire_many(held_kib.min(MEMORY_KIB)).await.ok();
     let begun = Instant::now();
     let outcome = copier.take(&task).await;
     (task, outcome, begun)

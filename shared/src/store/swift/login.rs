@@ -19,6 +19,8 @@ use crate::{Error, Result};
 
 /// How long before its end a token is not used any more; half its life, when that is shorter.
 const MARGIN: Duration = Duration::from_secs(60);
+/// For how long a token counts as new.
+const NEW: SignedDuration = SignedDuration::from_secs(60);
 /// The largest answer to a log-in, with the whole catalogue of services [bytes].
 const MAX_ANSWER_BYTES: u64 = 4 << 20;
 
@@ -28,6 +30,7 @@ pub(super) struct Access {
     pub token: Secret,
     /// The account's address.
     pub storage_url: String,
+    given: Timestamp,
     /// From when a new one is asked for.
     stale: Timestamp,
 }
@@ -65,6 +68,10 @@ impl Login {
     /// A new token, for a request that cannot be made again.
     pub async fn fresh(&self) -> Result<Access> {
         let mut access = self.access.lock().await;
+        let now = Timestamp::now();
+        if let Some(access) = access.as_ref().filter(|access| now < access.stale && now < access.given + NEW) {
+            return Ok(access.clone());
+        }
         let new = retried(|| self.log_in().boxed()).await?;
         Ok(access.insert(new).clone())
     }
@@ -129,7 +136,8 @@ impl Login {
                 ))
             })?,
         };
-        Ok(Access { token, storage_url, stale: stale(Timestamp::now(), found.token.expires_at) })
+        let given = Timestamp::now();
+        Ok(Access { token, storage_url, given, stale: stale(given, found.token.expires_at) })
     }
 }
 

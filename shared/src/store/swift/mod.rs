@@ -126,8 +126,18 @@ impl Swift {
         if let Some(md5) = content.head.md5 {
             request = request.header("etag", md5.to_string());
         }
-        let answer = self.http.once_streaming(request, content.head.size, content.chunks).await?;
-        if answer.is_success() { Ok(head(&answer).md5) } else { Err(self.failure(&self.object(key), answer).await) }
+        let sent = self.http.once_streaming(request, content.head.size, content.chunks).await;
+        let refused = sent.as_ref().is_ok_and(|answer| answer.status == 401);
+        // A token that is refused may show as a connection that breaks: whoever reads again comes with another.
+        if refused || sent.is_err() {
+            self.login.forget(&access).await;
+        }
+        let answer = sent?;
+        if answer.is_success() {
+            return Ok(head(&answer).md5);
+        }
+        let error = self.failure(&self.object(key), answer).await;
+        Err(if refused { Error::retryable(error.to_string()) } else { error })
     }
 
     pub(super) async fn head(&self, key: &Key) -> Result<Option<Head>> {

@@ -104,6 +104,7 @@ impl Client {
             Err(error) => return Err(Failure::Unknown(Error::retryable(failed(error)))),
         };
         let status = answer.status();
+        tracing::debug!(%method, endpoint, status = status.as_u16(), "API answered");
         let mut bytes = BytesMut::new();
         loop {
             match answer.chunk().await {

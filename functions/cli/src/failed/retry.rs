@@ -1,0 +1,85 @@
+//! Notices that failed, taken through the whole pipeline again.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+use shared::Error;
+use shared::config::Config;
+use shared::key::Key;
+use shared::message::{Failed, Received};
+use shared::notice::NoticeKind;
+use shared::store::Store;
+
+use super::entry::{Entry, FOLDER, entries, key, read};
+use super::{Choice, chosen};
+use crate::Failure;
+use crate::series::Series;
+
+pub(super) async fn retry(config: Config, choice: &Choice, json: bool) -> Result<bool, Failure> {
+    config.log.start("warn");
+    let mut series = Series::open(config, json).await?;
+    let store = series.store().clone();
+    let (found, problems) = chosen(&store, choice).await.map_err(Failure::work)?;
+    let mut notices: BTreeMap<String, Entry> = BTreeMap::new();
+    for entry in found {
+        notices.entry(entry.notice().to_owned()).or_insert(entry);
+    }
+    // Alerts of a superevent take effect in Kafka's order, whatever the order in which they failed.
+    let mut notices: Vec<(String, Entry)> = notices.into_iter().collect();
+    notices.sort_by_key(|(name, entry)| {
+        let place =
+            entry.received.as_ref().map(|received| (received.topic.clone(), received.partition, received.offset));
+        (place, name.clone())
+    });
+    series.of(notices.len());
+    for (name, entry) in notices {
+        retry_one(&mut series, &store, &name, &entry, json).await?;
+    }
+    problems.iter().for_each(|problem| eprintln!("error: {problem}"));
+    Ok(series.end()? && problems.is_empty())
+}
+
+/// Takes a notice through its flow again. What is under `failed/` of it afterwards is what failed this time.
+async fn retry_one(series: &mut Series, store: &Store, notice: &str, entry: &Entry, json: bool) -> Result<(), Failure> {
+    let mut input = None;
+    let begin = async {
+        let failed = read(store, &entry.object).await?;
+        let failed = failed.ok_or_else(|| Error::permanent(format!("object `{}`: it is gone", entry.object)))?;
+        let received: Received = serde_json::from_value(failed.input.clone())
+            .map_err(|error| Error::permanent(format!("object `{}`, input: {error}", entry.object)))?;
+        input = Some(failed.input);
+        Ok((NoticeKind::of_topic(&received.topic)?, received))
+    };
+    let outcome = series.take(notice, begin).await?;
+    // What never began leaves everything as it was.
+    let (Some(input), Some(outcome)) = (input, outcome) else { return Ok(()) };
+    let failures = outcome.failures(false);
+    let mut now: BTreeMap<String, (String, Error)> = BTreeMap::new();
+    now.extend(failures.stops.map(|error| (notice.to_owned(), ("retry".to_owned(), error))));
+    for part in failures.parts {
+        now.insert(notice.to_owned() + &part.ending(), (format!("{}, retry", part.step()), part.error));
+    }
+    let before = entries(store, &format!("{FOLDER}{notice}")).await.map_err(Failure::work)?;
+    let before: Vec<Entry> = before.into_iter().filter(|entry| entry.notice() == notice).collect();
+    for entry in before.iter().filter(|entry| !now.contains_key(&entry.name)) {
+        store.delete(&entry.object).await.map_err(Failure::work)?;
+        tell(series, &entry.object, "removed", json)?;
+    }
+    for (name, (step, error)) in now {
+        let object = key(&name).map_err(Failure::work)?;
+        // The step that gave up first is where its logs are.
+        let step = before.iter().find(|entry| entry.name == name).map_or(step, |entry| entry.step.clone());
+        let (class, reason) = (error.class().as_str().to_owned(), error.to_string());
+        let failed = Failed { step, error: class, reason, input: input.clone() };
+        let bytes = serde_json::to_vec_pretty(&failed).map_err(Failure::work)?;
+        store.put(&object, bytes.into()).await.map_err(Failure::work)?;
+        tell(series, &object, "kept", json)?;
+    }
+    Ok(())
+}
+
+fn tell(series: &mut Series, object: &Key, status: &str, json: bool) -> Result<(), Failure> {
+    let verb = if series.store().writes() { status.to_owned() } else { format!("would be {status}") };
+    let line = if json { json!({"object": object, "status": verb}).to_string() } else { format!("  {object} {verb}") };
+    series.say(&line)
+}
