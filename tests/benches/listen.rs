@@ -1,12 +1,10 @@
-//! 500 alerts of real size from a broker to a folder through `gwtm listen`: alerts a second, and the peak of its memory,
-//! without flat maps and with them. Every alert is of a superevent of its own, with a map of 19,200 cells and a galaxy
-//! list; nothing is posted. The broker runs on the same machine and takes its share: the listener's own time is printed
-//! beside its rate.
+//! A backlog of 500 alerts of real size from a broker to a folder through `gwtm listen`: alerts a second, and the peak of
+//! its memory, without flat maps and with them. Every alert is of a superevent of its own, with a map of 19,200 cells and
+//! a galaxy list; nothing is posted. The broker runs on the same machine and takes its share of it: what it hands over
+//! alone is printed first, and the listener's own time beside its rate.
 //!
-//! For each answer the tests' broker reads everything that it holds beyond the offset, so a backlog of 500 MB takes all
-//! its time: alerts are sent as they are taken, so many ahead that there is always one to take.
-//!
-//! `cargo build --release --workspace --bins && cargo bench --package tests --bench listen`; needs `tests/setup` once.
+//! `cargo build --release --workspace --bins && cargo bench --package tests --bench listen`; needs `tests/setup bench`
+//! once.
 //! GWTM_BENCH_NOTICE names an alert to take instead of a simulated one.
 
 use std::fs;
@@ -15,15 +13,14 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use cli::simulate::Simulate;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use serde_json::Value;
-use tests::listener::{Listening, eventually};
+use tests::listener::Listening;
 use tests::tansu::Tansu;
 
 const IGWN: &str = "igwn.gwalert";
 const ALERTS: usize = 500;
-/// How many are sent at once, and how many wait at most.
-const BATCH: usize = 8;
-const AHEAD: usize = 32;
 
 #[derive(Parser)]
 struct Command {
@@ -37,17 +34,29 @@ async fn main() {
         Ok(path) => serde_json::from_slice(&fs::read(&path).expect("a file")).expect("JSON"),
         Err(_) => simulated(),
     };
+    let broker = Tansu::quick();
+    broker.create_topic(IGWN);
+    let mut bytes = 0;
+    for some in (0..ALERTS).collect::<Vec<_>>().chunks(20) {
+        let bodies: Vec<_> = some
+            .iter()
+            .map(|n| {
+                let mut notice = notice.clone();
+                notice["superevent_id"] = superevent(*n).into();
+                Some(notice.to_string().into_bytes())
+            })
+            .collect();
+        bytes += bodies.iter().flatten().map(Vec::len).sum::<usize>();
+        broker.send(IGWN, bodies).await;
+    }
+    println!("{ALERTS} alerts of {:.2} MB", bytes as f64 / 1e6 / ALERTS as f64);
+    println!("read alone     {:6.1} alerts/s", ALERTS as f64 / read(&broker).as_secs_f64());
     let folder = tempfile::tempdir().expect("a folder");
     for (name, flat, count) in [("without flat maps", "none", ALERTS), ("with flat maps", "10", ALERTS / 5)] {
-        let bodies = (0..count).map(|n| {
-            let mut notice = notice.clone();
-            notice["superevent_id"] = superevent(n).into();
-            notice.to_string().into_bytes()
-        });
-        let (took, cpu, peak_kib) = listen(&folder.path().join(flat), flat, bodies.collect()).await;
+        let (took, cpu, peak_kib) = listen(&broker, &folder.path().join(flat), flat, count);
         let rate = |took: Duration| count as f64 / took.as_secs_f64();
         println!(
-            "{name:17} {count} alerts: {:.1} a second, {:.1} by the time of two cores; {:.1} MiB at most",
+            "{name:17} {:6.1} alerts/s from this broker, {:.1} by the time of two cores; {:.1} MiB at most",
             rate(took),
             rate(cpu / 2),
             peak_kib as f64 / 1024.0
@@ -67,27 +76,45 @@ fn superevent(n: usize) -> String {
     format!("S090101{}{}", letter(n / 26), letter(n))
 }
 
-/// How long alerts take from the first that is sent on, how much time of a core, and the peak of memory [KiB].
-async fn listen(store: &Path, flat: &str, bodies: Vec<Vec<u8>>) -> (Duration, Duration, u64) {
-    let broker = Tansu::start();
-    broker.create_topic(IGWN);
+/// How long the broker takes to hand over everything.
+fn read(broker: &Tansu) -> Duration {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", broker.address())
+        .set("group.id", "reader")
+        .set("auto.offset.reset", "earliest")
+        .set("fetch.message.max.bytes", "8388608")
+        .create()
+        .expect("a consumer");
+    let mut all = rdkafka::TopicPartitionList::new();
+    all.add_partition_offset(IGWN, 0, rdkafka::Offset::Beginning).expect("a partition");
+    consumer.assign(&all).expect("assigned");
+    let begun = Instant::now();
+    let mut found = 0;
+    while found < ALERTS {
+        if let Some(message) = consumer.poll(Duration::from_secs(1)) {
+            found += usize::from(message.expect("a message").payload_len() > 0);
+        }
+    }
+    begun.elapsed()
+}
+
+/// How long the first `count` alerts take from the partition's assignment on, how much time of a core, and the peak of
+/// memory [KiB].
+fn listen(broker: &Tansu, store: &Path, flat: &str, count: usize) -> (Duration, Duration, u64) {
     let listening = Listening::to(&broker.address(), store, "")
+        .set("KAFKA_GROUP_ID", format!("flat-{flat}"))
         .set("FLAT_MAX_ORDER", flat)
         // As in the images (infra/Containerfile).
         .set("MALLOC_ARENA_MAX", "2");
     let listener = listening.start();
-    let told = |what: &str| listening.said().matches(what).count();
-    eventually("its partition", async || told("partitions assigned") == 1).await;
-    let (begun, count) = (Instant::now(), bodies.len());
-    for (n, some) in bodies.chunks(BATCH).enumerate() {
-        while n * BATCH >= told("notice done") + AHEAD {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+    let until = |what: &str, count: usize| {
+        while listening.said().matches(what).count() < count {
+            std::thread::sleep(Duration::from_millis(20));
         }
-        broker.send(IGWN, some.iter().cloned().map(Some)).await;
-    }
-    while told("notice done") < count {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    };
+    until("partitions assigned", 1);
+    let begun = Instant::now();
+    until("notice done", count);
     let took = begun.elapsed();
     let stat = fs::read_to_string(format!("/proc/{}/stat", listener.id())).expect("its times");
     // The 14th and 15th field, in hundredths of a second; the second, in brackets, may hold spaces (proc_pid_stat(5)).

@@ -13,15 +13,19 @@ use crate::program::workspace;
 
 /// A running broker, whose messages and offsets outlive a restart; it ends with this value.
 pub struct Tansu {
+    program: PathBuf,
+    /// Where it keeps messages and offsets.
+    storage: &'static str,
     child: Option<Child>,
     port: u16,
     advertised: SocketAddr,
     folder: tempfile::TempDir,
 }
 
-fn program() -> PathBuf {
-    let program = workspace().join("tests/servers/tansu/tansu");
-    assert!(program.exists(), "tansu in tests/servers: run `tests/setup` once");
+/// What `setup` puts into a folder of tests/servers.
+fn program(folder: &str, setup: &str) -> PathBuf {
+    let program = workspace().join("tests/servers").join(folder).join("tansu");
+    assert!(program.exists(), "{}: run `{setup}` once", program.display());
     program
 }
 
@@ -47,8 +51,19 @@ impl Tansu {
 
     /// Starts a broker that clients reach at another address.
     pub fn behind(advertised: SocketAddr, port: u16) -> Tansu {
+        // It takes the path from the folder that it runs in.
+        Tansu::of(program("tansu", "tests/setup"), "sqlite://kafka.db", advertised, port)
+    }
+
+    /// Starts a benchmark's broker, which is quick and forgets everything when it ends.
+    pub fn quick() -> Tansu {
+        let (program, port) = (program("quick-tansu", "tests/setup bench"), free_port());
+        Tansu::of(program, "memory://kafka/", SocketAddr::from(([127, 0, 0, 1], port)), port)
+    }
+
+    fn of(program: PathBuf, storage: &'static str, advertised: SocketAddr, port: u16) -> Tansu {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut tansu = Tansu { child: None, port, advertised, folder };
+        let mut tansu = Tansu { program, storage, child: None, port, advertised, folder };
         tansu.up();
         tansu
     }
@@ -64,12 +79,11 @@ impl Tansu {
 
     /// Starts it again, with what it held.
     pub fn up(&mut self) {
-        let child = Command::new(program())
+        let child = Command::new(&self.program)
             .args(["broker", "--cluster-id", "tests"])
             .args(["--listener-url", &format!("tcp://127.0.0.1:{}", self.port)])
             .args(["--advertised-listener-url", &format!("tcp://{}", self.advertised)])
-            // Tansu takes the path from the folder that it runs in.
-            .args(["--storage-engine", "sqlite://kafka.db"])
+            .args(["--storage-engine", self.storage])
             .current_dir(self.folder.path())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -89,7 +103,7 @@ impl Tansu {
 
     /// Makes a topic with one partition, as GCN's are.
     pub fn create_topic(&self, name: &str) {
-        let done = Command::new(program())
+        let done = Command::new(&self.program)
             .args(["topic", "create", "--broker", &format!("tcp://{}", self.address()), "--partitions", "1", name])
             .output()
             .expect("tansu runs");
