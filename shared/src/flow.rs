@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::Result;
 use crate::error::caught;
+use crate::key::AlertName;
 use crate::message::{Alert, Annotated, Galaxies, Ingested, Posted, Products, Publication, Received, Settled};
 
 /// What a stage answered, and how long it took.
@@ -71,14 +72,14 @@ where
     O: Future<Output = Result<Posted>>,
     A: Future<Output = Result<Annotated>>,
 {
-    let Stage { answer, duration } = stage("ingest-ligo", || ingest_ligo(received)).await;
+    let Stage { answer, duration } = stage("ingest-ligo", None, || ingest_ligo(received)).await;
     let ingested =
         Stage { answer: answer.as_ref().map(|ingested| ingested.alerts.len()).map_err(Clone::clone), duration };
     let mut alerts = Vec::new();
     for alert in answer.map(|ingested| ingested.alerts).unwrap_or_default() {
         let (products, galaxies) = futures::join!(
-            stage("skymap-products", || skymap_products(alert.clone())),
-            stage("galaxy-list", || galaxy_list(alert.clone()))
+            stage("skymap-products", Some(&alert.name), || skymap_products(alert.clone())),
+            stage("galaxy-list", Some(&alert.name), || galaxy_list(alert.clone()))
         );
         let mut settled = Settled {
             alert: Box::new(alert.clone()),
@@ -91,9 +92,9 @@ where
             products: settled.products.clone(),
             galaxies: settled.galaxies.clone(),
         };
-        let posted = stage("post-api", || post_api(publication)).await;
+        let posted = stage("post-api", Some(&alert.name), || post_api(publication)).await;
         settled.posted = posted.answer.as_ref().ok().cloned();
-        let annotated = stage("annotate", || annotate(settled)).await;
+        let annotated = stage("annotate", Some(&alert.name), || annotate(settled)).await;
         alerts.push(AlertOutcome { alert, products, galaxies, posted, annotated });
     }
     LigoOutcome { ingested, alerts }
@@ -109,21 +110,26 @@ where
     I: Future<Output = Result<Publication>>,
     O: Future<Output = Result<Posted>>,
 {
-    let ingested = stage("ingest-icecube", || ingest_icecube(received)).await;
+    let ingested = stage("ingest-icecube", None, || ingest_icecube(received)).await;
     let posted = match &ingested.answer {
-        Ok(publication) => Some(stage("post-api", || post_api(publication.clone())).await),
+        Ok(publication) => Some(stage("post-api", None, || post_api(publication.clone())).await),
         Err(_) => None,
     };
     IceCubeOutcome { ingested, posted }
 }
 
 /// Runs one handler; a panic is an answer and not a dead process.
-async fn stage<T, F: Future<Output = Result<T>>>(function: &str, handler: impl FnOnce() -> F) -> Stage<T> {
+async fn stage<T, F: Future<Output = Result<T>>>(
+    function: &str,
+    alert: Option<&AlertName>,
+    handler: impl FnOnce() -> F,
+) -> Stage<T> {
     let begun = Instant::now();
     let answer = caught(async { handler().await }).await;
     let duration = begun.elapsed();
     let error = answer.as_ref().err().map(tracing::field::display);
-    tracing::debug!(function, duration_ms = duration.as_millis(), error, "function ended");
+    let alert = alert.map(tracing::field::display);
+    tracing::debug!(function, alert.name = alert, duration_ms = duration.as_millis(), error, "function ended");
     Stage { answer, duration }
 }
 

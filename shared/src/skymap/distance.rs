@@ -261,15 +261,16 @@ impl MultiOrderMap {
             })
         };
         let high = sight.iter().map(|(.., peak)| *peak).fold(f64::NEG_INFINITY, f64::max);
-        let mut low = high - 1.0;
-        while prob(low).0 < level {
-            low = high - 2.0 * (high - low);
-            if low.is_nan() || high - low > 1e4 {
+        // Between these the threshold is found.
+        let (mut above, mut below) = (high, high - 1.0);
+        while prob(below).0 < level {
+            (above, below) = (below, high - 2.0 * (high - below));
+            if below.is_nan() || high - below > 1e4 {
                 return None;
             }
         }
         // What rises is the probability as the threshold sinks.
-        let low = -crossing(|depth| prob(-depth), level, -high, -low, -low);
+        let low = -crossing(|depth| prob(-depth), level, -above, -below, -0.5 * (above + below));
         let seen = sight.iter().filter(|(.., peak)| *peak > low);
         let volumes = seen.map(|(cell, sight, peak)| {
             let Distance { mu, sigma, .. } = *sight.distance;

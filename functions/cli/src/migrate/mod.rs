@@ -21,7 +21,7 @@ use copy::{Copier, Outcome};
 use plan::{Plan, Task};
 use progress::Progress;
 
-/// How much of all objects in hand is in memory at once [KiB]; of which more would be held, that object is in hand alone.
+/// How much of all objects in hand is in memory at once [KiB]; an object of which more would be held is in hand alone.
 const MEMORY_KIB: u32 = 12 << 10;
 
 /// Options of `gwtm migrate`.
