@@ -39,6 +39,10 @@ for words in lines:
     if words[0] != "COPY" or words[1].startswith("--"):
         continue
     for source in words[1:-1]:
+        # What goes into the last stages is no part of the workspace.
+        if words[-1].startswith("/"):
+            expect((workspace / source).exists(), f"COPY {source}: it is not there")
+            continue
         target = scratch / words[-1] / (Path(source).name if words[-1].endswith("/") else "")
         if not (workspace / source).exists():
             problems.append(f"COPY {source}: it is not there")
@@ -51,6 +55,12 @@ metadata = subprocess.run(["cargo", "metadata", "--locked", "--no-deps", "--form
                           capture_output=True, text=True)
 expect(metadata.returncode == 0, f"cargo metadata: {metadata.stderr}")
 packages = {package["name"]: package for package in json.loads(metadata.stdout or '{"packages": []}')["packages"]}
+
+# What is copied is what the engine is given.
+given = [line[1:] for line in (workspace / ".containerignore").read_text().split() if line.startswith("!")]
+for words in lines:
+    for source in words[1:-1] if words[0] == "COPY" and not words[1].startswith("--") else []:
+        expect(any(Path(source).is_relative_to(one) for one in given), f".containerignore leaves out {source}")
 
 # What is built is what is copied into the images, and what they start.
 build = next(words for words in lines if words[:1] == ["RUN"] and "cargo" in words)
