@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use shared::config::{KAFKA_SETTINGS, SETTINGS};
-use shared::galaxy::Settings;
+use config::{KAFKA_SETTINGS, SETTINGS};
+use science::galaxy::Settings;
 use tests::program::workspace;
 
 fn text(path: &str) -> String {
@@ -23,7 +23,8 @@ fn env_example_has_every_setting_of_a_listener_and_no_secret() {
         lines.filter(|line| !line.starts_with(' ')).filter_map(|line| line.split_once('=')).collect();
     let found: BTreeSet<&str> = entries.iter().map(|(name, _)| *name).collect();
     assert_eq!(found.len(), entries.len(), "a setting is there twice");
-    let (missing, unknown): (Vec<_>, Vec<_>) = (documented.difference(&found).collect(), found.difference(&documented).collect());
+    let (missing, unknown): (Vec<_>, Vec<_>) =
+        (documented.difference(&found).collect(), found.difference(&documented).collect());
     assert!(missing.is_empty() && unknown.is_empty(), ".env.example: missing {missing:?}, unknown {unknown:?}");
     for (name, value) in entries {
         let secret = ["SECRET", "PASSWORD", "TOKEN", "KEY"].iter().any(|word| name.contains(word));
