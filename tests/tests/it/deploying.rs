@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use config::{KAFKA_SETTINGS, SETTINGS};
-use science::galaxy::Settings;
+use shared::ranking::Settings;
 use tests::program::workspace;
 
 fn text(path: &str) -> String {
