@@ -155,6 +155,15 @@ for deployment in rendered["everything-values"].values():
         image, tag = deployment["spec"]["template"]["spec"]["containers"][0]["image"].rsplit("/", 1)[-1].split(":")
         expect(image.removeprefix("gwtm-") in stages and tag == version, f"image {image}:{tag} is not built")
 
+# The documents' commands work as they stand, short of a cluster.
+operator = chart / "ci/operator-values.yaml"
+installs = set(re.findall(r"^helm (install .*--values) my-values.yaml$", (workspace / "README.md").read_text()
+                          + (infra / "README.md").read_text(), re.MULTILINE))
+expect(installs, "README.md: no `helm install`")
+for command in installs:
+    done = subprocess.run([helm, *command.split(), operator, "--dry-run=client"], cwd=workspace, capture_output=True, text=True)
+    expect(done.returncode == 0 and "rollout status" in done.stdout, f"README.md, helm {command}: {done.stdout}{done.stderr}")
+
 # The plain manifests are the chart's output.
 subprocess.run([infra / "kubernetes/generate", scratch], check=True)
 for made in sorted(scratch.glob("*.yaml")):

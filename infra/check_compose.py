@@ -27,6 +27,19 @@ for name, service in services.items():
     for setting in service.get("environment", {}) if "kafka" not in service["image"] else []:
         expect(setting in settings, f"compose.yaml, {name}: {setting} is no setting")
 
+# The documents' commands name what is there.
+commands = re.findall(r"^docker compose (.*?)(?:\s+#.*)?$", (WORKSPACE / "README.md").read_text()
+                      + (WORKSPACE / "infra/README.md").read_text(), re.MULTILINE)
+expect(len(commands) >= 4, f"README.md: expected commands of compose, found {commands}")
+profiles = {profile for service in services.values() for profile in service.get("profiles", [])}
+for command in commands:
+    words = command.split()
+    named = {words[i + 1] for i, word in enumerate(words) if word == "--profile"}
+    expect(named <= profiles, f"docker compose {command}: no such profile")
+    verb = next(i for i, word in enumerate(words) if word in ("up", "run"))
+    services_named = [word for word in words[verb + 1:] if not word.startswith("-")][:1]
+    expect(all(name in services for name in services_named), f"docker compose {command}: no such service")
+
 logs = scratch / "logs"
 logs.mkdir()
 broker = local.Kafka(logs)
