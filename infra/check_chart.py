@@ -14,7 +14,7 @@ import yaml
 
 infra = Path(__file__).resolve().parent
 workspace = infra.parent
-helm, scratch = sys.argv[1], Path(sys.argv[2])
+helm, scratch = Path(sys.argv[1]).resolve(), Path(sys.argv[2])
 chart = infra / "helm"
 problems = []
 KUBERNETES = "1.31"

@@ -1,6 +1,6 @@
-"""The numbers of infra/numbers, of the image that check_image.py has built.
+"""The numbers of infra/weigh, of the image that check_image.py has built.
 
-    numbers.py SCRATCH ALERTS"""
+    weigh.py SCRATCH ALERTS"""
 
 import json
 import re
