@@ -49,9 +49,14 @@ def ensure_base(image):
 
 
 def build(image, context, *options):
-    """Builds an image, and returns what the engine says of it."""
-    run("buildah", "bud", "--isolation", "chroot", "--pull-never", "--format", "docker", "-t", image, *options, context)
-    return inspect(image)
+    """Builds an image in the place of the one that had its name, and returns what the engine says of it."""
+    before = subprocess.run(["podman", "image", "inspect", "--format", "{{.Id}}", image], capture_output=True, text=True)
+    run("buildah", "bud", "--isolation", "chroot", "--pull-never", "--layers", "--format", "docker", "-t", image, *options,
+        context)
+    about = inspect(image)
+    if before.returncode == 0 and before.stdout.strip() != about["Id"]:
+        subprocess.run(["podman", "image", "rm", before.stdout.strip()], capture_output=True)
+    return about
 
 
 def inspect(image):
