@@ -18,6 +18,8 @@ import local
 from containers import PODMAN, RUN, WORKSPACE, build, ensure_base, expect, inspect, newest, run, settings
 
 scratch = Path(sys.argv[1])
+# Most that a program, what it is linked to and the certificates may add to the base [bytes].
+MOST = 60_000_000
 HARDENED = [*RUN, "--read-only", "--tmpfs", "/tmp", "--cap-drop", "all", "--security-opt", "no-new-privileges"]
 
 # The programs without their symbols.
@@ -48,7 +50,9 @@ for stage, program in (("bridge", "bridge"), ("listener", "gwtm")):
         expect(config["Labels"].get(f"org.opencontainers.image.{label}"), f"{image}: no label {label}")
     version = run(*HARDENED, "--rm", image, "--version").split()
     expect(config["Labels"]["org.opencontainers.image.version"] == version[-1], f"{image}: holds version {version}")
-    print(f"{stage}: {(about['Size'] - base_size) / 1e6:.0f} MB over {base}'s {base_size / 1e6:.0f} MB")
+    added = about["Size"] - base_size
+    expect(added <= MOST, f"{image}: expected at most {MOST} bytes over {base}, found {added}")
+    print(f"{stage}: {added / 1e6:.0f} MB over {base}'s {base_size / 1e6:.0f} MB")
 
 # A notice through the listener, which runs as it does on Kubernetes.
 listener = "localhost/gwtm-listener:check"
