@@ -29,6 +29,10 @@ import warnings
 import zipfile
 from pathlib import Path
 
+# What this leaves behind goes by atexit, which a signal does not run by itself; a shell's background job ignores Ctrl-C.
+for ended in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(ended, lambda number, _: sys.exit(128 + number))
+
 INFRA = Path(__file__).parent
 ROOT = INFRA.parent
 REGION = "us-east-2"
@@ -64,6 +68,13 @@ def aws(service):
     return boto3.client(service, endpoint_url=MOTO, region_name=REGION)
 
 
+def folder(prefix):
+    """A folder that goes with this process."""
+    made = Path(tempfile.mkdtemp(prefix=prefix))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made
+
+
 def started(command, **named):
     """A process that ends with this one."""
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, **named)
@@ -80,7 +91,7 @@ def until(what, holds, seconds=60):
     begun = time.monotonic()
     while not (held := holds()):
         if time.monotonic() - begun > seconds:
-            sys.exit(f"infra/local: waited in vain for {what}")
+            sys.exit(f"infra/local: waited in vain for {what}: --logs FOLDER keeps what every program prints")
         time.sleep(0.05)
     return held
 
@@ -212,13 +223,12 @@ class Kafka:
     """A broker with GCN's topics."""
 
     def __init__(self, logs):
-        self.port, folder = free_port(), tempfile.mkdtemp()
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        self.port, own = free_port(), folder("gwtm-broker-")
         self.address = f"127.0.0.1:{self.port}"
         log = (logs / "broker.log").open("wb")
         command = [ROOT / "tests/servers/tansu/tansu", "broker", "--cluster-id", "local"]
         command += ["--listener-url", f"tcp://{self.address}", "--advertised-listener-url", f"tcp://{self.address}"]
-        started(command + ["--storage-engine", "sqlite://kafka.db"], cwd=folder, stdout=log, stderr=log)
+        started(command + ["--storage-engine", "sqlite://kafka.db"], cwd=own, stdout=log, stderr=log)
         until("the broker", lambda: listens(self.port))
         settings = {"bootstrap.servers": self.address}
         topics = [NewTopic(name, 1, 1) for name in [*TOPICS.values(), HEARTBEAT]]
@@ -280,10 +290,12 @@ def main():
     parser.add_argument("--hang", metavar="FUNCTION", help="a function that answers nothing")
     parser.add_argument("--hurry", action="store_true", help="waits between attempts of 1 s, time-outs of 20 s")
     parser.add_argument("--twice", action="store_true", help="have the bridge take everything once more")
+    parser.add_argument("--logs", type=Path, help="a folder for what every program prints")
     parser.add_argument("--json", action="store_true", help="say everything, for programs")
     asked = parser.parse_args()
 
-    logs = Path(tempfile.mkdtemp(prefix="gwtm-local-"))
+    logs = asked.logs or folder("gwtm-local-")
+    logs.mkdir(parents=True, exist_ok=True)
     interpreter.store_bodies_as_text()
     find = programs(asked.programs)
     functions = Functions(find, logs)
@@ -335,13 +347,12 @@ def main():
             "logs": {file.stem: file.read_text() for file in logs.glob("*.log")},
         }
         print(json.dumps(report))
-        shutil.rmtree(logs)
         return
     for one in ended:
         print(f"{one['flow']} {one['name']}: {one['status']}{' (' + one['cause'] + ')' if one.get('cause') else ''}")
     for name, error in functions.calls:
         print(f"  {name}: {error or 'answered'}")
-    print(f"{len(keys)} objects are in {asked.out}; logs are in {logs}.")
+    print(f"{len(keys)} objects are in {asked.out}.")
 
 
 def all_ended(executions, count):

@@ -19,7 +19,6 @@ import re
 import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import zipfile
@@ -88,7 +87,7 @@ def peak_mb(pid):
 
 def measured(deployed, notice, flat):
     """Peak memory [MB] and time [ms] of each function for one alert; the states it enters, and its requests to S3."""
-    root, logs = local.ROOT, Path(tempfile.mkdtemp(prefix="gwtm-measure-"))
+    root, logs = local.ROOT, local.folder("gwtm-measure-")
     target = Path(os.environ.get("CARGO_TARGET_DIR", root / "target"))
     functions = local.Functions(local.programs(target / "lambda"), logs)
     functions.names = {name: function["FunctionName"] for name, function in deployed.functions.items()}
@@ -136,7 +135,7 @@ def main():
     if len(sys.argv) > 1:
         notice = Path(sys.argv[1])
     else:
-        notice = Path(tempfile.mkdtemp()) / "order-11.json"
+        notice = local.folder("gwtm-measure-") / "order-11.json"
         command = [target / "release/gwtm", "simulate", "--start-order", "4", "--max-order", "11"]
         made = subprocess.run(command, capture_output=True)
         if made.returncode != 0:

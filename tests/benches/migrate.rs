@@ -15,10 +15,10 @@ use serde_json::Value;
 use shared::key::Key;
 use store::Store;
 use tests::azurite::Azurite;
-use tests::container::{self, location};
+use tests::backend::{Backend, Settings, open};
 use tests::program::{binary, workspace};
 use tests::s3s::S3s;
-use tests::server::{Settings, run, script};
+use tests::server::{TestServer, run, script};
 use tests::swift::Swift;
 
 /// What the services' own clients are.
@@ -36,12 +36,14 @@ const OBJECTS: u32 = 2000;
 async fn main() {
     let python = python();
     let objects: u32 = std::env::var("GWTM_BENCH_OBJECTS").map_or(OBJECTS, |text| text.parse().expect("a number"));
-    let (s3, swift, azurite) = (S3s::start(), Swift::start(), Azurite::start());
-    let source = container::create(&s3.settings(), "bench").await;
-    let bytes = fill(&Store::open(&location(&source)).await.expect("a store"), objects).await;
+    let (s3, swift, azurite) = (S3s::own(), Swift::own(), Azurite::own());
+    let source = s3.create("bench").await;
+    let bytes = fill(&open(&source).await, objects).await;
     println!("{objects} objects, {:.0} MB", bytes as f64 / 1e6);
-    for (kind, server) in [("swift", swift.settings()), ("abfs", azurite.settings())] {
-        let dest = container::create(&server, "sequential").await;
+    for (kind, [dest, migrated]) in [
+        ("swift", [swift.create("sequential").await, swift.create("migrate").await]),
+        ("abfs", [azurite.create("sequential").await, azurite.create("migrate").await]),
+    ] {
         let mut command = Command::new(&python);
         command.arg(script("sequential_copy.py")).args([kind, "fit/"]);
         let before = Cpu::now();
@@ -52,9 +54,8 @@ async fn main() {
         let peak_kib = sequential["peak_kib"].as_u64().unwrap_or_default();
         print(kind, "sequential", objects, sequential_s, peak_kib, &before);
 
-        let dest = container::create(&server, "migrate").await;
         let before = Cpu::now();
-        let (seconds, peak_kib) = migrate(kind, &source, &dest);
+        let (seconds, peak_kib) = migrate(kind, &source, &migrated);
         print(kind, "gwtm migrate", objects, seconds, peak_kib, &before);
         println!("{kind:5} {:.1} times as quick", sequential_s / seconds);
     }

@@ -1,36 +1,40 @@
 //! Azurite: Azure Blob Storage on this machine, from npm.
 
+use std::fs;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::server::{Answer, Process, Settings, ask, free_port, installed, local};
+use crate::backend::{self, Backend, Service, Settings};
+use crate::server::{Answer, Process, TestServer, ask, free_port, installed, local};
 
 /// The version of the protocol in which the tests themselves speak.
 const VERSION: &str = "2021-12-02";
 /// The accounts' key, before base64.
 const KEY: [u8; 64] = [b'k'; 64];
-/// How many accounts there are, `gwtm00` and so on, so that a test can have one for itself.
-pub const ACCOUNTS: usize = 40;
+/// How many accounts there are, `gwtm000` and so on: a container is a part of a store here, so a test takes an account.
+const ACCOUNTS: usize = 400;
+/// The first segments of names that are containers in a new account.
+const ROOTS: [&str; 3] = ["fit", "test", "inbox"];
 
-/// A running server; it ends with this value.
-#[derive(Debug)]
+/// A running server.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Azurite {
-    _process: Process,
-    _folder: tempfile::TempDir,
     address: SocketAddr,
+    /// A file for each account that a test has taken.
+    taken: PathBuf,
 }
 
-impl Azurite {
-    /// Starts a server with [`ACCOUNTS`] empty accounts, which keeps everything in memory.
-    ///
-    /// # Panics
-    /// When it does not start.
-    pub fn start() -> Azurite {
-        let folder = tempfile::tempdir().expect("a folder");
+impl TestServer for Azurite {
+    const NAME: &'static str = "azurite";
+
+    /// It keeps everything in memory.
+    fn start(folder: &Path) -> (Azurite, Vec<Process>) {
         let port = free_port();
         let key = BASE64_STANDARD.encode(KEY);
         let accounts: Vec<String> = (0..ACCOUNTS).map(|n| format!("{}:{key}", account(n))).collect();
@@ -39,43 +43,59 @@ impl Azurite {
             .args(["--blobHost", "127.0.0.1", "--blobPort", &port.to_string(), "--inMemoryPersistence"])
             .args(["--extentMemoryLimit", "8192", "--skipApiVersionCheck", "--disableTelemetry", "--silent"])
             .env("AZURITE_ACCOUNTS", accounts.join(";"))
-            .current_dir(folder.path());
-        let mut process = Process::start("azurite", folder.path(), command);
+            .current_dir(folder);
+        let mut process = Process::start("azurite", folder, command);
         process.listens(port);
-        Azurite { _process: process, _folder: folder, address: local(port) }
-    }
-
-    /// Where it is.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// The settings of the first account.
-    pub fn settings(&self) -> Settings {
-        vec![
-            ("STORAGE_BUCKET_SOURCE", "abfs".to_owned()),
-            ("AZURE_ACCOUNT_NAME", account(0)),
-            ("AZURE_ACCOUNT_KEY", BASE64_STANDARD.encode(KEY)),
-            ("AZURE_STORAGE_ENDPOINT", endpoint(self.address, &account(0))),
-        ]
+        let taken = folder.join("taken");
+        fs::create_dir(&taken).expect("a folder");
+        (Azurite { address: local(port), taken }, vec![process])
     }
 }
 
-/// The name of an account.
-pub fn account(n: usize) -> String {
-    format!("gwtm{n:02}")
+impl Backend for Azurite {
+    /// An account in which no container is.
+    fn absent(&self, _: &str) -> Settings {
+        let account = (0..ACCOUNTS)
+            .map(account)
+            .find(|account| fs::File::create_new(self.taken.join(account)).is_ok())
+            .expect("an account that no test has taken");
+        vec![
+            ("STORAGE_BUCKET_SOURCE", "abfs".to_owned()),
+            ("AZURE_ACCOUNT_KEY", BASE64_STANDARD.encode(KEY)),
+            ("AZURE_STORAGE_ENDPOINT", endpoint(self.address, &account)),
+            ("AZURE_ACCOUNT_NAME", account),
+        ]
+    }
+
+    async fn make(&self, settings: &Settings) {
+        for root in ROOTS {
+            create_container(self.address, backend::value(settings, "AZURE_ACCOUNT_NAME"), root);
+        }
+    }
+}
+
+impl Service for Azurite {
+    fn behind(&self, settings: &Settings, proxy: SocketAddr) -> Settings {
+        let endpoint = endpoint(proxy, backend::value(settings, "AZURE_ACCOUNT_NAME"));
+        backend::with(settings, "AZURE_STORAGE_ENDPOINT", endpoint)
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+fn account(n: usize) -> String {
+    format!("gwtm{n:03}")
 }
 
 /// An account's address.
-pub fn endpoint(address: SocketAddr, account: &str) -> String {
+fn endpoint(address: SocketAddr, account: &str) -> String {
     format!("http://{address}/{account}")
 }
 
 /// Makes a container.
-///
-/// # Panics
-/// When it cannot be made.
-pub fn create_container(address: SocketAddr, account: &str, container: &str) {
+fn create_container(address: SocketAddr, account: &str, container: &str) {
     let answer = signed(address, account, "PUT", container, &[("restype", "container")]);
     assert_eq!(answer.status, 201, "{answer:?}");
 }

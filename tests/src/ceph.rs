@@ -4,25 +4,21 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
-use crate::s3s;
-use crate::server::{Process, Settings, free_port, local, run};
+use serde::{Deserialize, Serialize};
 
-/// A running cluster; it ends with this value.
-#[derive(Debug)]
+use crate::backend::S3Server;
+use crate::server::{Process, TestServer, free_port, local, run};
+
+/// A running cluster.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Ceph {
-    _processes: [Process; 3],
-    _folder: tempfile::TempDir,
     address: SocketAddr,
 }
 
-impl Ceph {
-    /// Starts a cluster with nothing in it.
-    ///
-    /// # Panics
-    /// When it does not start.
-    pub fn start() -> Ceph {
-        let folder = tempfile::Builder::new().prefix("ceph").tempdir().expect("a folder");
-        let own = folder.path();
+impl TestServer for Ceph {
+    const NAME: &'static str = "ceph";
+
+    fn start(own: &Path) -> (Ceph, Vec<Process>) {
         let [monitor, gateway] = [free_port(), free_port()];
         let id = uuid();
         for name in ["mon", "osd", "rgw"] {
@@ -61,17 +57,17 @@ impl Ceph {
         let user = ["--uid=alerts", "--display-name=alerts", "--access-key=ceph", "--secret-key=cephsecret"];
         run(ceph("radosgw-admin", &[&["-n", "client.admin", "user", "create"], &user[..]].concat()));
         rgw.listens(gateway);
-        Ceph { _processes: [rgw, osd, mon], _folder: folder, address: local(gateway) }
+        (Ceph { address: local(gateway) }, vec![rgw, osd, mon])
     }
+}
 
-    /// Where the gateway is.
-    pub fn address(&self) -> SocketAddr {
+impl S3Server for Ceph {
+    const KEYS: (&str, &str) = ("ceph", "cephsecret");
+    const CREATES_ATOMICALLY: bool = true;
+    const LISTED: usize = 10_010;
+
+    fn address(&self) -> SocketAddr {
         self.address
-    }
-
-    /// The settings of its user.
-    pub fn settings(&self) -> Settings {
-        s3s::s3(self.address, "ceph", "cephsecret")
     }
 }
 

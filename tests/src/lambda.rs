@@ -1,53 +1,44 @@
 //! Lambda on the loopback interface: cargo-lambda's emulator, which tests/setup installs, in front of the functions'
 //! own programs.
 
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::program::{binary, workspace};
-use crate::tansu::free_port;
+use crate::server::{Process, free_port, installed};
 
 /// An emulator and the functions that it serves; all end with this value.
 pub struct Lambda {
     port: u16,
-    processes: Vec<Child>,
+    processes: Vec<Process>,
+    _folder: TempDir,
 }
 
 fn program() -> PathBuf {
-    let program = workspace().join("tests/servers/python/bin/cargo-lambda");
-    assert!(program.exists(), "cargo-lambda in tests/servers: run `tests/setup` once");
-    program
+    installed("python").join("bin/cargo-lambda")
 }
 
 impl Lambda {
     /// Starts an emulator without functions.
     pub fn start() -> Lambda {
-        let port = free_port();
-        let child = Command::new(program())
+        let (folder, port) = (tempfile::tempdir().expect("a folder"), free_port());
+        let mut command = Command::new(program());
+        command
             .args(["lambda", "watch", "--only-lambda-apis", "--ignore-changes", "--quiet"])
             .args(["--invoke-address", "127.0.0.1", "--invoke-port", &port.to_string()])
-            .current_dir(workspace())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        let lambda = Lambda { port, processes: vec![child.expect("cargo-lambda starts")] };
-        let begun = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(begun.elapsed() < Duration::from_secs(60), "the emulator does not answer at port {port}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        lambda
+            .current_dir(workspace());
+        let mut emulator = Process::start("cargo-lambda", folder.path(), command);
+        emulator.listens(port);
+        Lambda { port, processes: vec![emulator], _folder: folder }
     }
 
     /// Serves a function, with no setting but those given. What it prints is kept in `log`.
     pub fn serve(&mut self, name: &str, settings: &[(&str, &str)], log: &Path) {
-        let log = std::fs::File::create(log).expect("a log");
-        let child = Command::new(binary(name))
+        let mut command = Command::new(binary(name));
+        command
             .current_dir(workspace())
             .env_clear()
             .env("AWS_LAMBDA_RUNTIME_API", format!("http://127.0.0.1:{}/.rt/{name}", self.port))
@@ -55,12 +46,8 @@ impl Lambda {
             .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")
             .env("LOG_FORMAT", "json")
-            .envs(settings.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a log"))
-            .stderr(log)
-            .spawn();
-        self.processes.push(child.expect("the function starts"));
+            .envs(settings.iter().copied());
+        self.processes.push(Process::logging_to(log, command));
     }
 
     /// Calls a function with a message in a file, as `cargo lambda invoke` does; its answer, or the error's type and
@@ -78,15 +65,5 @@ impl Lambda {
             return Err(error.trim_start_matches("Error:").trim().to_owned());
         }
         Ok(serde_json::from_str(&answer).unwrap_or_else(|wrong| panic!("{name}: {wrong}: {answer}{error}")))
-    }
-}
-
-impl Drop for Lambda {
-    fn drop(&mut self) {
-        for process in &mut self.processes {
-            // An error here means that it has ended already.
-            let _ = process.kill();
-            let _ = process.wait();
-        }
     }
 }

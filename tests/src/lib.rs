@@ -1,8 +1,9 @@
 //! The workspace seen from outside: what several tests need.
 
 pub mod azurite;
+pub mod backend;
 pub mod ceph;
-pub mod container;
+pub mod conformance;
 pub mod faults;
 pub mod gracedb;
 pub mod gwtm_server;

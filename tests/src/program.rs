@@ -38,9 +38,10 @@ pub fn reference_data() -> Option<PathBuf> {
 /// # Panics
 /// When it has not been built (`tests/run` builds it before the tests).
 pub fn binary(name: &str) -> PathBuf {
-    let tests = std::env::current_exe().unwrap_or_default();
-    let folder = tests.parent().and_then(Path::parent).unwrap_or(Path::new("target/debug"));
-    let path = folder.join(name);
+    let program = std::env::current_exe().unwrap_or_default();
+    // Test programs are in `deps`, beside which the workspace's programs are.
+    let folder = program.ancestors().skip(1).find(|folder| !folder.ends_with("deps"));
+    let path = folder.unwrap_or(Path::new("target/debug")).join(name);
     assert!(
         path.is_file(),
         "expected {}: build it first (`cargo build --workspace --bins`; tests/run does)",
@@ -104,7 +105,7 @@ impl Gwtm {
 
     /// With the settings of a store, all behind a prefix such as `SOURCE_`.
     #[must_use]
-    pub fn set_store(mut self, prefix: &str, settings: &crate::server::Settings) -> Self {
+    pub fn set_store(mut self, prefix: &str, settings: &crate::backend::Settings) -> Self {
         for (name, value) in settings {
             self.0.env(format!("{prefix}{name}"), value);
         }

@@ -1,61 +1,58 @@
-//! s3s-fs: a light S3 server that verifies signatures, checksums and trailers, from crates.io. Its buckets are folders.
+//! s3s-fs: a light S3 server that verifies signatures, checksums and trailers, by the program `s3s-fs` of this package. Its
+//! buckets are folders.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::server::{Process, Settings, free_port, installed, local};
+use serde::{Deserialize, Serialize};
 
-/// A running server; it ends with this value.
-#[derive(Debug)]
+use crate::backend::{self, S3Server, Settings};
+use crate::program::binary;
+use crate::server::{Process, TestServer, free_port, local};
+
+/// A running server.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct S3s {
-    _process: Process,
-    folder: tempfile::TempDir,
     address: SocketAddr,
+    buckets: PathBuf,
+}
+
+impl TestServer for S3s {
+    const NAME: &'static str = "s3s-fs";
+
+    fn start(folder: &Path) -> (S3s, Vec<Process>) {
+        let buckets = folder.join("buckets");
+        std::fs::create_dir(&buckets).expect("a folder");
+        let port = free_port();
+        let mut command = Command::new(binary("s3s-fs"));
+        command.arg(port.to_string()).arg(&buckets).args(["s3s", "s3ssecret"]);
+        let mut process = Process::start("s3s-fs", folder, command);
+        process.listens(port);
+        (S3s { address: local(port), buckets }, vec![process])
+    }
 }
 
 impl S3s {
-    /// Starts a server with nothing in it.
-    ///
-    /// # Panics
-    /// When it does not start.
-    pub fn start() -> S3s {
-        let folder = tempfile::tempdir().expect("a folder");
-        let buckets = folder.path().join("buckets");
-        std::fs::create_dir(&buckets).expect("a folder");
-        let port = free_port();
-        let mut command = Command::new(installed("s3s-fs").join("s3s-fs"));
-        command.args(["--host", "127.0.0.1", "--port", &port.to_string()]);
-        command.args(["--access-key", "s3s", "--secret-key", "s3ssecret"]).arg(buckets);
-        let mut process = Process::start("s3s-fs", folder.path(), command);
-        process.listens(port);
-        S3s { _process: process, folder, address: local(port) }
-    }
-
-    /// Where it is.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     /// The folder that a bucket is.
-    pub fn bucket(&self, name: &str) -> PathBuf {
-        self.folder.path().join("buckets").join(name)
-    }
-
-    /// The settings of its user.
-    pub fn settings(&self) -> Settings {
-        s3(self.address, "s3s", "s3ssecret")
+    pub fn bucket(&self, settings: &Settings) -> PathBuf {
+        self.buckets.join(backend::value(settings, "AWS_BUCKET"))
     }
 }
 
-/// The settings of an S3 server.
-pub(crate) fn s3(address: SocketAddr, key: &str, secret: &str) -> Settings {
-    vec![
-        ("STORAGE_BUCKET_SOURCE", "s3".to_owned()),
-        ("AWS_ENDPOINT_URL", format!("http://{address}")),
-        ("AWS_ACCESS_KEY_ID", key.to_owned()),
-        ("AWS_SECRET_ACCESS_KEY", secret.to_owned()),
-        ("AWS_DEFAULT_REGION", "us-east-1".to_owned()),
-        ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
-    ]
+impl S3Server for S3s {
+    const KEYS: (&str, &str) = ("s3s", "s3ssecret");
+    /// It checks and writes in two steps.
+    const CREATES_ATOMICALLY: bool = false;
+    /// It walks the whole bucket for every page.
+    const LISTED: usize = 1_210;
+
+    /// It does not encode the names that it lists, though it is asked to, and makes a longer file's name of a long name.
+    fn takes(&self, name: &str) -> bool {
+        !name.contains(['+', '%']) && name.len() <= 255
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
 }

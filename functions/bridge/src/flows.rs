@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aws_config::BehaviorVersion;
+use aws_config::ConfigLoader;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_sfn::Client;
@@ -20,24 +20,18 @@ pub struct Flows {
 }
 
 impl Flows {
-    /// Makes the client: in the region that the ARNs name, with the SDK's ordinary credentials. `endpoint_url` is
-    /// another server than AWS.
-    pub async fn open(arns: &config::Flows, endpoint_url: Option<&str>) -> Self {
-        let mut settings = aws_config::defaults(BehaviorVersion::latest())
-            .retry_config(RetryConfig::standard().with_max_attempts(3))
-            .timeout_config(
-                TimeoutConfig::builder()
-                    .connect_timeout(Duration::from_secs(5))
-                    .read_timeout(Duration::from_secs(10))
-                    .operation_timeout(Duration::from_secs(30))
-                    .build(),
-            );
+    /// Makes the client in the region that the ARNs name. `sdk` has the credentials, and the endpoint where it is not AWS.
+    pub async fn open(arns: &config::Flows, sdk: ConfigLoader) -> Self {
+        let mut settings = sdk.retry_config(RetryConfig::standard().with_max_attempts(3)).timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(Duration::from_secs(5))
+                .read_timeout(Duration::from_secs(10))
+                .operation_timeout(Duration::from_secs(30))
+                .build(),
+        );
         // arn:aws:states:REGION:ACCOUNT:stateMachine:NAME
         if let Some(region) = arns.ligo.split(':').nth(3).filter(|region| !region.is_empty()) {
             settings = settings.region(Region::new(region.to_owned()));
-        }
-        if let Some(url) = endpoint_url {
-            settings = settings.endpoint_url(url);
         }
         Flows { client: Client::new(&settings.load().await), arns: arns.clone() }
     }

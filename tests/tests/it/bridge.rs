@@ -1,6 +1,7 @@
 //! The bridge between librdkafka's mock cluster and moto's S3 and Step Functions.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,18 +19,14 @@ use shared::key::{Key, Object};
 use shared::message::{Body, Failed, Received};
 use shared::notice::NoticeKind;
 use shared::{Error, Result};
-use store::{Location, S3Settings, Store};
-use tests::moto;
+use tests::backend::{Backend, Service, Settings, open};
+use tests::moto::Moto;
+use tests::server::{TestServer, unique};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 const IGWN: &str = "igwn.gwalert";
 const ICECUBE: &str = "gcn.notices.icecube.lvk_nu_track_search";
-
-#[test]
-fn the_bridge_hands_every_notice_over_once() {
-    moto::Moto::start().run_ignored_tests("bridge::");
-}
 
 /// A broker with GCN's topics.
 struct Broker {
@@ -101,18 +98,21 @@ impl Listener {
 
 /// The two state machines, and the bridge's way to them.
 struct Aws {
+    moto: Moto,
     sfn: aws_sdk_sfn::Client,
     arns: config::Flows,
 }
 
+/// How the SDK reaches moto.
+fn sdk(url: &str) -> aws_config::ConfigLoader {
+    let user = aws_sdk_sfn::config::Credentials::new("testing", "testing", None, None, "tests");
+    aws_config::defaults(aws_config::BehaviorVersion::latest()).credentials_provider(user).endpoint_url(url)
+}
+
 impl Aws {
     async fn with_flows(name: &str) -> Aws {
-        let settings = aws_config::defaults(aws_config::BehaviorVersion::latest())
-            .region("us-east-2")
-            .endpoint_url(moto::url())
-            .load()
-            .await;
-        let sfn = aws_sdk_sfn::Client::new(&settings);
+        let (moto, name) = (Moto::shared(), unique(name));
+        let sfn = aws_sdk_sfn::Client::new(&sdk(&moto.url()).region("us-east-2").load().await);
         let make = async |kind: &str| {
             let machine = sfn
                 .create_state_machine()
@@ -123,21 +123,11 @@ impl Aws {
             machine.await.expect("a state machine").state_machine_arn
         };
         let arns = config::Flows { ligo: make("ligo").await, icecube: make("icecube").await };
-        Aws { sfn, arns }
+        Aws { moto, sfn, arns }
     }
 
-    async fn deps(&self, bucket: &str, sfn_url: &str) -> Deps {
-        let location = Location::S3(S3Settings {
-            bucket: bucket.to_owned(),
-            region: "us-east-2".to_owned(),
-            endpoint_url: Some(moto::url()),
-            credentials: None,
-        });
-        Deps {
-            store: Store::open(&location).await.expect("a store"),
-            flows: Flows::open(&self.arns, Some(sfn_url)).await,
-            health: health(),
-        }
+    async fn deps(&self, bucket: &Settings, sfn_url: &str) -> Deps {
+        Deps { store: open(bucket).await, flows: Flows::open(&self.arns, sdk(sfn_url)).await, health: health() }
     }
 
     /// The names and inputs of the executions of a flow.
@@ -199,11 +189,9 @@ impl Work for Counted {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "run by `the_bridge_hands_every_notice_over_once`, which starts moto"]
 async fn one_execution_per_notice_whatever_restarts() {
-    moto::create_bucket("once");
     let (broker, aws) = (Broker::start(), Aws::with_flows("once").await);
-    let deps = aws.deps("once", &moto::url()).await;
+    let deps = aws.deps(&aws.moto.create("once").await, &aws.moto.url()).await;
     // The largest that GCN's broker takes, and more than are ever in hand at once.
     let large = vec![b' '; 4 << 20];
     broker.send(IGWN, Some(&large)).await;
@@ -253,11 +241,9 @@ async fn one_execution_per_notice_whatever_restarts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "run by `the_bridge_hands_every_notice_over_once`, which starts moto"]
 async fn what_cannot_be_taken_is_kept_and_stops_nothing() {
-    moto::create_bucket("poison");
     let (broker, aws) = (Broker::start(), Aws::with_flows("poison").await);
-    let deps = aws.deps("poison", &moto::url()).await;
+    let deps = aws.deps(&aws.moto.create("poison").await, &aws.moto.url()).await;
     broker.send(IGWN, None).await;
     broker.send(IGWN, Some(b"Obj\x01\xff\x00 Avro")).await;
     let listener = broker.listen("gwtm", Arc::new(deps.clone()));
@@ -274,15 +260,14 @@ async fn what_cannot_be_taken_is_kept_and_stops_nothing() {
 }
 
 /// A way to moto that can be closed: connections then end at once.
-async fn gate(open: Arc<AtomicBool>) -> String {
+async fn gate(moto: SocketAddr, open: Arc<AtomicBool>) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move {
         while let Ok((mut near, _)) = listener.accept().await {
             if open.load(Ordering::Relaxed) {
                 tokio::spawn(async move {
-                    let host = moto::url().trim_start_matches("http://").to_owned();
-                    let mut far = tokio::net::TcpStream::connect(host).await.expect("moto");
+                    let mut far = tokio::net::TcpStream::connect(moto).await.expect("moto");
                     // Either side may end the connection.
                     let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
                 });
@@ -293,11 +278,10 @@ async fn gate(open: Arc<AtomicBool>) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "run by `the_bridge_hands_every_notice_over_once`, which starts moto"]
 async fn notices_wait_for_flows_that_are_down_and_for_a_store_that_refuses() {
     let (broker, aws) = (Broker::start(), Aws::with_flows("down").await);
-    let open = Arc::new(AtomicBool::new(false));
-    let deps = aws.deps("down", &gate(Arc::clone(&open)).await).await;
+    let (bucket, open) = (aws.moto.absent("down"), Arc::new(AtomicBool::new(false)));
+    let deps = aws.deps(&bucket, &gate(aws.moto.address(), Arc::clone(&open)).await).await;
     for _ in 0..20 {
         broker.send(IGWN, Some(b"{}")).await;
     }
@@ -306,7 +290,7 @@ async fn notices_wait_for_flows_that_are_down_and_for_a_store_that_refuses() {
     // No bucket: neither `inbox/` nor `failed/` can be written, so nothing may be passed over.
     tokio::time::sleep(Duration::from_secs(6)).await;
     assert_eq!(work.taken(), [0; 0]);
-    moto::create_bucket("down");
+    aws.moto.make(&bucket).await;
     eventually("the first body", async || deps.store.keys("inbox/").await.is_ok_and(|keys| keys.len() == 1)).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(deps.store.keys("").await.expect("a list").len(), 1, "in order: the second waits for the first");
@@ -323,14 +307,12 @@ async fn notices_wait_for_flows_that_are_down_and_for_a_store_that_refuses() {
 struct Program(std::process::Child);
 
 impl Program {
-    fn start(broker: &Broker, aws: &Aws, bucket: &str) -> Program {
+    fn start(broker: &Broker, aws: &Aws, bucket: &Settings) -> Program {
         let program = std::process::Command::new(tests::program::binary("bridge"))
             .env("KAFKA_BOOTSTRAP", broker.cluster.bootstrap_servers())
             .env("LIGO_FLOW_ARN", &aws.arns.ligo)
             .env("ICECUBE_FLOW_ARN", &aws.arns.icecube)
-            .env("STORAGE_BUCKET_SOURCE", "s3")
-            .env("AWS_BUCKET", bucket)
-            .env("AWS_ENDPOINT_URL", moto::url())
+            .envs(bucket.iter().cloned())
             .env("HEALTH_ADDR", "none")
             .env("LOG_LEVEL", "error")
             .spawn();
@@ -352,20 +334,19 @@ impl Drop for Program {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "run by `the_bridge_hands_every_notice_over_once`, which starts moto"]
 async fn the_program_may_be_killed_and_ends_when_told() {
-    moto::create_bucket("killed");
     let (broker, aws) = (Broker::start(), Aws::with_flows("killed").await);
-    let deps = aws.deps("killed", &moto::url()).await;
+    let bucket = aws.moto.create("killed").await;
+    let deps = aws.deps(&bucket, &aws.moto.url()).await;
     for _ in 0..60 {
         broker.send(IGWN, Some(b"{}")).await;
     }
-    let first = Program::start(&broker, &aws, "killed");
+    let first = Program::start(&broker, &aws, &bucket);
     aws.wait_for(NoticeKind::Igwn, 1).await;
     first.send("-KILL");
     drop(first);
     assert!(aws.executions(NoticeKind::Igwn).await.len() < 60, "killed in the middle");
-    let mut second = Program::start(&broker, &aws, "killed");
+    let mut second = Program::start(&broker, &aws, &bucket);
     aws.wait_for(NoticeKind::Igwn, 60).await;
     second.send("-TERM");
     let begun = std::time::Instant::now();
@@ -376,7 +357,6 @@ async fn the_program_may_be_killed_and_ends_when_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "run by `the_bridge_hands_every_notice_over_once`, which starts moto"]
 async fn one_whose_place_another_has_taken_says_so_and_stands_by() {
     let broker = Broker::start();
     // What a broker answers to the heartbeat of a member whose name a second process has taken.
@@ -446,7 +426,6 @@ impl Work for Lanes {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "run by `the_bridge_hands_every_notice_over_once`, which starts moto"]
 async fn a_lane_that_waits_holds_back_no_other_and_loses_nothing() {
     let broker = Broker::start();
     for body in ["fast", "slow", "fast", "slow", "fast"] {

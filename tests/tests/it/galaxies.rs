@@ -19,9 +19,10 @@ use shared::message::{Alert, Galaxies, Role};
 use shared::notice::igwn::Notice;
 use shared::ranking::Settings;
 use store::{Location, Store};
-use tests::container;
+use tests::backend::{Backend, Service, open};
 use tests::faults::Faults;
 use tests::s3s::S3s;
+use tests::server::TestServer;
 use tokio::sync::OnceCell;
 
 fn data(path: &str) -> Option<Vec<u8>> {
@@ -158,11 +159,10 @@ async fn an_index_ranks_as_its_catalogue_and_is_read_in_part() {
 /// From an S3 server the same list comes by a few range requests, which the server's side counts too.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_index_on_s3_is_read_in_part_by_few_requests() {
-    let server = S3s::start();
+    let server = S3s::shared();
     let counter = Faults::before(server.address());
-    let mut settings = container::behind(&server.settings(), counter.address());
-    settings.push(("AWS_BUCKET", "galaxies".to_owned()));
-    let store = Store::open(&container::location(&settings)).await.expect("a store");
+    let settings = server.behind(&server.create("galaxies").await, counter.address());
+    let store = open(&settings).await;
     let mut state = 7u64;
     let mut dice = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

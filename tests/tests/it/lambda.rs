@@ -6,10 +6,11 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
+use tests::backend::Service;
 use tests::lambda::Lambda;
 use tests::moto::{self, Moto};
 use tests::program::{binary, sample, workspace};
-use tests::server::ask;
+use tests::server::{TestServer, ask, unique};
 
 fn lines(log: &Path) -> Vec<Value> {
     let text = fs::read_to_string(log).expect("a log");
@@ -62,22 +63,22 @@ fn create_secret(moto: &Moto, name: &str, text: &str) -> String {
         ("Authorization", signature.as_str()),
         ("Content-Type", "application/x-amz-json-1.1"),
     ];
-    let body = json!({"Name": name, "SecretString": text}).to_string();
-    let answer = ask(moto.address(), "POST /", &headers, &body).body;
+    let body = json!({"Name": unique(name), "SecretString": text}).to_string();
+    let answer = ask(Service::address(moto), "POST /", &headers, &body).body;
     let made: Option<Value> = serde_json::from_str(&answer).ok();
     made.and_then(|made| made["ARN"].as_str().map(str::to_owned)).unwrap_or_else(|| panic!("{answer}"))
 }
 
 #[tokio::test]
 async fn a_token_is_read_from_its_secret_and_shown_nowhere() {
-    let moto = Moto::start();
+    let moto = Moto::shared();
     let folder = tempfile::tempdir().expect("a folder");
     let (store, log) = (folder.path().join("store").display().to_string(), folder.path().join("log"));
     // Nobody listens where the GWTM should be: what may pass is Retryable.
     let secret = json!({"API_TOKEN": "a-secret-token", "API_BASE": "http://127.0.0.1:9/api/v1/"});
     let named = create_secret(&moto, "gwtm-token", &secret.to_string());
     let not_settings = create_secret(&moto, "gwtm-other", "a-secret-token");
-    let address = format!("http://{}", moto.address());
+    let address = moto.url();
     let settings = |secrets| {
         [
             ("STORAGE_FOLDER", store.as_str()),

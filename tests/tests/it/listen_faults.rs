@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tests::backend::{Backend, Service, Settings};
 use tests::faults::{Fault, Faults};
 use tests::gwtm_server::GwtmServer;
 use tests::listener::{Listening, eventually};
 use tests::s3s::S3s;
+use tests::server::TestServer;
 use tests::story::{self, Outcome, done};
 use tests::tansu::Tansu;
 use tokio::sync::OnceCell;
@@ -22,7 +24,8 @@ const OUTAGE: Duration = Duration::from_secs(60);
 /// A broker, a store and an API, the last two behind what breaks the way to them.
 struct World {
     broker: Tansu,
-    store: S3s,
+    /// The settings of the bucket, behind what breaks.
+    store: Settings,
     to_store: Faults,
     api: GwtmServer,
     to_api: Faults,
@@ -31,12 +34,12 @@ struct World {
 
 impl World {
     async fn new() -> World {
-        let (broker, store, api) = (Tansu::start(), S3s::start(), GwtmServer::start().await);
+        let (broker, store, api) = (Tansu::start(), S3s::shared(), GwtmServer::start().await);
         for topic in [IGWN, ICECUBE] {
             broker.create_topic(topic);
         }
-        std::fs::create_dir(store.bucket("gwtm")).expect("a bucket");
         let (to_store, to_api) = (Faults::before(store.address()), Faults::before(api.address()));
+        let store = store.behind(&store.create("gwtm").await, to_store.address());
         World { broker, store, to_store, api, to_api, folder: tempfile::tempdir().expect("a folder") }
     }
 
@@ -44,11 +47,10 @@ impl World {
         let place: PathBuf = self.folder.path().join("listen");
         let api = format!("http://{}/api/v1/", self.to_api.address());
         let mut listening = Listening::to(&self.broker.address(), &place, &api).set("FLAT_MAX_ORDER", "1");
-        for (name, value) in self.store.settings() {
+        for (name, value) in &self.store {
             listening = listening.set(name, value);
         }
-        let endpoint = format!("http://{}", self.to_store.address());
-        listening.set("AWS_ENDPOINT_URL", endpoint).set("AWS_BUCKET", "gwtm")
+        listening
     }
 
     /// Sends what all superevents have to tell in the first, or in the second half of the story.
@@ -68,7 +70,7 @@ impl World {
     }
 
     fn outcome(&self) -> Outcome {
-        Outcome::of(&self.api, &self.store.bucket("gwtm"))
+        Outcome::of(&self.api, &S3s::shared().bucket(&self.store))
     }
 }
 

@@ -9,14 +9,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::Value;
 use shared::key::Key;
-use store::Store;
 use tests::azurite::Azurite;
+use tests::backend::{Backend, Service, Settings, open};
 use tests::ceph::Ceph;
-use tests::container::{self, behind, location};
 use tests::faults::{Fault, Faults};
 use tests::program::{Called, Gwtm, binary, files};
 use tests::s3s::S3s;
-use tests::server::{Settings, run};
+use tests::server::{TestServer, run};
 use tests::swift::Swift;
 
 /// Writes objects into a folder: names by number, and bytes that tell them apart.
@@ -165,9 +164,8 @@ fn what_cannot_work_is_refused_before_anything_is_written() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn names_that_a_folder_cannot_hold_are_refused_before_anything_is_written() {
-    let ceph = Ceph::start();
-    let settings = container::create(&ceph.settings(), "names").await;
-    let store = Store::open(&location(&settings)).await.expect("a store");
+    let settings = Ceph::shared().create("names").await;
+    let store = open(&settings).await;
     let folder = tempfile::tempdir().expect("a folder");
     let dest = folder.path().join("dest");
     let long = format!("fit/{}", "x".repeat(300));
@@ -185,26 +183,26 @@ async fn names_that_a_folder_cannot_hold_are_refused_before_anything_is_written(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_is_killed_goes_on_where_it_stopped() {
-    let server = S3s::start();
-    let settings = container::create(&server.settings(), "killed").await;
+    let server = S3s::shared();
+    let settings = server.create("killed").await;
     let folder = tempfile::tempdir().expect("a folder");
     let objects = fill(folder.path(), 300, |n| 1000 + n * 331);
     let faults = Faults::before(server.address());
     // So that there is a middle.
     faults.plan(|_, _| Some(Fault::Delay(Duration::from_millis(5))));
-    let slow = behind(&settings, faults.address());
+    let slow = server.behind(&settings, faults.address());
     let arguments = migrate(&text(folder.path()), "s3");
     let mut child = with(arguments.clone(), &["--jobs", "4", "--quiet"]).set_store("", &slow).start();
-    let seen = || files(&server.bucket("killed").join("fit")).len();
+    let seen = || files(&server.bucket(&settings).join("fit")).len();
     while seen() < 60 {
         assert_eq!(child.try_wait().expect("its state"), None, "it ended before it could be killed");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     child.kill().expect("killed");
     child.wait().expect("ended");
-    let there = Store::open(&location(&settings)).await.expect("a store").keys("fit/").await.expect("a list");
+    let there = open(&settings).await.keys("fit/").await.expect("a list");
     assert!((60..300).contains(&there.len()), "{}", there.len());
-    for (name, body) in copied(&server, "killed") {
+    for (name, body) in copied(&server, &settings) {
         assert!(objects[&name] == body, "{name} is half-written");
     }
 
@@ -214,19 +212,19 @@ async fn a_copy_that_is_killed_goes_on_where_it_stopped() {
     assert_eq!(again.code, Some(0), "{again:?}");
     assert_eq!(came_to["already_there"], there.len(), "what was copied is not copied again");
     assert_eq!(came_to["copied"], 300 - there.len());
-    assert!(copied(&server, "killed") == objects);
+    assert!(copied(&server, &settings) == objects);
 }
 
 /// The objects of a bucket, from the server's own disk.
-fn copied(server: &S3s, bucket: &str) -> BTreeMap<String, Vec<u8>> {
+fn copied(server: &S3s, bucket: &Settings) -> BTreeMap<String, Vec<u8>> {
     let named = |(name, body): (String, Vec<u8>)| (format!("fit/{name}"), body);
     files(&server.bucket(bucket).join("fit")).into_iter().map(named).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_fails_is_listed_and_does_not_stop_the_rest() {
-    let server = S3s::start();
-    let settings = container::create(&server.settings(), "failing").await;
+    let server = S3s::shared();
+    let settings = server.create("failing").await;
     let folder = tempfile::tempdir().expect("a folder");
     fill(folder.path(), 40, |n| n);
     let faults = Faults::before(server.address());
@@ -234,7 +232,7 @@ async fn what_fails_is_listed_and_does_not_stop_the_rest() {
     faults.plan(|_, line| line.contains("S000017").then_some(Fault::Answer(403)));
     let report = folder.path().join("report.jsonl");
     let called = with(migrate(&text(folder.path()), "s3"), &["--report", &text(&report)])
-        .set_store("", &behind(&settings, faults.address()))
+        .set_store("", &server.behind(&settings, faults.address()))
         .call();
     assert_eq!(called.code, Some(1), "{called:?}");
     assert!(called.stdout.contains("39 copied") && called.stdout.contains("1 failed"), "{called:?}");
@@ -246,8 +244,8 @@ async fn what_fails_is_listed_and_does_not_stop_the_rest() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_five_thousand_objects_arrive_through_faults() {
-    let server = S3s::start();
-    let settings = container::create(&server.settings(), "many").await;
+    let server = S3s::shared();
+    let settings = server.create("many").await;
     let folder = tempfile::tempdir().expect("a folder");
     let objects = fill(folder.path(), 25_000, |n| 200 + n % 1800);
     let faults = Faults::before(server.address());
@@ -269,13 +267,13 @@ async fn twenty_five_thousand_objects_arrive_through_faults() {
         let more = [&["--quiet", "--report", &report][..], more].concat();
         with(migrate(&text(folder.path()), "s3"), &more).set_store("", settings).call()
     };
-    let called = call(&behind(&settings, faults.address()), &[]);
+    let called = call(&server.behind(&settings, faults.address()), &[]);
     assert_eq!(called.code, Some(0), "{called:?}");
     assert_eq!(summary(&report)["copied"], 25_000);
     let (requests, broken) = faults.counts();
     assert!(requests >= 25_000 && broken >= 250, "{broken} of {requests}");
     println!("{broken} faults in {requests} requests; {}", summary(&report));
-    assert!(copied(&server, "many") == objects, "every object is there, whole");
+    assert!(copied(&server, &settings) == objects, "every object is there, whole");
 
     let again = call(&settings, &[]);
     assert_eq!(again.code, Some(0), "{again:?}");
@@ -284,10 +282,10 @@ async fn twenty_five_thousand_objects_arrive_through_faults() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn objects_go_from_service_to_service_and_stay_what_they_are() {
-    let (ceph, swift, azurite) = (Ceph::start(), Swift::start(), Azurite::start());
-    let s3 = container::create(&ceph.settings(), "journey").await;
-    let swift = container::create(&swift.settings(), "journey").await;
-    let azure = container::create(&azurite.settings(), "journey").await;
+    let (ceph, swift, azurite) = (Ceph::shared(), Swift::shared(), Azurite::shared());
+    let s3 = ceph.create("journey").await;
+    let swift = swift.create("journey").await;
+    let azure = azurite.create("journey").await;
     let folder = tempfile::tempdir().expect("a folder");
     let (from, to) = (folder.path().join("from"), folder.path().join("to"));
     let mut objects = fill(&from, 30, |n| n * 1000);

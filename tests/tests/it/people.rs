@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use clap::CommandFactory;
 use serde_json::Value;
+use tests::backend::Service;
 use tests::gwtm_server::{ADMIN, GwtmServer, USER};
 use tests::moto::{self, Moto};
 use tests::program::{Called, Gwtm, files, sample, workspace};
-use tests::server::ask;
+use tests::server::{TestServer, ask, unique};
 
 /// Opens a file in headless Chromium, without network: the page as the browser has it, and what it complains of.
 fn browse(page: &Path) -> (String, String) {
@@ -184,19 +185,20 @@ fn query(moto: &Moto, service: &str, parameters: &[(&str, &str)]) -> String {
     let body: Vec<String> = parameters.iter().map(|(name, value)| format!("{name}={}", escaped(value))).collect();
     let signature = moto::signature(service);
     let headers = [("Authorization", &*signature), ("Content-Type", "application/x-www-form-urlencoded")];
-    let answer = ask(moto.address(), "POST /", &headers, &body.join("&"));
+    let answer = ask(Service::address(moto), "POST /", &headers, &body.join("&"));
     assert_eq!(answer.status, 200, "{answer:?}");
     answer.body
 }
 
 #[test]
 fn a_topic_gets_the_annotations() {
-    let moto = Moto::start();
-    let topic = "arn:aws:sns:us-east-2:123456789012:gw";
-    query(&moto, "sns", &[("Action", "CreateTopic"), ("Name", "gw")]);
-    query(&moto, "sqs", &[("Action", "CreateQueue"), ("QueueName", "seen")]);
-    let queue = "arn:aws:sqs:us-east-2:123456789012:seen";
-    let subscription = [("TopicArn", topic), ("Protocol", "sqs"), ("Endpoint", queue)];
+    let moto = Moto::shared();
+    let (gw, seen) = (unique("gw"), unique("seen"));
+    let topic = &format!("arn:aws:sns:us-east-2:123456789012:{gw}");
+    query(&moto, "sns", &[("Action", "CreateTopic"), ("Name", &gw)]);
+    query(&moto, "sqs", &[("Action", "CreateQueue"), ("QueueName", &seen)]);
+    let queue = &format!("arn:aws:sqs:us-east-2:123456789012:{seen}");
+    let subscription = [("TopicArn", topic.as_str()), ("Protocol", "sqs"), ("Endpoint", queue)];
     query(&moto, "sns", &[&[("Action", "Subscribe")][..], &subscription].concat());
 
     let folder = tempfile::tempdir().expect("a folder");
@@ -204,7 +206,7 @@ fn a_topic_gets_the_annotations() {
         |topic: &str| format!("[[rule]]\nname = \"all\"\ntarget = [{{ kind = \"sns\", topic_arn = \"{topic}\" }}]");
     let gwtm = |gwtm: Gwtm, topic: &str| {
         gwtm.set("NOTIFY_CONFIG", rules(topic))
-            .set("AWS_ENDPOINT_URL_SNS", format!("http://{}", moto.address()))
+            .set("AWS_ENDPOINT_URL_SNS", moto.url())
             .set("AWS_ACCESS_KEY_ID", "testing")
             .set("AWS_SECRET_ACCESS_KEY", "hunter2")
             .call()
@@ -225,7 +227,7 @@ fn a_topic_gets_the_annotations() {
 
     // SNS wraps what was published in JSON, and SQS that in XML.
     let receive = [("Action", "ReceiveMessage"), ("MaxNumberOfMessages", "10")];
-    let queue_url = format!("http://{}/123456789012/seen", moto.address());
+    let queue_url = format!("{}/123456789012/{seen}", moto.url());
     let answer = query(&moto, "sqs", &[&receive[..], &[("QueueUrl", &queue_url)]].concat());
     let bodies: Vec<Value> = answer
         .split("<Body>")

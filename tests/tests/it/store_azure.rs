@@ -6,22 +6,15 @@ use shared::Secret;
 use shared::key::Key;
 use store::{AzureSettings, Content, Head, Location, Md5, Store};
 use tests::azurite::{self, Azurite};
-use tests::container;
+use tests::backend::{Backend, Service, location};
+use tests::server::TestServer;
 
-#[tokio::test]
-async fn azure_keeps_its_promises() {
-    let azurite = Azurite::start();
-    let settings = azurite.settings();
-    let value = |name| container::value(&settings, name).to_owned();
-    let settings = AzureSettings {
-        account: value("AZURE_ACCOUNT_NAME"),
-        key: Secret::new(value("AZURE_ACCOUNT_KEY")),
-        endpoint_url: Some(value("AZURE_STORAGE_ENDPOINT")),
-    };
-    containers_are_made_when_they_are_missing(&settings).await;
-    of_writers_in_one_moment_one_creates_the_name(&settings).await;
-    what_is_refused_says_which_setting_is_wrong(&settings).await;
-    large_objects_are_streams(&settings).await;
+/// An account without containers.
+fn account() -> AzureSettings {
+    match location(&Azurite::shared().absent("")) {
+        Location::Azure(settings) => settings,
+        other => unreachable!("{other:?}"),
+    }
 }
 
 async fn store(settings: AzureSettings) -> Store {
@@ -32,8 +25,9 @@ fn key(name: &str) -> Key {
     Key::new(name).expect("a name")
 }
 
-async fn containers_are_made_when_they_are_missing(settings: &AzureSettings) {
-    let store = store(settings.clone()).await;
+#[tokio::test]
+async fn containers_are_made_when_they_are_missing() {
+    let store = store(account()).await;
     let names = ["failed/x.json", "fit/S230518h.json", "galaxy_catalog/ned.parquet", "test/a b+c,1: ä.json"].map(key);
     for name in &names {
         assert_eq!(store.get(name).await, Ok(None));
@@ -57,20 +51,9 @@ async fn containers_are_made_when_they_are_missing(settings: &AzureSettings) {
     }
 }
 
-async fn of_writers_in_one_moment_one_creates_the_name(settings: &AzureSettings) {
-    let store = store(settings.clone()).await;
-    for round in 0..5 {
-        let name = key(&format!("test/MS181101ab-Update{round}_alert.json"));
-        let claims = (0..8).map(|i| store.put_if_absent(&name, Bytes::from(i.to_string())));
-        let created = futures::future::join_all(claims).await;
-        let created: Vec<usize> = (0..8).filter(|i| created[*i] == Ok(true)).collect();
-        assert_eq!(created.len(), 1, "{created:?}");
-        assert_eq!(store.read(&name).await, Ok(Bytes::from(created[0].to_string())));
-    }
-}
-
-async fn what_is_refused_says_which_setting_is_wrong(settings: &AzureSettings) {
-    let right = settings.clone();
+#[tokio::test]
+async fn what_is_refused_says_which_setting_is_wrong() {
+    let right = account();
     // base64 of `hunter2`
     let wrong = AzureSettings { key: Secret::new("aHVudGVyMg=="), ..right.clone() };
     let store = store(wrong).await;
@@ -89,7 +72,9 @@ async fn what_is_refused_says_which_setting_is_wrong(settings: &AzureSettings) {
     assert!(Store::open(&Location::Azure(AzureSettings { key: Secret::new("~"), ..right })).await.is_err());
 }
 
-async fn large_objects_are_streams(settings: &AzureSettings) {
+#[tokio::test]
+async fn large_objects_are_streams() {
+    let settings = account();
     let store = store(settings.clone()).await;
     let whole = Bytes::from((0..40_u32 << 20).map(|i| (i / 7) as u8).collect::<Vec<u8>>());
     let name = key("fit/large.fits");
@@ -113,7 +98,7 @@ async fn large_objects_are_streams(settings: &AzureSettings) {
         assert_eq!(store.get_range(&name, range).await, Ok(Some(Bytes::copy_from_slice(expected))));
     }
     store.put(&key("fit/x.json"), Bytes::from_static(b"{}")).await.expect("written");
-    let address = container::address(settings.endpoint_url.as_deref().expect("an address"));
+    let address = Azurite::shared().address();
     for (path, media_type) in [("fit/large.fits", "application/fits"), ("fit/x.json", "application/json")] {
         let answer = azurite::signed(address, &settings.account, "HEAD", path, &[]);
         assert_eq!(answer.header("content-type"), Some(media_type), "{path}: {answer:?}");

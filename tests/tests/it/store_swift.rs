@@ -2,8 +2,6 @@
 //! that they do not show on demand come from a stand-in on the loopback interface.
 
 use std::collections::VecDeque;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,101 +15,16 @@ use serde_json::{Value, json};
 use shared::Secret;
 use shared::key::Key;
 use store::{Content, Head, Location, Md5, Store, SwiftSettings};
-use tests::container;
+use tests::backend::{Backend, Service, Settings, location, value};
+use tests::server::{TestServer, ask, unique};
 use tests::swift::Swift;
 
-/// The servers, by what their user logs in with.
-struct Server {
-    /// Of Keystone, with its version.
-    auth_url: String,
-    username: String,
-    password: String,
-    project_name: String,
-}
-
-impl Server {
-    fn of(swift: &Swift) -> Self {
-        let settings = swift.settings();
-        let value = |name| container::value(&settings, name).to_owned();
-        Server {
-            auth_url: format!("{}/v3", value("OS_AUTH_URL")),
-            username: value("OS_USERNAME"),
-            password: value("OS_PASSWORD"),
-            project_name: value("OS_PROJECT_NAME"),
-        }
+/// The settings of a container, made or not.
+fn settings(container: &Settings) -> SwiftSettings {
+    match location(container) {
+        Location::Swift(settings) => settings,
+        other => unreachable!("{other:?}"),
     }
-
-    fn settings(&self, container: &str) -> SwiftSettings {
-        SwiftSettings {
-            auth_url: self.auth_url.clone(),
-            username: self.username.clone(),
-            password: Secret::new(&self.password),
-            project_name: Some(self.project_name.clone()),
-            user_domain_name: "Default".to_owned(),
-            project_domain_name: "Default".to_owned(),
-            container: container.to_owned(),
-            storage_url: None,
-        }
-    }
-
-    /// A token, and what Keystone says with it.
-    fn log_in(&self) -> (String, Value) {
-        let user = json!({ "name": self.username, "domain": { "name": "Default" }, "password": self.password });
-        let body = json!({ "auth": {
-            "identity": { "methods": ["password"], "password": { "user": user } },
-            "scope": { "project": { "name": self.project_name, "domain": { "name": "Default" } } },
-        } });
-        let (head, body) = http("POST", &format!("{}/auth/tokens", self.auth_url), "", &body.to_string());
-        let token = head.lines().find_map(|line| line.strip_prefix("x-subject-token: ")).expect("a token");
-        (token.to_owned(), serde_json::from_str(&body).expect("JSON"))
-    }
-
-    /// The account's address in Swift.
-    fn storage_url(answer: &Value) -> String {
-        let services = answer["token"]["catalog"].as_array().expect("a catalogue");
-        let swift = services.iter().find(|service| service["type"] == "object-store").expect("Swift");
-        let endpoints = swift["endpoints"].as_array().expect("addresses");
-        let public = endpoints.iter().find(|endpoint| endpoint["interface"] == "public").expect("a public one");
-        public["url"].as_str().expect("an address").to_owned()
-    }
-
-    fn create_container(&self, name: &str) {
-        let (token, answer) = self.log_in();
-        let (head, _) = http("PUT", &format!("{}/{name}", Self::storage_url(&answer)), &token, "");
-        assert!(head.starts_with("http/1.1 20"), "{head}");
-    }
-}
-
-/// One request over plain HTTP; the answer's head in lower case but for its values, and its body.
-fn http(method: &str, url: &str, token: &str, body: &str) -> (String, String) {
-    let (host, path) = url.trim_start_matches("http://").split_once('/').expect("an address with a path");
-    let mut stream = TcpStream::connect(host).expect("a server");
-    let length = body.len();
-    write!(
-        stream,
-        "{method} /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Type: application/json\r\n\
-         X-Auth-Token: {token}\r\nContent-Length: {length}\r\n\r\n{body}"
-    )
-    .expect("sent");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-    let lines = head.lines().map(|line| match line.split_once(": ") {
-        Some((name, value)) => format!("{}: {value}", name.to_lowercase()),
-        None => line.to_lowercase(),
-    });
-    (lines.collect::<Vec<_>>().join("\n"), body.to_owned())
-}
-
-#[tokio::test]
-async fn swift_keeps_its_promises() {
-    let swift = Swift::start();
-    let server = Server::of(&swift);
-    the_address_of_keystone_is_taken_with_and_without_its_version(&server).await;
-    an_application_credential_logs_in(&server).await;
-    what_is_refused_says_which_setting_is_wrong(&server).await;
-    of_writers_in_one_moment_one_creates_the_name(&server).await;
-    large_objects_are_streams(&server).await;
 }
 
 async fn store(settings: SwiftSettings) -> Store {
@@ -122,33 +35,37 @@ fn key(name: &str) -> Key {
     Key::new(name).expect("a name")
 }
 
-async fn the_address_of_keystone_is_taken_with_and_without_its_version(server: &Server) {
-    server.create_container("log-ins");
-    let base = server.settings("log-ins").auth_url.trim_end_matches("/v3").to_owned();
-    for auth_url in [base.clone(), format!("{base}/"), format!("{base}/v3"), format!("{base}/v3/")] {
-        let store = store(SwiftSettings { auth_url: auth_url.clone(), ..server.settings("log-ins") }).await;
+#[tokio::test]
+async fn the_address_of_keystone_is_taken_with_and_without_its_version() {
+    let swift = Swift::shared();
+    let container = swift.create("log-ins").await;
+    let base = value(&container, "OS_AUTH_URL");
+    for auth_url in [base.to_owned(), format!("{base}/"), format!("{base}/v3"), format!("{base}/v3/")] {
+        let store = store(SwiftSettings { auth_url: auth_url.clone(), ..settings(&container) }).await;
         assert_eq!(store.get(&key("fit/none")).await, Ok(None), "{auth_url}");
     }
-    let nowhere = SwiftSettings { auth_url: format!("{base}/nowhere"), ..server.settings("log-ins") };
+    let nowhere = SwiftSettings { auth_url: format!("{base}/nowhere"), ..settings(&container) };
     let error = store(nowhere).await.get(&key("fit/none")).await.expect_err("no Keystone there");
     assert!(!error.is_retryable() && error.to_string().contains("OS_AUTH_URL"), "{error}");
 }
 
-async fn an_application_credential_logs_in(server: &Server) {
-    server.create_container("credentials");
-    let by_password = server.settings("credentials");
-    let (token, answer) = server.log_in();
+#[tokio::test]
+async fn an_application_credential_logs_in() {
+    let swift = Swift::shared();
+    let container = swift.create("credentials").await;
+    let by_password = settings(&container);
+    let (token, answer) = swift.log_in();
     let user = answer["token"]["user"]["id"].as_str().expect("an id");
-    let url = format!("{}/users/{user}/application_credentials", server.auth_url);
-    let body = json!({ "application_credential": { "name": format!("test-{}", std::process::id()) } });
-    let (_, created) = http("POST", &url, &token, &body.to_string());
-    let created: Value = serde_json::from_str(&created).expect("JSON");
+    let request = format!("POST /v3/users/{user}/application_credentials");
+    let body = json!({ "application_credential": { "name": unique("test") } });
+    let created = swift.ask_keystone(&request, &token, &body.to_string());
+    let created: Value = serde_json::from_str(&created.body).expect("JSON");
     let text = |name: &str| created["application_credential"][name].as_str().expect("text").to_owned();
     let by_credential = SwiftSettings {
         username: text("id"),
         password: Secret::new(text("secret")),
         project_name: None,
-        storage_url: Some(Server::storage_url(&answer)),
+        storage_url: Some(format!("http://{}/{}", swift.address(), Swift::account(&answer))),
         ..by_password.clone()
     };
     store(by_password).await.put(&key("fit/x"), Bytes::from_static(b"1")).await.expect("written");
@@ -158,9 +75,11 @@ async fn an_application_credential_logs_in(server: &Server) {
     assert!(error.contains("application credential is refused") && !error.contains("hunter2"), "{error}");
 }
 
-async fn what_is_refused_says_which_setting_is_wrong(server: &Server) {
-    server.create_container("refused");
-    let right = server.settings("refused");
+#[tokio::test]
+async fn what_is_refused_says_which_setting_is_wrong() {
+    let swift = Swift::shared();
+    let container = swift.create("refused").await;
+    let right = settings(&container);
     for (wrong, text) in [
         (SwiftSettings { password: Secret::new("hunter2"), ..right.clone() }, "OS_PASSWORD"),
         (SwiftSettings { project_name: Some("no-such-project".to_owned()), ..right.clone() }, "OS_PROJECT_NAME"),
@@ -170,7 +89,8 @@ async fn what_is_refused_says_which_setting_is_wrong(server: &Server) {
         assert!(!error.is_retryable() && error.to_string().contains(text), "{error}");
         assert!(!error.to_string().contains("hunter2"), "{error}");
     }
-    let store = store(server.settings("no-such-container")).await;
+    let absent = swift.absent("no-such-container");
+    let store = store(settings(&absent)).await;
     for error in [
         store.get(&key("fit/x")).await.expect_err("no container"),
         store.head(&key("fit/x")).await.expect_err("no container"),
@@ -179,14 +99,16 @@ async fn what_is_refused_says_which_setting_is_wrong(server: &Server) {
         store.put_if_absent(&key("fit/x"), Bytes::new()).await.expect_err("no container"),
         store.keys("fit/").await.expect_err("no container"),
     ] {
-        let expected = "expected the container `no-such-container`, found none";
-        assert!(!error.is_retryable() && error.to_string().contains(expected), "{error}");
+        let expected = format!("expected the container `{}`, found none", value(&absent, "OS_CONTAINER_NAME"));
+        assert!(!error.is_retryable() && error.to_string().contains(&expected), "{error}");
     }
 }
 
-async fn of_writers_in_one_moment_one_creates_the_name(server: &Server) {
-    server.create_container("claims");
-    let stores = futures::future::join_all((0..8).map(|_| store(server.settings("claims")))).await;
+#[tokio::test]
+async fn of_writers_in_one_moment_one_creates_the_name() {
+    let swift = Swift::shared();
+    let container = swift.create("claims").await;
+    let stores = futures::future::join_all((0..8).map(|_| store(settings(&container)))).await;
     for round in 0..3 {
         let name = key(&format!("test/MS181101ab-Update{round}_alert.json"));
         let claims = stores.iter().enumerate().map(|(i, store)| store.put_if_absent(&name, format!("{i}").into()));
@@ -197,9 +119,11 @@ async fn of_writers_in_one_moment_one_creates_the_name(server: &Server) {
     }
 }
 
-async fn large_objects_are_streams(server: &Server) {
-    server.create_container("streams");
-    let store = store(server.settings("streams")).await;
+#[tokio::test]
+async fn large_objects_are_streams() {
+    let swift = Swift::shared();
+    let container = swift.create("streams").await;
+    let store = store(settings(&container)).await;
     let whole = Bytes::from((0..24_u32 << 20).map(|i| (i / 7) as u8).collect::<Vec<u8>>());
     let name = key("fit/large+x,1: ä.fits");
     let content = |md5| Content {
@@ -216,12 +140,14 @@ async fn large_objects_are_streams(server: &Server) {
     let chunks: Vec<Bytes> = found.chunks.try_collect().await.expect("all of it");
     assert!(chunks.len() > 1 && chunks.concat() == whole);
     store.put(&key("fit/x.json"), Bytes::from_static(b"{}")).await.expect("written");
-    let (token, answer) = server.log_in();
+    let (token, answer) = swift.log_in();
     for (path, media_type) in
         [("fit/large%2Bx%2C1%3A%20%C3%A4.fits", "application/fits"), ("fit/x.json", "application/json")]
     {
-        let (head, _) = http("HEAD", &format!("{}/streams/{path}", Server::storage_url(&answer)), &token, "");
-        assert!(head.contains(&format!("content-type: {media_type}")), "{path}: {head}");
+        let name = value(&container, "OS_CONTAINER_NAME");
+        let request = format!("HEAD /{}/{name}/{path}", Swift::account(&answer));
+        let answer = ask(swift.address(), &request, &[("X-Auth-Token", &token)], "");
+        assert_eq!(answer.header("content-type"), Some(media_type), "{path}: {answer:?}");
     }
     let listed: Vec<_> = store.list("fit/large+").try_collect().await.expect("a list");
     assert_eq!(listed.len(), 1);

@@ -1,0 +1,165 @@
+//! Back ends of the store, each as its server has it: a new bucket, container, account or folder for every test.
+
+use std::future::Future;
+use std::net::SocketAddr;
+
+use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+use config::Config;
+use store::{Location, Store};
+use tempfile::TempDir;
+
+use crate::server::unique;
+
+/// The environment that names a store.
+pub type Settings = Vec<(&'static str, String)>;
+
+/// A back end of the store, and what may be expected of it.
+pub trait Backend: Sync {
+    /// Whether exactly one of several writers at one moment creates a name.
+    const CREATES_ATOMICALLY: bool = true;
+    /// Whether it knows an object's MD5 and ETag.
+    const KNOWS_MD5: bool = true;
+    /// How many objects are more than a page of a list. S3 answers 1000 names a page, Azure 5000, Swift 10,000.
+    const LISTED: usize = 10_010;
+
+    /// Whether it takes this name as others do.
+    fn takes(&self, _name: &str) -> bool {
+        true
+    }
+
+    /// The settings of a bucket, container, account or folder that does not exist, with a name that begins like this.
+    fn absent(&self, name: &str) -> Settings;
+
+    /// Makes the one that these settings name.
+    fn make(&self, settings: &Settings) -> impl Future<Output = ()> + Send;
+
+    /// Makes a new one, with a name that begins like this.
+    fn create(&self, name: &str) -> impl Future<Output = Settings> + Send {
+        async {
+            let settings = self.absent(name);
+            self.make(&settings).await;
+            settings
+        }
+    }
+}
+
+/// A back end with an address, before which a proxy can stand.
+pub trait Service: Backend {
+    /// The same objects behind another address, such as that of [`crate::faults::Faults`].
+    fn behind(&self, settings: &Settings, proxy: SocketAddr) -> Settings;
+
+    /// Where the objects are.
+    fn address(&self) -> SocketAddr;
+}
+
+/// Folders on this machine.
+#[derive(Debug)]
+pub struct Folders(TempDir);
+
+impl Default for Folders {
+    fn default() -> Self {
+        Folders(tempfile::tempdir().expect("a folder"))
+    }
+}
+
+impl Backend for Folders {
+    const KNOWS_MD5: bool = false;
+
+    fn absent(&self, name: &str) -> Settings {
+        let folder = self.0.path().join(unique(name)).display().to_string();
+        vec![("STORAGE_BUCKET_SOURCE", "fs".to_owned()), ("STORAGE_FOLDER", folder)]
+    }
+
+    async fn make(&self, _: &Settings) {}
+}
+
+/// A server that speaks S3.
+pub trait S3Server: Sync {
+    /// Its user's access key and secret key.
+    const KEYS: (&str, &str);
+    /// See [`Backend::CREATES_ATOMICALLY`].
+    const CREATES_ATOMICALLY: bool;
+    /// See [`Backend::LISTED`].
+    const LISTED: usize;
+
+    /// See [`Backend::takes`].
+    fn takes(&self, _name: &str) -> bool {
+        true
+    }
+
+    /// Where it is.
+    fn address(&self) -> SocketAddr;
+}
+
+impl<S: S3Server> Backend for S {
+    const CREATES_ATOMICALLY: bool = <S as S3Server>::CREATES_ATOMICALLY;
+    const LISTED: usize = <S as S3Server>::LISTED;
+
+    fn takes(&self, name: &str) -> bool {
+        S3Server::takes(self, name)
+    }
+
+    fn absent(&self, name: &str) -> Settings {
+        let (access_key, secret_key) = S::KEYS;
+        vec![
+            ("STORAGE_BUCKET_SOURCE", "s3".to_owned()),
+            ("AWS_ENDPOINT_URL", format!("http://{}", S3Server::address(self))),
+            ("AWS_ACCESS_KEY_ID", access_key.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", secret_key.to_owned()),
+            ("AWS_DEFAULT_REGION", "us-east-1".to_owned()),
+            ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+            ("AWS_BUCKET", unique(name)),
+        ]
+    }
+
+    async fn make(&self, settings: &Settings) {
+        let (access_key, secret_key) = S::KEYS;
+        let config = aws_sdk_s3::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("us-east-1"))
+            .endpoint_url(value(settings, "AWS_ENDPOINT_URL"))
+            .credentials_provider(Credentials::new(access_key, secret_key, None, None, "tests"))
+            .force_path_style(true)
+            .build();
+        let client = aws_sdk_s3::Client::from_conf(config);
+        client.create_bucket().bucket(value(settings, "AWS_BUCKET")).send().await.expect("a bucket");
+    }
+}
+
+impl<S: S3Server> Service for S {
+    fn behind(&self, settings: &Settings, proxy: SocketAddr) -> Settings {
+        with(settings, "AWS_ENDPOINT_URL", format!("http://{proxy}"))
+    }
+
+    fn address(&self) -> SocketAddr {
+        S3Server::address(self)
+    }
+}
+
+/// A setting's value, or nothing.
+pub fn value<'a>(settings: &'a Settings, name: &str) -> &'a str {
+    settings.iter().find(|(found, _)| *found == name).map_or("", |(_, value)| value)
+}
+
+/// The settings with one changed.
+#[must_use]
+pub fn with(settings: &Settings, name: &'static str, value: String) -> Settings {
+    let others = settings.iter().filter(|(found, _)| *found != name).cloned();
+    others.chain([(name, value)]).collect()
+}
+
+/// Where a store is, by its settings.
+///
+/// # Panics
+/// When they are wrong.
+pub fn location(settings: &Settings) -> Location {
+    Config::from_env(settings).expect("settings").storage
+}
+
+/// A store by its settings.
+///
+/// # Panics
+/// When they are wrong.
+pub async fn open(settings: &Settings) -> Store {
+    Store::open(&location(settings)).await.expect("a store")
+}
