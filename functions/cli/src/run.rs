@@ -10,8 +10,8 @@ use store::Store;
 
 use crate::Failure;
 use crate::arguments::RunOptions;
-use crate::functions::Outcome;
 use crate::notices;
+use crate::pipeline::Outcome;
 use crate::series::{Series, received};
 
 /// Runs every notice; whether all of them were done.
@@ -39,11 +39,11 @@ pub async fn run(options: &RunOptions) -> std::result::Result<bool, Failure> {
 
 /// Writes the pages of a notice's alerts into a folder.
 async fn write_pages(folder: &Path, store: &Store, outcome: &Outcome) -> Result<()> {
-    let Outcome::Ligo(outcome) = outcome else { return Ok(()) };
     for alert in &outcome.alerts {
-        let key = Object::Page(&alert.alert.name).key()?;
+        let name = &alert.settled.alert.name;
+        let key = Object::Page(name).key()?;
         let Some(page) = store.get(&key).await? else { continue };
-        let path = folder.join(format!("{}.html", alert.alert.name));
+        let path = folder.join(format!("{name}.html"));
         let written = fs::create_dir_all(folder).and_then(|()| fs::write(&path, page));
         written.map_err(|error| Error::permanent(format!("file `{}`: {error}", path.display())))?;
     }

@@ -11,14 +11,14 @@ use shared::{Error, Result};
 use store::Store;
 
 use crate::Failure;
-use crate::functions::{Functions, Outcome};
+use crate::pipeline::{Outcome, Pipeline};
 use crate::report::{self, Report};
 
 /// A series, and how far it has come.
 pub(crate) struct Series {
     config: Config,
     store: Store,
-    functions: Functions,
+    pipeline: Pipeline,
     json: bool,
     out: StdoutLock<'static>,
     progress: ProgressBar,
@@ -33,9 +33,9 @@ impl Series {
     /// What the store or a function says of its settings.
     pub(crate) async fn open(config: Config, json: bool) -> std::result::Result<Self, Failure> {
         let store = config.open_store().await.map_err(Failure::usage)?;
-        let functions = Functions::new(&config, &store).map_err(Failure::usage)?;
+        let pipeline = Pipeline::new(&config, &store).map_err(Failure::usage)?;
         let (out, progress) = (io::stdout().lock(), ProgressBar::hidden());
-        Ok(Series { config, store, functions, json, out, progress, notices: 0, failed: 0 })
+        Ok(Series { config, store, pipeline, json, out, progress, notices: 0, failed: 0 })
     }
 
     /// The store around which the functions are.
@@ -68,7 +68,7 @@ impl Series {
         self.progress.set_message(label.to_owned());
         let begun = Instant::now();
         let outcome = match notice.await {
-            Ok((kind, received)) => Ok(self.functions.run(kind, received).await),
+            Ok((kind, received)) => Ok(self.pipeline.run(kind, received, false).await),
             Err(error) => Err(error),
         };
         let report = Report::new(label, &outcome, self.store.writes(), begun.elapsed());

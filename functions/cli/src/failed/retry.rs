@@ -53,11 +53,10 @@ async fn retry_one(series: &mut Series, store: &Store, notice: &str, entry: &Ent
     let outcome = series.take(notice, begin).await?;
     // What never began leaves everything as it was.
     let (Some(input), Some(outcome)) = (input, outcome) else { return Ok(()) };
-    let failures = outcome.failures(false);
     let mut now: BTreeMap<String, (String, Error)> = BTreeMap::new();
-    now.extend(failures.stops.map(|error| (notice.to_owned(), ("retry".to_owned(), error))));
-    for part in failures.parts {
-        now.insert(notice.to_owned() + &part.ending(), (format!("{}, retry", part.step()), part.error));
+    now.extend(outcome.error(false).map(|error| (notice.to_owned(), ("retry".to_owned(), error.clone()))));
+    for (step, error) in outcome.missing() {
+        now.insert(notice.to_owned() + &step.suffix(), (format!("{}, retry", step.label()), error.clone()));
     }
     let before = entries(store, &format!("{FOLDER}{notice}")).await.map_err(Failure::work)?;
     let before: Vec<Entry> = before.into_iter().filter(|entry| entry.notice() == notice).collect();
