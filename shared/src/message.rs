@@ -417,7 +417,7 @@ pub struct Notification {
     pub status: NotificationStatus,
 }
 
-/// What `annotate` did.
+/// What `annotate` did: the input of `notify`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Annotated {
     /// The alert.
@@ -429,12 +429,27 @@ pub struct Annotated {
     /// The other alerts whose annotations changed with it.
     #[serde(default)]
     pub changed: Vec<AlertName>,
-    /// Who was told.
+    /// Who was told: empty as `annotate` answers it, since `notify` comes after.
     #[serde(default)]
     pub notifications: Vec<Notification>,
 }
 
 impl Message for Annotated {
+    fn subject(&self) -> Option<Subject> {
+        Some(Subject { name: self.name.to_string(), time_created: None, time_of_signal: None })
+    }
+}
+
+/// What `notify` did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Notified {
+    /// The alert.
+    pub name: AlertName,
+    /// Every rule that the alert meets, with each of its targets.
+    pub notifications: Vec<Notification>,
+}
+
+impl Message for Notified {
     fn counts(&self) -> Vec<(&'static str, usize)> {
         let count =
             |of: fn(&NotificationStatus) -> bool| self.notifications.iter().filter(|one| of(&one.status)).count();

@@ -54,6 +54,9 @@ pub struct Annotations {
     pub rubin: Rubin,
     /// Every object made from the alert.
     pub objects: Vec<Link>,
+    /// Annotations of the superevent's other alerts that could not be read, and are left out of what is said here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unread: Vec<Key>,
     /// What made this.
     pub software: Software,
     /// How long the first making took.
@@ -199,6 +202,7 @@ impl Annotations {
             skymap,
             galaxies,
             objects: Vec::new(),
+            unread: Vec::new(),
             software: Software {
                 name: "treasuremap-functions".to_owned(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -1,5 +1,5 @@
-//! `Settled → Annotated`: what people look for first. Numbers and tags as JSON, a sky plot, a page, which alert is the
-//! newest, and who is told.
+//! `Settled → Annotated`: what people look for first. Numbers and tags as JSON, a sky plot, a page, and which alert is the
+//! newest. [`notify`] is the function after it: `Annotated → Notified`.
 //!
 //! It comes after the post and cannot hold it up. Everything but the first making's timings follows from the alert and
 //! from the other alerts of the superevent, so a repeat changes nothing.
@@ -17,18 +17,16 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use config::Config;
-use http_client::Fetch;
 use jiff::Timestamp;
 use science::skymap::{MultiOrderMap, Region};
 use sha2::{Digest, Sha256};
 use shared::key::{Key, Object};
 use shared::message::{Alert, Annotated, Made, ProductStatus, Products, Settled};
 use shared::{Error, Result};
-use store::{Location, Store};
+use store::Store;
 
 use annotations::{Annotations, Link, SkyMap, Timings};
 use galaxies::Galaxy;
-use notify::Notifier;
 
 /// How many galaxies the page lists.
 const LISTED_GALAXIES: usize = 50;
@@ -38,22 +36,15 @@ const LISTED_GALAXIES: usize = 50;
 pub struct Deps {
     /// Where everything is.
     pub store: Store,
-    /// Who is told.
-    pub notifier: Notifier,
 }
 
 impl Deps {
     /// What the settings say, around a store that is open.
     ///
     /// # Errors
-    /// Permanent, when there can be no HTTP client.
-    pub fn new(config: &Config, store: Store) -> Result<Self> {
-        let folder = match &config.storage {
-            Location::Folder(folder) if store.writes() => Some(folder.clone()),
-            _ => None,
-        };
-        let notifier = Notifier { rules: config.notify.clone(), fetch: Fetch::new()?, folder, dry_run: config.dry_run };
-        Ok(Deps { store, notifier })
+    /// None.
+    pub fn new(_: &Config, store: Store) -> Result<Self> {
+        Ok(Deps { store })
     }
 
     /// What the settings say.
@@ -65,11 +56,11 @@ impl Deps {
     }
 }
 
-/// Writes an alert's annotations, plot and page, brings those of the superevent's other alerts up to date, points to the
-/// newest, and tells whom the rules name. A notification that fails is part of the answer.
+/// Writes an alert's annotations, plot and page, updates those of the superevent's other alerts, and points to the newest.
+/// Other alerts' annotations that cannot be read are left out, and named in the annotations as `unread`.
 ///
 /// # Errors
-/// Permanent, when the alert's map or another alert's annotations cannot be read; otherwise what the store says.
+/// Permanent, when the alert's map cannot be read; otherwise what the store says.
 pub async fn handle(deps: &Deps, settled: Settled) -> Result<Annotated> {
     let Settled { alert, products, galaxies, .. } = settled;
     let listed = read_galaxies(deps, &alert).await?;
@@ -87,7 +78,8 @@ pub async fn handle(deps: &Deps, settled: Settled) -> Result<Annotated> {
             objects.push(keep(deps, key, bytes).await?);
         }
     }
-    let mut alerts = versions::stored(&deps.store, &alert.name).await?;
+    let (mut alerts, unread) = versions::stored(&deps.store, &alert.name).await?;
+    own.unread = unread;
     let before = alerts.clone();
     alerts.push(own);
     let regions = versions::regions(&deps.store, &alerts).await?;
@@ -109,16 +101,14 @@ pub async fn handle(deps: &Deps, settled: Settled) -> Result<Annotated> {
     }
     let own = alerts.iter().find(|annotations| annotations.name == alert.name);
     let own = own.ok_or_else(|| Error::permanent("expected the alert among its superevent's"))?;
-    let notifications = deps.notifier.tell(&deps.store, own).await?;
     tracing::info!(
         alert.name = %alert.name,
         sequence = own.sequence,
         changed = changed.len(),
-        notifications = notifications.len(),
         plot_ms = own.timings.plot_ms,
         "annotated an alert"
     );
-    Ok(Annotated { name: alert.name, sequence: own.sequence, objects, changed, notifications })
+    Ok(Annotated { name: alert.name, sequence: own.sequence, objects, changed, notifications: Vec::new() })
 }
 
 /// What was read from the map.
@@ -241,7 +231,11 @@ async fn publish(deps: &Deps, annotations: &mut Annotations) -> Result<[Made; 2]
     annotations.objects.retain(|link| link.kind != PAGE);
     let plot = deps.store.get(&Object::PlotSvg(&name).key()?).await?;
     let table = deps.store.get(&Object::GalaxiesCsv(&name).key()?).await?;
-    let galaxies = table.map(|table| galaxies::first(&table, LISTED_GALAXIES)).transpose()?.unwrap_or_default();
+    let galaxies = table.map(|table| galaxies::first(&table, LISTED_GALAXIES)).transpose();
+    // An older alert's page goes without a list that cannot be read.
+    let galaxies =
+        galaxies.inspect_err(|error| tracing::error!(alert.name = %name, "no galaxies on the page: {error}"));
+    let galaxies = galaxies.unwrap_or_default().unwrap_or_default();
     let page = page::html(annotations, plot.as_deref(), &galaxies);
     let key = Object::Page(&name).key()?;
     let page = Bytes::from(page);

@@ -33,21 +33,27 @@ pub struct Latest {
     pub alerts: Vec<AlertName>,
 }
 
-/// The annotations that a superevent's alerts have, those of `besides` left out.
+/// The annotations that a superevent's alerts have, those of `besides` left out, and the names of those that cannot be
+/// read.
 ///
 /// # Errors
-/// Permanent, for annotations that cannot be read; otherwise what the store says.
-pub async fn stored(store: &Store, besides: &AlertName) -> Result<Vec<Annotations>> {
-    let mut found = Vec::new();
+/// What the store says.
+pub async fn stored(store: &Store, besides: &AlertName) -> Result<(Vec<Annotations>, Vec<Key>)> {
+    let (mut found, mut unread) = (Vec::new(), Vec::new());
     for key in store.keys(&prefix_of(&besides.superevent_id)).await? {
         if key.annotations_of().is_none_or(|name| name == *besides) {
             continue;
         }
-        if let Some(bytes) = store.get(&key).await? {
-            found.push(read(&key, &bytes)?);
+        match store.get(&key).await?.map(|bytes| read(&key, &bytes)) {
+            Some(Ok(annotations)) => found.push(annotations),
+            Some(Err(error)) => {
+                tracing::error!(alert.name = %besides, "annotated without an older alert: {error}");
+                unread.push(key);
+            }
+            None => {}
         }
     }
-    Ok(found)
+    Ok((found, unread))
 }
 
 /// Annotations as they were written.

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use annotate::annotations::{Annotations, Timings};
-use annotate::notify::Notifier;
+use annotate::notify::{Deps, Notifier};
 use annotate::versions;
 use config::Config;
 use jiff::Timestamp;
@@ -61,7 +61,7 @@ pub async fn notify(options: &NotifyOptions) -> std::result::Result<bool, Failur
         }
         None => invented().map_err(Failure::work)?,
     };
-    let deps = annotate::Deps::new(&config, store).map_err(Failure::usage)?;
+    let deps = Deps::new(&config, store).map_err(Failure::usage)?;
     let told = Notifier { folder: None, ..deps.notifier }.test(&annotations).await;
     let mut out = io::stdout().lock();
     for notification in &told {

@@ -1,7 +1,7 @@
 //! One notice through the functions, in order, inside this process.
 //!
 //! ```text
-//! igwn:    ingest-ligo → for each alert ( skymap-products ‖ galaxy-list ) → post-api → annotate
+//! igwn:    ingest-ligo → for each alert ( skymap-products ‖ galaxy-list ) → post-api → annotate → notify
 //! icecube: ingest-icecube → post-api
 //! ```
 //!
@@ -29,6 +29,7 @@ pub enum Function {
     GalaxyList,
     PostApi,
     Annotate,
+    Notify,
 }
 
 impl Function {
@@ -41,12 +42,13 @@ impl Function {
             Function::GalaxyList => "galaxy-list",
             Function::PostApi => "post-api",
             Function::Annotate => "annotate",
+            Function::Notify => "notify",
         }
     }
 
     /// Whether a notice is done although this failed: the alert goes on without its part.
     fn is_optional(self) -> bool {
-        matches!(self, Function::SkymapProducts | Function::GalaxyList | Function::Annotate)
+        matches!(self, Function::SkymapProducts | Function::GalaxyList | Function::Annotate | Function::Notify)
     }
 }
 
@@ -86,7 +88,7 @@ impl Step {
 pub struct ProcessedAlert {
     /// The alert, its products, galaxies and posts.
     pub settled: Settled,
-    /// What `annotate` answered.
+    /// What `annotate` answered, with the notifications of `notify`.
     pub annotated: Option<Annotated>,
 }
 
@@ -103,11 +105,11 @@ pub struct Outcome {
 
 impl Outcome {
     /// Why the notice is not done. Of several errors a Retryable one goes first, so that all is tried again. With
-    /// `wait`, annotations that failed in a way that may pass are tried again too, with everything before them.
+    /// `wait`, annotations and notifications that failed in a way that may pass are tried again too, with everything before them.
     pub fn error(&self, wait: bool) -> Option<&Error> {
         let stops = self.steps.iter().filter_map(|step| {
             let error = step.result.as_ref().err()?;
-            let waits = wait && step.function == Function::Annotate && error.is_retryable();
+            let waits = wait && matches!(step.function, Function::Annotate | Function::Notify) && error.is_retryable();
             (waits || !step.function.is_optional()).then_some(error)
         });
         // The first of those that are equal.
@@ -158,6 +160,7 @@ pub struct Pipeline {
     galaxy_list: galaxy_list::Deps,
     post_api: post_api::Deps,
     annotate: annotate::Deps,
+    notify: annotate::notify::Deps,
 }
 
 impl Pipeline {
@@ -173,6 +176,7 @@ impl Pipeline {
             galaxy_list: galaxy_list::Deps::new(config, store.clone())?,
             post_api: post_api::Deps::new(config, store.clone())?,
             annotate: annotate::Deps::new(config, store.clone())?,
+            notify: annotate::notify::Deps::new(config, store.clone())?,
         })
     }
 
@@ -201,8 +205,9 @@ impl Pipeline {
             );
             let products = outcome.record(Function::SkymapProducts, Some(name), products);
             let galaxies = outcome.record(Function::GalaxyList, Some(name), galaxies);
-            let mut failed = [products.as_ref().err(), galaxies.as_ref().err()].into_iter().flatten();
-            held = held.or(failed.find(|error| wait && error.is_retryable()).cloned());
+            let failed = [products.as_ref().err(), galaxies.as_ref().err()];
+            let may_pass = failed.into_iter().flatten().find(|error| wait && error.is_retryable());
+            held = held.or(may_pass.cloned());
             let (alert, products, galaxies) = (Box::new(alert), products.ok(), galaxies.ok());
             let mut settled = Settled { alert, products, galaxies, posted: None };
             let posted = match &held {
@@ -211,7 +216,12 @@ impl Pipeline {
             };
             settled.posted = outcome.record(Function::PostApi, Some(name), posted).ok();
             let annotated = timed(annotate::handle(&self.annotate, settled.clone())).await;
-            let annotated = outcome.record(Function::Annotate, Some(name), annotated).ok();
+            let mut annotated = outcome.record(Function::Annotate, Some(name), annotated).ok();
+            if let Some(annotated) = &mut annotated {
+                let notified = timed(annotate::notify::handle(&self.notify, annotated.clone())).await;
+                let notified = outcome.record(Function::Notify, Some(name), notified);
+                annotated.notifications = notified.map(|notified| notified.notifications).unwrap_or_default();
+            }
             outcome.alerts.push(ProcessedAlert { settled, annotated });
         }
         outcome
@@ -239,6 +249,7 @@ fn publication(settled: &Settled) -> Publication {
 /// Awaits a function and takes its time; a panic becomes a permanent error.
 async fn timed<T>(call: impl Future<Output = Result<T>>) -> (Result<T>, Duration) {
     let begun = Instant::now();
-    let answer = caught(call).await;
+    // On the heap: together the functions' futures are larger than a thread's stack.
+    let answer = caught(Box::pin(call)).await;
     (answer, begun.elapsed())
 }

@@ -66,12 +66,13 @@ struct ReportedError {
 }
 
 /// The durations in a report: the name in JSON, the name for people, and the functions that are added up.
-const DURATIONS: [(&str, &str, &[Function]); 5] = [
+const DURATIONS: [(&str, &str, &[Function]); 6] = [
     ("ingest", "ingest", &[Function::IngestLigo, Function::IngestIceCube]),
     ("skymap_products", "sky-map products", &[Function::SkymapProducts]),
     ("galaxy_list", "galaxies", &[Function::GalaxyList]),
     ("post_api", "posts", &[Function::PostApi]),
     ("annotate", "annotations", &[Function::Annotate]),
+    ("notify", "notifications", &[Function::Notify]),
 ];
 
 impl<'a> Report<'a> {

@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 use reqwest::redirect::Policy;
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{Client, Response, StatusCode, Url};
 use shared::{Error, Result};
 
 /// How this software names itself to servers.
@@ -75,6 +75,23 @@ impl Fetch {
         }
     }
 
+    /// The status and the body of a URL, whatever the status: at most `max_bytes`, within `deadline` from now.
+    ///
+    /// # Errors
+    /// As [`Fetch::get`], but for the status.
+    pub async fn get_any(&self, url: &str, max_bytes: usize, deadline: Duration) -> Result<(u16, Bytes)> {
+        let shown = shown(url);
+        let request = self.client.get(parse(url)?);
+        let answer = async {
+            let answer = request.send().await.map_err(|error| failure(error, &shown))?;
+            Ok((answer.status().as_u16(), read(answer, max_bytes, &shown).await?))
+        };
+        match tokio::time::timeout(deadline, answer).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Error::retryable(format!("`{shown}`: expected the whole answer within {deadline:?}"))),
+        }
+    }
+
     /// Whether a HEAD request for the URL is answered with success within `timeout`; any trouble means "no".
     pub async fn exists(&self, url: &str, timeout: Duration) -> bool {
         let Ok(parsed) = parse(url) else { return false };
@@ -124,28 +141,35 @@ impl Fetch {
     }
 }
 
+/// The body of an answer of success.
 async fn body(client: &Client, url: Url, max_bytes: usize, shown: &str) -> Result<Bytes> {
-    let failed = |error: reqwest::Error| {
-        let error = error.without_url();
-        let message = format!("`{shown}`: {}", causes(&error));
-        if error.is_redirect() || error.is_builder() { Error::permanent(message) } else { Error::retryable(message) }
-    };
-    let too_large = |found: String| {
-        Error::permanent(format!("`{shown}`: expected a body of at most {max_bytes} bytes, found {found}"))
-    };
-    let mut answer = client.get(url).send().await.map_err(failed)?;
+    let answer = client.get(url).send().await.map_err(|error| failure(error, shown))?;
     let status = answer.status();
     if !status.is_success() {
         let message = format!("`{shown}`: expected status 200, found {status}");
         return Err(if is_later(status) { Error::retryable(message) } else { Error::permanent(message) });
     }
+    read(answer, max_bytes, shown).await
+}
+
+fn failure(error: reqwest::Error, shown: &str) -> Error {
+    let error = error.without_url();
+    let message = format!("`{shown}`: {}", causes(&error));
+    if error.is_redirect() || error.is_builder() { Error::permanent(message) } else { Error::retryable(message) }
+}
+
+/// Reads an answer's body to its end.
+async fn read(mut answer: Response, max_bytes: usize, shown: &str) -> Result<Bytes> {
+    let too_large = |found: String| {
+        Error::permanent(format!("`{shown}`: expected a body of at most {max_bytes} bytes, found {found}"))
+    };
     if let Some(length) = answer.content_length()
         && length > max_bytes as u64
     {
         return Err(too_large(length.to_string()));
     }
     let mut bytes = BytesMut::new();
-    while let Some(chunk) = answer.chunk().await.map_err(failed)? {
+    while let Some(chunk) = answer.chunk().await.map_err(|error| failure(error, shown))? {
         if bytes.len() + chunk.len() > max_bytes {
             return Err(too_large("more".to_owned()));
         }

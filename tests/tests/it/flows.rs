@@ -15,12 +15,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shared::Class;
 use shared::key::Key;
-use shared::message::{Alert, Body, Failed, Ingested, Publication, Received, Settled};
+use shared::message::{Alert, Annotated, Body, Failed, Ingested, Notified, Publication, Received, Settled};
 use shared::notice::NoticeKind;
 use tests::program::{sample, workspace};
 
 /// What a function answers, in turn; the last answer for ever.
-type Answers = BTreeMap<&'static str, Vec<std::result::Result<Value, Class>>>;
+type Answers = BTreeMap<&'static str, Vec<Result<Value, Class>>>;
 
 /// A function's name and the message it was called with, as its type prints it.
 type Call = (String, Value);
@@ -44,7 +44,7 @@ fn run_flow_with(flow: &str, answers: &Answers, bucket: bool) -> Ran {
     let given: BTreeMap<_, Vec<Value>> = answers
         .iter()
         .map(|(name, answers)| {
-            let answer = |answer: &std::result::Result<Value, Class>| match answer {
+            let answer = |answer: &Result<Value, Class>| match answer {
                 Ok(value) => json!({ "ok": value }),
                 Err(class) => json!({ "error": class.as_str() }),
             };
@@ -72,6 +72,7 @@ fn run_flow_with(flow: &str, answers: &Answers, bucket: bool) -> Ran {
             "skymap-products" | "galaxy-list" => printed::<Alert>(message),
             "post-api" => printed::<Publication>(message),
             "annotate" => printed::<Settled>(message),
+            "notify" => printed::<Annotated>(message),
             other => panic!("`{other}` is no function"),
         };
     }
@@ -141,11 +142,17 @@ fn of_notice(outcome: &Outcome, function: Function) -> (Value, Value) {
 
 fn of_alert(one: &ProcessedAlert, function: Function) -> (Value, Value) {
     let Settled { alert, products, galaxies, posted } = one.settled.clone();
+    let mut annotated = one.annotated.clone();
+    let notified = annotated.as_mut().map(|annotated| Notified {
+        name: annotated.name.clone(),
+        notifications: std::mem::take(&mut annotated.notifications),
+    });
     match function {
         Function::SkymapProducts => (json!(alert), json!(products)),
         Function::GalaxyList => (json!(alert), json!(galaxies)),
         Function::PostApi => (json!(Publication::Ligo { alert, products, galaxies }), json!(posted)),
-        Function::Annotate => (json!(one.settled), json!(one.annotated)),
+        Function::Annotate => (json!(one.settled), json!(annotated)),
+        Function::Notify => (json!(annotated), json!(notified)),
         other => panic!("`{}` is called with a notice", other.name()),
     }
 }
@@ -174,7 +181,7 @@ fn received() -> Received {
     }
 }
 
-fn answers<const N: usize>(answers: [(&'static str, &[std::result::Result<Value, Class>]); N]) -> Answers {
+fn answers<const N: usize>(answers: [(&'static str, &[Result<Value, Class>]); N]) -> Answers {
     answers.into_iter().map(|(name, answers)| (name, answers.to_vec())).collect()
 }
 
@@ -225,7 +232,7 @@ async fn the_flows_call_the_functions_of_the_pipeline_in_its_order() {
     let unposted = ["work/S090101a/post_icecube_notice.json"];
     let notice = &all[6..];
     let cases = [
-        (NoticeKind::Igwn, grb, none, "SUCCEEDED", 9, none),
+        (NoticeKind::Igwn, grb, none, "SUCCEEDED", 11, none),
         (NoticeKind::Igwn, grb, &blocked, "FAILED", 9, &all),
         (NoticeKind::Igwn, search, none, "FAILED", 1, notice),
         (NoticeKind::IceCube, search, none, "SUCCEEDED", 2, none),
@@ -261,6 +268,7 @@ async fn products_that_fail_are_kept_and_the_flow_succeeds() {
         ("galaxy-list", &[Ok(galaxies()), Err(Class::Retryable)]),
         ("post-api", &[Ok(posted())]),
         ("annotate", &[Ok(annotated()), Err(Class::Permanent)]),
+        ("notify", &[Err(Class::Permanent)]),
     ]);
     let ran = run_flow("ligo", &without);
     assert_eq!(ran.status, "SUCCEEDED");
@@ -270,7 +278,7 @@ async fn products_that_fail_are_kept_and_the_flow_succeeds() {
     assert_eq!((publications[0].get("products"), publications[0]["galaxies"].clone()), (None, galaxies()));
     assert_eq!((publications[1]["products"].clone(), publications[1].get("galaxies")), (products(), None));
     let failed = |key: &str| -> Failed { serde_json::from_value(ran.objects[key].clone()).expect("a message") };
-    assert_eq!(ran.objects.len(), 3, "{:?}", ran.objects.keys());
+    assert_eq!(ran.objects.len(), 4, "{:?}", ran.objects.keys());
     let products = failed("failed/notice-MS181101ab-Update-skymap-products.json");
     assert_eq!(products.error, "Permanent");
     assert!(products.step.starts_with("skymap-products of MS181101ab-Update, arn:"), "{}", products.step);
@@ -280,6 +288,8 @@ async fn products_that_fail_are_kept_and_the_flow_succeeds() {
     assert_eq!(galaxies.error, "Retryable");
     let annotations = failed("failed/notice-MS181101ab-Update-ExtCoinc-annotate.json");
     assert_eq!(annotations.error, "Permanent");
+    let notifications = failed("failed/notice-MS181101ab-Update-notify.json");
+    assert!(notifications.step.starts_with("notify of MS181101ab-Update, arn:"), "{}", notifications.step);
 
     // Where failures cannot be kept, the post goes out all the same.
     let ran = run_flow_with("ligo", &without, false);
@@ -295,13 +305,14 @@ async fn what_may_pass_is_tried_again() {
         ("skymap-products", &[again.clone(), Ok(products())]),
         ("galaxy-list", &[Ok(galaxies())]),
         ("post-api", &[again.clone(), again.clone(), Ok(posted())]),
-        ("annotate", &[again, Ok(annotated())]),
+        ("annotate", &[again.clone(), Ok(annotated())]),
+        ("notify", &[again, Ok(json!({ "name": "MS181101ab-Update", "notifications": [] }))]),
     ]);
     let ran = run_flow("ligo", &flaky);
     assert_eq!(ran.status, "SUCCEEDED");
     let count = |function: &str| ran.calls.iter().filter(|(name, _)| name == function).count();
-    let functions = ["ingest-ligo", "skymap-products", "galaxy-list", "post-api", "annotate"];
-    assert_eq!(functions.map(count), [2, 2, 1, 3, 2]);
-    let (_, settled) = ran.calls.last().expect("a call");
+    let functions = ["ingest-ligo", "skymap-products", "galaxy-list", "post-api", "annotate", "notify"];
+    assert_eq!(functions.map(count), [2, 2, 1, 3, 2, 2]);
+    let (_, settled) = ran.calls.iter().rfind(|(name, _)| name == "annotate").expect("a call");
     assert_eq!((&settled["products"], &settled["posted"]), (&products(), &posted()));
 }

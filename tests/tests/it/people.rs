@@ -256,6 +256,37 @@ fn a_target_that_fails_holds_nothing_up() {
 }
 
 #[test]
+fn an_unreadable_older_alert_does_not_silence_notifications() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let copy = folder.path().join("copy.json");
+    let script = format!("cp \"$1\" {}", copy.display());
+    let rules = format!(
+        "[[rule]]\nname = \"all\"\ntarget = [{{ kind = \"command\", command = [\"sh\", \"-c\", '{script}', \"sh\"] }}]"
+    );
+    let store = folder.path().join("data");
+    let run = |notice: &str| {
+        let called = Gwtm::run(&store, [Path::new("--json"), &sample(notice)])
+            .set("NOTIFY_CONFIG", &rules)
+            .set("FLAT_MAX_ORDER", "5")
+            .call();
+        assert_eq!(called.code, Some(0), "{}", called.stderr);
+        called.json()[0]["alerts"][0]["annotated"].clone()
+    };
+    run("S090101a-2-preliminary.json");
+    let older = "fit/S090101a-Preliminary-annotations.json";
+    fs::write(store.join(older), "not annotations").expect("written");
+    let annotated = run("S090101a-4-initial.json");
+    assert_eq!(annotated["notifications"][0]["status"], "sent", "{annotated}");
+    let told: Value = serde_json::from_slice(&fs::read(&copy).expect("the command ran")).expect("JSON");
+    assert_eq!((&told["name"], &told["unread"]), (&"S090101a-Initial".into(), &serde_json::json!([older])));
+    // Once it is readable again, nothing is missing.
+    run("S090101a-2-preliminary.json");
+    run("S090101a-4-initial.json");
+    let told: Value = serde_json::from_slice(&fs::read(store.join("fit/S090101a-Initial-annotations.json")).expect("annotations")).expect("JSON");
+    assert_eq!((&told["unread"], &told["previous"]["name"]), (&Value::Null, &"S090101a-Preliminary".into()));
+}
+
+#[test]
 fn every_command_has_help_with_examples_completions_and_a_man_page() {
     /// The names of all commands below one, as man pages have them: `gwtm-store-ls`.
     fn visit(command: &mut clap::Command, name: &str, seen: &mut Vec<String>) {

@@ -31,6 +31,7 @@ pub(super) fn line(annotations: &Annotations, test: bool) -> String {
     }
     words.extend(annotations.rubin.class.as_ref().map(|class| format!("Rubin {class}")));
     words.extend(annotations.event.as_ref().and_then(|event| event.gracedb_url.clone()));
+    words.extend(annotations.unread.iter().map(|key| format!("without `{key}`, which could not be read")));
     format!("{}{}", if test { "[TEST] " } else { "" }, words.join(" · "))
 }
 
