@@ -44,14 +44,19 @@ pub struct Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
+    /// An error of a class.
+    pub fn new(class: Class, message: impl Into<String>) -> Self {
+        Error { class, message: message.into() }
+    }
+
     /// An error that a later attempt may not meet.
     pub fn retryable(message: impl Into<String>) -> Self {
-        Error { class: Class::Retryable, message: message.into() }
+        Error::new(Class::Retryable, message)
     }
 
     /// An error that every attempt will meet.
     pub fn permanent(message: impl Into<String>) -> Self {
-        Error { class: Class::Permanent, message: message.into() }
+        Error::new(Class::Permanent, message)
     }
 
     /// Says in front what was being handled: `sky map `fit/x`: column 2 is …`.

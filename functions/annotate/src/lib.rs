@@ -173,7 +173,7 @@ async fn look(
         annotations.timings = ended(timings, &alert);
         Ok(Seen { annotations, drawn })
     };
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(Error::permanent(format!("plot: {error}"))))
+    runtime::blocking("plot", work).await
 }
 
 /// What a spacecraft saw, where that is there.

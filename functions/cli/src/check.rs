@@ -214,8 +214,7 @@ async fn look_at_broker() -> Look {
     let bootstrap = kafka.bootstrap.clone();
     // Less than the limit, so that librdkafka's reason comes before it.
     let ask = move || kafka::topic::known(&kafka, LIMIT * 3 / 4);
-    let known = tokio::task::spawn_blocking(ask).await.map_err(|error| Error::permanent(error.to_string()));
-    let known = match known.flatten() {
+    let known = match runtime::blocking(what, ask).await {
         Ok(known) => known,
         Err(error) => {
             return failed(

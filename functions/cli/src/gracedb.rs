@@ -17,6 +17,7 @@ use clap::Args;
 use config::Config;
 use http_client::Fetch;
 use jiff::Timestamp;
+use runtime::Backoff;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -36,8 +37,8 @@ const MAX_ALERTS: usize = 200;
 const ANSWER: Duration = Duration::from_secs(60);
 /// How often something is asked for before that fails.
 const ATTEMPTS: u32 = 4;
-/// How long to wait before asking again; it doubles.
-const PAUSE: Duration = Duration::from_secs(1);
+/// The pauses between attempts.
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(8));
 
 /// Options of `gwtm gracedb`.
 #[derive(Debug, Args)]
@@ -217,18 +218,11 @@ impl GraceDb {
 
     /// Asks, and asks again while the answer may be another.
     async fn get(&self, url: &str, max_bytes: usize) -> Result<Vec<u8>> {
-        let mut pause = PAUSE;
-        for _ in 1..ATTEMPTS {
-            match self.fetch.get(url, max_bytes, ANSWER).await {
-                Err(error) if error.is_retryable() => {
-                    tracing::warn!(retry_in_ms = pause.as_millis(), "GraceDB: {error}");
-                    tokio::time::sleep(pause).await;
-                    pause *= 2;
-                }
-                answer => return answer.map(|bytes| bytes.to_vec()),
-            }
-        }
-        self.fetch.get(url, max_bytes, ANSWER).await.map(|bytes| bytes.to_vec())
+        let attempt = async || {
+            let answer = self.fetch.get(url, max_bytes, ANSWER).await;
+            answer.inspect_err(|error| tracing::warn!("GraceDB: {error}"))
+        };
+        Ok(runtime::retry(ATTEMPTS, BACKOFF, attempt).await?.to_vec())
     }
 }
 

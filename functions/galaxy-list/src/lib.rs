@@ -64,7 +64,10 @@ pub async fn handle(deps: &Deps, alert: Alert) -> Result<Galaxies> {
     };
     let map = deps.store.read(skymap).await?;
     let named = format!("sky map `{skymap}`");
-    let map = Arc::new(blocking(move || MultiOrderMap::decode(&map).map_err(|error| error.of(named))).await?);
+    let map = Arc::new(
+        runtime::blocking("galaxy ranking", move || MultiOrderMap::decode(&map).map_err(|error| error.of(named)))
+            .await?,
+    );
     let ranking = ranking(deps, source, map).await.map_err(|error| error.of(format!("galaxy catalogue `{source}`")))?;
     if ranking.entries.is_empty() {
         return Ok(none(format!("no galaxy of `{source}` lies in the credible zone, nor in the relaxed one")));
@@ -115,7 +118,7 @@ async fn ranking(deps: &Deps, name: &str, map: Arc<MultiOrderMap>) -> Result<Ran
         deps.catalogue.get_or_try_init(|| load(&source, name)).await?;
     }
     let catalogue = deps.catalogue.get().cloned().ok_or_else(|| Error::permanent("expected it to be read"))?;
-    blocking(move || Ok(galaxy::rank(&map, &catalogue, &settings))).await
+    runtime::blocking("galaxy ranking", move || Ok(galaxy::rank(&map, &catalogue, &settings))).await
 }
 
 /// Reads a catalogue without index.
@@ -128,11 +131,4 @@ async fn load(source: &Source, name: &str) -> Result<Arc<Catalogue>> {
          builds one, and CATALOG_PATH then names it"
     );
     Ok(Arc::new(catalogue))
-}
-
-/// Runs what takes a processor for long away from the threads that wait for the network.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Error::permanent(format!("galaxy ranking: expected it to end, found {error}")))?
 }

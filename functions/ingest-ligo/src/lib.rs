@@ -85,7 +85,7 @@ async fn read_maps(mut notice: Notice) -> Result<(Notice, Vec<Draft>)> {
         }
         Ok((notice, drafts))
     };
-    tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(Error::permanent(format!("sky map: {error}"))))
+    runtime::blocking("sky map", read).await
 }
 
 fn read_map(field: &str, bytes: Vec<u8>) -> Result<Map> {

@@ -63,8 +63,7 @@ pub async fn handle(deps: &Deps, alert: Alert) -> Result<Products> {
             return Ok(MADE.map(|(kind, _)| missing(kind, "the notice carries no sky map")).into());
         };
         let (drawn, max_order) = (deps.store.read(key).await?, deps.flat_max_order);
-        let made = tokio::task::spawn_blocking(move || make(&drawn, max_order)).await;
-        let made = made.unwrap_or_else(|error| Err(Error::permanent(error.to_string())));
+        let made = runtime::blocking("products", move || make(&drawn, max_order)).await;
         let mut products = keep(deps, &alert, made.map_err(|error| error.of(format!("sky map `{key}`")))?).await?;
         if max_order.is_none() {
             products.insert(0, missing(ProductKind::FlatMap, "flat maps are switched off (FLAT_MAX_ORDER=none)"));

@@ -40,6 +40,5 @@ pub async fn coverage(
 
 async fn pointing(path: &Path, time: Timestamp) -> Result<swift::Pointing> {
     let bytes = read_file(path, swift::MAX_FILE_BYTES).await?;
-    let found = tokio::task::spawn_blocking(move || swift::read(&bytes).and_then(|all| swift::at(&all, time))).await;
-    found.unwrap_or_else(|error| Err(Error::permanent(error.to_string())))
+    runtime::blocking("Swift's pointings", move || swift::at(&swift::read(&bytes)?, time)).await
 }

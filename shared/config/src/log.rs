@@ -23,7 +23,7 @@ pub enum LogFormat {
 }
 
 /// The crates of this workspace as log targets: what the directive `gwtm=debug` stands for.
-pub const CRATES: [&str; 16] = [
+pub const CRATES: [&str; 17] = [
     "annotate",
     "bridge",
     "cli",
@@ -35,6 +35,7 @@ pub const CRATES: [&str; 16] = [
     "kafka",
     "lambda",
     "post_api",
+    "runtime",
     "science",
     "shared",
     "skymap_products",

@@ -1,4 +1,4 @@
-//! Public files over HTTP: the one place beside the GWTM client that names an HTTP client.
+//! HTTP: what every client of this software has in common, and downloads of public files.
 //!
 //! Everything is bounded: the bytes, the time, the redirects. Nobody waits for a download that another alert has
 //! begun: concurrent requests for one URL share it.
@@ -11,15 +11,15 @@ use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Response, StatusCode, Url};
-use shared::{Error, Result};
+use reqwest::{Client, ClientBuilder, Response, Url};
+use shared::{Class, Error, Result};
 
 /// How this software names itself to servers.
-pub const USER_AGENT: &str = concat!("treasuremap-functions/", env!("CARGO_PKG_VERSION"));
+const USER_AGENT: &str = concat!("treasuremap-functions/", env!("CARGO_PKG_VERSION"));
 /// The most redirects that are followed.
 pub const MAX_REDIRECTS: usize = 5;
-/// How long a connection may take [s].
-const CONNECT_SECONDS: u64 = 5;
+/// How long a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Download = BoxFuture<'static, Result<Bytes>>;
 /// By URL and limit.
@@ -38,26 +38,19 @@ impl Fetch {
     /// # Errors
     /// Permanent, when TLS cannot be set up (a machine without root certificates, say).
     pub fn new() -> Result<Self> {
-        provide_tls();
-        let client = Client::builder()
-            .user_agent(USER_AGENT)
-            .connect_timeout(Duration::from_secs(CONNECT_SECONDS))
-            .redirect(Policy::custom(|attempt| {
-                if attempt.previous().len() > MAX_REDIRECTS {
-                    attempt.error(format!("more than {MAX_REDIRECTS} redirects"))
-                } else if !matches!(attempt.url().scheme(), "http" | "https") {
-                    attempt.error("a redirect to something other than http or https")
-                } else if attempt.previous().iter().any(|url| url.scheme() == "https")
-                    && attempt.url().scheme() != "https"
-                {
-                    attempt.error("a redirect from https to http")
-                } else {
-                    attempt.follow()
-                }
-            }))
-            .build()
-            .map_err(|error| Error::permanent(format!("http client: {}", causes(&error))))?;
-        Ok(Fetch { client, under_way: Arc::default() })
+        let redirects = Policy::custom(|attempt| {
+            if attempt.previous().len() > MAX_REDIRECTS {
+                attempt.error(format!("more than {MAX_REDIRECTS} redirects"))
+            } else if !matches!(attempt.url().scheme(), "http" | "https") {
+                attempt.error("a redirect to something other than http or https")
+            } else if attempt.previous().iter().any(|url| url.scheme() == "https") && attempt.url().scheme() != "https"
+            {
+                attempt.error("a redirect from https to http")
+            } else {
+                attempt.follow()
+            }
+        });
+        Ok(Fetch { client: client(|builder| builder.redirect(redirects))?, under_way: Arc::default() })
     }
 
     /// The body of a URL, of at most `max_bytes`, within `deadline` from now, redirects included. Concurrent calls for one URL and one limit share one download; it ends with its last caller.
@@ -119,7 +112,7 @@ impl Fetch {
             return Ok(());
         }
         let message = format!("expected status 200, found {status}");
-        Err(if is_later(status) { Error::retryable(message) } else { Error::permanent(message) })
+        Err(Error::new(class(status.as_u16()), message))
     }
 
     fn download(&self, url: Url, max_bytes: usize, shown: String) -> Shared<Download> {
@@ -147,7 +140,7 @@ async fn body(client: &Client, url: Url, max_bytes: usize, shown: &str) -> Resul
     let status = answer.status();
     if !status.is_success() {
         let message = format!("`{shown}`: expected status 200, found {status}");
-        return Err(if is_later(status) { Error::retryable(message) } else { Error::permanent(message) });
+        return Err(Error::new(class(status.as_u16()), message));
     }
     read(answer, max_bytes, shown).await
 }
@@ -179,15 +172,25 @@ async fn read(mut answer: Response, max_bytes: usize, shown: &str) -> Result<Byt
     Ok(bytes.freeze())
 }
 
-/// Whether a later attempt may find another status.
-fn is_later(status: StatusCode) -> bool {
-    status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429)
+/// What a status other than success means: Retryable, when the server is busy or broken for the moment. 498 is the rate
+/// limit of OpenStack Swift (https://docs.openstack.org/swift/latest/ratelimit.html).
+pub fn class(status: u16) -> Class {
+    match status {
+        408 | 425 | 429 | 498 | 500.. => Class::Retryable,
+        _ => Class::Permanent,
+    }
 }
 
-/// Installs ring as the process's TLS provider, unless one is there.
-pub fn provide_tls() {
+/// A client: it names this software, verifies TLS by ring, connects within 5 s and follows no redirect; `settings` may say
+/// otherwise.
+///
+/// # Errors
+/// Permanent, when TLS cannot be set up (a machine without root certificates, say).
+pub fn client(settings: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Result<Client> {
     // An error means that another thread or the program itself was first, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let common = Client::builder().user_agent(USER_AGENT).connect_timeout(CONNECT_TIMEOUT).redirect(Policy::none());
+    settings(common).build().map_err(|error| Error::permanent(format!("http client: {}", causes(&error))))
 }
 
 fn parse(url: &str) -> Result<Url> {

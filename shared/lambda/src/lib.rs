@@ -37,21 +37,16 @@ where
     I: Message + DeserializeOwned,
     O: Message + Serialize,
 {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("error: the runtime did not start: {error}");
-            return ExitCode::FAILURE;
+    runtime::run(async {
+        // Boxed here and below: as one type, handler and SDKs nest deeper than the compiler follows.
+        match Box::pin(calls(&build, &handle)).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: {error}");
+                ExitCode::FAILURE
+            }
         }
-    };
-    // Boxed here and below: as one type, handler and SDKs nest deeper than the compiler follows.
-    match runtime.block_on(Box::pin(calls(&build, &handle))) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    })
 }
 
 async fn calls<D, I, O>(

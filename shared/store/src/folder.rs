@@ -156,14 +156,11 @@ impl Folder {
         work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
     ) -> Result<T> {
         let (root, key) = (self.root.clone(), key.clone());
-        blocking(move || work(&root.join(key.as_str())).map_err(|error| failure(&root, key.as_str(), &error))).await
-    }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work)
+        runtime::blocking("folder store", move || {
+            work(&root.join(key.as_str())).map_err(|error| failure(&root, key.as_str(), &error))
+        })
         .await
-        .unwrap_or_else(|error| Err(Error::retryable(format!("folder store: {error}"))))
+    }
 }
 
 fn failure(root: &Path, name: &str, error: &io::Error) -> Error {

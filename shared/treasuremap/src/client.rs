@@ -14,7 +14,7 @@ use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use http_client::{USER_AGENT, causes, provide_tls, shown};
+use http_client::shown;
 use shared::{Error, Result};
 use transport::cut;
 
@@ -165,18 +165,15 @@ impl Client {
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https"))
             .ok_or_else(|| Error::permanent(format!("GWTM API `{}`: expected a web address", shown(base))))?;
-        provide_tls();
-        let http = reqwest::Client::builder()
-            .user_agent(USER_AGENT)
-            .connect_timeout(timing.connect)
-            .timeout(timing.answer)
-            .pool_idle_timeout(IDLE)
-            // A redirected POST becomes a GET, and a token is for one server.
-            .redirect(reqwest::redirect::Policy::none())
-            // What may be repeated is decided here alone.
-            .retry(reqwest::retry::never())
-            .build()
-            .map_err(|error| Error::permanent(format!("http client: {}", causes(&error))))?;
+        // No redirects: a redirected POST becomes a GET, and a token is for one server. What may be repeated is decided
+        // here alone.
+        let http = http_client::client(|builder| {
+            builder
+                .connect_timeout(timing.connect)
+                .timeout(timing.answer)
+                .pool_idle_timeout(IDLE)
+                .retry(reqwest::retry::never())
+        })?;
         let generation = Generation::of(base.path());
         Ok(Client { http, base, generation, token: token.to_owned(), timing, end: None })
     }
@@ -264,7 +261,7 @@ impl Client {
 
     /// How long an attempt to post may take until its fate is known.
     fn settling(&self, attempt: u32) -> Duration {
-        let pauses: Duration = (0..self.timing.looks.max(1)).map(|i| self.longest_pause(attempt + i)).sum();
+        let pauses: Duration = (0..self.timing.looks.max(1)).map(|i| self.backoff().longest(attempt + i)).sum();
         pauses + 2 * self.timing.answer
     }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use config::{Config, Notify, Rule, Target};
 use http_client::Fetch;
 use jiff::Timestamp;
+use runtime::Backoff;
 use serde::{Deserialize, Serialize};
 use shared::key::{AlertKind, Key, Object};
 use shared::message::{Annotated, Notification, NotificationStatus, Notified};
@@ -26,8 +27,8 @@ use crate::versions;
 const LIMIT: Duration = Duration::from_secs(15);
 /// How often it is tried.
 const ATTEMPTS: u32 = 3;
-/// The pause before the second attempt; the next is twice as long.
-const PAUSE: Duration = Duration::from_millis(500);
+/// The pauses between attempts.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(1));
 
 /// What this function touches.
 #[derive(Debug, Clone)]
@@ -166,17 +167,7 @@ impl Notifier {
     }
 
     async fn status(&self, target: &Target, annotations: &Annotations, test: bool) -> NotificationStatus {
-        let attempts = async {
-            let mut pause = PAUSE;
-            for attempt in 1.. {
-                match self.send(target, annotations, test).await {
-                    Err(error) if error.is_retryable() && attempt < ATTEMPTS => tokio::time::sleep(pause).await,
-                    outcome => return outcome,
-                }
-                pause *= 2;
-            }
-            Ok(())
-        };
+        let attempts = runtime::retry(ATTEMPTS, BACKOFF, || self.send(target, annotations, test));
         let outcome = tokio::time::timeout(LIMIT, attempts)
             .await
             .unwrap_or_else(|_| Err(Error::retryable(format!("expected it to be sent within {LIMIT:?}"))));

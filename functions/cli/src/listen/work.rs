@@ -12,7 +12,6 @@ use shared::{Error, Result};
 use store::Store;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
 
 use crate::pipeline::{Function, Pipeline};
 
@@ -93,10 +92,10 @@ impl Notices {
     async fn run(&self, message: &Message, store: &Store, pipeline: &Arc<Pipeline>, age: Duration) -> Result<()> {
         let (kind, received) = archive::keep(store, message).await?;
         let wait = age < self.patience.products;
-        let (pipeline, runtime) = (Arc::clone(pipeline), Handle::current());
+        let (pipeline, handle) = (Arc::clone(pipeline), Handle::current());
         // A thread of its own: the functions compute as much as they wait, and the consumer must go on polling.
-        let run = spawn_blocking(move || runtime.block_on(pipeline.run(kind, received, wait)));
-        let outcome = run.await.map_err(|error| Error::permanent(error.to_string()))?;
+        let run = move || Ok(handle.block_on(pipeline.run(kind, received, wait)));
+        let outcome = runtime::blocking("functions", run).await?;
         if let Some(error) = outcome.error(wait) {
             return Err(error.clone());
         }
