@@ -22,7 +22,7 @@ use science::skymap::{MultiOrderMap, Region};
 use sha2::{Digest, Sha256};
 use shared::key::{Key, Object};
 use shared::message::{Alert, Annotated, Made, ProductStatus, Products, Settled};
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 use store::Store;
 
 use annotations::{Annotations, Link, SkyMap, Timings};
@@ -254,7 +254,7 @@ async fn keep(deps: &Deps, key: Key, bytes: Bytes) -> Result<Made> {
 
 fn json(value: &impl serde::Serialize) -> Result<Bytes> {
     let mut bytes =
-        serde_json::to_vec_pretty(value).map_err(|error| Error::permanent(format!("annotations: {error}")))?;
+        serde_json::to_vec_pretty(value).permanent("annotations")?;
     bytes.push(b'\n');
     Ok(bytes.into())
 }

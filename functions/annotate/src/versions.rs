@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use science::skymap::Region;
 use serde::{Deserialize, Serialize};
 use shared::key::{AlertKind, AlertName, Key, Object, SupereventId, prefix_of};
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 use store::Store;
 
 use crate::annotations::{Annotations, Overlap, Peak, Previous};
@@ -62,7 +62,7 @@ pub async fn stored(store: &Store, besides: &AlertName) -> Result<(Vec<Annotatio
 /// Permanent, when they are none.
 pub fn read(key: &Key, bytes: &[u8]) -> Result<Annotations> {
     serde_json::from_slice(bytes)
-        .map_err(|error| Error::permanent(format!("object `{key}`: expected annotations: {error}")))
+        .permanent(format_args!("object `{key}`: expected annotations"))
 }
 
 /// Puts a superevent's alerts in order and links them, each to the one whose place it takes.

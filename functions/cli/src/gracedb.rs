@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use shared::key::{AlertKind, SupereventId};
 use shared::notice::{MAX_NOTICE_BYTES, parse_time};
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 
 use crate::Failure;
 use crate::run::overrides;
@@ -209,7 +209,7 @@ impl GraceDb {
         let url = format!("{}/api/superevents/{id}/{what}/", self.url);
         let bytes = self.get(&url, MAX_LIST_BYTES).await?;
         serde_json::from_slice(&bytes)
-            .map_err(|error| Error::permanent(format!("`{url}`: expected GraceDB's list of {what}: {error}")))
+            .permanent(format_args!("`{url}`: expected GraceDB's list of {what}"))
     }
 
     async fn file(&self, id: &SupereventId, file: &str) -> Result<Vec<u8>> {

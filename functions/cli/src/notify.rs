@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use shared::key::{AlertName, Object};
 use shared::message::{Alert, NotificationStatus};
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 
 use crate::Failure;
 
@@ -85,7 +85,7 @@ fn invented() -> Result<Annotations> {
             "classification": {"BNS": 0.95, "Terrestrial": 0.05}, "properties": {"HasNS": 1.0, "HasRemnant": 1.0},
         },
     });
-    let alert: Alert = serde_json::from_value(alert).map_err(|error| Error::permanent(error.to_string()))?;
+    let alert: Alert = serde_json::from_value(alert).permanent("JSON")?;
     let timings = Timings {
         annotated: Timestamp::now(),
         signal_to_notice_s: Some(300.0),

@@ -8,7 +8,7 @@ use kafka::archive;
 use kafka::consumer::Message;
 use kafka::topic::{self, Span};
 use serde::Serialize;
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 use tokio::sync::mpsc;
 
 use crate::Failure;
@@ -128,7 +128,7 @@ fn print_line(out: &mut impl Write, message: &Message, json: bool) -> Result<()>
         bytes: message.size(),
     };
     if json {
-        serde_json::to_writer(&mut *out, &line).map_err(|error| Error::permanent(error.to_string()))?;
+        serde_json::to_writer(&mut *out, &line).permanent("JSON")?;
         return writeln!(out).map_err(failed);
     }
     let time = |time: Option<Timestamp>| time.map_or_else(|| "-".to_owned(), |time| format!("{time:.0}"));

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use futures::{StreamExt, TryStreamExt};
 use serde_json::json;
 use shared::key::Key;
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 use store::{Content, Head, Listed, Md5, Store};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -198,7 +198,7 @@ async fn put(store: &Store, path: &Path, key: &Key, if_absent: bool) -> Result<b
         async move {
             let mut chunk = Vec::with_capacity(CHUNK_BYTES);
             let read = (&mut file).take(CHUNK_BYTES as u64).read_to_end(&mut chunk).await;
-            match read.map_err(|error| Error::permanent(format!("file `{name}`: {error}")))? {
+            match read.permanent(format_args!("file `{name}`"))? {
                 0 => Ok(None),
                 _ => Ok(Some((Bytes::from(chunk), file))),
             }

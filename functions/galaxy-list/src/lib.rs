@@ -12,7 +12,7 @@ use science::galaxy::{self, Catalogue, Columns, Ranked, Ranking};
 use science::skymap::MultiOrderMap;
 use shared::key::Object;
 use shared::message::{Alert, Galaxies};
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 use store::Store;
 use tokio::sync::OnceCell;
 use treasuremap::bodies::{EventGalaxies, GalaxyEntry};
@@ -77,7 +77,7 @@ pub async fn handle(deps: &Deps, alert: Alert) -> Result<Galaxies> {
     let key = Object::EventGalaxies(&alert.name).key()?;
     let table = galaxy::csv(&ranking)?;
     let list = serde_json::to_vec(&body(&deps.galaxies, &alert, ranking))
-        .map_err(|error| Error::permanent(format!("object `{key}`: {error}")))?;
+        .permanent(format_args!("object `{key}`"))?;
     deps.store.put(&key, Bytes::from(list)).await?;
     deps.store.put(&Object::GalaxiesCsv(&alert.name).key()?, Bytes::from(table)).await?;
     tracing::info!(alert.name = %alert.name, count, in_zone, relaxed, "galaxies ranked");

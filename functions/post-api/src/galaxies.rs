@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use shared::key::{Key, Object};
 use shared::message::{Alert, Galaxies, Post, PostStatus, Request};
 use shared::notice::parse_time;
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 use treasuremap::{Client, EventGalaxies, ListedGalaxy, Removal, Row};
 
 use crate::{Deps, bytes_of, status, warn_all};
@@ -112,7 +112,7 @@ async fn stored(deps: &Deps, alert: &Alert) -> Result<Vec<(Key, EventGalaxies)>>
 
 async fn read(deps: &Deps, key: &Key) -> Result<EventGalaxies> {
     serde_json::from_slice(&deps.store.read(key).await?)
-        .map_err(|error| Error::permanent(format!("object `{key}`: expected a galaxy list: {error}")))
+        .permanent(format_args!("object `{key}`: expected a galaxy list"))
 }
 
 /// Whether a stored list is this one: the same names, rank by rank, with the same scores.

@@ -12,7 +12,7 @@ use http_client::Fetch;
 use serde::Serialize;
 use shared::key::{AlertKind, Key};
 use shared::message::{Post, PostStatus, Posted, Publication, Request, Role};
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 use store::Store;
 use treasuremap::{Client, Once, Timing};
 
@@ -114,7 +114,7 @@ async fn remove_test_alerts(deps: &Deps) -> Post {
 
 /// A body as it is stored and posted.
 fn bytes_of(body: &impl Serialize) -> Result<bytes::Bytes> {
-    let bytes = serde_json::to_vec_pretty(body).map_err(|error| Error::permanent(format!("request body: {error}")))?;
+    let bytes = serde_json::to_vec_pretty(body).permanent("request body")?;
     Ok(bytes.into())
 }
 

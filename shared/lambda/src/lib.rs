@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use shared::error::caught;
 use shared::message::Message;
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 use tokio::sync::Mutex;
 use tracing::Instrument;
 
@@ -139,9 +139,9 @@ where
 }
 
 fn read<I: DeserializeOwned>(message: Value) -> Result<I> {
-    serde_json::from_value(message).map_err(|error| Error::permanent(format!("message: {error}")))
+    serde_json::from_value(message).permanent("message")
 }
 
 fn written(output: impl Serialize) -> Result<Value> {
-    serde_json::to_value(output).map_err(|error| Error::permanent(format!("answer: {error}")))
+    serde_json::to_value(output).permanent("answer")
 }

@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use fitsio::{FileOpenMode, FitsFile};
 
 pub use rows::Rows;
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 
 /// The most bytes that a gzipped file may inflate to, unless the caller says otherwise [bytes].
 pub const MAX_INFLATED_BYTES: u64 = 256 << 20;
@@ -341,7 +341,7 @@ fn inflate(bytes: &[u8], limit: u64) -> Result<Vec<u8>> {
     flate2::bufread::MultiGzDecoder::new(bytes)
         .take(limit.saturating_add(1))
         .read_to_end(&mut inflated)
-        .map_err(|error| Error::permanent(format!("gzip: {error}")))?;
+        .permanent("gzip")?;
     if inflated.len() as u64 > limit {
         return Err(Error::permanent(format!("gzip: expected at most {limit} bytes inflated, found more")));
     }

@@ -16,7 +16,7 @@ use runtime::Backoff;
 use serde::{Deserialize, Serialize};
 use shared::key::{AlertKind, Key, Object};
 use shared::message::{Annotated, Notification, NotificationStatus, Notified};
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 use store::{Location, Store};
 
 use crate::annotations::Annotations;
@@ -186,7 +186,7 @@ fn read(key: &Key, bytes: &[u8]) -> Record {
 }
 
 async fn keep(store: &Store, key: &Key, record: &Record) -> Result<()> {
-    let bytes = serde_json::to_vec_pretty(record).map_err(|error| Error::permanent(error.to_string()))?;
+    let bytes = serde_json::to_vec_pretty(record).permanent("JSON")?;
     store.put(key, bytes.into()).await
 }
 

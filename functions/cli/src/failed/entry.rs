@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use shared::key::{Key, Object};
 use shared::message::{Body, Failed, Received};
 use shared::notice::Glance;
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 use store::{Listed, Store};
 
 /// Where they are kept.
@@ -69,7 +69,7 @@ pub(super) async fn read(store: &Store, key: &Key) -> Result<Option<Failed>> {
     let Some(bytes) = stored(store, key).await? else { return Ok(None) };
     serde_json::from_slice(&bytes)
         .map(Some)
-        .map_err(|error| Error::permanent(format!("object `{key}`: expected what could not be processed: {error}")))
+        .permanent(format_args!("object `{key}`: expected what could not be processed"))
 }
 
 pub(super) async fn stored(store: &Store, key: &Key) -> Result<Option<Bytes>> {

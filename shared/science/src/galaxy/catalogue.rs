@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use flate2::bufread::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 
 use crate::fits::Rows;
 use crate::skymap::MAX_ORDER;
@@ -318,7 +318,7 @@ impl<R: Read> Read for Inflated<R> {
 /// The first bytes of a file, by which its format is known.
 fn beginning(source: &mut impl Read) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    source.take(9).read_to_end(&mut bytes).map_err(|error| Error::permanent(format!("catalogue: {error}")))?;
+    source.take(9).read_to_end(&mut bytes).permanent("catalogue")?;
     Ok(bytes)
 }
 

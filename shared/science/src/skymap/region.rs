@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use moc::moc::range::RangeMOC;
 use moc::moc::{CellMOCIterator, RangeMOCIntoIterator, RangeMOCIterator};
 use moc::qty::Hpx;
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 
 use super::adjacency::{CORNERS, SIDES, in_corner, step};
 use super::{Credible, DEG2_PER_SR, MAX_ORDER, n_cells};
@@ -88,7 +88,7 @@ impl Credible<'_> {
             .into_range_moc_iter()
             .cells()
             .to_json_aladin(None, &mut json)
-            .map_err(|error| Error::permanent(format!("credible region as JSON: {error}")))?;
+            .permanent("credible region as JSON")?;
         Ok(json)
     }
 
@@ -101,7 +101,7 @@ impl Credible<'_> {
         self.moc(level)
             .into_range_moc_iter()
             .to_fits_ivoa(None, None, &mut fits)
-            .map_err(|error| Error::permanent(format!("credible region as FITS: {error}")))?;
+            .permanent("credible region as FITS")?;
         Ok(fits)
     }
 

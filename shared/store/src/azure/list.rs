@@ -3,7 +3,7 @@
 use percent_encoding::percent_decode_str;
 use roxmltree::{Document, Node};
 use shared::key::Key;
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 
 use super::super::http::time;
 use super::super::{Head, Listed, Md5};
@@ -28,7 +28,7 @@ impl Page {
     pub fn read(body: &[u8]) -> Result<Self> {
         let text = std::str::from_utf8(body).map_err(|error| Error::permanent(error.to_string()))?;
         let document = Document::parse(text.trim_start_matches('\u{feff}'))
-            .map_err(|error| Error::permanent(format!("expected XML: {error}")))?;
+            .permanent("expected XML")?;
         let root = document.root_element();
         let named = |name: &'static str| root.descendants().filter(move |node| node.has_tag_name(name));
         Ok(Page {

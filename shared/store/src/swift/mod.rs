@@ -18,7 +18,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 use shared::key::Key;
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 
 use super::http::{Answer, Http, Method, Request, Url, address, retried, writer};
 use super::{Content, Head, Listed, Md5, SETTLED, SwiftSettings};
@@ -201,7 +201,7 @@ impl Swift {
                 if body.is_empty() {
                     return Ok(Vec::new());
                 }
-                serde_json::from_slice(&body).map_err(|error| Error::permanent(format!("{what}: {error}")))
+                serde_json::from_slice(&body).permanent(format_args!("{what}"))
             }
             .boxed()
         })
