@@ -1,7 +1,7 @@
 //! The ranked galaxies, read back from the list that people get.
 
 use serde::Deserialize;
-use shared::{Context, Error, Result};
+use shared::{Context, Result};
 
 /// A galaxy of the list.
 #[derive(Debug, Clone, PartialEq, Deserialize)]

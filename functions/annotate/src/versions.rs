@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use science::skymap::Region;
 use serde::{Deserialize, Serialize};
 use shared::key::{AlertKind, AlertName, Key, Object, SupereventId, prefix_of};
-use shared::{Context, Error, Result};
+use shared::{Context, Result};
 use store::Store;
 
 use crate::annotations::{Annotations, Overlap, Peak, Previous};

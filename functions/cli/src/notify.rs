@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use shared::key::{AlertName, Object};
 use shared::message::{Alert, NotificationStatus};
-use shared::{Context, Error, Result};
+use shared::{Context, Result};
 
 use crate::Failure;
 

@@ -12,7 +12,7 @@ use http_client::Fetch;
 use serde::Serialize;
 use shared::key::{AlertKind, Key};
 use shared::message::{Post, PostStatus, Posted, Publication, Request, Role};
-use shared::{Context, Error, Result};
+use shared::{Context, Result};
 use store::Store;
 use treasuremap::{Client, Once, Timing};
 

@@ -10,7 +10,7 @@ use flate2::write::GzEncoder;
 use jiff::SignedDuration;
 use science::skymap::{Cell, Distance, Header, MultiOrderMap, encode};
 use serde::Serialize;
-use shared::{Context, Error, Result};
+use shared::{Context, Result};
 
 use super::sky::{Drawing, Sky, draw};
 use super::{Coincidence, Dice, Kind, Simulate};
