@@ -253,8 +253,7 @@ async fn keep(deps: &Deps, key: Key, bytes: Bytes) -> Result<Made> {
 }
 
 fn json(value: &impl serde::Serialize) -> Result<Bytes> {
-    let mut bytes =
-        serde_json::to_vec_pretty(value).permanent("annotations")?;
+    let mut bytes = serde_json::to_vec_pretty(value).permanent("annotations")?;
     bytes.push(b'\n');
     Ok(bytes.into())
 }

@@ -61,8 +61,7 @@ pub async fn stored(store: &Store, besides: &AlertName) -> Result<(Vec<Annotatio
 /// # Errors
 /// Permanent, when they are none.
 pub fn read(key: &Key, bytes: &[u8]) -> Result<Annotations> {
-    serde_json::from_slice(bytes)
-        .permanent(format_args!("object `{key}`: expected annotations"))
+    serde_json::from_slice(bytes).permanent(format_args!("object `{key}`: expected annotations"))
 }
 
 /// Puts a superevent's alerts in order and links them, each to the one whose place it takes.

@@ -5,30 +5,30 @@ use std::time::Duration;
 
 use shared::{Result, Secret};
 
-use super::{Config, Reader, Setting, setting};
+use super::{Config, Reader, Setting, defaulted, secret, setting};
 
 /// Every setting that [`Listen`] and [`Bridge`] read beside those of [`Config`].
 pub const SETTINGS: &[Setting] = &[
-    setting("KAFKA_CLIENT_ID", "required for GCN", "the GCN client's id (https://gcn.nasa.gov/quickstart)"),
-    setting("KAFKA_CLIENT_SECRET", "required for GCN", "the GCN client's secret"),
-    setting("GCN_DOMAIN", "gcn.nasa.gov", "`gcn.nasa.gov`, `test.gcn.nasa.gov` or `dev.gcn.nasa.gov`"),
+    secret("KAFKA_CLIENT_ID", "required for GCN", "the GCN client's id (https://gcn.nasa.gov/quickstart)"),
+    secret("KAFKA_CLIENT_SECRET", "required for GCN", "the GCN client's secret"),
+    defaulted("GCN_DOMAIN", "gcn.nasa.gov", "`gcn.nasa.gov`, `test.gcn.nasa.gov` or `dev.gcn.nasa.gov`"),
     setting(
         "KAFKA_BOOTSTRAP",
         "GCN's broker",
         "another broker, `host:port`; without KAFKA_CLIENT_ID a plain connection",
     ),
-    setting("KAFKA_GROUP_ID", "gwtm", "under which name the broker remembers what has been taken; keep it"),
-    setting("KAFKA_OFFSET_RESET", "earliest", "where a new group begins: `earliest` or `latest`"),
-    setting("KAFKA_ADDRESS_FAMILY", "v4", "`v4`, `v6` or `any`"),
+    defaulted("KAFKA_GROUP_ID", "gwtm", "under which name the broker remembers what has been taken; keep it"),
+    defaulted("KAFKA_OFFSET_RESET", "earliest", "where a new group begins: `earliest` or `latest`"),
+    defaulted("KAFKA_ADDRESS_FAMILY", "v4", "`v4`, `v6` or `any`"),
     setting("KAFKA_CA_LOCATION", "the system's", "a file or folder with the certificates of the authorities to trust"),
     setting("KAFKA_TOKEN_URL", "GCN's", "another address of log-in tokens, for another broker with OAUTHBEARER"),
-    setting(
+    defaulted(
         "HEALTH_ADDR",
         "127.0.0.1:8080",
         "where `/healthz` and `/metrics` answer, `address:port`; `none` for nowhere",
     ),
-    setting("HEALTH_HEARTBEAT_SECONDS", "60", "unhealthy when GCN's heartbeat, one a second, is older than this"),
-    setting("HEALTH_MOCK_MINUTES", "70", "unhealthy when the last mock alert, one an hour, is older; 0 never"),
+    defaulted("HEALTH_HEARTBEAT_SECONDS", "60", "unhealthy when GCN's heartbeat, one a second, is older than this"),
+    defaulted("HEALTH_MOCK_MINUTES", "70", "unhealthy when the last mock alert, one an hour, is older; 0 never"),
     setting("LIGO_FLOW_ARN", "required by the bridge", "the state machine for `igwn.gwalert`"),
     setting(
         "ICECUBE_FLOW_ARN",
@@ -87,7 +87,7 @@ impl Kafka {
     }
 
     fn settings(settings: &mut Reader<'_>) -> Self {
-        let domain = settings.text("GCN_DOMAIN").unwrap_or_else(|| "gcn.nasa.gov".to_owned());
+        let domain = settings.text("GCN_DOMAIN").unwrap_or_default();
         if !domain.chars().all(|c| c.is_ascii_alphanumeric() || c == '.' || c == '-') {
             settings.problem("GCN_DOMAIN", "a domain name", &domain);
         }
@@ -103,7 +103,7 @@ impl Kafka {
             Some(Login {
                 client_id: id.unwrap_or_default(),
                 client_secret: Secret::new(secret.unwrap_or_default()),
-                token_url: settings.url("KAFKA_TOKEN_URL", &format!("https://auth.{domain}/oauth2/token")),
+                token_url: settings.url_or("KAFKA_TOKEN_URL", &format!("https://auth.{domain}/oauth2/token")),
                 scope: "gcn.nasa.gov/kafka-public-consumer".to_owned(),
             })
         } else {
@@ -112,7 +112,7 @@ impl Kafka {
         Kafka {
             bootstrap: bootstrap.unwrap_or_else(|| format!("kafka.{domain}:9092")),
             login,
-            group_id: settings.text("KAFKA_GROUP_ID").unwrap_or_else(|| "gwtm".to_owned()),
+            group_id: settings.text("KAFKA_GROUP_ID").unwrap_or_default(),
             offset_reset: settings.one_of("KAFKA_OFFSET_RESET", &["earliest", "latest"]),
             address_family: settings.one_of("KAFKA_ADDRESS_FAMILY", &["v4", "v6", "any"]),
             ca_location: settings.text("KAFKA_CA_LOCATION"),
@@ -133,7 +133,7 @@ pub struct Health {
 
 impl Health {
     fn settings(settings: &mut Reader<'_>) -> Self {
-        let text = settings.text("HEALTH_ADDR").unwrap_or_else(|| "127.0.0.1:8080".to_owned());
+        let text = settings.text("HEALTH_ADDR").unwrap_or_default();
         let address = match text.as_str() {
             "none" => None,
             text => match text.parse() {
@@ -144,10 +144,10 @@ impl Health {
                 }
             },
         };
-        let mock = settings.number("HEALTH_MOCK_MINUTES", 70_u64, 0..=100_000);
+        let mock = settings.number("HEALTH_MOCK_MINUTES", 0..=100_000_u64);
         Health {
             address,
-            heartbeat: Duration::from_secs(settings.number("HEALTH_HEARTBEAT_SECONDS", 60, 1..=1_000_000)),
+            heartbeat: Duration::from_secs(settings.number("HEALTH_HEARTBEAT_SECONDS", 1..=1_000_000)),
             mock: (mock > 0).then(|| Duration::from_secs(60 * mock)),
         }
     }
