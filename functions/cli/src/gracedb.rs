@@ -208,8 +208,7 @@ impl GraceDb {
     async fn list<T: DeserializeOwned>(&self, id: &SupereventId, what: &str) -> Result<T> {
         let url = format!("{}/api/superevents/{id}/{what}/", self.url);
         let bytes = self.get(&url, MAX_LIST_BYTES).await?;
-        serde_json::from_slice(&bytes)
-            .permanent(format_args!("`{url}`: expected GraceDB's list of {what}"))
+        serde_json::from_slice(&bytes).permanent(format_args!("`{url}`: expected GraceDB's list of {what}"))
     }
 
     async fn file(&self, id: &SupereventId, file: &str) -> Result<Vec<u8>> {

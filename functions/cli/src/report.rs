@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use config::Config;
 use serde::Serialize;
-use shared::key::{Key, Object};
+use shared::key::{Key, Object, Parsed};
 use shared::message::{
     Annotated, Galaxies, NotificationStatus, Post, PostStatus, Product, ProductKind, ProductStatus, Request, Role,
     Settled, Summary,
@@ -232,13 +232,13 @@ fn print_alert(out: &mut impl Write, alert: &AlertReport, stored: bool) -> io::R
 
 fn print_annotated(out: &mut impl Write, annotated: &Annotated, written: &str) -> io::Result<()> {
     for made in &annotated.objects {
-        let name = made.key.as_str().rsplit('/').next().unwrap_or_default();
-        let what = match name.strip_prefix(&annotated.name.to_string()) {
-            Some("-annotations.json") => "annotations",
-            Some(".svg") => "plot, SVG",
-            Some(".png") => "plot, PNG",
-            Some(".html") => "page",
-            _ if name.ends_with("-latest.json") => "newest alert",
+        let parsed = Parsed::of(&made.key);
+        let what = match parsed.as_ref().map(Parsed::object) {
+            Some(Object::Annotations(name)) if *name == annotated.name => "annotations",
+            Some(Object::PlotSvg(name)) if *name == annotated.name => "plot, SVG",
+            Some(Object::PlotPng(name)) if *name == annotated.name => "plot, PNG",
+            Some(Object::Page(name)) if *name == annotated.name => "page",
+            Some(Object::Latest(_)) => "newest alert",
             // Those of the superevent's other alerts are told of by name.
             _ => continue,
         };

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use science::visibility::ft2::{self, FileName, Pointings};
 use science::visibility::orbit::{self, Tle};
 use science::visibility::{Coverage, fermi};
-use shared::key::{Object, SupereventId};
+use shared::key::{Key, Object, Parsed, SupereventId};
 use shared::message::{Product, ProductKind, ProductStatus};
 use shared::{Error, Result};
 use store::Store;
@@ -218,10 +218,13 @@ fn nearest(sets: Vec<Tle>, from: String, time: Timestamp) -> Result<Orbit> {
 /// The kept TLE whose epoch is nearest to a time.
 async fn kept_tle(store: &Store, time: Timestamp) -> Result<Option<Tle>> {
     let keys = store.keys("fermi/tle/").await?;
-    let epoch = |name: &str| orbit::parse_epoch_name(name.strip_prefix("fermi/tle/")?.strip_suffix(".tle")?);
+    let epoch = |key: &Key| match Parsed::of(key)?.object() {
+        Object::FermiTle(epoch) => orbit::parse_epoch_name(epoch),
+        _ => None,
+    };
     let nearest = keys
         .into_iter()
-        .filter_map(|key| Some((time.duration_since(epoch(key.as_str())?).abs(), key)))
+        .filter_map(|key| Some((time.duration_since(epoch(&key)?).abs(), key)))
         .min_by_key(|(age, _)| *age);
     let Some((_, key)) = nearest else { return Ok(None) };
     let sets = Tle::parse_all(&store.read(&key).await?).map_err(|error| error.of(format!("object `{key}`")))?;
@@ -275,8 +278,12 @@ async fn pointing(
         let read = async |file: &FileName| read_file(&folder.join(&file.name), ft2::MAX_FILE_BYTES).await;
         return first_pointing(&names, &from, time, read).await;
     }
+    let file_name = |key: &Key| match Parsed::of(key)?.object() {
+        Object::FermiFt2(file) => FileName::parse(file),
+        _ => None,
+    };
     let kept: Vec<FileName> = match store.keys("fermi/ft2/").await {
-        Ok(keys) => keys.iter().filter_map(|key| FileName::parse(key.as_str().strip_prefix("fermi/ft2/")?)).collect(),
+        Ok(keys) => keys.iter().filter_map(file_name).collect(),
         Err(error) => {
             tracing::warn!(%error, "kept spacecraft files of Fermi could not be listed");
             Vec::new()

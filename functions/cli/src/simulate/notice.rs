@@ -179,10 +179,7 @@ fn skymap(args: &Simulate, sky: &Sky, dice: &mut Dice) -> Result<String> {
     let mut bytes = encode(&map)?;
     if args.gzip {
         let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
-        bytes = gzip
-            .write_all(&bytes)
-            .and_then(|()| gzip.finish())
-            .permanent("sky map")?;
+        bytes = gzip.write_all(&bytes).and_then(|()| gzip.finish()).permanent("sky map")?;
     }
     Ok(STANDARD.encode(bytes))
 }
