@@ -9,7 +9,7 @@ use science::skymap::MultiOrderMap;
 use shared::key::{AlertType, Object};
 use shared::message::{Alert, Ingested, Received, Role, Summary};
 use shared::notice::igwn::{ExternalCoincidence, Notice};
-use shared::{Error, Result};
+use shared::{Result};
 use store::Store;
 
 /// What this function touches.
