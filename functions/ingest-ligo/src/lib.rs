@@ -6,10 +6,10 @@ mod claim;
 use bytes::Bytes;
 use config::Config;
 use science::skymap::MultiOrderMap;
+use shared::Result;
 use shared::key::{AlertType, Object};
 use shared::message::{Alert, Ingested, Received, Role, Summary};
 use shared::notice::igwn::{ExternalCoincidence, Notice};
-use shared::{Result};
 use store::Store;
 
 /// What this function touches.
