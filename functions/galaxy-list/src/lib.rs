@@ -76,8 +76,7 @@ pub async fn handle(deps: &Deps, alert: Alert) -> Result<Galaxies> {
     let (in_zone, relaxed) = (ranking.in_zone, ranking.relaxed);
     let key = Object::EventGalaxies(&alert.name).key()?;
     let table = galaxy::csv(&ranking)?;
-    let list = serde_json::to_vec(&body(&deps.galaxies, &alert, ranking))
-        .permanent(format_args!("object `{key}`"))?;
+    let list = serde_json::to_vec(&body(&deps.galaxies, &alert, ranking)).permanent(format_args!("object `{key}`"))?;
     deps.store.put(&key, Bytes::from(list)).await?;
     deps.store.put(&Object::GalaxiesCsv(&alert.name).key()?, Bytes::from(table)).await?;
     tracing::info!(alert.name = %alert.name, count, in_zone, relaxed, "galaxies ranked");

@@ -282,7 +282,9 @@ fn an_unreadable_older_alert_does_not_silence_notifications() {
     // Once it is readable again, nothing is missing.
     run("S090101a-2-preliminary.json");
     run("S090101a-4-initial.json");
-    let told: Value = serde_json::from_slice(&fs::read(store.join("fit/S090101a-Initial-annotations.json")).expect("annotations")).expect("JSON");
+    let told: Value =
+        serde_json::from_slice(&fs::read(store.join("fit/S090101a-Initial-annotations.json")).expect("annotations"))
+            .expect("JSON");
     assert_eq!((&told["unread"], &told["previous"]["name"]), (&Value::Null, &"S090101a-Preliminary".into()));
 }
 
