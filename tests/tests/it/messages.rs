@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use config::Config;
+use futures::future::LocalBoxFuture;
 use lambda::answer;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -81,31 +82,31 @@ impl Functions {
         let (config, store) = (&self.config, self.store.clone());
         let asked = message.clone();
         let answer = match function {
-            "ingest-ligo" => {
-                answer(&ingest_ligo::Deps::new(config, store).expect("deps"), &ingest_ligo::handle, asked).await
-            }
-            "ingest-icecube" => {
-                answer(&ingest_icecube::Deps::new(config, store).expect("deps"), &ingest_icecube::handle, asked).await
-            }
-            "skymap-products" => {
-                answer(&skymap_products::Deps::new(config, store).expect("deps"), &skymap_products::handle, asked).await
-            }
-            "galaxy-list" => {
-                answer(&galaxy_list::Deps::new(config, store).expect("deps"), &galaxy_list::handle, asked).await
-            }
-            "post-api" => answer(&post_api::Deps::new(config, store).expect("deps"), &post_api::handle, asked).await,
-            "annotate" => answer(&annotate::Deps::new(config, store).expect("deps"), &annotate::handle, asked).await,
-            "notify" => {
-                let deps = annotate::notify::Deps::new(config, store).expect("deps");
-                answer(&deps, &annotate::notify::handle, asked).await
-            }
+            "ingest-ligo" => called(ingest_ligo::Deps::new(config, store), ingest_ligo::handle, asked),
+            "ingest-icecube" => called(ingest_icecube::Deps::new(config, store), ingest_icecube::handle, asked),
+            "skymap-products" => called(skymap_products::Deps::new(config, store), skymap_products::handle, asked),
+            "galaxy-list" => called(galaxy_list::Deps::new(config, store), galaxy_list::handle, asked),
+            "post-api" => called(post_api::Deps::new(config, store), post_api::handle, asked),
+            "annotate" => called(annotate::Deps::new(config, store), annotate::handle, asked),
+            "notify" => called(annotate::notify::Deps::new(config, store), annotate::notify::handle, asked),
             other => panic!("no function `{other}`"),
         };
+        let answer = answer.await;
         let answer = answer.unwrap_or_else(|error| panic!("{function}: {error}"));
         let step = (function.to_owned(), message.clone(), answer.clone());
         self.steps.lock().expect("a lock").push(step);
         answer
     }
+}
+
+/// Calls a function; on the heap, since one after another the functions' futures are larger than a thread's stack.
+fn called<D: 'static, I: DeserializeOwned + 'static, O: Serialize + 'static>(
+    deps: shared::Result<D>,
+    handle: impl AsyncFn(&D, I) -> shared::Result<O> + 'static,
+    message: Value,
+) -> LocalBoxFuture<'static, shared::Result<Value>> {
+    let deps = deps.expect("deps");
+    Box::pin(async move { answer(&deps, &handle, message).await })
 }
 
 #[tokio::test]
