@@ -90,3 +90,33 @@ pub async fn ask(address: SocketAddr) -> Result<()> {
     let (status, body) = Fetch::new()?.get_any(&url, MAX_ANSWER_BYTES, TIMEOUT).await?;
     if status == 200 { Ok(()) } else { Err(Error::retryable(String::from_utf8_lossy(&body).trim().to_owned())) }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn every_request_is_answered_once_and_the_connection_closed() {
+        let settings = config::Health { address: None, heartbeat: Duration::from_secs(60), mock: None };
+        let health = Arc::new(Health::new(&settings, &["igwn.gwalert"]));
+        let address = serve(health, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.expect("served");
+        assert_eq!(ask(address).await, Ok(()));
+        for (request, status, body) in [
+            ("GET /healthz", "200 OK", "\r\n\r\nok\n"),
+            ("HEAD /healthz", "200 OK", "\r\n\r\n"),
+            ("GET /metrics", "200 OK", "gwtm_healthy 1\n"),
+            ("GET /another", "404 Not Found", "expected /healthz or /metrics\n"),
+            ("POST /healthz", "405 Method Not Allowed", "expected GET\n"),
+        ] {
+            let mut stream = TcpStream::connect(address).await.expect("connected");
+            stream.write_all(format!("{request} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.expect("asked");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.expect("answered and closed");
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{request}: {answer}");
+            assert!(answer.contains(body), "{request}: {answer}");
+        }
+    }
+}
