@@ -47,6 +47,7 @@ pub enum Command {
     Listen(ListenOptions),
     /// Ask the listener on this machine (HEALTH_ADDR) whether it is healthy: exit code 0, or 1 and what is wrong.
     #[cfg(feature = "kafka")]
+    #[command(after_help = "Example:\n  gwtm healthy && echo healthy")]
     Healthy,
     /// Lists what Kafka holds, up to what is the end now.
     #[cfg(feature = "kafka")]
