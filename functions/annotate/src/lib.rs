@@ -13,6 +13,7 @@ pub mod tags;
 pub mod text;
 pub mod versions;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -21,7 +22,7 @@ use http_client::Fetch;
 use jiff::Timestamp;
 use science::skymap::{MultiOrderMap, Region};
 use sha2::{Digest, Sha256};
-use shared::key::{Key, Object};
+use shared::key::{AlertName, Key, Object};
 use shared::message::{Alert, Annotated, Made, ProductStatus, Products, Settled};
 use shared::{Error, Result};
 use store::{Location, Store};
@@ -32,6 +33,9 @@ use notify::Notifier;
 
 /// How many galaxies the page lists.
 const LISTED_GALAXIES: usize = 50;
+
+/// How often a writer looks again for what others have written of a superevent meanwhile.
+const MAX_ROUNDS: usize = 50;
 
 /// What this function touches.
 #[derive(Debug, Clone)]
@@ -84,32 +88,12 @@ pub async fn handle(deps: &Deps, settled: Settled) -> Result<Annotated> {
         ] {
             let key = object.key()?;
             own.objects.push(linked(kind, &key, &bytes));
-            objects.push(keep(deps, key, bytes).await?);
+            objects.push(keep(deps, key, bytes).await?.0);
         }
     }
-    let mut alerts = versions::stored(&deps.store, &alert.name).await?;
-    let before = alerts.clone();
-    alerts.push(own);
-    let regions = versions::regions(&deps.store, &alerts).await?;
-    versions::link(&mut alerts, &regions);
-    let mut changed = Vec::new();
-    for annotations in &mut alerts {
-        let is_own = annotations.name == alert.name;
-        // The page's own link is made anew with it.
-        if !is_own && before.contains(annotations) {
-            continue;
-        }
-        objects.extend(publish(deps, annotations).await?);
-        if !is_own {
-            changed.push(annotations.name.clone());
-        }
-    }
-    if let Some(latest) = versions::latest(&alerts)? {
-        objects.push(keep(deps, Object::Latest(&latest.superevent_id).key()?, json(&latest)?).await?);
-    }
-    let own = alerts.iter().find(|annotations| annotations.name == alert.name);
-    let own = own.ok_or_else(|| Error::permanent("expected the alert among its superevent's"))?;
-    let notifications = deps.notifier.tell(&deps.store, own).await?;
+    let Linked { own, changed, objects: linked } = link_all(deps, own).await?;
+    objects.extend(linked);
+    let notifications = deps.notifier.tell(&deps.store, &own).await?;
     tracing::info!(
         alert.name = %alert.name,
         sequence = own.sequence,
@@ -119,6 +103,87 @@ pub async fn handle(deps: &Deps, settled: Settled) -> Result<Annotated> {
         "annotated an alert"
     );
     Ok(Annotated { name: alert.name, sequence: own.sequence, objects, changed, notifications })
+}
+
+/// A superevent's alerts as they follow one another, written.
+struct Linked {
+    own: Annotations,
+    /// The other alerts whose annotations changed.
+    changed: Vec<AlertName>,
+    objects: Vec<Made>,
+}
+
+/// Writes an alert's annotations, what follows from them for the superevent's other alerts, and the pointer to the
+/// newest.
+///
+/// Alerts of a superevent may be annotated by several processes at once, and no store writes several objects at a time.
+/// So every writer writes its own, reads all, writes what follows from all, and looks again until nothing new has come:
+/// a writer that has overwritten something with less than was known then sees what it did not know, and the last one to
+/// write leaves everything right.
+///
+/// # Errors
+/// What the store says; Retryable, when others have kept on writing.
+async fn link_all(deps: &Deps, own: Annotations) -> Result<Linked> {
+    let name = own.name.clone();
+    let mut own = own;
+    let mut regions = BTreeMap::new();
+    let (mut changed, mut objects): (BTreeSet<AlertName>, BTreeMap<Key, Made>) = Default::default();
+    for round in 0..MAX_ROUNDS {
+        let mut alerts = versions::stored(&deps.store, &own.superevent_id).await?;
+        let before: BTreeMap<AlertName, Annotations> =
+            alerts.iter().map(|alert| (alert.name.clone(), alert.clone())).collect();
+        // What this process knows of its own alert goes before what is stored.
+        alerts.retain(|alert| alert.name != name);
+        alerts.push(own);
+        if alerts.iter().any(|alert| !regions.contains_key(&alert.name)) {
+            regions = versions::regions(&deps.store, &alerts).await?;
+        }
+        versions::link(&mut alerts, &regions);
+        // Its own first: others then know of it.
+        let (mut first, rest): (Vec<_>, Vec<_>) = alerts.iter_mut().partition(|alert| alert.name == name);
+        first.extend(rest);
+        let mut wrote = false;
+        for annotations in first {
+            let is_own = annotations.name == name;
+            // The page's own link is made anew with it.
+            if before.get(&annotations.name) == Some(&*annotations) && (round > 0 || !is_own) {
+                continue;
+            }
+            // What another has written since it was read must not be lost.
+            if !is_own {
+                let key = Object::Annotations(&annotations.name).key()?;
+                let now = deps.store.get(&key).await?.map(|bytes| versions::read(&key, &bytes)).transpose()?;
+                if now.as_ref() != before.get(&annotations.name) {
+                    wrote = true;
+                    continue;
+                }
+            }
+            let (made, written) = publish(deps, annotations).await?;
+            wrote |= written;
+            objects.extend(made.into_iter().map(|made| (made.key.clone(), made)));
+            if !is_own {
+                changed.insert(annotations.name.clone());
+            }
+        }
+        if let Some(latest) = versions::latest(&alerts)? {
+            let (made, written) = keep(deps, Object::Latest(&latest.superevent_id).key()?, json(&latest)?).await?;
+            wrote |= written;
+            objects.insert(made.key.clone(), made);
+        }
+        let found = alerts.into_iter().find(|annotations| annotations.name == name);
+        own = found.ok_or_else(|| Error::permanent("expected the alert among its superevent's"))?;
+        if !wrote {
+            return Ok(Linked {
+                own,
+                changed: changed.into_iter().collect(),
+                objects: objects.into_values().collect(),
+            });
+        }
+    }
+    Err(Error::retryable(format!(
+        "superevent `{}`: expected its alerts to be linked within {MAX_ROUNDS} rounds; others keep on writing",
+        own.superevent_id
+    )))
 }
 
 /// What was read from the map.
@@ -234,8 +299,8 @@ fn linked(kind: &str, key: &Key, bytes: &[u8]) -> Link {
     Link { kind: kind.to_owned(), key: key.clone(), size_bytes: bytes.len() as u64, sha256 }
 }
 
-/// Writes an alert's page, and its annotations with the link to it.
-async fn publish(deps: &Deps, annotations: &mut Annotations) -> Result<[Made; 2]> {
+/// Writes an alert's page, and its annotations with the link to it; whether either was another before.
+async fn publish(deps: &Deps, annotations: &mut Annotations) -> Result<([Made; 2], bool)> {
     const PAGE: &str = "page";
     let name = annotations.name.clone();
     annotations.objects.retain(|link| link.kind != PAGE);
@@ -246,16 +311,19 @@ async fn publish(deps: &Deps, annotations: &mut Annotations) -> Result<[Made; 2]
     let key = Object::Page(&name).key()?;
     let page = Bytes::from(page);
     annotations.objects.push(linked(PAGE, &key, &page));
-    Ok([keep(deps, key, page).await?, keep(deps, Object::Annotations(&name).key()?, json(annotations)?).await?])
+    let page = keep(deps, key, page).await?;
+    let annotations = keep(deps, Object::Annotations(&name).key()?, json(annotations)?).await?;
+    Ok(([page.0, annotations.0], page.1 || annotations.1))
 }
 
-/// Writes an object unless it is there just so.
-async fn keep(deps: &Deps, key: Key, bytes: Bytes) -> Result<Made> {
+/// Writes an object unless it is there just so; whether it was written.
+async fn keep(deps: &Deps, key: Key, bytes: Bytes) -> Result<(Made, bool)> {
     let size = bytes.len() as u64;
-    if deps.store.get(&key).await?.as_ref() != Some(&bytes) {
+    let differs = deps.store.get(&key).await?.as_ref() != Some(&bytes);
+    if differs {
         deps.store.put(&key, bytes).await?;
     }
-    Ok(Made { key, size })
+    Ok((Made { key, size }, differs))
 }
 
 fn json(value: &impl serde::Serialize) -> Result<Bytes> {

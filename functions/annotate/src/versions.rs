@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use science::skymap::Region;
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,9 @@ use shared::{Error, Result};
 use store::Store;
 
 use crate::annotations::{Annotations, Overlap, Peak, Previous};
+
+/// How many annotations are read at once.
+const READ_AT_ONCE: usize = 8;
 
 /// The content of `{superevent_id}-latest.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,21 +37,18 @@ pub struct Latest {
     pub alerts: Vec<AlertName>,
 }
 
-/// The annotations that a superevent's alerts have, those of `besides` left out.
+/// The annotations that a superevent's alerts have.
 ///
 /// # Errors
 /// Permanent, for annotations that cannot be read; otherwise what the store says.
-pub async fn stored(store: &Store, besides: &AlertName) -> Result<Vec<Annotations>> {
-    let mut found = Vec::new();
-    for key in store.keys(&prefix_of(&besides.superevent_id)).await? {
-        if key.annotations_of().is_none_or(|name| name == *besides) {
-            continue;
-        }
-        if let Some(bytes) = store.get(&key).await? {
-            found.push(read(&key, &bytes)?);
-        }
-    }
-    Ok(found)
+pub async fn stored(store: &Store, superevent_id: &SupereventId) -> Result<Vec<Annotations>> {
+    let keys = store.keys(&prefix_of(superevent_id)).await?.into_iter().filter(|key| key.annotations_of().is_some());
+    let read = futures::stream::iter(keys).map(async |key| {
+        let bytes = store.get(&key).await?;
+        bytes.map(|bytes| read(&key, &bytes)).transpose()
+    });
+    let found: Vec<Option<Annotations>> = read.buffered(READ_AT_ONCE).try_collect().await?;
+    Ok(found.into_iter().flatten().collect())
 }
 
 /// Annotations as they were written.
