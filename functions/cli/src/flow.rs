@@ -151,6 +151,7 @@ mod tests {
             external: None,
             skymap: None,
             summary: None,
+            skymap_error: None,
         }
     }
 
