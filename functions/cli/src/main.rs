@@ -3,11 +3,10 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
-use cli::arguments::{Arguments, Command};
+use cli::arguments::Command;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = cli::help::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
