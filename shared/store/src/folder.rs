@@ -141,7 +141,8 @@ impl Folder {
         tokio::task::spawn_blocking(move || {
             // Only the folder that the prefix names whole can hold matches.
             let folder = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
-            let walked = walk(&root, folder, &prefix, &mut |listed| match sender.blocking_send(Ok(listed)) {
+            let entered: Vec<PathBuf> = fs::canonicalize(&root).into_iter().collect();
+            let walked = walk(&root, folder, &prefix, &entered, &mut |listed| match sender.blocking_send(Ok(listed)) {
                 Ok(()) => ControlFlow::Continue(()),
                 // Nobody reads on.
                 Err(_) => ControlFlow::Break(()),
@@ -336,11 +337,13 @@ fn finish(unfinished: NamedTempFile, path: &Path) -> io::Result<()> {
     unfinished.persist(path).map(drop).map_err(|error| error.error)
 }
 
-/// Hands on every file whose name starts with `prefix`, until `found` breaks off.
+/// Hands on every file whose name starts with `prefix`, until `found` breaks off. `entered`: the root, and the folders that
+/// links have led to.
 fn walk(
     root: &Path,
     folder: &str,
     prefix: &str,
+    entered: &[PathBuf],
     found: &mut dyn FnMut(Listed) -> ControlFlow<()>,
 ) -> io::Result<ControlFlow<()>> {
     let entries = match fs::read_dir(root.join(folder)) {
@@ -364,7 +367,7 @@ fn walk(
         }
         let listed = match entry.metadata() {
             Ok(metadata) if metadata.is_dir() && is_text => {
-                if walk(root, &name, prefix, found)?.is_break() {
+                if walk(root, &name, prefix, entered, found)?.is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
                 continue;
@@ -375,10 +378,11 @@ fn walk(
                 Ok(metadata) if metadata.is_dir() && is_text => {
                     // A folder that is linked to lies in this one, as on another volume, unless this one lies in it.
                     let (here, there) = (fs::canonicalize(root.join(folder))?, fs::canonicalize(entry.path())?);
-                    if here.starts_with(there) {
+                    if here.starts_with(&there) || entered.iter().any(|entered| entered.starts_with(&there)) {
                         continue;
                     }
-                    if walk(root, &name, prefix, found)?.is_break() {
+                    let entered: Vec<PathBuf> = entered.iter().cloned().chain([there]).collect();
+                    if walk(root, &name, prefix, &entered, found)?.is_break() {
                         return Ok(ControlFlow::Break(()));
                     }
                     continue;
@@ -475,6 +479,121 @@ mod tests {
             }
         }
         assert_eq!(files(folder.path()), [folder.path().join("fit/a")]);
+    }
+
+    fn whole(folder: &Path, bytes: &[u8]) -> NamedTempFile {
+        let mut unfinished = begin(folder, &folder.join("x")).expect("a file");
+        unfinished.write_all(bytes).expect("written");
+        unfinished
+    }
+
+    #[test]
+    fn of_all_who_create_a_name_one_is_told_so_in_every_way() {
+        for ways in [&Exclusive::ALL[..], &[Exclusive::Link], &[Exclusive::Rename], &[Exclusive::Claim]] {
+            let folder = tempfile::tempdir().expect("a folder");
+            for round in 0..20 {
+                let path = folder.path().join(round.to_string());
+                let writer = |i: usize| {
+                    let unfinished = whole(folder.path(), i.to_string().as_bytes());
+                    let path = &path;
+                    move || create(unfinished, path, ways).expect("answered").then_some(i)
+                };
+                let writers: Vec<_> = (0..8).map(writer).collect();
+                let told: Vec<usize> = std::thread::scope(|scope| {
+                    let threads: Vec<_> = writers.into_iter().map(|writer| scope.spawn(writer)).collect();
+                    threads.into_iter().filter_map(|thread| thread.join().expect("no panic")).collect()
+                });
+                let [first] = told[..] else { panic!("{ways:?}: {told:?}") };
+                assert_eq!(fs::read(&path).expect("whole"), first.to_string().as_bytes(), "{ways:?}");
+            }
+            assert_eq!(files(folder.path()).len(), 20, "{ways:?}: nothing unfinished is left");
+        }
+    }
+
+    #[test]
+    fn a_way_that_the_file_system_lacks_gives_way_to_the_next() {
+        // Linux: EPERM of FAT and FUSE, EXDEV, EINVAL, EMLINK, ENOSYS, EOPNOTSUPP.
+        for code in [1, 18, 22, 31, 38, 95] {
+            assert!(lacks_the_way(&io::Error::from_raw_os_error(code)), "{code}");
+        }
+        // EEXIST, ENOSPC, EIO, EROFS.
+        for code in [17, 28, 5, 30] {
+            assert!(!lacks_the_way(&io::Error::from_raw_os_error(code)), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_claim_that_a_crash_left_is_taken_over_and_a_whole_object_is_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("x");
+        fs::write(&path, b"").expect("a claim");
+        assert!(create(whole(folder.path(), b"new"), &path, &[Exclusive::Claim]).expect("taken over"));
+        assert!(!create(whole(folder.path(), b"other"), &path, &[Exclusive::Claim]).expect("answered"));
+        assert_eq!(fs::read(&path).expect("whole"), b"new");
+        // An empty object is as whole as it gets, and where there are links an empty file is an object.
+        assert!(!create(whole(folder.path(), b"new"), &path, &[Exclusive::Link]).expect("answered"));
+        fs::write(&path, b"").expect("an empty object");
+        assert!(!create(whole(folder.path(), b""), &path, &[Exclusive::Claim]).expect("answered"));
+        assert!(!create(whole(folder.path(), b"new"), &path, &Exclusive::ALL).expect("answered"));
+    }
+
+    #[tokio::test]
+    async fn a_part_of_the_folder_may_be_another_file_system() {
+        use std::os::unix::fs::{MetadataExt, symlink};
+
+        let folder = tempfile::tempdir().expect("a folder");
+        let memory = Path::new("/dev/shm");
+        let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
+        let other = if device(memory).is_some_and(|other| Some(other) != device(folder.path())) {
+            tempfile::tempdir_in(memory)
+        } else {
+            // One file system is all there is here: the link is still followed.
+            tempfile::tempdir()
+        };
+        let other = other.expect("a folder");
+        symlink(other.path(), folder.path().join("fit")).expect("a link");
+        // One that leads back is no end of folders.
+        symlink(folder.path(), other.path().join("back")).expect("a link");
+        let store = store(&folder).await;
+        let name = key("fit/a");
+        assert_eq!(store.put_if_absent(&name, Bytes::from_static(b"1")).await, Ok(true));
+        assert_eq!(store.put_if_absent(&name, Bytes::from_static(b"2")).await, Ok(false));
+        store.put(&name, Bytes::from_static(b"3")).await.expect("written");
+        store.put_stream(&key("fit/b"), content(vec![0; 20 << 20], 20 << 20, None)).await.expect("written");
+        assert_eq!(store.get(&name).await, Ok(Some(Bytes::from_static(b"3"))));
+        assert_eq!(store.keys("fit/").await, Ok(vec![key("fit/a"), key("fit/b")]));
+    }
+
+    #[tokio::test]
+    async fn special_files_are_listed_as_such_and_never_opened() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = store(&folder).await;
+        store.put(&key("fit/a"), Bytes::from_static(b"123")).await.expect("written");
+        rustix::fs::mkfifoat(rustix::fs::CWD, folder.path().join("fit/pipe"), rustix::fs::Mode::RUSR).expect("a FIFO");
+        let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("fit/socket")).expect("a socket");
+        fs::write(folder.path().join("fit/.unfinished-x"), b"left by a crash").expect("a file");
+        let all: Vec<Listed> = store.list_all("fit/").try_collect().await.expect("a list");
+        assert_eq!(all.iter().filter(|listed| listed.kind == Kind::SpecialFile).count(), 2);
+        assert_eq!(store.keys("fit/").await, Ok(vec![key("fit/a")]));
+        for name in ["fit/pipe", "fit/socket"] {
+            assert_eq!(store.get(&key(name)).await, Ok(None), "{name}");
+            assert_eq!(store.head(&key(name)).await, Ok(None), "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn empty_objects_with_others_below_them_stand_for_folders() {
+        let head = |size| Head { size, ..Head::default() };
+        for (name, size, kind) in [
+            ("fit/", 0, Kind::FolderMarker),
+            ("fit_$folder$", 0, Kind::FolderMarker),
+            ("fit/a_$folder$", 0, Kind::FolderMarker),
+            ("fit/a", 0, Kind::Object),
+            ("fit/", 1, Kind::Object),
+        ] {
+            assert_eq!(Listed::new(Ok(name.to_owned()), head(size), false).kind, kind, "{name} of {size} bytes");
+        }
+        assert_eq!(Listed::new(Ok("fit/a".to_owned()), head(0), true).kind, Kind::FolderMarker);
     }
 
     #[tokio::test]
