@@ -91,7 +91,7 @@ pub async fn handle(deps: &Deps, settled: Settled) -> Result<Annotated> {
             objects.push(keep(deps, key, bytes).await?.0);
         }
     }
-    let Linked { own, changed, objects: linked } = link_all(deps, own).await?;
+    let Linked { own, changed, objects: linked } = Box::pin(link_all(deps, own)).await?;
     objects.extend(linked);
     let notifications = deps.notifier.tell(&deps.store, &own).await?;
     tracing::info!(

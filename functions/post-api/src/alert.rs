@@ -148,7 +148,7 @@ async fn skymap_url(deps: &Deps, alert: &Alert, products: Option<&Products>) -> 
     if !alert.name.alert_type.external
         && let (Some(_), Some(fetch)) = (&deps.api, &deps.fetch)
     {
-        if let Some(url) = gracedb::map_url(fetch, &deps.gracedb_url, alert).await {
+        if let Some(url) = Box::pin(gracedb::map_url(fetch, &deps.gracedb_url, alert)).await {
             return Ok(Some(url));
         }
     }

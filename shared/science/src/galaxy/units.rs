@@ -43,7 +43,7 @@ impl Scale {
 }
 
 /// A parsec [m]: 648000/π astronomical units of 149597870700 m (IAU 2015 resolution B2).
-const PARSEC_M: f64 = 3.085_677_581_491_367_3e16;
+const PARSEC_M: f64 = 3.085_677_581_491_367e16;
 /// A light year [pc]: 365.25 d at 299792458 m/s.
 const LIGHT_YEAR_PC: f64 = 9_460_730_472_580_800.0 / PARSEC_M;
 /// The Sun's mass [kg]: 1.3271244e20 m³ s⁻² (IAU 2015 resolution B3) over G = 6.6743e-11 (CODATA 2018).
