@@ -127,7 +127,7 @@ async fn link_all(deps: &Deps, own: Annotations) -> Result<Linked> {
     let name = own.name.clone();
     let mut own = own;
     let mut regions = BTreeMap::new();
-    let (mut changed, mut objects): (BTreeSet<AlertName>, BTreeMap<Key, Made>) = Default::default();
+    let (mut changed, mut objects): (BTreeSet<AlertName>, Vec<Made>) = Default::default();
     for round in 0..MAX_ROUNDS {
         let mut alerts = versions::stored(&deps.store, &own.superevent_id).await?;
         let before: BTreeMap<AlertName, Annotations> =
@@ -160,7 +160,7 @@ async fn link_all(deps: &Deps, own: Annotations) -> Result<Linked> {
             }
             let (made, written) = publish(deps, annotations).await?;
             wrote |= written;
-            objects.extend(made.into_iter().map(|made| (made.key.clone(), made)));
+            made.into_iter().for_each(|made| note(&mut objects, made));
             if !is_own {
                 changed.insert(annotations.name.clone());
             }
@@ -168,7 +168,7 @@ async fn link_all(deps: &Deps, own: Annotations) -> Result<Linked> {
         if let Some(latest) = versions::latest(&alerts)? {
             let (made, written) = keep(deps, Object::Latest(&latest.superevent_id).key()?, json(&latest)?).await?;
             wrote |= written;
-            objects.insert(made.key.clone(), made);
+            note(&mut objects, made);
         }
         let found = alerts.into_iter().find(|annotations| annotations.name == name);
         own = found.ok_or_else(|| Error::permanent("expected the alert among its superevent's"))?;
@@ -184,6 +184,14 @@ async fn link_all(deps: &Deps, own: Annotations) -> Result<Linked> {
         "superevent `{}`: expected its alerts to be linked within {MAX_ROUNDS} rounds; others keep on writing",
         own.superevent_id
     )))
+}
+
+/// Notes an object as it is now, in the place where it was first written.
+fn note(objects: &mut Vec<Made>, made: Made) {
+    match objects.iter_mut().find(|before| before.key == made.key) {
+        Some(before) => *before = made,
+        None => objects.push(made),
+    }
 }
 
 /// What was read from the map.
