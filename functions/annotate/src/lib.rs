@@ -173,11 +173,7 @@ async fn link_all(deps: &Deps, own: Annotations) -> Result<Linked> {
         let found = alerts.into_iter().find(|annotations| annotations.name == name);
         own = found.ok_or_else(|| Error::permanent("expected the alert among its superevent's"))?;
         if !wrote {
-            return Ok(Linked {
-                own,
-                changed: changed.into_iter().collect(),
-                objects: objects.into_values().collect(),
-            });
+            return Ok(Linked { own, changed: changed.into_iter().collect(), objects });
         }
     }
     Err(Error::retryable(format!(
