@@ -147,10 +147,9 @@ async fn skymap_url(deps: &Deps, alert: &Alert, products: Option<&Products>) -> 
     }
     if !alert.name.alert_type.external
         && let (Some(_), Some(fetch)) = (&deps.api, &deps.fetch)
+        && let Some(url) = Box::pin(gracedb::map_url(fetch, &deps.gracedb_url, alert)).await
     {
-        if let Some(url) = Box::pin(gracedb::map_url(fetch, &deps.gracedb_url, alert)).await {
-            return Ok(Some(url));
-        }
+        return Ok(Some(url));
     }
     let flat = products.and_then(|made| made.products.iter().find(|product| product.product == ProductKind::FlatMap));
     match flat.map(|flat| &flat.status) {
