@@ -109,6 +109,9 @@ pub struct Alert {
     /// What the map says in a few numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<Summary>,
+    /// Why the map that the notice carries could not be read; the alert then is as one without a map.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skymap_error: Option<String>,
 }
 
 /// What a map says in a few numbers, by the definitions of the GWTM's listeners.

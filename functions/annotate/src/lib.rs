@@ -13,6 +13,7 @@ pub mod tags;
 pub mod text;
 pub mod versions;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -20,7 +21,7 @@ use config::Config;
 use jiff::Timestamp;
 use science::skymap::{MultiOrderMap, Region};
 use sha2::{Digest, Sha256};
-use shared::key::{Key, Object};
+use shared::key::{AlertName, Key, Object};
 use shared::message::{Alert, Annotated, Made, ProductStatus, Products, Settled};
 use shared::{Context, Error, Result};
 use store::Store;
@@ -30,6 +31,9 @@ use galaxies::Galaxy;
 
 /// How many galaxies the page lists.
 const LISTED_GALAXIES: usize = 50;
+
+/// How often a writer looks again for what others have written of a superevent meanwhile.
+const MAX_ROUNDS: usize = 50;
 
 /// What this function touches.
 #[derive(Debug, Clone)]
@@ -75,32 +79,11 @@ pub async fn handle(deps: &Deps, settled: Settled) -> Result<Annotated> {
         ] {
             let key = object.key()?;
             own.objects.push(linked(kind, &key, &bytes));
-            objects.push(keep(deps, key, bytes).await?);
+            objects.push(keep(deps, key, bytes).await?.0);
         }
     }
-    let (mut alerts, unread) = versions::stored(&deps.store, &alert.name).await?;
-    own.unread = unread;
-    let before = alerts.clone();
-    alerts.push(own);
-    let regions = versions::regions(&deps.store, &alerts).await?;
-    versions::link(&mut alerts, &regions);
-    let mut changed = Vec::new();
-    for annotations in &mut alerts {
-        let is_own = annotations.name == alert.name;
-        // The page's own link is made anew with it.
-        if !is_own && before.contains(annotations) {
-            continue;
-        }
-        objects.extend(publish(deps, annotations).await?);
-        if !is_own {
-            changed.push(annotations.name.clone());
-        }
-    }
-    if let Some(latest) = versions::latest(&alerts)? {
-        objects.push(keep(deps, Object::Latest(&latest.superevent_id).key()?, json(&latest)?).await?);
-    }
-    let own = alerts.iter().find(|annotations| annotations.name == alert.name);
-    let own = own.ok_or_else(|| Error::permanent("expected the alert among its superevent's"))?;
+    let Linked { own, changed, objects: linked } = Box::pin(link_all(deps, own)).await?;
+    objects.extend(linked);
     tracing::info!(
         alert.name = %alert.name,
         sequence = own.sequence,
@@ -109,6 +92,92 @@ pub async fn handle(deps: &Deps, settled: Settled) -> Result<Annotated> {
         "annotated an alert"
     );
     Ok(Annotated { name: alert.name, sequence: own.sequence, objects, changed, notifications: Vec::new() })
+}
+
+/// A superevent's alerts as they follow one another, written.
+struct Linked {
+    own: Annotations,
+    /// The other alerts whose annotations changed.
+    changed: Vec<AlertName>,
+    objects: Vec<Made>,
+}
+
+/// Writes an alert's annotations, what follows from them for the superevent's other alerts, and the pointer to the
+/// newest.
+///
+/// Alerts of a superevent may be annotated by several processes at once, and no store writes several objects at a time.
+/// So every writer writes its own, reads all, writes what follows from all, and looks again until nothing new has come:
+/// a writer that has overwritten something with less than was known then sees what it did not know, and the last one to
+/// write leaves everything right.
+///
+/// # Errors
+/// What the store says; Retryable, when others have kept on writing.
+async fn link_all(deps: &Deps, own: Annotations) -> Result<Linked> {
+    let name = own.name.clone();
+    let mut own = own;
+    let mut regions = BTreeMap::new();
+    let (mut changed, mut objects): (BTreeSet<AlertName>, Vec<Made>) = Default::default();
+    for round in 0..MAX_ROUNDS {
+        let (mut alerts, unread) = versions::stored(&deps.store, &name).await?;
+        own.unread = unread;
+        let before: BTreeMap<AlertName, Annotations> =
+            alerts.iter().map(|alert| (alert.name.clone(), alert.clone())).collect();
+        // What this process knows of its own alert goes before what is stored.
+        alerts.retain(|alert| alert.name != name);
+        alerts.push(own);
+        if alerts.iter().any(|alert| !regions.contains_key(&alert.name)) {
+            regions = versions::regions(&deps.store, &alerts).await?;
+        }
+        versions::link(&mut alerts, &regions);
+        // Its own first: others then know of it.
+        let (mut first, rest): (Vec<_>, Vec<_>) = alerts.iter_mut().partition(|alert| alert.name == name);
+        first.extend(rest);
+        let mut wrote = false;
+        for annotations in first {
+            let is_own = annotations.name == name;
+            // The page's own link is made anew with it.
+            if before.get(&annotations.name) == Some(&*annotations) && (round > 0 || !is_own) {
+                continue;
+            }
+            // What another has written since it was read must not be lost.
+            if !is_own {
+                let key = Object::Annotations(&annotations.name).key()?;
+                let now = deps.store.get(&key).await?.and_then(|bytes| versions::read(&key, &bytes).ok());
+                if now.as_ref() != before.get(&annotations.name) {
+                    wrote = true;
+                    continue;
+                }
+            }
+            let (made, written) = publish(deps, annotations).await?;
+            wrote |= written;
+            made.into_iter().for_each(|made| note(&mut objects, made));
+            if !is_own {
+                changed.insert(annotations.name.clone());
+            }
+        }
+        if let Some(latest) = versions::latest(&alerts)? {
+            let (made, written) = keep(deps, Object::Latest(&latest.superevent_id).key()?, json(&latest)?).await?;
+            wrote |= written;
+            note(&mut objects, made);
+        }
+        let found = alerts.into_iter().find(|annotations| annotations.name == name);
+        own = found.ok_or_else(|| Error::permanent("expected the alert among its superevent's"))?;
+        if !wrote {
+            return Ok(Linked { own, changed: changed.into_iter().collect(), objects });
+        }
+    }
+    Err(Error::retryable(format!(
+        "superevent `{}`: expected its alerts to be linked within {MAX_ROUNDS} rounds; others keep on writing",
+        own.superevent_id
+    )))
+}
+
+/// Notes an object as it is now, in the place where it was first written.
+fn note(objects: &mut Vec<Made>, made: Made) {
+    match objects.iter_mut().find(|before| before.key == made.key) {
+        Some(before) => *before = made,
+        None => objects.push(made),
+    }
 }
 
 /// What was read from the map.
@@ -224,8 +293,8 @@ fn linked(kind: &str, key: &Key, bytes: &[u8]) -> Link {
     Link { kind: kind.to_owned(), key: key.clone(), size_bytes: bytes.len() as u64, sha256 }
 }
 
-/// Writes an alert's page, and its annotations with the link to it.
-async fn publish(deps: &Deps, annotations: &mut Annotations) -> Result<[Made; 2]> {
+/// Writes an alert's page, and its annotations with the link to it; whether either was another before.
+async fn publish(deps: &Deps, annotations: &mut Annotations) -> Result<([Made; 2], bool)> {
     const PAGE: &str = "page";
     let name = annotations.name.clone();
     annotations.objects.retain(|link| link.kind != PAGE);
@@ -240,16 +309,19 @@ async fn publish(deps: &Deps, annotations: &mut Annotations) -> Result<[Made; 2]
     let key = Object::Page(&name).key()?;
     let page = Bytes::from(page);
     annotations.objects.push(linked(PAGE, &key, &page));
-    Ok([keep(deps, key, page).await?, keep(deps, Object::Annotations(&name).key()?, json(annotations)?).await?])
+    let page = keep(deps, key, page).await?;
+    let annotations = keep(deps, Object::Annotations(&name).key()?, json(annotations)?).await?;
+    Ok(([page.0, annotations.0], page.1 || annotations.1))
 }
 
-/// Writes an object unless it is there just so.
-async fn keep(deps: &Deps, key: Key, bytes: Bytes) -> Result<Made> {
+/// Writes an object unless it is there just so; whether it was written.
+async fn keep(deps: &Deps, key: Key, bytes: Bytes) -> Result<(Made, bool)> {
     let size = bytes.len() as u64;
-    if deps.store.get(&key).await?.as_ref() != Some(&bytes) {
+    let differs = deps.store.get(&key).await?.as_ref() != Some(&bytes);
+    if differs {
         deps.store.put(&key, bytes).await?;
     }
-    Ok(Made { key, size })
+    Ok((Made { key, size }, differs))
 }
 
 fn json(value: &impl serde::Serialize) -> Result<Bytes> {

@@ -253,7 +253,7 @@ fn links(page: &mut String, annotations: &Annotations) {
         ),
     );
     if let Some(skymap) = &annotations.skymap {
-        let radius = of_level(&skymap.posted_area_deg2, "90")
+        let radius = of_level(&skymap.area_deg2, "90")
             .map_or(10.0, |area| (2.5 * (area / std::f64::consts::PI).sqrt()).clamp(1.0, 180.0));
         add(
             page,

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use science::skymap::Region;
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,9 @@ use shared::{Context, Result};
 use store::Store;
 
 use crate::annotations::{Annotations, Overlap, Peak, Previous};
+
+/// How many annotations are read at once.
+const READ_AT_ONCE: usize = 8;
 
 /// The content of `{superevent_id}-latest.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,24 +37,28 @@ pub struct Latest {
     pub alerts: Vec<AlertName>,
 }
 
-/// The annotations that a superevent's alerts have, those of `besides` left out, and the names of those that cannot be
-/// read.
+/// The annotations that a superevent's alerts have, and the objects that cannot be read; `own`'s among these are left out,
+/// since they are written anew.
 ///
 /// # Errors
 /// What the store says.
-pub async fn stored(store: &Store, besides: &AlertName) -> Result<(Vec<Annotations>, Vec<Key>)> {
+pub async fn stored(store: &Store, own: &AlertName) -> Result<(Vec<Annotations>, Vec<Key>)> {
+    let keys = store.keys(&prefix_of(&own.superevent_id)).await?;
+    let keys = keys.into_iter().filter(|key| key.annotations_of().is_some());
+    let read = futures::stream::iter(keys).map(async |key| {
+        let bytes = store.get(&key).await?;
+        Ok::<_, shared::Error>(bytes.map(|bytes| read(&key, &bytes).map_err(|error| (key, error))))
+    });
+    let read: Vec<_> = read.buffered(READ_AT_ONCE).try_collect().await?;
     let (mut found, mut unread) = (Vec::new(), Vec::new());
-    for key in store.keys(&prefix_of(&besides.superevent_id)).await? {
-        if key.annotations_of().is_none_or(|name| name == *besides) {
-            continue;
-        }
-        match store.get(&key).await?.map(|bytes| read(&key, &bytes)) {
-            Some(Ok(annotations)) => found.push(annotations),
-            Some(Err(error)) => {
-                tracing::error!(alert.name = %besides, "annotated without an older alert: {error}");
+    for annotations in read.into_iter().flatten() {
+        match annotations {
+            Ok(annotations) => found.push(annotations),
+            Err((key, _)) if key.annotations_of().as_ref() == Some(own) => {}
+            Err((key, error)) => {
+                tracing::error!(alert.name = %own, "annotated without another alert: {error}");
                 unread.push(key);
             }
-            None => {}
         }
     }
     Ok((found, unread))

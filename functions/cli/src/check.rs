@@ -20,8 +20,8 @@ use treasuremap::{Access, Client, Timing};
 
 use crate::Failure;
 
-/// The object that is written to see whether the store takes it.
-const PROBE: &str = "work/check/probe.json";
+/// The first parts of the names that are written: each may be another container, or another file system.
+const ROOTS: [&str; 6] = ["fit", "test", "work", "inbox", "failed", "fermi"];
 /// How long one look may take.
 const LIMIT: Duration = Duration::from_secs(20);
 /// Why nothing of Kafka is looked at.
@@ -35,8 +35,8 @@ Examples:
   gwtm check --offline        the settings alone
   gwtm check --json           for monitors
 
-Nothing is posted; one small object, work/check/probe.json, is written to the store and deleted again; no group of Kafka
-is joined.
+Nothing is posted; a small object, check/probe-….json, is written below each of fit/, test/, work/, inbox/, failed/ and
+fermi/ in the store and deleted again; no group of Kafka is joined.
 Exit code: 0 all is well, 1 something cannot be reached or used, 2 settings are missing or malformed.")]
 pub struct CheckOptions {
     /// Looks at the settings alone.
@@ -113,7 +113,14 @@ fn seen(what: &'static str, verdict: Verdict, text: impl Into<String>) -> Look {
 }
 
 fn failed(what: &'static str, error: &Error, next: &str) -> Look {
-    seen(what, Verdict::Failed, format!("{error}; {next}"))
+    let text = error.to_string();
+    // Retries do not help, whatever class the error has for who listens.
+    let next = match http_client::certificate_advice(&text) {
+        Some(advice) if text.contains(advice) => "a settings error: no retry will help".to_owned(),
+        Some(advice) => format!("a settings error, no retry will help: {advice}"),
+        None => next.to_owned(),
+    };
+    seen(what, Verdict::Failed, format!("{text}; {next}"))
 }
 
 async fn within(what: &'static str, look: impl Future<Output = Look>) -> Look {
@@ -131,25 +138,46 @@ async fn look_at_store(config: &Config, store: &Store) -> Look {
             Err(error) => failed("store", &error, next),
         };
     }
-    let probe = async {
-        let key = Key::new(PROBE)?;
-        let bytes = Bytes::from(format!("{{\"checked\": \"{}\"}}\n", Timestamp::now()));
+    // Two who check at once must not see one another's object.
+    let name = format!("check/probe-{}-{}.json", std::process::id(), Timestamp::now().as_nanosecond());
+    let probes = ROOTS.map(|root| probe(store, format!("{root}/{name}")));
+    match futures::future::try_join_all(probes).await {
+        Ok(_) => {
+            let text = format!("{}: written, created once, read, listed, deleted", config.storage);
+            seen("store", Verdict::Ok, format!("{text} below {}/", ROOTS.join("/, ")))
+        }
+        Err(error) => failed("store", &error, next),
+    }
+}
+
+/// Does to an object everything that is done to objects.
+async fn probe(store: &Store, name: String) -> shared::Result<()> {
+    let key = Key::new(name)?;
+    let bytes = Bytes::from(format!("{{\"checked\": \"{}\"}}\n", Timestamp::now()));
+    let done = async {
+        if !store.put_if_absent(&key, Bytes::from_static(b"{}\n")).await? {
+            return Err(Error::permanent(format!("object `{key}`: expected it to be created, found it there")));
+        }
+        if store.put_if_absent(&key, bytes.clone()).await? {
+            return Err(Error::permanent(format!("object `{key}`: expected it to be created once, it was twice")));
+        }
         store.put(&key, bytes.clone()).await?;
         if store.read(&key).await? != bytes {
             return Err(Error::permanent(format!("object `{key}`: expected what was written, found something else")));
         }
-        if !store.keys("work/check/").await?.contains(&key) {
+        if !store.keys(key.as_str()).await?.contains(&key) {
             return Err(Error::permanent(format!("object `{key}`: expected it to be listed")));
         }
-        if !store.delete(&key).await? || store.head(&key).await?.is_some() {
-            return Err(Error::permanent(format!("object `{key}`: expected it to be gone once it is deleted")));
-        }
         Ok(())
-    };
-    match probe.await {
-        Ok(()) => seen("store", Verdict::Ok, format!("{}: written, read, listed, deleted", config.storage)),
-        Err(error) => failed("store", &error, next),
     }
+    .await;
+    // It is taken away whatever was wrong with it, if it is there.
+    let deleted = store.delete(&key).await;
+    done?;
+    if !deleted? || store.head(&key).await?.is_some() {
+        return Err(Error::permanent(format!("object `{key}`: expected it to be gone once it is deleted")));
+    }
+    Ok(())
 }
 
 async fn look_at_api(config: &Config) -> Look {
@@ -194,6 +222,9 @@ async fn look_at_catalogue(config: &Config, store: &Store) -> Look {
 }
 
 async fn look_at_orbit(config: &Config, store: &Store) -> Look {
+    if config.fermi.tle_url.is_none() && config.fermi.tle_file.is_none() {
+        return seen("Fermi's orbit", Verdict::Skipped, "none is fetched (FERMI_TLE_URL is `none`)");
+    }
     let age = async { fermi::orbit_age(&fermi::Sources::new(&config.fermi)?, store, Timestamp::now()).await };
     // Only one product depends on it.
     match age.await {

@@ -2,11 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use cli::arguments::{Arguments, Command};
+use cli::arguments::Command;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = cli::help::parse();
     runtime::run(async {
         let done = match arguments.command {
             Command::Run(options) => cli::run::run(&options).await,

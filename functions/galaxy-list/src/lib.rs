@@ -124,6 +124,9 @@ async fn ranking(deps: &Deps, name: &str, map: Arc<MultiOrderMap>) -> Result<Ran
 async fn load(source: &Source, name: &str) -> Result<Arc<Catalogue>> {
     let catalogue = source.read_whole(&Columns::default()).await?;
     let (galaxies, dropped) = (catalogue.len(), catalogue.dropped());
+    for warning in catalogue.warnings() {
+        tracing::warn!(catalogue = name, "{warning}");
+    }
     tracing::warn!(
         catalogue = name, galaxies, %dropped,
         "galaxy catalogue without index read whole; `gwtm catalog build {name} --out galaxy_catalog/galaxies.parquet` \

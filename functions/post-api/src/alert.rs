@@ -1,7 +1,5 @@
 //! One alert's row, posted in the order of `n` and only once.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -11,10 +9,8 @@ use shared::notice::parse_time;
 use shared::{Error, Result};
 use treasuremap::{Client, Failure, Once, PostAlert, Row};
 
-use crate::{Deps, bytes_of, keep, status, warn_all};
+use crate::{Deps, bytes_of, gracedb, keep, status, warn_all};
 
-/// How long GraceDB may take to say whether it has a file; the alert waits for it.
-const GRACEDB_TIMEOUT: Duration = Duration::from_secs(2);
 /// How far the times of a row may be from ours and still be ours [s]: the server keeps microseconds, older ones seconds.
 const TOLERANCE_SECONDS: f64 = 1.0;
 
@@ -151,17 +147,9 @@ async fn skymap_url(deps: &Deps, alert: &Alert, products: Option<&Products>) -> 
     }
     if !alert.name.alert_type.external
         && let (Some(_), Some(fetch)) = (&deps.api, &deps.fetch)
+        && let Some(url) = Box::pin(gracedb::map_url(fetch, &deps.gracedb_url, alert)).await
     {
-        let creator = alert.summary.as_ref().and_then(|summary| summary.creator.as_deref()).unwrap_or_default();
-        let file = match creator.to_ascii_lowercase().as_str() {
-            "bayestar" => "bayestar.fits.gz",
-            "cwb" => "cWB.fits.gz",
-            _ => "bilby.fits.gz",
-        };
-        let url = format!("{}/api/superevents/{}/files/{file}", deps.gracedb_url, alert.name.superevent_id);
-        if fetch.exists(&url, GRACEDB_TIMEOUT).await {
-            return Ok(Some(url));
-        }
+        return Ok(Some(url));
     }
     let flat = products.and_then(|made| made.products.iter().find(|product| product.product == ProductKind::FlatMap));
     match flat.map(|flat| &flat.status) {
@@ -192,6 +180,7 @@ mod tests {
             external: None,
             skymap: None,
             summary: None,
+            skymap_error: None,
         };
         PostAlert::new(&alert, None, None).0
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use shared::Result;
 use shared::key::Object;
 use shared::message::{Post, PostStatus, Request};
-use shared::notice::icecube::TrackSearch;
+use shared::notice::icecube::{TrackSearch, Withheld};
 use treasuremap::{Failure, Generation, PostIceCube};
 
 use crate::{Deps, bytes_of, keep, warn_all};
@@ -30,12 +30,17 @@ pub(crate) async fn publish(deps: &Deps, search: &TrackSearch) -> Result<Post> {
     if !another {
         keep(deps, &key, &json).await?;
     }
-    let status = match &deps.api {
+    let withheld = search.withheld().map(Withheld::reason);
+    if let Some(reason) = withheld {
+        tracing::warn!(ref_id = search.ref_id, superevent.id = %search.superevent_id, "not posted: {reason}");
+    }
+    let status = match (&deps.api, withheld) {
+        (_, Some(reason)) => PostStatus::NotPosted { reason: reason.to_owned() },
         _ if search.events.is_empty() => {
             PostStatus::NotPosted { reason: "the search found no coincident events".to_owned() }
         }
-        None => PostStatus::NotPosted { reason: deps.not_posted.clone() },
-        Some(api) => {
+        (None, None) => PostStatus::NotPosted { reason: deps.not_posted.clone() },
+        (Some(api), None) => {
             let nothing_to_look_at = async || Ok(None);
             // Whether an attempt failed that may have been stored: then the search that the GWTM has is ours.
             let unsure = AtomicBool::new(false);

@@ -5,6 +5,7 @@
 
 mod alert;
 mod galaxies;
+mod gracedb;
 mod icecube;
 
 use config::Config;

@@ -56,9 +56,14 @@ impl Deps {
 /// Makes every product that the alert allows. What the map does not allow is missing with a reason, and stops nothing.
 ///
 /// # Errors
-/// Permanent, when the alert's map is not in the store or cannot be read; what the store says otherwise.
+/// Permanent, when the alert's map is not in the store or cannot be read; what the store says otherwise. What does not
+/// need the map is made all the same.
 pub async fn handle(deps: &Deps, alert: Alert) -> Result<Products> {
     let from_map = async {
+        // Fails for good, so that it is kept under `failed/` and a later program's retry makes what is missing.
+        if let Some(error) = &alert.skymap_error {
+            return Err(Error::permanent(format!("the sky map cannot be read, so nothing is made from it: {error}")));
+        }
         let Some(key) = &alert.skymap else {
             return Ok(MADE.map(|(kind, _)| missing(kind, "the notice carries no sky map")).into());
         };

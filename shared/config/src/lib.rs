@@ -116,14 +116,14 @@ pub const SETTINGS: &[Setting] = &[
     defaulted(
         "FERMI_TLE_URL",
         "https://celestrak.org/NORAD/elements/gp.php?CATNR=33053&FORMAT=TLE",
-        "where Fermi's orbit is fetched",
+        "where Fermi's orbit is fetched; `none` fetches none",
     ),
     setting("FERMI_TLE_FILE", "none", "a file with Fermi's TLE, instead of fetching it"),
     defaulted("FERMI_TLE_MAX_AGE_DAYS", "14", "how far a TLE's epoch may lie from the event"),
     defaulted(
         "FERMI_FT2_URL",
         "https://fermi.gsfc.nasa.gov/ssc/observations/timeline/ft2/files/",
-        "the listing of Fermi's weekly spacecraft files",
+        "the listing of Fermi's weekly spacecraft files; `none` fetches none",
     ),
     setting("FERMI_FT2_DIR", "none", "a folder with such files, instead of fetching them"),
     setting("SWIFT_POINTING_FILE", "no BAT products", "a file of Swift's pointings, `start,end,ra,dec,roll` a row"),
@@ -189,13 +189,13 @@ pub struct Api {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fermi {
     /// Where its TLE is fetched.
-    pub tle_url: String,
+    pub tle_url: Option<String>,
     /// A file with its TLE, instead.
     pub tle_file: Option<PathBuf>,
     /// How far a TLE's epoch may lie from the event [days].
     pub tle_max_age_days: f64,
     /// The listing of weekly spacecraft files.
-    pub ft2_url: String,
+    pub ft2_url: Option<String>,
     /// A folder with such files, instead.
     pub ft2_dir: Option<PathBuf>,
 }
@@ -250,10 +250,10 @@ impl Config {
                 _ => Some(settings.number("FLAT_MAX_ORDER", 0..=13)),
             },
             fermi: Fermi {
-                tle_url: settings.url("FERMI_TLE_URL"),
+                tle_url: settings.url_or_none("FERMI_TLE_URL"),
                 tle_file: settings.text("FERMI_TLE_FILE").map(PathBuf::from),
                 tle_max_age_days: settings.number("FERMI_TLE_MAX_AGE_DAYS", 0.0..=365.0),
-                ft2_url: settings.url("FERMI_FT2_URL"),
+                ft2_url: settings.url_or_none("FERMI_FT2_URL"),
                 ft2_dir: settings.text("FERMI_FT2_DIR").map(PathBuf::from),
             },
             swift_pointing_file: settings.text("SWIFT_POINTING_FILE").map(PathBuf::from),
@@ -353,6 +353,12 @@ impl Reader<'_> {
             self.problems.push(format!("`{name}`: expected an address starting with `https://` or `http://`"));
         }
         text
+    }
+
+    /// An address, or `none`, which turns its source off.
+    fn url_or_none(&mut self, name: &str) -> Option<String> {
+        let is_none = self.text(name).is_some_and(|text| text.eq_ignore_ascii_case("none"));
+        (!is_none).then(|| self.url(name))
     }
 
     fn api(&mut self, dry_run: bool) -> Option<Api> {

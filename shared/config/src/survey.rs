@@ -79,8 +79,9 @@ fn contradictions(text: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
     );
     say(source != "fs" && set("STORAGE_FOLDER"), "`STORAGE_FOLDER` is set, but `STORAGE_BUCKET_SOURCE` is not `fs`");
     say(source != "s3" && set("AWS_BUCKET"), "`AWS_BUCKET` is set, but `STORAGE_BUCKET_SOURCE` is not `s3`");
-    say(set("FERMI_TLE_FILE") && set("FERMI_TLE_URL"), "`FERMI_TLE_FILE` goes before `FERMI_TLE_URL`: set one");
-    say(set("FERMI_FT2_DIR") && set("FERMI_FT2_URL"), "`FERMI_FT2_DIR` goes before `FERMI_FT2_URL`: set one");
+    let fetches = |name: &str| set(name) && !is(name, &["none"]);
+    say(set("FERMI_TLE_FILE") && fetches("FERMI_TLE_URL"), "`FERMI_TLE_FILE` goes before `FERMI_TLE_URL`: set one");
+    say(set("FERMI_FT2_DIR") && fetches("FERMI_FT2_URL"), "`FERMI_FT2_DIR` goes before `FERMI_FT2_URL`: set one");
     say(yes("VERBOSE") && set("LOG_LEVEL"), "`LOG_LEVEL` goes before `VERBOSE`: set one");
     say(
         set("PATH_TO_GALAXY_CATALOG_CONFIG") && !set("CATALOG_PATH"),

@@ -16,6 +16,8 @@ use shared::{Class, Error, Result};
 
 /// How this software names itself to servers.
 const USER_AGENT: &str = concat!("treasuremap-functions/", env!("CARGO_PKG_VERSION"));
+/// How a FITS file begins (FITS standard 4.0, section 4.4.1).
+const FITS_BEGINNING: &[u8] = b"SIMPLE  =";
 /// The most redirects that are followed.
 pub const MAX_REDIRECTS: usize = 5;
 /// How long a connection may take.
@@ -85,13 +87,33 @@ impl Fetch {
         }
     }
 
-    /// Whether a HEAD request for the URL is answered with success within `timeout`; any trouble means "no".
-    pub async fn exists(&self, url: &str, timeout: Duration) -> bool {
+    /// Whether there is a FITS file at the URL, told within `timeout` by its first bytes, or by its media type before
+    /// them; any trouble means "no", and so does a redirect to another host, such as that of a log-in page.
+    pub async fn is_fits(&self, url: &str, timeout: Duration) -> bool {
         let Ok(parsed) = parse(url) else { return false };
-        match self.client.head(parsed).timeout(timeout).send().await {
-            Ok(answer) => answer.status().is_success(),
-            Err(_) => false,
-        }
+        let host = parsed.host_str().map(str::to_owned);
+        let is_gzip_named = parsed.path().split(',').next().is_some_and(|path| path.ends_with(".gz"));
+        let look = async {
+            let mut answer = self.client.get(parsed).header("range", "bytes=0-2879").send().await.ok()?;
+            if !answer.status().is_success() || answer.url().host_str().map(str::to_owned) != host {
+                return None;
+            }
+            let kind = answer.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+            let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+            if ["image/fits", "application/fits", "image/x-fits"].contains(&kind.as_str()) {
+                return Some(());
+            }
+            let mut first = Vec::new();
+            while first.len() < FITS_BEGINNING.len() {
+                match answer.chunk().await.ok()? {
+                    Some(chunk) => first.extend_from_slice(&chunk),
+                    None => break,
+                }
+            }
+            let is_gzip = is_gzip_named && first.starts_with(&[0x1f, 0x8b]);
+            (first.starts_with(FITS_BEGINNING) || is_gzip).then_some(())
+        };
+        matches!(tokio::time::timeout(timeout, look).await, Ok(Some(())))
     }
 
     /// Posts a body within `deadline`; the answer's body is not read. The address, which may be a secret, is neither
@@ -216,7 +238,7 @@ pub fn shown(url: &str) -> String {
     }
 }
 
-/// An error with its causes, in one line.
+/// An error with its causes, in one line, and what to do about a certificate that is refused.
 pub fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -225,7 +247,37 @@ pub fn causes(error: &dyn std::error::Error) -> String {
         text.push_str(&cause.to_string());
         next = cause.source();
     }
+    if let Some(advice) = certificate_advice(&text) {
+        text.push_str(" (");
+        text.push_str(advice);
+        text.push(')');
+    }
     text
+}
+
+/// What to do about a server's certificate that an error says is refused; `None` for other errors. No retry will help.
+pub fn certificate_advice(error: &str) -> Option<&'static str> {
+    // The names of rustls::CertificateError and webpki::Error, which rustls prints.
+    const ADVICE: [(&str, &str); 5] = [
+        (
+            "CaUsedAsEndEntity",
+            "the server shows the certificate of an authority, CA:TRUE, as its own: give it one with CA:FALSE, and name the \
+             authority's in SSL_CERT_FILE",
+        ),
+        (
+            "UnknownIssuer",
+            "no authority that this machine trusts has signed the certificate: name a file with the authority's in \
+             SSL_CERT_FILE",
+        ),
+        ("NotValidForName", "the certificate is for other names than the address has"),
+        ("Expired", "the certificate has expired, or this machine's clock is wrong"),
+        ("NotValidYet", "the certificate is not valid yet, or this machine's clock is wrong"),
+    ];
+    let (_, reason) = error.split_once("invalid peer certificate")?;
+    // Longer texts of newer versions name the reason in words.
+    let reason = reason.replace("not valid for name", "NotValidForName").replace("expired", "Expired");
+    let known = ADVICE.iter().find(|(name, _)| reason.contains(name)).map(|(_, advice)| *advice);
+    Some(known.unwrap_or("the server's certificate cannot be used"))
 }
 
 #[cfg(test)]
@@ -268,6 +320,11 @@ mod tests {
             write!(stream, "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n{headers}\r\n{body}");
     }
 
+    fn send_bytes(stream: &mut TcpStream, body: &[u8]) {
+        let _ = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+        let _ = stream.write_all(body);
+    }
+
     fn answer(head: &str, base: &str, stream: &mut TcpStream) {
         let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
         let redirect = |stream: &mut TcpStream, to: &str| send(stream, "302 Found", &format!("location: {to}\r\n"), "");
@@ -275,6 +332,18 @@ mod tests {
             "/hello" if head.starts_with("HEAD") => send(stream, "200 OK", "", ""),
             "/hello" => send(stream, "200 OK", "", "hello"),
             "/head" => send(stream, "200 OK", "", head),
+            "/map.fits" => send(stream, "206 Partial Content", "", "SIMPLE  =                    T"),
+            "/map.fits.gz" | "/map.fits.gz,1" | "/gzipped" => send_bytes(stream, b"\x1f\x8b\x08\0"),
+            "/typed" => send(stream, "200 OK", "content-type: Image/FITS; x=y\r\n", "later"),
+            "/moved-map" => redirect(stream, "/map.fits"),
+            "/log-in" => redirect(stream, "/login.fits.gz"),
+            "/login.fits.gz" => send(stream, "200 OK", "content-type: text/html\r\n", "<html>SIMPLE  =</html>"),
+            "/empty" => send(stream, "200 OK", "", ""),
+            // The same server under another name.
+            "/elsewhere" => {
+                let port = path.split('?').nth(1).unwrap_or_default();
+                redirect(stream, &format!("http://localhost:{port}/map.fits"));
+            }
             "/slow" => {
                 std::thread::sleep(Duration::from_millis(300));
                 send(stream, "200 OK", "", "slow");
@@ -410,14 +479,38 @@ mod tests {
         assert!(error.is_retryable() && !error.to_string().contains("secret"), "{error}");
     }
 
+    #[test]
+    fn refused_certificates_say_what_to_do() {
+        for (error, says) in [
+            ("connect: invalid peer certificate: UnknownIssuer", "SSL_CERT_FILE"),
+            ("invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))", "CA:FALSE"),
+            (
+                "invalid peer certificate: certificate not valid for name \"a\"; certificate is only valid for b",
+                "names",
+            ),
+            ("invalid peer certificate: certificate expired: verification time 1", "clock"),
+            ("invalid peer certificate: BadSignature", "cannot be used"),
+        ] {
+            assert!(certificate_advice(error).is_some_and(|advice| advice.contains(says)), "{error}");
+        }
+        assert_eq!(certificate_advice("connection refused"), None);
+    }
+
     #[tokio::test]
-    async fn existence_is_asked_by_head() {
+    async fn a_fits_file_is_told_by_its_type_or_first_bytes() {
         let (base, _) = serve(answer);
+        let (other, _) = serve(answer);
         let short = Duration::from_millis(300);
-        assert!(fetch().exists(&format!("{base}/hello"), LONG).await);
-        assert!(fetch().exists(&format!("{base}/moved"), LONG).await);
-        for url in [format!("{base}/nowhere"), format!("{base}/never"), "nonsense".to_owned()] {
-            assert!(!fetch().exists(&url, short).await, "{url}");
+        for path in ["map.fits", "map.fits.gz", "map.fits.gz,1", "typed", "moved-map"] {
+            assert!(fetch().is_fits(&format!("{base}/{path}"), LONG).await, "{path}");
+        }
+        let elsewhere = format!("{base}/elsewhere?{}", other.trim_start_matches("http://127.0.0.1:"));
+        for url in ["hello", "log-in", "login.fits.gz", "nowhere", "never", "empty", "gzipped"]
+            .map(|path| format!("{base}/{path}"))
+            .into_iter()
+            .chain([elsewhere, "nonsense".to_owned()])
+        {
+            assert!(!fetch().is_fits(&url, short).await, "{url}");
         }
     }
 }

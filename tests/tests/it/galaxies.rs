@@ -332,6 +332,7 @@ async fn alert(store: &Store, file: &str) -> Alert {
         external: None,
         skymap,
         summary: None,
+        skymap_error: None,
     }
 }
 

@@ -56,7 +56,7 @@ fn credible_regions_are_those_of_mocpy() {
     let (golden, maps) = maps();
     for (name, map, values) in maps {
         for (i, level) in numbers(&golden["levels"]).into_iter().enumerate() {
-            let moc = map.credible().moc(level);
+            let moc = map.credible().moc_strict(level);
             let uniq = |order: u8, ipix: u64| Cell { order, ipix, prob_density: 0.0 }.uniq();
             let mut cells: Vec<u64> =
                 moc.into_range_moc_iter().cells().map(|cell| uniq(cell.depth, cell.idx)).collect();

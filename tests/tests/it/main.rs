@@ -19,6 +19,7 @@ mod listen_kill;
 mod log_in;
 mod messages;
 mod migrate;
+mod other_peoples_files;
 mod people;
 mod posting;
 mod readme;

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use axum::Router;
-use axum::routing::any;
 use http_client::Fetch;
 use jiff::{Timestamp, ToSpan};
 use post_api::{Deps, handle};
@@ -19,6 +17,7 @@ use shared::notice::igwn::{Event, ExternalCoincidence};
 use shared::{Error, Result};
 use store::{Location, Store};
 use tempfile::TempDir;
+use tests::gracedb::GraceDb;
 use tests::gwtm_server::{ADMIN, Fault, GalaxyList, GwtmServer, USER};
 use treasuremap::{Client, EventGalaxies, GalaxyEntry, PostAlert, Timing};
 
@@ -115,6 +114,7 @@ fn alert(name: &str, sent: &str) -> Alert {
             distance_error: Some(81.2),
             creator: Some("BAYESTAR".to_owned()),
         }),
+        skymap_error: None,
         name,
     }
 }
@@ -691,12 +691,19 @@ async fn without_an_api_the_bodies_are_written_and_nothing_is_posted() {
 
 #[tokio::test]
 async fn the_map_is_gracedbs_when_it_has_the_one_in_hand() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let gracedb = format!("http://{}", listener.local_addr().expect("an address"));
-    let files = Router::new()
-        .route("/api/superevents/S230518h/files/bayestar.fits.gz", any(async || ""))
-        .route("/api/superevents/S230518h/files/cWB.fits.gz", any(async || ""));
-    tokio::spawn(async move { axum::serve(listener, files).await });
+    let uploads = GraceDb::start().await;
+    let gracedb = uploads.url();
+    for (name, created, bytes) in [
+        ("bayestar.fits.gz", "2023-05-18 13:00:00 UTC", &b"\x1f\x8b\x08\0"[..]),
+        // The newest is of another map than the notice's.
+        ("bayestar.fits.gz", "2023-05-18 15:00:00 UTC", b"\x1f\x8b\x08\0"),
+        ("cWB.fits.gz", "2023-05-18 13:00:00 UTC", b"SIMPLE  =                    T"),
+        ("amplfi.fits.gz", "2023-05-18 13:00:00 UTC", b"\x1f\x8b\x08\0"),
+        // A log-in page in its place.
+        ("mly.fits.gz", "2023-05-18 13:00:00 UTC", b"<!DOCTYPE html><title>Log in</title>"),
+    ] {
+        uploads.upload("S230518h", name, created, bytes);
+    }
     let server = GwtmServer::start().await;
     let mut house = house_at(&server, "v1").await;
     house.deps.fetch = Some(Fetch::new().expect("a client"));
@@ -715,14 +722,16 @@ async fn the_map_is_gracedbs_when_it_has_the_one_in_hand() {
     };
     let without_products = |alert: Alert| Publication::Ligo { alert: Box::new(alert), products: None, galaxies: None };
     for (publication, expected) in [
-        (of(made_by("S230518h-Preliminary", "BAYESTAR")), url("bayestar.fits.gz")),
-        (of(made_by("S230518h-Initial", "cWB")), url("cWB.fits.gz")),
-        (of(made_by("S230518h-Update", "bilby")), json!("fit/S230518h-Update.fits.gz")),
+        (of(made_by("S230518h-Preliminary", "BAYESTAR")), url("bayestar.fits.gz,0")),
+        (of(made_by("S230518h-Initial", "cWB")), url("cWB.fits.gz,0")),
+        (of(made_by("S230518h-Update", "AMPLFI")), url("amplfi.fits.gz,0")),
+        (of(made_by("S230518h-Update1", "MLy")), json!("fit/S230518h-Update1.fits.gz")),
+        (of(made_by("S230518h-Update2", "a new creator")), json!("fit/S230518h-Update2.fits.gz")),
         (of(made_by("S230518h-Update-ExtCoinc", "BAYESTAR")), json!("fit/S230518h-Update-ExtCoinc.fits.gz")),
         (of(retraction("S230518h-Retraction", "2023-05-18T13:05:00Z")), Value::Null),
-        (without_flat_map(made_by("S230518h-EarlyWarning", "bilby")), Value::Null),
-        (without_products(made_by("S230518h-Initial1", "bilby")), Value::Null),
-        (without_products(made_by("S230518h-Initial2", "cWB")), url("cWB.fits.gz")),
+        (without_flat_map(made_by("S230518h-EarlyWarning", "a new creator")), Value::Null),
+        (without_products(made_by("S230518h-Initial1", "a new creator")), Value::Null),
+        (without_products(made_by("S230518h-Initial2", "cWB")), url("cWB.fits.gz,0")),
     ] {
         call(&house.deps, &publication).await.expect("posted");
         assert_eq!(server.alerts().last().expect("a row")["skymap_fits_url"], expected);
@@ -732,7 +741,7 @@ async fn the_map_is_gracedbs_when_it_has_the_one_in_hand() {
     let first = of(made_by("S230518h-Preliminary", "BAYESTAR"));
     assert_eq!(statuses(&call(&house.deps, &first).await.expect("found")), ["there"]);
     let body = stored(&house.deps, &alert_key("S230518h-Preliminary")).await;
-    assert_eq!(body["skymap_fits_url"], url("bayestar.fits.gz"));
+    assert_eq!(body["skymap_fits_url"], url("bayestar.fits.gz,0"));
 }
 
 #[tokio::test]

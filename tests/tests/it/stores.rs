@@ -5,10 +5,13 @@
 
 use std::time::Duration;
 
+use annotate::notify::Notifier;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
+use serde_json::json;
 use shared::Secret;
 use shared::key::Key;
+use shared::message::Settled;
 use store::{Content, Head, Location, Md5, Store};
 use tests::azurite::Azurite;
 use tests::ceph::Ceph;
@@ -461,4 +464,54 @@ async fn a_store_that_is_not_written_reads_what_it_would_have_written() {
     assert_eq!(dry.put_if_absent(&one, Bytes::new()).await, Ok(false));
     assert_eq!(dry.keys("fit/").await, Ok(vec![one.clone(), other]));
     assert_eq!(written.keys("fit/").await, Ok(vec![one]));
+}
+
+/// Three alerts of one superevent, each annotated by a process of its own, at once: whatever comes between what, the last
+/// one to write leaves the links and the pointer to the newest right.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "run with a server by the tests above"]
+async fn alerts_that_are_annotated_at_once_are_linked() {
+    let (store, _) = fresh("at-once").await;
+    let store = &store;
+    let annotated = async |name: String, minute: u32, delay: Duration| {
+        let alert =
+            json!({"name": name, "role": "observation", "time_created": format!("2026-01-01T00:{minute:02}:00Z")});
+        let settled: Settled = serde_json::from_value(json!({"alert": alert})).expect("an alert");
+        let notifier = Notifier {
+            rules: config::Notify::default(),
+            fetch: http_client::Fetch::new().expect("a client"),
+            folder: None,
+            dry_run: false,
+        };
+        let deps = annotate::Deps { store: store.clone(), notifier };
+        // Different orders of arrival, not a wait for anything.
+        tokio::time::sleep(delay).await;
+        annotate::handle(&deps, settled).await.expect("annotated");
+    };
+    let rounds: u8 = if is("fs") { 60 } else { 12 };
+    for round in 0..rounds {
+        let letter = |i: u8| char::from(b'a' + i);
+        let id = format!("S260101{}{}", letter(round / 26), letter(round % 26));
+        let names = ["Preliminary", "Update", "Retraction"].map(|kind| format!("{id}-{kind}"));
+        let delay = |i: u32| Duration::from_millis(u64::from((u32::from(round) * 7 + i * 5) % 13));
+        let [one, two, three] = names.clone();
+        tokio::join!(annotated(one, 1, delay(0)), annotated(two, 2, delay(1)), annotated(three, 3, delay(2)));
+        let read = async |name: String| -> serde_json::Value {
+            serde_json::from_slice(&store.read(&key(&format!("fit/{name}.json"))).await.expect("an object"))
+                .expect("JSON")
+        };
+        let latest = read(format!("{id}-latest")).await;
+        assert_eq!(
+            (&latest["name"], &latest["retracted"]),
+            (&json!(names[2]), &json!(true)),
+            "round {round}: {latest}"
+        );
+        assert_eq!(latest["alerts"], json!(names), "round {round}");
+        for (i, next) in [Some(&names[1]), Some(&names[2]), None].into_iter().enumerate() {
+            let found = read(format!("{}-annotations", names[i])).await;
+            assert_eq!(found["superseded_by"], json!(next), "round {round}: {}", names[i]);
+            assert_eq!(found["retracted"], json!(i < 2), "round {round}: {}", names[i]);
+            assert_eq!(found["sequence"], json!(i + 1), "round {round}: {}", names[i]);
+        }
+    }
 }

@@ -114,8 +114,12 @@ impl Copier {
                 (_, None) => return Ok(false),
                 (source, Some(dest)) if source.size != dest.size => return Ok(false),
                 (Head { md5: Some(source), .. }, Some(Head { md5: Some(dest), .. })) => return Ok(source == dest),
+                // One service knows its MD5, and what the other has is read.
                 (Head { md5: Some(source), .. }, Some(_)) => {
                     return Ok(digest(&self.dest, key).await?.is_some_and(|dest| dest.md5 == source));
+                }
+                (_, Some(Head { md5: Some(dest), .. })) => {
+                    return Ok(digest(&self.source, key).await?.ok_or_else(|| gone(key))?.md5 == dest);
                 }
                 _ => {}
             }
