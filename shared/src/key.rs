@@ -280,10 +280,14 @@ pub enum Object<'a> {
     Notified(&'a AlertName),
     /// The body of `post_alert`.
     PostAlert(&'a AlertName),
+    /// When a `post_alert` began whose fate is not known yet.
+    PostAlertPending(&'a AlertName),
     /// The ranked galaxies for people, CSV.
     GalaxiesCsv(&'a AlertName),
     /// The body of `event_galaxies`.
     EventGalaxies(&'a AlertName),
+    /// When an `event_galaxies` began whose fate is not known yet.
+    EventGalaxiesPending(&'a AlertName),
     /// The body of `post_icecube_notice`, by the notice's `ref_id`, which may be any text: what cannot be in a name is
     /// percent-encoded.
     PostIceCube(&'a str),
@@ -306,6 +310,7 @@ pub enum Object<'a> {
 
 /// How the names of archived notices end.
 const NOTICE: &str = "_alert.json";
+const PENDING: &str = ".pending.json";
 /// How the names of annotations end.
 const ANNOTATIONS: &str = "-annotations.json";
 
@@ -323,6 +328,12 @@ impl Key {
     /// The alert whose notice, as it was received, has this name; `None` for any other object.
     pub fn notice_of(&self) -> Option<AlertName> {
         self.product_of(NOTICE)
+    }
+
+    /// Whether it says of something that it is not done yet, or whose a name is: what must be known of the notices after
+    /// it, even when nothing is written.
+    pub fn outlasts_notice(&self) -> bool {
+        self.0.ends_with(NOTICE) || self.0.ends_with(PENDING)
     }
 
     fn product_of(&self, ending: &str) -> Option<AlertName> {
@@ -355,8 +366,10 @@ impl Object<'_> {
             Object::Page(name) => product(name, ".html"),
             Object::Notified(name) => format!("work/{name}/notified.json"),
             Object::PostAlert(name) => format!("work/{name}/post_alert.json"),
+            Object::PostAlertPending(name) => format!("work/{name}/post_alert{PENDING}"),
             Object::GalaxiesCsv(name) => product(name, "-galaxies.csv"),
             Object::EventGalaxies(name) => format!("work/{name}/event_galaxies.json"),
+            Object::EventGalaxiesPending(name) => format!("work/{name}/event_galaxies{PENDING}"),
             Object::PostIceCube(ref_id) => format!("work/{}/post_icecube_notice.json", encoded(ref_id)),
             Object::Inbox { topic, partition, offset } => {
                 // Twenty digits, so that a listing is in Kafka's order.

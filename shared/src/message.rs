@@ -313,6 +313,9 @@ pub struct Post {
     /// What became of it.
     #[serde(flatten)]
     pub status: PostStatus,
+    /// What a person should know or do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// What `post-api` did.

@@ -276,7 +276,7 @@ fn print_annotated(out: &mut impl Write, annotated: &Annotated, written: &str) -
 }
 
 fn print_posts(out: &mut impl Write, posts: &[Post]) -> io::Result<()> {
-    for Post { request, key, status } in posts {
+    for Post { request, key, status, note } in posts {
         let id = |id: &Option<i64>| id.map(|id| format!(" as {id}")).unwrap_or_default();
         let body = key.as_ref().map(|key| format!("{key}")).unwrap_or_default();
         let (verb, what) = match status {
@@ -286,6 +286,9 @@ fn print_posts(out: &mut impl Write, posts: &[Post]) -> io::Result<()> {
             PostStatus::NotPosted { reason } => ("not posted".to_owned(), format!("{body} ({reason})")),
         };
         row(out, endpoint(*request), &verb, &what)?;
+        if let Some(note) = note {
+            row(out, endpoint(*request), "NOTE", note)?;
+        }
     }
     Ok(())
 }

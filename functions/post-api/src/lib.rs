@@ -6,6 +6,9 @@
 mod alert;
 mod galaxies;
 mod icecube;
+mod once;
+mod rows;
+mod view;
 
 use serde::Serialize;
 use shared::config::Config;
@@ -13,8 +16,11 @@ use shared::fetch::Fetch;
 use shared::key::{AlertKind, Key};
 use shared::message::{Post, PostStatus, Posted, Publication, Request, Role};
 use shared::store::Store;
-use shared::treasuremap::{Client, Once, Timing};
+use shared::treasuremap::{Client, Timing};
 use shared::{Error, Result};
+
+use crate::alert::{Removal, removal};
+use crate::once::Once;
 
 /// What this function touches.
 #[derive(Debug, Clone)]
@@ -30,9 +36,13 @@ pub struct Deps {
     /// GraceDB, without a slash at the end.
     pub gracedb_url: String,
     /// The run's label on posted alerts.
-    pub observing_run: Option<String>,
+    pub observing_run: String,
+    /// The group that posts galaxy lists.
+    pub groupname: String,
     /// Whether a retraction removes the superevent's galaxy lists.
     pub remove_on_retraction: bool,
+    /// Whether the galaxy lists of mock alerts are posted.
+    pub galaxies_of_mocks: bool,
 }
 
 impl Deps {
@@ -42,7 +52,7 @@ impl Deps {
     /// Permanent, when API_BASE is no web address or TLS cannot be set up.
     pub fn new(config: &Config, store: Store) -> Result<Self> {
         let api = match &config.api {
-            Some(api) => Some(Client::new(&api.base, api.token.reveal(), Timing::default())?),
+            Some(api) => Some(Client::new(&api.base, api.token.reveal(), Timing::new(api.timeout, api.settle))?),
             None => None,
         };
         Ok(Deps {
@@ -52,7 +62,9 @@ impl Deps {
             not_posted: if config.dry_run { "dry run" } else { "API_BASE is not set" }.to_owned(),
             gracedb_url: config.gracedb_url.clone(),
             observing_run: config.observing_run.clone(),
+            groupname: config.galaxies.groupname.clone(),
             remove_on_retraction: config.galaxies.remove_on_retraction,
+            galaxies_of_mocks: config.galaxies.mocks,
         })
     }
 
@@ -75,19 +87,26 @@ pub async fn handle(deps: &Deps, publication: Publication) -> Result<Posted> {
     let deps = &Deps { api: deps.api.as_ref().map(Client::begun), ..deps.clone() };
     let posts = match publication {
         Publication::Ligo { alert, products, galaxies } => {
-            let (post, row) = alert::publish(deps, &alert, products.as_ref()).await?;
-            let mut posts = vec![Ok(post)];
-            if let Some(galaxies) = &galaxies {
-                let post = galaxies::publish(deps, &alert, galaxies, row.as_ref()).await;
-                posts.push(post.map_err(|error| match &row {
-                    Some(row) => error.of(format_args!("post_alert: row {} is stored; event_galaxies", row.id)),
+            let (post, published) = alert::publish(deps, &alert, products.as_ref()).await?;
+            let stored = |what: &'static str| {
+                let id = published.as_ref().map(|published| published.row.id);
+                move |error: Error| match id {
+                    Some(id) => error.of(format_args!("post_alert: row {id} is stored; {what}")),
                     None => error,
-                }));
+                }
+            };
+            let mut posts = vec![Ok(post)];
+            if let Some(published) = &published {
+                view::keep(deps, &alert.name, &published.row, &published.rows).await.map_err(stored("its files"))?;
+            }
+            if let Some(galaxies) = &galaxies {
+                let post = galaxies::publish(deps, &alert, galaxies, published.as_ref()).await;
+                posts.push(post.map_err(stored("event_galaxies")));
             }
             if deps.remove_on_retraction && alert.name.alert_type.kind == AlertKind::Retraction {
                 galaxies::remove_all(deps, &alert).await?;
             }
-            if alert.role == Role::Test {
+            if alert.role == Role::Test && removal(&alert) != Removal::AtOnce {
                 posts.push(Ok(remove_test_alerts(deps).await));
             }
             posts.into_iter().collect::<Result<_>>()?
@@ -109,7 +128,7 @@ async fn remove_test_alerts(deps: &Deps) -> Post {
             }
         },
     };
-    Post { request: Request::DelTestAlerts, key: None, status }
+    Post { request: Request::DelTestAlerts, key: None, status, note: None }
 }
 
 /// A body as it is stored and posted.

@@ -13,6 +13,7 @@ mod survey;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -79,7 +80,14 @@ pub const SETTINGS: &[Setting] = &[
     setting("DRY_RUN", "false", "`true` writes nothing and calls no API; what would be done is printed"),
     setting("API_BASE", "nothing is posted", "the GWTM API, `https://…/api/v1/` (or `/api/v0/`)"),
     setting("API_TOKEN", "required with API_BASE", "the token of a GWTM administrator"),
-    setting("OBSERVING_RUN", "none", "the run's label on posted alerts; the website shows the current run's"),
+    setting("API_TIMEOUT_SECONDS", "30", "how long an answer of the GWTM may take, 0.1 to 30"),
+    setting(
+        "API_SETTLE_SECONDS",
+        "600",
+        "how long a POST that got no answer is looked for before it is made again: longer than any process of the GWTM is \
+         ever busy",
+    ),
+    setting("OBSERVING_RUN", "O4", "the run's label on posted alerts; the website shows the current run's"),
     setting(
         "GRACEDB_URL",
         "https://gracedb.ligo.org",
@@ -114,6 +122,7 @@ pub const SETTINGS: &[Setting] = &[
         "false",
         "`true` removes a superevent's galaxy lists from the GWTM when it is retracted",
     ),
+    setting("GALAXY_MOCKS", "false", "`true` posts the galaxy lists of mock alerts too, which the GWTM never removes"),
     setting("NOTIFY_CONFIG", "nobody is told", "rules of who is told of which alerts: a TOML file, or the TOML itself"),
     setting("LOG_FORMAT", "text", "`json` for machines"),
     setting("LOG_LEVEL", "info; `gwtm run` warn", "error, warn, info, debug or trace, or tracing directives"),
@@ -173,7 +182,7 @@ pub struct Config {
     /// The GWTM API; without it nothing is posted.
     pub api: Option<Api>,
     /// The run's label on posted alerts.
-    pub observing_run: Option<String>,
+    pub observing_run: String,
     /// GraceDB, without a slash at the end.
     pub gracedb_url: String,
     /// Finest HEALPix order of the flat map; none makes none.
@@ -197,6 +206,10 @@ pub struct Api {
     pub base: String,
     /// An administrator's token.
     pub token: Secret,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// How long a POST that got no answer is looked for before it is made again.
+    pub settle: Duration,
 }
 
 /// Where Fermi's orbit and pointing come from.
@@ -229,6 +242,8 @@ pub struct Galaxies {
     pub request_doi: bool,
     /// Whether a retraction removes the superevent's lists.
     pub remove_on_retraction: bool,
+    /// Whether the lists of mock alerts are posted.
+    pub mocks: bool,
 }
 
 impl Config {
@@ -257,7 +272,7 @@ impl Config {
             write_to_storage: settings.flag("WRITE_TO_STORAGE", true),
             dry_run,
             api: settings.api(dry_run),
-            observing_run: settings.text("OBSERVING_RUN"),
+            observing_run: settings.text("OBSERVING_RUN").unwrap_or_else(|| "O4".to_owned()),
             gracedb_url: settings.url("GRACEDB_URL", "https://gracedb.ligo.org").trim_end_matches('/').to_owned(),
             flat_max_order: match settings.text("FLAT_MAX_ORDER").as_deref() {
                 Some("none") => None,
@@ -282,6 +297,7 @@ impl Config {
                     .unwrap_or_else(|| "https://ui.adsabs.harvard.edu/abs/2017ApJ...848L..33A/abstract".to_owned()),
                 request_doi: settings.flag("GALAXY_REQUEST_DOI", false),
                 remove_on_retraction: settings.flag("GALAXY_REMOVE_ON_RETRACTION", false),
+                mocks: settings.flag("GALAXY_MOCKS", false),
             },
             notify: settings.notify(),
             log: settings.log(),
@@ -376,7 +392,9 @@ impl Reader<'_> {
         if token.is_none() {
             self.problems.push("`API_TOKEN`: required with API_BASE: the token of a GWTM administrator".to_owned());
         }
-        Some(Api { base, token: Secret::new(token.unwrap_or_default()) })
+        let timeout = Duration::from_secs_f64(self.number("API_TIMEOUT_SECONDS", 30.0, 0.1..=30.0));
+        let settle = Duration::from_secs_f64(self.number("API_SETTLE_SECONDS", 600.0, 0.0..=86_400.0));
+        Some(Api { base, token: Secret::new(token.unwrap_or_default()), timeout, settle })
     }
 
     fn ranking(&mut self) -> galaxy::Settings {

@@ -232,7 +232,7 @@ impl Store {
     pub fn forget_unwritten(&self) {
         if let Some(objects) = &self.unwritten {
             let mut objects = locked(objects);
-            for (_, object) in objects.iter_mut().filter(|(key, _)| !key.as_str().ends_with("_alert.json")) {
+            for (_, object) in objects.iter_mut().filter(|(key, _)| !key.outlasts_notice()) {
                 object.bytes = None;
             }
         }

@@ -162,7 +162,8 @@ impl Client {
         if self.token.is_empty() { text.to_owned() } else { text.replace(&self.token, "***") }
     }
 
-    pub(super) async fn pause(&self, attempt: u32) {
+    /// Waits after an attempt, each time longer.
+    pub async fn pause(&self, attempt: u32) {
         let pause = self.longest_pause(attempt).mul_f64(rand::random_range(0.5..=1.0));
         tokio::time::sleep(pause.min(self.left())).await;
     }
