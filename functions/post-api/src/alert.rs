@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use shared::Result;
 use shared::key::{Object, SupereventId};
 use shared::message::{Alert, Post, PostStatus, ProductKind, ProductStatus, Products, Request, Role};
-use shared::treasuremap::{Failure, PostAlert, Row};
+use treasuremap::{Failure, PostAlert, Row};
 
 use crate::once::{Once, once};
 use crate::rows::{Placed, find, place};

@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use shared::key::{AlertKind, Key, Object};
 use shared::message::{Alert, Galaxies, Post, PostStatus, Request, Role};
 use shared::notice::parse_time;
-use shared::treasuremap::{Client, EventGalaxies, ListedGalaxy, Removal};
+use treasuremap::{Client, EventGalaxies, ListedGalaxy, Removal};
 use shared::{Error, Result};
 
 use crate::alert::{Published, REMOVED_AT_ONCE};

@@ -10,14 +10,14 @@ mod once;
 mod rows;
 mod view;
 
+use config::Config;
+use http_client::Fetch;
 use serde::Serialize;
-use shared::config::Config;
-use shared::fetch::Fetch;
 use shared::key::{AlertKind, Key};
 use shared::message::{Post, PostStatus, Posted, Publication, Request, Role};
-use shared::store::Store;
-use shared::treasuremap::{Client, Timing};
+use treasuremap::{Client, Timing};
 use shared::{Error, Result};
+use store::Store;
 
 use crate::alert::{Removal, removal};
 use crate::once::Once;

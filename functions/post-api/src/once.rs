@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use shared::key::Key;
-use shared::treasuremap::{Client, Failure};
+use treasuremap::{Client, Failure};
 use shared::{Error, Result};
 
 use crate::{Deps, bytes_of};

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use shared::key::{AlertKind, AlertName, Object};
 use shared::notice::igwn::Notice;
 use shared::notice::parse_time;
-use shared::skymap::MultiOrderMap;
-use shared::treasuremap::{PostAlert, Row};
+use science::skymap::MultiOrderMap;
+use treasuremap::{PostAlert, Row};
 use shared::{Error, Result};
 
 use crate::Deps;

@@ -5,7 +5,7 @@
 
 use shared::key::{AlertName, Object};
 use shared::notice::parse_time;
-use shared::treasuremap::Row;
+use treasuremap::Row;
 use shared::Result;
 
 use crate::Deps;

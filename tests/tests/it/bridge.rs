@@ -1,0 +1,467 @@
+//! The bridge between librdkafka's mock cluster and moto's S3 and Step Functions.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bridge::{Deps, Flows};
+use bytes::Bytes;
+use kafka::consumer::{self, Backoff, Consumer, HEARTBEAT, Member, Message, Work};
+use kafka::health::Health;
+use rdkafka::ClientConfig;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{DefaultProducerContext, FutureProducer, FutureRecord};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use shared::key::{Key, Object};
+use shared::message::{Body, Failed, Received};
+use shared::notice::NoticeKind;
+use shared::{Error, Result};
+use store::{Location, S3Settings, Store};
+use tests::moto;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+const IGWN: &str = "igwn.gwalert";
+const ICECUBE: &str = "gcn.notices.icecube.lvk_nu_track_search";
+
+#[test]
+fn the_bridge_hands_every_notice_over_once() {
+    moto::Moto::start().run_ignored_tests("bridge::");
+}
+
+/// A broker with GCN's topics.
+struct Broker {
+    cluster: MockCluster<'static, DefaultProducerContext>,
+    producer: FutureProducer,
+}
+
+impl Broker {
+    fn start() -> Broker {
+        let cluster = MockCluster::new(1).expect("a broker");
+        for topic in [IGWN, ICECUBE, HEARTBEAT] {
+            cluster.create_topic(topic, 1, 1).expect("a topic");
+        }
+        let producer = ClientConfig::new()
+            .set("bootstrap.servers", cluster.bootstrap_servers())
+            .set("message.max.bytes", "8388608")
+            .create()
+            .expect("a producer");
+        Broker { cluster, producer }
+    }
+
+    async fn send(&self, topic: &str, body: Option<&[u8]>) {
+        let mut record = FutureRecord::<[u8], [u8]>::to(topic).partition(0);
+        record.payload = body;
+        self.producer.send(record, Duration::from_secs(10)).await.expect("sent");
+    }
+
+    fn settings(&self, group: &str) -> config::Kafka {
+        let broker = self.cluster.bootstrap_servers();
+        config::Kafka::read(&|name| match name {
+            "KAFKA_BOOTSTRAP" => Some(broker.clone()),
+            "KAFKA_GROUP_ID" => Some(group.to_owned()),
+            _ => None,
+        })
+        .expect("settings")
+    }
+
+    fn listen<W: Work>(&self, group: &str, work: Arc<W>) -> Listener {
+        let backoff = Backoff { first: Duration::from_millis(50), most: Duration::from_millis(400) };
+        let joined = Consumer::join(&self.settings(group), &[IGWN, ICECUBE], Member::Named, backoff, health());
+        let consumer = joined.expect("a consumer");
+        let (stop, stopped) = oneshot::channel::<()>();
+        let running = tokio::spawn(consumer.run(work, async {
+            // Either way it is time to stop.
+            let _ = stopped.await;
+        }));
+        Listener { stop, running }
+    }
+}
+
+fn health() -> Arc<Health> {
+    let settings = config::Health { address: None, heartbeat: Duration::from_secs(60), mock: None };
+    Arc::new(Health::new(&settings, &[IGWN, ICECUBE]))
+}
+
+struct Listener {
+    stop: oneshot::Sender<()>,
+    running: JoinHandle<Result<()>>,
+}
+
+impl Listener {
+    async fn stop(self) {
+        let begun = std::time::Instant::now();
+        self.stop.send(()).expect("it is running");
+        self.running.await.expect("no panic").expect("no fatal error");
+        assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
+    }
+}
+
+/// The two state machines, and the bridge's way to them.
+struct Aws {
+    sfn: aws_sdk_sfn::Client,
+    arns: config::Flows,
+}
+
+impl Aws {
+    async fn with_flows(name: &str) -> Aws {
+        let settings = aws_config::defaults(aws_config::BehaviorVersion::latest())
+            .region("us-east-2")
+            .endpoint_url(moto::url())
+            .load()
+            .await;
+        let sfn = aws_sdk_sfn::Client::new(&settings);
+        let make = async |kind: &str| {
+            let machine = sfn
+                .create_state_machine()
+                .name(format!("{name}-{kind}"))
+                .role_arn("arn:aws:iam::123456789012:role/flow")
+                .definition(r#"{"StartAt": "S", "States": {"S": {"Type": "Succeed"}}}"#)
+                .send();
+            machine.await.expect("a state machine").state_machine_arn
+        };
+        let arns = config::Flows { ligo: make("ligo").await, icecube: make("icecube").await };
+        Aws { sfn, arns }
+    }
+
+    async fn deps(&self, bucket: &str, sfn_url: &str) -> Deps {
+        let location = Location::S3(S3Settings {
+            bucket: bucket.to_owned(),
+            region: "us-east-2".to_owned(),
+            endpoint_url: Some(moto::url()),
+            credentials: None,
+        });
+        Deps {
+            store: Store::open(&location).await.expect("a store"),
+            flows: Flows::open(&self.arns, Some(sfn_url)).await,
+            health: health(),
+        }
+    }
+
+    /// The names and inputs of the executions of a flow.
+    async fn executions(&self, kind: NoticeKind) -> Vec<(String, Received)> {
+        let arn = if kind == NoticeKind::Igwn { &self.arns.ligo } else { &self.arns.icecube };
+        let list = self.sfn.list_executions().state_machine_arn(arn).send().await.expect("a list");
+        let mut executions = Vec::new();
+        for execution in list.executions() {
+            let arn = execution.execution_arn();
+            let whole = self.sfn.describe_execution().execution_arn(arn).send().await.expect("an execution");
+            let input = serde_json::from_str(whole.input().expect("an input")).expect("a message");
+            executions.push((execution.name().to_owned(), input));
+        }
+        executions.sort_by_key(|(_, input): &(String, Received)| input.offset);
+        executions
+    }
+
+    async fn wait_for(&self, kind: NoticeKind, count: usize) {
+        eventually(&format!("{count} executions"), async || self.executions(kind).await.len() >= count).await;
+    }
+}
+
+async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
+    let begun = std::time::Instant::now();
+    while !holds().await {
+        assert!(begun.elapsed() < Duration::from_secs(60), "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Another's work, with a list of what was taken.
+struct Counted {
+    deps: Deps,
+    taken: Mutex<Vec<i64>>,
+}
+
+impl Counted {
+    fn new(deps: Deps) -> Arc<Counted> {
+        Arc::new(Counted { deps, taken: Mutex::default() })
+    }
+
+    fn taken(&self) -> Vec<i64> {
+        self.taken.lock().expect("a lock").clone()
+    }
+}
+
+impl Work for Counted {
+    fn lane(&self, message: &Message) -> String {
+        self.deps.lane(message)
+    }
+    async fn take(&self, message: &Message) -> Result<()> {
+        bridge::take(&self.deps, message).await?;
+        self.taken.lock().expect("a lock").push(message.offset);
+        Ok(())
+    }
+    async fn refuse(&self, message: &Message, reason: &Error) -> Result<()> {
+        bridge::refuse(&self.deps, message, reason).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "run by `the_bridge_hands_every_notice_over_once`, which starts moto"]
+async fn one_execution_per_notice_whatever_restarts() {
+    moto::create_bucket("once");
+    let (broker, aws) = (Broker::start(), Aws::with_flows("once").await);
+    let deps = aws.deps("once", &moto::url()).await;
+    // The largest that GCN's broker takes, and more than are ever in hand at once.
+    let large = vec![b' '; 4 << 20];
+    broker.send(IGWN, Some(&large)).await;
+    for n in 1..40 {
+        broker.send(IGWN, Some(format!(r#"{{"superevent_id": "MS181101{n}"}}"#).as_bytes())).await;
+    }
+    broker.send(ICECUBE, Some(b"{}")).await;
+    broker.send(HEARTBEAT, Some(b"{}")).await;
+
+    let work = Counted::new(deps.clone());
+    let listener = broker.listen("gwtm", Arc::clone(&work));
+    aws.wait_for(NoticeKind::Igwn, 40).await;
+    aws.wait_for(NoticeKind::IceCube, 1).await;
+    listener.stop().await;
+    assert_eq!(work.taken().len(), 41);
+    let executions = aws.executions(NoticeKind::Igwn).await;
+    for (offset, (name, input)) in (0i64..).zip(&executions) {
+        assert_eq!(*name, format!("igwn_gwalert-0-{offset}"));
+        let key = Object::Inbox { topic: IGWN, partition: 0, offset }.key().expect("a name");
+        assert_eq!((input.topic.as_str(), input.partition, input.offset), (IGWN, Some(0), Some(offset)));
+        assert!(input.kafka_time.is_some());
+        assert_eq!(input.body, Body::Key(key.clone()));
+        let body = deps.store.read(&key).await.expect("the notice");
+        if offset == 0 {
+            assert!(body == large);
+        } else {
+            assert_eq!(body, format!(r#"{{"superevent_id": "MS181101{offset}"}}"#));
+        }
+    }
+    assert_eq!(deps.store.keys("inbox/").await.expect("a list").len(), 41, "a heartbeat is no notice");
+
+    // The same group goes on where it stopped.
+    broker.send(IGWN, Some(b"{}")).await;
+    let work = Counted::new(deps.clone());
+    let listener = broker.listen("gwtm", Arc::clone(&work));
+    aws.wait_for(NoticeKind::Igwn, 41).await;
+    listener.stop().await;
+    assert_eq!(work.taken(), [40]);
+
+    // Offsets that were lost bring everything again, and change nothing.
+    let work = Counted::new(deps.clone());
+    let listener = broker.listen("another", Arc::clone(&work));
+    eventually("everything again", async || work.taken().len() == 42).await;
+    listener.stop().await;
+    assert_eq!(aws.executions(NoticeKind::Igwn).await.len(), 41);
+    assert_eq!(deps.store.keys("").await.expect("a list").len(), 42);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "run by `the_bridge_hands_every_notice_over_once`, which starts moto"]
+async fn what_cannot_be_taken_is_kept_and_stops_nothing() {
+    moto::create_bucket("poison");
+    let (broker, aws) = (Broker::start(), Aws::with_flows("poison").await);
+    let deps = aws.deps("poison", &moto::url()).await;
+    broker.send(IGWN, None).await;
+    broker.send(IGWN, Some(b"Obj\x01\xff\x00 Avro")).await;
+    let listener = broker.listen("gwtm", Arc::new(deps.clone()));
+    aws.wait_for(NoticeKind::Igwn, 1).await;
+    listener.stop().await;
+    let (name, _) = &aws.executions(NoticeKind::Igwn).await[0];
+    assert_eq!(name, "igwn_gwalert-0-1");
+    let failed = deps.store.read(&Key::new("failed/igwn_gwalert-0-0.json").expect("a name")).await.expect("kept");
+    let failed: Failed = serde_json::from_slice(&failed).expect("a message");
+    assert_eq!((failed.step.as_str(), failed.error.as_str()), ("bridge", "Permanent"));
+    assert_eq!(failed.reason, "message `igwn.gwalert/0/0`: expected a notice, found no payload");
+    let input: Received = serde_json::from_value(failed.input).expect("a message");
+    assert_eq!((input.offset, input.body), (Some(0), Body::Inline(String::new())));
+}
+
+/// A way to moto that can be closed: connections then end at once.
+async fn gate(open: Arc<AtomicBool>) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            if open.load(Ordering::Relaxed) {
+                tokio::spawn(async move {
+                    let host = moto::url().trim_start_matches("http://").to_owned();
+                    let mut far = tokio::net::TcpStream::connect(host).await.expect("moto");
+                    // Either side may end the connection.
+                    let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+                });
+            }
+        }
+    });
+    format!("http://{address}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "run by `the_bridge_hands_every_notice_over_once`, which starts moto"]
+async fn notices_wait_for_flows_that_are_down_and_for_a_store_that_refuses() {
+    let (broker, aws) = (Broker::start(), Aws::with_flows("down").await);
+    let open = Arc::new(AtomicBool::new(false));
+    let deps = aws.deps("down", &gate(Arc::clone(&open)).await).await;
+    for _ in 0..20 {
+        broker.send(IGWN, Some(b"{}")).await;
+    }
+    let work = Counted::new(deps.clone());
+    let listener = broker.listen("gwtm", Arc::clone(&work));
+    // No bucket: neither `inbox/` nor `failed/` can be written, so nothing may be passed over.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(work.taken(), [0; 0]);
+    moto::create_bucket("down");
+    eventually("the first body", async || deps.store.keys("inbox/").await.is_ok_and(|keys| keys.len() == 1)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(deps.store.keys("").await.expect("a list").len(), 1, "in order: the second waits for the first");
+    assert_eq!(work.taken(), [0; 0]);
+    open.store(true, Ordering::Relaxed);
+    aws.wait_for(NoticeKind::Igwn, 20).await;
+    eventually("all to be done", async || work.taken().len() == 20).await;
+    listener.stop().await;
+    assert_eq!(work.taken(), (0..20).collect::<Vec<i64>>(), "still a member of the group, each once, in order");
+    assert_eq!(deps.store.keys("failed/").await, Ok(vec![]));
+}
+
+/// The program itself, as the operating system treats it.
+struct Program(std::process::Child);
+
+impl Program {
+    fn start(broker: &Broker, aws: &Aws, bucket: &str) -> Program {
+        let program = std::process::Command::new(tests::program::binary("bridge"))
+            .env("KAFKA_BOOTSTRAP", broker.cluster.bootstrap_servers())
+            .env("LIGO_FLOW_ARN", &aws.arns.ligo)
+            .env("ICECUBE_FLOW_ARN", &aws.arns.icecube)
+            .env("STORAGE_BUCKET_SOURCE", "s3")
+            .env("AWS_BUCKET", bucket)
+            .env("AWS_ENDPOINT_URL", moto::url())
+            .env("HEALTH_ADDR", "none")
+            .env("LOG_LEVEL", "error")
+            .spawn();
+        Program(program.expect("the bridge starts"))
+    }
+
+    fn send(&self, signal: &str) {
+        let sent = std::process::Command::new("kill").args([signal, &self.0.id().to_string()]).status();
+        assert!(sent.expect("kill runs").success());
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // An error here means that it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "run by `the_bridge_hands_every_notice_over_once`, which starts moto"]
+async fn the_program_may_be_killed_and_ends_when_told() {
+    moto::create_bucket("killed");
+    let (broker, aws) = (Broker::start(), Aws::with_flows("killed").await);
+    let deps = aws.deps("killed", &moto::url()).await;
+    for _ in 0..60 {
+        broker.send(IGWN, Some(b"{}")).await;
+    }
+    let first = Program::start(&broker, &aws, "killed");
+    aws.wait_for(NoticeKind::Igwn, 1).await;
+    first.send("-KILL");
+    drop(first);
+    assert!(aws.executions(NoticeKind::Igwn).await.len() < 60, "killed in the middle");
+    let mut second = Program::start(&broker, &aws, "killed");
+    aws.wait_for(NoticeKind::Igwn, 60).await;
+    second.send("-TERM");
+    let begun = std::time::Instant::now();
+    let ended = tokio::task::spawn_blocking(move || second.0.wait().expect("ended")).await.expect("no panic");
+    assert!(ended.success() && begun.elapsed() < Duration::from_secs(25), "{ended} after {:?}", begun.elapsed());
+    assert_eq!(aws.executions(NoticeKind::Igwn).await.len(), 60);
+    assert_eq!(deps.store.keys("inbox/").await.expect("a list").len(), 60);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "run by `the_bridge_hands_every_notice_over_once`, which starts moto"]
+async fn one_whose_place_another_has_taken_says_so_and_stands_by() {
+    let broker = Broker::start();
+    // What a broker answers to the heartbeat of a member whose name a second process has taken.
+    let fence = || {
+        let fenced = RDKafkaRespErr::RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID;
+        broker.cluster.request_errors(RDKafkaApiKey::Heartbeat, &[fenced]);
+    };
+    fence();
+    let work = Arc::new(Lanes { slow: false, done: Mutex::default() });
+    let Listener { running, stop: _stop } = broker.listen("fenced", Arc::clone(&work));
+    let error = running.await.expect("no panic").expect_err("its place is taken");
+    assert!(!error.is_retryable() && error.to_string().contains("another listener"), "{error}");
+
+    fence();
+    let (settings, health, taken) = (broker.settings("gwtm"), health(), Arc::clone(&work));
+    let (stop, stopped) = oneshot::channel::<()>();
+    let wait = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(1) };
+    let running = tokio::spawn(async move {
+        let stopped = async { drop(stopped.await) };
+        consumer::listen(&settings, &[IGWN, ICECUBE], wait, &health, taken, stopped).await
+    });
+    // For longer than there is between two heartbeats (3 s).
+    for count in 1..=20 {
+        broker.send(IGWN, Some(b"{}")).await;
+        eventually("a message", async || work.done.lock().expect("a lock").len() >= count).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    assert!(!running.is_finished());
+    stop.send(()).expect("it is running");
+    running.await.expect("no panic").expect("no error");
+}
+
+#[test]
+fn the_program_says_what_it_misses() {
+    let answer = std::process::Command::new(tests::program::binary("bridge"))
+        .env_clear()
+        .env("DRY_RUN", "perhaps")
+        .output()
+        .expect("it starts");
+    let text = String::from_utf8_lossy(&answer.stderr);
+    assert_eq!(answer.status.code(), Some(1));
+    for name in ["DRY_RUN", "KAFKA_CLIENT_SECRET", "LIGO_FLOW_ARN"] {
+        assert!(text.contains(name), "{name}: {text}");
+    }
+}
+
+/// Two lanes; the messages whose body is `slow` never finish while `slow` is set.
+struct Lanes {
+    slow: bool,
+    done: Mutex<BTreeSet<i64>>,
+}
+
+impl Work for Lanes {
+    fn lane(&self, message: &Message) -> String {
+        String::from_utf8_lossy(message.body.as_deref().unwrap_or_default()).into_owned()
+    }
+    async fn take(&self, message: &Message) -> Result<()> {
+        if self.slow && message.body == Some(Bytes::from_static(b"slow")) {
+            return Err(Error::retryable("not now"));
+        }
+        self.done.lock().expect("a lock").insert(message.offset);
+        Ok(())
+    }
+    async fn refuse(&self, _: &Message, reason: &Error) -> Result<()> {
+        panic!("{reason}")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "run by `the_bridge_hands_every_notice_over_once`, which starts moto"]
+async fn a_lane_that_waits_holds_back_no_other_and_loses_nothing() {
+    let broker = Broker::start();
+    for body in ["fast", "slow", "fast", "slow", "fast"] {
+        broker.send(IGWN, Some(body.as_bytes())).await;
+    }
+    let done = |work: &Lanes| work.done.lock().expect("a lock").clone();
+    let work = Arc::new(Lanes { slow: true, done: Mutex::default() });
+    let listener = broker.listen("gwtm", Arc::clone(&work));
+    eventually("the fast lane", async || done(&work).len() == 3).await;
+    listener.stop().await;
+    assert_eq!(done(&work), BTreeSet::from([0, 2, 4]));
+    // Only offset 0 was done with nothing before it: the rest comes again.
+    let work = Arc::new(Lanes { slow: false, done: Mutex::default() });
+    let listener = broker.listen("gwtm", Arc::clone(&work));
+    eventually("the rest", async || done(&work).len() == 4).await;
+    listener.stop().await;
+    assert_eq!(done(&work), BTreeSet::from([1, 2, 3, 4]));
+}

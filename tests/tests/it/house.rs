@@ -1,0 +1,265 @@
+//! Who may know whom: the rules of the house, held by reading manifests and sources.
+//!
+//! `shared ← science, http-client ← store, treasuremap ← config ← lambda, kafka ← functions ← cli ← tests` ("←": may
+//! be a dependency of). Cargo refuses what a manifest does not name; here is what a manifest may name, and what cargo
+//! cannot tell: who reads the environment, a clock or a disk, and where the GWTM's spellings stay.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// A source file: its path from the workspace's root, and its lines without comments and unit tests.
+struct Source {
+    path: String,
+    lines: Vec<(usize, String)>,
+}
+
+impl Source {
+    fn new(path: &str, text: &str) -> Self {
+        let all: Vec<&str> = text.lines().collect();
+        // Unit tests stand at the end, inline; `mod tests;` elsewhere is a file of its own.
+        let is_inline = |i: usize| all.get(i + 1).is_some_and(|line| line.contains("mod ") && line.contains('{'));
+        let tests = (0..all.len()).find(|i| all[*i].trim() == "#[cfg(test)]" && is_inline(*i));
+        let lines = all[..tests.unwrap_or(all.len())]
+            .iter()
+            .enumerate()
+            .filter(|(_, line)| !line.trim_start().starts_with("//"))
+            .map(|(i, line)| (i + 1, (*line).to_owned()))
+            .collect();
+        Source { path: path.to_owned(), lines }
+    }
+
+    /// Whether the file is in one of the crates that are all of `folders`.
+    fn is_in(&self, folders: &[&str]) -> bool {
+        folders.iter().any(|folder| self.path.starts_with(&format!("{folder}/src/")))
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
+}
+
+fn sources() -> Vec<Source> {
+    let mut found = Vec::new();
+    for folder in ["shared", "functions"] {
+        walk(&root().join(folder), &mut found);
+    }
+    assert!(found.len() > 20, "expected the workspace's sources, found {} files", found.len());
+    found
+}
+
+fn walk(folder: &Path, found: &mut Vec<Source>) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            // A crate's own tests may do as tests do.
+            if !["tests", "benches", "fuzz"].iter().any(|name| path.ends_with(name)) {
+                walk(&path, found);
+            }
+        } else if path.extension().is_some_and(|ending| ending == "rs") && !path.ends_with("tests.rs") {
+            let name = path.strip_prefix(root()).expect("inside").display().to_string();
+            found.push(Source::new(&name, &fs::read_to_string(&path).expect("text")));
+        }
+    }
+}
+
+/// Whether `line` names `word` as a whole word.
+fn names(line: &str, word: &str) -> bool {
+    let part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    line.match_indices(word).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        let after = line[at + word.len()..].chars().next();
+        // A rule about a path such as `std::fs` ends where it likes; one about a crate's name is a whole word.
+        !before.is_some_and(part) && (word.contains("::") || !after.is_some_and(part))
+    })
+}
+
+/// The lines that name one of `words` although their file may not.
+fn offences(sources: &[Source], words: &[&str], rule: &str, may: impl Fn(&Source) -> bool) -> Vec<String> {
+    let mut found = Vec::new();
+    for source in sources.iter().filter(|source| !may(source)) {
+        for (number, line) in &source.lines {
+            if let Some(word) = words.iter().find(|word| names(line, word)) {
+                found.push(format!("{}:{number}: names `{word}`; {rule}\n    {}", source.path, line.trim()));
+            }
+        }
+    }
+    found
+}
+
+/// What does no I/O, reads no clock and no environment.
+fn crates_without_effects(sources: &[Source]) -> Vec<String> {
+    let effects = [
+        "std::fs",
+        "std::env",
+        "std::net",
+        "std::process",
+        "SystemTime",
+        "Instant",
+        "Timestamp::now",
+        "Zoned::now",
+        "io::stdin",
+        "io::stdout",
+        "io::stderr",
+        "println",
+        "eprintln",
+    ];
+    let rule = "`shared` and `science` do no I/O and read no clock and no environment";
+    offences(sources, &effects, rule, |source| !source.is_in(&["shared", "shared/science"]))
+}
+
+/// Who reads the environment.
+fn the_environment(sources: &[Source]) -> Vec<String> {
+    offences(sources, &["std::env", "env::var", "env::var_os"], "only `config` reads the environment", |source| {
+        source.is_in(&["shared/config"])
+    })
+}
+
+/// The GWTM's spellings and sentinels stay at its door.
+fn foreign_spellings(sources: &[Source]) -> Vec<String> {
+    let words = ["graceid", "prob_hasremenant", "centralfreq", "alternateid", "timesent_stamp", "-999.9"];
+    offences(sources, &words, "the GWTM's spellings live in `treasuremap` alone", |source| {
+        source.is_in(&["shared/treasuremap"])
+    })
+}
+
+/// A crate of the workspace, and what its manifest names beside tests: every feature's dependencies among them.
+struct Member {
+    name: String,
+    dependencies: BTreeSet<String>,
+}
+
+/// The crates by tiers: each may depend on those of lower tiers.
+const TIERS: [&[&str]; 8] = [
+    &["shared"],
+    &["science", "http-client"],
+    &["store", "treasuremap"],
+    &["config"],
+    &["lambda", "kafka"],
+    &["annotate", "bridge", "galaxy-list", "ingest-icecube", "ingest-ligo", "post-api", "skymap-products"],
+    &["cli"],
+    &["tests"],
+];
+
+/// Outside crates that only these may name.
+const OUTSIDE: [(&str, &[&str]); 11] = [
+    ("aws-sdk-s3", &["store"]),
+    ("aws-sdk-secretsmanager", &["lambda"]),
+    ("aws-sdk-sfn", &["bridge"]),
+    ("aws-sdk-sns", &["annotate"]),
+    ("fitsio", &["science"]),
+    ("lambda_runtime", &["lambda"]),
+    ("moc", &["science"]),
+    ("parquet", &["science"]),
+    ("rdkafka", &["kafka"]),
+    ("reqwest", &["http-client", "store", "treasuremap"]),
+    ("tracing-subscriber", &["config"]),
+];
+
+fn members() -> Vec<Member> {
+    let output = cargo(&["metadata", "--no-deps", "--format-version", "1"]);
+    let metadata: Value = serde_json::from_str(&output).expect("JSON");
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let member = |package: &Value| {
+        let dependencies = package["dependencies"].as_array().expect("dependencies").iter();
+        let dependencies = dependencies.filter(|dependency| dependency["kind"] != "dev");
+        Member {
+            name: text(&package["name"]),
+            dependencies: dependencies.map(|dependency| text(&dependency["name"])).collect(),
+        }
+    };
+    metadata["packages"].as_array().expect("packages").iter().map(member).collect()
+}
+
+/// What a cargo command prints.
+fn cargo(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO")).args(arguments).arg("--offline").current_dir(root()).output();
+    let output = output.expect("cargo runs");
+    assert!(output.status.success(), "cargo {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// Dependencies that go against the tiers, or name what only others may.
+fn dependencies_go_one_way(members: &[Member]) -> Vec<String> {
+    let tier = |name: &str| TIERS.iter().position(|tier| tier.contains(&name));
+    let mut found = Vec::new();
+    for Member { name, dependencies } in members {
+        let own = tier(name);
+        let upwards = |other: &&String| tier(other).is_some_and(|other| own.is_none_or(|own| other >= own));
+        found.extend(dependencies.iter().filter(upwards).map(|other| format!("`{name}` may not depend on `{other}`")));
+        if own.is_none() {
+            found.push(format!("`{name}`: expected a tier for every crate"));
+        }
+        for (outside, may) in OUTSIDE {
+            if dependencies.contains(outside) && name != "tests" && !may.contains(&name.as_str()) {
+                found.push(format!("`{name}` may not depend on `{outside}`: only {may:?} may"));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn the_rules_of_the_house_hold() {
+    let sources = sources();
+    let rules = [crates_without_effects, the_environment, foreign_spellings];
+    let mut found: Vec<String> = rules.iter().flat_map(|rule| rule(&sources)).collect();
+    found.extend(dependencies_go_one_way(&members()));
+    assert!(found.is_empty(), "{} lines break the rules of the house:\n{}", found.len(), found.join("\n"));
+}
+
+#[test]
+fn one_log_directive_covers_every_crate() {
+    let crates: BTreeSet<String> = members().into_iter().map(|member| member.name.replace('-', "_")).collect();
+    let logged: BTreeSet<String> = config::CRATES.iter().chain(&["tests"]).map(|name| (*name).to_owned()).collect();
+    assert_eq!(logged, crates);
+}
+
+#[test]
+fn every_rule_finds_its_offence() {
+    let offends = |rule: fn(&[Source]) -> Vec<String>, path: &str, line: &str| {
+        assert_eq!(rule(&[Source::new(path, line)]).len(), 1, "{path}: {line}");
+        assert_eq!(rule(&[Source::new(path, &format!("// {line}"))]).len(), 0, "a comment in {path}: {line}");
+    };
+    offends(crates_without_effects, "shared/science/src/skymap/flat.rs", "use std::fs::File;");
+    offends(crates_without_effects, "shared/src/notice/mod.rs", "let now = Timestamp::now();");
+    offends(the_environment, "functions/cli/src/run.rs", "let x = std::env::var(name);");
+    offends(foreign_spellings, "shared/src/message.rs", "pub graceid: String,");
+    // A declaration of a test file does not end what is read.
+    let hidden = Source::new("shared/science/src/skymap/b.rs", "#[cfg(test)]\nmod tests;\nuse std::fs::File;\n");
+    assert_eq!(crates_without_effects(&[hidden]).len(), 1);
+    let tests = "let x = 1;\n#[cfg(test)]\nmod tests { use std::fs; }\n";
+    assert!(crates_without_effects(&[Source::new("shared/science/src/skymap/a.rs", tests)]).is_empty());
+
+    for (name, dependency) in
+        [("post-api", "ingest-ligo"), ("science", "store"), ("store", "kafka"), ("cli", "rdkafka"), ("new", "tokio")]
+    {
+        let member = Member { name: name.to_owned(), dependencies: [dependency.to_owned()].into() };
+        assert_eq!(dependencies_go_one_way(&[member]).len(), 1, "{name} → {dependency}");
+    }
+}
+
+/// What a crate compiles, with what its dependencies depend on.
+fn compiled(package: &str) -> BTreeSet<String> {
+    let tree = cargo(&["tree", "--package", package, "--edges", "normal,build", "--prefix", "none", "--format", "{p}"]);
+    tree.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn crates_compile_no_more_than_they_need() {
+    let absent = |package: &str, others: &[&str]| {
+        let compiled = compiled(package);
+        assert!(compiled.contains("serde_json"), "{package}: {compiled:?}");
+        for other in others {
+            assert!(!compiled.contains(*other), "`{package}` compiles `{other}`");
+        }
+    };
+    absent("shared", &["tokio", "reqwest", "fitsio", "moc", "parquet"]);
+    absent("science", &["tokio", "reqwest", "rustls"]);
+    absent("post-api", &["fitsio", "fitsio-sys", "parquet", "moc", "rdkafka"]);
+    absent("bridge", &["fitsio", "parquet", "moc", "lambda_runtime"]);
+    absent("cli", &["aws-config", "rdkafka", "lambda_runtime"]);
+}

@@ -1,0 +1,464 @@
+//! One suite for every back end: what a store promises, kept by a folder and by real servers.
+//!
+//! Each server is started once, and the ignored tests below run against it in a process with its settings, every one in
+//! a bucket, container or account of its own.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use shared::Secret;
+use shared::key::Key;
+use store::{Content, Head, Location, Md5, Store};
+use tests::azurite::Azurite;
+use tests::ceph::Ceph;
+use tests::container::{self, behind, location, settings_of_this_process, upstream, value};
+use tests::faults::{Fault, Faults};
+use tests::s3s::S3s;
+use tests::server::{Settings, run_ignored_tests};
+use tests::swift::{self, Swift};
+
+#[test]
+fn a_folder_keeps_the_promises_of_a_store() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().display().to_string();
+    run_ignored_tests(&vec![("STORAGE_BUCKET_SOURCE", "fs".to_owned()), ("STORAGE_FOLDER", path)], &["stores::"]);
+}
+
+#[test]
+fn ceph_keeps_the_promises_of_a_store() {
+    run_ignored_tests(&Ceph::start().settings(), &["stores::"]);
+}
+
+#[test]
+fn s3s_fs_keeps_the_promises_of_a_store() {
+    run_ignored_tests(&S3s::start().settings(), &["stores::"]);
+}
+
+#[test]
+fn azurite_keeps_the_promises_of_a_store() {
+    run_ignored_tests(&Azurite::start().settings(), &["stores::"]);
+}
+
+#[test]
+fn swift_keeps_the_promises_of_a_store() {
+    let swift = Swift::start();
+    // Whoever uses the server while its tokens end may see two of them end.
+    run_ignored_tests(&swift.settings(), &["stores::", "--skip", "a_token"]);
+    run_ignored_tests(&swift.settings(), &["stores::a_token"]);
+}
+
+async fn fresh(name: &str) -> (Store, Settings) {
+    let settings = container::create(&settings_of_this_process(), name).await;
+    (open(&settings).await, settings)
+}
+
+async fn open(settings: &Settings) -> Store {
+    Store::open(&location(settings)).await.expect("a store")
+}
+
+fn is(kind: &str) -> bool {
+    value(&settings_of_this_process(), "STORAGE_BUCKET_SOURCE") == kind
+}
+
+/// s3s-fs, by the access key that its starter gives it.
+fn is_s3s() -> bool {
+    value(&settings_of_this_process(), "AWS_ACCESS_KEY_ID") == "s3s"
+}
+
+fn key(name: &str) -> Key {
+    Key::new(name).expect("a name")
+}
+
+/// Bytes that no block repeats.
+fn noise(length: usize) -> Bytes {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let words = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 32) as u32
+    });
+    let mut bytes: Vec<u8> = words.take(length / 4 + 1).flat_map(u32::to_le_bytes).collect();
+    bytes.truncate(length);
+    bytes.into()
+}
+
+fn content(bytes: &Bytes, size: usize, md5: Option<Md5>) -> Content {
+    let chunks: Vec<_> = bytes.chunks(999_999).map(Bytes::copy_from_slice).map(Ok).collect();
+    let head = Head { size: size as u64, md5, ..Head::default() };
+    Content { head, chunks: futures::stream::iter(chunks).boxed() }
+}
+
+#[tokio::test]
+#[ignore = "run with a server by the tests above"]
+async fn objects_are_whole_or_absent() {
+    let (store, _) = fresh("objects").await;
+    let name = key("fit/S230518h-Preliminary.json");
+    assert_eq!(store.get(&name).await, Ok(None));
+    assert_eq!(store.head(&name).await, Ok(None));
+    assert_eq!(store.get_range(&name, 0..4).await, Ok(None));
+    assert_eq!(store.get_range(&name, 4..4).await, Ok(None));
+    assert!(store.get_stream(&name).await.is_ok_and(|found| found.is_none()));
+    assert!(store.read(&name).await.is_err_and(|error| !error.is_retryable()));
+    assert_eq!(store.delete(&name).await, Ok(false));
+
+    let body = Bytes::from_static(b"0123456789");
+    store.put(&name, body.clone()).await.expect("written");
+    assert_eq!(store.get(&name).await, Ok(Some(body.clone())));
+    let head = store.head(&name).await.expect("answered").expect("an object");
+    assert_eq!(head.size, 10);
+    assert!(head.modified.is_some());
+    assert!(is("fs") || head.md5 == Some(Md5::of(&body)), "{head:?}");
+    for (range, expected) in [(0..4, "0123"), (4..5, "4"), (8..100, "89"), (3..3, ""), (10..12, ""), (50..60, "")] {
+        let found = store.get_range(&name, range.clone()).await.expect("a range").expect("an object");
+        assert_eq!(found, Bytes::from_static(expected.as_bytes()), "{range:?}");
+    }
+    let other = Bytes::from_static(b"another, longer body");
+    store.put(&name, other.clone()).await.expect("overwritten");
+    assert_eq!(store.get(&name).await, Ok(Some(other)));
+    assert_eq!(store.delete(&name).await, Ok(true));
+    assert_eq!(store.get(&name).await, Ok(None));
+}
+
+#[tokio::test]
+#[ignore = "run with a server by the tests above"]
+async fn objects_may_be_empty() {
+    let (store, _) = fresh("empty").await;
+    let name = key("fit/empty.json");
+    store.put(&name, Bytes::new()).await.expect("written");
+    assert_eq!(store.get(&name).await, Ok(Some(Bytes::new())));
+    assert_eq!(store.head(&name).await.map(|head| head.map(|head| head.size)), Ok(Some(0)));
+    assert_eq!(store.get_range(&name, 0..4).await, Ok(Some(Bytes::new())));
+    assert_eq!(store.put_if_absent(&name, Bytes::from_static(b"x")).await, Ok(false));
+    let told = store.put_stream(&name, content(&Bytes::new(), 0, None)).await.expect("written");
+    assert_eq!(told, (!is("fs")).then(|| Md5::of(b"")), "a service tells what it has");
+    let found = store.get_stream(&name).await.expect("answered").expect("an object");
+    assert_eq!(found.chunks.try_collect::<Vec<_>>().await.map(|chunks| chunks.concat()), Ok(vec![]));
+    assert_eq!(store.keys("fit/").await, Ok(vec![name]));
+}
+
+#[tokio::test]
+#[ignore = "run with a server by the tests above"]
+async fn objects_of_64_mib_are_streams() {
+    let (store, _) = fresh("streams").await;
+    let whole = noise(64 << 20);
+    let md5 = Some(Md5::of(&whole));
+    let name = key("fit/large.fits");
+    // Too short, too long, and other bytes: nothing of them is seen.
+    for wrong in [
+        content(&whole, whole.len() + 1, md5),
+        content(&whole, whole.len() - 1, md5),
+        content(&whole, whole.len(), Some(Md5::of(b""))),
+    ] {
+        let error = store.put_stream(&name, wrong).await.expect_err("not what it says");
+        assert!(error.is_retryable() && error.to_string().contains("expected"), "{error}");
+        assert_eq!(store.head(&name).await, Ok(None));
+    }
+    let told = store.put_stream(&name, content(&whole, whole.len(), md5)).await.expect("written");
+    // Of an upload in parts not every service tells it.
+    assert!(told.is_none() || told == md5, "{told:?}");
+    let found = store.get_stream(&name).await.expect("answered").expect("an object");
+    assert_eq!(found.head.size, whole.len() as u64);
+    let chunks: Vec<Bytes> = found.chunks.try_collect().await.expect("all of it");
+    assert!(chunks.len() > 1 && chunks.concat() == whole);
+    let middle = (30 << 20)..(30 << 20) + 100_000_u64;
+    let part = store.get_range(&name, middle.clone()).await.expect("a range").expect("an object");
+    assert_eq!(part, whole.slice(middle.start as usize..middle.end as usize));
+    let listed: Vec<_> = store.list("fit/").try_collect().await.expect("a list");
+    assert_eq!(
+        listed.iter().map(|listed| (listed.key.clone(), listed.head.size)).collect::<Vec<_>>(),
+        [(Ok(name.clone()), whole.len() as u64)]
+    );
+    assert_eq!(store.delete(&name).await, Ok(true));
+    assert_eq!(store.keys("").await, Ok(vec![]));
+}
+
+#[tokio::test]
+#[ignore = "run with a server by the tests above"]
+async fn odd_names_are_names() {
+    let (store, _) = fresh("odd").await;
+    let long = format!("fit/{}/{}", "ä".repeat(100), "x".repeat(200));
+    let names = [
+        "fit/space inside.json",
+        "fit/ both ends ",
+        "fit/plus+plus.json",
+        "fit/per%cent%2Fslash%20.json",
+        "fit/question?mark=1&and#hash",
+        "fit/quote'\"`$(x);|<>*[]{}^~!@=,:",
+        "fit/umlaut-ä-ß-日本語-🌌.json",
+        "fit/decomposed-a\u{308}.json",
+        "fit/deep/er/and/deeper/x",
+        "fit/.hidden",
+        "fit/dot.",
+        "fit/...",
+        "fit/-dash",
+        "fit/UPPER",
+        "fit/upper",
+        "fit/deep.json",
+        "test/xml&amp;<tag>]]>",
+        &long,
+    ];
+    // s3s-fs does not encode the names that it lists, though it is asked to, and makes a longer file's name of a long
+    // name.
+    let s3s_refuses = |name: &str| name.contains(['+', '%']) || name.len() > 255;
+    let mut names: Vec<Key> = names.into_iter().filter(|name| !(is_s3s() && s3s_refuses(name))).map(key).collect();
+    names.retain(|name| {
+        let accepted = store.accepts(name);
+        if let Err(error) = &accepted {
+            println!("refused before it is sent: {error}");
+            assert!(!error.is_retryable());
+        }
+        accepted.is_ok()
+    });
+    assert!(names.len() >= 14, "{names:?}");
+    for name in &names {
+        let body = Bytes::copy_from_slice(name.as_str().as_bytes());
+        store.put(name, body).await.unwrap_or_else(|error| panic!("{error}"));
+    }
+    for name in &names {
+        assert_eq!(store.get(name).await.map(|found| found.map(Vec::from)), Ok(Some(name.as_str().into())), "{name}");
+        assert!(store.head(name).await.is_ok_and(|head| head.is_some()), "{name}");
+    }
+    names.sort();
+    assert_eq!(store.keys("").await.expect("a list"), names);
+    for name in &names {
+        assert_eq!(store.keys(name.as_str()).await.map(|found| found.contains(name)), Ok(true), "{name}");
+        assert_eq!(store.delete(name).await, Ok(true), "{name}");
+    }
+    assert_eq!(store.keys("").await, Ok(vec![]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "run with a server by the tests above"]
+async fn lists_of_more_than_ten_thousand_are_complete() {
+    let (store, _) = fresh("lists").await;
+    // S3 answers 1000 names a page, Azure 5000, Swift 10,000.
+    // S3's are Ceph's to prove: s3s-fs walks its whole folder for every page.
+    let count = if is_s3s() { 1_210 } else { 10_010 };
+    let mut names: Vec<Key> = (0..count).map(|n| key(&format!("inbox/t/0/{n:020}.json"))).collect();
+    names.push(key("inbox/t/1/x.json"));
+    futures::stream::iter(names.iter().rev().map(|name| store.put(name, Bytes::from_static(b"{}"))))
+        .buffer_unordered(24)
+        .try_for_each(|()| async { Ok(()) })
+        .await
+        .expect("written");
+    assert_eq!(store.keys("inbox/t/0/").await.expect("a list"), names[..count]);
+    assert_eq!(store.keys("inbox/t/0/0000000000000000099").await.expect("a list").len(), 10);
+    assert_eq!(store.keys("").await.expect("a list"), names);
+    assert_eq!(store.keys("inbox/nothing").await, Ok(vec![]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "run with a server by the tests above"]
+async fn one_of_sixteen_creates_a_name() {
+    let (store, _) = fresh("claims").await;
+    for round in 0..5 {
+        let name = key(&format!("test/MS181101ab-Update{round}_alert.json"));
+        let body = |writer: usize| Bytes::from(format!("written by {writer}"));
+        let writers = (0..16).map(|writer| {
+            let (store, name) = (store.clone(), name.clone());
+            tokio::spawn(async move {
+                // Another writer may be at it just now: who won is known once it has finished.
+                let mut attempts = 0..20;
+                loop {
+                    match store.put_if_absent(&name, body(writer)).await {
+                        Err(error) if error.is_retryable() && attempts.next().is_some() => {}
+                        done => return done.expect("an answer"),
+                    }
+                }
+            })
+        });
+        let won: Vec<bool> = futures::future::try_join_all(writers).await.expect("no panic");
+        let winners: Vec<usize> = won.iter().enumerate().filter(|(_, won)| **won).map(|(writer, _)| writer).collect();
+        let kept = store.read(&name).await.expect("an object");
+        // Swift and s3s-fs check and write in two steps: of writers at one moment more than one may be told so.
+        if is("swift") || is_s3s() {
+            assert!(!winners.is_empty() && (0..16).any(|writer| body(writer) == kept), "{winners:?} {kept:?}");
+        } else {
+            assert_eq!(winners.len(), 1, "{winners:?}");
+            assert_eq!(kept, body(winners[0]));
+        }
+        assert_eq!(store.put_if_absent(&name, body(99)).await, Ok(false));
+        assert_eq!(store.read(&name).await, Ok(kept));
+    }
+}
+
+#[tokio::test]
+#[ignore = "run with a server by the tests above"]
+async fn a_missing_container_is_no_missing_object() {
+    if is("fs") || is("abfs") {
+        return; // What is not there is empty, and is made when it is written.
+    }
+    let settings = container::named(&settings_of_this_process(), "nobody-made-this");
+    let store = open(&settings).await;
+    let name = key("fit/x.json");
+    let mut errors = vec![store.keys("fit/").await.expect_err("list")];
+    // s3s-fs makes the folder that a bucket is, and says of a missing bucket that the object is missing.
+    if !is_s3s() {
+        errors.push(store.put(&name, Bytes::new()).await.expect_err("put"));
+        errors.push(store.put_if_absent(&name, Bytes::new()).await.expect_err("put if absent"));
+        errors.push(store.get(&name).await.expect_err("get"));
+        errors.push(store.head(&name).await.expect_err("head"));
+    }
+    for error in errors {
+        assert!(!error.is_retryable(), "{error}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "run with a server by the tests above"]
+async fn wrong_credentials_are_permanent_and_never_shown() {
+    if is("fs") {
+        return;
+    }
+    let (store, settings) = fresh("credentials").await;
+    let name = key("fit/x.json");
+    store.put(&name, Bytes::from_static(b"x")).await.expect("written");
+    // In base64, as Azure wants it.
+    let secret = "aHVudGVyMmh1bnRlcjJodW50ZXIyaHVudGVyMg==";
+    let mut wrong = location(&settings);
+    match &mut wrong {
+        Location::Folder(_) => unreachable!("a server"),
+        Location::S3(s3) => {
+            s3.credentials.as_mut().expect("a key").secret_access_key = Secret::new(secret);
+        }
+        Location::Azure(azure) => azure.key = Secret::new(secret),
+        Location::Swift(swift) => swift.password = Secret::new(secret),
+    }
+    let refused = Store::open(&wrong).await.expect("nothing is asked yet");
+    for error in [
+        refused.get(&name).await.expect_err("get"),
+        refused.head(&name).await.expect_err("head"),
+        refused.put(&name, Bytes::new()).await.expect_err("put"),
+        refused.put_if_absent(&name, Bytes::new()).await.expect_err("put if absent"),
+        refused.delete(&name).await.expect_err("delete"),
+        refused.keys("fit/").await.expect_err("list"),
+    ] {
+        let text = format!("{error} {error:?}");
+        assert!(!error.is_retryable() && !text.contains(secret), "{text}");
+    }
+    assert_eq!(store.read(&name).await, Ok(Bytes::from_static(b"x")));
+}
+
+#[tokio::test]
+#[ignore = "run with a server by the tests above"]
+async fn a_token_that_ends_in_the_middle_is_renewed() {
+    if !is("swift") {
+        return; // The others sign every request.
+    }
+    let (store, settings) = fresh("tokens").await;
+    let expire =
+        || swift::expire_tokens(value(&settings, "TEST_KEYSTONE").as_ref(), value(&settings, "TEST_MEMCACHED"));
+    let (one, other, large) = (key("fit/one.json"), key("fit/other.json"), key("fit/large.fits"));
+    store.put(&one, Bytes::from_static(b"1")).await.expect("written");
+    expire();
+    store.put(&other, Bytes::from_static(b"2")).await.expect("written with another token");
+    expire();
+    assert_eq!(store.get(&one).await, Ok(Some(Bytes::from_static(b"1"))));
+    expire();
+    assert_eq!(store.keys("fit/").await, Ok(vec![one.clone(), other]));
+    expire();
+    assert_eq!(store.put_if_absent(&one, Bytes::new()).await, Ok(false));
+    // In the middle of an object that goes in parts.
+    let whole = noise(40 << 20);
+    let mut sent = content(&whole, whole.len(), None);
+    let (keystone, memcached) =
+        (value(&settings, "TEST_KEYSTONE").to_owned(), value(&settings, "TEST_MEMCACHED").to_owned());
+    let mut chunks = 0;
+    sent.chunks = sent
+        .chunks
+        .inspect_ok(move |_| {
+            chunks += 1;
+            if chunks == 25 {
+                swift::expire_tokens(keystone.as_ref(), &memcached);
+            }
+        })
+        .boxed();
+    store.put_stream(&large, sent).await.expect("written");
+    assert_eq!(store.get(&large).await, Ok(Some(whole)));
+    // What is read once cannot be sent again by itself; whoever reads it again needs no more than that.
+    expire();
+    let other = noise(5 << 20);
+    let error = store.put_stream(&large, content(&other, other.len(), None)).await.expect_err("an old token");
+    assert!(error.is_retryable(), "{error}");
+    store.put_stream(&large, content(&other, other.len(), None)).await.expect("written with another token");
+    assert_eq!(store.get(&large).await, Ok(Some(other)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "run with a server by the tests above"]
+async fn a_connection_that_breaks_leaves_nothing_half_written() {
+    if is("fs") {
+        return;
+    }
+    let (direct, settings) = fresh("cuts").await;
+    let faults = Faults::before(upstream(&settings));
+    let store = open(&behind(&settings, faults.address())).await;
+    let (name, old, new) = (key("fit/x.fits"), noise(300_000), noise(2_000_000));
+    direct.put(&name, old.clone()).await.expect("written");
+
+    // Every upload breaks: an error after all attempts, and the old object is there, whole.
+    faults.plan(|_, line| line.starts_with("PUT").then_some(Fault::CutRequest(1_000_000)));
+    let error = store.put(&name, new.clone()).await.expect_err("every attempt broke");
+    assert!(error.is_retryable(), "{error}");
+    assert_eq!(direct.get(&name).await, Ok(Some(old.clone())));
+    let absent = key("fit/absent.fits");
+    store.put(&absent, new.clone()).await.expect_err("every attempt broke");
+    assert_eq!(direct.get(&absent).await, Ok(None));
+    assert_eq!(direct.keys("fit/").await, Ok(vec![name.clone()]));
+
+    // One breaks, and is tried again.
+    let mut broken = 0;
+    faults.plan(move |_, line| {
+        broken += usize::from(line.starts_with("PUT"));
+        (line.starts_with("PUT") && broken == 1).then_some(Fault::CutRequest(1_000_000))
+    });
+    store.put(&name, new.clone()).await.expect("written");
+    assert_eq!(direct.get(&name).await, Ok(Some(new.clone())));
+
+    // A download breaks twice and goes on from there; a stream does too.
+    for streamed in [false, true] {
+        let mut gets = 0;
+        faults.plan(move |_, line| {
+            gets += usize::from(line.starts_with("GET"));
+            (line.starts_with("GET") && gets <= 2).then_some(Fault::CutAnswer(700_000))
+        });
+        if streamed {
+            let found = store.get_stream(&name).await.expect("answered").expect("an object");
+            let chunks: Vec<Bytes> = found.chunks.try_collect().await.expect("all of it");
+            assert!(chunks.concat() == new);
+        } else {
+            assert_eq!(store.get(&name).await, Ok(Some(new.clone())));
+        }
+    }
+    // Busy for a moment.
+    for status in [503, 429, 500] {
+        let mut answers = 0;
+        faults.plan(move |_, _| {
+            answers += 1;
+            (answers <= 1).then_some(Fault::Answer(status))
+        });
+        match store.get(&name).await {
+            Ok(found) => assert_eq!(found, Some(new.clone()), "{status}"),
+            // What the AWS SDK does not try again may be tried again by who asked.
+            Err(error) => assert!(status == 429 && error.is_retryable(), "{status}: {error}"),
+        }
+    }
+    // Busy for good is an error that may pass.
+    faults.plan(|_, _| Some(Fault::Answer(503)));
+    let error = tokio::time::timeout(Duration::from_secs(120), store.get(&name)).await.expect("an end");
+    assert!(error.expect_err("busy").is_retryable());
+}
+
+#[tokio::test]
+#[ignore = "run with a server by the tests above"]
+async fn a_store_that_is_not_written_reads_what_it_would_have_written() {
+    let (written, _) = fresh("dry").await;
+    let (one, other) = (key("fit/a"), key("fit/b"));
+    written.put(&one, Bytes::from_static(b"1")).await.expect("written");
+    let dry = written.clone().without_writing();
+    dry.put(&other, Bytes::from_static(b"2")).await.expect("kept");
+    assert_eq!(dry.get(&other).await, Ok(Some(Bytes::from_static(b"2"))));
+    assert_eq!(dry.put_if_absent(&one, Bytes::new()).await, Ok(false));
+    assert_eq!(dry.keys("fit/").await, Ok(vec![one.clone(), other]));
+    assert_eq!(written.keys("fit/").await, Ok(vec![one]));
+}
