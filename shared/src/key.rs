@@ -310,6 +310,7 @@ pub enum Object<'a> {
 
 /// How the names of archived notices end.
 const NOTICE: &str = "_alert.json";
+const MAP: &str = "_moc.fits.gz";
 const PENDING: &str = ".pending.json";
 /// How the names of annotations end.
 const ANNOTATIONS: &str = "-annotations.json";
@@ -328,6 +329,11 @@ impl Key {
     /// The alert whose notice, as it was received, has this name; `None` for any other object.
     pub fn notice_of(&self) -> Option<AlertName> {
         self.product_of(NOTICE)
+    }
+
+    /// The alert whose multi-order map this is the name of; `None` for other objects.
+    pub fn map_of(&self) -> Option<AlertName> {
+        self.product_of(MAP)
     }
 
     /// Whether it says of something that it is not done yet, or whose a name is: what must be known of the notices after
@@ -352,7 +358,7 @@ impl Object<'_> {
         let coverage = |id: &SupereventId, ending: &str| format!("{}/{id}{ending}", id.root());
         Key::new(match self {
             Object::Notice(name) => product(name, NOTICE),
-            Object::MultiOrderMap(name) => product(name, "_moc.fits.gz"),
+            Object::MultiOrderMap(name) => product(name, MAP),
             Object::FlatMap(name) => product(name, ".fits.gz"),
             Object::Contours(name) => product(name, "-contours-smooth.json"),
             Object::CredibleRegion(name, percent) => product(name, &format!("-moc-{percent}.json")),

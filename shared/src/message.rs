@@ -221,6 +221,9 @@ pub struct Products {
     pub name: AlertName,
     /// Each product is written or says why not.
     pub products: Vec<Product>,
+    /// The alert whose contours and flat map these are, when the alert has no map of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub map_of: Option<AlertName>,
 }
 
 impl Message for Products {

@@ -4,8 +4,8 @@ use jiff::SignedDuration;
 use shared::key::{AlertKind, Key, Object};
 use shared::message::{Alert, Galaxies, Post, PostStatus, Request, Role};
 use shared::notice::parse_time;
-use treasuremap::{Client, EventGalaxies, ListedGalaxy, Removal};
 use shared::{Error, Result};
+use treasuremap::{Client, EventGalaxies, ListedGalaxy, Removal};
 
 use crate::alert::{Published, REMOVED_AT_ONCE};
 use crate::once::once;

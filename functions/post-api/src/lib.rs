@@ -15,9 +15,9 @@ use http_client::Fetch;
 use serde::Serialize;
 use shared::key::{AlertKind, Key};
 use shared::message::{Post, PostStatus, Posted, Publication, Request, Role};
-use treasuremap::{Client, Timing};
 use shared::{Error, Result};
 use store::Store;
+use treasuremap::{Client, Timing};
 
 use crate::alert::{Removal, removal};
 use crate::once::Once;

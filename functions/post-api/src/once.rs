@@ -3,8 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use shared::key::Key;
-use treasuremap::{Client, Failure};
 use shared::{Error, Result};
+use treasuremap::{Client, Failure};
 
 use crate::{Deps, bytes_of};
 

@@ -5,12 +5,12 @@
 //! everything. They are copies of an alert that is there, and stop nothing.
 
 use jiff::Timestamp;
+use science::skymap::MultiOrderMap;
 use shared::key::{AlertKind, AlertName, Object};
 use shared::notice::igwn::Notice;
 use shared::notice::parse_time;
-use science::skymap::MultiOrderMap;
-use treasuremap::{PostAlert, Row};
 use shared::{Error, Result};
+use treasuremap::{PostAlert, Row};
 
 use crate::Deps;
 

@@ -3,10 +3,10 @@
 //! The server asks for the files of one alert: of the row that is newest by `datecreated`, by the count of rows of its
 //! type. Where rows are doubled, that is another name than the alert's.
 
+use shared::Result;
 use shared::key::{AlertName, Object};
 use shared::notice::parse_time;
 use treasuremap::Row;
-use shared::Result;
 
 use crate::Deps;
 
@@ -24,10 +24,9 @@ pub(crate) async fn keep(deps: &Deps, name: &AlertName, own: &Row, rows: &[Row])
         tracing::warn!(alert.name = %name, "the website looks for `{served}`, which is another alert's name");
         return Ok(());
     }
-    for (from, to) in [
-        (Object::Contours(name), Object::Contours(&served)),
-        (Object::FlatMap(name), Object::FlatMap(&served)),
-    ] {
+    for (from, to) in
+        [(Object::Contours(name), Object::Contours(&served)), (Object::FlatMap(name), Object::FlatMap(&served))]
+    {
         let (from, to) = (from.key()?, to.key()?);
         let Some(bytes) = deps.store.get(&from).await? else { continue };
         if deps.store.get(&to).await?.as_ref() != Some(&bytes) {

@@ -11,7 +11,7 @@ mod storage;
 mod survey;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "OS_STORAGE_URL",
         "Keystone's catalogue",
-        "the account's address in Swift; required with an application credential",
+        "the account's address in Swift, or Swift's (`…/v1`); required with an application credential",
     ),
     setting("WRITE_TO_STORAGE", "true", "`false` posts without storing anything"),
     setting("DRY_RUN", "false", "`true` writes nothing and calls no API; what would be done is printed"),
@@ -90,7 +90,7 @@ pub const SETTINGS: &[Setting] = &[
         "https://gracedb.ligo.org",
         "where `skymap_fits_url` is looked for, and where `gwtm gracedb` takes alerts from",
     ),
-    setting("FLAT_MAX_ORDER", "10", "finest HEALPix order of the flat map, 0 to 13; `none` makes none"),
+    setting("FLAT_MAX_ORDER", "10", "finest HEALPix order of the flat map, 0 to 13; a coarser map is written at 9; `none` makes none"),
     setting(
         "FERMI_TLE_URL",
         "https://celestrak.org/NORAD/elements/gp.php?CATNR=33053&FORMAT=TLE",
@@ -105,8 +105,16 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("FERMI_FT2_DIR", "none", "a folder with such files, instead of fetching them"),
     setting("SWIFT_POINTING_FILE", "no BAT products", "a file of Swift's pointings, `start,end,ra,dec,roll` a row"),
-    setting("CATALOG_PATH", "no galaxy lists", "the galaxy catalogue: a file, or an object under `galaxy_catalog/`"),
-    setting("PATH_TO_GALAXY_CATALOG_CONFIG", "the defaults", "`gal_catalog_config.ini` with a `[GALAXIES]` section"),
+    setting(
+        "CATALOG_PATH",
+        "the INI file's, else no galaxy lists",
+        "the galaxy catalogue: a file, or an object under `galaxy_catalog/`",
+    ),
+    setting(
+        "PATH_TO_GALAXY_CATALOG_CONFIG",
+        "the defaults",
+        "`gal_catalog_config.ini` with a `[GALAXIES]` section; one that is not there is a warning",
+    ),
     setting("GALAXY_GROUPNAME", "LCOGT", "the group under which galaxy lists are posted"),
     setting(
         "GALAXY_REFERENCE",
@@ -229,13 +237,14 @@ impl Config {
     /// # Errors
     /// As [`Config::from_env`].
     pub fn read(get: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
-        let mut settings = Reader { get, problems: Vec::new() };
+        let mut settings = Reader::new(get);
         let config = Self::settings(&mut settings);
         settings.finish(config)
     }
 
     fn settings(settings: &mut Reader<'_>) -> Self {
         let dry_run = settings.flag("DRY_RUN", false);
+        let (ranking, catalog) = settings.ranking();
         Config {
             storage: settings.storage(),
             write_to_storage: settings.flag("WRITE_TO_STORAGE", true),
@@ -258,8 +267,8 @@ impl Config {
             },
             swift_pointing_file: settings.text("SWIFT_POINTING_FILE").map(PathBuf::from),
             galaxies: Galaxies {
-                catalog: settings.text("CATALOG_PATH"),
-                settings: settings.ranking(),
+                catalog,
+                settings: ranking,
                 groupname: settings.text("GALAXY_GROUPNAME").unwrap_or_else(|| "LCOGT".to_owned()),
                 reference: settings
                     .text("GALAXY_REFERENCE")
@@ -291,10 +300,25 @@ fn environment(overrides: &[(&str, String)]) -> impl Fn(&str) -> Option<String> 
     }
 }
 
+/// A path of an INI file, which is relative to this process or else to the file; an object of the store stays as it is.
+fn beside(ini: &Path, path: String) -> String {
+    let near = ini.with_file_name(&path);
+    if Path::new(&path).exists() || !near.exists() { path } else { near.display().to_string() }
+}
+
 /// Reads settings one by one and keeps what is wrong with them.
 struct Reader<'a> {
     get: &'a dyn Fn(&str) -> Option<String>,
+    /// What stops the program.
     problems: Vec<String>,
+    /// What does not, and an operator should know.
+    warnings: Vec<String>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(get: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        Reader { get, problems: Vec::new(), warnings: Vec::new() }
+    }
 }
 
 impl Reader<'_> {
@@ -366,18 +390,31 @@ impl Reader<'_> {
         Some(Api { base, token: Secret::new(token.unwrap_or_default()), timeout, settle })
     }
 
-    fn ranking(&mut self) -> ranking::Settings {
+    /// How galaxies are ranked, and their catalogue: CATALOG_PATH, or what the INI file says of it.
+    fn ranking(&mut self) -> (ranking::Settings, Option<String>) {
         let name = "PATH_TO_GALAXY_CATALOG_CONFIG";
-        let Some(path) = self.text(name) else { return ranking::Settings::default() };
-        let read = std::fs::read_to_string(&path)
-            .map_err(|error| error.to_string())
-            .and_then(|text| ranking::Settings::from_ini(&text).map_err(|error| error.to_string()));
-        match read {
-            // The older listeners' files hold keys of their own beside these.
-            Ok((settings, _unknown)) => settings,
+        let catalog = self.text("CATALOG_PATH");
+        let Some(path) = self.text(name) else { return (ranking::Settings::default(), catalog) };
+        let path = PathBuf::from(path);
+        let shown = path.display();
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            // The older listeners' chart always names one, and they go on without it.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let lists = if catalog.is_some() { "" } else { ", and without CATALOG_PATH there are no galaxy lists" };
+                self.warnings.push(format!("`{name}`: file `{shown}` is not there: the defaults hold{lists}"));
+                return (ranking::Settings::default(), catalog);
+            }
             Err(error) => {
-                self.problems.push(format!("`{name}`: file `{path}`: {error}"));
-                ranking::Settings::default()
+                self.problems.push(format!("`{name}`: file `{shown}`: {error}"));
+                return (ranking::Settings::default(), catalog);
+            }
+        };
+        match ranking::Settings::from_ini(&text) {
+            Ok((settings, from_ini)) => (settings, catalog.or_else(|| from_ini.map(|catalog| beside(&path, catalog)))),
+            Err(error) => {
+                self.problems.push(format!("`{name}`: file `{shown}`: {error}"));
+                (ranking::Settings::default(), catalog)
             }
         }
     }
@@ -418,7 +455,7 @@ impl Reader<'_> {
         if let Some(Err(error)) = level.as_deref().map(log::directives) {
             self.problems.push(format!("`LOG_LEVEL`: expected a level or tracing directives: {error}"));
         }
-        Log { format, level }
+        Log { format, level, warnings: std::mem::take(&mut self.warnings) }
     }
 
     fn finish<T>(self, config: T) -> Result<T> {
@@ -480,7 +517,7 @@ mod tests {
             "AWS itself",
             "nothing is posted",
             "required with API_BASE",
-            "no galaxy lists",
+            "the INI file's, else no galaxy lists",
             "no BAT products",
             "the defaults",
             "nobody is told",

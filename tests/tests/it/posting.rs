@@ -156,7 +156,7 @@ fn products(alert: &Alert) -> Products {
         None => ProductStatus::Missing { reason: "no map".to_owned() },
     };
     let products = vec![Product { product: ProductKind::FlatMap, status }];
-    Products { name: alert.name.clone(), products }
+    Products { name: alert.name.clone(), products, map_of: None }
 }
 
 /// Writes a list as `galaxy-list` does, and publishes it with its alert.
@@ -167,7 +167,7 @@ async fn with_galaxies(deps: &Deps, alert: Alert, names: &[&str]) -> Publication
         rank,
         ra: 350.0 - 100.0 * f64::from(rank),
         dec: -30.0 + f64::from(rank),
-        info: BTreeMap::from([("Mstar".to_owned(), 1e10), ("Distance [Mpc]".to_owned(), 40.7)]),
+        info: BTreeMap::from([("log10(Mstar)".to_owned(), 10.0), ("dist".to_owned(), 40.7)]),
     });
     let body = EventGalaxies {
         superevent_id: alert.name.superevent_id.clone(),
@@ -486,7 +486,10 @@ async fn alerts_of_a_type_come_in_order() {
         "graceid": "S230518h", "role": "observation", "alert_type": "Preliminary", "timesent": "2023-05-18T12:00:00"
     }));
     let error = refused(&house.deps, &of(alert("S230518h-Preliminary", "2023-05-18T12:59:30Z"))).await;
-    assert!(!error.is_retryable() && error.to_string().contains("belongs to a different alert: expected timesent"), "{error}");
+    assert!(
+        !error.is_retryable() && error.to_string().contains("belongs to a different alert: expected timesent"),
+        "{error}"
+    );
     assert_eq!(server.alerts().len(), 1);
     assert_eq!(statuses(&call(&house.deps, &second).await.expect("posted")), ["posted"]);
     // A superevent whose alternate name matches does not count.
@@ -602,7 +605,10 @@ async fn a_list_is_there_at_every_moment_of_its_replacement() {
         server.script([vec![Fault::None; crash], vec![Fault::Unavailable; 40]].concat());
         let broken_off = call(&house.deps, &update).await;
         let shown = server.page("S230518h").expect("rows").galaxies;
-        assert!([["B"].as_slice(), &["B", "C"], &["B", "C", "D"], &["D"]].iter().any(|list| shown == *list), "{shown:?}");
+        assert!(
+            [["B"].as_slice(), &["B", "C"], &["B", "C", "D"], &["D"]].iter().any(|list| shown == *list),
+            "{shown:?}"
+        );
         assert!(broken_off.is_err() || crash == 5, "{crash}: {broken_off:?}");
         server.script([]);
         call_until_done(&house.deps, &update).await;
@@ -709,7 +715,12 @@ async fn doubled_rows_stop_nothing_and_the_map_is_where_the_server_looks() {
     assert_eq!(notes(&call(&house.deps, &alerts[0]).await.expect("posted")), None);
     server.double(0);
     // The third waits for the second, whatever the rows count.
-    house.deps.store.delete(&Object::Notice(&"S090101a-Preliminary2".parse().expect("a name")).key().expect("a key")).await.expect("deleted");
+    house
+        .deps
+        .store
+        .delete(&Object::Notice(&"S090101a-Preliminary2".parse().expect("a name")).key().expect("a key"))
+        .await
+        .expect("deleted");
     let early = refused(&house.deps, &alerts[2]).await;
     assert!(early.is_retryable() && early.to_string().contains("waiting for row"), "{early}");
     let second = call(&house.deps, &alerts[1]).await.expect("posted");
@@ -940,7 +951,7 @@ async fn the_map_is_gracedbs_when_it_has_the_one_in_hand() {
     let without_flat_map = |alert: Alert| {
         let status = ProductStatus::Missing { reason: "a test".to_owned() };
         let products = vec![Product { product: ProductKind::FlatMap, status }];
-        let products = Some(Products { name: alert.name.clone(), products });
+        let products = Some(Products { name: alert.name.clone(), products, map_of: None });
         Publication::Ligo { alert: Box::new(alert), products, galaxies: None }
     };
     let without_products = |alert: Alert| Publication::Ligo { alert: Box::new(alert), products: None, galaxies: None };
