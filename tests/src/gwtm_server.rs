@@ -230,7 +230,8 @@ impl GwtmServer {
     pub fn page(&self, graceid: &str) -> Option<Page> {
         let world = self.world();
         let rows: Vec<_> = world.alerts.iter().filter(|row| row["graceid"] == graceid).collect();
-        let newest = rows.iter().max_by_key(|row| (row["datecreated"].as_str(), row["id"].as_i64()))?;
+        let created = |row: &Map<String, Value>| (row["datecreated"].to_string(), row["id"].as_i64());
+        let newest = rows.iter().max_by(|a, b| created(a).cmp(&created(b)))?;
         let alert_type = newest["alert_type"].as_str().unwrap_or_default();
         let name = match rows.iter().filter(|row| row["alert_type"] == alert_type).count() - 1 {
             0 => format!("{graceid}-{alert_type}"),

@@ -169,7 +169,9 @@ async fn look_at_api(config: &Config) -> Look {
         return seen("API", Verdict::Skipped, "nothing is posted (API_BASE)");
     };
     let access = async {
-        Client::new(&api.base, api.token.reveal(), Timing { attempts: 1, ..Timing::new(api.timeout, api.settle) })?.access().await
+        Client::new(&api.base, api.token.reveal(), Timing { attempts: 1, ..Timing::new(api.timeout, api.settle) })?
+            .access()
+            .await
     };
     match access.await {
         Ok(Access::Administrator) => seen("API", Verdict::Ok, "the token is an administrator's"),
@@ -301,9 +303,7 @@ fn print(out: &mut impl Write, surveyed: &Surveyed, looks: &[Look]) -> io::Resul
         };
         writeln!(out, "  {:<30} {state:<8} {value}", found.setting.name)?;
     }
-    for (title, lines) in
-        [("Missing or malformed", &surveyed.problems), ("Worth a look", &surveyed.contradictions)]
-    {
+    for (title, lines) in [("Missing or malformed", &surveyed.problems), ("Worth a look", &surveyed.contradictions)] {
         if !lines.is_empty() {
             writeln!(out, "\n{title}")?;
             lines.iter().try_for_each(|line| writeln!(out, "  {line}"))?;

@@ -77,8 +77,8 @@ struct Durations {
 }
 
 impl<'a> Report<'a> {
-    pub(crate) fn new(notice: &'a str, outcome: &'a Result<Outcome>, stored: bool, total: Duration) -> Self {
-        let mut report = Report {
+    fn none(notice: &'a str, stored: bool, total: Duration) -> Self {
+        Report {
             notice,
             status: "done",
             stored,
@@ -87,7 +87,11 @@ impl<'a> Report<'a> {
             icecube: None,
             errors: Vec::new(),
             durations_ms: Durations { total: milliseconds(total), ..Durations::default() },
-        };
+        }
+    }
+
+    pub(crate) fn new(notice: &'a str, outcome: &'a Result<Outcome>, stored: bool, total: Duration) -> Self {
+        let mut report = Report::none(notice, stored, total);
         match outcome {
             Err(error) => report.error("read", None, error),
             Ok(Outcome::Ligo(outcome)) => report.ligo(outcome),
@@ -96,6 +100,15 @@ impl<'a> Report<'a> {
         if !report.errors.is_empty() {
             report.status = "failed";
         }
+        report
+    }
+
+    /// Of a notice that was not tried, because one before it of its superevent failed.
+    pub(crate) fn not_tried(notice: &'a str, because: &str) -> Self {
+        let mut report = Report::none(notice, true, Duration::ZERO);
+        let error = Error::retryable(format!("not tried, because its superevent's alerts wait behind {because}"));
+        report.error("order", None, &error);
+        report.status = "not_tried";
         report
     }
 

@@ -40,7 +40,7 @@ pub(crate) async fn publish(
     let removal = removal(alert);
     let (Some(api), false) = (&deps.api, removal == Removal::AtOnce) else {
         keep(deps, &key, &body).await?;
-        let reason = if deps.api.is_none() { &deps.not_posted } else { REMOVED_AT_ONCE };
+        let reason = if deps.api.is_none() { deps.not_posted.as_str() } else { REMOVED_AT_ONCE };
         return Ok((done(PostStatus::NotPosted { reason: reason.to_owned() }), None));
     };
     // A body that was posted stays; before a post it is this one.

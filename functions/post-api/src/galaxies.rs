@@ -1,7 +1,7 @@
 //! A superevent's galaxy list: the newest alert's, and only this one, since the website shows the galaxies of all.
 
 use jiff::SignedDuration;
-use shared::key::{AlertKind, Key, Object};
+use shared::key::{AlertKind, AlertName, Key, Object};
 use shared::message::{Alert, Galaxies, Post, PostStatus, Request, Role};
 use shared::notice::parse_time;
 use shared::{Error, Result};
@@ -136,8 +136,10 @@ async fn stored(deps: &Deps, alert: &Alert, alert_type: &str) -> Result<Vec<Even
     let mut lists = Vec::new();
     for key in deps.store.keys(&format!("work/{}-{alert_type}", alert.name.superevent_id)).await? {
         let mut segments = key.as_str().split('/');
-        let name = segments.nth(1).and_then(|name| name.parse().ok());
-        let is_list = name.is_some_and(|name| Object::EventGalaxies(&name).key().as_ref() == Ok(&key));
+        let name = segments.nth(1).and_then(|name| name.parse::<AlertName>().ok());
+        let is_list = name.is_some_and(|name| {
+            name.alert_type.to_string() == alert_type && Object::EventGalaxies(&name).key().as_ref() == Ok(&key)
+        });
         if !is_list {
             continue;
         }

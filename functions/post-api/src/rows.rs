@@ -212,11 +212,12 @@ mod tests {
     }
 
     /// The id of the row of the last of these alerts.
-    fn of(alerts: &[Times], rows: &[Row]) -> Result<Option<i64>> {
+    fn of(alerts: &[&Times], rows: &[Row]) -> Result<Option<i64>> {
         let mut name: AlertName = "S230518h-Preliminary".parse().expect("a name");
         let (own, before) = alerts.split_last().expect("an alert");
         name.n = before.len() as u32;
-        align(&name, before, own, rows).map(|placed| placed.row.map(|row| row.id))
+        let before: Vec<Times> = before.iter().map(|times| (*times).clone()).collect();
+        align(&name, &before, own, rows).map(|placed| placed.row.map(|row| row.id))
     }
 
     const A: &str = "2023-05-18T12:59:30Z";
@@ -229,13 +230,13 @@ mod tests {
         let rows = [row(4, A), row(9, "2023-05-18T13:10:00.25")];
         let [a, b, c] = [A, B, C].map(|time| times(time, None));
         let unknown = Times::default();
-        assert_eq!(of(&[a.clone()], &rows), Ok(Some(4)));
-        assert_eq!(of(&[unknown.clone(), b.clone()], &rows), Ok(Some(9)));
-        assert_eq!(of(&[a.clone(), b.clone(), c.clone()], &rows), Ok(None));
-        assert_eq!(of(&[a.clone()], &[]), Ok(None));
-        let early = of(&[a.clone(), b, c.clone(), times("2023-05-18T15:00:00Z", None)], &rows).expect_err("too early");
+        assert_eq!(of(&[&a], &rows), Ok(Some(4)));
+        assert_eq!(of(&[&unknown, &b], &rows), Ok(Some(9)));
+        assert_eq!(of(&[&a, &b, &c], &rows), Ok(None));
+        assert_eq!(of(&[&a], &[]), Ok(None));
+        let early = of(&[&a, &b, &c, &times("2023-05-18T15:00:00Z", None)], &rows).expect_err("too early");
         assert!(early.is_retryable() && early.to_string().contains("waiting for row 2"), "{early}");
-        let other = of(&[a, c], &rows).expect_err("another alert");
+        let other = of(&[&a, &c], &rows).expect_err("another alert");
         assert!(!other.is_retryable() && other.to_string().contains("timesent"), "{other}");
     }
 
@@ -243,12 +244,12 @@ mod tests {
     fn copies_are_passed_over() {
         let [a, b, c] = [A, B, C].map(|time| times(time, None));
         // A copy before its turn, a copy after it, and two copies.
-        assert_eq!(of(&[a.clone(), b.clone()], &[row(1, A), row(2, A)]), Ok(None));
-        assert_eq!(of(&[a.clone(), b.clone()], &[row(1, A), row(2, A), row(3, B)]), Ok(Some(3)));
-        assert_eq!(of(&[a.clone(), b.clone(), c.clone()], &[row(1, A), row(2, B), row(3, A)]), Ok(None));
-        assert_eq!(of(&[a.clone(), b.clone(), c.clone()], &[row(1, A), row(2, A), row(3, A), row(4, B)]), Ok(None));
+        assert_eq!(of(&[&a, &b], &[row(1, A), row(2, A)]), Ok(None));
+        assert_eq!(of(&[&a, &b], &[row(1, A), row(2, A), row(3, B)]), Ok(Some(3)));
+        assert_eq!(of(&[&a, &b, &c], &[row(1, A), row(2, B), row(3, A)]), Ok(None));
+        assert_eq!(of(&[&a, &b, &c], &[row(1, A), row(2, A), row(3, A), row(4, B)]), Ok(None));
         // The alert before it is not there yet, whatever the rows count.
-        let early = of(&[a, b, c], &[row(1, A), row(2, A)]).expect_err("too early");
+        let early = of(&[&a, &b, &c], &[row(1, A), row(2, A)]).expect_err("too early");
         assert!(early.is_retryable(), "{early}");
     }
 
@@ -257,9 +258,9 @@ mod tests {
         // A preliminary and its repeat have one map, and gwtm_cron posts its DATE for both.
         let [a, b] = [A, B].map(|time| times(time, Some(DATE)));
         let rows = [row(1, DATE), row(2, DATE)];
-        assert_eq!(of(&[a.clone()], &rows), Ok(Some(1)));
-        assert_eq!(of(&[a.clone(), b.clone()], &rows), Ok(Some(2)));
-        assert_eq!(of(&[a.clone(), b.clone(), times(C, None)], &rows), Ok(None));
-        assert_eq!(of(&[a, b], &rows[..1]), Ok(None));
+        assert_eq!(of(&[&a], &rows), Ok(Some(1)));
+        assert_eq!(of(&[&a, &b], &rows), Ok(Some(2)));
+        assert_eq!(of(&[&a, &b, &times(C, None)], &rows), Ok(None));
+        assert_eq!(of(&[&a, &b], &rows[..1]), Ok(None));
     }
 }

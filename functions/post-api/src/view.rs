@@ -39,7 +39,7 @@ pub(crate) async fn keep(deps: &Deps, name: &AlertName, own: &Row, rows: &[Row])
 
 /// The name by which the server looks for files; `None` when no row has a name.
 fn served(name: &AlertName, rows: &[Row]) -> Option<AlertName> {
-    let newest = rows.iter().max_by_key(|row| (&row.datecreated, row.id))?;
+    let newest = rows.iter().max_by(|a, b| (&a.datecreated, a.id).cmp(&(&b.datecreated, b.id)))?;
     let count = rows.iter().filter(|row| row.alert_type == newest.alert_type).count();
     let mut served: AlertName = format!("{}-{}", name.superevent_id, newest.alert_type).parse().ok()?;
     served.n = u32::try_from(count - 1).ok()?;

@@ -90,7 +90,11 @@ pub const SETTINGS: &[Setting] = &[
         "https://gracedb.ligo.org",
         "where `skymap_fits_url` is looked for, and where `gwtm gracedb` takes alerts from",
     ),
-    setting("FLAT_MAX_ORDER", "10", "finest HEALPix order of the flat map, 0 to 13; a coarser map is written at 9; `none` makes none"),
+    setting(
+        "FLAT_MAX_ORDER",
+        "10",
+        "finest HEALPix order of the flat map, 0 to 13; a coarser map is written at 9; `none` makes none",
+    ),
     setting(
         "FERMI_TLE_URL",
         "https://celestrak.org/NORAD/elements/gp.php?CATNR=33053&FORMAT=TLE",

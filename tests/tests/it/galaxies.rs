@@ -345,6 +345,7 @@ async fn deps(folder: &Path, catalog: Option<&str>) -> Deps {
             reference: "https://example.org/paper".to_owned(),
             request_doi: false,
             remove_on_retraction: false,
+            mocks: false,
         },
         catalogue: OnceCell::new(),
     }
