@@ -36,6 +36,7 @@ async fn run(
             .set("API_BASE", base)
             .set("API_TOKEN", ADMIN)
             .set("OBSERVING_RUN", "O4")
+            .set("API_SETTLE_SECONDS", "2")
             .set("CATALOG_PATH", workspace().join("events/catalog.csv"))
             .set("FLAT_MAX_ORDER", "5")
             .set(setting.0, setting.1)
