@@ -5,7 +5,6 @@
 //! everything. They are copies of an alert that is there, and stop nothing.
 
 use jiff::Timestamp;
-use science::skymap::MultiOrderMap;
 use shared::key::{AlertKind, AlertName, Object};
 use shared::notice::igwn::Notice;
 use shared::notice::parse_time;
@@ -59,12 +58,11 @@ impl Times {
             let (own, combined) = (notice.skymap, notice.combined_skymap);
             // gwtm_cron posts the event's own times for a coincidence without a map.
             let map = if external { combined.or(own) } else { own };
-            let header = map.and_then(|map| MultiOrderMap::decode(&map).ok()).map(|map| map.header().clone());
-            let header = header.unwrap_or_default();
+            let date = |keyword: &str| parse_time(&card(map.as_ref()?, keyword)?).ok();
             Some(Times {
                 created: Some(notice.time_created),
-                signal: header.date_obs.or(notice.event.map(|event| event.time)),
-                map_date: header.date,
+                signal: date("DATE-OBS").or(notice.event.as_ref().map(|event| event.time)),
+                map_date: date("DATE"),
                 retraction: notice.kind == AlertKind::Retraction,
             })
         };
@@ -98,6 +96,19 @@ impl Times {
     fn agrees(&self, row: &Row) -> bool {
         self.created.is_some() && (self.disagreement(row).is_none() || self.is_cron(row))
     }
+}
+
+/// The text that a keyword has in the headers of a FITS file: cards of 80 bytes up to the table's END.
+fn card(file: &[u8], keyword: &str) -> Option<String> {
+    let cards = file.chunks_exact(80);
+    let mut ends = 0;
+    let of_headers = cards.take_while(|card| {
+        ends += usize::from(card.starts_with(b"END     "));
+        ends < 2
+    });
+    let mut found = of_headers.filter_map(|card| std::str::from_utf8(card).ok()?.split_once('='));
+    let (_, value) = found.find(|(name, _)| name.trim_end() == keyword)?;
+    Some(value.trim_start().strip_prefix('\'')?.split('\'').next()?.trim_end().to_owned())
 }
 
 /// Whether two times are the same, or both absent.
@@ -167,7 +178,9 @@ fn align(name: &AlertName, before: &[Times], own: &Times, rows: &[Row]) -> Resul
     let mut copies = Vec::new();
     let mut at = 0;
     for (k, times) in before.iter().chain([own]).enumerate() {
-        while let Some(row) = rows.get(at).filter(|row| !times.agrees(row) && repeats(&rows[..at], row)) {
+        // Of an alert whose notice is not there, any row may be its own.
+        let known = times.created.is_some();
+        while let Some(row) = rows.get(at).filter(|row| known && !times.agrees(row) && repeats(&rows[..at], row)) {
             copies.push(row.id);
             at += 1;
         }
