@@ -25,7 +25,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 
-use routes::{post_alert, post_galaxies, route};
+use routes::{del_test_alerts, post_alert, post_galaxies, route};
 use wire::{Connection, Wires};
 
 /// The token of an administrator.
@@ -219,6 +219,11 @@ impl GwtmServer {
     /// The server's files are in this folder: its pages show them, and the removal of test alerts removes them.
     pub fn keep_files_in(&self, folder: &Path) {
         self.world().files = Some(folder.to_owned());
+    }
+
+    /// Removes test alerts, as a mock alert of another listener makes it.
+    pub fn remove_test_alerts(&self) {
+        del_test_alerts(&mut self.world(), false);
     }
 
     /// Blocks a process: it answers nobody for so long, then does what it was sent.

@@ -264,7 +264,7 @@ fn post_icecube(world: &mut World, body: &Value, v0: bool) -> Reply {
 
 /// Keeps MS181101ab and the mock events of yesterday, today and tomorrow; of the others, rows and files go, and galaxy
 /// lists stay.
-fn del_test_alerts(world: &mut World, v0: bool) -> Reply {
+pub(super) fn del_test_alerts(world: &mut World, v0: bool) -> Reply {
     let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
     let mut kept: Vec<String> = (-1..=1).map(|days| (today + days.days()).strftime("MS%y%m%d").to_string()).collect();
     kept.push("MS181101ab".to_owned());

@@ -255,6 +255,33 @@ async fn later_alerts_of_a_superevent_wait_and_others_go_on() {
     assert!(why.starts_with("not tried, because ") && why.contains("-PRELIMINARY.json`, which failed: "), "{why}");
 }
 
+/// The server removes the files of old mocks all the time, whoever is at them.
+#[tokio::test(flavor = "multi_thread")]
+async fn mocks_that_are_removed_while_they_are_in_work_are_no_error() {
+    let server = GwtmServer::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path().join("data");
+    server.keep_files_in(&store);
+    let mocks = tests::story::mocks(14).into_iter().flatten().enumerate().map(|(n, notice)| {
+        let path = folder.path().join(format!("{n:03}.json"));
+        std::fs::write(&path, notice).expect("written");
+        path
+    });
+    let mocks: Vec<PathBuf> = mocks.collect();
+    let other = server.clone();
+    let removing = tokio::spawn(async move {
+        loop {
+            other.remove_test_alerts();
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    });
+    let called = run(&server, store, mocks, ("GALAXY_MOCKS", "false")).await;
+    removing.abort();
+    assert_eq!(called.code, Some(0), "{}{}", called.stdout, called.stderr);
+    // Those of yesterday and today are posted, each with three alerts; no mock has galaxies, which would stay for good.
+    assert_eq!((server.alerts().len(), server.galaxy_lists().len()), (6, 0));
+}
+
 /// Fifteen alerts of six superevents, as they come.
 fn fifteen_alerts(folder: &std::path::Path) -> Vec<PathBuf> {
     let ids = ["S090106a", "S090106b", "S090106c", "S090106d", "S090106e", "S090106f"];
