@@ -14,7 +14,7 @@ use config::Config;
 use http_client::Fetch;
 use serde::Serialize;
 use shared::key::{AlertKind, Key};
-use shared::message::{Post, PostStatus, Posted, Publication, Request, Role};
+use shared::message::{Alert, Galaxies, Post, PostStatus, Posted, Products, Publication, Request, Role};
 use shared::{Error, Result};
 use store::Store;
 use treasuremap::{Client, Timing};
@@ -85,35 +85,46 @@ impl Deps {
 /// found again by the next attempt; when it was the alert itself, the error names its row.
 pub async fn handle(deps: &Deps, publication: Publication) -> Result<Posted> {
     let deps = &Deps { api: deps.api.as_ref().map(Client::begun), ..deps.clone() };
+    // Large futures: on the heap.
     let posts = match publication {
         Publication::Ligo { alert, products, galaxies } => {
-            let (post, published) = alert::publish(deps, &alert, products.as_ref()).await?;
-            let stored = |what: &'static str| {
-                let id = published.as_ref().map(|published| published.row.id);
-                move |error: Error| match id {
-                    Some(id) => error.of(format_args!("post_alert: row {id} is stored; {what}")),
-                    None => error,
-                }
-            };
-            let mut posts = vec![Ok(post)];
-            if let Some(published) = &published {
-                view::keep(deps, &alert.name, &published.row, &published.rows).await.map_err(stored("its files"))?;
-            }
-            if let Some(galaxies) = &galaxies {
-                let post = galaxies::publish(deps, &alert, galaxies, published.as_ref()).await;
-                posts.push(post.map_err(stored("event_galaxies")));
-            }
-            if deps.remove_on_retraction && alert.name.alert_type.kind == AlertKind::Retraction {
-                galaxies::remove_all(deps, &alert).await?;
-            }
-            if alert.role == Role::Test && removal(&alert) != Removal::AtOnce {
-                posts.push(Ok(remove_test_alerts(deps).await));
-            }
-            posts.into_iter().collect::<Result<_>>()?
+            Box::pin(ligo(deps, &alert, products.as_ref(), galaxies.as_ref())).await?
         }
-        Publication::IceCube(search) => vec![icecube::publish(deps, &search).await?],
+        Publication::IceCube(search) => vec![Box::pin(icecube::publish(deps, &search)).await?],
     };
     Ok(Posted { posts })
+}
+
+/// Posts an alert, its galaxy list and, after a test alert, the removal of old test alerts.
+async fn ligo(
+    deps: &Deps,
+    alert: &Alert,
+    products: Option<&Products>,
+    galaxies: Option<&Galaxies>,
+) -> Result<Vec<Post>> {
+    let (post, published) = alert::publish(deps, alert, products).await?;
+    let stored = |what: &'static str| {
+        let id = published.as_ref().map(|published| published.row.id);
+        move |error: Error| match id {
+            Some(id) => error.of(format_args!("post_alert: row {id} is stored; {what}")),
+            None => error,
+        }
+    };
+    let mut posts = vec![Ok(post)];
+    if let Some(published) = &published {
+        view::keep(deps, &alert.name, &published.row, &published.rows).await.map_err(stored("its files"))?;
+    }
+    if let Some(galaxies) = galaxies {
+        let post = galaxies::publish(deps, alert, galaxies, published.as_ref()).await;
+        posts.push(post.map_err(stored("event_galaxies")));
+    }
+    if deps.remove_on_retraction && alert.name.alert_type.kind == AlertKind::Retraction {
+        galaxies::remove_all(deps, alert).await?;
+    }
+    if alert.role == Role::Test && removal(alert) != Removal::AtOnce {
+        posts.push(Ok(remove_test_alerts(deps).await));
+    }
+    posts.into_iter().collect()
 }
 
 /// Asks the GWTM to remove old test alerts. Its failure is nobody's loss, and the next test alert repeats it.

@@ -60,7 +60,7 @@ impl Deps {
 /// Permanent, when the alert's map is not in the store or cannot be read; what the store says otherwise.
 pub async fn handle(deps: &Deps, alert: Alert) -> Result<Products> {
     let from_map = async {
-        let Some(key) = &alert.skymap else { return without_map(deps, &alert).await };
+        let Some(key) = &alert.skymap else { return Box::pin(without_map(deps, &alert)).await };
         let max_order = deps.flat_max_order;
         let drawn = match deps.store.get(key).await? {
             // The GWTM removes the files of old mock alerts whenever it is asked to.

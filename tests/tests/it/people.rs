@@ -183,7 +183,7 @@ fn the_charts_environment_passes_the_check() {
     // It is read as it is, and the environment goes before it.
     let galaxies = |settings: &[(&str, &str)]| {
         let gwtm = Gwtm::run(&folder.path().join("data"), ["--dry-run", "--json"])
-            .arg(&sample("S090101a-4-initial.json"))
+            .arg(sample("S090101a-4-initial.json"))
             .set("PATH_TO_GALAXY_CATALOG_CONFIG", &ini);
         let called = settings.iter().fold(gwtm, |gwtm, (name, value)| gwtm.set(name, value)).call();
         assert_eq!(called.code, Some(0), "{}{}", called.stdout, called.stderr);
