@@ -82,19 +82,35 @@ impl Functions {
         let asked = message.clone();
         let answer = match function {
             "ingest-ligo" => {
-                answer(&ingest_ligo::Deps::new(config, store).expect("deps"), &ingest_ligo::handle, asked).await
+                Box::pin(answer(&ingest_ligo::Deps::new(config, store).expect("deps"), &ingest_ligo::handle, asked))
+                    .await
             }
             "ingest-icecube" => {
-                answer(&ingest_icecube::Deps::new(config, store).expect("deps"), &ingest_icecube::handle, asked).await
+                Box::pin(answer(
+                    &ingest_icecube::Deps::new(config, store).expect("deps"),
+                    &ingest_icecube::handle,
+                    asked,
+                ))
+                .await
             }
             "skymap-products" => {
-                answer(&skymap_products::Deps::new(config, store).expect("deps"), &skymap_products::handle, asked).await
+                Box::pin(answer(
+                    &skymap_products::Deps::new(config, store).expect("deps"),
+                    &skymap_products::handle,
+                    asked,
+                ))
+                .await
             }
             "galaxy-list" => {
-                answer(&galaxy_list::Deps::new(config, store).expect("deps"), &galaxy_list::handle, asked).await
+                Box::pin(answer(&galaxy_list::Deps::new(config, store).expect("deps"), &galaxy_list::handle, asked))
+                    .await
             }
-            "post-api" => answer(&post_api::Deps::new(config, store).expect("deps"), &post_api::handle, asked).await,
-            "annotate" => answer(&annotate::Deps::new(config, store).expect("deps"), &annotate::handle, asked).await,
+            "post-api" => {
+                Box::pin(answer(&post_api::Deps::new(config, store).expect("deps"), &post_api::handle, asked)).await
+            }
+            "annotate" => {
+                Box::pin(answer(&annotate::Deps::new(config, store).expect("deps"), &annotate::handle, asked)).await
+            }
             other => panic!("no function `{other}`"),
         };
         let answer = answer.unwrap_or_else(|error| panic!("{function}: {error}"));
