@@ -138,7 +138,7 @@ impl Health {
     /// Permanent, naming every setting that is malformed.
     pub fn from_env() -> Result<Self> {
         let get = super::environment(&[]);
-        let mut settings = Reader { get: &get, problems: Vec::new() };
+        let mut settings = Reader::new(&get);
         let health = Self::settings(&mut settings);
         settings.finish(health)
     }
