@@ -280,10 +280,14 @@ pub enum Object<'a> {
     Notified(&'a AlertName),
     /// The body of `post_alert`.
     PostAlert(&'a AlertName),
+    /// When a `post_alert` began whose fate is not known yet.
+    PostAlertPending(&'a AlertName),
     /// The ranked galaxies for people, CSV.
     GalaxiesCsv(&'a AlertName),
     /// The body of `event_galaxies`.
     EventGalaxies(&'a AlertName),
+    /// When an `event_galaxies` began whose fate is not known yet.
+    EventGalaxiesPending(&'a AlertName),
     /// The body of `post_icecube_notice`, by the notice's `ref_id`, which may be any text: what cannot be in a name is
     /// percent-encoded.
     PostIceCube(&'a str),
@@ -306,6 +310,8 @@ pub enum Object<'a> {
 
 /// How the names of archived notices end.
 const NOTICE: &str = "_alert.json";
+const MAP: &str = "_moc.fits.gz";
+const PENDING: &str = ".pending.json";
 /// How the names of annotations end.
 const ANNOTATIONS: &str = "-annotations.json";
 
@@ -329,6 +335,20 @@ impl Key {
             Object::Notice(name) => Some(name.clone()),
             _ => None,
         }
+    }
+
+    /// The alert whose multi-order map this is the name of; `None` for other objects.
+    pub fn map_of(&self) -> Option<AlertName> {
+        match Parsed::of(self)?.object() {
+            Object::MultiOrderMap(name) => Some(name.clone()),
+            _ => None,
+        }
+    }
+
+    /// Whether it says of something that it is not done yet, or whose a name is: what must be known of the notices after
+    /// it, even when nothing is written.
+    pub fn outlasts_notice(&self) -> bool {
+        self.0.ends_with(NOTICE) || self.0.ends_with(PENDING)
     }
 }
 
@@ -449,7 +469,7 @@ impl Object<'_> {
         let coverage = |id: &SupereventId, ending: &str| format!("{}/{id}{ending}", id.root());
         Key::new(match self {
             Object::Notice(name) => product(name, NOTICE),
-            Object::MultiOrderMap(name) => product(name, "_moc.fits.gz"),
+            Object::MultiOrderMap(name) => product(name, MAP),
             Object::FlatMap(name) => product(name, ".fits.gz"),
             Object::Contours(name) => product(name, "-contours-smooth.json"),
             Object::CredibleRegion(name, percent) => product(name, &format!("-moc-{percent}.json")),
@@ -463,8 +483,10 @@ impl Object<'_> {
             Object::Page(name) => product(name, ".html"),
             Object::Notified(name) => format!("work/{name}/notified.json"),
             Object::PostAlert(name) => format!("work/{name}/post_alert.json"),
+            Object::PostAlertPending(name) => format!("work/{name}/post_alert{PENDING}"),
             Object::GalaxiesCsv(name) => product(name, "-galaxies.csv"),
             Object::EventGalaxies(name) => format!("work/{name}/event_galaxies.json"),
+            Object::EventGalaxiesPending(name) => format!("work/{name}/event_galaxies{PENDING}"),
             Object::PostIceCube(ref_id) => format!("work/{}/post_icecube_notice.json", encoded(ref_id)),
             Object::Inbox { topic, partition, offset } => {
                 // Twenty digits, so that a listing is in Kafka's order.

@@ -224,6 +224,9 @@ pub struct Products {
     pub name: AlertName,
     /// Each product is written or says why not.
     pub products: Vec<Product>,
+    /// The alert whose contours and flat map these are, when the alert has no map of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub map_of: Option<AlertName>,
 }
 
 impl Message for Products {
@@ -337,6 +340,9 @@ pub struct Post {
     /// What became of it.
     #[serde(flatten)]
     pub status: PostStatus,
+    /// What a person should know or do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// What `post-api` did.

@@ -32,6 +32,8 @@ impl Listening {
             ("API_BASE", api_base),
             ("API_TOKEN", ADMIN),
             ("OBSERVING_RUN", "O4"),
+            // No process of this server is busy for longer, unless a test makes it so.
+            ("API_SETTLE_SECONDS", "2"),
             ("CATALOG_PATH", &catalogue),
             ("FERMI_TLE_FILE", &orbit),
             // No test reaches out: what would be fetched is looked for on a port where nobody listens.

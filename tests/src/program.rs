@@ -95,6 +95,13 @@ impl Gwtm {
         gwtm
     }
 
+    /// With one more argument.
+    #[must_use]
+    pub fn arg(mut self, argument: impl AsRef<std::ffi::OsStr>) -> Self {
+        self.0.arg(argument);
+        self
+    }
+
     /// With a setting.
     #[must_use]
     pub fn set(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
@@ -115,6 +122,13 @@ impl Gwtm {
     #[must_use]
     pub fn inside(mut self, folder: &Path) -> Self {
         self.0.current_dir(folder);
+        self
+    }
+
+    /// Without what it says.
+    #[must_use]
+    pub fn quiet(mut self) -> Self {
+        self.0.stdout(Stdio::null()).stderr(Stdio::null());
         self
     }
 

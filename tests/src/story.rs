@@ -6,6 +6,8 @@ use std::path::Path;
 
 use clap::Parser;
 use cli::simulate::Simulate;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan};
 use serde_json::{Map, Value};
 
 use crate::gwtm_server::GwtmServer;
@@ -48,6 +50,19 @@ pub fn alerts(superevents: usize) -> Vec<Option<Vec<u8>>> {
                 _ => arguments,
             };
             all.push(simulated(&format!("--superevent-id {} --seed {} {arguments}", superevent(n), n + 1)));
+        }
+    }
+    all
+}
+
+/// A mock event of each of the last days, today's last: a preliminary, an initial and a retraction.
+pub fn mocks(days: i64) -> Vec<Option<Vec<u8>>> {
+    let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
+    let mut all = Vec::new();
+    for day in (0..days).rev().map(|ago| today - ago.days()) {
+        for (minute, kind) in [(1, "preliminary"), (5, "initial"), (9, "retraction")] {
+            let id = day.strftime("MS%y%m%da");
+            all.push(simulated(&format!("--superevent-id {id} --type {kind} --time-created {day}T00:{minute:02}:00Z")));
         }
     }
     all

@@ -46,6 +46,9 @@ pub struct Annotations {
     pub external_coincidence: Option<ExternalCoincidence>,
     /// What the sky map says.
     pub skymap: Option<SkyMap>,
+    /// The alert whose contours and flat map are also under this alert's name, which has no map of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub map_of: Option<AlertName>,
     /// How many galaxies the list holds; absent when there is none.
     pub galaxies: Option<usize>,
     /// Words to filter by.
@@ -200,6 +203,7 @@ impl Annotations {
             tags: tags::tags(alert, skymap.as_ref()),
             rubin: Rubin::of(alert, skymap.as_ref()),
             skymap,
+            map_of: None,
             galaxies,
             objects: Vec::new(),
             unread: Vec::new(),

@@ -32,14 +32,14 @@ const NO_CLIENT: &str = "no client is set (KAFKA_CLIENT_ID, KAFKA_CLIENT_SECRET)
 #[command(after_help = "\
 Examples:
   gwtm check                  the settings, then the store, the API, the catalogue, Fermi's orbit and Kafka
-  gwtm check --offline        the settings alone
+  gwtm check --offline        the settings alone, and the files that they name
   gwtm check --json           for monitors
 
 Nothing is posted; a small object, check/probe-….json, is written below each of fit/, test/, work/, inbox/, failed/ and
 fermi/ in the store and deleted again; no group of Kafka is joined.
 Exit code: 0 all is well, 1 something cannot be reached or used, 2 settings are missing or malformed.")]
 pub struct CheckOptions {
-    /// Looks at the settings alone.
+    /// Looks at the settings alone, and at the files that they name.
     #[arg(long)]
     pub offline: bool,
     /// Prints one JSON object.
@@ -73,8 +73,9 @@ struct Look {
 pub async fn check(options: &CheckOptions) -> Result<bool, Failure> {
     let surveyed = survey();
     let looks = match Config::from_env(&[]) {
-        Ok(config) if !options.offline => look(&config).await,
-        _ => Vec::new(),
+        Ok(config) if options.offline => look_at_files(&config).await,
+        Ok(config) => [look_at_files(&config).await, look(&config).await].concat(),
+        Err(_) => Vec::new(),
     };
     let mut out = io::stdout().lock();
     let printed =
@@ -84,6 +85,17 @@ pub async fn check(options: &CheckOptions) -> Result<bool, Failure> {
         return Err(Failure::usage(format!("{first}. Set what is missing, then run `gwtm check` again")));
     }
     Ok(looks.iter().all(|look| look.verdict != Verdict::Failed))
+}
+
+/// The files of this machine that settings name, read as the functions read them. The settings' own, of galaxies and
+/// notifications, have been read with the settings.
+async fn look_at_files(config: &Config) -> Vec<Look> {
+    let Some(path) = &config.swift_pointing_file else { return Vec::new() };
+    let what = "Swift's pointings";
+    vec![match skymap_products::swift::count(path).await {
+        Ok(count) => seen(what, Verdict::Ok, format!("file `{}`: {count} pointings", path.display())),
+        Err(error) => failed(what, &error.of(format!("file `{}`", path.display())), "see SWIFT_POINTING_FILE"),
+    }]
 }
 
 async fn look(config: &Config) -> Vec<Look> {
@@ -185,7 +197,9 @@ async fn look_at_api(config: &Config) -> Look {
         return seen("API", Verdict::Skipped, "nothing is posted (API_BASE)");
     };
     let access = async {
-        Client::new(&api.base, api.token.reveal(), Timing { attempts: 1, ..Timing::default() })?.access().await
+        Client::new(&api.base, api.token.reveal(), Timing { attempts: 1, ..Timing::new(api.timeout, api.settle) })?
+            .access()
+            .await
     };
     match access.await {
         Ok(Access::Administrator) => seen("API", Verdict::Ok, "the token is an administrator's"),
@@ -196,7 +210,7 @@ async fn look_at_api(config: &Config) -> Look {
         ),
         Ok(Access::Refused) => seen("API", Verdict::Failed, "the server does not know the token; see API_TOKEN"),
         Ok(Access::Unknown) => seen("API", Verdict::Warning, "the retired generation v0 cannot be asked; /api/v1/ can"),
-        Err(error) => failed("API", &error, "see API_BASE"),
+        Err(error) => failed("API", &error, "see API_BASE, which ends with `/api/v1/`"),
     }
 }
 
@@ -319,9 +333,7 @@ fn print(out: &mut impl Write, surveyed: &Surveyed, looks: &[Look]) -> io::Resul
         };
         writeln!(out, "  {:<30} {state:<8} {value}", found.setting.name)?;
     }
-    for (title, lines) in
-        [("Missing or malformed", &surveyed.problems), ("Does not go together", &surveyed.contradictions)]
-    {
+    for (title, lines) in [("Missing or malformed", &surveyed.problems), ("Worth a look", &surveyed.contradictions)] {
         if !lines.is_empty() {
             writeln!(out, "\n{title}")?;
             lines.iter().try_for_each(|line| writeln!(out, "  {line}"))?;

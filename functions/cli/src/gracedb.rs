@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use clap::Args;
 use config::Config;
+use futures::FutureExt;
 use http_client::Fetch;
 use jiff::Timestamp;
 use runtime::Backoff;
@@ -71,6 +72,10 @@ pub struct GracedbOptions {
     /// Only lists what would be taken through the pipeline.
     #[arg(long)]
     pub dry_run: bool,
+    /// How long alerts are tried again that failed in a way that may pass, and later ones of their superevent wait:
+    /// `90s`, `15m`; 0 tries once.
+    #[arg(long, value_name = "TIME", default_value = "15m", value_parser = crate::arguments::patience)]
+    pub patience: Duration,
     /// Prints one JSON object per alert.
     #[arg(long)]
     pub json: bool,
@@ -116,7 +121,8 @@ pub async fn gracedb(options: &GracedbOptions) -> std::result::Result<bool, Fail
     if options.dry_run {
         return plan(&gracedb, &ids, options).await;
     }
-    let mut series = Series::open(config, options.json).await?;
+    let mut series = Series::open(config, options.json, options.patience).await?;
+    let gracedb = &gracedb;
     for id in ids {
         let found = match gracedb.alerts(id).await {
             Ok(found) => found,
@@ -125,11 +131,16 @@ pub async fn gracedb(options: &GracedbOptions) -> std::result::Result<bool, Fail
                 continue;
             }
         };
-        for version in found.iter().filter(|version| options.wants(version)) {
-            let notice = async { received(gracedb.file(id, &version.file).await?) };
-            series.take(&format!("GraceDB {id} {}", version.file), notice).await?;
+        for Version { file, .. } in found.into_iter().filter(|version| options.wants(version)) {
+            let label = format!("GraceDB {id} {file}");
+            let fetch = move || {
+                let file = file.clone();
+                async move { received(gracedb.file(id, &file).await?) }.boxed_local()
+            };
+            series.offer(&label, Some(id), fetch).await?;
         }
     }
+    series.finish().await?;
     series.end()
 }
 

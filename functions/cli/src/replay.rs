@@ -1,8 +1,10 @@
 //! `gwtm list` and `gwtm replay`: what Kafka holds, read without a group.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use config::{Config, Kafka};
+use futures::FutureExt;
 use jiff::Timestamp;
 use kafka::archive;
 use kafka::consumer::Message;
@@ -53,13 +55,20 @@ pub async fn replay(options: &ReplayOptions) -> std::result::Result<bool, Failur
     if options.dry_run {
         return print_all(&mut messages, options.json).await.map(|_| true);
     }
-    let mut series = Series::open(config, options.json).await?;
+    let mut series = Series::open(config, options.json, options.patience).await?;
     let store = series.store().clone();
     while let Some(message) = messages.recv().await {
-        let message = message.map_err(Failure::work)?;
+        let message = Arc::new(message.map_err(Failure::work)?);
         let label = message.to_string().replace('`', "");
-        series.take(&label, archive::keep(&store, &message)).await?;
+        let superevent = message.glance.superevent_id.clone();
+        let keep_in = store.clone();
+        let fetch = move || {
+            let (message, store) = (Arc::clone(&message), keep_in.clone());
+            async move { archive::keep(&store, &message).await }.boxed_local()
+        };
+        series.offer(&label, superevent.as_ref(), fetch).await?;
     }
+    series.finish().await?;
     series.end()
 }
 

@@ -76,8 +76,8 @@ const DURATIONS: [(&str, &str, &[Function]); 6] = [
 ];
 
 impl<'a> Report<'a> {
-    pub(crate) fn new(notice: &'a str, outcome: &'a Result<Outcome>, stored: bool, total: Duration) -> Self {
-        let mut report = Report {
+    fn none(notice: &'a str, stored: bool, total: Duration) -> Self {
+        Report {
             notice,
             status: "done",
             stored,
@@ -86,7 +86,11 @@ impl<'a> Report<'a> {
             icecube: None,
             errors: Vec::new(),
             durations_ms: BTreeMap::from([("total", milliseconds(total))]),
-        };
+        }
+    }
+
+    pub(crate) fn new(notice: &'a str, outcome: &'a Result<Outcome>, stored: bool, total: Duration) -> Self {
+        let mut report = Report::none(notice, stored, total);
         match outcome {
             Err(error) => report.error("read", None, error),
             Ok(outcome) => report.outcome(outcome),
@@ -98,6 +102,15 @@ impl<'a> Report<'a> {
         if !report.errors.is_empty() {
             report.status = "failed";
         }
+        report
+    }
+
+    /// Of a notice that was not tried, because one before it of its superevent failed.
+    pub(crate) fn not_tried(notice: &'a str, because: &str) -> Self {
+        let mut report = Report::none(notice, true, Duration::ZERO);
+        let error = Error::retryable(format!("not tried, because its superevent's alerts wait behind {because}"));
+        report.error("order", None, &error);
+        report.status = "not_tried";
         report
     }
 
@@ -260,7 +273,7 @@ fn print_annotated(out: &mut impl Write, annotated: &Annotated, written: &str) -
 }
 
 fn print_posts(out: &mut impl Write, posts: &[Post]) -> io::Result<()> {
-    for Post { request, key, status } in posts {
+    for Post { request, key, status, note } in posts {
         let id = |id: &Option<i64>| id.map(|id| format!(" as {id}")).unwrap_or_default();
         let body = key.as_ref().map(|key| format!("{key}")).unwrap_or_default();
         let (verb, what) = match status {
@@ -270,6 +283,9 @@ fn print_posts(out: &mut impl Write, posts: &[Post]) -> io::Result<()> {
             PostStatus::NotPosted { reason } => ("not posted".to_owned(), format!("{body} ({reason})")),
         };
         row(out, endpoint(*request), &verb, &what)?;
+        if let Some(note) = note {
+            row(out, endpoint(*request), "NOTE", note)?;
+        }
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use config::Config;
 use science::galaxy::{self, Catalogue, Columns, Ranked, Ranking};
 use science::skymap::MultiOrderMap;
 use shared::key::Object;
-use shared::message::{Alert, Galaxies};
+use shared::message::{Alert, Galaxies, Role};
 use shared::{Context, Error, Result};
 use store::Store;
 use tokio::sync::OnceCell;
@@ -62,7 +62,12 @@ pub async fn handle(deps: &Deps, alert: Alert) -> Result<Galaxies> {
     let Some(skymap) = &alert.skymap else {
         return Ok(none("the alert has no sky map".to_owned()));
     };
-    let map = deps.store.read(skymap).await?;
+    let map = match deps.store.get(skymap).await? {
+        // The GWTM removes the files of old mock alerts whenever it is asked to.
+        None if alert.role == Role::Test => return Ok(none("the mock alert's map has been removed".to_owned())),
+        None => deps.store.read(skymap).await?,
+        Some(map) => map,
+    };
     let named = format!("sky map `{skymap}`");
     let map = Arc::new(
         runtime::blocking("galaxy ranking", move || MultiOrderMap::decode(&map).map_err(|error| error.of(named)))
@@ -91,7 +96,11 @@ fn body(signed: &config::Galaxies, alert: &Alert, ranking: Ranking) -> EventGala
         rank,
         ra: galaxy.ra,
         dec: galaxy.dec,
-        info: BTreeMap::from([("Mstar".to_owned(), galaxy.mstar), ("Distance [Mpc]".to_owned(), galaxy.dist)]),
+        // The website shows `dist` as "Dist (Mpc)" and every other key as it is.
+        info: BTreeMap::from([
+            ("dist".to_owned(), significant(galaxy.dist, 4)),
+            ("log10(Mstar)".to_owned(), significant(galaxy.mstar.log10(), 4)),
+        ]),
     };
     EventGalaxies {
         superevent_id: alert.name.superevent_id.clone(),
@@ -101,6 +110,15 @@ fn body(signed: &config::Galaxies, alert: &Alert, ranking: Ranking) -> EventGala
         request_doi: signed.request_doi,
         galaxies: (0..).zip(ranking.entries).map(entry).collect(),
     }
+}
+
+/// A number rounded to so many significant digits; one that has none is left as it is.
+fn significant(number: f64, digits: i32) -> f64 {
+    if number == 0.0 || !number.is_finite() {
+        return number;
+    }
+    let after_the_point = digits - 1 - number.abs().log10().floor() as i32;
+    format!("{number:.*}", usize::try_from(after_the_point).unwrap_or_default()).parse().unwrap_or(number)
 }
 
 /// Ranks from the index, or from a catalogue without one, which is read whole, once.
@@ -133,4 +151,24 @@ async fn load(source: &Source, name: &str) -> Result<Arc<Catalogue>> {
          builds one, and CATALOG_PATH then names it"
     );
     Ok(Arc::new(catalogue))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_sensible_digits() {
+        for (number, expected) in [
+            (144.508_123, 144.5),
+            (0.004_321_99, 0.004_322),
+            (9.999_99, 10.0),
+            (12_345.6, 12_346.0),
+            (11.150_234, 11.15),
+            (0.0, 0.0),
+        ] {
+            assert_eq!(significant(number, 4).to_string(), expected.to_string());
+        }
+        assert!(significant(f64::NEG_INFINITY, 4).is_infinite());
+    }
 }

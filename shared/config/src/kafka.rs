@@ -81,7 +81,7 @@ impl Kafka {
     /// # Errors
     /// As [`Kafka::from_env`].
     pub fn read(get: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
-        let mut settings = Reader { get, problems: Vec::new() };
+        let mut settings = Reader::new(get);
         let kafka = Self::settings(&mut settings);
         settings.finish(kafka)
     }
@@ -138,7 +138,7 @@ impl Health {
     /// Permanent, naming every setting that is malformed.
     pub fn from_env() -> Result<Self> {
         let get = super::environment(&[]);
-        let mut settings = Reader { get: &get, problems: Vec::new() };
+        let mut settings = Reader::new(&get);
         let health = Self::settings(&mut settings);
         settings.finish(health)
     }
@@ -189,7 +189,7 @@ impl Listen {
     /// # Errors
     /// As [`Listen::from_env`].
     pub fn read(get: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
-        let mut settings = Reader { get, problems: Vec::new() };
+        let mut settings = Reader::new(get);
         let listen = Listen {
             config: Config::settings(&mut settings),
             kafka: Kafka::settings(&mut settings),
@@ -235,7 +235,7 @@ impl Bridge {
     /// # Errors
     /// As [`Bridge::from_env`].
     pub fn read(get: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
-        let mut settings = Reader { get, problems: Vec::new() };
+        let mut settings = Reader::new(get);
         let config = Config::settings(&mut settings);
         let kafka = Kafka::settings(&mut settings);
         let health = Health::settings(&mut settings);

@@ -12,8 +12,9 @@ mod survey;
 mod systemd;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 pub use kafka::{Bridge, Flows, Health, Kafka, Listen, Login, SETTINGS as KAFKA_SETTINGS};
 pub use lambda::{SETTINGS as LAMBDA_SETTINGS, settings_secrets};
@@ -100,19 +101,30 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "OS_STORAGE_URL",
         "Keystone's catalogue",
-        "the account's address in Swift; required with an application credential",
+        "the account's address in Swift, or Swift's (`…/v1`); required with an application credential",
     ),
     defaulted("WRITE_TO_STORAGE", "true", "`false` posts without storing anything"),
     defaulted("DRY_RUN", "false", "`true` writes nothing and calls no API; what would be done is printed"),
     setting("API_BASE", "nothing is posted", "the GWTM API, `https://…/api/v1/` (or `/api/v0/`)"),
     secret("API_TOKEN", "required with API_BASE", "the token of a GWTM administrator"),
-    setting("OBSERVING_RUN", "none", "the run's label on posted alerts; the website shows the current run's"),
+    defaulted("API_TIMEOUT_SECONDS", "30", "how long an answer of the GWTM may take, 0.1 to 30"),
+    defaulted(
+        "API_SETTLE_SECONDS",
+        "600",
+        "how long a POST that got no answer is looked for before it is made again: longer than any process of the GWTM is \
+         ever busy",
+    ),
+    defaulted("OBSERVING_RUN", "O4", "the run's label on posted alerts; the website shows the current run's"),
     defaulted(
         "GRACEDB_URL",
         "https://gracedb.ligo.org",
         "where `skymap_fits_url` is looked for, and where `gwtm gracedb` takes alerts from",
     ),
-    defaulted("FLAT_MAX_ORDER", "10", "finest HEALPix order of the flat map, 0 to 13; `none` makes none"),
+    defaulted(
+        "FLAT_MAX_ORDER",
+        "10",
+        "finest HEALPix order of the flat map, 0 to 13; a coarser map is written at 9; `none` makes none",
+    ),
     defaulted(
         "FERMI_TLE_URL",
         "https://celestrak.org/NORAD/elements/gp.php?CATNR=33053&FORMAT=TLE",
@@ -127,8 +139,16 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("FERMI_FT2_DIR", "none", "a folder with such files, instead of fetching them"),
     setting("SWIFT_POINTING_FILE", "no BAT products", "a file of Swift's pointings, `start,end,ra,dec,roll` a row"),
-    setting("CATALOG_PATH", "no galaxy lists", "the galaxy catalogue: a file, or an object under `galaxy_catalog/`"),
-    setting("PATH_TO_GALAXY_CATALOG_CONFIG", "the defaults", "`gal_catalog_config.ini` with a `[GALAXIES]` section"),
+    setting(
+        "CATALOG_PATH",
+        "the INI file's, else no galaxy lists",
+        "the galaxy catalogue: a file, or an object under `galaxy_catalog/`",
+    ),
+    setting(
+        "PATH_TO_GALAXY_CATALOG_CONFIG",
+        "the defaults",
+        "`gal_catalog_config.ini` with a `[GALAXIES]` section; one that is not there is a warning",
+    ),
     defaulted("GALAXY_GROUPNAME", "LCOGT", "the group under which galaxy lists are posted"),
     defaulted(
         "GALAXY_REFERENCE",
@@ -141,6 +161,7 @@ pub const SETTINGS: &[Setting] = &[
         "false",
         "`true` removes a superevent's galaxy lists from the GWTM when it is retracted",
     ),
+    defaulted("GALAXY_MOCKS", "false", "`true` posts the galaxy lists of mock alerts too, which the GWTM never removes"),
     secret("NOTIFY_CONFIG", "nobody is told", "rules of who is told of which alerts: a TOML file, or the TOML itself"),
     defaulted("LOG_FORMAT", "text", "`json` for machines"),
     setting("LOG_LEVEL", "info; `gwtm run` warn", "error, warn, info, debug or trace, or tracing directives"),
@@ -159,7 +180,7 @@ pub struct Config {
     /// The GWTM API; without it nothing is posted.
     pub api: Option<Api>,
     /// The run's label on posted alerts.
-    pub observing_run: Option<String>,
+    pub observing_run: String,
     /// GraceDB, without a slash at the end.
     pub gracedb_url: String,
     /// Finest HEALPix order of the flat map; none makes none.
@@ -183,6 +204,10 @@ pub struct Api {
     pub base: String,
     /// An administrator's token.
     pub token: Secret,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// How long a POST that got no answer is looked for before it is made again.
+    pub settle: Duration,
 }
 
 /// Where Fermi's orbit and pointing come from.
@@ -215,6 +240,8 @@ pub struct Galaxies {
     pub request_doi: bool,
     /// Whether a retraction removes the superevent's lists.
     pub remove_on_retraction: bool,
+    /// Whether the lists of mock alerts are posted.
+    pub mocks: bool,
 }
 
 impl Config {
@@ -231,19 +258,20 @@ impl Config {
     /// # Errors
     /// As [`Config::from_env`].
     pub fn read(get: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
-        let mut settings = Reader { get, problems: Vec::new() };
+        let mut settings = Reader::new(get);
         let config = Self::settings(&mut settings);
         settings.finish(config)
     }
 
     fn settings(settings: &mut Reader<'_>) -> Self {
         let dry_run = settings.flag("DRY_RUN");
+        let (ranking, catalog) = settings.ranking();
         Config {
             storage: settings.storage(),
             write_to_storage: settings.flag("WRITE_TO_STORAGE"),
             dry_run,
             api: settings.api(dry_run),
-            observing_run: settings.text("OBSERVING_RUN"),
+            observing_run: settings.text("OBSERVING_RUN").unwrap_or_default(),
             gracedb_url: settings.url("GRACEDB_URL").trim_end_matches('/').to_owned(),
             flat_max_order: match settings.text("FLAT_MAX_ORDER").as_deref() {
                 Some("none") => None,
@@ -258,12 +286,13 @@ impl Config {
             },
             swift_pointing_file: settings.text("SWIFT_POINTING_FILE").map(PathBuf::from),
             galaxies: Galaxies {
-                catalog: settings.text("CATALOG_PATH"),
-                settings: settings.ranking(),
+                catalog,
+                settings: ranking,
                 groupname: settings.text("GALAXY_GROUPNAME").unwrap_or_default(),
                 reference: settings.text("GALAXY_REFERENCE").unwrap_or_default(),
                 request_doi: settings.flag("GALAXY_REQUEST_DOI"),
                 remove_on_retraction: settings.flag("GALAXY_REMOVE_ON_RETRACTION"),
+                mocks: settings.flag("GALAXY_MOCKS"),
             },
             notify: settings.notify(),
             log: settings.log(),
@@ -288,10 +317,25 @@ fn environment(overrides: &[(&str, String)]) -> impl Fn(&str) -> Option<String> 
     }
 }
 
+/// A path of an INI file, which is relative to this process or else to the file; an object of the store stays as it is.
+fn beside(ini: &Path, path: String) -> String {
+    let near = ini.with_file_name(&path);
+    if Path::new(&path).exists() || !near.exists() { path } else { near.display().to_string() }
+}
+
 /// Reads settings one by one and keeps what is wrong with them.
 struct Reader<'a> {
     get: &'a dyn Fn(&str) -> Option<String>,
+    /// What stops the program.
     problems: Vec<String>,
+    /// What does not, and an operator should know.
+    warnings: Vec<String>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(get: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        Reader { get, problems: Vec::new(), warnings: Vec::new() }
+    }
 }
 
 impl Reader<'_> {
@@ -371,21 +415,36 @@ impl Reader<'_> {
         if token.is_none() {
             self.problems.push("`API_TOKEN`: required with API_BASE: the token of a GWTM administrator".to_owned());
         }
-        Some(Api { base, token: Secret::new(token.unwrap_or_default()) })
+        let timeout = Duration::from_secs_f64(self.number("API_TIMEOUT_SECONDS", 30.0, 0.1..=30.0));
+        let settle = Duration::from_secs_f64(self.number("API_SETTLE_SECONDS", 600.0, 0.0..=86_400.0));
+        Some(Api { base, token: Secret::new(token.unwrap_or_default()), timeout, settle })
     }
 
-    fn ranking(&mut self) -> ranking::Settings {
+    /// How galaxies are ranked, and their catalogue: CATALOG_PATH, or what the INI file says of it.
+    fn ranking(&mut self) -> (ranking::Settings, Option<String>) {
         let name = "PATH_TO_GALAXY_CATALOG_CONFIG";
-        let Some(path) = self.text(name) else { return ranking::Settings::default() };
-        let read = std::fs::read_to_string(&path)
-            .map_err(|error| error.to_string())
-            .and_then(|text| ranking::Settings::from_ini(&text).map_err(|error| error.to_string()));
-        match read {
-            // The older listeners' files hold keys of their own beside these.
-            Ok((settings, _unknown)) => settings,
+        let catalog = self.text("CATALOG_PATH");
+        let Some(path) = self.text(name) else { return (ranking::Settings::default(), catalog) };
+        let path = PathBuf::from(path);
+        let shown = path.display();
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            // The older listeners' chart always names one, and they go on without it.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let lists = if catalog.is_some() { "" } else { ", and without CATALOG_PATH there are no galaxy lists" };
+                self.warnings.push(format!("`{name}`: file `{shown}` is not there: the defaults hold{lists}"));
+                return (ranking::Settings::default(), catalog);
+            }
             Err(error) => {
-                self.problems.push(format!("`{name}`: file `{path}`: {error}"));
-                ranking::Settings::default()
+                self.problems.push(format!("`{name}`: file `{shown}`: {error}"));
+                return (ranking::Settings::default(), catalog);
+            }
+        };
+        match ranking::Settings::from_ini(&text) {
+            Ok((settings, from_ini)) => (settings, catalog.or_else(|| from_ini.map(|catalog| beside(&path, catalog)))),
+            Err(error) => {
+                self.problems.push(format!("`{name}`: file `{shown}`: {error}"));
+                (ranking::Settings::default(), catalog)
             }
         }
     }
@@ -426,7 +485,7 @@ impl Reader<'_> {
         if let Some(Err(error)) = level.as_deref().map(log::directives) {
             self.problems.push(format!("`LOG_LEVEL`: expected a level or tracing directives: {error}"));
         }
-        Log { format, level }
+        Log { format, level, warnings: std::mem::take(&mut self.warnings) }
     }
 
     fn finish<T>(self, config: T) -> Result<T> {

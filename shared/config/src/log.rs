@@ -11,6 +11,8 @@ pub struct Log {
     pub format: LogFormat,
     /// LOG_LEVEL: a level or tracing directives, when it is set.
     pub level: Option<String>,
+    /// What an operator should know of the settings; said when logging starts.
+    pub warnings: Vec<String>,
 }
 
 /// For whom a log is.
@@ -63,6 +65,9 @@ impl Log {
         };
         if started.is_err() {
             tracing::debug!("logging had already been started");
+        }
+        for warning in &self.warnings {
+            tracing::warn!("setting {warning}");
         }
     }
 }

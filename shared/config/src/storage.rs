@@ -53,7 +53,7 @@ pub fn location(url: Option<&str>, prefix: &str) -> Result<Location> {
 }
 
 fn read_location(get: &dyn Fn(&str) -> Option<String>) -> Result<Location> {
-    let mut settings = Reader { get, problems: Vec::new() };
+    let mut settings = Reader::new(get);
     let location = settings.storage();
     settings.finish(location)
 }

@@ -255,7 +255,7 @@ impl Store {
     pub fn forget_unwritten(&self) {
         if let Some(objects) = &self.unwritten {
             let mut objects = locked(objects);
-            for (_, object) in objects.iter_mut().filter(|(key, _)| key.notice_of().is_none()) {
+            for (_, object) in objects.iter_mut().filter(|(key, _)| !key.outlasts_notice()) {
                 object.bytes = None;
             }
         }

@@ -153,3 +153,23 @@ async fn a_topic_that_is_not_there_yet_is_waited_for() {
     assert!(listener.runs());
     assert!(listener.stop().success(), "{}", listening.said());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_month_of_mocks_leaves_nothing_failed() {
+    let (broker, server) = (broker(), GwtmServer::start().await);
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path().join("data");
+    // Whenever a recent mock is posted, the server removes the files of older ones, whoever is at them.
+    server.keep_files_in(&store);
+    let mocks = tests::story::mocks(31);
+    let count = mocks.len();
+    broker.send(IGWN, mocks).await;
+    let listening = Listening::to(&broker.address(), &store, &server.base("v1"));
+    let listener = listening.start();
+    eventually("every mock", async || listening.said().matches("notice done").count() >= count).await;
+    assert!(listener.stop().success(), "{}", listening.said());
+    let failed: Vec<_> = files(&store).into_keys().filter(|name| name.starts_with("failed/")).collect();
+    assert_eq!(failed, [""; 0], "{}", listening.said());
+    // Yesterday's and today's are kept; no mock has galaxies, which would stay for good.
+    assert_eq!((server.alerts().len(), server.galaxy_lists().len()), (6, 0));
+}

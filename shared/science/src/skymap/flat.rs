@@ -16,8 +16,13 @@ const LEVEL: u32 = 6;
 /// Rows go to the compressor in pieces of about this size [bytes].
 const PIECE: usize = 1 << 16;
 
+/// The coarsest order that is written unless another is asked for: the GWTM takes a coarser table to nside 128, where a
+/// coverage of 15.7 % becomes 19.3 %.
+const LEAST_ORDER: u8 = 9;
+
 /// Writes the map as a gzipped FITS table with the columns PROB [pix⁻¹] and, when it has distances, DISTMU, DISTSIGMA
-/// [Mpc] and DISTNORM [Mpc⁻²], NESTED, at its finest order but at most `max_order`. The bytes depend on the map alone.
+/// [Mpc] and DISTNORM [Mpc⁻²], NESTED, at its finest order, at least [`LEAST_ORDER`] and at most
+/// `max_order`. The bytes depend on the map alone.
 ///
 /// A cell coarser than the table gives each of its pixels its share of the probability, and its distances. Pixels
 /// that hold several cells get the sum of their probabilities and the distribution with their mean and standard
@@ -26,7 +31,7 @@ const PIECE: usize = 1 << 16;
 /// # Errors
 /// What `out` says, as Permanent.
 pub fn write<W: Write>(map: &MultiOrderMap, max_order: u8, out: W) -> Result<W> {
-    let order = map.order().min(max_order);
+    let order = map.order().max(LEAST_ORDER).min(max_order);
     let failed = |error: std::io::Error| Error::permanent(format!("flat map: {error}"));
     // No file name and no time: the same map makes the same bytes.
     let mut gzip = GzBuilder::new().mtime(0).operating_system(255).write(out, Compression::new(LEVEL));
@@ -165,9 +170,10 @@ mod tests {
         let bytes = write(map, max_order, Vec::new()).expect("a flat map");
         assert_eq!(bytes, write(map, max_order, Vec::new()).expect("a flat map"), "the same bytes again");
         let table = Table::open_up_to(&bytes, 1 << 30).expect("a table");
-        assert_eq!(table.header_f64("NSIDE"), Some(f64::from(1u32 << map.order().min(max_order))));
+        let order = map.order().max(LEAST_ORDER).min(max_order);
+        assert_eq!(table.header_f64("NSIDE"), Some(f64::from(1u32 << order)));
         assert_eq!(table.header_str("ORDERING").as_deref(), Some("NESTED"));
-        assert_eq!(table.rows() as u64, n_cells(map.order().min(max_order)));
+        assert_eq!(table.rows() as u64, n_cells(order));
         table.columns().iter().map(|column| table.f64s(&column.name).expect("a column")).collect()
     }
 
@@ -180,7 +186,7 @@ mod tests {
                 assert_eq!(columns.len(), 4, "{name}");
                 let total: f64 = columns[0].iter().sum();
                 assert!((total - map.total_prob()).abs() < 1e-9, "{name}: {total}");
-                let order = map.order().min(max_order);
+                let order = map.order().max(LEAST_ORDER).min(max_order);
                 for (i, cell) in map.cells().iter().enumerate().filter(|(_, cell)| cell.order <= order) {
                     let pixel = (cell.ipix << (2 * (order - cell.order))) as usize;
                     let prob = cell.prob_density * cell_area(order);
@@ -195,7 +201,7 @@ mod tests {
     #[test]
     fn a_map_without_distances_has_one_column() {
         let map = sampled(3, |lon, _| 1.0 + lon.sin());
-        let columns = read(&map, 10);
+        let columns = read(&map, 3);
         assert_eq!(columns.len(), 1);
         for (prob, cell) in columns[0].iter().zip(map.cells()) {
             assert_eq!(*prob, cell.prob());
@@ -203,6 +209,19 @@ mod tests {
         let coarse = read(&map, 1);
         let expected: f64 = map.cells()[16..32].iter().map(Cell::prob).sum();
         assert!((coarse[0][1] - expected).abs() < 1e-15);
+    }
+
+    #[test]
+    fn a_coarse_map_is_written_at_order_9_unless_another_is_asked_for() {
+        let map = sampled(3, |lon, _| 1.0 + lon.sin());
+        let fine = &read(&map, 10)[0];
+        assert_eq!(fine.len() as u64, n_cells(9));
+        // Each cell's probability, in equal parts.
+        for (parts, cell) in fine.chunks_exact(1 << (2 * (9 - 3))).zip(map.cells()) {
+            assert!(parts.iter().all(|part| *part == parts[0]));
+            assert!((parts.iter().sum::<f64>() - cell.prob()).abs() < 1e-15);
+        }
+        assert_eq!(read(&map, 4)[0].len() as u64, n_cells(4));
     }
 
     #[test]

@@ -165,7 +165,8 @@ impl Client {
         if self.token.is_empty() { text.to_owned() } else { text.replace(&self.token, "***") }
     }
 
-    pub(super) async fn pause(&self, attempt: u32) {
+    /// Waits after an attempt, each time longer.
+    pub async fn pause(&self, attempt: u32) {
         tokio::time::sleep(self.backoff().pause(attempt).min(self.left())).await;
     }
 
