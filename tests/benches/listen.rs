@@ -3,8 +3,7 @@
 //! a galaxy list; nothing is posted. The broker runs on the same machine and takes its share of it: what it hands over
 //! alone is printed first, and the listener's own time beside its rate.
 //!
-//! `cargo build --release --workspace --bins && cargo bench --package tests --bench listen`; needs `tests/setup bench`
-//! once.
+//! `cargo build --release --workspace --bins && cargo bench --package tests --bench listen`; needs `tests/setup` once.
 //! GWTM_BENCH_NOTICE names an alert to take instead of a simulated one.
 
 use std::fs;
@@ -16,10 +15,9 @@ use cli::simulate::Simulate;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use serde_json::Value;
+use tests::kafka::{Gcn, IGWN, OwnKafka};
 use tests::listener::Listening;
-use tests::tansu::Tansu;
 
-const IGWN: &str = "igwn.gwalert";
 const ALERTS: usize = 500;
 
 #[derive(Parser)]
@@ -34,8 +32,8 @@ async fn main() {
         Ok(path) => serde_json::from_slice(&fs::read(&path).expect("a file")).expect("JSON"),
         Err(_) => simulated(),
     };
-    let broker = Tansu::quick();
-    broker.create_topic(IGWN);
+    let kafka = OwnKafka::start();
+    let broker = Gcn::at(&kafka).await;
     let mut bytes = 0;
     for some in (0..ALERTS).collect::<Vec<_>>().chunks(20) {
         let bodies: Vec<_> = some
@@ -77,16 +75,16 @@ fn superevent(n: usize) -> String {
 }
 
 /// How long the broker takes to hand over everything.
-fn read(broker: &Tansu) -> Duration {
+fn read(broker: &Gcn) -> Duration {
     let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", broker.address())
+        .set("bootstrap.servers", broker.kafka().address())
         .set("group.id", "reader")
         .set("auto.offset.reset", "earliest")
         .set("fetch.message.max.bytes", "8388608")
         .create()
         .expect("a consumer");
     let mut all = rdkafka::TopicPartitionList::new();
-    all.add_partition_offset(IGWN, 0, rdkafka::Offset::Beginning).expect("a partition");
+    all.add_partition_offset(&broker.topic(IGWN), 0, rdkafka::Offset::Beginning).expect("a partition");
     consumer.assign(&all).expect("assigned");
     let begun = Instant::now();
     let mut found = 0;
@@ -100,8 +98,8 @@ fn read(broker: &Tansu) -> Duration {
 
 /// How long the first `count` alerts take from the partition's assignment on, how much time of a core, and the peak of
 /// memory [KiB].
-fn listen(broker: &Tansu, store: &Path, flat: &str, count: usize) -> (Duration, Duration, u64) {
-    let listening = Listening::to(&broker.address(), store, "")
+fn listen(broker: &Gcn, store: &Path, flat: &str, count: usize) -> (Duration, Duration, u64) {
+    let listening = Listening::to(broker, store, "")
         .set("KAFKA_GROUP_ID", format!("flat-{flat}"))
         .set("FLAT_MAX_ORDER", flat)
         // As in the images (infra/Containerfile).

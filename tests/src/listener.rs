@@ -6,6 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::gwtm_server::ADMIN;
+use crate::kafka::Gcn;
 use crate::program::{binary, workspace};
 
 /// How a listener is started; it may be started again and again.
@@ -21,13 +22,12 @@ pub struct Listener {
 }
 
 impl Listening {
-    /// To a broker, with products into a folder and posts to an API. What it says is kept in `listen.log` beside it.
-    pub fn to(broker: &str, store: &Path, api_base: &str) -> Self {
+    /// To a broker's topics, with products into a folder and posts to an API. What it says is kept in a file beside it.
+    pub fn to(gcn: &Gcn, store: &Path, api_base: &str) -> Self {
         let catalogue = workspace().join("events/catalog.csv").display().to_string();
         let orbit = workspace().join("events/fermi.tle").display().to_string();
         let store_folder = store.display().to_string();
         let settings = [
-            ("KAFKA_BOOTSTRAP", broker),
             ("STORAGE_FOLDER", &store_folder),
             ("API_BASE", api_base),
             ("API_TOKEN", ADMIN),
@@ -40,7 +40,9 @@ impl Listening {
             ("FLAT_MAX_ORDER", "4"),
             ("HEALTH_ADDR", "none"),
         ];
-        let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let kafka = gcn.settings().map(|(name, value)| (name.to_owned(), value));
+        let settings =
+            settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().chain(kafka).collect();
         Listening { settings, log: store.with_extension("log") }
     }
 

@@ -212,6 +212,8 @@ async fn look_at_broker() -> Look {
     let what = "Kafka";
     let Ok(kafka) = Kafka::from_env(&[]) else { return seen(what, Verdict::Skipped, NO_CLIENT) };
     let bootstrap = kafka.bootstrap.clone();
+    let wanted = [NoticeKind::Igwn.topic(), NoticeKind::IceCube.topic(), bridge::consumer::HEARTBEAT];
+    let wanted = wanted.map(|topic| kafka.topic(topic));
     // Less than the limit, so that librdkafka's reason comes before it.
     let ask = move || bridge::topic::known(&kafka, LIMIT * 3 / 4);
     let known = tokio::task::spawn_blocking(ask).await.map_err(|error| Error::permanent(error.to_string()));
@@ -225,8 +227,7 @@ async fn look_at_broker() -> Look {
             );
         }
     };
-    let wanted = [NoticeKind::Igwn.topic(), NoticeKind::IceCube.topic(), bridge::consumer::HEARTBEAT];
-    let missing: Vec<&str> = wanted.into_iter().filter(|topic| !known.iter().any(|known| known == topic)).collect();
+    let missing: Vec<&str> = wanted.iter().filter(|topic| !known.contains(topic)).map(String::as_str).collect();
     if missing.is_empty() {
         return seen(
             what,

@@ -18,6 +18,11 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("KAFKA_GROUP_ID", "gwtm", "under which name the broker remembers what has been taken; keep it"),
     setting("KAFKA_OFFSET_RESET", "earliest", "where a new group begins: `earliest` or `latest`"),
+    setting(
+        "KAFKA_TOPIC_PREFIX",
+        "none",
+        "what a mirror of GCN puts before the topics' names, such as `gcn.` (MirrorMaker: the source's alias and a dot)",
+    ),
     setting("KAFKA_ADDRESS_FAMILY", "v4", "`v4`, `v6` or `any`"),
     setting("KAFKA_CA_LOCATION", "the system's", "a file or folder with the certificates of the authorities to trust"),
     setting("KAFKA_TOKEN_URL", "GCN's", "another address of log-in tokens, for another broker with OAUTHBEARER"),
@@ -47,6 +52,8 @@ pub struct Kafka {
     pub group_id: String,
     /// Where a new group begins: `earliest` or `latest`.
     pub offset_reset: String,
+    /// Before each topic's name; empty at GCN's own broker.
+    pub topic_prefix: String,
     /// `v4`, `v6` or `any`.
     pub address_family: String,
     /// A file or folder of certificates; none is the system's.
@@ -113,9 +120,28 @@ impl Kafka {
             login,
             group_id: settings.text("KAFKA_GROUP_ID").unwrap_or_else(|| "gwtm".to_owned()),
             offset_reset: settings.one_of("KAFKA_OFFSET_RESET", &["earliest", "latest"]),
+            topic_prefix: Self::prefix(settings),
             address_family: settings.one_of("KAFKA_ADDRESS_FAMILY", &["v4", "v6", "any"]),
             ca_location: settings.text("KAFKA_CA_LOCATION"),
         }
+    }
+}
+
+impl Kafka {
+    /// The name that one of GCN's topics has at this broker.
+    pub fn topic(&self, name: &str) -> String {
+        format!("{}{name}", self.topic_prefix)
+    }
+
+    /// A prefix that ends with a dot, so that a topic's kind is told by its name alone.
+    fn prefix(settings: &mut Reader<'_>) -> String {
+        let prefix = settings.text("KAFKA_TOPIC_PREFIX").unwrap_or_default();
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if !prefix.is_empty() && !(prefix.ends_with('.') && prefix.chars().all(allowed) && prefix.len() <= 40) {
+            let expected = "at most 40 letters, digits and `._-` that end with a dot, such as `gcn.`";
+            settings.problem("KAFKA_TOPIC_PREFIX", expected, &prefix);
+        }
+        prefix
     }
 }
 

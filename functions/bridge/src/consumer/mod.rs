@@ -173,12 +173,13 @@ pub const REJOIN: Backoff = Backoff { first: Duration::from_secs(2), most: Durat
 /// A member of a consumer group.
 pub struct Consumer {
     kafka: Arc<StreamConsumer<Events>>,
+    heartbeat: String,
     backoff: Backoff,
     health: Arc<Health>,
 }
 
 impl Consumer {
-    /// Joins the group for `topics` and the heartbeat. The connection is made in the background, again and again.
+    /// Joins the group for `topics`, named as they are at this broker, and the heartbeat. The connection is made in the background, again and again.
     ///
     /// # Errors
     /// Permanent, when librdkafka refuses a setting or cannot log in as wanted.
@@ -193,11 +194,12 @@ impl Consumer {
         let consumer: StreamConsumer<Events> = login::group_config(kafka, member)?
             .create_with_context(Events::new(Arc::clone(&health)))
             .map_err(failed)?;
+        let heartbeat = kafka.topic(HEARTBEAT);
         let mut topics = topics.to_vec();
-        topics.push(HEARTBEAT);
+        topics.push(&heartbeat);
         consumer.subscribe(&topics).map_err(failed)?;
         tracing::info!(broker = kafka.bootstrap, group = kafka.group_id, ?topics, "listening");
-        Ok(Consumer { kafka: Arc::new(consumer), backoff, health })
+        Ok(Consumer { kafka: Arc::new(consumer), heartbeat, backoff, health })
     }
 
     /// Does `work` with every message until `stop`; then lets what is in hand finish, commits and ends, all within
@@ -338,7 +340,7 @@ impl<W: Work> Run<'_, W> {
 
     fn received(&mut self, message: &BorrowedMessage<'_>) {
         self.heard = true;
-        if message.topic() == HEARTBEAT {
+        if message.topic() == self.consumer.heartbeat {
             return self.heard(message);
         }
         let message = Message::from(message);
@@ -560,7 +562,7 @@ impl ClientContext for Events {
             .flat_map(|topic| topic.partitions.values().map(|partition| (&topic.topic, partition)))
         {
             let done = partition.stored_offset.max(partition.committed_offset).max(partition.lo_offset);
-            if topic != HEARTBEAT && partition.partition >= 0 && partition.hi_offset >= 0 && done >= 0 {
+            if !topic.ends_with(HEARTBEAT) && partition.partition >= 0 && partition.hi_offset >= 0 && done >= 0 {
                 self.health.lag(topic, partition.partition, (partition.hi_offset - done).max(0));
             }
         }

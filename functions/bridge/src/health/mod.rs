@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use shared::config;
+use shared::notice::NoticeKind;
 
 use crate::consumer::Message;
 pub use serve::{ask, serve};
@@ -57,7 +58,8 @@ impl Health {
     /// Nothing has been counted yet. Mock alerts are waited for where their topic is among `topics`.
     pub fn new(settings: &config::Health, topics: &[&str]) -> Self {
         let mut settings = settings.clone();
-        if !topics.contains(&shared::notice::NoticeKind::Igwn.topic()) {
+        let is_alerts = |topic: &&str| NoticeKind::of_topic(topic) == Ok(NoticeKind::Igwn);
+        if !topics.iter().any(is_alerts) {
             settings.mock = None;
         }
         let now = Instant::now();
