@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use futures::{StreamExt, TryStreamExt};
 use serde_json::Value;
 use shared::key::Key;
-use shared::store::Store;
+use store::Store;
 use tests::azurite::Azurite;
 use tests::container::{self, location};
 use tests::program::{binary, workspace};

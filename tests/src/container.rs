@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
-use shared::config::Config;
-use shared::store::Location;
+use config::Config;
+use store::Location;
 
 use crate::server::Settings;
 use crate::{azurite, swift};

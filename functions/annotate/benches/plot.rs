@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use annotate::annotations::{Annotations, SkyMap, Timings};
 use annotate::plot::{Scene, png, svg};
 use divan::{Bencher, black_box};
+use science::skymap::MultiOrderMap;
 use serde_json::json;
 use shared::message::Alert;
 use shared::notice::igwn::Notice;
-use shared::skymap::MultiOrderMap;
 
 fn main() {
     divan::main();

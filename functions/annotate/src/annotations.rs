@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use science::skymap::MultiOrderMap;
 use serde::{Deserialize, Serialize};
 use shared::key::{AlertName, Key, SupereventId};
 use shared::message::{Alert, Role};
 use shared::notice::igwn::{Event, ExternalCoincidence};
-use shared::skymap::MultiOrderMap;
 
 use crate::tags::{self, Rubin};
 

@@ -16,15 +16,15 @@ pub mod versions;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use config::Config;
+use http_client::Fetch;
 use jiff::Timestamp;
+use science::skymap::{MultiOrderMap, Region};
 use sha2::{Digest, Sha256};
-use shared::config::Config;
-use shared::fetch::Fetch;
 use shared::key::{Key, Object};
 use shared::message::{Alert, Annotated, Made, ProductStatus, Products, Settled};
-use shared::skymap::{MultiOrderMap, Region};
-use shared::store::{Location, Store};
 use shared::{Error, Result};
+use store::{Location, Store};
 
 use annotations::{Annotations, Link, SkyMap, Timings};
 use galaxies::Galaxy;

@@ -1,5 +1,5 @@
 //! The Lambda function `annotate`.
 
 fn main() -> std::process::ExitCode {
-    shared::lambda::serve(annotate::Deps::from_config, annotate::handle)
+    lambda::serve(annotate::Deps::from_config, annotate::handle)
 }

@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use science::skymap::Region;
 use serde::{Deserialize, Serialize};
 use shared::key::{AlertKind, AlertName, Key, Object, SupereventId, prefix_of};
-use shared::skymap::Region;
-use shared::store::Store;
 use shared::{Error, Result};
+use store::Store;
 
 use crate::annotations::{Annotations, Overlap, Peak, Previous};
 

@@ -8,7 +8,6 @@ use aws_config::timeout::TimeoutConfig;
 use aws_sdk_sfn::Client;
 use aws_sdk_sfn::config::Region;
 use aws_sdk_sfn::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
-use shared::config;
 use shared::message::Received;
 use shared::notice::NoticeKind;
 use shared::{Error, Result};

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use shared::config::{self, Config};
-use shared::store::Store;
+use config::Config;
 use shared::{Error, Result};
+use store::Store;
 
-use crate::archive::{self, flow_name};
-use crate::consumer::{Message, Work};
 use crate::flows::Flows;
-use crate::health::{Health, Stretch};
+use kafka::archive::{self, flow_name};
+use kafka::consumer::{Message, Work};
+use kafka::health::{Health, Stretch};
 
 /// What the bridge touches.
 #[derive(Debug, Clone)]

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bridge::Deps;
-use bridge::consumer::{self, REJOIN, stopped};
-use bridge::health::{self, Health};
 use clap::{Parser, Subcommand};
-use shared::config;
+use kafka::consumer::{self, REJOIN, stopped};
+use kafka::health::{self, Health};
 use shared::notice::NoticeKind;
 use shared::{Error, Result};
 

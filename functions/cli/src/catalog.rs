@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clap::Subcommand;
+use config::Config;
 use galaxy_list::source::Source;
 use indicatif::{ProgressBar, ProgressStyle};
+use science::galaxy::{self, Catalogue, Columns, Manifest, ROW_GROUP_ROWS};
 use sha2::{Digest, Sha256};
-use shared::config::Config;
-use shared::galaxy::{self, Catalogue, Columns, Manifest, ROW_GROUP_ROWS};
 use shared::key::Key;
-use shared::store::Store;
 use shared::{Error, Result};
+use store::Store;
 
 use crate::Failure;
 

@@ -4,19 +4,19 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use bytes::Bytes;
+use config::{Config, Kafka, Surveyed, survey};
 use futures::TryStreamExt;
 use galaxy_list::source::Source;
+use http_client::Fetch;
 use jiff::Timestamp;
 use serde::Serialize;
 use shared::Error;
-use shared::config::{Config, Kafka, Surveyed, survey};
-use shared::fetch::Fetch;
 use shared::key::Key;
 #[cfg(feature = "kafka")]
 use shared::notice::NoticeKind;
-use shared::store::Store;
-use shared::treasuremap::{Access, Client, Timing};
 use skymap_products::fermi;
+use store::Store;
+use treasuremap::{Access, Client, Timing};
 
 use crate::Failure;
 
@@ -212,10 +212,10 @@ async fn look_at_broker() -> Look {
     let what = "Kafka";
     let Ok(kafka) = Kafka::from_env(&[]) else { return seen(what, Verdict::Skipped, NO_CLIENT) };
     let bootstrap = kafka.bootstrap.clone();
-    let wanted = [NoticeKind::Igwn.topic(), NoticeKind::IceCube.topic(), bridge::consumer::HEARTBEAT];
+    let wanted = [NoticeKind::Igwn.topic(), NoticeKind::IceCube.topic(), kafka::consumer::HEARTBEAT];
     let wanted = wanted.map(|topic| kafka.topic(topic));
     // Less than the limit, so that librdkafka's reason comes before it.
-    let ask = move || bridge::topic::known(&kafka, LIMIT * 3 / 4);
+    let ask = move || kafka::topic::known(&kafka, LIMIT * 3 / 4);
     let known = tokio::task::spawn_blocking(ask).await.map_err(|error| Error::permanent(error.to_string()));
     let known = match known.flatten() {
         Ok(known) => known,

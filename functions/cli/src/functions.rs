@@ -2,13 +2,13 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use shared::config::Config;
-use shared::flow::{self, IceCubeOutcome, LigoOutcome};
+use crate::flow::{self, IceCubeOutcome, LigoOutcome};
+use config::Config;
 use shared::key::AlertName;
 use shared::message::Received;
 use shared::notice::NoticeKind;
-use shared::store::Store;
 use shared::{Error, Result};
+use store::Store;
 
 /// Every function, ready to be called in one process.
 pub struct Functions {

@@ -14,12 +14,12 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use clap::Args;
+use config::Config;
+use http_client::Fetch;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use shared::config::Config;
-use shared::fetch::Fetch;
 use shared::key::{AlertKind, SupereventId};
 use shared::notice::{MAX_NOTICE_BYTES, parse_time};
 use shared::{Error, Result};

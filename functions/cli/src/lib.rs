@@ -4,6 +4,7 @@ pub mod arguments;
 pub mod catalog;
 pub mod check;
 pub mod failed;
+pub mod flow;
 pub mod functions;
 pub mod gracedb;
 pub mod help;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use shared::key::Key;
 use shared::message::Body;
 use shared::notice::MAX_NOTICE_BYTES;
-use shared::store::Store;
 use shared::{Error, Result};
+use store::Store;
 
 /// A notice that is to be read.
 #[derive(Debug, Clone)]

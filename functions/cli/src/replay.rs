@@ -2,12 +2,12 @@
 
 use std::io::{self, Write};
 
-use bridge::archive;
-use bridge::consumer::Message;
-use bridge::topic::{self, Span};
+use config::{Config, Kafka};
 use jiff::Timestamp;
+use kafka::archive;
+use kafka::consumer::Message;
+use kafka::topic::{self, Span};
 use serde::Serialize;
-use shared::config::{Config, Kafka};
 use shared::{Error, Result};
 use tokio::sync::mpsc;
 

@@ -3,18 +3,18 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
+use crate::flow::{AlertOutcome, IceCubeOutcome, LigoOutcome, Stage};
+use config::Config;
 use serde::Serialize;
-use shared::config::Config;
-use shared::flow::{AlertOutcome, IceCubeOutcome, LigoOutcome, Stage};
 use shared::key::{Key, Object};
+use shared::message::Summary;
 use shared::message::{
     Annotated, Galaxies, NotificationStatus, Post, PostStatus, Product, ProductKind, ProductStatus, Publication,
     Request, Role,
 };
 use shared::notice::icecube::TrackSearch;
-use shared::skymap::Summary;
-use shared::store::Store;
 use shared::{Error, Result};
+use store::Store;
 
 use crate::functions::Outcome;
 

@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use shared::config::{self, Config};
+use config::Config;
 use shared::key::Object;
-use shared::store::Store;
 use shared::{Error, Result};
+use store::Store;
 
 use crate::Failure;
 use crate::arguments::RunOptions;

@@ -3,12 +3,12 @@
 use std::io::{self, StdoutLock, Write};
 use std::time::{Duration, Instant};
 
+use config::Config;
 use indicatif::{ProgressBar, ProgressStyle};
-use shared::config::Config;
 use shared::message::{Body, Received};
 use shared::notice::NoticeKind;
-use shared::store::Store;
 use shared::{Error, Result};
+use store::Store;
 
 use crate::Failure;
 use crate::functions::{Functions, Outcome};

@@ -7,10 +7,9 @@ use bytes::Bytes;
 use clap::{Args, Subcommand};
 use futures::{StreamExt, TryStreamExt};
 use serde_json::json;
-use shared::config;
 use shared::key::Key;
-use shared::store::{Content, Head, Listed, Md5, Store};
 use shared::{Error, Result};
+use store::{Content, Head, Listed, Md5, Store};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::Failure;

@@ -7,10 +7,11 @@ use std::sync::{Arc, OnceLock};
 
 use galaxy_list::indexed;
 use galaxy_list::source::Source;
-use shared::galaxy::{Catalogue, Columns, Manifest, ROW_GROUP_ROWS, Ranking, Settings, build};
+use science::galaxy::{Catalogue, Columns, Manifest, ROW_GROUP_ROWS, Ranking, build};
+use science::skymap::MultiOrderMap;
 use shared::notice::igwn::Notice;
-use shared::skymap::MultiOrderMap;
-use shared::store::{Location, Store};
+use shared::ranking::Settings;
+use store::{Location, Store};
 
 const GALAXIES: usize = 2_000_000;
 const ALERTS: [&str; 3] = ["MS181101ab-initial", "S230518h-initial", "S230522a-preliminary"];

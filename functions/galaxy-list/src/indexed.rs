@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use shared::galaxy::{Index, Part, Ranker, Ranking, Settings, Zone};
-use shared::skymap::MultiOrderMap;
+use science::galaxy::{Index, Part, Ranker, Ranking, Zone};
+use science::skymap::MultiOrderMap;
+use shared::ranking::Settings;
 use shared::{Error, Result};
 use tokio::sync::mpsc;
 
@@ -15,7 +16,7 @@ use crate::source::Source;
 /// How many parts are read at once: with those that wait, what bounds the memory.
 const AT_ONCE: usize = 4;
 
-/// [`shared::galaxy::rank`] from an index.
+/// [`science::galaxy::rank`] from an index.
 ///
 /// # Errors
 /// Permanent, for an index that is broken; otherwise as [`Source::range`].

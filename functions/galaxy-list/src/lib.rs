@@ -7,15 +7,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use shared::config::{self, Config};
-use shared::galaxy::{self, Catalogue, Columns, Ranked, Ranking};
+use config::Config;
+use science::galaxy::{self, Catalogue, Columns, Ranked, Ranking};
+use science::skymap::MultiOrderMap;
 use shared::key::Object;
 use shared::message::{Alert, Galaxies};
-use shared::skymap::MultiOrderMap;
-use shared::store::Store;
-use shared::treasuremap::bodies::{EventGalaxies, GalaxyEntry};
 use shared::{Error, Result};
+use store::Store;
 use tokio::sync::OnceCell;
+use treasuremap::bodies::{EventGalaxies, GalaxyEntry};
 
 use crate::source::Source;
 

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use shared::galaxy::{Catalogue, Columns, FOOTER_TAIL, Index, footer_bytes};
+use science::galaxy::{Catalogue, Columns, FOOTER_TAIL, Index, footer_bytes};
 use shared::key::Key;
-use shared::store::Store;
 use shared::{Error, Result};
+use store::Store;
 
 use crate::blocking;
 

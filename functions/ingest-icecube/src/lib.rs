@@ -1,10 +1,10 @@
 //! `Received → Publication`: reads an IceCube track search of any generation.
 
-use shared::config::Config;
+use config::Config;
 use shared::message::{Publication, Received};
 use shared::notice::icecube::TrackSearch;
-use shared::store::Store;
 use shared::{Error, Result};
+use store::Store;
 
 /// What this function touches.
 #[derive(Debug, Clone)]

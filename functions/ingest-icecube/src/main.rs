@@ -1,5 +1,5 @@
 //! The Lambda function `ingest-icecube`.
 
 fn main() -> std::process::ExitCode {
-    shared::lambda::serve(ingest_icecube::Deps::from_config, ingest_icecube::handle)
+    lambda::serve(ingest_icecube::Deps::from_config, ingest_icecube::handle)
 }

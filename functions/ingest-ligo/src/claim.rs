@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use serde_json::Value;
 use shared::key::{AlertName, AlertType, Object, SupereventId};
-use shared::store::Store;
 use shared::{Error, Result};
+use store::Store;
 
 /// The most alerts of one type that a superevent may have; the most seen has fewer than 20.
 const MAX_ALERTS: u32 = 1_000;
@@ -55,7 +55,7 @@ fn same_value(a: &Value, b: &Value) -> bool {
 mod tests {
     use super::*;
     use shared::key::AlertKind;
-    use shared::store::Location;
+    use store::Location;
 
     async fn names(notices: &[&'static str]) -> Vec<String> {
         let folder = tempfile::tempdir().expect("a folder");

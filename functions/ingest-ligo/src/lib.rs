@@ -4,13 +4,13 @@
 mod claim;
 
 use bytes::Bytes;
-use shared::config::Config;
+use config::Config;
+use science::skymap::MultiOrderMap;
 use shared::key::{AlertType, Object};
-use shared::message::{Alert, Ingested, Received, Role};
+use shared::message::{Alert, Ingested, Received, Role, Summary};
 use shared::notice::igwn::{ExternalCoincidence, Notice};
-use shared::skymap::{MultiOrderMap, Summary};
-use shared::store::Store;
 use shared::{Error, Result};
+use store::Store;
 
 /// What this function touches.
 #[derive(Debug, Clone)]

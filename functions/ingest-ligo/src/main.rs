@@ -1,5 +1,5 @@
 //! The Lambda function `ingest-ligo`.
 
 fn main() -> std::process::ExitCode {
-    shared::lambda::serve(ingest_ligo::Deps::from_config, ingest_ligo::handle)
+    lambda::serve(ingest_ligo::Deps::from_config, ingest_ligo::handle)
 }

@@ -8,8 +8,8 @@ use jiff::tz::TimeZone;
 use shared::key::{AlertName, Object, SupereventId};
 use shared::message::{Alert, Post, PostStatus, ProductKind, ProductStatus, Products, Request, Role};
 use shared::notice::parse_time;
-use shared::treasuremap::{Client, Failure, Once, PostAlert, Row};
 use shared::{Error, Result};
+use treasuremap::{Client, Failure, Once, PostAlert, Row};
 
 use crate::{Deps, bytes_of, keep, status, warn_all};
 

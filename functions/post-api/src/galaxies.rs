@@ -4,8 +4,8 @@ use jiff::SignedDuration;
 use shared::key::{Key, Object};
 use shared::message::{Alert, Galaxies, Post, PostStatus, Request};
 use shared::notice::parse_time;
-use shared::treasuremap::{Client, EventGalaxies, ListedGalaxy, Removal, Row};
 use shared::{Error, Result};
+use treasuremap::{Client, EventGalaxies, ListedGalaxy, Removal, Row};
 
 use crate::{Deps, bytes_of, status, warn_all};
 

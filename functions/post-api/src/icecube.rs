@@ -6,7 +6,7 @@ use shared::Result;
 use shared::key::Object;
 use shared::message::{Post, PostStatus, Request};
 use shared::notice::icecube::TrackSearch;
-use shared::treasuremap::{Failure, Generation, PostIceCube};
+use treasuremap::{Failure, Generation, PostIceCube};
 
 use crate::{Deps, bytes_of, keep, warn_all};
 

@@ -7,14 +7,14 @@ mod alert;
 mod galaxies;
 mod icecube;
 
+use config::Config;
+use http_client::Fetch;
 use serde::Serialize;
-use shared::config::Config;
-use shared::fetch::Fetch;
 use shared::key::{AlertKind, Key};
 use shared::message::{Post, PostStatus, Posted, Publication, Request, Role};
-use shared::store::Store;
-use shared::treasuremap::{Client, Once, Timing};
 use shared::{Error, Result};
+use store::Store;
+use treasuremap::{Client, Once, Timing};
 
 /// What this function touches.
 #[derive(Debug, Clone)]

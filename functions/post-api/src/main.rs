@@ -5,5 +5,5 @@ use std::process::ExitCode;
 use post_api::{Deps, handle};
 
 fn main() -> ExitCode {
-    shared::lambda::serve(Deps::from_config, handle)
+    lambda::serve(Deps::from_config, handle)
 }

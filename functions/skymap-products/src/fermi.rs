@@ -1,4 +1,4 @@
-//! What Fermi saw: the fetching, keeping and writing around `shared::visibility`.
+//! What Fermi saw: the fetching, keeping and writing around `science::visibility`.
 //!
 //! Orbits and pointings that have been fetched stay in the store (`fermi/tle/`, `fermi/ft2/`), so that a replay finds
 //! those of its day. Whatever goes wrong costs the product, never the alert, and never more than [`LIMIT`].
@@ -9,16 +9,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use config::Fermi;
+use http_client::Fetch;
 use jiff::Timestamp;
-use shared::config::Fermi;
-use shared::fetch::{self, Fetch};
+use science::visibility::ft2::{self, FileName, Pointings};
+use science::visibility::orbit::{self, Tle};
+use science::visibility::{Coverage, fermi};
 use shared::key::{Object, SupereventId};
 use shared::message::{Product, ProductKind, ProductStatus};
-use shared::store::Store;
-use shared::visibility::ft2::{self, FileName, Pointings};
-use shared::visibility::orbit::{self, Tle};
-use shared::visibility::{Coverage, fermi};
 use shared::{Error, Result};
+use store::Store;
 use tokio::io::AsyncReadExt;
 
 /// The longest that both products together may delay an alert.
@@ -194,7 +194,7 @@ async fn orbit(sources: &Sources, store: &Store, time: Timestamp, deadline: Inst
     }
     match fetched_tles(sources, deadline).await {
         Ok(sets) => {
-            let fetched = nearest(sets, format!("`{}`", fetch::shown(&sources.settings.tle_url)), time)?;
+            let fetched = nearest(sets, format!("`{}`", http_client::shown(&sources.settings.tle_url)), time)?;
             keep_tle(store, &fetched.tle).await;
             Ok(match kept {
                 Some(tle) if tle.age(time).abs() <= fetched.tle.age(time).abs() => {
@@ -251,7 +251,7 @@ async fn fetched_tles(sources: &Sources, deadline: Instant) -> Result<Vec<Tle>> 
     }
     let url = &sources.settings.tle_url;
     let text = sources.get(url, MAX_TLE_ANSWER_BYTES, deadline).await?;
-    let sets = Tle::parse_all(&text).map_err(|error| error.of(format!("`{}`", fetch::shown(url))))?;
+    let sets = Tle::parse_all(&text).map_err(|error| error.of(format!("`{}`", http_client::shown(url))))?;
     *sources.recent.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), sets.clone()));
     Ok(sets)
 }
@@ -295,7 +295,7 @@ async fn pointing(
         if names.is_empty() {
             return Err(Error::permanent(format!(
                 "`{}`: expected a listing with names such as `FERMI_POINTING_FINAL_781_2023138_2023145_00.fits`, found none",
-                fetch::shown(url)
+                http_client::shown(url)
             )));
         }
         Ok(names)
@@ -321,7 +321,7 @@ async fn pointing(
         }
         Ok(bytes)
     };
-    first_pointing(&names, &format!("`{}`", fetch::shown(url)), time, fetched).await
+    first_pointing(&names, &format!("`{}`", http_client::shown(url)), time, fetched).await
 }
 
 /// The pointing by the first of the files that has one for the time.

@@ -8,12 +8,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use shared::config::Config;
+use config::Config;
+use science::skymap::{MultiOrderMap, contour, flat};
 use shared::key::{Key, Object};
 use shared::message::{Alert, Product, ProductKind, ProductStatus, Products};
-use shared::skymap::{MultiOrderMap, contour, flat};
-use shared::store::Store;
 use shared::{Error, Result};
+use store::Store;
 
 use fermi::Sources;
 

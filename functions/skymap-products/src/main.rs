@@ -1,5 +1,5 @@
 //! The Lambda function `skymap-products`.
 
 fn main() -> std::process::ExitCode {
-    shared::lambda::serve(skymap_products::Deps::from_config, skymap_products::handle)
+    lambda::serve(skymap_products::Deps::from_config, skymap_products::handle)
 }

@@ -1,4 +1,4 @@
-//! What Swift's BAT saw: the reading and writing around `shared::visibility::bat`.
+//! What Swift's BAT saw: the reading and writing around `science::visibility::bat`.
 //!
 //! The pointing comes from a file. Swift's schedule is to be had over the network from a service that wants a signed
 //! request (the TOO API of <https://www.swift.psu.edu/too_api/>), whose answers a file can be made of.
@@ -6,11 +6,11 @@
 use std::path::Path;
 
 use jiff::Timestamp;
+use science::visibility::{bat, swift};
 use shared::key::{Object, SupereventId};
 use shared::message::{Product, ProductKind};
-use shared::store::Store;
-use shared::visibility::{bat, swift};
 use shared::{Error, Result};
+use store::Store;
 
 use crate::fermi::{no_time, once, read_file};
 

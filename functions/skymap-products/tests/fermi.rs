@@ -11,13 +11,12 @@ use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use jiff::{SignedDuration, Timestamp};
-use shared::config;
+use science::visibility::orbit::{Tle, sample_tle};
+use science::visibility::saa;
 use shared::key::{Object, SupereventId};
 use shared::message::{Product, ProductKind, ProductStatus};
-use shared::store::{Location, Store};
-use shared::visibility::orbit::{Tle, sample_tle};
-use shared::visibility::saa;
 use skymap_products::fermi::{LIMIT, Sources, coverage};
+use store::{Location, Store};
 use tempfile::TempDir;
 
 const SIGNAL: &str = "2023-05-18T12:59:08.153968Z";

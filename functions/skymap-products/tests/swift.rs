@@ -4,11 +4,11 @@ use std::fs;
 use std::path::Path;
 
 use jiff::Timestamp;
+use science::visibility::bat;
 use shared::key::SupereventId;
 use shared::message::{ProductKind, ProductStatus};
-use shared::store::{Location, Store};
-use shared::visibility::bat;
 use skymap_products::swift::coverage;
+use store::{Location, Store};
 use tempfile::TempDir;
 
 const POINTINGS: &str = "start,end,ra,dec,roll\n\

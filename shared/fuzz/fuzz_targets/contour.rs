@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use shared::skymap::{Cell, Header, MultiOrderMap, contour};
+use science::skymap::{Cell, Header, MultiOrderMap, contour};
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((level, bytes)) = bytes.split_first() else { return };

@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use shared::fits::Table;
-use shared::skymap::MultiOrderMap;
+use science::fits::Table;
+use science::skymap::MultiOrderMap;
 
 fuzz_target!(|bytes: &[u8]| {
     // Enough for any table that fits into a fuzzer's input, and no more.

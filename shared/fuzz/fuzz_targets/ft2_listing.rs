@@ -3,7 +3,7 @@
 
 use jiff::tz::Offset;
 use libfuzzer_sys::fuzz_target;
-use shared::visibility::ft2::{FileName, candidates, listing};
+use science::visibility::ft2::{FileName, candidates, listing};
 
 fuzz_target!(|bytes: &[u8]| {
     let files = listing(bytes);

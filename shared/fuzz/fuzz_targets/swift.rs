@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use shared::visibility::{bat, swift};
+use science::visibility::{bat, swift};
 
 fuzz_target!(|bytes: &[u8]| {
     match swift::read(bytes) {

@@ -3,8 +3,8 @@
 
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
-use shared::visibility::fermi;
-use shared::visibility::orbit::Tle;
+use science::visibility::fermi;
+use science::visibility::orbit::Tle;
 
 fuzz_target!(|bytes: &[u8]| {
     match Tle::parse_all(bytes) {

@@ -1,4 +1,4 @@
-//! The flows of infra/ and `shared::flow` call the same functions with the same messages in the same order.
+//! The flows of infra/ and `crate::flow` call the same functions with the same messages in the same order.
 //!
 //! The flows run in moto's interpreter of Amazon States Language (tests/scripts/run_flow.py), both with the same given
 //! answers.
@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
+use cli::flow;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -16,7 +17,7 @@ use shared::message::{
     Alert, Annotated, Body, Failed, Galaxies, Ingested, Posted, Products, Publication, Received, Settled,
 };
 use shared::notice::icecube::TrackSearch;
-use shared::{Class, Error, Result, flow};
+use shared::{Class, Error, Result};
 
 /// What a function answers, in turn; the last answer for ever.
 type Answers = BTreeMap<&'static str, Vec<std::result::Result<Value, Class>>>;

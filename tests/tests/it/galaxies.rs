@@ -11,14 +11,14 @@ use bytes::Bytes;
 use galaxy_list::source::Source;
 use galaxy_list::{Deps, handle, indexed};
 use proptest::prelude::*;
+use science::galaxy::{Catalogue, Columns, Dropped, Manifest, ROW_GROUP_ROWS, Ranked, Ranking, build, rank};
+use science::skymap::{Cell, Distance, Header, MultiOrderMap};
 use serde_json::{Value, json};
-use shared::config;
-use shared::galaxy::{Catalogue, Columns, Dropped, Manifest, ROW_GROUP_ROWS, Ranked, Ranking, Settings, build, rank};
 use shared::key::{AlertKind, AlertName, AlertType, Object};
 use shared::message::{Alert, Galaxies, Role};
 use shared::notice::igwn::Notice;
-use shared::skymap::{Cell, Distance, Header, MultiOrderMap};
-use shared::store::{Location, Store};
+use shared::ranking::Settings;
+use store::{Location, Store};
 use tests::container;
 use tests::faults::Faults;
 use tests::s3s::S3s;
@@ -353,7 +353,7 @@ async fn deps(folder: &Path, catalog: Option<&str>) -> Deps {
 /// The function as a Lambda calls it: JSON in, JSON out.
 async fn call(deps: &Deps, alert: &Alert) -> shared::Result<Galaxies> {
     let message = serde_json::to_value(alert).expect("a message");
-    let answer = shared::lambda::answer(deps, &handle, message).await?;
+    let answer = lambda::answer(deps, &handle, message).await?;
     Ok(serde_json::from_value(answer).expect("galaxies"))
 }
 

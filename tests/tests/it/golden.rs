@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use moc::moc::{RangeMOCIntoIterator, RangeMOCIterator};
+use science::fits::Table;
+use science::skymap::{Cell, Distance, MultiOrderMap, flat};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use shared::fits::Table;
 use shared::notice::igwn::Notice;
-use shared::skymap::{Cell, Distance, MultiOrderMap, flat};
 
 /// The maps of the bundled notices with their values, and the values that belong to all.
 fn maps() -> (Value, Vec<(String, MultiOrderMap, Value)>) {

@@ -1,10 +1,15 @@
-//! Who may know whom: the rules of the house, held by reading its sources.
+//! Who may know whom: the rules of the house, held by reading manifests and sources.
 //!
-//! `error, key ← fits, notice, skymap, visibility, galaxy ← message ← treasuremap, store, config, fetch, flow, lambda
-//! ← functions ← cli ← tests` ("←": may be imported by).
+//! `shared ← science, http-client ← store, treasuremap ← config ← lambda, kafka ← functions ← cli ← tests` ("←": may
+//! be a dependency of). Cargo refuses what a manifest does not name; here is what a manifest may name, and what cargo
+//! cannot tell: who reads the environment, a clock or a disk, and where the GWTM's spellings stay.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
 
 /// A source file: its path from the workspace's root, and its lines without comments and unit tests.
 struct Source {
@@ -27,15 +32,9 @@ impl Source {
         Source { path: path.to_owned(), lines }
     }
 
-    /// The room of `shared/` that the file is in, such as `skymap`.
-    fn room(&self) -> Option<&str> {
-        let inside = self.path.strip_prefix("shared/src/")?;
-        Some(inside.split('/').next().unwrap_or(inside).trim_end_matches(".rs"))
-    }
-
-    /// The function whose crate the file belongs to, such as `post-api`.
-    fn function(&self) -> Option<&str> {
-        self.path.strip_prefix("functions/")?.split('/').next()
+    /// Whether the file is in one of the crates that are all of `folders`.
+    fn is_in(&self, folders: &[&str]) -> bool {
+        folders.iter().any(|folder| self.path.starts_with(&format!("{folder}/src/")))
     }
 }
 
@@ -45,7 +44,7 @@ fn root() -> PathBuf {
 
 fn sources() -> Vec<Source> {
     let mut found = Vec::new();
-    for folder in ["shared/src", "functions"] {
+    for folder in ["shared", "functions"] {
         walk(&root().join(folder), &mut found);
     }
     assert!(found.len() > 20, "expected the workspace's sources, found {} files", found.len());
@@ -57,7 +56,7 @@ fn walk(folder: &Path, found: &mut Vec<Source>) {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
             // A crate's own tests may do as tests do.
-            if !path.ends_with("tests") && !path.ends_with("benches") {
+            if !["tests", "benches", "fuzz"].iter().any(|name| path.ends_with(name)) {
                 walk(&path, found);
             }
         } else if path.extension().is_some_and(|ending| ending == "rs") && !path.ends_with("tests.rs") {
@@ -91,18 +90,13 @@ fn offences(sources: &[Source], words: &[&str], rule: &str, may: impl Fn(&Source
     found
 }
 
-const SCIENCE: [&str; 4] = ["notice", "skymap", "visibility", "galaxy"];
-const PURE: [&str; 4] = ["error", "key", "fits", "message"];
-
-/// Rule 1: what does no I/O, reads no clock and no environment.
-fn rooms_without_effects(sources: &[Source]) -> Vec<String> {
+/// What does no I/O, reads no clock and no environment.
+fn crates_without_effects(sources: &[Source]) -> Vec<String> {
     let effects = [
         "std::fs",
         "std::env",
         "std::net",
         "std::process",
-        "tokio",
-        "reqwest",
         "SystemTime",
         "Instant",
         "Timestamp::now",
@@ -110,123 +104,118 @@ fn rooms_without_effects(sources: &[Source]) -> Vec<String> {
         "io::stdin",
         "io::stdout",
         "io::stderr",
-        "tempfile",
         "println",
         "eprintln",
     ];
-    let rule = "notice, skymap, visibility, galaxy, fits, key, error and message do no I/O and read no clock and no environment";
-    offences(sources, &effects, rule, |source| {
-        !source.room().is_some_and(|room| SCIENCE.contains(&room) || PURE.contains(&room))
+    let rule = "`shared` and `science` do no I/O and read no clock and no environment";
+    offences(sources, &effects, rule, |source| !source.is_in(&["shared", "shared/science"]))
+}
+
+/// Who reads the environment.
+fn the_environment(sources: &[Source]) -> Vec<String> {
+    offences(sources, &["std::env", "env::var", "env::var_os"], "only `config` reads the environment", |source| {
+        source.is_in(&["shared/config"])
     })
 }
 
-/// The rooms that a line names: `crate::store`, or each of `crate::{key::Key, store, Error}`.
-fn imported(line: &str) -> Vec<String> {
-    let room = |text: &str| text.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect::<String>();
-    let mut rooms = Vec::new();
-    for (at, _) in line.match_indices("crate::") {
-        let rest = &line[at + "crate::".len()..];
-        match rest.strip_prefix('{') {
-            Some(inside) => rooms.extend(inside.split(',').map(|item| room(item.trim()))),
-            None => rooms.push(room(rest)),
-        }
-    }
-    rooms
+/// The GWTM's spellings and sentinels stay at its door.
+fn foreign_spellings(sources: &[Source]) -> Vec<String> {
+    let words = ["graceid", "prob_hasremenant", "centralfreq", "alternateid", "timesent_stamp", "-999.9"];
+    offences(sources, &words, "the GWTM's spellings live in `treasuremap` alone", |source| {
+        source.is_in(&["shared/treasuremap"])
+    })
 }
 
-/// Rule 1: who imports whom inside `shared/`.
-fn imports_go_one_way(sources: &[Source]) -> Vec<String> {
-    let tier = |room: &str| match room {
-        "error" | "key" => 0,
-        "fits" => 1,
-        "notice" | "skymap" | "visibility" | "galaxy" => 2,
-        "message" => 3,
-        _ => 4,
+/// A crate of the workspace, and what its manifest names beside tests: every feature's dependencies among them.
+struct Member {
+    name: String,
+    dependencies: BTreeSet<String>,
+}
+
+/// The crates by tiers: each may depend on those of lower tiers.
+const TIERS: [&[&str]; 8] = [
+    &["shared"],
+    &["science", "http-client"],
+    &["store", "treasuremap"],
+    &["config"],
+    &["lambda", "kafka"],
+    &["annotate", "bridge", "galaxy-list", "ingest-icecube", "ingest-ligo", "post-api", "skymap-products"],
+    &["cli"],
+    &["tests"],
+];
+
+/// Outside crates that only these may name.
+const OUTSIDE: [(&str, &[&str]); 11] = [
+    ("aws-sdk-s3", &["store"]),
+    ("aws-sdk-secretsmanager", &["lambda"]),
+    ("aws-sdk-sfn", &["bridge"]),
+    ("aws-sdk-sns", &["annotate"]),
+    ("fitsio", &["science"]),
+    ("lambda_runtime", &["lambda"]),
+    ("moc", &["science"]),
+    ("parquet", &["science"]),
+    ("rdkafka", &["kafka"]),
+    ("reqwest", &["http-client", "store", "treasuremap"]),
+    ("tracing-subscriber", &["config"]),
+];
+
+fn members() -> Vec<Member> {
+    let output = cargo(&["metadata", "--no-deps", "--format-version", "1"]);
+    let metadata: Value = serde_json::from_str(&output).expect("JSON");
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let member = |package: &Value| {
+        let dependencies = package["dependencies"].as_array().expect("dependencies").iter();
+        let dependencies = dependencies.filter(|dependency| dependency["kind"] != "dev");
+        Member {
+            name: text(&package["name"]),
+            dependencies: dependencies.map(|dependency| text(&dependency["name"])).collect(),
+        }
     };
+    metadata["packages"].as_array().expect("packages").iter().map(member).collect()
+}
+
+/// What a cargo command prints.
+fn cargo(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO")).args(arguments).arg("--offline").current_dir(root()).output();
+    let output = output.expect("cargo runs");
+    assert!(output.status.success(), "cargo {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// Dependencies that go against the tiers, or name what only others may.
+fn dependencies_go_one_way(members: &[Member]) -> Vec<String> {
+    let tier = |name: &str| TIERS.iter().position(|tier| tier.contains(&name));
     let mut found = Vec::new();
-    for source in sources {
-        let Some(room) = source.room().filter(|room| *room != "lib") else { continue };
-        for (number, line) in &source.lines {
-            for other in imported(line) {
-                let same_tier = tier(room) == 4 || (room, other.as_str()) == ("galaxy", "skymap") || tier(room) == 0;
-                if other.is_empty()
-                    || other == room
-                    || tier(&other) < tier(room)
-                    || (tier(&other) == tier(room) && same_tier)
-                {
-                    continue;
-                }
-                found.push(format!("{}:{number}: `{room}` may not import `{other}`\n    {}", source.path, line.trim()));
+    for Member { name, dependencies } in members {
+        let own = tier(name);
+        let upwards = |other: &&String| tier(other).is_some_and(|other| own.is_none_or(|own| other >= own));
+        found.extend(dependencies.iter().filter(upwards).map(|other| format!("`{name}` may not depend on `{other}`")));
+        if own.is_none() {
+            found.push(format!("`{name}`: expected a tier for every crate"));
+        }
+        for (outside, may) in OUTSIDE {
+            if dependencies.contains(outside) && name != "tests" && !may.contains(&name.as_str()) {
+                found.push(format!("`{name}` may not depend on `{outside}`: only {may:?} may"));
             }
         }
     }
     found
 }
 
-/// Rule 2: who names an outside system.
-fn outside_systems(sources: &[Source]) -> Vec<String> {
-    let in_room = |source: &Source, rooms: &[&str]| source.room().is_some_and(|room| rooms.contains(&room));
-    let mut found =
-        offences(sources, &["aws_sdk_s3", "opendal", "object_store"], "only `store` names a storage SDK", |source| {
-            in_room(source, &["store"])
-        });
-    found.extend(offences(
-        sources,
-        &["reqwest", "hyper"],
-        "only `treasuremap`, `fetch` and the store's `http` name an HTTP client",
-        |source| in_room(source, &["treasuremap", "fetch"]) || source.path == "shared/src/store/http.rs",
-    ));
-    found.extend(offences(
-        sources,
-        &["std::env", "env::var", "env::var_os"],
-        "only `config` reads the environment",
-        |source| in_room(source, &["config"]),
-    ));
-    found.extend(offences(sources, &["aws_sdk_sns"], "only `annotate` names SNS", |source| {
-        source.function() == Some("annotate")
-    }));
-    found.extend(offences(sources, &["rdkafka"], "only `bridge` names rdkafka", |source| {
-        source.function() == Some("bridge")
-    }));
-    found.extend(offences(
-        sources,
-        &["lambda_runtime"],
-        "only `lambda.rs` and the mains name lambda_runtime",
-        |source| in_room(source, &["lambda"]) || (source.function().is_some() && source.path.ends_with("/src/main.rs")),
-    ));
-    found
-}
-
-/// Rule 3: a function never imports another; the command line imports several.
-fn functions_stand_alone(sources: &[Source]) -> Vec<String> {
-    let crates =
-        ["annotate", "bridge", "galaxy_list", "ingest_icecube", "ingest_ligo", "post_api", "skymap_products", "cli"];
-    let mut found = Vec::new();
-    for function in crates {
-        let paths = [format!("{function}::"), format!("use {function};")];
-        let words: Vec<&str> = paths.iter().map(String::as_str).collect();
-        let own = function.replace('_', "-");
-        found.extend(offences(sources, &words, "a function never imports another", |source| {
-            source.function() == Some(own.as_str()) || (source.function() == Some("cli") && function != "cli")
-        }));
-    }
-    found
-}
-
-/// Rule 4: the GWTM's spellings and sentinels stay at its door.
-fn foreign_spellings(sources: &[Source]) -> Vec<String> {
-    let words = ["graceid", "prob_hasremenant", "centralfreq", "alternateid", "timesent_stamp", "-999.9"];
-    offences(sources, &words, "the GWTM's spellings live in `treasuremap` alone", |source| {
-        source.room() == Some("treasuremap")
-    })
-}
-
 #[test]
 fn the_rules_of_the_house_hold() {
     let sources = sources();
-    let rules = [rooms_without_effects, imports_go_one_way, outside_systems, functions_stand_alone, foreign_spellings];
-    let found: Vec<String> = rules.iter().flat_map(|rule| rule(&sources)).collect();
+    let rules = [crates_without_effects, the_environment, foreign_spellings];
+    let mut found: Vec<String> = rules.iter().flat_map(|rule| rule(&sources)).collect();
+    found.extend(dependencies_go_one_way(&members()));
     assert!(found.is_empty(), "{} lines break the rules of the house:\n{}", found.len(), found.join("\n"));
+}
+
+#[test]
+fn one_log_directive_covers_every_crate() {
+    let crates: BTreeSet<String> = members().into_iter().map(|member| member.name.replace('-', "_")).collect();
+    let logged: BTreeSet<String> = config::CRATES.iter().chain(&["tests"]).map(|name| (*name).to_owned()).collect();
+    assert_eq!(logged, crates);
 }
 
 #[test]
@@ -235,46 +224,42 @@ fn every_rule_finds_its_offence() {
         assert_eq!(rule(&[Source::new(path, line)]).len(), 1, "{path}: {line}");
         assert_eq!(rule(&[Source::new(path, &format!("// {line}"))]).len(), 0, "a comment in {path}: {line}");
     };
-    offends(rooms_without_effects, "shared/src/skymap/flat.rs", "use std::fs::File;");
-    offends(rooms_without_effects, "shared/src/visibility/orbit.rs", "let now = Timestamp::now();");
-    offends(imports_go_one_way, "shared/src/skymap/mod.rs", "use crate::galaxy::Settings;");
-    offends(imports_go_one_way, "shared/src/notice/igwn.rs", "use crate::store::Store;");
-    offends(imports_go_one_way, "shared/src/visibility/earth.rs", "use crate::skymap::Cell;");
-    offends(imports_go_one_way, "shared/src/key.rs", "use crate::notice::NoticeKind;");
-    offends(imports_go_one_way, "shared/src/key.rs", "use crate::{Error, notice::NoticeKind, Result};");
-    offends(outside_systems, "functions/post-api/src/lib.rs", "use aws_sdk_s3::Client;");
-    offends(outside_systems, "shared/src/store/s3.rs", "let x = reqwest::get(url);");
-    offends(outside_systems, "functions/cli/src/run.rs", "let x = std::env::var(name);");
-    offends(outside_systems, "functions/post-api/src/lib.rs", "use aws_sdk_sns::Client;");
-    offends(outside_systems, "functions/cli/src/listen.rs", "use rdkafka::Message;");
-    offends(outside_systems, "functions/post-api/src/lib.rs", "use lambda_runtime::run;");
-    offends(functions_stand_alone, "functions/post-api/src/lib.rs", "use ingest_ligo::Deps;");
-    offends(functions_stand_alone, "shared/src/flow.rs", "use ingest_ligo::handle;");
+    offends(crates_without_effects, "shared/science/src/skymap/flat.rs", "use std::fs::File;");
+    offends(crates_without_effects, "shared/src/notice/mod.rs", "let now = Timestamp::now();");
+    offends(the_environment, "functions/cli/src/run.rs", "let x = std::env::var(name);");
     offends(foreign_spellings, "shared/src/message.rs", "pub graceid: String,");
-    // What is allowed is not found.
-    let allowed = Source::new("functions/cli/src/functions.rs", "use post_api::Deps;\n");
-    assert!(functions_stand_alone(&[allowed]).is_empty());
-    let allowed = Source::new("shared/src/galaxy/rank.rs", "use crate::skymap::Cell;\n");
-    assert!(imports_go_one_way(&[allowed]).is_empty());
     // A declaration of a test file does not end what is read.
-    let hidden = Source::new("shared/src/skymap/b.rs", "#[cfg(test)]\nmod tests;\nuse std::fs::File;\n");
-    assert_eq!(rooms_without_effects(&[hidden]).len(), 1);
-    let allowed = Source::new("shared/src/skymap/a.rs", "let x = 1;\n#[cfg(test)]\nmod tests { use std::fs; }\n");
-    assert!(rooms_without_effects(&[allowed]).is_empty());
+    let hidden = Source::new("shared/science/src/skymap/b.rs", "#[cfg(test)]\nmod tests;\nuse std::fs::File;\n");
+    assert_eq!(crates_without_effects(&[hidden]).len(), 1);
+    let tests = "let x = 1;\n#[cfg(test)]\nmod tests { use std::fs; }\n";
+    assert!(crates_without_effects(&[Source::new("shared/science/src/skymap/a.rs", tests)]).is_empty());
+
+    for (name, dependency) in
+        [("post-api", "ingest-ligo"), ("science", "store"), ("store", "kafka"), ("cli", "rdkafka"), ("new", "tokio")]
+    {
+        let member = Member { name: name.to_owned(), dependencies: [dependency.to_owned()].into() };
+        assert_eq!(dependencies_go_one_way(&[member]).len(), 1, "{name} → {dependency}");
+    }
+}
+
+/// What a crate compiles, with what its dependencies depend on.
+fn compiled(package: &str) -> BTreeSet<String> {
+    let tree = cargo(&["tree", "--package", package, "--edges", "normal,build", "--prefix", "none", "--format", "{p}"]);
+    tree.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
 }
 
 #[test]
-fn manifests_keep_functions_apart() {
-    let functions =
-        ["annotate", "bridge", "galaxy-list", "ingest-icecube", "ingest-ligo", "post-api", "skymap-products"];
-    for function in functions {
-        let manifest =
-            fs::read_to_string(root().join("functions").join(function).join("Cargo.toml")).expect("a manifest");
-        for other in functions.iter().chain(&["cli"]).filter(|other| **other != function) {
-            let depends = manifest
-                .lines()
-                .any(|line| line.starts_with(&format!("{other} ")) || line.starts_with(&format!("{other}.")));
-            assert!(!depends, "functions/{function}/Cargo.toml: `{function}` may not depend on `{other}`");
+fn crates_compile_no_more_than_they_need() {
+    let absent = |package: &str, others: &[&str]| {
+        let compiled = compiled(package);
+        assert!(compiled.contains("serde_json"), "{package}: {compiled:?}");
+        for other in others {
+            assert!(!compiled.contains(*other), "`{package}` compiles `{other}`");
         }
-    }
+    };
+    absent("shared", &["tokio", "reqwest", "fitsio", "moc", "parquet"]);
+    absent("science", &["tokio", "reqwest", "rustls"]);
+    absent("post-api", &["fitsio", "fitsio-sys", "parquet", "moc", "rdkafka"]);
+    absent("bridge", &["fitsio", "parquet", "moc", "lambda_runtime"]);
+    absent("cli", &["aws-config", "rdkafka", "lambda_runtime"]);
 }

@@ -7,14 +7,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use config::Config;
+use lambda::answer;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use shared::config::Config;
 use shared::key::Key;
-use shared::lambda::answer;
 use shared::message::{Alert, Publication, Received, Settled};
-use shared::store::Store;
+use store::Store;
 use tests::lambda::Lambda;
 use tests::program::{files, sample, workspace};
 

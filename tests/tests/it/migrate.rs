@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::Value;
 use shared::key::Key;
-use shared::store::Store;
+use store::Store;
 use tests::azurite::Azurite;
 use tests::ceph::Ceph;
 use tests::container::{self, behind, location};

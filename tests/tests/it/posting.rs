@@ -5,23 +5,22 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::any;
+use http_client::Fetch;
 use jiff::{Timestamp, ToSpan};
 use post_api::{Deps, handle};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
-use shared::fetch::Fetch;
 use shared::key::{AlertName, Key, Object};
 use shared::message::{
-    Alert, Galaxies, PostStatus, Posted, Product, ProductKind, ProductStatus, Products, Publication, Role,
+    Alert, Galaxies, PostStatus, Posted, Product, ProductKind, ProductStatus, Products, Publication, Role, Summary,
 };
 use shared::notice::icecube::TrackSearch;
 use shared::notice::igwn::{Event, ExternalCoincidence};
-use shared::skymap::Summary;
-use shared::store::{Location, Store};
-use shared::treasuremap::{Client, EventGalaxies, GalaxyEntry, PostAlert, Timing};
 use shared::{Error, Result};
+use store::{Location, Store};
 use tempfile::TempDir;
 use tests::gwtm_server::{ADMIN, Fault, GalaxyList, GwtmServer, USER};
+use treasuremap::{Client, EventGalaxies, GalaxyEntry, PostAlert, Timing};
 
 /// Waits shorter than a hanging request takes, and looks for longer than that.
 const TIMING: Timing = Timing {

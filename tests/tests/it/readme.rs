@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use shared::config::{KAFKA_SETTINGS, LAMBDA_SETTINGS, SETTINGS, Setting};
+use config::{KAFKA_SETTINGS, LAMBDA_SETTINGS, SETTINGS, Setting};
 use tests::program::workspace;
 
 fn read(file: &str) -> String {

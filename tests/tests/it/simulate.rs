@@ -8,11 +8,11 @@ use base64::engine::general_purpose::STANDARD;
 use clap::Parser;
 use cli::simulate::Simulate;
 use jsonschema::{Registry, Validator};
+use science::skymap::MultiOrderMap;
 use serde_json::Value;
 use shared::notice::NoticeKind;
 use shared::notice::icecube::TrackSearch;
 use shared::notice::igwn::Notice;
-use shared::skymap::MultiOrderMap;
 
 #[derive(Parser)]
 struct Command {

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use shared::config::Secret;
+use shared::Secret;
 use shared::key::Key;
-use shared::store::{AzureSettings, Content, Head, Location, Md5, Store};
+use store::{AzureSettings, Content, Head, Location, Md5, Store};
 use tests::azurite::{self, Azurite};
 use tests::container;
 

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use shared::config::Secret;
+use shared::Secret;
 use shared::key::Key;
-use shared::store::{Content, Head, Location, Md5, S3Credentials, S3Settings, Store};
+use store::{Content, Head, Location, Md5, S3Credentials, S3Settings, Store};
 use tests::server::ask;
 use tests::{container, moto};
 

@@ -14,9 +14,9 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
-use shared::config::Secret;
+use shared::Secret;
 use shared::key::Key;
-use shared::store::{Content, Head, Location, Md5, Store, SwiftSettings};
+use store::{Content, Head, Location, Md5, Store, SwiftSettings};
 use tests::container;
 use tests::swift::Swift;
 

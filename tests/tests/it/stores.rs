@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use shared::config::Secret;
+use shared::Secret;
 use shared::key::Key;
-use shared::store::{Content, Head, Location, Md5, Store};
+use store::{Content, Head, Location, Md5, Store};
 use tests::azurite::Azurite;
 use tests::ceph::Ceph;
 use tests::container::{self, behind, location, settings_of_this_process, upstream, value};

@@ -9,14 +9,14 @@ mod words;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use config::{Notify, Rule, Target};
+use http_client::Fetch;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use shared::config::{Notify, Rule, Target};
-use shared::fetch::Fetch;
 use shared::key::{AlertKind, Key, Object};
 use shared::message::{Notification, NotificationStatus};
-use shared::store::Store;
 use shared::{Error, Result};
+use store::Store;
 
 use crate::annotations::Annotations;
 use crate::text::of_level;

@@ -6,9 +6,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use bytes::Bytes;
-use shared::config::{SECRETS, Secret, Target};
+use config::{SECRETS, Target};
 use shared::key::Object;
-use shared::{Error, Result};
+use shared::{Error, Result, Secret};
 use tokio::io::AsyncReadExt;
 
 use super::{Notifier, words};

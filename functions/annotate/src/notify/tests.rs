@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
-use shared::store::Location;
+use store::Location;
 
 use super::*;
 use crate::annotations::{Distance, Peak, SkyMap, Timings};

@@ -9,9 +9,9 @@ mod raster;
 mod sky;
 mod zoom;
 
+use science::skymap::contour::contours;
+use science::skymap::{MultiOrderMap, Region};
 use shared::Result;
-use shared::skymap::contour::contours;
-use shared::skymap::{MultiOrderMap, Region};
 
 use self::paper::{Anchor, Paper};
 use self::projection::{Direction, Point, degrees, direction, unit};
@@ -78,7 +78,7 @@ struct Disc {
 impl Disc {
     /// The disc that a region is, by its area and middle.
     fn of(area_deg2: f64, axis: Direction) -> Self {
-        let sr = area_deg2 / shared::skymap::DEG2_PER_SR;
+        let sr = area_deg2 / science::skymap::DEG2_PER_SR;
         let radius_deg = (1.0 - sr / std::f64::consts::TAU).clamp(-1.0, 1.0).acos().to_degrees();
         Disc { axis, radius_deg }
     }
@@ -127,7 +127,7 @@ pub fn svg(scene: &Scene<'_>) -> Result<String> {
             })
             .collect(),
         earth: scene.gbm.as_ref().and_then(|gbm| {
-            let sky = 4.0 * std::f64::consts::PI * shared::skymap::DEG2_PER_SR;
+            let sky = 4.0 * std::f64::consts::PI * science::skymap::DEG2_PER_SR;
             Some(Disc::of(sky - gbm.area_deg2(), gbm.centre()?.map(|x| -x)))
         }),
         lat: scene.lat.as_ref().and_then(|lat| Some(Disc::of(lat.area_deg2(), lat.centre()?))),
@@ -276,9 +276,9 @@ fn galactic_plane() -> Vec<Direction> {
 mod tests {
     use std::path::Path;
 
+    use science::skymap::{Cell, Header};
     use serde_json::json;
     use shared::notice::igwn::Notice;
-    use shared::skymap::{Cell, Header};
 
     use super::*;
     use crate::annotations::{SkyMap, Timings};
@@ -298,7 +298,7 @@ mod tests {
         let path = paths.next().map_or("", |(path, _)| path);
         // Rows of `M… …h{width}v1.1h-{width}z`, each a unit high.
         let widths = path.split('h').filter_map(|rest| rest.split_once('v')?.0.parse::<f64>().ok());
-        let (sky, half_height) = (4.0 * std::f64::consts::PI * shared::skymap::DEG2_PER_SR, 278.0_f64);
+        let (sky, half_height) = (4.0 * std::f64::consts::PI * science::skymap::DEG2_PER_SR, 278.0_f64);
         widths.sum::<f64>() / (std::f64::consts::TAU * half_height.powi(2)) * sky
     }
 
@@ -326,7 +326,7 @@ mod tests {
     #[test]
     fn a_region_without_a_boundary_is_filled_or_not() {
         let cells = |order: u8, density: &dyn Fn(u64) -> f64| {
-            let cells = (0..shared::skymap::n_cells(order)).map(|ipix| Cell {
+            let cells = (0..science::skymap::n_cells(order)).map(|ipix| Cell {
                 order,
                 ipix,
                 prob_density: density(ipix) / (4.0 * std::f64::consts::PI),

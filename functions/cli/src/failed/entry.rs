@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use shared::key::{Key, Object};
 use shared::message::{Body, Failed, Received};
 use shared::notice::Glance;
-use shared::store::{Listed, Store};
 use shared::{Error, Result};
+use store::{Listed, Store};
 
 /// Where they are kept.
 pub(super) const FOLDER: &str = "failed/";

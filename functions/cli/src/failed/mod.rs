@@ -7,10 +7,10 @@ mod show;
 use std::io::{self, Write};
 
 use clap::{Args, Subcommand};
+use config::Config;
 use jiff::Timestamp;
-use shared::config::{self, Config};
-use shared::store::Store;
 use shared::{Error, Result};
+use store::Store;
 
 use crate::Failure;
 use crate::arguments::time;

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use config::Config;
 use serde_json::json;
 use shared::Error;
-use shared::config::Config;
 use shared::key::Key;
 use shared::message::{Failed, Received};
 use shared::notice::NoticeKind;
-use shared::store::Store;
+use store::Store;
 
 use super::entry::{Entry, FOLDER, entries, key, read};
 use super::{Choice, chosen};

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use shared::key::Key;
 use shared::message::Body;
-use shared::store::Store;
 use shared::{Error, Result};
+use store::Store;
 
 use super::entry::{Entry, read, stored};
 use super::{Choice, chosen};

@@ -4,9 +4,8 @@ mod work;
 
 use std::sync::Arc;
 
-use bridge::consumer::{self, REJOIN, stopped};
-use bridge::health::{self, Health};
-use shared::config;
+use kafka::consumer::{self, REJOIN, stopped};
+use kafka::health::{self, Health};
 use shared::notice::NoticeKind;
 
 pub use work::{Notices, Patience};

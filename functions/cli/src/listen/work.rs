@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bridge::archive;
-use bridge::consumer::{Message, Work};
-use bridge::health::{Health, Stretch};
-use shared::config::Config;
-use shared::store::Store;
+use config::Config;
+use kafka::archive;
+use kafka::consumer::{Message, Work};
+use kafka::health::{Health, Stretch};
 use shared::{Error, Result};
+use store::Store;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;

@@ -7,8 +7,8 @@ use futures::{StreamExt, TryStreamExt};
 use md5::Md5 as Md5Digest;
 use sha2::{Digest, Sha256};
 use shared::key::Key;
-use shared::store::{Content, Head, Md5, Store};
 use shared::{Error, Result};
+use store::{Content, Head, Md5, Store};
 
 use super::plan::{Task, There};
 

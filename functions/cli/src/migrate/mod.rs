@@ -10,9 +10,8 @@ use std::time::Instant;
 
 use clap::Args;
 use futures::StreamExt;
-use shared::config;
-use shared::store::{Location, Store};
 use shared::{Error, Result};
+use store::{Location, Store};
 use tokio::sync::Semaphore;
 
 use crate::Failure;

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use futures::TryStreamExt;
 use jiff::SignedDuration;
 use shared::key::Key;
-use shared::store::{Head, Location, Store};
 use shared::{Error, Result};
+use store::{Head, Location, Store};
 
 /// Services' clocks and their rounding of times to seconds may differ by this much.
 const CLOCKS: SignedDuration = SignedDuration::from_secs(2);
@@ -141,7 +141,7 @@ pub(crate) fn is_same_place(one: &Location, other: &Location) -> bool {
             (&one.account, &one.endpoint_url) == (&other.account, &other.endpoint_url)
         }
         (Location::Swift(one), Location::Swift(other)) => {
-            let place = |swift: &shared::store::SwiftSettings| {
+            let place = |swift: &store::SwiftSettings| {
                 let keystone = swift.auth_url.trim_end_matches('/').trim_end_matches("/v3").to_owned();
                 (swift.container.clone(), swift.storage_url.clone(), swift.project_name.clone(), keystone)
             };
@@ -153,7 +153,7 @@ pub(crate) fn is_same_place(one: &Location, other: &Location) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use shared::store::Md5;
+    use store::Md5;
 
     use super::*;
 

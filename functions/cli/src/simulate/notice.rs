@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use jiff::SignedDuration;
+use science::skymap::{Cell, Distance, Header, MultiOrderMap, encode};
 use serde::Serialize;
-use shared::skymap::{Cell, Distance, Header, MultiOrderMap, encode};
 use shared::{Error, Result};
 
 use super::sky::{Drawing, Sky, draw};

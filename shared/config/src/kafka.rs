@@ -1,0 +1,346 @@
+//! The settings of what listens to Kafka, of its health, and of the flows that the bridge starts.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use shared::{Result, Secret};
+
+use super::{Config, Reader, Setting, setting};
+
+/// Every setting that [`Listen`] and [`Bridge`] read beside those of [`Config`].
+pub const SETTINGS: &[Setting] = &[
+    setting("KAFKA_CLIENT_ID", "required for GCN", "the GCN client's id (https://gcn.nasa.gov/quickstart)"),
+    setting("KAFKA_CLIENT_SECRET", "required for GCN", "the GCN client's secret"),
+    setting("GCN_DOMAIN", "gcn.nasa.gov", "`gcn.nasa.gov`, `test.gcn.nasa.gov` or `dev.gcn.nasa.gov`"),
+    setting(
+        "KAFKA_BOOTSTRAP",
+        "GCN's broker",
+        "another broker, `host:port`; without KAFKA_CLIENT_ID a plain connection",
+    ),
+    setting("KAFKA_GROUP_ID", "gwtm", "under which name the broker remembers what has been taken; keep it"),
+    setting("KAFKA_OFFSET_RESET", "earliest", "where a new group begins: `earliest` or `latest`"),
+    setting(
+        "KAFKA_TOPIC_PREFIX",
+        "none",
+        "what a mirror of GCN puts before the topics' names, such as `gcn.` (MirrorMaker: the source's alias and a dot)",
+    ),
+    setting("KAFKA_ADDRESS_FAMILY", "v4", "`v4`, `v6` or `any`"),
+    setting("KAFKA_CA_LOCATION", "the system's", "a file or folder with the certificates of the authorities to trust"),
+    setting("KAFKA_TOKEN_URL", "GCN's", "another address of log-in tokens, for another broker with OAUTHBEARER"),
+    setting(
+        "HEALTH_ADDR",
+        "127.0.0.1:8080",
+        "where `/healthz` and `/metrics` answer, `address:port`; `none` for nowhere",
+    ),
+    setting("HEALTH_HEARTBEAT_SECONDS", "60", "unhealthy when GCN's heartbeat, one a second, is older than this"),
+    setting("HEALTH_MOCK_MINUTES", "70", "unhealthy when the last mock alert, one an hour, is older; 0 never"),
+    setting("LIGO_FLOW_ARN", "required by the bridge", "the state machine for `igwn.gwalert`"),
+    setting(
+        "ICECUBE_FLOW_ARN",
+        "required by the bridge",
+        "the state machine for `gcn.notices.icecube.lvk_nu_track_search`",
+    ),
+];
+
+/// How Kafka is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kafka {
+    /// `host:port`, separated by commas.
+    pub bootstrap: String,
+    /// The log-in by OAUTHBEARER over TLS; none is a plain connection.
+    pub login: Option<Login>,
+    /// Under which name the broker remembers what has been taken.
+    pub group_id: String,
+    /// Where a new group begins: `earliest` or `latest`.
+    pub offset_reset: String,
+    /// Before each topic's name; empty at GCN's own broker.
+    pub topic_prefix: String,
+    /// `v4`, `v6` or `any`.
+    pub address_family: String,
+    /// A file or folder of certificates; none is the system's.
+    pub ca_location: Option<String>,
+}
+
+/// GCN's log-in: a token for the client's id and secret, fetched by HTTPS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    /// The client's id.
+    pub client_id: String,
+    /// The client's secret.
+    pub client_secret: Secret,
+    /// Where tokens are fetched.
+    pub token_url: String,
+    /// What the token is for.
+    pub scope: String,
+}
+
+impl Kafka {
+    /// Reads the environment; `overrides` (a command line's options) go before it.
+    ///
+    /// # Errors
+    /// Permanent, naming every setting that is missing or malformed.
+    pub fn from_env(overrides: &[(&str, String)]) -> Result<Self> {
+        Self::read(&super::environment(overrides))
+    }
+
+    /// Reads settings from anywhere; an empty value is an unset one.
+    ///
+    /// # Errors
+    /// As [`Kafka::from_env`].
+    pub fn read(get: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
+        let mut settings = Reader { get, problems: Vec::new() };
+        let kafka = Self::settings(&mut settings);
+        settings.finish(kafka)
+    }
+
+    fn settings(settings: &mut Reader<'_>) -> Self {
+        let domain = settings.text("GCN_DOMAIN").unwrap_or_else(|| "gcn.nasa.gov".to_owned());
+        if !domain.chars().all(|c| c.is_ascii_alphanumeric() || c == '.' || c == '-') {
+            settings.problem("GCN_DOMAIN", "a domain name", &domain);
+        }
+        let bootstrap = settings.text("KAFKA_BOOTSTRAP");
+        let (id, secret) = (settings.text("KAFKA_CLIENT_ID"), settings.text("KAFKA_CLIENT_SECRET"));
+        // A broker of one's own may be open; GCN's never is.
+        let login = if bootstrap.is_none() || id.is_some() || secret.is_some() {
+            for (name, value) in [("KAFKA_CLIENT_ID", &id), ("KAFKA_CLIENT_SECRET", &secret)] {
+                if value.is_none() {
+                    settings.problems.push(format!("`{name}`: required to log in to `{domain}`"));
+                }
+            }
+            Some(Login {
+                client_id: id.unwrap_or_default(),
+                client_secret: Secret::new(secret.unwrap_or_default()),
+                token_url: settings.url("KAFKA_TOKEN_URL", &format!("https://auth.{domain}/oauth2/token")),
+                scope: "gcn.nasa.gov/kafka-public-consumer".to_owned(),
+            })
+        } else {
+            None
+        };
+        Kafka {
+            bootstrap: bootstrap.unwrap_or_else(|| format!("kafka.{domain}:9092")),
+            login,
+            group_id: settings.text("KAFKA_GROUP_ID").unwrap_or_else(|| "gwtm".to_owned()),
+            offset_reset: settings.one_of("KAFKA_OFFSET_RESET", &["earliest", "latest"]),
+            topic_prefix: Self::prefix(settings),
+            address_family: settings.one_of("KAFKA_ADDRESS_FAMILY", &["v4", "v6", "any"]),
+            ca_location: settings.text("KAFKA_CA_LOCATION"),
+        }
+    }
+}
+
+impl Kafka {
+    /// The name that one of GCN's topics has at this broker.
+    pub fn topic(&self, name: &str) -> String {
+        format!("{}{name}", self.topic_prefix)
+    }
+
+    /// A prefix that ends with a dot, so that a topic's kind is told by its name alone.
+    fn prefix(settings: &mut Reader<'_>) -> String {
+        let prefix = settings.text("KAFKA_TOPIC_PREFIX").unwrap_or_default();
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if !prefix.is_empty() && !(prefix.ends_with('.') && prefix.chars().all(allowed) && prefix.len() <= 40) {
+            let expected = "at most 40 letters, digits and `._-` that end with a dot, such as `gcn.`";
+            settings.problem("KAFKA_TOPIC_PREFIX", expected, &prefix);
+        }
+        prefix
+    }
+}
+
+/// How the health of what listens to Kafka is told, and what counts as health.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// Where it is told; none is nowhere.
+    pub address: Option<SocketAddr>,
+    /// How old the last heartbeat may be.
+    pub heartbeat: Duration,
+    /// How old the last mock alert may be; none is any age.
+    pub mock: Option<Duration>,
+}
+
+impl Health {
+    fn settings(settings: &mut Reader<'_>) -> Self {
+        let text = settings.text("HEALTH_ADDR").unwrap_or_else(|| "127.0.0.1:8080".to_owned());
+        let address = match text.as_str() {
+            "none" => None,
+            text => match text.parse() {
+                Ok(address) => Some(address),
+                Err(_) => {
+                    settings.problem("HEALTH_ADDR", "`address:port`, such as `127.0.0.1:8080`, or `none`", text);
+                    None
+                }
+            },
+        };
+        let mock = settings.number("HEALTH_MOCK_MINUTES", 70_u64, 0..=100_000);
+        Health {
+            address,
+            heartbeat: Duration::from_secs(settings.number("HEALTH_HEARTBEAT_SECONDS", 60, 1..=1_000_000)),
+            mock: (mock > 0).then(|| Duration::from_secs(60 * mock)),
+        }
+    }
+}
+
+/// What a listener needs that runs the flows itself, read together so that problems are reported together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listen {
+    /// The settings it shares with the functions.
+    pub config: Config,
+    /// How Kafka is reached.
+    pub kafka: Kafka,
+    /// How its health is told.
+    pub health: Health,
+}
+
+impl Listen {
+    /// Reads the environment; `overrides` (a command line's options) go before it.
+    ///
+    /// # Errors
+    /// Permanent, naming every setting that is missing or malformed.
+    pub fn from_env(overrides: &[(&str, String)]) -> Result<Self> {
+        Self::read(&super::environment(overrides))
+    }
+
+    /// Reads settings from anywhere; an empty value is an unset one.
+    ///
+    /// # Errors
+    /// As [`Listen::from_env`].
+    pub fn read(get: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
+        let mut settings = Reader { get, problems: Vec::new() };
+        let listen = Listen {
+            config: Config::settings(&mut settings),
+            kafka: Kafka::settings(&mut settings),
+            health: Health::settings(&mut settings),
+        };
+        settings.finish(listen)
+    }
+}
+
+/// The flows that the bridge starts, by the ARNs of their state machines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flows {
+    /// For LIGO/Virgo/KAGRA alerts.
+    pub ligo: String,
+    /// For IceCube track searches.
+    pub icecube: String,
+}
+
+/// What the bridge needs, read together so that problems are reported together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bridge {
+    /// The settings it shares with the functions.
+    pub config: Config,
+    /// How Kafka is reached.
+    pub kafka: Kafka,
+    /// How its health is told.
+    pub health: Health,
+    /// The flows it starts.
+    pub flows: Flows,
+}
+
+impl Bridge {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// Permanent, naming every setting that is missing or malformed.
+    pub fn from_env() -> Result<Self> {
+        Self::read(&super::environment(&[]))
+    }
+
+    /// Reads settings from anywhere; an empty value is an unset one.
+    ///
+    /// # Errors
+    /// As [`Bridge::from_env`].
+    pub fn read(get: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
+        let mut settings = Reader { get, problems: Vec::new() };
+        let config = Config::settings(&mut settings);
+        let kafka = Kafka::settings(&mut settings);
+        let health = Health::settings(&mut settings);
+        let mut arn = |name: &str| {
+            let arn = settings.text(name).unwrap_or_default();
+            if !arn.starts_with("arn:") || arn.split(':').count() < 7 {
+                settings.problem(name, "the ARN of a state machine, `arn:aws:states:…:stateMachine:…`", &arn);
+            }
+            arn
+        };
+        let flows = Flows { ligo: arn("LIGO_FLOW_ARN"), icecube: arn("ICECUBE_FLOW_ARN") };
+        settings.finish(Bridge { config, kafka, health, flows })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kafka(settings: &[(&str, &str)]) -> Result<Kafka> {
+        Kafka::read(&|name| settings.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned()))
+    }
+
+    #[test]
+    fn gcn_needs_a_log_in_and_a_broker_of_ones_own_may_be_open() {
+        let error = kafka(&[]).expect_err("no client").to_string();
+        assert!(error.contains("KAFKA_CLIENT_ID") && error.contains("KAFKA_CLIENT_SECRET"), "{error}");
+        let client =
+            [("KAFKA_CLIENT_ID", "me"), ("KAFKA_CLIENT_SECRET", "hunter2"), ("GCN_DOMAIN", "test.gcn.nasa.gov")];
+        let gcn = kafka(&client).expect("a client");
+        assert_eq!(gcn.bootstrap, "kafka.test.gcn.nasa.gov:9092");
+        assert!(!format!("{gcn:?}").contains("hunter2"));
+        let login = gcn.login.expect("a log-in");
+        assert_eq!(login.token_url, "https://auth.test.gcn.nasa.gov/oauth2/token");
+        let own = kafka(&[("KAFKA_BOOTSTRAP", "127.0.0.1:9092")]).expect("a broker");
+        assert_eq!((own.login, own.group_id.as_str(), own.offset_reset.as_str()), (None, "gwtm", "earliest"));
+        let error = kafka(&[("KAFKA_BOOTSTRAP", "x"), ("KAFKA_OFFSET_RESET", "newest"), ("KAFKA_CLIENT_ID", "me")]);
+        let error = error.expect_err("two problems").to_string();
+        assert!(error.contains("KAFKA_OFFSET_RESET") && error.contains("KAFKA_CLIENT_SECRET"), "{error}");
+    }
+
+    #[test]
+    fn what_the_bridge_misses_is_reported_together() {
+        let arn = "arn:aws:states:us-east-2:123456789012:stateMachine:ligo".to_owned();
+        let given = |name: &str| match name {
+            "KAFKA_BOOTSTRAP" => Some("127.0.0.1:9092".to_owned()),
+            name if name.ends_with("_ARN") => Some(arn.clone()),
+            _ => None,
+        };
+        let bridge = Bridge::read(&given).expect("all it needs");
+        assert_eq!(bridge.flows, Flows { ligo: arn.clone(), icecube: arn.clone() });
+        let mistaken =
+            |name: &str| ["STORAGE_BUCKET_SOURCE", "HEALTH_ADDR"].contains(&name).then(|| "floppy".to_owned());
+        let error = Bridge::read(&mistaken).expect_err("nothing").to_string();
+        let missing = ["KAFKA_CLIENT_ID", "KAFKA_CLIENT_SECRET", "LIGO_FLOW_ARN", "ICECUBE_FLOW_ARN"];
+        for name in ["STORAGE_BUCKET_SOURCE", "HEALTH_ADDR"].iter().chain(&missing) {
+            assert!(error.contains(name), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn health_is_told_on_the_loopback_unless_a_setting_says_otherwise() {
+        let health = |settings: &[(&str, &str)]| {
+            let broker = [("KAFKA_BOOTSTRAP", "127.0.0.1:9092")];
+            let all: Vec<_> = broker.iter().chain(settings).copied().collect();
+            let find = |name: &str| all.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned());
+            Listen::read(&find).map(|listen| listen.health)
+        };
+        let usual = health(&[]).expect("defaults");
+        assert!(usual.address.is_some_and(|address| address.ip().is_loopback()));
+        assert_eq!((usual.heartbeat, usual.mock), (Duration::from_secs(60), Some(Duration::from_secs(4200))));
+        let other = health(&[("HEALTH_ADDR", "none"), ("HEALTH_MOCK_MINUTES", "0")]).expect("settings");
+        assert_eq!((other.address, other.mock), (None, None));
+        assert!(health(&[("HEALTH_ADDR", "8080")]).is_err_and(|error| error.to_string().contains("HEALTH_ADDR")));
+    }
+
+    #[test]
+    fn every_setting_that_is_read_is_documented() {
+        let asked = std::cell::RefCell::new(std::collections::BTreeSet::new());
+        let get = |name: &str| {
+            asked.borrow_mut().insert(name.to_owned());
+            None
+        };
+        assert!(Bridge::read(&get).is_err());
+        let bridge = asked.take();
+        assert!(Config::read(&get).is_ok());
+        let config = asked.take();
+        let documented: std::collections::BTreeSet<_> =
+            SETTINGS.iter().map(|setting| setting.name.to_owned()).collect();
+        assert!(documented.is_disjoint(&config));
+        assert_eq!(bridge, &documented | &config);
+    }
+}

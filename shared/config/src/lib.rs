@@ -1,0 +1,507 @@
+//! Every setting, read once, documented once.
+//!
+//! Settings come from the environment, under the names operators of the older listeners already use. What is missing
+//! or malformed is reported together, each with what it is for.
+
+mod kafka;
+mod lambda;
+mod log;
+mod notify;
+mod storage;
+mod survey;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+pub use kafka::{Bridge, Flows, Health, Kafka, Listen, Login, SETTINGS as KAFKA_SETTINGS};
+pub use lambda::{SETTINGS as LAMBDA_SETTINGS, settings_secrets};
+pub use log::{CRATES, Log, LogFormat};
+pub use notify::{Notify, Rule, Target};
+use shared::ranking;
+use shared::{Error, Result, Secret};
+pub use storage::{location, store_settings};
+use store::{Location, Store};
+pub use survey::{Survey, Surveyed, survey};
+
+/// A setting as the README documents it.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// The environment variable.
+    pub name: &'static str,
+    /// What holds when it is not set.
+    pub default: &'static str,
+    /// What it is for.
+    pub purpose: &'static str,
+}
+
+const fn setting(name: &'static str, default: &'static str, purpose: &'static str) -> Setting {
+    Setting { name, default, purpose }
+}
+
+/// Every setting that [`Config`] reads.
+pub const SETTINGS: &[Setting] = &[
+    setting("STORAGE_BUCKET_SOURCE", "fs", "where objects are kept: `fs` (a folder), `s3`, `abfs` (Azure) or `swift`"),
+    setting("STORAGE_FOLDER", "gwtm-data", "the folder, with `fs`"),
+    setting("AWS_BUCKET", "gwtreasuremap", "the bucket, with `s3`"),
+    setting("AWS_DEFAULT_REGION", "us-east-2", "the bucket's region, with `s3`"),
+    setting("AWS_ENDPOINT_URL", "AWS itself", "another S3 server, addressed path-style"),
+    setting("AWS_ACCESS_KEY_ID", "a profile or role", "the access key, with `s3`"),
+    setting("AWS_SECRET_ACCESS_KEY", "a profile or role", "its secret"),
+    setting("AWS_SESSION_TOKEN", "none", "the session's token, with an access key that a role was given"),
+    setting("AZURE_ACCOUNT_NAME", "required with `abfs`", "the storage account"),
+    setting("AZURE_ACCOUNT_KEY", "required with `abfs`", "the storage account's key"),
+    setting(
+        "AZURE_STORAGE_ENDPOINT",
+        "Azure itself",
+        "another address of the account, `http://127.0.0.1:10000/ACCOUNT`",
+    ),
+    setting("OS_AUTH_URL", "required with `swift`", "where Keystone v3 gives tokens, with or without `/v3`"),
+    setting(
+        "OS_USERNAME",
+        "required with `swift`",
+        "the user, or the 32 hexadecimal digits of an application credential",
+    ),
+    setting("OS_PASSWORD", "required with `swift`", "the user's password, or the credential's secret"),
+    setting("OS_PROJECT_NAME", "required with a user", "the project that is logged in to"),
+    setting("OS_USER_DOMAIN_NAME", "Default", "the user's domain"),
+    setting("OS_PROJECT_DOMAIN_NAME", "Default", "the project's domain"),
+    setting("OS_CONTAINER_NAME", "gwtreasuremap", "the container, with `swift`"),
+    setting(
+        "OS_STORAGE_URL",
+        "Keystone's catalogue",
+        "the account's address in Swift; required with an application credential",
+    ),
+    setting("WRITE_TO_STORAGE", "true", "`false` posts without storing anything"),
+    setting("DRY_RUN", "false", "`true` writes nothing and calls no API; what would be done is printed"),
+    setting("API_BASE", "nothing is posted", "the GWTM API, `https://…/api/v1/` (or `/api/v0/`)"),
+    setting("API_TOKEN", "required with API_BASE", "the token of a GWTM administrator"),
+    setting("OBSERVING_RUN", "none", "the run's label on posted alerts; the website shows the current run's"),
+    setting(
+        "GRACEDB_URL",
+        "https://gracedb.ligo.org",
+        "where `skymap_fits_url` is looked for, and where `gwtm gracedb` takes alerts from",
+    ),
+    setting("FLAT_MAX_ORDER", "10", "finest HEALPix order of the flat map, 0 to 13; `none` makes none"),
+    setting(
+        "FERMI_TLE_URL",
+        "https://celestrak.org/NORAD/elements/gp.php?CATNR=33053&FORMAT=TLE",
+        "where Fermi's orbit is fetched",
+    ),
+    setting("FERMI_TLE_FILE", "none", "a file with Fermi's TLE, instead of fetching it"),
+    setting("FERMI_TLE_MAX_AGE_DAYS", "14", "how far a TLE's epoch may lie from the event"),
+    setting(
+        "FERMI_FT2_URL",
+        "https://fermi.gsfc.nasa.gov/ssc/observations/timeline/ft2/files/",
+        "the listing of Fermi's weekly spacecraft files",
+    ),
+    setting("FERMI_FT2_DIR", "none", "a folder with such files, instead of fetching them"),
+    setting("SWIFT_POINTING_FILE", "no BAT products", "a file of Swift's pointings, `start,end,ra,dec,roll` a row"),
+    setting("CATALOG_PATH", "no galaxy lists", "the galaxy catalogue: a file, or an object under `galaxy_catalog/`"),
+    setting("PATH_TO_GALAXY_CATALOG_CONFIG", "the defaults", "`gal_catalog_config.ini` with a `[GALAXIES]` section"),
+    setting("GALAXY_GROUPNAME", "LCOGT", "the group under which galaxy lists are posted"),
+    setting(
+        "GALAXY_REFERENCE",
+        "https://ui.adsabs.harvard.edu/abs/2017ApJ...848L..33A/abstract",
+        "the reference on galaxy lists",
+    ),
+    setting("GALAXY_REQUEST_DOI", "false", "`true` asks the server for a DOI per list"),
+    setting(
+        "GALAXY_REMOVE_ON_RETRACTION",
+        "false",
+        "`true` removes a superevent's galaxy lists from the GWTM when it is retracted",
+    ),
+    setting("NOTIFY_CONFIG", "nobody is told", "rules of who is told of which alerts: a TOML file, or the TOML itself"),
+    setting("LOG_FORMAT", "text", "`json` for machines"),
+    setting("LOG_LEVEL", "info; `gwtm run` warn", "error, warn, info, debug or trace, or tracing directives"),
+    setting("VERBOSE", "false", "`true` is LOG_LEVEL=debug: each function, object and answer of the API"),
+];
+
+/// The settings that hold secrets, or may: no other program gets them.
+pub const SECRETS: &[&str] = &[
+    "API_TOKEN",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AZURE_ACCOUNT_KEY",
+    "KAFKA_CLIENT_ID",
+    "KAFKA_CLIENT_SECRET",
+    "NOTIFY_CONFIG",
+    "OS_PASSWORD",
+];
+
+/// Every setting.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Where objects are kept.
+    pub storage: Location,
+    /// Whether objects are written.
+    pub write_to_storage: bool,
+    /// Whether nothing is written and no API called.
+    pub dry_run: bool,
+    /// The GWTM API; without it nothing is posted.
+    pub api: Option<Api>,
+    /// The run's label on posted alerts.
+    pub observing_run: Option<String>,
+    /// GraceDB, without a slash at the end.
+    pub gracedb_url: String,
+    /// Finest HEALPix order of the flat map; none makes none.
+    pub flat_max_order: Option<u8>,
+    /// Where Fermi's orbit and pointing come from.
+    pub fermi: Fermi,
+    /// A file of Swift's pointings.
+    pub swift_pointing_file: Option<PathBuf>,
+    /// The galaxy catalogue and lists.
+    pub galaxies: Galaxies,
+    /// Who is told of which alerts.
+    pub notify: Notify,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+/// The GWTM API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Api {
+    /// Its address, ending with a slash.
+    pub base: String,
+    /// An administrator's token.
+    pub token: Secret,
+}
+
+/// Where Fermi's orbit and pointing come from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fermi {
+    /// Where its TLE is fetched.
+    pub tle_url: String,
+    /// A file with its TLE, instead.
+    pub tle_file: Option<PathBuf>,
+    /// How far a TLE's epoch may lie from the event [days].
+    pub tle_max_age_days: f64,
+    /// The listing of weekly spacecraft files.
+    pub ft2_url: String,
+    /// A folder with such files, instead.
+    pub ft2_dir: Option<PathBuf>,
+}
+
+/// The galaxy catalogue and lists.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Galaxies {
+    /// A file, or an object under `galaxy_catalog/`.
+    pub catalog: Option<String>,
+    /// How galaxies are chosen and ranked.
+    pub settings: ranking::Settings,
+    /// The group that posts the lists.
+    pub groupname: String,
+    /// The reference on the lists.
+    pub reference: String,
+    /// Whether the server is asked for a DOI.
+    pub request_doi: bool,
+    /// Whether a retraction removes the superevent's lists.
+    pub remove_on_retraction: bool,
+}
+
+impl Config {
+    /// Reads the environment; `overrides` (a command line's options) go before it.
+    ///
+    /// # Errors
+    /// Permanent, naming every setting that is missing or malformed.
+    pub fn from_env(overrides: &[(&str, String)]) -> Result<Self> {
+        Self::read(&environment(overrides))
+    }
+
+    /// Reads settings from anywhere; an empty value is an unset one.
+    ///
+    /// # Errors
+    /// As [`Config::from_env`].
+    pub fn read(get: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
+        let mut settings = Reader { get, problems: Vec::new() };
+        let config = Self::settings(&mut settings);
+        settings.finish(config)
+    }
+
+    fn settings(settings: &mut Reader<'_>) -> Self {
+        let dry_run = settings.flag("DRY_RUN", false);
+        Config {
+            storage: settings.storage(),
+            write_to_storage: settings.flag("WRITE_TO_STORAGE", true),
+            dry_run,
+            api: settings.api(dry_run),
+            observing_run: settings.text("OBSERVING_RUN"),
+            gracedb_url: settings.url("GRACEDB_URL", "https://gracedb.ligo.org").trim_end_matches('/').to_owned(),
+            flat_max_order: match settings.text("FLAT_MAX_ORDER").as_deref() {
+                Some("none") => None,
+                _ => Some(settings.number("FLAT_MAX_ORDER", 10, 0..=13)),
+            },
+            fermi: Fermi {
+                tle_url: settings
+                    .url("FERMI_TLE_URL", "https://celestrak.org/NORAD/elements/gp.php?CATNR=33053&FORMAT=TLE"),
+                tle_file: settings.text("FERMI_TLE_FILE").map(PathBuf::from),
+                tle_max_age_days: settings.number("FERMI_TLE_MAX_AGE_DAYS", 14.0, 0.0..=365.0),
+                ft2_url: settings
+                    .url("FERMI_FT2_URL", "https://fermi.gsfc.nasa.gov/ssc/observations/timeline/ft2/files/"),
+                ft2_dir: settings.text("FERMI_FT2_DIR").map(PathBuf::from),
+            },
+            swift_pointing_file: settings.text("SWIFT_POINTING_FILE").map(PathBuf::from),
+            galaxies: Galaxies {
+                catalog: settings.text("CATALOG_PATH"),
+                settings: settings.ranking(),
+                groupname: settings.text("GALAXY_GROUPNAME").unwrap_or_else(|| "LCOGT".to_owned()),
+                reference: settings
+                    .text("GALAXY_REFERENCE")
+                    .unwrap_or_else(|| "https://ui.adsabs.harvard.edu/abs/2017ApJ...848L..33A/abstract".to_owned()),
+                request_doi: settings.flag("GALAXY_REQUEST_DOI", false),
+                remove_on_retraction: settings.flag("GALAXY_REMOVE_ON_RETRACTION", false),
+            },
+            notify: settings.notify(),
+            log: settings.log(),
+        }
+    }
+
+    /// Opens the store; it is not written when DRY_RUN or WRITE_TO_STORAGE say so.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub async fn open_store(&self) -> Result<Store> {
+        let store = Store::open(&self.storage).await?;
+        Ok(if self.dry_run || !self.write_to_storage { store.without_writing() } else { store })
+    }
+}
+
+/// The environment, behind what overrides it.
+fn environment(overrides: &[(&str, String)]) -> impl Fn(&str) -> Option<String> {
+    |name| match overrides.iter().find(|(given, _)| *given == name) {
+        Some((_, value)) => Some(value.clone()),
+        None => std::env::var(name).ok(),
+    }
+}
+
+/// Reads settings one by one and keeps what is wrong with them.
+struct Reader<'a> {
+    get: &'a dyn Fn(&str) -> Option<String>,
+    problems: Vec<String>,
+}
+
+impl Reader<'_> {
+    fn text(&self, name: &str) -> Option<String> {
+        (self.get)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+    }
+
+    fn problem(&mut self, name: &str, expected: &str, found: &str) {
+        let found: String = found.chars().take(60).collect();
+        self.problems.push(format!("`{name}`: expected {expected}, found `{}`", found.escape_default()));
+    }
+
+    fn flag(&mut self, name: &str, default: bool) -> bool {
+        let Some(text) = self.text(name) else { return default };
+        match text.to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => true,
+            "false" | "0" | "no" | "off" => false,
+            _ => {
+                self.problem(name, "`true` or `false`", &text);
+                default
+            }
+        }
+    }
+
+    fn number<T>(&mut self, name: &str, default: T, range: std::ops::RangeInclusive<T>) -> T
+    where
+        T: FromStr + PartialOrd + fmt::Display,
+    {
+        let Some(text) = self.text(name) else { return default };
+        match text.parse::<T>() {
+            Ok(number) if range.contains(&number) => number,
+            _ => {
+                self.problem(name, &format!("a number from {} to {}", range.start(), range.end()), &text);
+                default
+            }
+        }
+    }
+
+    /// One of a few words; the first is the default.
+    fn one_of(&mut self, name: &str, words: &[&str]) -> String {
+        let text = self.text(name).map_or_else(|| words[0].to_owned(), |text| text.to_ascii_lowercase());
+        if !words.contains(&text.as_str()) {
+            self.problem(name, &format!("one of `{}`", words.join("`, `")), &text);
+        }
+        text
+    }
+
+    fn url(&mut self, name: &str, default: &str) -> String {
+        let text = self.text(name).unwrap_or_else(|| default.to_owned());
+        if !text.starts_with("https://") && !text.starts_with("http://") {
+            // The value may hold a password: say what was expected, not what was found.
+            self.problems.push(format!("`{name}`: expected an address starting with `https://` or `http://`"));
+        }
+        text
+    }
+
+    fn api(&mut self, dry_run: bool) -> Option<Api> {
+        self.text("API_BASE").filter(|_| !dry_run)?;
+        let mut base = self.url("API_BASE", "");
+        if !base.ends_with('/') {
+            base.push('/');
+        }
+        let token = self.text("API_TOKEN");
+        if token.is_none() {
+            self.problems.push("`API_TOKEN`: required with API_BASE: the token of a GWTM administrator".to_owned());
+        }
+        Some(Api { base, token: Secret::new(token.unwrap_or_default()) })
+    }
+
+    fn ranking(&mut self) -> ranking::Settings {
+        let name = "PATH_TO_GALAXY_CATALOG_CONFIG";
+        let Some(path) = self.text(name) else { return ranking::Settings::default() };
+        let read = std::fs::read_to_string(&path)
+            .map_err(|error| error.to_string())
+            .and_then(|text| ranking::Settings::from_ini(&text).map_err(|error| error.to_string()));
+        match read {
+            // The older listeners' files hold keys of their own beside these.
+            Ok((settings, _unknown)) => settings,
+            Err(error) => {
+                self.problems.push(format!("`{name}`: file `{path}`: {error}"));
+                ranking::Settings::default()
+            }
+        }
+    }
+
+    fn notify(&mut self) -> Notify {
+        let name = "NOTIFY_CONFIG";
+        let Some(text) = self.text(name) else { return Notify::default() };
+        // A file's name has neither; rules have both.
+        let (from, rules) = if text.contains("[[") && text.contains('=') {
+            (String::new(), Ok(text))
+        } else {
+            (
+                format!("file `{text}`: "),
+                std::fs::read_to_string(&text).map_err(|error| error.to_string().to_lowercase()),
+            )
+        };
+        match rules.and_then(|rules| Notify::from_toml(&rules).map_err(|error| error.to_string())) {
+            Ok(notify) => notify,
+            Err(error) => {
+                self.problems.push(format!("`{name}`: {from}{error}"));
+                Notify::default()
+            }
+        }
+    }
+
+    fn log(&mut self) -> Log {
+        let format = match self.text("LOG_FORMAT").map(|text| text.to_ascii_lowercase()).as_deref() {
+            None | Some("text") => LogFormat::Text,
+            Some("json") => LogFormat::Json,
+            Some(other) => {
+                let other = other.to_owned();
+                self.problem("LOG_FORMAT", "`text` or `json`", &other);
+                LogFormat::Text
+            }
+        };
+        let verbose = self.flag("VERBOSE", false);
+        let level = self.text("LOG_LEVEL").or_else(|| verbose.then(|| "debug".to_owned()));
+        if let Some(Err(error)) = level.as_deref().map(log::directives) {
+            self.problems.push(format!("`LOG_LEVEL`: expected a level or tracing directives: {error}"));
+        }
+        Log { format, level }
+    }
+
+    fn finish<T>(self, config: T) -> Result<T> {
+        match self.problems.as_slice() {
+            [] => Ok(config),
+            [one] => Err(Error::permanent(format!("setting {one}"))),
+            many => Err(Error::permanent(format!("{} settings: {}", many.len(), many.join("; ")))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(settings: &[(&str, &str)]) -> Result<Config> {
+        let find = |name: &str| settings.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned());
+        Config::read(&find)
+    }
+
+    #[test]
+    fn nothing_set_is_a_folder_and_no_posts() {
+        let config = read(&[]).expect("defaults");
+        assert_eq!(config.storage, Location::Folder("gwtm-data".into()));
+        assert_eq!(config.api, None);
+        assert!(config.write_to_storage && !config.dry_run);
+    }
+
+    #[test]
+    fn problems_are_reported_together_and_secrets_never() {
+        let error = read(&[
+            ("API_BASE", "treasuremap.space"),
+            ("DRY_RUN", "perhaps"),
+            ("FLAT_MAX_ORDER", "99"),
+            ("STORAGE_BUCKET_SOURCE", "floppy"),
+        ])
+        .expect_err("four problems")
+        .to_string();
+        for name in ["API_BASE", "API_TOKEN", "DRY_RUN", "FLAT_MAX_ORDER", "STORAGE_BUCKET_SOURCE"] {
+            assert!(error.contains(name), "{name}: {error}");
+        }
+        let config = read(&[("API_BASE", "https://example.org/api/v1"), ("API_TOKEN", "hunter2")]).expect("an API");
+        let api = config.api.clone().expect("an API");
+        assert_eq!((api.base.as_str(), api.token.reveal()), ("https://example.org/api/v1/", "hunter2"));
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_dry_run_has_no_api() {
+        let config = read(&[("API_BASE", "https://example.org/"), ("DRY_RUN", "1")]).expect("a dry run");
+        assert_eq!(config.api, None);
+    }
+
+    #[test]
+    fn the_documented_defaults_are_those_that_hold() {
+        // The others' defaults are described, not written out.
+        let described = [
+            "none",
+            "AWS itself",
+            "nothing is posted",
+            "required with API_BASE",
+            "no galaxy lists",
+            "no BAT products",
+            "the defaults",
+            "nobody is told",
+            "text",
+            "info; `gwtm run` warn",
+            "a profile or role",
+            "Azure itself",
+            "Keystone's catalogue",
+            "required with a user",
+            "required with `abfs`",
+            "required with `swift`",
+        ];
+        let written: Vec<(&str, &str)> = SETTINGS
+            .iter()
+            .filter(|set| !described.contains(&set.default))
+            .map(|set| (set.name, set.default))
+            .collect();
+        assert!(written.len() > 12, "{written:?}");
+        assert_eq!(read(&written).expect("the defaults"), read(&[]).expect("nothing"));
+    }
+
+    #[test]
+    fn every_setting_that_is_read_is_documented() {
+        let asked = std::cell::RefCell::new(std::collections::BTreeSet::new());
+        for source in ["fs", "s3", "abfs", "swift"] {
+            // Nothing else is set, so that every default is asked for.
+            let get = |name: &str| {
+                asked.borrow_mut().insert(name.to_owned());
+                match name {
+                    "STORAGE_BUCKET_SOURCE" => Some(source.to_owned()),
+                    "API_BASE" => Some("https://example.org/".to_owned()),
+                    "API_TOKEN" => Some("x".to_owned()),
+                    _ => None,
+                }
+            };
+            // What a back end requires is missing, and all of it has been asked for.
+            let _ = Config::read(&get);
+        }
+        let documented = SETTINGS.iter().map(|setting| setting.name.to_owned()).collect();
+        assert_eq!(asked.into_inner(), documented);
+    }
+}

@@ -1,0 +1,230 @@
+//! NOTIFY_CONFIG: who is told of which alerts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::Deserialize;
+use shared::message::Role;
+use shared::{Error, Result, Secret};
+
+/// The most rules, and targets of a rule.
+const MAX_RULES: usize = 100;
+
+/// Who is told of which alerts.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Notify {
+    /// The rules; an alert may meet several.
+    pub rules: Vec<Rule>,
+}
+
+/// A rule: an alert that meets every condition goes to every target.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// Its name, unique.
+    pub name: String,
+    /// Only significant alerts.
+    #[serde(default)]
+    pub significant: bool,
+    /// Only observations, or only tests.
+    #[serde(default)]
+    pub role: Option<Role>,
+    /// Only alerts that have one of these classes or properties (BNS, HasNS …) with more than this probability (0–1).
+    #[serde(default)]
+    pub classes: BTreeMap<String, f64>,
+    /// Only alerts whose 90 % credible region, as posted, is smaller [deg²].
+    #[serde(default)]
+    pub area_90_below_deg2: Option<f64>,
+    /// Only alerts whose mean distance is smaller [Mpc].
+    #[serde(default, rename = "distance_below_Mpc")]
+    pub distance_below_mpc: Option<f64>,
+    /// Only alerts with an external coincidence (true), or without one (false).
+    #[serde(default)]
+    pub external_coincidence: Option<bool>,
+    /// Whether a retraction, which says nothing of the event, meets the conditions other than the role.
+    #[serde(default = "yes")]
+    pub retractions: bool,
+    /// Who is told.
+    #[serde(rename = "target")]
+    pub targets: Vec<Target>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Who is told, and how.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Target {
+    /// An HTTP POST of a text.
+    Webhook {
+        /// The address, which may hold a secret.
+        url: Secret,
+        /// The text; `{{name}}` is that field of the annotations, `{{skymap.area_deg2.90}}` one inside another.
+        template: String,
+        /// Its media type.
+        #[serde(default = "json")]
+        content_type: String,
+    },
+    /// An HTTP POST of a message as Slack, Mattermost and others take it.
+    Slack {
+        /// The incoming webhook's address, which is a secret.
+        url: Secret,
+    },
+    /// An Amazon SNS topic, which gets the annotations.
+    Sns {
+        /// The topic's ARN.
+        topic_arn: String,
+    },
+    /// A program, which gets the path of the annotations as its last argument.
+    Command {
+        /// The program and its first arguments; no shell reads them.
+        command: Vec<String>,
+    },
+}
+
+fn json() -> String {
+    "application/json".to_owned()
+}
+
+/// What a person may see of a target.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Webhook { url, .. } => write!(f, "webhook {}", host(url)),
+            Target::Slack { url } => write!(f, "slack {}", host(url)),
+            Target::Sns { topic_arn } => write!(f, "sns {topic_arn}"),
+            Target::Command { command } => write!(f, "command {}", command.first().map_or("", String::as_str)),
+        }
+    }
+}
+
+/// The host of an address: its path and query may be secrets.
+fn host(url: &Secret) -> &str {
+    let rest = url.reveal().split_once("://").map_or("", |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+}
+
+impl Notify {
+    /// Reads rules from TOML: a `[[rule]]` each, with a `[[rule.target]]` for each target.
+    ///
+    /// # Errors
+    /// Permanent, naming the rule and what is wrong with it; never with a target's address.
+    pub fn from_toml(text: &str) -> Result<Self> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct File {
+            #[serde(default, rename = "rule")]
+            rules: Vec<Rule>,
+        }
+        // The error's own text would quote the line, which may hold a secret.
+        let file: File = toml::from_str(text).map_err(|error| {
+            let line = error.span().map(|span| text[..span.start].matches('\n').count() + 1);
+            let line = line.map(|line| format!("line {line}: ")).unwrap_or_default();
+            Error::permanent(format!("{line}{}", error.message()))
+        })?;
+        if file.rules.len() > MAX_RULES {
+            return Err(Error::permanent(format!("expected at most {MAX_RULES} rules, found {}", file.rules.len())));
+        }
+        let mut names = BTreeSet::new();
+        for rule in &file.rules {
+            rule.check().map_err(|error| error.of(format!("rule `{}`", rule.name.escape_default())))?;
+            if !names.insert(&rule.name) {
+                return Err(Error::permanent(format!("rule `{}`: expected a name of its own", rule.name)));
+            }
+        }
+        Ok(Notify { rules: file.rules })
+    }
+}
+
+impl Rule {
+    fn check(&self) -> Result<()> {
+        if self.name.trim().is_empty() {
+            return Err(Error::permanent("expected a name"));
+        }
+        if self.targets.is_empty() || self.targets.len() > MAX_RULES {
+            return Err(Error::permanent(format!("expected 1 to {MAX_RULES} targets")));
+        }
+        if let Some((class, _)) = self.classes.iter().find(|(_, prob)| !(0.0..=1.0).contains(*prob)) {
+            return Err(Error::permanent(format!("class `{class}`: expected a probability from 0 to 1")));
+        }
+        for limit in [self.area_90_below_deg2, self.distance_below_mpc].into_iter().flatten() {
+            if limit.is_nan() || limit <= 0.0 {
+                return Err(Error::permanent("expected limits above 0"));
+            }
+        }
+        for target in &self.targets {
+            let fits = match target {
+                Target::Webhook { url, .. } | Target::Slack { url } => {
+                    ["https://", "http://"].iter().any(|start| url.reveal().starts_with(start)) && !host(url).is_empty()
+                }
+                Target::Sns { topic_arn } => topic_arn.starts_with("arn:"),
+                Target::Command { command } => command.first().is_some_and(|program| !program.is_empty()),
+            };
+            if !fits {
+                return Err(Error::permanent(
+                    "expected a webhook's `https://` or `http://` address, a topic's ARN or a command's program",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: &str = r#"
+        [[rule]]
+        name = "near neutron stars"
+        significant = true
+        role = "observation"
+        classes = { BNS = 0.5, NSBH = 0.5 }
+        area_90_below_deg2 = 500
+        distance_below_Mpc = 300.5
+        [[rule.target]]
+        kind = "slack"
+        url = "https://user:hidden@hooks.example.org/services/hidden?hidden"
+        [[rule.target]]
+        kind = "command"
+        command = ["/usr/bin/logger", "gw"]
+
+        [[rule]]
+        name = "all"
+        target = [{ kind = "sns", topic_arn = "arn:aws:sns:us-east-2:123456789012:gw" }]
+    "#;
+
+    #[test]
+    fn rules_read_as_written_and_addresses_stay_hidden() {
+        let notify = Notify::from_toml(RULES).expect("rules");
+        let [near, all] = &notify.rules[..] else { panic!("two rules: {notify:?}") };
+        assert!(near.significant && near.retractions && near.role == Some(Role::Observation));
+        assert_eq!(
+            (near.classes["NSBH"], near.area_90_below_deg2, near.distance_below_mpc),
+            (0.5, Some(500.0), Some(300.5))
+        );
+        assert_eq!(near.targets[0].to_string(), "slack hooks.example.org");
+        assert_eq!(near.targets[1].to_string(), "command /usr/bin/logger");
+        assert!(!all.significant && all.classes.is_empty());
+        assert!(!format!("{notify:?}").contains("hidden"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_without_the_address() {
+        let target = "target = [{ kind = \"slack\", url = \"https://hidden.example.org/hidden\" }]";
+        for (text, says) in [
+            ("[[rule]]\nname = \"x\"\ntarget = []".to_owned(), "targets"),
+            (format!("[[rule]]\nname = \"x\"\nclasses = {{ BNS = 2 }}\n{target}"), "BNS"),
+            (format!("[[rule]]\nname = \"x\"\nsignifcant = true\n{target}"), "signifcant"),
+            (format!("[[rule]]\nname = \"x\"\n{target}\n[[rule]]\nname = \"x\"\n{target}"), "of its own"),
+            ("[[rule]]\nname = \"x\"\ntarget = [{ kind = \"slack\", url = \"hidden\" }]".to_owned(), "https://"),
+            ("[[rule]]\nname = \"x\"\ntarget = [{ kind = \"slack\", url = 7 }]".to_owned(), "line"),
+        ] {
+            let error = Notify::from_toml(&text).expect_err(says).to_string();
+            assert!(error.contains(says) && !error.contains("hidden"), "{says}: {error}");
+        }
+    }
+}

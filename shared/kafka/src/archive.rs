@@ -1,0 +1,116 @@
+//! Messages in the store: under `inbox/` as they came, and under `failed/` when they cannot be taken.
+
+use bytes::Bytes;
+use shared::key::{Key, Object};
+use shared::message::{Body, Failed, Received};
+use shared::notice::{MAX_NOTICE_BYTES, NoticeKind};
+use shared::{Error, Result};
+use store::Store;
+
+use crate::consumer::Message;
+
+/// The longest name of an execution (Step Functions API reference, `StartExecution`) [characters].
+const MAX_NAME: usize = 80;
+
+/// The name of a notice's flow, `{topic}-{partition}-{offset}`: one name for one message, in the characters that
+/// Step Functions and CloudWatch allow (letters, digits, `-`, `_`). It names the notice under `failed/` too.
+pub fn flow_name(topic: &str, partition: i32, offset: i64) -> String {
+    let place = format!("-{partition}-{offset}");
+    let topic: String = topic
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' })
+        .take(MAX_NAME - place.len())
+        .collect();
+    topic + &place
+}
+
+/// The kind of a message that carries a notice.
+///
+/// # Errors
+/// Permanent, when its topic is unknown, or it carries nothing, or more than a notice may have.
+pub fn kind(message: &Message) -> Result<NoticeKind> {
+    let kind = NoticeKind::of_topic(&message.topic)?;
+    match &message.body {
+        None => Err(Error::permanent(format!("message {message}: expected a notice, found no payload"))),
+        Some(body) if body.len() > MAX_NOTICE_BYTES => Err(Error::permanent(format!(
+            "message {message}: expected at most {MAX_NOTICE_BYTES} bytes, found {}",
+            body.len()
+        ))),
+        Some(_) => Ok(kind),
+    }
+}
+
+/// Stores a message under `inbox/`, and what its flow begins with.
+///
+/// # Errors
+/// As [`kind`]; otherwise what the store says.
+pub async fn keep(store: &Store, message: &Message) -> Result<(NoticeKind, Received)> {
+    let kind = kind(message)?;
+    let key = inbox(message)?;
+    store.put(&key, message.body.clone().unwrap_or_default()).await?;
+    Ok((kind, received(message, Body::Key(key))))
+}
+
+/// Keeps a message under `failed/`, with the step that failed and the reason. `part` tells apart what failed of one
+/// message.
+///
+/// # Errors
+/// What the store says; the message must then not be acknowledged.
+pub async fn fail(store: &Store, message: &Message, part: &str, step: &str, reason: &Error) -> Result<Key> {
+    let stored = match inbox(message) {
+        Ok(key) => store.head(&key).await?.map(|_| key),
+        Err(_) => None,
+    };
+    // The text is the last resort, for a notice that `inbox/` has refused.
+    let body = stored.map_or_else(
+        || Body::Inline(String::from_utf8_lossy(message.body.as_deref().unwrap_or_default()).into_owned()),
+        Body::Key,
+    );
+    let failed = Failed {
+        step: step.to_owned(),
+        error: reason.class().as_str().to_owned(),
+        reason: reason.to_string(),
+        input: serde_json::to_value(received(message, body)).map_err(|error| Error::permanent(error.to_string()))?,
+    };
+    let bytes = serde_json::to_vec_pretty(&failed).map_err(|error| Error::permanent(error.to_string()))?;
+    let name = flow_name(&message.topic, message.partition, message.offset) + part;
+    let key = Object::Failed(&name).key()?;
+    store.put(&key, Bytes::from(bytes)).await?;
+    tracing::error!(
+        topic = message.topic, partition = message.partition, offset = message.offset, object.key = %key, step,
+        "notice failed: {reason}"
+    );
+    Ok(key)
+}
+
+fn inbox(message: &Message) -> Result<Key> {
+    Object::Inbox { topic: &message.topic, partition: message.partition, offset: message.offset }.key()
+}
+
+fn received(message: &Message, body: Body) -> Received {
+    Received {
+        topic: message.topic.clone(),
+        partition: Some(message.partition),
+        offset: Some(message.offset),
+        kafka_time: message.time,
+        body,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_flows_are_valid_and_their_own() {
+        let name = |offset| flow_name(NoticeKind::Igwn.topic(), 0, offset);
+        assert_eq!(name(7), "igwn_gwalert-0-7");
+        assert_ne!(name(7), name(70));
+        for topic in [NoticeKind::Igwn.topic(), NoticeKind::IceCube.topic(), "ü/../…", &"x".repeat(300)] {
+            let name = flow_name(topic, i32::MAX, i64::MAX);
+            assert!(name.len() <= MAX_NAME, "{name}");
+            assert!(name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'), "{name}");
+            assert!(name.ends_with("-2147483647-9223372036854775807"), "{name}");
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The health of what listens: the consumer and the work count here, and whoever asks is told. Nothing is asked back.
+
+mod metrics;
+mod serve;
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use shared::notice::NoticeKind;
+
+use crate::consumer::Message;
+pub use serve::{ask, serve};
+
+/// A stretch of a notice's way, each ending where the next begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stretch {
+    /// From the event to the notice's creation.
+    Created,
+    /// From there to its arrival here.
+    Received,
+    /// From there until everything lies in the store.
+    Stored,
+    /// From there until it is posted.
+    Posted,
+}
+
+/// What has been counted.
+#[derive(Debug)]
+pub struct Health {
+    settings: config::Health,
+    counts: Mutex<Counts>,
+}
+
+#[derive(Debug)]
+struct Counts {
+    /// When the last heartbeat and the last mock alert were heard; before the first, since when they are waited for.
+    heartbeat: Instant,
+    mock: Instant,
+    topics: BTreeMap<String, Topic>,
+    /// How many messages a partition holds that are not done.
+    lag: BTreeMap<(String, i32), i64>,
+    in_flight: usize,
+    latencies: [metrics::Histogram; 4],
+}
+
+#[derive(Debug, Default)]
+struct Topic {
+    last: Option<Instant>,
+    done: u64,
+    failed: u64,
+    retried: u64,
+}
+
+impl Health {
+    /// Nothing has been counted yet. Mock alerts are waited for where their topic is among `topics`.
+    pub fn new(settings: &config::Health, topics: &[&str]) -> Self {
+        let mut settings = settings.clone();
+        let is_alerts = |topic: &&str| NoticeKind::of_topic(topic) == Ok(NoticeKind::Igwn);
+        if !topics.iter().any(is_alerts) {
+            settings.mock = None;
+        }
+        let now = Instant::now();
+        let counts = Counts {
+            heartbeat: now,
+            mock: now,
+            topics: topics.iter().map(|topic| ((*topic).to_owned(), Topic::default())).collect(),
+            lag: BTreeMap::new(),
+            in_flight: 0,
+            latencies: Default::default(),
+        };
+        Health { settings, counts: Mutex::new(counts) }
+    }
+
+    /// A poisoned lock holds numbers that are still numbers.
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn topic(&self, name: &str, count: impl FnOnce(&mut Topic)) {
+        count(self.counts().topics.entry(name.to_owned()).or_default());
+    }
+
+    /// The heartbeat was heard.
+    pub fn heartbeat(&self) {
+        self.counts().heartbeat = Instant::now();
+    }
+
+    /// How long ago that was.
+    pub fn silence(&self) -> Duration {
+        self.counts().heartbeat.elapsed()
+    }
+
+    /// A message has arrived.
+    pub fn received(&self, message: &Message) {
+        self.topic(&message.topic, |topic| topic.last = Some(message.received));
+        if message.glance.is_mock() {
+            self.counts().mock = message.received;
+        }
+        let (event, created) = (message.glance.time_of_event, message.glance.time_created);
+        for (stretch, from, to) in
+            [(Stretch::Created, event, created), (Stretch::Received, created, Some(Timestamp::now()))]
+        {
+            if let Some((from, to)) = from.zip(to)
+                && let Ok(took) = Duration::try_from(to.duration_since(from))
+            {
+                self.took(stretch, took);
+            }
+        }
+    }
+
+    /// A stretch of a message's way took so long.
+    pub fn took(&self, stretch: Stretch, duration: Duration) {
+        self.counts().latencies[stretch as usize].observe(duration);
+    }
+
+    /// A message is done.
+    pub fn done(&self, topic: &str) {
+        self.topic(topic, |topic| topic.done += 1);
+    }
+
+    /// Something was put under `failed/`.
+    pub fn failed(&self, topic: &str) {
+        self.topic(topic, |topic| topic.failed += 1);
+    }
+
+    /// A message will be tried again.
+    pub fn retried(&self, topic: &str) {
+        self.topic(topic, |topic| topic.retried += 1);
+    }
+
+    /// So many messages are in hand.
+    pub fn in_flight(&self, messages: usize) {
+        self.counts().in_flight = messages;
+    }
+
+    /// A partition holds so many messages that are not done.
+    pub fn lag(&self, topic: &str, partition: i32, messages: i64) {
+        self.counts().lag.insert((topic.to_owned(), partition), messages);
+    }
+
+    /// What is wrong, for a person; nothing when all is well.
+    pub fn troubles(&self) -> Vec<String> {
+        let counts = self.counts();
+        let limits = [
+            ("heartbeat", counts.heartbeat, Some(self.settings.heartbeat)),
+            ("mock alert", counts.mock, self.settings.mock),
+        ];
+        let old = limits.into_iter().filter_map(|(what, last, limit)| {
+            let (age, limit) = (last.elapsed(), limit?);
+            (age > limit)
+                .then(|| format!("no {what} for {} s, expected one within {} s", age.as_secs(), limit.as_secs()))
+        });
+        old.collect()
+    }
+
+    /// Everything, as Prometheus reads it.
+    pub fn metrics(&self) -> String {
+        let healthy = self.troubles().is_empty();
+        metrics::text(&self.counts(), healthy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn health(mock: Option<u64>) -> Health {
+        let settings = config::Health { address: None, heartbeat: Duration::ZERO, mock: mock.map(Duration::from_secs) };
+        Health::new(&settings, &["igwn.gwalert"])
+    }
+
+    fn message(body: &'static str) -> Message {
+        Message::new("igwn.gwalert".into(), 0, 0, None, Some(bytes::Bytes::from_static(body.as_bytes())))
+    }
+
+    #[test]
+    fn an_old_heartbeat_and_an_old_mock_are_troubles_of_their_own() {
+        let both = health(Some(0));
+        std::thread::sleep(Duration::from_millis(2));
+        let troubles = both.troubles();
+        assert!(
+            troubles.len() == 2 && troubles[0].contains("heartbeat") && troubles[1].contains("mock"),
+            "{troubles:?}"
+        );
+        // Where no alerts are listened to, no mock is missed.
+        let other = Health::new(&both.settings, &["gcn.notices.icecube.lvk_nu_track_search"]);
+        std::thread::sleep(Duration::from_millis(2));
+        assert_eq!(other.troubles().len(), 1);
+    }
+
+    #[test]
+    fn counts_are_told_as_prometheus_reads_them() {
+        let health = health(None);
+        health.received(&message(
+            r#"{"superevent_id": "MS181101ab", "time_created": "2018-11-01T22:34:49Z", "event": {"time": "2018-11-01T22:34:09Z"}}"#,
+        ));
+        health.done("igwn.gwalert");
+        health.failed("igwn.gwalert");
+        health.retried("igwn.gwalert");
+        health.retried("igwn.gwalert");
+        health.in_flight(3);
+        health.lag("igwn.gwalert", 0, 7);
+        health.took(Stretch::Posted, Duration::from_millis(300));
+        let text = health.metrics();
+        for line in [
+            r#"gwtm_notices_done_total{topic="igwn.gwalert"} 1"#,
+            r#"gwtm_notices_failed_total{topic="igwn.gwalert"} 1"#,
+            r#"gwtm_notices_retried_total{topic="igwn.gwalert"} 2"#,
+            "gwtm_notices_in_flight 3",
+            r#"gwtm_consumer_lag{topic="igwn.gwalert",partition="0"} 7"#,
+            r#"gwtm_latency_seconds_bucket{from="merger",to="created",le="30"} 0"#,
+            r#"gwtm_latency_seconds_bucket{from="merger",to="created",le="60"} 1"#,
+            r#"gwtm_latency_seconds_sum{from="merger",to="created"} 40"#,
+            r#"gwtm_latency_seconds_bucket{from="created",to="received",le="+Inf"} 1"#,
+            r#"gwtm_latency_seconds_count{from="stored",to="posted"} 1"#,
+            r#"gwtm_latency_seconds_count{from="received",to="stored"} 0"#,
+        ] {
+            assert!(text.lines().any(|found| found == line), "expected `{line}` in\n{text}");
+        }
+        assert!(text.contains("gwtm_heartbeat_age_seconds ") && text.contains("gwtm_notice_age_seconds{"), "{text}");
+    }
+}

@@ -1,0 +1,152 @@
+//! How a handler becomes a Lambda function.
+
+mod call;
+mod metrics;
+mod secrets;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use config::Config;
+use jiff::Timestamp;
+use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use shared::error::caught;
+use shared::message::Message;
+use shared::{Error, Result};
+use tokio::sync::Mutex;
+use tracing::Instrument;
+
+use call::Call;
+use secrets::Secrets;
+
+/// The error's class becomes Lambda's `errorType`, which is what the flows' retry policies match on.
+fn diagnostic(error: Error) -> Diagnostic {
+    Diagnostic { error_type: error.class().as_str().to_owned(), error_message: error.to_string() }
+}
+
+/// Serves a handler until Lambda ends the process: settings and `Deps` once, then one call after another.
+///
+/// Every line that is logged during a call holds the execution's name and, once it is known, the alert's; a call ends
+/// with a line of metrics. A setting that is missing or malformed ends the process with exit code 1 and says so on
+/// standard error.
+pub fn serve<D, I, O>(build: impl AsyncFn(&Config) -> Result<D>, handle: impl AsyncFn(&D, I) -> Result<O>) -> ExitCode
+where
+    I: Message + DeserializeOwned,
+    O: Message + Serialize,
+{
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: the runtime did not start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    // Boxed here and below: as one type, handler and SDKs nest deeper than the compiler follows.
+    match runtime.block_on(Box::pin(calls(&build, &handle))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn calls<D, I, O>(
+    build: &impl AsyncFn(&Config) -> Result<D>,
+    handle: &impl AsyncFn(&D, I) -> Result<O>,
+) -> std::result::Result<(), lambda_runtime::Error>
+where
+    I: Message + DeserializeOwned,
+    O: Message + Serialize,
+{
+    let mut secrets = Secrets::open().await;
+    let config = settings(secrets.read().await?)?;
+    // What the runtime says of a call that failed has been said here, with the alert's name.
+    config.log.start_without("info", Some("lambda_runtime::layers"));
+    // Lambda makes one call at a time.
+    let state = &Mutex::new((secrets, Box::pin(build(&config)).await?));
+    lambda_runtime::run(service_fn(move |LambdaEvent { payload, context }: LambdaEvent<Value>| async move {
+        let mut state = state.lock().await;
+        let (secrets, deps) = &mut *state;
+        if let Some(changed) = secrets.read_again().await {
+            *deps = Box::pin(build(&settings(changed).map_err(diagnostic)?)).await.map_err(diagnostic)?;
+        }
+        let call = Call::new(payload);
+        let span = call.span(&context.request_id);
+        let function = &context.env_config.function_name;
+        Box::pin(watched(deps, handle, call, function).instrument(span)).await.map_err(diagnostic)
+    }))
+    .await
+}
+
+/// The settings: what the secrets hold goes before the environment.
+fn settings(secrets: Vec<(String, String)>) -> Result<Config> {
+    let secrets: Vec<(&str, String)> = secrets.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+    let config = Config::from_env(&secrets)?;
+    // One function could not read what another had not written.
+    if config.dry_run || !config.write_to_storage {
+        return Err(Error::permanent("settings `DRY_RUN` and `WRITE_TO_STORAGE`: expected unset in a Lambda function"));
+    }
+    Ok(config)
+}
+
+/// Calls a handler, and says how that went.
+async fn watched<D, I, O>(
+    deps: &D,
+    handle: &impl AsyncFn(&D, I) -> Result<O>,
+    call: Call,
+    function: &str,
+) -> Result<Value>
+where
+    I: Message + DeserializeOwned,
+    O: Message + Serialize,
+{
+    let begun = Instant::now();
+    let mut subject = None;
+    let outcome = caught(async {
+        let input: I = read(call.message)?;
+        subject = input.subject();
+        if let Some(subject) = &subject {
+            tracing::Span::current().record("alert.name", &subject.name);
+        }
+        handle(deps, input).await
+    })
+    .await;
+    if let Err(error) = &outcome {
+        match error.is_retryable() {
+            true => tracing::warn!("the call failed, and may be made again: {error}"),
+            false => tracing::error!("the call failed: {error}"),
+        }
+    }
+    if let Some(answered) = outcome.as_ref().ok().and_then(Message::subject) {
+        subject = Some(answered);
+    }
+    let outcome = outcome.and_then(|output| Ok((output.counts(), written(output)?)));
+    let counts = outcome.as_ref().map(|(counts, _)| counts.as_slice()).map_err(Error::class);
+    let (flow, subject) = (call.flow.as_ref(), subject.as_ref());
+    metrics::say(&metrics::record(function, flow, subject, counts, begun.elapsed(), Timestamp::now()));
+    outcome.map(|(_, answer)| answer)
+}
+
+/// Calls a handler with a message as it travels: JSON in, JSON out.
+///
+/// # Errors
+/// Permanent, when the JSON is not the handler's input; otherwise the handler's own.
+pub async fn answer<D, I, O>(deps: &D, handle: &impl AsyncFn(&D, I) -> Result<O>, message: Value) -> Result<Value>
+where
+    I: DeserializeOwned,
+    O: Serialize,
+{
+    written(handle(deps, read(message)?).await?)
+}
+
+fn read<I: DeserializeOwned>(message: Value) -> Result<I> {
+    serde_json::from_value(message).map_err(|error| Error::permanent(format!("message: {error}")))
+}
+
+fn written(output: impl Serialize) -> Result<Value> {
+    serde_json::to_value(output).map_err(|error| Error::permanent(format!("answer: {error}")))
+}

@@ -1,0 +1,98 @@
+//! Coverage products: from text and times to the bytes that are written. Each is to take 5 ms at most.
+
+use divan::{Bencher, black_box};
+use jiff::Timestamp;
+use science::visibility::ft2::Pointings;
+use science::visibility::orbit::{Tle, sample_tle};
+use science::visibility::{Coverage, bat, fermi, swift};
+
+fn main() {
+    divan::main();
+}
+
+#[divan::bench]
+fn gbm(bencher: Bencher) {
+    let epoch: Timestamp = "2023-05-18T12:00:00Z".parse().expect("a time");
+    let text = sample_tle(epoch);
+    let tle = || Tle::parse_all(black_box(text.as_bytes())).expect("a TLE").remove(0);
+    // In the anomaly there is nothing to measure.
+    let time = (0..60)
+        .map(|minute| epoch + jiff::SignedDuration::from_mins(minute))
+        .find(|time| fermi::gbm(&tle(), *time, 14.0).is_ok())
+        .expect("a time outside the anomaly");
+    bencher.bench(|| fermi::gbm(&tle(), time, 14.0).map(|seen| seen.to_json()));
+}
+
+#[divan::bench(args = [(187.7, 12.4), (45.0, 88.5), (301.25, -89.2), (0.05, -20.0), (270.0, -50.0)])]
+fn lat(bencher: Bencher, (ra, dec): (f64, f64)) {
+    bencher.bench(|| fermi::lat(black_box(ra), dec).to_json());
+}
+
+#[divan::bench(args = [(187.7, 12.4, 30.0), (45.0, 88.5, 77.0), (0.05, -20.0, 281.7)])]
+fn swift_bat(bencher: Bencher, (ra, dec, roll): (f64, f64, f64)) {
+    bencher.bench(|| bat::field_of_view(black_box(ra), dec, roll).to_json());
+}
+
+/// A year of pointings, a hundred a day.
+#[divan::bench]
+fn swift_pointings(bencher: Bencher) {
+    let from: Timestamp = "2023-01-01T00:00:00Z".parse().expect("a time");
+    let row = |i: i64| {
+        let start = from + jiff::SignedDuration::from_secs(864 * i);
+        format!("{start},{},187.70593,-12.39112,281.7\n", start + jiff::SignedDuration::from_secs(800))
+    };
+    let file: String = (0..36_500).map(row).collect();
+    let at: Timestamp = "2023-05-18T12:59:08Z".parse().expect("a time");
+    bencher.bench(|| swift::read(black_box(file.as_bytes())).and_then(|all| swift::at(&all, at)).ok());
+}
+
+#[divan::bench]
+fn complement(bencher: Bencher) {
+    let cone = Coverage::cone(10.0, 20.0, 67.0);
+    bencher.bench(|| black_box(&cone).complement());
+}
+
+/// A week of rows, a minute each, as large as a real file.
+#[divan::bench]
+fn spacecraft_file(bencher: Bencher) {
+    let file = week();
+    let at: Timestamp = "2023-05-18T12:59:08Z".parse().expect("a time");
+    bencher.bench(|| Pointings::read(black_box(&file)).and_then(|week| week.at(at)).expect("a pointing"));
+}
+
+/// A FITS table of 10,080 rows of thirteen columns, START, STOP, RA_SCZ, DEC_SCZ first.
+fn week() -> Vec<u8> {
+    let mut names = ["START", "STOP", "RA_SCZ", "DEC_SCZ"].map(str::to_owned).to_vec();
+    names.extend((5..14).map(|i| format!("C{i}")));
+    let mut cards = vec!["XTENSION= 'BINTABLE'".to_owned()];
+    for (name, value) in [
+        ("BITPIX", 8),
+        ("NAXIS", 2),
+        ("NAXIS1", 8 * names.len()),
+        ("NAXIS2", 10_080),
+        ("PCOUNT", 0),
+        ("GCOUNT", 1),
+        ("TFIELDS", names.len()),
+    ] {
+        cards.push(format!("{name:8}= {value:20}"));
+    }
+    for (i, name) in names.iter().enumerate() {
+        cards.push(format!("{:8}= '{name:8}'", format!("TTYPE{}", i + 1)));
+        cards.push(format!("{:8}= 'D       '", format!("TFORM{}", i + 1)));
+    }
+    cards.push("END".to_owned());
+    let primary =
+        ["SIMPLE  =                    T", "BITPIX  =                    8", "NAXIS   =                    0", "END"];
+    let mut bytes = Vec::new();
+    for cards in [primary.map(str::to_owned).to_vec(), cards] {
+        bytes.extend(cards.iter().flat_map(|card| format!("{card:80}").into_bytes()));
+        bytes.resize(bytes.len().div_ceil(2880) * 2880, b' ');
+    }
+    for minute in 0..10_080 {
+        let start = 706_060_800.0 + 60.0 * f64::from(minute);
+        let row = [start, start + 60.0, 301.25, -41.5];
+        bytes.extend(row.into_iter().chain(std::iter::repeat_n(0.0, names.len() - 4)).flat_map(f64::to_be_bytes));
+    }
+    bytes.resize(bytes.len().div_ceil(2880) * 2880, 0);
+    bytes
+}

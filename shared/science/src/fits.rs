@@ -1,0 +1,558 @@
+//! FITS binary tables in memory.
+//!
+//! The header is read and checked here, so that `cfitsio` (by way of `fitsio`) only ever sees a table whose declared
+//! size fits into the bytes at hand; `cfitsio` then converts the columns. It never opens a file.
+
+mod rows;
+
+use std::borrow::Cow;
+use std::ffi::{c_char, c_int, c_void};
+use std::io::Read;
+use std::sync::{Mutex, PoisonError};
+
+use fitsio::{FileOpenMode, FitsFile};
+
+pub use rows::Rows;
+use shared::{Error, Result};
+
+/// The most bytes that a gzipped file may inflate to, unless the caller says otherwise [bytes].
+pub const MAX_INFLATED_BYTES: u64 = 256 << 20;
+/// FITS files are sequences of blocks [bytes] (FITS standard 4.0, section 3.1).
+const BLOCK: usize = 2880;
+/// A header is a sequence of cards [bytes] (section 3.2).
+const CARD: usize = 80;
+/// The most cards in one header; real headers have a few hundred.
+const MAX_CARDS: usize = 100_000;
+/// The most header-data units that are looked through for a table.
+const MAX_HDUS: usize = 100;
+/// The most columns of a table (section 7.3.1).
+const MAX_COLUMNS: usize = 999;
+
+/// `cfitsio` keeps global state (its list of open files and its error stack).
+static CFITSIO: Mutex<()> = Mutex::new(());
+
+/// One column of a [`Table`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Column {
+    /// Its name (TTYPE), as written.
+    pub name: String,
+    /// Its unit (TUNIT), as written.
+    pub unit: Option<String>,
+    form: Form,
+    /// Where it begins in a row [bytes].
+    offset: usize,
+}
+
+/// TFORM: how many of what.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Form {
+    repeat: usize,
+    code: u8,
+}
+
+impl Form {
+    fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let repeat = if digits == 0 { 1 } else { text[..digits].parse().ok()? };
+        let code = *text.as_bytes().get(digits)?;
+        Some(Form { repeat, code })
+    }
+
+    /// Its width in a row [bytes] (FITS standard 4.0, table 18).
+    fn width(self) -> Option<usize> {
+        match self.code {
+            b'L' | b'B' | b'A' => Some(self.repeat),
+            b'X' => Some(self.repeat.div_ceil(8)),
+            b'I' => self.repeat.checked_mul(2),
+            b'J' | b'E' => self.repeat.checked_mul(4),
+            b'K' | b'D' | b'C' | b'P' => self.repeat.checked_mul(8),
+            b'M' | b'Q' => self.repeat.checked_mul(16),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Form {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}{}", self.repeat, char::from(self.code))
+    }
+}
+
+/// The first binary table of a FITS file.
+#[derive(Debug, Clone)]
+pub struct Table<'a> {
+    /// The file up to the table's end, in whole blocks.
+    bytes: Cow<'a, [u8]>,
+    /// The table's place among the header-data units, from 1.
+    hdu: c_int,
+    /// Where its rows begin [bytes].
+    start: usize,
+    row_bytes: usize,
+    rows: usize,
+    columns: Vec<Column>,
+    header: Header,
+}
+
+impl<'a> Table<'a> {
+    /// Reads the structure of the first binary table; the columns are read when they are asked for. Gzipped bytes are
+    /// inflated, to at most [`MAX_INFLATED_BYTES`].
+    ///
+    /// # Errors
+    /// Permanent, when the bytes are not FITS, hold no binary table, or fewer bytes than the table declares.
+    pub fn open(bytes: &'a [u8]) -> Result<Self> {
+        Self::open_up_to(bytes, MAX_INFLATED_BYTES)
+    }
+
+    /// [`Table::open`] with another limit on what gzip may inflate to [bytes].
+    ///
+    /// # Errors
+    /// As [`Table::open`].
+    pub fn open_up_to(bytes: &'a [u8], max_inflated: u64) -> Result<Self> {
+        if bytes.starts_with(&[0x1f, 0x8b]) {
+            return Self::structure(Cow::Owned(inflate(bytes, max_inflated)?));
+        }
+        Self::structure(Cow::Borrowed(bytes))
+    }
+
+    fn structure(bytes: Cow<'a, [u8]>) -> Result<Self> {
+        if !bytes.starts_with(b"SIMPLE  =") {
+            let found: String = bytes.iter().take(9).flat_map(|b| b.escape_ascii()).map(char::from).collect();
+            return Err(Error::permanent(format!("expected a FITS file (`SIMPLE  =`), found `{found}`")));
+        }
+        let mut at = 0;
+        for hdu in 1..=MAX_HDUS {
+            if at >= bytes.len() {
+                return Err(Error::permanent("expected a binary table, found none"));
+            }
+            let (header, start) = Header::parse(&bytes, at)?;
+            let size = header.data_bytes()?;
+            let end = start.checked_add(size).filter(|end| *end <= bytes.len()).ok_or_else(|| {
+                Error::permanent(format!(
+                    "header-data unit {hdu} declares {size} bytes of data, found {}",
+                    bytes.len().saturating_sub(start)
+                ))
+            })?;
+            if header.text("XTENSION") == Some("BINTABLE") {
+                return Self::columns_of(bytes, header, hdu, start, end);
+            }
+            at = end.next_multiple_of(BLOCK);
+        }
+        Err(Error::permanent(format!("expected a binary table among the first {MAX_HDUS} header-data units")))
+    }
+
+    fn columns_of(bytes: Cow<'a, [u8]>, header: Header, hdu: usize, start: usize, end: usize) -> Result<Self> {
+        // cfitsio takes these by their place, so they must be where the standard puts them.
+        const ORDER: [&str; 8] = ["XTENSION", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "PCOUNT", "GCOUNT", "TFIELDS"];
+        for (i, (expected, (found, _))) in ORDER.iter().zip(&header.cards).enumerate() {
+            if expected != found {
+                return Err(Error::permanent(format!("card {} is `{found}`, expected `{expected}`", i + 1)));
+            }
+        }
+        let [row_bytes, rows, fields] = [header.size("NAXIS1")?, header.size("NAXIS2")?, header.size("TFIELDS")?];
+        if header.size("BITPIX")? != 8 || header.size("NAXIS")? != 2 || header.size("GCOUNT")? != 1 {
+            return Err(Error::permanent("expected `BITPIX` 8, `NAXIS` 2 and `GCOUNT` 1 in a binary table"));
+        }
+        if fields > MAX_COLUMNS {
+            return Err(Error::permanent(format!("`TFIELDS` is {fields}, expected at most {MAX_COLUMNS}")));
+        }
+        let mut columns = Vec::with_capacity(fields);
+        let mut offset = 0usize;
+        for n in 1..=fields {
+            let key = format!("TFORM{n}");
+            let text = header.text_once(&key)?.unwrap_or_default();
+            let form = Form::parse(text);
+            let next = form.and_then(Form::width).and_then(|width| offset.checked_add(width));
+            let (Some(form), Some(next)) = (form, next) else {
+                return Err(Error::permanent(format!(
+                    "`{key}` is `{}`, expected a column format",
+                    text.escape_default()
+                )));
+            };
+            let name = header.text_once(&format!("TTYPE{n}"))?.unwrap_or_default().to_owned();
+            let unit = header.text(&format!("TUNIT{n}")).map(str::to_owned);
+            columns.push(Column { name, unit, form, offset });
+            offset = next;
+        }
+        if offset != row_bytes {
+            return Err(Error::permanent(format!("the columns take {offset} bytes, expected `NAXIS1` = {row_bytes}")));
+        }
+        // cfitsio reads whole blocks; some writers leave out the last one's filling.
+        let blocks = end.next_multiple_of(BLOCK);
+        let bytes = match bytes {
+            Cow::Borrowed(whole) if whole.len() >= blocks => Cow::Borrowed(&whole[..blocks]),
+            bytes => {
+                let mut owned = bytes.into_owned();
+                owned.resize(blocks, 0);
+                Cow::Owned(owned)
+            }
+        };
+        let hdu = c_int::try_from(hdu).map_err(|_| Error::permanent("too many header-data units"))?;
+        Ok(Table { bytes, hdu, start, row_bytes, rows, columns, header })
+    }
+
+    /// How many rows it has.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Its columns, in order.
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// Whether it has a column of that name (case does not count).
+    pub fn has(&self, name: &str) -> bool {
+        self.position(name).is_some()
+    }
+
+    /// A numeric column with one value per row, scaled (TSCAL, TZERO), as floating-point numbers; null is NaN.
+    ///
+    /// # Errors
+    /// Permanent, naming the column, when it is missing or does not hold one number per row.
+    pub fn f64s(&self, name: &str) -> Result<Vec<f64>> {
+        let index = self.number_column(name, b"BIJKED", "a number")?;
+        // 0 asks cfitsio not to look for nulls, which it would take infinities for.
+        let null = if b"ED".contains(&self.columns[index].form.code) { 0.0 } else { f64::NAN };
+        self.read(index, null, fitsio_sys::ffgcvd)
+    }
+
+    /// An integer column with one value per row, scaled (TZERO).
+    ///
+    /// # Errors
+    /// Permanent, naming the column, when it is missing or does not hold one integer per row.
+    pub fn i64s(&self, name: &str) -> Result<Vec<i64>> {
+        let index = self.number_column(name, b"BIJK", "an integer")?;
+        self.read(index, 0i64, fitsio_sys::ffgcvjj)
+    }
+
+    /// A text column, without trailing blanks; what is not UTF-8 is replaced.
+    ///
+    /// # Errors
+    /// Permanent, naming the column, when it is missing or not text.
+    pub fn strings(&self, name: &str) -> Result<Vec<String>> {
+        // Not by fitsio, whose buffers are one byte short of cfitsio's terminator.
+        let column = &self.columns[self.find(name)?];
+        if column.form.code != b'A' {
+            return Err(Error::permanent(format!("column `{name}` is `{}`, expected text", column.form)));
+        }
+        let field = |row: usize| {
+            let from = self.start + row * self.row_bytes + column.offset;
+            let bytes = &self.bytes[from..from + column.form.repeat];
+            let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
+            String::from_utf8_lossy(&bytes[..end]).trim_end().to_owned()
+        };
+        Ok((0..self.rows).map(field).collect())
+    }
+
+    /// A header value as text, without trailing blanks; `None` when the key is absent or has no value.
+    pub fn header_str(&self, key: &str) -> Option<String> {
+        self.header.text(key).filter(|text| !text.is_empty()).map(str::to_owned)
+    }
+
+    /// A header value as a number; `None` when the key is absent or its value is not a finite number.
+    pub fn header_f64(&self, key: &str) -> Option<f64> {
+        // FITS allows a D for the exponent (section 4.2.4).
+        self.header.text(key)?.replace(['D', 'd'], "E").parse().ok().filter(|number: &f64| number.is_finite())
+    }
+
+    fn position(&self, name: &str) -> Option<usize> {
+        self.columns
+            .iter()
+            .position(|column| column.name == name)
+            .or_else(|| self.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name)))
+    }
+
+    fn find(&self, name: &str) -> Result<usize> {
+        self.position(name).ok_or_else(|| {
+            let names: Vec<_> =
+                self.columns.iter().take(20).map(|c| format!("`{}`", c.name.escape_default())).collect();
+            let more = if self.columns.len() > 20 { " …" } else { "" };
+            Error::permanent(format!("column `{name}`: expected it among {}{more}", names.join(", ")))
+        })
+    }
+
+    fn number_column(&self, name: &str, codes: &[u8], expected: &str) -> Result<usize> {
+        let index = self.find(name)?;
+        let form = self.columns[index].form;
+        if form.repeat != 1 || !codes.contains(&form.code) {
+            return Err(Error::permanent(format!("column `{name}` is `{form}`, expected {expected} per row")));
+        }
+        Ok(index)
+    }
+
+    #[allow(unsafe_code)]
+    fn read<T: Copy>(&self, index: usize, null: T, reader: Reader<T>) -> Result<Vec<T>> {
+        if self.rows == 0 {
+            return Ok(Vec::new());
+        }
+        let _one_at_a_time = CFITSIO.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut values = vec![null; self.rows];
+        let mut status: c_int = 0;
+        let mut any_null: c_int = 0;
+        let column = index as c_int + 1; // at most MAX_COLUMNS
+        // cfitsio keeps the addresses of these two until the file is closed.
+        let mut buffer = self.bytes.as_ptr().cast_mut().cast::<c_void>();
+        let mut size = self.bytes.len();
+        let mut raw = std::ptr::null_mut();
+        // SAFETY: `buffer` and `size` describe `self.bytes` and live, like it, until `file` is dropped at the end of
+        // this block, which closes it. A file opened READONLY (0) is never written to nor reallocated, so the cast
+        // from const is sound. The name is a constant without cfitsio's extended syntax and is not opened. `values`
+        // has room for `rows` values of the type that `reader` writes, and exactly `rows` are asked for. The lock
+        // keeps every other use of cfitsio out.
+        unsafe {
+            let name = c"memory".as_ptr();
+            fitsio_sys::ffomem(&mut raw, name, 0, &mut buffer, &mut size, 0, None, &mut status);
+            if status == 0 {
+                match FitsFile::from_raw(raw, FileOpenMode::READONLY) {
+                    Ok(mut file) => {
+                        let handle: *mut fitsio_sys::fitsfile = file.as_raw();
+                        fitsio_sys::ffmahd(handle, self.hdu, std::ptr::null_mut(), &mut status);
+                        let rows = self.rows as i64; // each row takes a byte of memory or more
+                        reader(handle, column, 1, 1, rows, null, values.as_mut_ptr(), &mut any_null, &mut status);
+                        drop(file);
+                    }
+                    Err(error) => return Err(Error::permanent(format!("cfitsio: {error}"))),
+                }
+            }
+            fitsio_sys::ffcmsg();
+        }
+        if status != 0 {
+            let name = self.columns[index].name.escape_default();
+            return Err(Error::permanent(format!("column `{name}`: cfitsio says {status}: {}", status_text(status))));
+        }
+        Ok(values)
+    }
+}
+
+type Reader<T> =
+    unsafe extern "C" fn(*mut fitsio_sys::fitsfile, c_int, i64, i64, i64, T, *mut T, *mut c_int, *mut c_int) -> c_int;
+
+#[allow(unsafe_code)]
+fn status_text(status: c_int) -> String {
+    let mut text: [c_char; 81] = [0; 81];
+    // SAFETY: ffgerr writes at most 31 characters including the terminator; the array holds 81.
+    unsafe { fitsio_sys::ffgerr(status, text.as_mut_ptr()) };
+    text.iter().take_while(|c| **c != 0).map(|c| char::from(*c as u8)).collect()
+}
+
+fn inflate(bytes: &[u8], limit: u64) -> Result<Vec<u8>> {
+    let mut inflated = Vec::new();
+    flate2::bufread::MultiGzDecoder::new(bytes)
+        .take(limit.saturating_add(1))
+        .read_to_end(&mut inflated)
+        .map_err(|error| Error::permanent(format!("gzip: {error}")))?;
+    if inflated.len() as u64 > limit {
+        return Err(Error::permanent(format!("gzip: expected at most {limit} bytes inflated, found more")));
+    }
+    Ok(inflated)
+}
+
+/// The keywords and values of one header, in order; strings without their quotes.
+#[derive(Debug, Clone)]
+struct Header {
+    cards: Vec<(String, String)>,
+}
+
+impl Header {
+    /// The header at `at`, and where its data begin.
+    fn parse(bytes: &[u8], at: usize) -> Result<(Self, usize)> {
+        let mut cards = Vec::new();
+        for (i, card) in bytes[at..].chunks_exact(CARD).take(MAX_CARDS).enumerate() {
+            let keyword = card[..8].trim_ascii_end();
+            if keyword == b"END" {
+                let start = (at + (i + 1) * CARD).next_multiple_of(BLOCK);
+                return Ok((Header { cards }, start));
+            }
+            if &card[8..10] == b"= " {
+                cards.push((String::from_utf8_lossy(keyword).into_owned(), value(&card[10..])));
+            }
+        }
+        Err(Error::permanent("expected the header to end with `END`"))
+    }
+
+    fn text(&self, key: &str) -> Option<&str> {
+        self.cards.iter().find(|(keyword, _)| keyword == key).map(|(_, value)| value.as_str())
+    }
+
+    fn text_once(&self, key: &str) -> Result<Option<&str>> {
+        let mut found = self.cards.iter().filter(|(keyword, _)| keyword == key);
+        let first = found.next().map(|(_, value)| value.as_str());
+        if found.next().is_some() {
+            return Err(Error::permanent(format!("`{key}`: expected it once")));
+        }
+        Ok(first)
+    }
+
+    fn size(&self, key: &str) -> Result<usize> {
+        let text = self.text_once(key)?.unwrap_or("");
+        text.parse().map_err(|_| {
+            Error::permanent(format!("`{key}` is `{}`, expected a number that is not negative", text.escape_default()))
+        })
+    }
+
+    /// |BITPIX|/8 · GCOUNT · (PCOUNT + ∏ NAXISn) [bytes] (FITS standard 4.0, section 4.4.1).
+    fn data_bytes(&self) -> Result<usize> {
+        let axes = self.size("NAXIS")?;
+        if axes > 999 {
+            return Err(Error::permanent(format!("`NAXIS` is {axes}, expected at most 999")));
+        }
+        if axes == 0 {
+            return Ok(0);
+        }
+        let bits = self.text_once("BITPIX")?.unwrap_or("").trim_start_matches('-');
+        let bytes = match bits {
+            "8" => 1,
+            "16" => 2,
+            "32" => 4,
+            "64" => 8,
+            _ => return Err(Error::permanent(format!("`BITPIX` is `{}`, expected 8 to 64", bits.escape_default()))),
+        };
+        let optional = |key: &str, absent: usize| match self.text(key) {
+            Some(_) => self.size(key),
+            None => Ok(absent),
+        };
+        let mut elements = 1usize;
+        for n in 1..=axes {
+            elements = elements.saturating_mul(self.size(&format!("NAXIS{n}"))?);
+        }
+        let groups = optional("GCOUNT", 1)?;
+        Ok(elements.saturating_add(optional("PCOUNT", 0)?).saturating_mul(groups).saturating_mul(bytes))
+    }
+}
+
+/// The value of a card: what stands between quotes (two quotes are one), or up to the comment.
+fn value(field: &[u8]) -> String {
+    let field = String::from_utf8_lossy(field);
+    let field = field.trim_start();
+    let Some(quoted) = field.strip_prefix('\'') else {
+        return field.split('/').next().unwrap_or_default().trim().to_owned();
+    };
+    let mut text = String::new();
+    let mut characters = quoted.chars().peekable();
+    while let Some(c) = characters.next() {
+        if c == '\'' && characters.next_if_eq(&'\'').is_none() {
+            break;
+        }
+        text.push(c);
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use std::io::Write;
+
+    /// A FITS file with one binary table: columns (name, form, unit) and rows of big-endian bytes.
+    pub(crate) fn file(columns: &[(&str, &str, &str)], cards: &[&str], rows: &[Vec<u8>]) -> Vec<u8> {
+        let mut primary = vec!["SIMPLE  =                    T", "BITPIX  =                    8"];
+        primary.extend(["NAXIS   =                    0", "EXTEND  =                    T"]);
+        let mut bytes = header(&primary.iter().map(|card| (*card).to_owned()).collect::<Vec<_>>());
+        let mut table = vec!["XTENSION= 'BINTABLE'".to_owned()];
+        let row_bytes = rows.first().map_or(0, Vec::len);
+        let sizes = [("BITPIX", 8), ("NAXIS", 2), ("NAXIS1", row_bytes), ("NAXIS2", rows.len()), ("PCOUNT", 0)];
+        table.extend(sizes.iter().map(|(key, n)| format!("{key:<8}= {n:>20}")));
+        table.extend([("GCOUNT", 1), ("TFIELDS", columns.len())].iter().map(|(key, n)| format!("{key:<8}= {n:>20}")));
+        for (i, (name, form, unit)) in columns.iter().enumerate() {
+            let n = i + 1;
+            table.extend([
+                format!("{:<8}= '{name}'", format!("TTYPE{n}")),
+                format!("{:<8}= '{form}'", format!("TFORM{n}")),
+            ]);
+            table.push(format!("{:<8}= '{unit}'", format!("TUNIT{n}")));
+        }
+        table.extend(cards.iter().map(|card| (*card).to_owned()));
+        bytes.extend(header(&table));
+        bytes.extend(rows.concat());
+        bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
+        bytes
+    }
+
+    fn header(cards: &[String]) -> Vec<u8> {
+        let mut text: String = cards.iter().map(|card| format!("{card:<80}")).collect();
+        text.push_str(&format!("{:<80}", "END"));
+        let mut bytes = text.into_bytes();
+        bytes.resize(bytes.len().next_multiple_of(BLOCK), b' ');
+        bytes
+    }
+
+    fn sample() -> Vec<u8> {
+        let row = |n: i16, x: f64, name: &[u8; 4], long: i64| {
+            [&n.to_be_bytes()[..], &x.to_be_bytes(), name, &long.to_be_bytes()].concat()
+        };
+        let rows =
+            [row(-3, 0.5, b"ab  ", 1 << 40), row(7, f64::INFINITY, b"abcd", -1), row(-1, f64::NAN, b"a\0zz", i64::MIN)];
+        let columns = [("N", "I", ""), ("X", "1D", "Mpc"), ("NAME", "4A", ""), ("LONG", "K", "")];
+        file(
+            &columns,
+            &["TZERO1  = 100.0", "TNULL1  = -1", "WHO     = 'it''s me ' / comment", "NUM     = 1.5D2"],
+            &rows,
+        )
+    }
+
+    #[test]
+    fn columns_and_header_come_as_they_were_written() {
+        let bytes = sample();
+        let table = Table::open(&bytes).expect("a table");
+        assert_eq!(table.rows(), 3);
+        assert_eq!(table.f64s("N").expect("N")[..2], [97.0, 107.0]);
+        assert!(table.f64s("N").expect("N")[2].is_nan());
+        let x = table.f64s("x").expect("X, whatever the case");
+        assert!(x[0] == 0.5 && x[1] == f64::INFINITY && x[2].is_nan());
+        assert_eq!(table.strings("NAME").expect("NAME"), ["ab", "abcd", "a"]);
+        assert_eq!(table.i64s("LONG").expect("LONG"), [1 << 40, -1, i64::MIN]);
+        assert_eq!(table.columns()[1].unit.as_deref(), Some("Mpc"));
+        assert_eq!(table.header_str("WHO").as_deref(), Some("it's me"));
+        assert_eq!(table.header_f64("NUM"), Some(150.0));
+        assert_eq!(table.header_f64("WHO"), None);
+        for wrong in [table.i64s("X"), table.i64s("NAME"), table.i64s("NONE")] {
+            assert!(wrong.is_err());
+        }
+        assert!(table.strings("N").is_err());
+    }
+
+    #[test]
+    fn gzip_is_inflated_up_to_the_limit() {
+        let bytes = sample();
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        gzip.write_all(&bytes).expect("memory");
+        let gzip = gzip.finish().expect("memory");
+        assert_eq!(Table::open(&gzip).expect("a table").rows(), 3);
+        assert!(Table::open_up_to(&gzip, bytes.len() as u64 - 1).is_err());
+        assert!(Table::open(&gzip[..gzip.len() / 2]).is_err());
+    }
+
+    #[test]
+    fn every_truncation_is_an_error_or_the_same_table() {
+        let bytes = sample();
+        for n in 0..bytes.len() {
+            if let Ok(table) = Table::open(&bytes[..n]) {
+                assert_eq!(table.i64s("LONG").expect("LONG"), [1 << 40, -1, i64::MIN], "{n} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn headers_that_lie_are_refused() {
+        let bytes = sample();
+        let with = |from: &str, to: &str| {
+            let at = bytes.windows(from.len()).position(|window| window == from.as_bytes()).expect("the card");
+            let mut changed = bytes.clone();
+            changed[at..at + to.len()].copy_from_slice(to.as_bytes());
+            Table::open(&changed).and_then(|table| table.f64s("X")).expect_err(to).to_string()
+        };
+        let rows = "NAXIS2  =                    3";
+        assert!(with(rows, "NAXIS2  =           4000000000").contains("declares"));
+        assert!(with(rows, "NAXIS2  = 18446744073709551615").contains("declares"));
+        assert!(with(rows, "NAXIS2  =                   -3").contains("NAXIS2"));
+        assert!(with("TFORM2  = '1D'", "TFORM2  = '9D'").contains("NAXIS1"));
+        assert!(with("TFORM2  = '1D'", "TFORM2  = '1?'").contains("TFORM2"));
+        assert!(with("TFORM4  = 'K'", "TFORM2  = 'K'").contains("TFORM2"));
+        assert!(with("PCOUNT  =                    0", "PCOUNT  =  9223372036854775807").contains("declares"));
+        assert!(with("SIMPLE", "SAMPLE").contains("SAMPLE"));
+        assert!(with("XTENSION= 'BINTABLE'", "XTENSION= 'IMAGE'  ").contains("found none"));
+        assert!(Table::open(b"").is_err());
+    }
+}

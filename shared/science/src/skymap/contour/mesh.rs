@@ -1,0 +1,216 @@
+//! The dual mesh of a map's cells, and the rings that a threshold draws on it.
+
+use std::cell::OnceCell;
+use std::collections::HashMap;
+
+use shared::Result;
+
+use super::super::adjacency::{Border, CORNERS, SIDES, borders, in_corner, step};
+use super::super::{Cell, Credible, MAX_ORDER, MultiOrderMap};
+use super::sphere::{self, Vector};
+
+/// Coarser cells are split to this order: chords between neighbours must stay well below 90°.
+const COARSEST: u8 = 3; // cells of 7°
+/// How near a crossing may come to the centre of either cell, as a part of their distance: crossings stay apart.
+const NEAREST: f64 = 0.01;
+/// What a cell outside the region counts for at least, as a part of the threshold: an empty neighbour would pull the
+/// ring onto the cell inside.
+const FAINTEST: f64 = 0.05;
+
+/// The cells inside a region: the first by falling density, down to about a density.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Threshold {
+    /// How many cells are inside.
+    pub(super) cells: usize,
+    /// Where between the last cell inside and the first outside the ring runs [sr⁻¹].
+    pub(super) density: f64,
+}
+
+/// Where a ring passes between a cell inside and one outside.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Crossing {
+    pub(super) inside: u32,
+    pub(super) outside: u32,
+    border: Border,
+    pub(super) point: Vector,
+}
+
+/// The cells around one vertex of the quadtree, counterclockwise: three or four.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Face {
+    cells: [u32; 4],
+    len: usize,
+}
+
+impl Face {
+    pub(super) fn cells(&self) -> &[u32] {
+        &self.cells[..self.len]
+    }
+}
+
+/// All that one threshold draws: the crossings, which follows which, and the face between the two.
+#[derive(Debug)]
+pub(super) struct Drawing {
+    pub(super) crossings: Vec<Crossing>,
+    pub(super) next: Vec<u32>,
+    pub(super) faces: Vec<Face>,
+}
+
+/// A vertex of a ring.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Point {
+    pub(super) at: Vector,
+    /// The side of the finer of the two cells [rad].
+    pub(super) size: f64,
+}
+
+/// A map's cells and which share a border.
+pub(super) struct Mesh<'a> {
+    credible: &'a Credible<'a>,
+    borders: Vec<Border>,
+    centres: Vec<OnceCell<Vector>>,
+}
+
+/// The map with its coarse cells split; `None` when it has none.
+pub(super) fn without_coarse_cells(map: &MultiOrderMap) -> Result<Option<MultiOrderMap>> {
+    if map.cells().iter().all(|cell| cell.order >= COARSEST) {
+        return Ok(None);
+    }
+    let split = map.cells().iter().flat_map(|cell| {
+        let deeper = 2 * COARSEST.saturating_sub(cell.order);
+        let order = cell.order.max(COARSEST);
+        let prob_density = cell.prob_density;
+        (cell.ipix << deeper..(cell.ipix + 1) << deeper).map(move |ipix| Cell { order, ipix, prob_density })
+    });
+    MultiOrderMap::from_cells(split.collect(), None, map.header().clone()).map(Some)
+}
+
+impl<'a> Mesh<'a> {
+    pub(super) fn new(credible: &'a Credible<'a>) -> Self {
+        let map = credible.map();
+        let borders = borders(map);
+        Mesh { credible, borders, centres: vec![OnceCell::new(); map.cells().len()] }
+    }
+
+    pub(super) fn credible(&self) -> &'a Credible<'a> {
+        self.credible
+    }
+
+    pub(super) fn map(&self) -> &'a MultiOrderMap {
+        self.credible.map()
+    }
+
+    pub(super) fn centre(&self, cell: u32) -> Vector {
+        *self.centres[cell as usize].get_or_init(|| sphere::direction(self.map().cells()[cell as usize].centre()))
+    }
+
+    /// The crossings at a threshold, linked into closed rings.
+    pub(super) fn draw(&self, threshold: &Threshold) -> Drawing {
+        let is_inside = |cell: u32| self.credible.place(cell) < threshold.cells;
+        let mut crossings = Vec::new();
+        let mut numbers = HashMap::new();
+        for border in &self.borders {
+            let (inside, outside) = match (is_inside(border.fine), is_inside(border.other)) {
+                (true, false) => (border.fine, border.other),
+                (false, true) => (border.other, border.fine),
+                _ => continue,
+            };
+            // Two cells share one border at most, so the pair names the crossing.
+            numbers.insert((inside, outside), crossings.len() as u32);
+            let point = self.crossing(inside, outside, threshold.density);
+            crossings.push(Crossing { inside, outside, border: *border, point });
+        }
+        let mut next = Vec::with_capacity(crossings.len());
+        let mut faces = Vec::with_capacity(crossings.len());
+        for crossing in &crossings {
+            // With the region to the left, the ring runs counterclockwise around a cell inside.
+            let Border { fine, side, .. } = crossing.border;
+            let corner = if crossing.inside == fine { (side + 1) % 4 } else { side };
+            let face = self.face(fine, corner);
+            let pair = self.leave(&face, crossing, &is_inside, threshold.density);
+            // A face whose cells were not found on either side of the border cannot be: end the ring there.
+            next.push(numbers.get(&pair).copied().unwrap_or(next.len() as u32));
+            faces.push(face);
+        }
+        Drawing { crossings, next, faces }
+    }
+
+    /// Where the density falls to the threshold on the way from a cell inside to one outside, its logarithm taken to
+    /// be linear.
+    fn crossing(&self, inside: u32, outside: u32, density: f64) -> Vector {
+        let value = |cell: u32| self.map().cells()[cell as usize].prob_density;
+        let above = (value(inside) / density).ln().max(0.0);
+        let below = (density / value(outside).max(FAINTEST * density)).ln().max(0.0);
+        let part = if above + below > 0.0 { above / (above + below) } else { 0.5 };
+        sphere::between(self.centre(inside), self.centre(outside), part.clamp(NEAREST, 1.0 - NEAREST))
+    }
+
+    /// The cells around a corner of a cell that shares it with no finer cell along the sides that meet there.
+    fn face(&self, cell: u32, corner: u8) -> Face {
+        let map = self.map();
+        let (order, corner) = (map.order(), usize::from(corner));
+        // The finest possible cell in that corner, and its neighbours around the vertex.
+        let deep = in_corner(&map.cells()[cell as usize], corner, order);
+        let around = [SIDES[(corner + 3) % 4], CORNERS[corner], SIDES[corner]];
+        let mut face = Face { cells: [cell; 4], len: 1 };
+        for way in around {
+            // Where three base cells meet there is none opposite.
+            let Some(neighbour) = step(order, deep, way) else { continue };
+            let other = map.cell_with(neighbour << (2 * (MAX_ORDER - order))) as u32;
+            if other != face.cells[face.len - 1] {
+                face.cells[face.len] = other;
+                face.len += 1;
+            }
+        }
+        face
+    }
+
+    /// The pair of cells (inside, outside) between which a ring leaves a face that it entered at `crossing`.
+    fn leave(&self, face: &Face, crossing: &Crossing, is_inside: &impl Fn(u32) -> bool, density: f64) -> (u32, u32) {
+        let cells = face.cells();
+        let n = cells.len();
+        let place = |cell: u32| cells.iter().position(|other| *other == cell).unwrap_or(0);
+        let (inside, outside) = (place(crossing.inside), place(crossing.outside));
+        // Around the face from the cell inside, away from the one outside.
+        let way = if (inside + 1) % n == outside { n - 1 } else { 1 };
+        let saddle = n == 4 && (0..4).all(|i| is_inside(cells[i]) != is_inside(cells[(i + 1) % 4]));
+        let mean = cells.iter().map(|cell| self.map().cells()[*cell as usize].prob_density).sum::<f64>() / n as f64;
+        if saddle && mean >= density {
+            // The two cells inside hang together: keep to the cell outside.
+            let other = cells[(outside + n - way) % n];
+            return (other, crossing.outside);
+        }
+        let mut at = inside;
+        for _ in 0..n {
+            let ahead = (at + way) % n;
+            if !is_inside(cells[ahead]) {
+                return (cells[at], cells[ahead]);
+            }
+            at = ahead;
+        }
+        (crossing.inside, crossing.outside)
+    }
+}
+
+impl Drawing {
+    /// The rings, each starting at its first crossing.
+    pub(super) fn rings(&self, map: &MultiOrderMap) -> Vec<Vec<Point>> {
+        let mut seen = vec![false; self.crossings.len()];
+        let mut rings = Vec::new();
+        for start in 0..self.crossings.len() {
+            let mut ring = Vec::new();
+            let mut at = start;
+            while !seen[at] {
+                seen[at] = true;
+                let crossing = &self.crossings[at];
+                let area = map.cells()[crossing.border.fine as usize].area();
+                ring.push(Point { at: crossing.point, size: area.sqrt() });
+                at = self.next[at] as usize;
+            }
+            if ring.len() >= 3 {
+                rings.push(ring);
+            }
+        }
+        rings
+    }
+}

@@ -1,0 +1,312 @@
+//! Where LAT points: Fermi's weekly spacecraft files (FT2), their names and their rows.
+
+use jiff::civil::{Date, date};
+use jiff::tz::Offset;
+use jiff::{SignedDuration, Timestamp};
+use shared::{Error, Result};
+
+use crate::fits::Table;
+
+/// The longest listing that is read [bytes]; a thousand weeks have 0.5 MB.
+pub const MAX_LISTING_BYTES: usize = 8 << 20;
+/// The largest file that is read [bytes]; real ones have 1 to 3 MB.
+pub const MAX_FILE_BYTES: usize = 64 << 20;
+/// How far the nearest row's START may lie from the event [s]: rows are 30 or 60 s long.
+const MAX_GAP_S: f64 = 90.0;
+/// How near to the end of a week the neighbouring week's file is asked too.
+const NEAR_THE_END: SignedDuration = SignedDuration::from_mins(5);
+/// 2001-01-01T00:00:00Z, mission elapsed time (MET) 0 [s since 1970].
+const MET_0_UNIX_S: i64 = 978_307_200;
+/// The UTC days since 2001 that began after a leap second: IERS Bulletin C 30, 36, 43, 49, 52; none since.
+const AFTER_LEAP_SECONDS: [Date; 5] =
+    [date(2006, 1, 1), date(2009, 1, 1), date(2012, 7, 1), date(2015, 7, 1), date(2017, 1, 1)];
+
+/// The name of a weekly file, `FERMI_POINTING_{FINAL|PRELIM}_{week}_{first day}_{end day}_{version}.fits`, days as year
+/// and day of the year: `FERMI_POINTING_FINAL_782_2023145_2023152_00.fits`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FileName {
+    /// The first day, UTC.
+    pub from: Date,
+    /// The day after the last, UTC.
+    pub to: Date,
+    /// Whether this is the final plan of the week.
+    pub is_final: bool,
+    /// A later version replaces an earlier one.
+    pub version: u32,
+    /// Weeks since launch.
+    pub week: u32,
+    /// The name itself.
+    pub name: String,
+}
+
+impl FileName {
+    /// Reads a name; `None` for anything else.
+    pub fn parse(name: &str) -> Option<Self> {
+        let mut parts = name.strip_prefix("FERMI_POINTING_")?.strip_suffix(".fits")?.split('_');
+        let is_final = match parts.next()? {
+            "FINAL" => true,
+            "PRELIM" => false,
+            _ => return None,
+        };
+        let week = number(parts.next()?, 1..=5)?;
+        let (from, to) = (day(parts.next()?)?, day(parts.next()?)?);
+        let version = number(parts.next()?, 1..=4)?;
+        if parts.next().is_some() || from >= to {
+            return None;
+        }
+        Some(FileName { from, to, is_final, version, week, name: name.to_owned() })
+    }
+
+    fn covers(&self, time: Timestamp) -> bool {
+        (self.from..self.to).contains(&Offset::UTC.to_datetime(time).date())
+    }
+}
+
+fn number(text: &str, digits: std::ops::RangeInclusive<usize>) -> Option<u32> {
+    let fits = digits.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    fits.then(|| text.parse().ok())?
+}
+
+/// `2023145`: year and day of the year.
+fn day(text: &str) -> Option<Date> {
+    number(text, 7..=7)?;
+    let (year, day) = text.split_at(4);
+    date(year.parse().ok()?, 1, 1).with().day_of_year(day.parse().ok()?).build().ok()
+}
+
+/// Every name of a weekly file in a page, wherever it stands there, each once.
+pub fn listing(page: &[u8]) -> Vec<FileName> {
+    let page = String::from_utf8_lossy(page);
+    let mut names: Vec<FileName> = page
+        .match_indices("FERMI_POINTING_")
+        .filter_map(|(at, _)| {
+            let rest = &page[at..];
+            let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.'))?;
+            FileName::parse(&rest[..end])
+        })
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// The files to ask for the pointing at a time, best first: the week's final file, else its newest preliminary one; then,
+/// within five minutes of the week's end or beginning, the neighbouring week's in the same way (the rows of a file do not
+/// begin at midnight sharp).
+pub fn candidates(names: &[FileName], time: Timestamp) -> Vec<FileName> {
+    let mut files: Vec<FileName> = Vec::new();
+    for at in
+        [time, time.saturating_sub(NEAR_THE_END).unwrap_or(time), time.saturating_add(NEAR_THE_END).unwrap_or(time)]
+    {
+        let best = names.iter().filter(|file| file.covers(at)).max_by_key(|file| (file.is_final, file.version));
+        files.extend(best.filter(|best| !files.contains(best)).cloned());
+    }
+    files
+}
+
+/// The rows of a weekly file.
+#[derive(Debug, Clone)]
+pub struct Pointings {
+    /// MET [s] and the direction of LAT's axis (RA_SCZ, DEC_SCZ), ICRS [deg].
+    rows: Vec<(f64, f64, f64)>,
+    counts_leap_seconds: bool,
+}
+
+impl Pointings {
+    /// Reads START, RA_SCZ and DEC_SCZ of a file's first table.
+    ///
+    /// START is in MET, seconds since 2001-01-01 UTC. Fermi's clock counts leap seconds, and its files say so by
+    /// `TIMESYS = 'TT'`; in a table that does not say it, every UTC day has 86,400 s.
+    ///
+    /// # Errors
+    /// Permanent: no FITS table, a column missing, no row.
+    pub fn read(bytes: &[u8]) -> Result<Self> {
+        let table = Table::open_up_to(bytes, MAX_FILE_BYTES as u64)?;
+        let (starts, ra, dec) = (table.f64s("START")?, table.f64s("RA_SCZ")?, table.f64s("DEC_SCZ")?);
+        let rows: Vec<_> = starts.into_iter().zip(ra).zip(dec).map(|((start, ra), dec)| (start, ra, dec)).collect();
+        if rows.is_empty() {
+            return Err(Error::permanent("spacecraft file: expected rows, found none"));
+        }
+        let counts_leap_seconds = table.header_str("TIMESYS").is_some_and(|system| system.trim() == "TT");
+        Ok(Pointings { rows, counts_leap_seconds })
+    }
+
+    /// The direction of LAT's axis, (right ascension, declination), ICRS [deg], in the row whose START is nearest to a
+    /// time: the directions in a file are those at START.
+    ///
+    /// # Errors
+    /// Permanent: no row within 90 s, or that row holds no direction.
+    pub fn at(&self, time: Timestamp) -> Result<(f64, f64)> {
+        let met = mission_elapsed_time(time, self.counts_leap_seconds);
+        let gap = |start: f64| (start - met).abs();
+        let nearest =
+            self.rows.iter().filter(|(start, ..)| start.is_finite()).min_by(|a, b| gap(a.0).total_cmp(&gap(b.0)));
+        match nearest {
+            Some(&(start, ra, dec)) if gap(start) <= MAX_GAP_S => {
+                if (0.0..=360.0).contains(&ra) && (-90.0..=90.0).contains(&dec) {
+                    return Ok((ra, dec));
+                }
+                Err(Error::permanent(format!(
+                    "spacecraft file: expected a direction in the row of MET {start}, found RA_SCZ {ra}, DEC_SCZ {dec}"
+                )))
+            }
+            Some((start, ..)) => Err(Error::permanent(format!(
+                "spacecraft file: expected a row within {MAX_GAP_S} s of MET {met:.0} ({time}), the nearest is of MET {start:.0}"
+            ))),
+            None => Err(Error::permanent("spacecraft file: expected times in column `START`, found none")),
+        }
+    }
+}
+
+/// Seconds since 2001-01-01T00:00:00 UTC, with or without the leap seconds in between.
+fn mission_elapsed_time(time: Timestamp, counts_leap_seconds: bool) -> f64 {
+    let day = Offset::UTC.to_datetime(time).date();
+    let leaps = AFTER_LEAP_SECONDS.iter().filter(|after| **after <= day).count();
+    let seconds = (time.as_second() - MET_0_UNIX_S) as f64 + f64::from(time.subsec_nanosecond()) * 1e-9;
+    if counts_leap_seconds { seconds + leaps as f64 } else { seconds }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn time(text: &str) -> Timestamp {
+        text.parse().expect("a time")
+    }
+
+    fn names(text: &str) -> Vec<String> {
+        listing(text.as_bytes()).into_iter().map(|file| file.name).collect()
+    }
+
+    #[test]
+    fn names_are_read() {
+        let file = FileName::parse("FERMI_POINTING_FINAL_174_2011272_2011279_02.fits").expect("a name");
+        assert_eq!((file.from, file.to), (date(2011, 9, 29), date(2011, 10, 6)));
+        assert_eq!((file.is_final, file.version, file.week), (true, 2, 174));
+        let prelim = FileName::parse("FERMI_POINTING_PRELIM_1042_2028150_2028157_10.fits").expect("a name");
+        assert_eq!((prelim.is_final, prelim.version, prelim.week), (false, 10, 1042));
+        for name in [
+            "",
+            "FERMI_POINTING_FINAL_174_2011272_2011279_02.fits.sig",
+            "FERMI_POINTING_DRAFT_174_2011272_2011279_02.fits",
+            "FERMI_POINTING_FINAL_174_2011272_2011279.fits",
+            "FERMI_POINTING_FINAL_174_2011279_2011272_02.fits",
+            "FERMI_POINTING_FINAL_174_2011000_2011007_02.fits",
+            "FERMI_POINTING_FINAL_174_2011360_2011366_02.fits",
+            "FERMI_POINTING_FINAL_174_+201127_2011279_02.fits",
+            "FERMI_POINTING_FINAL_174_2011272_2011279_02_1.fits",
+        ] {
+            assert_eq!(FileName::parse(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_listing_is_read_whatever_surrounds_the_names() {
+        // As Apache writes an index.
+        let page = r#"<pre><img src="/icons/blank.gif" alt="Icon "> <a href="?C=N;O=D">Name</a> <hr>
+<a href="/ssc/observations/timeline/ft2/">Parent Directory</a>
+<img src="/icons/unknown.gif" alt="[   ]"> <a href="FERMI_POINTING_FINAL_780_2023131_2023138_00.fits">FERMI_POINTING_FINAL_780_2023131_2023138_00.fits</a> 2023-05-05 13:19  970K
+<img src="/icons/unknown.gif" alt="[   ]"> <a href="FERMI_POINTING_PRELIM_781_2023138_2023145_01.fits">FERMI_POINTING_PRELIM_7..&gt;</a> 2023-05-05 13:19  970K
+</pre>"#;
+        let expected =
+            ["FERMI_POINTING_FINAL_780_2023131_2023138_00.fits", "FERMI_POINTING_PRELIM_781_2023138_2023145_01.fits"];
+        assert_eq!(names(page), expected);
+        assert_eq!(names(&format!("{}\r\n{}\r\n", expected[1], expected[0])), expected);
+        assert_eq!(names("<html><body>We have moved. FERMI_POINTING_ FERMI_POINTING_é.fits</body></html>"), [""; 0]);
+    }
+
+    #[test]
+    fn the_final_file_else_the_newest_preliminary_one() {
+        let files = |names: &[&str]| -> Vec<FileName> {
+            names.iter().map(|name| FileName::parse(&format!("FERMI_POINTING_{name}.fits")).expect(name)).collect()
+        };
+        let chosen = |names: &[&str], at: &str| -> Vec<String> {
+            let found = candidates(&files(names), time(at));
+            found.iter().map(|file| file.name[15..file.name.len() - 5].to_owned()).collect()
+        };
+        let all = [
+            "FINAL_780_2023131_2023138_00",
+            "PRELIM_781_2023138_2023145_07",
+            "FINAL_781_2023138_2023145_00",
+            "FINAL_781_2023138_2023145_01",
+            "PRELIM_782_2023145_2023152_02",
+            "PRELIM_782_2023145_2023152_10",
+        ];
+        // 2023-05-18 is day 138.
+        assert_eq!(chosen(&all, "2023-05-18T12:59:08Z"), ["FINAL_781_2023138_2023145_01"]);
+        assert_eq!(chosen(&all, "2023-05-25T12:00:00Z"), ["PRELIM_782_2023145_2023152_10"]);
+        assert_eq!(
+            chosen(&all, "2023-05-18T00:01:00Z"),
+            ["FINAL_781_2023138_2023145_01", "FINAL_780_2023131_2023138_00"]
+        );
+        assert_eq!(
+            chosen(&all, "2023-05-24T23:59:00Z"),
+            ["FINAL_781_2023138_2023145_01", "PRELIM_782_2023145_2023152_10"]
+        );
+        assert_eq!(chosen(&all, "2023-06-01T00:01:00Z"), ["PRELIM_782_2023145_2023152_10"]);
+        assert_eq!(chosen(&all, "2023-06-01T00:06:00Z"), [""; 0]);
+        assert_eq!(chosen(&all, "2018-11-01T22:22:46Z"), [""; 0]);
+    }
+
+    #[test]
+    fn mission_elapsed_time_of_the_mission() {
+        // The times at which the GBM's polygons were loaded, in both scales, from the Gamma-ray Data Tools.
+        for (utc, met) in [
+            ("2001-01-01T00:00:00Z", 0.0),
+            ("2010-06-09T18:30:09Z", 297_801_011.0),
+            ("2022-06-07T14:20:00Z", 676_304_405.0),
+            ("2024-08-08T00:00:00Z", 744_768_005.0),
+        ] {
+            assert_eq!(mission_elapsed_time(time(utc), true), met, "{utc}");
+        }
+        assert_eq!(mission_elapsed_time(time("2023-05-18T00:30:11.250Z"), false), 706_062_611.25);
+    }
+
+    fn pointings(rows: &[(f64, f64, f64)]) -> Pointings {
+        Pointings { rows: rows.to_vec(), counts_leap_seconds: true }
+    }
+
+    #[test]
+    fn the_nearest_row_is_used_and_a_far_one_is_not() {
+        let at = "2024-08-08T00:00:00Z"; // MET 744,768,005
+        let week = pointings(&[
+            (744_767_900.0, 10.0, 1.0),
+            (f64::NAN, 20.0, 2.0),
+            (744_767_960.0, 30.0, 3.0),
+            (744_768_020.0, 360.0, -90.0),
+            (744_768_080.0, 361.0, 0.0),
+        ]);
+        assert_eq!(week.at(time(at)), Ok((360.0, -90.0)));
+        assert_eq!(week.at(time("2024-08-07T23:59:40Z")), Ok((30.0, 3.0)));
+        assert_eq!(week.at(time("2024-08-07T23:57:00Z")), Ok((10.0, 1.0)));
+        for (at, expected) in [
+            ("2024-08-07T23:56:00Z", "the nearest is of MET 744767900"),
+            ("2024-08-08T00:01:10Z", "found RA_SCZ 361, DEC_SCZ 0"),
+            ("2024-08-08T00:03:00Z", "within 90 s of MET 744768185"),
+        ] {
+            let error = week.at(time(at)).expect_err(at);
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+        assert!(pointings(&[(f64::NAN, 1.0, 1.0)]).at(time(at)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_page_panics(page in "(FERMI_POINTING_|FINAL|PRELIM|_|20[0-9]{5}|[0-9]{1,3}|\\.fits|é|<a>){0,40}") {
+            for file in listing(page.as_bytes()) {
+                prop_assert_eq!(FileName::parse(&file.name), Some(file.clone()));
+                let first = Offset::UTC.to_timestamp(file.from.at(12, 0, 0, 0)).expect("a time");
+                prop_assert_eq!(candidates(std::slice::from_ref(&file), first), vec![file]);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_spacecraft_file_is_refused() {
+        for bytes in [&b""[..], b"<html>", &[0; 2880]] {
+            assert!(!Pointings::read(bytes).expect_err("no FITS").is_retryable());
+        }
+    }
+}

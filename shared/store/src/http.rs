@@ -1,0 +1,305 @@
+//! HTTP for the back ends that have no SDK: one request at a time, and the policy of trying again.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use http_client::{USER_AGENT, causes, provide_tls, shown};
+use jiff::Timestamp;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+pub(super) use reqwest::header::HeaderMap;
+use reqwest::{Body, Client, redirect};
+pub(super) use reqwest::{Method, Url};
+use shared::{Error, Result};
+
+use super::stream::pause;
+
+/// How often a request is made before its error is handed on.
+const ATTEMPTS: u32 = 6;
+/// How long a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a request may be sent, and its answer be waited for, without a byte going either way.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a request whose body is sent from memory may take until its answer begins; nobody sees how far it is.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
+/// What is read of an answer that says what is wrong [bytes].
+const MAX_FAILURE_BYTES: u64 = 64 << 10;
+/// What is shown of it [characters].
+const MAX_SHOWN_CHARS: usize = 300;
+
+/// Everything but letters, digits and `-._~/`.
+const IN_A_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+
+/// A request as data, so that it can be signed and made again.
+#[derive(Debug, Clone)]
+pub(super) struct Request {
+    pub method: Method,
+    pub url: Url,
+    /// Lower-case names.
+    pub headers: Vec<(&'static str, String)>,
+    pub body: Bytes,
+}
+
+impl Request {
+    pub fn new(method: Method, url: Url) -> Self {
+        Request { method, url, headers: Vec::new(), body: Bytes::new() }
+    }
+
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    #[must_use]
+    pub fn body(mut self, body: Bytes) -> Self {
+        self.body = body;
+        self
+    }
+}
+
+/// An answer whose body has not been read yet.
+pub(super) struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub chunks: BoxStream<'static, Result<Bytes>>,
+}
+
+impl Answer {
+    /// A header as text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The size that the answer gives of its body, or of the object that was asked for [bytes].
+    pub fn length(&self) -> u64 {
+        self.header("content-length").and_then(|length| length.parse().ok()).unwrap_or_default()
+    }
+
+    /// When the object was written.
+    pub fn modified(&self) -> Option<Timestamp> {
+        self.header("last-modified").and_then(time)
+    }
+
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// Whether the service is busy or broken for the moment; 498 is Swift's limit of rates.
+    pub fn is_busy(&self) -> bool {
+        matches!(self.status, 408 | 425 | 429 | 498 | 500..)
+    }
+
+    /// The whole body, at most `limit` bytes.
+    pub async fn bytes(mut self, limit: u64) -> Result<Bytes> {
+        let mut body = Vec::new();
+        while let Some(chunk) = self.chunks.try_next().await? {
+            if (body.len() + chunk.len()) as u64 > limit {
+                return Err(Error::permanent(format!("expected an answer of at most {limit} bytes, found more")));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.into())
+    }
+
+    /// What a body says that tells what is wrong, in one line.
+    pub async fn message(self) -> String {
+        let body = self.bytes(MAX_FAILURE_BYTES).await.unwrap_or_default();
+        let text = String::from_utf8_lossy(&body);
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        text.chars().take(MAX_SHOWN_CHARS).collect()
+    }
+}
+
+/// A client. Cloning shares its connections.
+#[derive(Debug, Clone)]
+pub(super) struct Http {
+    client: Client,
+    /// See [`IDLE_TIMEOUT`].
+    idle: Duration,
+    /// See [`ANSWER_TIMEOUT`].
+    answer: Duration,
+}
+
+impl Http {
+    pub fn new() -> Result<Self> {
+        provide_tls();
+        // What a store answers is never found elsewhere.
+        let client = Client::builder()
+            .user_agent(USER_AGENT)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .redirect(redirect::Policy::none())
+            .build()
+            .map_err(|error| Error::permanent(format!("http client: {}", causes(&error))))?;
+        Ok(Http { client, idle: IDLE_TIMEOUT, answer: ANSWER_TIMEOUT })
+    }
+
+    /// One request, whatever the status of its answer.
+    pub async fn once(&self, mut request: Request) -> Result<Answer> {
+        // An empty body has a length too, and servers insist on it.
+        if matches!(request.method, Method::PUT | Method::POST) {
+            let length = request.body.len().to_string();
+            request = request.header("content-length", length);
+        }
+        let patience = if request.body.is_empty() { self.idle } else { self.answer };
+        let body = Body::from(request.body.clone());
+        let name = name(&request);
+        match tokio::time::timeout(patience, self.send(request, body)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Error::retryable(format!("{name}: expected an answer within {patience:?}"))),
+        }
+    }
+
+    /// One request whose body is `size` bytes in chunks; their error goes before that of the request.
+    pub async fn once_streaming(
+        &self,
+        request: Request,
+        size: u64,
+        chunks: BoxStream<'static, Result<Bytes>>,
+    ) -> Result<Answer> {
+        let name = name(&request);
+        let request = request.header("content-length", size.to_string());
+        let (failed, sent) = (Arc::new(Mutex::new(None)), Arc::new(AtomicU64::new(0)));
+        let (fail, count) = (Arc::clone(&failed), Arc::clone(&sent));
+        let body = chunks.inspect(move |chunk| match chunk {
+            Ok(bytes) => drop(count.fetch_add(bytes.len() as u64, Ordering::Relaxed)),
+            Err(error) => *fail.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone()),
+        });
+        let mut answer = Box::pin(self.send(request, Body::wrap_stream(body)));
+        let mut before = 0;
+        let outcome = loop {
+            match tokio::time::timeout(self.idle, &mut answer).await {
+                Ok(outcome) => break outcome,
+                Err(_) => {
+                    let now = sent.load(Ordering::Relaxed);
+                    if now == before {
+                        break Err(Error::retryable(format!("{name}: expected progress within {:?}", self.idle)));
+                    }
+                    before = now;
+                }
+            }
+        };
+        match failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(error) => Err(error),
+            None => outcome,
+        }
+    }
+
+    async fn send(&self, request: Request, body: Body) -> Result<Answer> {
+        let name = name(&request);
+        let mut builder = self.client.request(request.method, request.url).body(body);
+        for (header, value) in request.headers {
+            builder = builder.header(header, value);
+        }
+        let answer = builder.send().await.map_err(|error| {
+            let wrong = error.is_builder();
+            let message = format!("{name}: {}", causes(&error.without_url()));
+            if wrong { Error::permanent(message) } else { Error::retryable(message) }
+        })?;
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        let idle = self.idle;
+        let chunks = futures::stream::try_unfold((answer.bytes_stream(), name), move |(mut chunks, name)| async move {
+            match tokio::time::timeout(idle, chunks.next()).await {
+                Err(_) => Err(Error::retryable(format!("{name}: expected more within {idle:?}"))),
+                Ok(Some(Err(error))) => {
+                    Err(Error::retryable(format!("{name}: the answer broke off: {}", causes(&error.without_url()))))
+                }
+                Ok(Some(Ok(bytes))) => Ok(Some((bytes, (chunks, name)))),
+                Ok(None) => Ok(None),
+            }
+        });
+        Ok(Answer { status, headers, chunks: chunks.boxed() })
+    }
+}
+
+/// A request as errors name it: without its query, which may hold a signature.
+fn name(request: &Request) -> String {
+    format!("`{} {}`", request.method, shown(request.url.as_str()))
+}
+
+/// Does it again, with back-off, as long as its error is Retryable.
+pub(super) async fn retried<'a, T>(attempt: impl Fn() -> BoxFuture<'a, Result<T>>) -> Result<T> {
+    let mut failures = 0;
+    loop {
+        match attempt().await {
+            Err(error) if error.is_retryable() && failures + 1 < ATTEMPTS => {
+                failures += 1;
+                tracing::debug!(%error, failures, "a request to the store is made again");
+                pause(failures).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// The address of what is at `path` below `base`.
+pub(super) fn address(base: &str, path: &str) -> Result<Url> {
+    let text = format!("{}/{}", base.trim_end_matches('/'), utf8_percent_encode(path, IN_A_PATH));
+    Url::parse(&text).map_err(|error| Error::permanent(format!("address `{}`: {error}", shown(base))))
+}
+
+/// A time as HTTP headers give it: `Sun, 06 Nov 1994 08:49:37 GMT`.
+pub(super) fn time(text: &str) -> Option<Timestamp> {
+    jiff::fmt::rfc2822::parse(text).ok().map(|time| time.timestamp())
+}
+
+/// Who creates a name: noted with the object, so that a creator who lost the answer, or a race, can tell.
+pub(super) fn writer() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use futures::stream;
+
+    use super::*;
+
+    /// What says so much to one request, and no more.
+    fn silent(after: &'static str) -> Url {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}/fit/a.json", listener.local_addr().expect("its address"));
+        std::thread::spawn(move || {
+            let (mut client, _) = listener.accept().expect("a client");
+            let _ = client.read(&mut [0; 1024]).expect("a request");
+            client.write_all(after.as_bytes()).expect("sent");
+            // The connection stays open for as long as the client likes.
+            std::io::copy(&mut client, &mut std::io::sink()).ok();
+        });
+        Url::parse(&url).expect("a url")
+    }
+
+    fn impatient() -> Http {
+        let patient = Http::new().expect("a client");
+        Http { idle: Duration::from_millis(300), answer: Duration::from_millis(500), ..patient }
+    }
+
+    fn is_given_up<T>(outcome: Result<T>, why: &str) {
+        let error = outcome.err().expect("no answer");
+        assert!(error.is_retryable() && error.to_string().contains(why), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_falls_silent_is_given_up() {
+        let question = Request::new(Method::GET, silent(""));
+        is_given_up(impatient().once(question).await, "expected an answer within 300ms");
+
+        let whole = Request::new(Method::PUT, silent("")).body(Bytes::from_static(b"abc"));
+        is_given_up(impatient().once(whole).await, "expected an answer within 500ms");
+
+        let in_parts = Request::new(Method::PUT, silent(""));
+        let chunks = stream::iter([Ok(Bytes::from_static(b"abc"))]).boxed();
+        is_given_up(impatient().once_streaming(in_parts, 3, chunks).await, "expected progress within 300ms");
+
+        let begun = silent("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc");
+        let mut answer = impatient().once(Request::new(Method::GET, begun)).await.expect("an answer");
+        assert_eq!(answer.chunks.try_next().await, Ok(Some(Bytes::from_static(b"abc"))));
+        is_given_up(answer.bytes(9).await, "expected more within 300ms");
+    }
+}

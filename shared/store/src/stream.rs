@@ -1,0 +1,191 @@
+//! Objects as streams of chunks: resumed where they break off, checked before they are written.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
+use md5::{Digest, Md5 as Hasher};
+use shared::key::Key;
+use shared::{Error, Result};
+
+use super::{Backend, Content, Md5};
+
+/// How long the next chunk of an object may take.
+const CHUNK_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often reading goes on after it broke off, without a byte in between.
+const ATTEMPTS: u32 = 5;
+
+/// The chunks of an object, or of a part of it: what is being read, and how far it is.
+struct Reading {
+    backend: Arc<Backend>,
+    key: Key,
+    /// Where it begins in the object [bytes].
+    from: u64,
+    size: u64,
+    etag: Option<String>,
+    at: u64,
+    failures: u32,
+    chunks: BoxStream<'static, Result<Bytes>>,
+}
+
+/// The same content, which begins at `from` in the object; where it breaks off, it is asked for again from there, as
+/// long as it is the same version.
+pub(super) fn resumed(backend: Arc<Backend>, key: Key, from: u64, content: Content) -> Content {
+    let Content { head, chunks } = content;
+    let reading = Reading { backend, key, from, size: head.size, etag: head.etag.clone(), at: 0, failures: 0, chunks };
+    let chunks = stream::try_unfold(reading, |mut reading| async move {
+        if reading.at == reading.size {
+            return Ok(None);
+        }
+        loop {
+            match reading.next().await {
+                Ok(bytes) => return Ok(Some((bytes, reading))),
+                Err(error) => reading.reopen(error).await?,
+            }
+        }
+    });
+    Content { head, chunks: chunks.boxed() }
+}
+
+impl Reading {
+    async fn next(&mut self) -> Result<Bytes> {
+        let (key, size, at) = (&self.key, self.size, self.at);
+        let bytes = match tokio::time::timeout(CHUNK_TIMEOUT, self.chunks.next()).await {
+            Err(_) => Err(Error::retryable(format!("object `{key}`: expected more within {CHUNK_TIMEOUT:?}"))),
+            Ok(None) => Err(Error::retryable(format!("object `{key}`: expected {size} bytes, found {at}"))),
+            Ok(Some(bytes)) => bytes,
+        }?;
+        self.at += bytes.len() as u64;
+        if self.at > size {
+            return Err(Error::permanent(format!("object `{key}`: expected {size} bytes, found more")));
+        }
+        self.failures = 0;
+        Ok(bytes)
+    }
+
+    async fn reopen(&mut self, error: Error) -> Result<()> {
+        self.failures += 1;
+        // Without a version, what is there now may be another object.
+        if !error.is_retryable() || self.etag.is_none() || self.failures > ATTEMPTS {
+            return Err(error);
+        }
+        pause(self.failures).await;
+        let rest = Some(self.from + self.at..self.from + self.size);
+        self.chunks = match self.backend.open(&self.key, rest, self.etag.as_deref()).await? {
+            Some(content) => content.chunks,
+            None => return Err(Error::permanent(format!("object `{}`: was deleted while it was read", self.key))),
+        };
+        Ok(())
+    }
+}
+
+/// The same chunks, which end in an error when they are not as long as `content.head` says or have another MD5: what is
+/// written from them is then not finished. The last chunk is held back until that is known, since a writer who knows
+/// the length stops there.
+pub(super) fn checked(key: &Key, content: Content) -> BoxStream<'static, Result<Bytes>> {
+    let checking = Checking {
+        name: format!("object `{key}`"),
+        size: content.head.size,
+        md5: content.head.md5,
+        hasher: Hasher::new(),
+        at: 0,
+        chunks: content.chunks.fuse().boxed(),
+    };
+    stream::try_unfold((checking, None), |(mut checking, held)| async move {
+        let mut held: Option<Bytes> = held;
+        loop {
+            match (checking.next().await?, held.take()) {
+                (None, None) => return Ok(None),
+                (None, Some(last)) => return Ok(Some((last, (checking, None)))),
+                (next, None) => held = next,
+                (next, Some(ready)) => return Ok(Some((ready, (checking, next)))),
+            }
+        }
+    })
+    .boxed()
+}
+
+/// Chunks, what they should come to, and what has come so far.
+struct Checking {
+    name: String,
+    size: u64,
+    md5: Option<Md5>,
+    hasher: Hasher,
+    at: u64,
+    chunks: BoxStream<'static, Result<Bytes>>,
+}
+
+impl Checking {
+    /// The next chunk; `None` at the end when all is right.
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        let (name, size) = (&self.name, self.size);
+        let Some(bytes) = self.chunks.try_next().await? else {
+            if self.at < size {
+                return Err(Error::retryable(format!("{name}: expected {size} bytes, found {}", self.at)));
+            }
+            let found = Md5(self.hasher.clone().finalize().into());
+            return match self.md5 {
+                Some(expected) if expected != found => {
+                    Err(Error::retryable(format!("{name}: expected the MD5 `{expected}`, found `{found}`")))
+                }
+                _ => Ok(None),
+            };
+        };
+        self.at += bytes.len() as u64;
+        if self.at > size {
+            return Err(Error::retryable(format!("{name}: expected {size} bytes, found more")));
+        }
+        if self.md5.is_some() {
+            self.hasher.update(&bytes);
+        }
+        Ok(Some(bytes))
+    }
+}
+
+/// All the chunks in one, about `size` and at most `limit` bytes. Each is let go once it is copied, so that memory holds
+/// the object once.
+pub(super) async fn collect(
+    key: &Key,
+    mut chunks: BoxStream<'_, Result<Bytes>>,
+    size: u64,
+    limit: u64,
+) -> Result<Bytes> {
+    let mut whole = BytesMut::with_capacity(usize::try_from(size.min(limit)).unwrap_or_default());
+    while let Some(bytes) = chunks.try_next().await? {
+        if (whole.len() + bytes.len()) as u64 > limit {
+            return Err(too_large(key, limit, "more"));
+        }
+        whole.extend_from_slice(&bytes);
+    }
+    Ok(whole.freeze())
+}
+
+pub(super) fn too_large(key: &Key, limit: u64, found: impl std::fmt::Display) -> Error {
+    Error::permanent(format!("object `{key}`: expected at most {limit} bytes, found {found}"))
+}
+
+/// The next `bytes` of a stream as one part, or fewer at its end; `None` when nothing is left. `rest` holds what was
+/// read beyond.
+pub(super) async fn part(
+    chunks: &mut BoxStream<'static, Result<Bytes>>,
+    rest: &mut BytesMut,
+    bytes: usize,
+) -> Result<Option<Bytes>> {
+    while rest.len() < bytes {
+        match chunks.try_next().await? {
+            Some(more) => rest.extend_from_slice(&more),
+            None => break,
+        }
+    }
+    let length = rest.len().min(bytes);
+    Ok((length > 0).then(|| rest.split_to(length).freeze()))
+}
+
+/// Waits before attempt `failures` + 1: half a second, doubled each time, up to 30 s, and up to half of it less, so that
+/// many who failed together do not come back together.
+pub(super) async fn pause(failures: u32) {
+    let longest = Duration::from_millis(500 << failures.saturating_sub(1).min(6)).min(Duration::from_secs(30));
+    tokio::time::sleep(longest.mul_f64(rand::random_range(0.5..=1.0))).await;
+}

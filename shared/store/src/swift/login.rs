@@ -1,0 +1,256 @@
+//! Log-in at Keystone v3: tokens, shared by every request until they end.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use http_client::shown;
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use shared::Secret;
+use shared::{Error, Result};
+use tokio::sync::Mutex;
+
+use super::super::SwiftSettings;
+use super::super::http::{Http, Method, Request, address, retried};
+
+/// How long before its end a token is not used any more; half its life, when that is shorter.
+const MARGIN: Duration = Duration::from_secs(60);
+/// For how long a token counts as new.
+const NEW: SignedDuration = SignedDuration::from_secs(60);
+/// The largest answer to a log-in, with the whole catalogue of services [bytes].
+const MAX_ANSWER_BYTES: u64 = 4 << 20;
+
+/// What requests to Swift need.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Access {
+    pub token: Secret,
+    /// The account's address.
+    pub storage_url: String,
+    given: Timestamp,
+    /// From when a new one is asked for.
+    stale: Timestamp,
+}
+
+/// The log-in, and the token it last gave. Cloning shares the token.
+#[derive(Clone)]
+pub(super) struct Login {
+    http: Http,
+    settings: SwiftSettings,
+    /// Locked while somebody logs in: the others wait for the same token.
+    access: Arc<Mutex<Option<Access>>>,
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Login {
+    pub fn new(http: Http, settings: SwiftSettings) -> Self {
+        Login { http, settings, access: Arc::default() }
+    }
+
+    /// The token that is there, or a new one.
+    pub async fn access(&self) -> Result<Access> {
+        let mut access = self.access.lock().await;
+        if let Some(access) = access.as_ref().filter(|access| Timestamp::now() < access.stale) {
+            return Ok(access.clone());
+        }
+        let new = retried(|| self.log_in().boxed()).await?;
+        Ok(access.insert(new).clone())
+    }
+
+    /// A new token, for a request that cannot be made again.
+    pub async fn fresh(&self) -> Result<Access> {
+        let mut access = self.access.lock().await;
+        let now = Timestamp::now();
+        if let Some(access) = access.as_ref().filter(|access| now < access.stale && now < access.given + NEW) {
+            return Ok(access.clone());
+        }
+        let new = retried(|| self.log_in().boxed()).await?;
+        Ok(access.insert(new).clone())
+    }
+
+    /// A text without the token, whatever the server may have sent back.
+    pub async fn hide(&self, text: &str) -> String {
+        match self.access.lock().await.as_ref() {
+            Some(access) => text.replace(access.token.reveal(), "***"),
+            None => text.to_owned(),
+        }
+    }
+
+    /// Forgets a token that was refused, unless somebody has a newer one already.
+    pub async fn forget(&self, refused: &Access) {
+        let mut access = self.access.lock().await;
+        if access.as_ref() == Some(refused) {
+            *access = None;
+        }
+    }
+
+    async fn log_in(&self) -> Result<Access> {
+        let swift = &self.settings;
+        let url = address(&versioned(&swift.auth_url), "auth/tokens")?;
+        let shown = shown(url.as_str());
+        let request = Request::new(Method::POST, url)
+            .header("content-type", "application/json")
+            .header("accept", "application/json")
+            .body(Bytes::from(credentials(swift).to_string()));
+        let answer = self.http.once(request).await?;
+        if !answer.is_success() {
+            let (status, busy) = (answer.status, answer.is_busy());
+            let message = answer.message().await.replace(swift.password.reveal(), "***");
+            let why = match status {
+                401 if swift.is_application_credential() => {
+                    "the application credential is refused (OS_USERNAME is its id, OS_PASSWORD its secret): "
+                }
+                401 => {
+                    "the user, password, project or a domain is refused (OS_USERNAME, OS_PASSWORD, OS_PROJECT_NAME, OS_USER_DOMAIN_NAME, OS_PROJECT_DOMAIN_NAME): "
+                }
+                404 => "no Keystone v3 is there (OS_AUTH_URL): ",
+                _ => "",
+            };
+            let text = format!("log-in at `{shown}`: {why}status {status} {message}");
+            return Err(if busy { Error::retryable(text) } else { Error::permanent(text) });
+        }
+        let token = answer.header("x-subject-token").map(Secret::new);
+        let body = answer.bytes(MAX_ANSWER_BYTES).await.map_err(|error| error.of(format!("log-in at `{shown}`")))?;
+        // An error of the parser may show what it has read: it names the place alone.
+        let found: Answered = serde_json::from_slice(&body).map_err(|error| {
+            let place = format!("line {}, column {}", error.line(), error.column());
+            Error::permanent(format!("log-in at `{shown}`: expected a token, found something else at {place}"))
+        })?;
+        let token = token.ok_or_else(|| {
+            Error::permanent(format!("log-in at `{shown}`: expected the header `X-Subject-Token`, found none"))
+        })?;
+        let storage_url = match &swift.storage_url {
+            Some(url) => url.clone(),
+            None => found.token.storage_url().ok_or_else(|| {
+                Error::permanent(format!(
+                    "log-in at `{shown}`: expected a public address of `object-store` in the catalogue, found none \
+                     (set OS_STORAGE_URL)"
+                ))
+            })?,
+        };
+        let given = Timestamp::now();
+        Ok(Access { token, storage_url, given, stale: stale(given, found.token.expires_at) })
+    }
+}
+
+/// When a token given now is not used any more.
+fn stale(now: Timestamp, end: Timestamp) -> Timestamp {
+    let margin = SignedDuration::try_from(MARGIN).unwrap_or_default();
+    let half = now.duration_until(end) / 2;
+    end - margin.min(half).max(SignedDuration::ZERO)
+}
+
+/// OS_AUTH_URL is written with and without `/v3`.
+fn versioned(auth_url: &str) -> String {
+    let base = auth_url.trim_end_matches('/');
+    let base = base.strip_suffix("/auth/tokens").unwrap_or(base);
+    if base.ends_with("/v3") { base.to_owned() } else { format!("{base}/v3") }
+}
+
+/// The body of the log-in: an application credential brings its own scope.
+fn credentials(swift: &SwiftSettings) -> Value {
+    let secret = swift.password.reveal();
+    if swift.is_application_credential() {
+        return json!({ "auth": { "identity": {
+            "methods": ["application_credential"],
+            "application_credential": { "id": swift.username, "secret": secret },
+        } } });
+    }
+    json!({ "auth": {
+        "identity": { "methods": ["password"], "password": { "user": {
+            "name": swift.username,
+            "domain": { "name": swift.user_domain_name },
+            "password": secret,
+        } } },
+        "scope": { "project": {
+            "name": swift.project_name,
+            "domain": { "name": swift.project_domain_name },
+        } },
+    } })
+}
+
+#[derive(Debug, Deserialize)]
+struct Answered {
+    token: Token,
+}
+
+#[derive(Debug, Deserialize)]
+struct Token {
+    expires_at: Timestamp,
+    #[serde(default)]
+    catalog: Vec<Service>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Service {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    endpoints: Vec<Endpoint>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Endpoint {
+    interface: String,
+    url: String,
+}
+
+impl Token {
+    /// The account's public address in Swift.
+    fn storage_url(&self) -> Option<String> {
+        let swift = self.catalog.iter().filter(|service| service.kind == "object-store");
+        let mut endpoints = swift.flat_map(|service| &service.endpoints);
+        Some(endpoints.find(|endpoint| endpoint.interface == "public")?.url.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_is_written_with_and_without_its_version() {
+        for url in
+            ["http://k:5000", "http://k:5000/", "http://k:5000/v3", "http://k:5000/v3/", "http://k:5000/v3/auth/tokens"]
+        {
+            assert_eq!(versioned(url), "http://k:5000/v3", "{url}");
+        }
+        assert_eq!(versioned("https://cloud/identity"), "https://cloud/identity/v3");
+    }
+
+    #[test]
+    fn a_token_is_renewed_before_it_ends() {
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
+        let after = |seconds: i64| stale(now, now + SignedDuration::from_secs(seconds)).duration_since(now).as_secs();
+        assert_eq!((after(3600), after(10), after(0), after(-5)), (3540, 5, 0, -5));
+    }
+
+    #[test]
+    fn the_two_log_ins() {
+        let mut swift = SwiftSettings {
+            auth_url: "http://k".to_owned(),
+            username: "me".to_owned(),
+            password: Secret::new("hunter2"),
+            project_name: Some("alerts".to_owned()),
+            user_domain_name: "Default".to_owned(),
+            project_domain_name: "Other".to_owned(),
+            container: "c".to_owned(),
+            storage_url: None,
+        };
+        let body = credentials(&swift);
+        assert_eq!(body["auth"]["scope"]["project"]["domain"]["name"], "Other");
+        assert_eq!(body["auth"]["identity"]["password"]["user"]["password"], "hunter2");
+        swift.username = "0123456789abcdef0123456789abcdef".to_owned();
+        let body = credentials(&swift);
+        assert_eq!(body["auth"]["scope"], Value::Null);
+        assert_eq!(body["auth"]["identity"]["application_credential"]["secret"], "hunter2");
+    }
+}

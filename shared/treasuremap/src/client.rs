@@ -1,0 +1,463 @@
+//! The client of the GWTM API.
+//!
+//! The server adds a row for every POST it gets, whether or not it has had it before, and a doubled row shifts the names
+//! of all later products. So a POST is never repeated blindly: [`Client::once`] looks first, and looks again before every
+//! further attempt.
+
+mod transport;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use reqwest::{Method, StatusCode, Url};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use http_client::{USER_AGENT, causes, provide_tls, shown};
+use shared::{Error, Result};
+use transport::cut;
+
+use super::bodies::{EventGalaxies, Generation, PostAlert, PostIceCube, stamp};
+
+/// How long an idle connection is kept; the server closes it after about 5 s, and a POST that meets that moment has an
+/// unknown fate.
+const IDLE: Duration = Duration::from_secs(3);
+/// The longest pause between two attempts.
+const MAX_DELAY: Duration = Duration::from_secs(30);
+
+/// How long to wait for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// For a connection.
+    pub connect: Duration,
+    /// For a whole answer. A list of 10,000 galaxies takes the server 5 s, and meanwhile it answers nobody.
+    pub answer: Duration,
+    /// How often a request is made before its failure is reported.
+    pub attempts: u32,
+    /// The pause before the second attempt; it doubles with each further one, and every pause is shortened by a random
+    /// part of up to a half.
+    pub delay: Duration,
+    /// How often to look, after a POST whose fate is unknown, before it is made again.
+    pub looks: u32,
+    /// For everything that is asked of a client from [`Client::begun`] on; what is not done by then is left to the next
+    /// call.
+    pub budget: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Timing {
+            connect: Duration::from_secs(5),
+            answer: Duration::from_secs(30),
+            attempts: 3,
+            delay: Duration::from_secs(1),
+            looks: 5,
+            budget: Duration::from_secs(240), // post-api's time-out in infra/template.yaml, less what the store may take
+        }
+    }
+}
+
+/// A client; its clones share their connections.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+    generation: Generation,
+    token: String,
+    timing: Timing,
+    /// When the budget is used up.
+    end: Option<Instant>,
+}
+
+/// The token never shows.
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let base = shown(self.base.as_str());
+        f.debug_struct("Client").field("base", &base).field("generation", &self.generation).finish_non_exhaustive()
+    }
+}
+
+/// Why a POST failed, which says whether it may have been stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// The server refused it: nothing was stored.
+    Refused(Error),
+    /// The server is done with it, or never had it: whether it was stored can be seen now.
+    Over(Error),
+    /// Nobody knows: no answer came, and the server may still be working on it.
+    Unknown(Error),
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Error {
+        match failure {
+            Failure::Refused(error) | Failure::Over(error) | Failure::Unknown(error) => error,
+        }
+    }
+}
+
+/// What became of a POST.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Once<T> {
+    /// It was made and stored.
+    Posted(T),
+    /// An earlier one had been stored.
+    AlreadyThere(T),
+}
+
+/// An alert's row: what is read of it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Row {
+    /// The server's number; rows are numbered as they come.
+    pub id: i64,
+    graceid: String,
+    alert_type: String,
+    /// Naive UTC.
+    #[serde(default)]
+    pub timesent: Option<String>,
+    /// Naive UTC.
+    #[serde(default)]
+    pub time_of_signal: Option<String>,
+}
+
+/// A galaxy of a stored list: what is read of it. Right ascensions above 180° come back negative, so none is read.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct ListedGalaxy {
+    listid: i64,
+    /// Its name in the catalogue.
+    pub name: String,
+    /// Its score.
+    pub score: f64,
+    /// Its place in the list.
+    pub rank: i64,
+}
+
+/// What a token may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// An administrator's: everything.
+    Administrator,
+    /// A user's: galaxy lists, but no alerts.
+    User,
+    /// The server does not know it.
+    Refused,
+    /// The retired generation cannot be asked without posting.
+    Unknown,
+}
+
+/// What the server says of a removal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    /// The list is gone.
+    Gone,
+    /// The list is another user's, and stays.
+    Foreign,
+}
+
+impl Client {
+    /// A client of the API at `base` (`https://…/api/v1/`).
+    ///
+    /// # Errors
+    /// Permanent, when `base` is no web address or TLS cannot be set up.
+    pub fn new(base: &str, token: &str, timing: Timing) -> Result<Self> {
+        let base = Url::parse(&format!("{}/", base.trim_end_matches('/')))
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https"))
+            .ok_or_else(|| Error::permanent(format!("GWTM API `{}`: expected a web address", shown(base))))?;
+        provide_tls();
+        let http = reqwest::Client::builder()
+            .user_agent(USER_AGENT)
+            .connect_timeout(timing.connect)
+            .timeout(timing.answer)
+            .pool_idle_timeout(IDLE)
+            // A redirected POST becomes a GET, and a token is for one server.
+            .redirect(reqwest::redirect::Policy::none())
+            // What may be repeated is decided here alone.
+            .retry(reqwest::retry::never())
+            .build()
+            .map_err(|error| Error::permanent(format!("http client: {}", causes(&error))))?;
+        let generation = Generation::of(base.path());
+        Ok(Client { http, base, generation, token: token.to_owned(), timing, end: None })
+    }
+
+    /// The same client, whose [`Timing::budget`] begins to run now; without this call it never does.
+    #[must_use]
+    pub fn begun(&self) -> Self {
+        Client { end: Some(Instant::now() + self.timing.budget), ..self.clone() }
+    }
+
+    /// The generation that answers.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// What the token may do. An alert without any field is sent: the server looks at the token first, and refuses such
+    /// an alert before it stores anything.
+    ///
+    /// # Errors
+    /// Permanent, when the server answers otherwise than a GWTM; Retryable, when it cannot be reached or fails.
+    pub async fn access(&self) -> Result<Access> {
+        if self.generation == Generation::V0 {
+            return Ok(Access::Unknown);
+        }
+        let answer = self.repeat(Method::POST, "post_alert", &[]).await?;
+        match answer.status {
+            StatusCode::BAD_REQUEST => Ok(Access::Administrator),
+            StatusCode::FORBIDDEN => Ok(Access::User),
+            StatusCode::UNAUTHORIZED => Ok(Access::Refused),
+            _ => Err(self.failure(&Method::POST, "post_alert", &answer).into()),
+        }
+    }
+
+    /// Takes effect once: looks, posts when there is nothing, and after every failure looks again before posting again.
+    ///
+    /// After a failure that leaves the fate unknown (no answer in time, a broken connection, a gateway that gave up) one
+    /// look is not enough: the server reads what was sent even when nobody waits for the answer any more, and stores it
+    /// whenever it gets to it. Its workers handle one request after another, so a look that is *answered* was, most
+    /// likely, handled after the POST; several of them over some time ([`Timing::looks`], growing pauses) make a late
+    /// row all but impossible. This holds after the last attempt too, so that the next call of a retried function
+    /// begins in a settled world; and a POST is only begun when what is left of the budget holds its answer, the pauses
+    /// of its looks and one slow look.
+    ///
+    /// # Errors
+    /// Whatever `look` says; Permanent when the server refuses; the last failure when attempts are used up; Retryable
+    /// when the budget is.
+    pub async fn once<T, L, P>(&self, look: impl Fn() -> L, post: impl Fn() -> P) -> Result<Once<T>>
+    where
+        L: Future<Output = Result<Option<T>>>,
+        P: Future<Output = std::result::Result<T, Failure>>,
+    {
+        if let Some(found) = look().await? {
+            return Ok(Once::AlreadyThere(found));
+        }
+        if self.left() < self.settling(1) {
+            return Err(self.out_of_time("a POST and the looks after it"));
+        }
+        let mut attempt = 1;
+        loop {
+            let (looks, error) = match post().await {
+                Ok(stored) => return Ok(Once::Posted(stored)),
+                Err(Failure::Refused(error)) => return Err(error),
+                Err(Failure::Over(error)) => (1, error),
+                Err(Failure::Unknown(error)) => (self.timing.looks.max(1), error),
+            };
+            // A look that fails is no reason to stop waiting: only the last one must succeed before posting again.
+            let mut seen = Ok(());
+            for i in 0..looks {
+                self.pause(attempt + i).await;
+                seen = match look().await {
+                    Ok(Some(found)) => return Ok(Once::Posted(found)),
+                    Ok(None) => Ok(()),
+                    Err(error) if error.is_retryable() => Err(error),
+                    Err(error) => return Err(error),
+                };
+            }
+            seen?;
+            if attempt >= self.timing.attempts || self.left() < self.settling(attempt + 1) {
+                return Err(error);
+            }
+            tracing::info!("posting again: {error}");
+            attempt += 1;
+        }
+    }
+
+    /// How long an attempt to post may take until its fate is known.
+    fn settling(&self, attempt: u32) -> Duration {
+        let pauses: Duration = (0..self.timing.looks.max(1)).map(|i| self.longest_pause(attempt + i)).sum();
+        pauses + 2 * self.timing.answer
+    }
+
+    /// The rows of an alert's superevent and type, in the order in which they came.
+    ///
+    /// # Errors
+    /// Permanent when the server refuses; Retryable when it cannot be reached or fails.
+    pub async fn query_alerts(&self, like: &PostAlert) -> Result<Vec<Row>> {
+        let query = [("graceid", like.graceid.as_str()), ("alert_type", like.alert_type.as_str())];
+        let mut rows: Vec<Row> = self.get("query_alerts", &query).await?;
+        // The server matches `alternateid` too.
+        rows.retain(|row| row.graceid == like.graceid && row.alert_type == like.alert_type);
+        rows.sort_by_key(|row| row.id);
+        Ok(rows)
+    }
+
+    /// Posts an alert, once: for [`Client::once`].
+    ///
+    /// # Errors
+    /// A [`Failure`].
+    pub async fn post_alert(&self, body: &PostAlert) -> std::result::Result<Row, Failure> {
+        self.post("post_alert", json!(body)).await
+    }
+
+    /// The lists of a list's group for the same alert, by their numbers, each by rank. They may be other users' lists:
+    /// the server does not say whose they are.
+    ///
+    /// # Errors
+    /// As [`Client::query_alerts`].
+    pub async fn galaxy_lists(&self, like: &EventGalaxies) -> Result<BTreeMap<i64, Vec<ListedGalaxy>>> {
+        let stamp = stamp::text(like.time_sent);
+        let query = [
+            ("graceid", like.superevent_id.as_str()),
+            ("groupname", like.groupname.as_str()),
+            ("timesent_stamp", stamp.as_str()),
+        ];
+        let galaxies: Vec<ListedGalaxy> = self.get("event_galaxies", &query).await?;
+        let mut lists: BTreeMap<i64, Vec<ListedGalaxy>> = BTreeMap::new();
+        for galaxy in galaxies {
+            lists.entry(galaxy.listid).or_default().push(galaxy);
+        }
+        lists.values_mut().for_each(|list| list.sort_by_key(|galaxy| galaxy.rank));
+        Ok(lists)
+    }
+
+    /// Posts a list, once: for [`Client::once`]. The list's number, when the server's message holds it.
+    ///
+    /// # Errors
+    /// A [`Failure`].
+    pub async fn post_galaxies(&self, body: &EventGalaxies) -> std::result::Result<Option<i64>, Failure> {
+        let answer: Value = self.post("event_galaxies", json!(body)).await?;
+        // v1 writes `{"message": "… List ID: 17", …}`, v0 `{"… List ID": "17", …}`.
+        let text = answer.to_string();
+        let rest = text.split_once("List ID").map(|(_, rest)| rest.trim_start_matches(['"', ':', ' ']));
+        Ok(rest.and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()))
+    }
+
+    /// Removes a galaxy list; one that is gone already is gone.
+    ///
+    /// # Errors
+    /// As [`Client::query_alerts`], but another user's list is [`Removal::Foreign`].
+    pub async fn remove_galaxies(&self, listid: i64) -> Result<Removal> {
+        let method = match self.generation {
+            Generation::V0 => Method::POST,
+            Generation::V1 => Method::DELETE,
+        };
+        let answer = self.repeat(method.clone(), "remove_event_galaxies", &[("listid", &listid.to_string())]).await?;
+        let text = String::from_utf8_lossy(&answer.body);
+        // v0 says everything with status 500.
+        let v0 = self.generation == Generation::V0;
+        match answer.status {
+            status if self.success(status) => Ok(Removal::Gone),
+            StatusCode::NOT_FOUND => Ok(Removal::Gone),
+            StatusCode::FORBIDDEN => Ok(Removal::Foreign),
+            _ if v0 && text.contains("No galaxies with that listid") => Ok(Removal::Gone),
+            _ if v0 && text.contains("only delete information related to your") => Ok(Removal::Foreign),
+            _ => Err(self.failure(&method, "remove_event_galaxies", &answer).into()),
+        }
+    }
+
+    /// Posts an IceCube search: its number, or `None` when the server knew it. It may be repeated after a failure, with
+    /// [`Client::once`]'s pauses, since the server looks itself (though not atomically).
+    ///
+    /// # Errors
+    /// A [`Failure`].
+    pub async fn post_icecube_notice(&self, body: &PostIceCube) -> std::result::Result<Option<i64>, Failure> {
+        let answer: Value = self.post("post_icecube_notice", body.to_json(self.generation)).await?;
+        // A known search is answered with 200 and a message; success is the presence of a number.
+        let notice = match answer.get("icecube_notice") {
+            // v0 encodes it twice.
+            Some(Value::String(text)) => serde_json::from_str(text).unwrap_or_default(),
+            Some(notice) => notice.clone(),
+            None => Value::Null,
+        };
+        let message = notice.get("message").and_then(Value::as_str).unwrap_or_default();
+        match notice.get("id").and_then(Value::as_i64) {
+            Some(id) => Ok(Some(id)),
+            None if message.contains("already exists") => Ok(None),
+            None => {
+                let found = self.hide(&cut(&answer.to_string()));
+                Err(Failure::Over(Error::retryable(format!(
+                    "{}: expected the stored notice's `id`, found `{found}`",
+                    self.name(&Method::POST, "post_icecube_notice")
+                ))))
+            }
+        }
+    }
+
+    /// Removes old test alerts.
+    ///
+    /// # Errors
+    /// As [`Client::query_alerts`].
+    pub async fn del_test_alerts(&self) -> Result<()> {
+        let answer = self.repeat(Method::POST, "del_test_alerts", &[]).await?;
+        // v0 answers plain text.
+        if self.success(answer.status) {
+            Ok(())
+        } else {
+            Err(self.failure(&Method::POST, "del_test_alerts", &answer).into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::transport::{Answer, MAX_MESSAGE_CHARS, server_message};
+    use super::*;
+
+    fn client(base: &str) -> Client {
+        Client::new(base, "topsecret", Timing::default()).expect("a client")
+    }
+
+    #[test]
+    fn a_client_never_shows_its_token() {
+        let client = client("https://user:pass@example.org/api/v1/");
+        let shown = format!("{client:?}");
+        assert!(!shown.contains("topsecret") && !shown.contains("pass"), "{shown}");
+        let failure = client.failure(
+            &Method::POST,
+            "post_alert",
+            &Answer { status: StatusCode::BAD_REQUEST, body: Bytes::from("what is topsecret?") },
+        );
+        assert_eq!(
+            Error::from(failure).to_string(),
+            "`POST post_alert` at `https://example.org/api/v1/`: expected status 200, found 400: what is ***?"
+        );
+    }
+
+    #[test]
+    fn addresses() {
+        assert_eq!(client("http://127.0.0.1:1/api/v0").base.as_str(), "http://127.0.0.1:1/api/v0/");
+        assert_eq!(client("http://127.0.0.1:1/api/v0").generation, Generation::V0);
+        assert_eq!(client("http://127.0.0.1:1/api/v1").generation, Generation::V1);
+        for base in ["", "example.org/api/v1/", "file:///etc/"] {
+            assert!(Client::new(base, "t", Timing::default()).is_err_and(|error| !error.is_retryable()), "{base}");
+        }
+    }
+
+    #[test]
+    fn statuses_have_their_class() {
+        let class = |base: &str, status: u16, body: &str| {
+            let status = StatusCode::from_u16(status).expect("a status");
+            let answer = Answer { status, body: Bytes::copy_from_slice(body.as_bytes()) };
+            client(base).failure(&Method::POST, "post_alert", &answer)
+        };
+        let v1 = "http://127.0.0.1:1/api/v1/";
+        for status in [301, 400, 401, 403, 404, 405, 409, 413] {
+            assert!(matches!(class(v1, status, ""), Failure::Refused(error) if !error.is_retryable()), "{status}");
+        }
+        for status in [408, 429, 500, 503] {
+            assert!(matches!(class(v1, status, ""), Failure::Over(error) if error.is_retryable()), "{status}");
+        }
+        for status in [502, 504] {
+            assert!(matches!(class(v1, status, ""), Failure::Unknown(error) if error.is_retryable()), "{status}");
+        }
+        let v0 = "http://127.0.0.1:1/api/v0/";
+        assert!(matches!(class(v0, 500, "Invalid api_token"), Failure::Refused(_)));
+        assert!(matches!(class(v0, 500, "<html>oops"), Failure::Over(_)));
+    }
+
+    #[test]
+    fn messages_name_every_field() {
+        let body = r#"{"message": "Request validation error", "errors": [
+            {"message": "Field required", "code": "validation_error", "params": {"field": "body.role", "type": "missing"}},
+            {"message": "bad", "params": {"field": "body.far"}}, "plain"]}"#;
+        assert_eq!(
+            server_message(body.as_bytes()),
+            "Request validation error; field `body.role`: Field required; field `body.far`: bad; plain"
+        );
+        assert_eq!(server_message(br#"{"detail": "Not Found"}"#), "Not Found");
+        assert_eq!(server_message(b"<html>"), "<html>");
+        assert_eq!(cut(&"ä".repeat(3000)).chars().count(), MAX_MESSAGE_CHARS + 2);
+    }
+}

@@ -1,0 +1,208 @@
+//! One request and its answer, and what the answer means.
+
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use http_client::{causes, shown};
+use reqwest::{Method, StatusCode};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use shared::{Error, Result};
+
+use super::{Client, Failure, Generation, MAX_DELAY};
+
+/// The largest answer that is read [bytes]: some lists of 50,000 galaxies.
+const MAX_ANSWER_BYTES: usize = 64 << 20;
+/// The most of a server's message that is passed on [characters].
+pub(super) const MAX_MESSAGE_CHARS: usize = 2000;
+
+/// A whole answer.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) body: Bytes,
+}
+
+impl Client {
+    /// A GET, repeated until it succeeds or cannot.
+    pub(super) async fn get<T: DeserializeOwned>(&self, endpoint: &str, fields: &[(&str, &str)]) -> Result<T> {
+        let answer = self.repeat(Method::GET, endpoint, fields).await?;
+        if !self.success(answer.status) {
+            return Err(self.failure(&Method::GET, endpoint, &answer).into());
+        }
+        self.read(&Method::GET, endpoint, &answer.body)
+    }
+
+    /// A request that may be repeated, because it changes nothing or changes it only once; the first answer that another
+    /// attempt would not change, or the last.
+    pub(super) async fn repeat(&self, method: Method, endpoint: &str, fields: &[(&str, &str)]) -> Result<Answer> {
+        let in_body = method == Method::POST || self.generation == Generation::V0;
+        let body = in_body.then(|| fields.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect());
+        let query = if in_body { &[] } else { fields };
+        let mut attempt = 1;
+        loop {
+            let outcome = self.send(&method, endpoint, query, body.clone()).await;
+            let again = match &outcome {
+                Ok(answer) if self.success(answer.status) => false,
+                Ok(answer) => Error::from(self.failure(&method, endpoint, answer)).is_retryable(),
+                Err(failure) => Error::from(failure.clone()).is_retryable(),
+            };
+            if !again || attempt >= self.timing.attempts || self.left().is_zero() {
+                return outcome.map_err(Error::from);
+            }
+            self.pause(attempt).await;
+            attempt += 1;
+        }
+    }
+
+    /// A request that must not be repeated without looking.
+    pub(super) async fn post<T: DeserializeOwned>(
+        &self,
+        endpoint: &str,
+        body: Value,
+    ) -> std::result::Result<T, Failure> {
+        let method = Method::POST;
+        let answer = self.send(&method, endpoint, &[], Some(body)).await?;
+        if !self.success(answer.status) {
+            return Err(self.failure(&method, endpoint, &answer));
+        }
+        self.read(&method, endpoint, &answer.body).map_err(Failure::Over)
+    }
+
+    /// One request and its whole answer.
+    pub(super) async fn send(
+        &self,
+        method: &Method,
+        endpoint: &str,
+        query: &[(&str, &str)],
+        body: Option<Value>,
+    ) -> std::result::Result<Answer, Failure> {
+        let name = || self.name(method, endpoint);
+        let left = self.left();
+        if left.is_zero() {
+            return Err(Failure::Over(self.out_of_time(name())));
+        }
+        let url = self
+            .base
+            .join(endpoint)
+            .map_err(|error| Failure::Refused(Error::permanent(format!("{}: {error}", name()))))?;
+        let mut request = self.http.request(method.clone(), url).query(query).timeout(self.timing.answer.min(left));
+        request = match (self.generation, body) {
+            (Generation::V1, None) => request.bearer_auth(&self.token),
+            (Generation::V1, Some(body)) => request.bearer_auth(&self.token).json(&body),
+            (Generation::V0, body) => {
+                let mut body = body.unwrap_or_else(|| json!({}));
+                body["api_token"] = json!(self.token);
+                request.json(&body)
+            }
+        };
+        let failed = |error: reqwest::Error| format!("{}: {}", name(), self.hide(&causes(&error.without_url())));
+        let mut answer = match request.send().await {
+            Ok(answer) => answer,
+            Err(error) if error.is_builder() => return Err(Failure::Refused(Error::permanent(failed(error)))),
+            // No connection: nothing was sent.
+            Err(error) if error.is_connect() => return Err(Failure::Over(Error::retryable(failed(error)))),
+            Err(error) => return Err(Failure::Unknown(Error::retryable(failed(error)))),
+        };
+        let status = answer.status();
+        tracing::debug!(%method, endpoint, status = status.as_u16(), "API answered");
+        let mut bytes = BytesMut::new();
+        loop {
+            match answer.chunk().await {
+                Ok(None) => return Ok(Answer { status, body: bytes.freeze() }),
+                Ok(Some(chunk)) if bytes.len() + chunk.len() <= MAX_ANSWER_BYTES => bytes.extend_from_slice(&chunk),
+                Ok(Some(_)) => {
+                    return Err(Failure::Over(Error::permanent(format!(
+                        "{}: expected an answer of at most {MAX_ANSWER_BYTES} bytes, found more",
+                        name()
+                    ))));
+                }
+                Err(error) => return Err(Failure::Unknown(Error::retryable(failed(error)))),
+            }
+        }
+    }
+
+    pub(super) fn success(&self, status: StatusCode) -> bool {
+        match self.generation {
+            Generation::V0 => status == StatusCode::OK,
+            Generation::V1 => status.is_success(),
+        }
+    }
+
+    /// What a status other than success means.
+    pub(super) fn failure(&self, method: &Method, endpoint: &str, answer: &Answer) -> Failure {
+        let status = answer.status.as_u16();
+        let message = self.hide(&cut(&server_message(&answer.body)));
+        let text = format!("{}: expected status 200, found {status}: {message}", self.name(method, endpoint));
+        match status {
+            // v0 refuses with 500 and a sentence; its own failures are a page.
+            500 if self.generation == Generation::V0 && !message.starts_with('<') => {
+                Failure::Refused(Error::permanent(text))
+            }
+            // A gateway gave up waiting for the server.
+            502 | 504 => Failure::Unknown(Error::retryable(text)),
+            408 | 425 | 429 | 500.. => Failure::Over(Error::retryable(text)),
+            _ => Failure::Refused(Error::permanent(text)),
+        }
+    }
+
+    pub(super) fn read<T: DeserializeOwned>(&self, method: &Method, endpoint: &str, bytes: &[u8]) -> Result<T> {
+        serde_json::from_slice(bytes).map_err(|error| {
+            let found = self.hide(&cut(&String::from_utf8_lossy(bytes)));
+            Error::retryable(format!("{}: unexpected answer: {error}, found `{found}`", self.name(method, endpoint)))
+        })
+    }
+
+    /// The request as errors name it.
+    pub(super) fn name(&self, method: &Method, endpoint: &str) -> String {
+        format!("`{method} {endpoint}` at `{}`", shown(self.base.as_str()))
+    }
+
+    /// A text without the token, whatever the server may have sent back.
+    pub(super) fn hide(&self, text: &str) -> String {
+        if self.token.is_empty() { text.to_owned() } else { text.replace(&self.token, "***") }
+    }
+
+    pub(super) async fn pause(&self, attempt: u32) {
+        let pause = self.longest_pause(attempt).mul_f64(rand::random_range(0.5..=1.0));
+        tokio::time::sleep(pause.min(self.left())).await;
+    }
+
+    /// The longest that the pause after an attempt may be.
+    pub(super) fn longest_pause(&self, attempt: u32) -> Duration {
+        self.timing.delay.saturating_mul(1 << (attempt - 1).min(16)).min(MAX_DELAY)
+    }
+
+    /// What is left of the budget.
+    pub(super) fn left(&self) -> Duration {
+        self.end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()))
+    }
+
+    pub(super) fn out_of_time(&self, what: impl std::fmt::Display) -> Error {
+        Error::retryable(format!("{what}: no time left of {} s in all", self.timing.budget.as_secs_f64()))
+    }
+}
+
+/// What the server says: its message and every field it names, or its text.
+pub(super) fn server_message(body: &[u8]) -> String {
+    let Ok(answer) = serde_json::from_slice::<Value>(body) else {
+        return String::from_utf8_lossy(body).trim().to_owned();
+    };
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let Some(message) = answer.get("message").or_else(|| answer.get("detail")) else { return text(&answer) };
+    let errors = answer.get("errors").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let errors = errors.iter().map(|error| {
+        let message = error.get("message").map_or_else(|| text(error), text);
+        match error.pointer("/params/field") {
+            Some(field) => format!("field `{}`: {message}", text(field)),
+            None => message,
+        }
+    });
+    std::iter::once(text(message)).chain(errors).collect::<Vec<_>>().join("; ")
+}
+
+pub(super) fn cut(text: &str) -> String {
+    match text.char_indices().nth(MAX_MESSAGE_CHARS) {
+        Some((end, _)) => format!("{} …", &text[..end]),
+        None => text.to_owned(),
+    }
+}
