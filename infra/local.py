@@ -261,6 +261,7 @@ def bridge_settings(broker, outputs, group):
     return CREDENTIALS | {
         "KAFKA_BOOTSTRAP": broker,
         "KAFKA_GROUP_ID": group,
+        "KAFKA_OFFSET_RESET": "earliest",
         "LIGO_FLOW_ARN": outputs["LigoFlowArn"],
         "ICECUBE_FLOW_ARN": outputs["IcecubeFlowArn"],
         "STORAGE_BUCKET_SOURCE": "s3",

@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::server::{free_port, installed, local};
+use crate::wire::Wire;
 
 /// The topic of LIGO/Virgo/KAGRA alerts.
 pub const IGWN: &str = "igwn.gwalert";
@@ -60,6 +61,8 @@ struct Ports {
     gcn: u16,
     /// TLS and SCRAM or PLAIN, as a site's may be.
     site: u16,
+    /// Where clients are told that this is.
+    site_advertised: u16,
     /// TLS with clients' certificates.
     mutual: u16,
     controller: u16,
@@ -81,7 +84,7 @@ impl Kafka {
         static SHARED: OnceLock<(Kafka, Child, tempfile::TempDir)> = OnceLock::new();
         let start = || {
             let folder = tempfile::tempdir().expect("a folder");
-            let kafka = Kafka::prepare(folder.path(), &[]);
+            let kafka = Kafka::prepare(folder.path(), None, &[]);
             let child = kafka.start(true);
             (kafka, child, folder)
         };
@@ -89,9 +92,11 @@ impl Kafka {
     }
 
     /// Writes what a broker needs into a folder: certificates, keys, settings, and an empty log.
-    fn prepare(folder: &Path, properties: &[&str]) -> Kafka {
-        let [plain, gcn, site, mutual, controller] = std::array::from_fn(|_| free_port());
-        let kafka = Kafka { folder: folder.to_owned(), ports: Ports { plain, gcn, site, mutual, controller } };
+    fn prepare(folder: &Path, site: Option<u16>, properties: &[&str]) -> Kafka {
+        let [plain, gcn, site_port, mutual, controller] = std::array::from_fn(|_| free_port());
+        let ports =
+            Ports { plain, gcn, site: site_port, mutual, controller, site_advertised: site.unwrap_or(site_port) };
+        let kafka = Kafka { folder: folder.to_owned(), ports };
         let write = |name: &str, text: &str| fs::write(folder.join(name), text).expect("a file");
         let ca = Ca::new("the broker's authority");
         write("ca.pem", &ca.pem);
@@ -135,7 +140,7 @@ impl Kafka {
     }
 
     fn properties(&self, more: &[&str]) -> String {
-        let Ports { plain, gcn, site, mutual, controller } = self.ports;
+        let Ports { plain, gcn, site, site_advertised, mutual, controller } = self.ports;
         let folder = self.folder.display();
         let store = |listener: &str| {
             format!(
@@ -153,7 +158,7 @@ impl Kafka {
                  MUTUAL://127.0.0.1:{mutual},CONTROLLER://127.0.0.1:{controller}\n"
             ),
             format!(
-                "advertised.listeners=PLAIN://127.0.0.1:{plain},GCN://localhost:{gcn},SITE://localhost:{site},\
+                "advertised.listeners=PLAIN://127.0.0.1:{plain},GCN://localhost:{gcn},SITE://localhost:{site_advertised},\
                  MUTUAL://localhost:{mutual}\n"
             ),
             "listener.security.protocol.map=PLAIN:PLAINTEXT,GCN:SASL_SSL,SITE:SASL_SSL,MUTUAL:SSL,CONTROLLER:PLAINTEXT\n\
@@ -243,7 +248,7 @@ impl Kafka {
 
     /// `host:port` with TLS and a user's log-in.
     pub fn site_address(&self) -> String {
-        format!("localhost:{}", self.ports.site)
+        format!("localhost:{}", self.ports.site_advertised)
     }
 
     /// `host:port` with TLS and a client's certificate.
@@ -298,6 +303,13 @@ impl Kafka {
         self.admin().delete_records(&asked, &AdminOptions::new()).await.expect("removed");
     }
 
+    /// Whether it has a topic.
+    pub fn has_topic(&self, name: &str) -> bool {
+        let client: BaseConsumer = self.client().create().expect("a client");
+        let metadata = client.fetch_metadata(None, Duration::from_secs(30)).expect("an answer");
+        metadata.topics().iter().any(|topic| topic.name() == name)
+    }
+
     /// The groups that it knows, members or not.
     pub fn groups(&self) -> Vec<String> {
         let consumer: BaseConsumer = self.client().create().expect("a client");
@@ -337,8 +349,21 @@ impl OwnKafka {
     /// # Panics
     /// When it does not start.
     pub fn with(properties: &[&str]) -> OwnKafka {
-        let folder = tempfile::tempdir().expect("a folder");
-        let kafka = Kafka::prepare(folder.path(), properties);
+        OwnKafka::start_in(tempfile::tempdir().expect("a folder"), None, properties)
+    }
+
+    /// Starts one whose clients with a user's log-in come by a wire.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn behind(wire: &mut Wire) -> OwnKafka {
+        let kafka = OwnKafka::start_in(tempfile::tempdir().expect("a folder"), Some(wire.port()), &[]);
+        wire.connect(local(kafka.ports.site));
+        kafka
+    }
+
+    fn start_in(folder: tempfile::TempDir, site: Option<u16>, properties: &[&str]) -> OwnKafka {
+        let kafka = Kafka::prepare(folder.path(), site, properties);
         let child = Some(kafka.start(false));
         OwnKafka { kafka, child, _folder: folder }
     }
@@ -507,5 +532,31 @@ impl Ca {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         (certificate.pem(), key)
+    }
+}
+
+/// Sends a heartbeat each half second until this value ends.
+pub struct Heart(tokio::task::JoinHandle<()>);
+
+impl Heart {
+    /// Starts to beat.
+    pub fn beat(gcn: &Gcn) -> Heart {
+        let gcn = gcn.clone();
+        Heart(tokio::spawn(async move {
+            let producer: FutureProducer = gcn.kafka.client().create().expect("a producer");
+            let topic = gcn.topic(HEARTBEAT);
+            loop {
+                let record = FutureRecord::<[u8], [u8]>::to(&topic).partition(0).payload(b"{}");
+                // The broker may be away.
+                let _ = producer.send(record, Duration::ZERO).await;
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        }))
+    }
+}
+
+impl Drop for Heart {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }

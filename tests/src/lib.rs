@@ -16,3 +16,4 @@ pub mod s3s;
 pub mod server;
 pub mod story;
 pub mod swift;
+pub mod wire;

@@ -12,6 +12,7 @@ use crate::program::{binary, workspace};
 /// How a listener is started; it may be started again and again.
 #[derive(Debug, Clone)]
 pub struct Listening {
+    arguments: Vec<String>,
     settings: Vec<(String, String)>,
     log: PathBuf,
 }
@@ -28,7 +29,7 @@ impl Listening {
         let orbit = workspace().join("events/fermi.tle").display().to_string();
         let store_folder = store.display().to_string();
         let settings = [
-            ("STORAGE_FOLDER", &store_folder),
+            ("STORAGE_FOLDER", store_folder.as_str()),
             ("API_BASE", api_base),
             ("API_TOKEN", ADMIN),
             ("OBSERVING_RUN", "O4"),
@@ -43,7 +44,7 @@ impl Listening {
         let kafka = gcn.settings().map(|(name, value)| (name.to_owned(), value));
         let settings =
             settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().chain(kafka).collect();
-        Listening { settings, log: store.with_extension("log") }
+        Listening { arguments: vec!["listen".to_owned()], settings, log: store.with_extension("log") }
     }
 
     /// With a setting, instead of what it was.
@@ -54,11 +55,18 @@ impl Listening {
         self
     }
 
+    /// To one of the topics alone.
+    #[must_use]
+    pub fn topic(mut self, topic: &str) -> Self {
+        self.arguments.extend(["--topic".to_owned(), topic.to_owned()]);
+        self
+    }
+
     /// Starts it.
     pub fn start(&self) -> Listener {
         let log = File::options().create(true).append(true).open(&self.log).expect("a log");
         let child = Command::new(binary("gwtm"))
-            .arg("listen")
+            .args(&self.arguments)
             .env_clear()
             .envs(self.settings.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())

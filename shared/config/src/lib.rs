@@ -14,7 +14,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-pub use kafka::{Bridge, Flows, Health, Kafka, Listen, Login, SETTINGS as KAFKA_SETTINGS};
+pub use kafka::{
+    Bridge, Certificate, Flows, Health, Kafka, Listen, Login, Mechanism, OffsetReset, SETTINGS as KAFKA_SETTINGS,
+};
 pub use lambda::{SETTINGS as LAMBDA_SETTINGS, settings_secrets};
 pub use log::{CRATES, Log, LogFormat};
 pub use notify::{Notify, Rule, Target};

@@ -1,8 +1,7 @@
 //! The health of a running listener, as Kubernetes and Prometheus ask for it, and what `gwtm check` says of a broker.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,26 +11,16 @@ use serde_json::Value;
 use tests::gwtm_server::{Fault, GwtmServer};
 use tests::kafka::{Gcn, HEARTBEAT, ICECUBE, IGWN, OwnKafka};
 use tests::listener::{Listening, eventually};
-use tests::program::{Gwtm, sample, workspace};
+use tests::program::{Gwtm, http_get, sample, workspace};
 use tests::server::free_port;
 
 fn notice(name: &str) -> Option<Vec<u8>> {
     Some(std::fs::read(sample(name)).expect("a sample"))
 }
 
-/// What is answered to a GET: the status and the body; `None` while nobody answers.
-fn get(port: u16, path: &str) -> Option<(u16, String)> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: health\r\n\r\n").ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    let status = answer.split(' ').nth(1)?.parse().ok()?;
-    Some((status, answer.split_once("\r\n\r\n")?.1.to_owned()))
-}
-
 /// The metrics as Prometheus's parser reads them.
 fn metrics(port: u16) -> BTreeMap<String, f64> {
-    let (status, text) = get(port, "/metrics").expect("an answer");
+    let (status, text) = http_get(port, "/metrics").expect("an answer");
     assert_eq!(status, 200);
     let tests = workspace().join("tests");
     let python = tests.join("servers/python/bin/python");
@@ -66,7 +55,7 @@ async fn health_and_metrics_say_what_the_listener_does() {
     let listening = Listening::to(&broker, &folder.path().join("data"), &server.base("v1"))
         .set("HEALTH_ADDR", format!("127.0.0.1:{port}"))
         .set("HEALTH_HEARTBEAT_SECONDS", "5");
-    let healthy = || get(port, "/healthz").is_some_and(|(status, body)| (status, body.as_str()) == (200, "ok\n"));
+    let healthy = || http_get(port, "/healthz").is_some_and(|(status, body)| (status, body.as_str()) == (200, "ok\n"));
     // The API fails for a while.
     server.script(vec![Fault::Unavailable; 10_000]);
     let alerts = ["MS090105e-1-preliminary-mock.json", "S090101a-1-earlywarning.json", "S090102b-2-retraction.json"];
@@ -79,7 +68,7 @@ async fn health_and_metrics_say_what_the_listener_does() {
     let [igwn, icecube] = [IGWN, ICECUBE].map(|topic| broker.topic(topic));
     let seen = metrics(port);
     assert!(seen.contains_key("gwtm_heartbeat_age_seconds") && !seen.contains_key(&lag(HEARTBEAT)), "{seen:?}");
-    eventually("a notice held back", async || listening.said().contains("notice held back")).await;
+    eventually("a retrying notice", async || listening.said().contains("retrying notice")).await;
     assert!(metrics(port)["gwtm_notices_in_flight"] >= 1.0);
     server.script([]);
     eventually("all of it done, and the broker's statistics", async || {
@@ -111,16 +100,16 @@ async fn health_and_metrics_say_what_the_listener_does() {
     assert!(value("gwtm_latency_seconds_sum{from=created,to=received}") > 4.0 * 16.0 * 365.0 * 86_400.0);
 
     beats.store(false, Ordering::Relaxed);
-    eventually("bad health", async || get(port, "/healthz").is_some_and(|(status, _)| status == 503)).await;
-    let (_, troubles) = get(port, "/healthz").expect("an answer");
+    eventually("bad health", async || http_get(port, "/healthz").is_some_and(|(status, _)| status == 503)).await;
+    let (_, troubles) = http_get(port, "/healthz").expect("an answer");
     assert!(troubles.contains("no heartbeat for") && !troubles.contains("mock"), "{troubles}");
     assert_eq!(metrics(port)["gwtm_healthy"], 0.0);
     beats.store(true, Ordering::Relaxed);
     eventually("good health again", async || healthy()).await;
-    assert_eq!(get(port, "/another").map(|(status, _)| status), Some(404));
+    assert_eq!(http_get(port, "/another").map(|(status, _)| status), Some(404));
     assert!(listener.runs());
     assert!(listener.stop().success(), "{}", listening.said());
-    assert_eq!(get(port, "/healthz"), None, "nobody answers any more");
+    assert_eq!(http_get(port, "/healthz"), None, "nobody answers any more");
     heart.abort();
 }
 
@@ -132,7 +121,7 @@ async fn what_is_in_flight_when_it_is_stopped_is_handed_back() {
     server.script(vec![Fault::Unavailable; 10_000]);
     broker.send(IGWN, ["S090101a-1-earlywarning.json", "S090102b-2-retraction.json"].map(notice)).await;
     let listener = listening.start();
-    eventually("both held back", async || listening.said().matches("notice held back").count() >= 2).await;
+    eventually("both held back", async || listening.said().matches("retrying notice").count() >= 2).await;
     // It must end by itself within 25 s, and with success.
     assert!(listener.stop().success(), "{}", listening.said());
     assert!(listening.said().contains("stopped listening") && server.alerts().is_empty(), "{}", listening.said());

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use tests::gwtm_server::GwtmServer;
-use tests::kafka::{Gcn, HEARTBEAT, ICECUBE, IGWN, Kafka};
+use tests::kafka::{Gcn, HEARTBEAT, ICECUBE, IGWN, Kafka, MAX_MESSAGE_BYTES};
 use tests::listener::{Listening, eventually};
 use tests::program::{files, sample};
 
@@ -18,9 +18,9 @@ async fn a_story_is_told_and_what_is_no_notice_is_kept_with_the_reason() {
     let mut unknown: Value =
         serde_json::from_slice(&notice("S090103c-1-preliminary-burst.json").expect("a notice")).expect("JSON");
     unknown["alert_type"] = "PREMONITION".into();
-    // Alerts among a message of 4 MiB, a tombstone, Avro, JSON of another kind and an unknown type of alert.
+    // Alerts among a message at the limit of the broker, a tombstone, Avro, JSON of another kind and an unknown type of alert.
     let mut large = b"{\"superevent_id\": \"S090109z\", \"padding\": \"".to_vec();
-    large.resize((4 << 20) - 2, b'x');
+    large.resize(MAX_MESSAGE_BYTES - 1024, b'x');
     large.extend_from_slice(b"\"}");
     let messages = [
         notice("S090101a-1-earlywarning.json"),

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use tests::faults::{Fault, Faults};
 use tests::gwtm_server::GwtmServer;
-use tests::kafka::{Gcn, ICECUBE, IGWN, Kafka, OwnKafka};
+use tests::kafka::{Gcn, ICECUBE, IGWN, Kafka, OwnKafka, PASSWORD, USER};
 use tests::listener::{Listening, eventually};
 use tests::s3s::S3s;
 use tests::story::{self, Outcome, done};
+use tests::wire::Wire;
 use tokio::sync::OnceCell;
 
 const SUPEREVENTS: usize = 5;
@@ -108,13 +109,45 @@ fn assigned(said: &str) -> usize {
 async fn a_broker_that_is_restarted() {
     let mut own = OwnKafka::start();
     let kafka = own.clone();
-    disturbed(&kafka, async |world| {
+    let said = disturbed(&kafka, async |world| {
         own.down();
         tokio::time::sleep(Duration::from_secs(5)).await;
         own.up();
         world.send(true).await;
     })
     .await;
+    assert_eq!((said.matches("lost the broker").count(), said.matches("the broker is back").count()), (1, 1), "{said}");
+    assert!(!said.contains("librdkafka"), "one line says it: {said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_that_is_cut_between_listener_and_broker() {
+    let mut wire = Wire::new().await;
+    let kafka = OwnKafka::behind(&mut wire);
+    let (gcn, api) = (Gcn::at(&kafka).await, GwtmServer::start().await);
+    let folder = tempfile::tempdir().expect("a folder");
+    let listening = Listening::to(&gcn, &folder.path().join("data"), &api.base("v1"))
+        .set("KAFKA_BOOTSTRAP", kafka.site_address())
+        .set("KAFKA_CA_LOCATION", kafka.file("ca.pem"))
+        .set("KAFKA_SASL_MECHANISM", "SCRAM-SHA-256")
+        .set("KAFKA_CLIENT_ID", USER)
+        .set("KAFKA_CLIENT_SECRET", PASSWORD)
+        .set("FLAT_MAX_ORDER", "1");
+    let mut listener = listening.start();
+    let alerts = story::alerts(SUPEREVENTS);
+    let (first, second) = alerts.split_at(SUPEREVENTS);
+    gcn.send(IGWN, first.to_vec()).await;
+    eventually("the first alerts", async || api.alerts().len() == SUPEREVENTS).await;
+    wire.cut(true);
+    gcn.send(IGWN, second.to_vec()).await;
+    eventually("the loss to be told", async || listening.said().contains("lost the broker")).await;
+    wire.cut(false);
+    gcn.send(ICECUBE, story::searches(SUPEREVENTS)).await;
+    eventually("all to be done", async || done(&api) >= story::rows(SUPEREVENTS)).await;
+    assert!(listener.runs());
+    assert!(listener.stop().success(), "{}", listening.said());
+    assert_eq!(done(&api), story::rows(SUPEREVENTS));
+    assert!(listening.said().contains("the broker is back"), "{}", listening.said());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,7 +160,7 @@ async fn a_store_that_answers_503() {
         world.to_store.plan(|_, _| None);
     })
     .await;
-    assert!(said.contains("notice held back") && said.contains("503"), "{said}");
+    assert!(said.contains("retrying notice") && said.contains("503"), "{said}");
     assert_eq!(assigned(&said), 1, "a member throughout: {said}");
 }
 
@@ -142,7 +175,7 @@ async fn an_api_that_answers_503() {
         world.to_api.plan(|_, _| None);
     })
     .await;
-    assert!(said.contains("notice held back") && said.contains("503"), "{said}");
+    assert!(said.contains("retrying notice") && said.contains("503"), "{said}");
     assert_eq!(assigned(&said), 1, "a member throughout: {said}");
 }
 

@@ -28,8 +28,7 @@ async fn kill(listening: &Listening, server: &GwtmServer, mut random: u64) {
     assert!(done(server) < story::rows(SUPEREVENTS), "killed in the middle");
 }
 
-/// Fifty kills take as long as joining a group fifty times, for which this broker takes 6 s each: so three listeners, each
-/// with a group of its own and all 300 notices, are killed side by side.
+/// Three listeners, each with a group of its own and all 300 notices, are killed side by side.
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_kills_leave_what_an_undisturbed_run_leaves() {
     let broker = Gcn::shared().await;

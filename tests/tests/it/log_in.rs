@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use tests::gwtm_server::GwtmServer;
+use tests::gwtm_server::{Fault, GwtmServer};
 use tests::kafka::{Gcn, IGWN};
 use tests::listener::{Listening, eventually};
 use tests::login::{CLIENT_SECRET, Login, Trust};
-use tests::program::sample;
+use tests::program::{Gwtm, http_get, sample};
+use tests::server::free_port;
 
 /// An hour, as GCN's tokens.
 const HOUR: Duration = Duration::from_secs(3600);
@@ -73,12 +74,56 @@ async fn recovers_when_a_token_expired_while_the_endpoint_was_away() {
     login.gcn.send(IGWN, [notice("S090101a-1-earlywarning.json")]).await;
     eventually("an alert", async || server.alerts().len() == 1).await;
     login.close_endpoint(true);
-    eventually("a complaint", async || listening.said().contains("SASL authentication error")).await;
+    eventually("a complaint", async || listening.said().contains("lost the broker")).await;
     login.gcn.send(IGWN, [notice("S090101a-2-preliminary.json")]).await;
     login.close_endpoint(false);
     eventually("another alert", async || server.alerts().len() == 2).await;
     assert!(listener.runs());
     assert!(listener.stop().success(), "{}", listening.said());
+    let said = listening.said();
+    let complaints: Vec<&str> = said.lines().filter(|line| line.contains("ERROR") || line.contains("WARN")).collect();
+    assert!(complaints.len() <= 2 && said.contains("the broker is back"), "one line, and one a minute: {said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn renews_the_token_while_everything_is_paused() {
+    // More than are ever in hand of a partition.
+    const ALERTS: usize = 300;
+    let (login, server) = (guarded(Duration::from_secs(10)).await, GwtmServer::start().await);
+    let folder = tempfile::tempdir().expect("a folder");
+    let listening = login.listening(&folder.path().join("data"), &server.base("v1"));
+    let retraction = notice("S090102b-2-retraction.json").expect("a notice");
+    let retraction: serde_json::Value = serde_json::from_slice(&retraction).expect("JSON");
+    let alerts = (0..ALERTS).map(|n| {
+        let mut alert = retraction.clone();
+        alert["superevent_id"] = tests::story::superevent(n).into();
+        Some(alert.to_string().into_bytes())
+    });
+    server.script(vec![Fault::Unavailable; 100_000]);
+    login.gcn.send(IGWN, alerts).await;
+    let listener = listening.start();
+    eventually("retries", async || listening.said().matches("retrying notice").count() > 100).await;
+    let (tokens, _) = login.tokens();
+    eventually("three more tokens", async || login.tokens().0 >= tokens + 3).await;
+    server.script([]);
+    eventually("all alerts", async || server.alerts().len() == ALERTS).await;
+    assert!(listener.stop().success(), "{}", listening.said());
+    assert_eq!(listening.said().matches("partitions assigned").count(), 1, "a member throughout");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn takes_tokens_of_an_endpoint_whose_clock_is_five_minutes_off() {
+    let (login, server) = (guarded(HOUR).await, GwtmServer::start().await);
+    let folder = tempfile::tempdir().expect("a folder");
+    let alerts = ["S090101a-1-earlywarning.json", "S090102b-2-retraction.json"];
+    for (seconds, (name, count)) in [-300, 300].into_iter().zip(alerts.into_iter().zip(1..)) {
+        login.skew_clock(seconds);
+        let listening = login.listening(&folder.path().join("data"), &server.base("v1"));
+        let listener = listening.start();
+        login.gcn.send(IGWN, [notice(name)]).await;
+        eventually("an alert", async || server.alerts().len() == count).await;
+        assert!(listener.stop().success(), "{}", listening.said());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,8 +134,22 @@ async fn a_wrong_secret_is_told_and_tried_again_ever_more_seldom() {
         .listening(&folder.path().join("data"), &server.base("v1"))
         .set("KAFKA_CLIENT_SECRET", "another-secret")
         .set("LOG_FORMAT", "json");
-    is_told(&listening, "invalid_client").await;
+    let (listening, port) = (listening, free_port());
+    let listening = listening.set("HEALTH_ADDR", format!("127.0.0.1:{port}"));
+    let told = async {
+        // Long before the heartbeat is missed.
+        eventually("bad health", async || {
+            http_get(port, "/healthz").is_some_and(|(status, said)| status == 503 && said.starts_with("not logged in"))
+        })
+        .await;
+    };
+    tokio::join!(is_told(&listening, "invalid_client"), told);
     assert_eq!(login.tokens().0, 0);
+    let gwtm = Gwtm::new(["check", "--json"]).set("STORAGE_FOLDER", folder.path().join("check"));
+    let gwtm = login.settings().into_iter().fold(gwtm, |gwtm, (name, value)| gwtm.set(name, value));
+    let gwtm = gwtm.set("KAFKA_CLIENT_SECRET", "another-secret");
+    let called = tokio::task::spawn_blocking(|| gwtm.call()).await.expect("it ends");
+    assert!(called.code == Some(1) && called.stdout.contains("401"), "{}", called.stdout);
 
     // Once the secret is good the same process listens.
     let listener = listening.start();
