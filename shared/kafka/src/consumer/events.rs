@@ -168,7 +168,8 @@ impl ClientContext for Events {
         if is_refusal(code, reason, self.by_token, status) {
             self.refused.send_replace(format!("log-in: {reason}"));
         } else if is_connection(code) {
-            locked(&self.outage).failed(reason, Instant::now());
+            let says_why = code != Some(RDKafkaErrorCode::AllBrokersDown);
+            locked(&self.outage).failed(reason, says_why, Instant::now());
         } else if self.allows(&error.to_string()) {
             tracing::error!("Kafka: {error}: {reason}");
         }

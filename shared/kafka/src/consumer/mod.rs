@@ -278,7 +278,11 @@ impl<W: Work> Run<'_, W> {
                         tracing::error!("{reason}");
                     }
                 }
-                Ok(()) = unassigned.changed() => return Err(Ended::Broken(unassigned.borrow_and_update().clone())),
+                Ok(()) = unassigned.changed() => {
+                    let reason = unassigned.borrow_and_update().clone();
+                    let fatal = self.consumer.kafka.client().fatal_error();
+                    return Err(fatal.map_or(Ended::Broken(reason), |(code, _)| self.beyond_repair(code)));
+                }
                 _ = second.tick() => events.log_outage(),
                 _ = silence.tick() => self.log_silence(),
                 Some(finished) = self.running.join_next() => self.finished(finished),

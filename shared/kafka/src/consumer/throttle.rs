@@ -53,10 +53,12 @@ struct Lost {
 }
 
 impl Outage {
-    /// A connection failed.
-    pub(super) fn failed(&mut self, reason: &str, now: Instant) {
+    /// A connection failed; `says_why` when the reason is more than that no broker is left.
+    pub(super) fn failed(&mut self, reason: &str, says_why: bool, now: Instant) {
         let lost = self.0.get_or_insert_with(|| Lost { since: now, reason: String::new(), logged: None });
-        reason.clone_into(&mut lost.reason);
+        if says_why || lost.reason.is_empty() {
+            reason.clone_into(&mut lost.reason);
+        }
     }
 
     /// The broker has answered.
@@ -102,7 +104,8 @@ mod tests {
         let at = |second: u64| start + Duration::from_secs(second);
         let mut logged = Vec::new();
         for second in 0..150 {
-            outage.failed("refused", at(second));
+            outage.failed("refused", true, at(second));
+            outage.failed("all down", false, at(second));
             logged.extend(outage.news(at(second)).map(|news| (second, news)));
         }
         let away = |seconds: u64| Connection::Away(Duration::from_secs(seconds), "refused".into());
@@ -115,7 +118,7 @@ mod tests {
     #[test]
     fn a_connection_that_is_back_at_once_is_no_outage() {
         let (mut outage, start) = (Outage::default(), Instant::now());
-        outage.failed("closed", start);
+        outage.failed("closed", true, start);
         assert_eq!(outage.news(start + Duration::from_secs(1)), None);
         assert_eq!(outage.answered(start + Duration::from_secs(1)), None);
         assert_eq!(outage.news(start + Duration::from_secs(5)), None);
