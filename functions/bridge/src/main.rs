@@ -68,5 +68,6 @@ async fn bridge() -> Result<()> {
     if let Some(address) = health.address {
         health::serve(Arc::clone(&counts), address).await?;
     }
+    health::notify_systemd(Arc::clone(&counts))?;
     consumer::listen(&kafka, &topics, REJOIN, &counts, Arc::new(deps), stopped()).await
 }

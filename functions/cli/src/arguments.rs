@@ -45,6 +45,9 @@ pub enum Command {
     /// Takes notices from Kafka through the whole pipeline, as they come.
     #[cfg(feature = "kafka")]
     Listen(ListenOptions),
+    /// Ask the listener on this machine (HEALTH_ADDR) whether it is healthy: exit code 0, or 1 and what is wrong.
+    #[cfg(feature = "kafka")]
+    Healthy,
     /// Lists what Kafka holds, up to what is the end now.
     #[cfg(feature = "kafka")]
     List(ListOptions),

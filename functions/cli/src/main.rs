@@ -25,6 +25,8 @@ fn main() -> ExitCode {
             #[cfg(feature = "kafka")]
             Command::Listen(options) => cli::listen::listen(&options).await.map(|()| true),
             #[cfg(feature = "kafka")]
+            Command::Healthy => cli::listen::healthy().await.map(|()| true),
+            #[cfg(feature = "kafka")]
             Command::List(options) => cli::replay::list(&options).await.map(|()| true),
             #[cfg(feature = "kafka")]
             Command::Replay(options) => cli::replay::replay(&options).await,

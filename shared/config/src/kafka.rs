@@ -313,6 +313,17 @@ pub struct Health {
 }
 
 impl Health {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// Permanent, naming every setting that is malformed.
+    pub fn from_env() -> Result<Self> {
+        let get = super::environment(&[]);
+        let mut settings = Reader { get: &get, problems: Vec::new() };
+        let health = Self::settings(&mut settings);
+        settings.finish(health)
+    }
+
     fn settings(settings: &mut Reader<'_>) -> Self {
         let text = settings.text("HEALTH_ADDR").unwrap_or_else(|| "127.0.0.1:8080".to_owned());
         let address = match text.as_str() {

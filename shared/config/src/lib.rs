@@ -9,6 +9,7 @@ mod log;
 mod notify;
 mod storage;
 mod survey;
+mod systemd;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ use shared::{Error, Result, Secret};
 pub use storage::{location, store_settings};
 use store::{Location, Store};
 pub use survey::{Survey, Surveyed, survey};
+pub use systemd::Systemd;
 
 /// A setting as the README documents it.
 #[derive(Debug, Clone, Copy)]

@@ -6,6 +6,7 @@ mod bad_input;
 mod bridge;
 mod catalog;
 mod catching_up;
+mod deploying;
 mod flows;
 mod galaxies;
 mod golden;

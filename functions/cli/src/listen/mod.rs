@@ -32,7 +32,19 @@ pub async fn listen(options: &ListenOptions) -> Result<(), Failure> {
     if let Some(address) = health.address {
         health::serve(Arc::clone(&counts), address).await.map_err(Failure::usage)?;
     }
+    health::notify_systemd(Arc::clone(&counts)).map_err(Failure::work)?;
     consumer::listen(&kafka, &topics, REJOIN, &counts, Arc::new(notices), stopped()).await.map_err(Failure::work)
+}
+
+/// Asks the listener that runs beside this process whether it is healthy.
+///
+/// # Errors
+/// With what is wrong, when it is not healthy or does not answer; of usage, when `HEALTH_ADDR` names no address.
+pub async fn healthy() -> Result<(), Failure> {
+    match config::Health::from_env().map_err(Failure::usage)?.address {
+        Some(address) => health::ask(address).await.map_err(Failure::work),
+        None => Err(Failure::usage("setting `HEALTH_ADDR`: expected an address, found `none`")),
+    }
 }
 
 /// The topics that were asked for, or all, named as they are at the broker; each must be one that this software

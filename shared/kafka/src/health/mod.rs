@@ -2,6 +2,7 @@
 
 mod metrics;
 mod serve;
+mod systemd;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,6 +13,7 @@ use shared::notice::NoticeKind;
 
 use crate::consumer::Message;
 pub use serve::{ask, serve};
+pub use systemd::notify_systemd;
 
 /// A stage of a notice's way, each ending where the next begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

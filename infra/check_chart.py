@@ -1,0 +1,176 @@
+"""Checks the Helm chart: it lints, its output fits Kubernetes' schemas and this software's settings, the plain manifests
+are its output, and an operator's values file and Secret of the older listeners' chart work as they are.
+
+    check_chart.py HELM SCRATCH    an empty folder, which the output is written to"""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import kubernetes_validate
+import yaml
+
+infra = Path(__file__).resolve().parent
+workspace = infra.parent
+helm, scratch = Path(sys.argv[1]).resolve(), Path(sys.argv[2])
+chart = infra / "helm"
+problems = []
+KUBERNETES = "1.31"
+
+
+def expect(holds, text):
+    if not holds:
+        problems.append(text)
+
+
+def run(*command):
+    done = subprocess.run([helm, *map(str, command)], capture_output=True, text=True)
+    if done.returncode:
+        problems.append(f"helm {' '.join(map(str, command))}: {done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def template(name, *options):
+    """The chart's objects, as {(kind, name): object}; each fits its schema."""
+    found = {}
+    for document in yaml.safe_load_all(run("template", "gwtm", chart, *options)):
+        key = document["kind"], document["metadata"]["name"]
+        expect(key not in found, f"{name}: {key} twice")
+        found[key] = document
+        # The Prometheus operator's kind has no schema in Kubernetes.
+        if document["kind"] != "ServiceMonitor":
+            try:
+                kubernetes_validate.validate(document, KUBERNETES, strict=True)
+            except kubernetes_validate.ValidationError as error:
+                problems.append(f"{name}: {key}: {error.message}")
+    return found
+
+
+def environment(deployment):
+    """NAME: value, or (secret, key)."""
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    found = {}
+    for entry in container["env"]:
+        expect(entry["name"] not in found, f"{container['name']}: {entry['name']} twice")
+        source = entry.get("valueFrom", {}).get("secretKeyRef")
+        found[entry["name"]] = (source["name"], source["key"]) if source else entry["value"]
+    return found
+
+
+tables = (workspace / "README.md").read_text() + (infra / "README.md").read_text()
+settings = set(re.findall(r"^\| `([A-Z][A-Z0-9_]+)` \|", tables, re.MULTILINE))
+expect(len(settings) > 40, f"expected the tables of settings, found {len(settings)}")
+version = tomllib.loads((workspace / "Cargo.toml").read_text())["workspace"]["package"]["version"]
+about = yaml.safe_load((chart / "Chart.yaml").read_text())
+expect(about["version"] == about["appVersion"] == version, f"Chart.yaml: expected version {version}, found {about}")
+containerfile = (infra / "Containerfile").read_text()
+stages = set(re.findall(r"^FROM \S+ AS (\S+)", containerfile, re.MULTILINE))
+
+values = sorted((chart / "ci").glob("*-values.yaml"))
+run("lint", "--strict", chart)
+rendered = {"defaults": template("defaults")}
+for path in values:
+    run("lint", "--strict", chart, "--values", path)
+    rendered[path.stem] = template(path.stem, "--values", path)
+
+# Whatever is set, the pods are such as the program wants them.
+for name, objects in rendered.items():
+    deployments = {key[1]: document for key, document in objects.items() if key[0] == "Deployment"}
+    groups = [environment(deployment).get("KAFKA_GROUP_ID") for deployment in deployments.values()
+              if "listener" in deployment["metadata"]["name"]]
+    expect(len(groups) == 2 and len(set(groups)) == 1, f"{name}: expected two listeners in one group, found {groups}")
+    for deployment_name, deployment in deployments.items():
+        where = f"{name}, {deployment_name}"
+        spec = deployment["spec"]
+        expect((spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"}), f"{where}: two at once")
+        pod = spec["template"]["spec"]
+        expect(pod["terminationGracePeriodSeconds"] > 25, f"{where}: less time than it takes to stop")
+        [container] = pod["containers"]
+        expect(container["securityContext"]["readOnlyRootFilesystem"], f"{where}: the root is writable")
+        env = environment(deployment)
+        for setting in env:
+            expect(setting in settings, f"{where}: {setting} is no setting")
+        port = container["ports"][0]["containerPort"]
+        expect(env["HEALTH_ADDR"] == f"0.0.0.0:{port}", f"{where}: HEALTH_ADDR is {env['HEALTH_ADDR']}, the port {port}")
+        for probe in ("readinessProbe", "livenessProbe"):
+            get = container[probe]["httpGet"]
+            expect(get == {"path": "/healthz", "port": "health"}, f"{where}, {probe}: {get}")
+        service = objects["Service", deployment_name]
+        for selector in (spec["selector"]["matchLabels"], service["spec"]["selector"]):
+            expect(selector.items() <= spec["template"]["metadata"]["labels"].items(), f"{where}: {selector} selects nothing")
+        expect(all(entry["metadata"]["namespace"] for entry in objects.values()), f"{where}: no namespace")
+
+# The names that the older chart gave are kept: Deployments, selectors, the Secret's name and keys, the environment.
+objects = rendered["operator-values"]
+for listener, topic, group in [("ligo-listener", "igwn.gwalert", "treasuremap-prod"),
+                               ("icecube-listener", "gcn.notices.icecube.lvk_nu_track_search", "treasuremap-prod")]:
+    deployment = objects["Deployment", f"gwtm-{listener}"]
+    expect(deployment["metadata"]["namespace"] == "listeners-ns", f"{listener}: {deployment['metadata']}")
+    expect(deployment["spec"]["selector"] == {"matchLabels": {"app": listener}}, f"{listener}: the selector changed")
+    pod = deployment["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    expect(container["args"] == ["listen", "--topic", topic], f"{listener}: {container['args']}")
+    expect(container["image"] == "registry.example.org/gwtm-listener:1.1.0-rc1", f"{listener}: {container['image']}")
+    expect(pod["nodeSelector"] and pod["tolerations"], f"{listener}: where it may run is lost")
+    secret = "gwtm-listener-secrets"
+    expected = {
+        "KAFKA_CLIENT_ID": (secret, "kafka-client-id"), "KAFKA_CLIENT_SECRET": (secret, "kafka-client-secret"),
+        "API_BASE": "http://192.0.2.5:8000/api/v1/", "API_TOKEN": (secret, "api-token"),
+        "STORAGE_BUCKET_SOURCE": "swift", "OS_AUTH_URL": "https://keystone.example.org:5000/v3",
+        "OS_STORAGE_URL": "https://swift.example.org:8001/swift/v1", "OS_USERNAME": (secret, "swift-username"),
+        "OS_PASSWORD": (secret, "swift-password"), "OS_PROJECT_NAME": "PROJECT", "OS_USER_DOMAIN_NAME": "Default",
+        "OS_PROJECT_DOMAIN_NAME": "Default", "OS_CONTAINER_NAME": "gwtreasuremap", "OBSERVING_RUN": "O4",
+        "DRY_RUN": "false", "WRITE_TO_STORAGE": "true", "VERBOSE": "false", "LOG_FORMAT": "json",
+        "LOG_LEVEL": "WARNING", "KAFKA_OFFSET_RESET": "latest", "KAFKA_GROUP_ID": group,
+        "PATH_TO_GALAXY_CATALOG_CONFIG": "/app/gal_catalog_config.ini", "HEALTH_ADDR": "0.0.0.0:8080",
+    }
+    found = environment(deployment)
+    for setting in sorted(expected.keys() | found.keys()):
+        expect(found.get(setting) == expected.get(setting),
+               f"{listener}, {setting}: expected {expected.get(setting)}, found {found.get(setting)}")
+expect(objects["Deployment", "gwtm-ligo-listener"]["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"]
+       == "12Gi", "the operator's resources are lost")
+expect(not any(kind == "Secret" for kind, _ in objects), "expected no Secret beside the operator's own")
+expect("\nCOPY infra/gal_catalog_config.ini /app/\n" in containerfile, "Containerfile: no /app/gal_catalog_config.ini")
+
+# A Secret that the chart makes has what the pods read, and everything that can be switched on is there.
+objects = rendered["everything-values"]
+data = objects["Secret", "gwtm-listener-secrets"]["data"]
+for setting, source in environment(objects["Deployment", "gwtm-ligo-listener"]).items():
+    expect(isinstance(source, str) or source[1] in data, f"everything, {setting}: the Secret has no key for {source}")
+for kind in ("ServiceMonitor", "NetworkPolicy", "PodDisruptionBudget"):
+    expect(any(found == kind for found, _ in objects), f"everything: no {kind}")
+monitor = objects["ServiceMonitor", "gwtm"]["spec"]
+labels = objects["Service", "gwtm-bridge"]["metadata"]["labels"]
+expect(monitor["selector"]["matchLabels"].items() <= labels.items(), "the ServiceMonitor selects nothing")
+unknown = subprocess.run([helm, "template", "gwtm", chart, "--set", "listeners.storage.type=floppy"],
+                         capture_output=True, text=True)
+expect("expected swift, s3 or abfs" in unknown.stderr, f"an unknown store: {unknown.stderr}")
+
+# The default images are the Containerfile's stages, in this version.
+for deployment in rendered["everything-values"].values():
+    if deployment["kind"] == "Deployment":
+        image, tag = deployment["spec"]["template"]["spec"]["containers"][0]["image"].rsplit("/", 1)[-1].split(":")
+        expect(image.removeprefix("gwtm-") in stages and tag == version, f"image {image}:{tag} is not built")
+
+# The documents' commands work as they stand, short of a cluster.
+operator = chart / "ci/operator-values.yaml"
+installs = set(re.findall(r"^helm install (.*--values) my-values.yaml$", (workspace / "README.md").read_text()
+                          + (infra / "README.md").read_text(), re.MULTILINE))
+expect(installs, "README.md: no `helm install`")
+for command in installs:
+    done = subprocess.run([helm, "template", *command.split(), operator], cwd=workspace, capture_output=True, text=True)
+    expect(done.returncode == 0, f"README.md, helm install {command}: {done.stderr}")
+
+# The plain manifests are the chart's output.
+subprocess.run([infra / "kubernetes/generate", scratch], check=True)
+for made in sorted(scratch.glob("*.yaml")):
+    kept = infra / "kubernetes" / made.name
+    expect(kept.exists() and kept.read_text() == made.read_text(), f"kubernetes/{made.name}: run infra/kubernetes/generate")
+expect({path.name for path in scratch.glob("*.yaml")} == {path.name for path in (infra / "kubernetes").glob("*.yaml")},
+       "kubernetes/: expected the generated manifests alone")
+
+print("\n".join(problems))
+sys.exit(bool(problems))

@@ -1,0 +1,92 @@
+"""Builds both images with programs that are built already, and runs them: a listener takes a notice from a broker to its
+products on a read-only root, answers as healthy, and stops within its grace.
+
+    check_image.py SCRATCH    an empty folder
+
+Needs what containers.py needs."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import local
+from containers import PODMAN, RUN, WORKSPACE, build, ensure_base, expect, inspect, newest, run, settings
+
+scratch = Path(sys.argv[1])
+# Most that a program, what it is linked to and the certificates may add to the base [bytes].
+MOST = 60_000_000
+HARDENED = [*RUN, "--read-only", "--tmpfs", "/tmp", "--cap-drop", "all", "--security-opt", "no-new-privileges"]
+
+# The programs without their symbols.
+(scratch / "context/programs").mkdir(parents=True)
+for name in ("gwtm", "bridge"):
+    run("objcopy", "--strip-all", newest(name)[1], scratch / "context/programs" / name)
+
+text = (WORKSPACE / "infra/Containerfile").read_text()
+compiling, rest = re.fullmatch(r"(.*?^FROM \S+ AS build\n.*?)(^FROM .*)", text, re.MULTILINE | re.DOTALL).groups()
+(scratch / "Containerfile").write_text("FROM scratch AS build\nCOPY programs /programs\n\n" + rest)
+for source in re.findall(r"^COPY (?!--)(\S+)", rest, re.MULTILINE):
+    copied = scratch / "context" / source
+    copied.parent.mkdir(parents=True, exist_ok=True)
+    copied.write_bytes((WORKSPACE / source).read_bytes())
+[base] = re.findall(r"^FROM (\S+) AS base", rest, re.MULTILINE)
+ensure_base(base)
+base_size = inspect(base)["Size"]
+
+for stage, program in (("bridge", "bridge"), ("listener", "gwtm")):
+    image = f"localhost/gwtm-{stage}:check"
+    about = build(image, scratch / "context", "--target", stage, "-f", scratch / "Containerfile")
+    config = about["Config"]
+    expect(config["User"] == "65532:65532", f"{image}: expected an unprivileged user, found {config['User']}")
+    expect(config["Entrypoint"] == [program], f"{image}: starts {config['Entrypoint']}")
+    expect(about["HealthCheck" if "HealthCheck" in about else "Healthcheck"]["Test"] == ["CMD", program, "healthy"],
+           f"{image}: no health check")
+    for label in ("title", "description", "licenses", "version"):
+        expect(config["Labels"].get(f"org.opencontainers.image.{label}"), f"{image}: no label {label}")
+    version = run(*HARDENED, "--rm", image, "--version").split()
+    expect(config["Labels"]["org.opencontainers.image.version"] == version[-1], f"{image}: holds version {version}")
+    added = about["Size"] - base_size
+    expect(added <= MOST, f"{image}: expected at most {MOST} bytes over {base}, found {added}")
+    print(f"{stage}: {added / 1e6:.0f} MB over {base}'s {base_size / 1e6:.0f} MB")
+
+# A notice through the listener, which runs as it does on Kubernetes.
+listener = "localhost/gwtm-listener:check"
+logs, data = scratch / "logs", scratch / "data"
+logs.mkdir()
+data.mkdir()
+os.chown(data, 65532, 65532)
+broker = local.Kafka(logs)
+port = local.free_port()
+environment = settings(KAFKA_BOOTSTRAP=broker.address, KAFKA_OFFSET_RESET="earliest", HEALTH_ADDR=f"0.0.0.0:{port}", FERMI_TLE_FILE="/events/fermi.tle",
+                       FERMI_FT2_DIR="/events", CATALOG_PATH="/events/catalog.csv",
+                       PATH_TO_GALAXY_CATALOG_CONFIG="/app/gal_catalog_config.ini")
+begun = time.monotonic()
+container = run(*HARDENED, "--detach", "--volume", f"{data}:/data", "--volume", f"{WORKSPACE}/events:/events:ro",
+                *environment, listener).strip()
+try:
+    def is_healthy():
+        try:
+            return urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5).status == 200
+        except OSError:
+            return False
+
+    local.until("the listener's health", is_healthy)
+    healthy = time.monotonic() - begun
+    run(*PODMAN, "healthcheck", "run", container)
+    broker.send(WORKSPACE / "events/notices/S090101a-4-initial.json")
+    products = [data / f"fit/S090101a-{name}" for name in ("Initial_alert.json", "Initial.fits.gz", "latest.json")]
+    local.until("the products", lambda: all(product.exists() for product in products))
+    run(*PODMAN, "stop", "--time", "30", container)
+    code = json.loads(run("podman", "inspect", container))[0]["State"]["ExitCode"]
+    expect(code == 0, f"listener: expected to stop by itself within 30 s of SIGTERM, found exit code {code}")
+    print(f"listener: healthy after {healthy:.1f} s, a notice processed, stopped within its grace")
+except BaseException:
+    subprocess.run(["podman", "logs", container])
+    raise
+finally:
+    subprocess.run([*PODMAN, "rm", "--force", container], capture_output=True)
