@@ -82,7 +82,7 @@ async fn a_wrong_password_is_told_by_the_log_the_health_and_check() {
         http_get(port, "/healthz").is_some_and(|(status, said)| status == 503 && said.starts_with("not logged in"))
     })
     .await;
-    assert!(listening.said().contains("not listening: log-in"), "{}", listening.said());
+    eventually("the reason", async || listening.said().contains("not listening: log-in")).await;
     assert!(listener.runs() && listener.stop().success());
     assert!(!listening.said().contains("another-password"), "{}", listening.said());
 

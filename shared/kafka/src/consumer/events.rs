@@ -167,6 +167,8 @@ impl ClientContext for Events {
         let status = self.token_status.load(Ordering::Acquire);
         if is_refusal(code, reason, self.by_token, status) {
             self.refused.send_replace(format!("log-in: {reason}"));
+        } else if code == Some(RDKafkaErrorCode::Authentication) {
+            locked(&self.outage).failed_login(reason, Instant::now());
         } else if is_connection(code) {
             let says_why = code != Some(RDKafkaErrorCode::AllBrokersDown);
             locked(&self.outage).failed(reason, says_why, Instant::now());

@@ -42,7 +42,11 @@ pub(super) enum Connection {
 
 /// Follows the connection to the broker: one line when it is lost, one a minute while it is away, one when it is back.
 #[derive(Debug, Default)]
-pub(super) struct Outage(Option<Lost>);
+pub(super) struct Outage {
+    lost: Option<Lost>,
+    /// Why no token was given, the last time: a broker that ends a session whose token has expired does not know that.
+    login: Option<(Instant, String)>,
+}
 
 #[derive(Debug)]
 struct Lost {
@@ -55,30 +59,38 @@ struct Lost {
 impl Outage {
     /// A connection failed; `says_why` when the reason is more than that no broker is left.
     pub(super) fn failed(&mut self, reason: &str, says_why: bool, now: Instant) {
-        let lost = self.0.get_or_insert_with(|| Lost { since: now, reason: String::new(), logged: None });
+        let lost = self.lost.get_or_insert_with(|| Lost { since: now, reason: String::new(), logged: None });
         if says_why || lost.reason.is_empty() {
             reason.clone_into(&mut lost.reason);
         }
     }
 
+    /// The log-in failed, and may succeed later.
+    pub(super) fn failed_login(&mut self, reason: &str, now: Instant) {
+        self.login = Some((now, reason.to_owned()));
+        self.failed(reason, true, now);
+    }
+
     /// The broker has answered.
     pub(super) fn answered(&mut self, now: Instant) -> Option<Connection> {
-        let lost = self.0.take()?;
+        let lost = self.lost.take()?;
         lost.logged.map(|_| Connection::Back(now.duration_since(lost.since)))
     }
 
     /// What to log now; to be asked about once a second.
     pub(super) fn news(&mut self, now: Instant) -> Option<Connection> {
-        let lost = self.0.as_mut()?;
+        let lost = self.lost.as_mut()?;
         let away = now.duration_since(lost.since);
+        let login = self.login.as_ref().filter(|(at, _)| now.duration_since(*at) < OUTAGE_INTERVAL);
+        let reason = login.map_or(&lost.reason, |(_, reason)| reason).clone();
         match lost.logged {
             None if away >= GRACE => {
                 lost.logged = Some(now);
-                Some(Connection::Lost(lost.reason.clone()))
+                Some(Connection::Lost(reason))
             }
             Some(logged) if now.duration_since(logged) >= OUTAGE_INTERVAL => {
                 lost.logged = Some(now);
-                Some(Connection::Away(away, lost.reason.clone()))
+                Some(Connection::Away(away, reason))
             }
             _ => None,
         }
@@ -113,6 +125,19 @@ mod tests {
         assert_eq!(outage.answered(at(150)), Some(Connection::Back(Duration::from_secs(150))));
         assert_eq!(outage.answered(at(151)), None);
         assert_eq!(outage.news(at(200)), None);
+    }
+
+    #[test]
+    fn a_session_that_ended_for_want_of_a_token_says_so() {
+        let (mut outage, start) = (Outage::default(), Instant::now());
+        let at = |second: u64| start + Duration::from_secs(second);
+        outage.failed_login("no token", at(0));
+        assert_eq!(outage.answered(at(1)), None, "the session goes on until its token expires");
+        outage.failed("disconnected", true, at(5));
+        assert_eq!(outage.news(at(8)), Some(Connection::Lost("no token".into())));
+        assert_eq!(outage.answered(at(10)), Some(Connection::Back(Duration::from_secs(5))));
+        outage.failed("disconnected", true, at(100));
+        assert_eq!(outage.news(at(103)), Some(Connection::Lost("disconnected".into())));
     }
 
     #[test]
