@@ -42,6 +42,8 @@ pub(super) fn group_config(kafka: &config::Kafka, topics: &[&str], membership: M
         // A member that ended or was killed holds its partitions this long, unless its successor comes before; polling
         // never stops, so there is no need for more.
         .set("session.timeout.ms", "10000")
+        // A member that is replaced learns of it with its next heartbeat, and works beside its successor until then.
+        .set("heartbeat.interval.ms", "1000")
         // How the log of an outage learns that the broker is back.
         .set("statistics.interval.ms", "1000");
     Ok(client)
