@@ -226,22 +226,22 @@ async fn main() {
     drop(new);
 
     let mut world = World::at(&kafka).await;
-    let _first = world.listener(None).start();
+    let first = world.listener(None).start();
     world.posts(20).await;
     let mut second: Option<Listener> = None;
     let seen = world.watch(2, async |world| second = Some(world.listener(None).start())).await;
     row("two by mistake, or a second site in the same group", &seen);
-    drop((_first, second));
+    drop((first, second));
 
     let mut world = World::at(&kafka).await;
-    let _stand_by = world.listener(None).start();
+    let stand_by = world.listener(None).start();
     world.posts(20).await;
     let named = world.listener(None).start();
     tokio::time::sleep(Duration::from_secs(5)).await;
     let mut named = Some(named);
     let seen = world.watch(0, async |_| drop(named.take())).await;
     row("the first of two killed: the other takes over", &seen);
-    drop(_stand_by);
+    drop(stand_by);
 
     let away = std::env::var("GWTM_BENCH_AWAY").unwrap_or_else(|_| "15,120".to_owned());
     for seconds in away.split(',').map(|text| text.trim().parse().expect("a number of seconds")) {
