@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::program::{binary, workspace};
-use crate::tansu::free_port;
+use crate::server::free_port;
 
 /// An emulator and the functions that it serves; all end with this value.
 pub struct Lambda {

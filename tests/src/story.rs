@@ -11,6 +11,7 @@ use jiff::{Timestamp, ToSpan};
 use serde_json::{Map, Value};
 
 use crate::gwtm_server::GwtmServer;
+use crate::kafka::Gcn;
 use crate::program::files;
 
 #[derive(Parser)]
@@ -98,13 +99,14 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Of a server and of a folder with all objects.
-    pub fn of(server: &GwtmServer, store: &Path) -> Outcome {
+    /// Of a server and of a folder with all objects; without the prefix that the topics had.
+    pub fn of(gcn: &Gcn, server: &GwtmServer, store: &Path) -> Outcome {
         let mut lists = BTreeMap::new();
         for list in server.galaxy_lists() {
             *lists.entry(list.graceid).or_default() += 1;
         }
         let objects = files(store).into_iter().filter(|(name, _)| !name.starts_with(".unfinished/")).map(timeless);
+        let objects = objects.map(|(name, bytes)| (name.replace(gcn.prefix(), ""), bytes));
         Outcome {
             alerts: by_superevent(server.alerts()),
             searches: by_superevent(server.icecube_notices()),

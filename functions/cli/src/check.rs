@@ -257,6 +257,8 @@ async fn look_at_broker() -> Look {
     let what = "Kafka";
     let Ok(kafka) = Kafka::from_env(&[]) else { return seen(what, Verdict::Skipped, NO_CLIENT) };
     let bootstrap = kafka.bootstrap.clone();
+    let wanted = [NoticeKind::Igwn.topic(), NoticeKind::IceCube.topic(), kafka::consumer::HEARTBEAT];
+    let wanted = wanted.map(|topic| kafka.topic(topic));
     // Less than the limit, so that librdkafka's reason comes before it.
     let ask = move || kafka::topic::known(&kafka, LIMIT * 3 / 4);
     let known = match runtime::blocking(what, ask).await {
@@ -269,8 +271,7 @@ async fn look_at_broker() -> Look {
             );
         }
     };
-    let wanted = [NoticeKind::Igwn.topic(), NoticeKind::IceCube.topic(), kafka::consumer::HEARTBEAT];
-    let missing: Vec<&str> = wanted.into_iter().filter(|topic| !known.iter().any(|known| known == topic)).collect();
+    let missing: Vec<&str> = wanted.iter().filter(|topic| !known.contains(topic)).map(String::as_str).collect();
     if missing.is_empty() {
         return seen(
             what,
@@ -290,23 +291,20 @@ async fn look_at_broker() -> Look {
 /// Whether GCN gives a token for the client's id and secret: what a connection to its Kafka begins with.
 async fn look_at_log_in() -> Look {
     let what = "GCN's log-in";
-    let login = match Kafka::from_env(&[]) {
-        Ok(Kafka { login: Some(login), .. }) => login,
-        Ok(Kafka { login: None, bootstrap, .. }) => {
-            return seen(what, Verdict::Skipped, format!("the broker `{bootstrap}` is reached without one"));
-        }
-        Err(_) => return seen(what, Verdict::Skipped, NO_CLIENT),
+    let Ok(kafka) = Kafka::from_env(&[]) else { return seen(what, Verdict::Skipped, NO_CLIENT) };
+    let Some((login, token_url, scope)) = kafka.token_login() else {
+        return seen(what, Verdict::Skipped, format!("the broker `{}` wants no token", kafka.bootstrap));
     };
     let fields = [
         ("grant_type", "client_credentials"),
         ("client_id", &login.client_id),
         ("client_secret", login.client_secret.reveal()),
-        ("scope", &login.scope),
+        ("scope", scope),
     ];
     let form: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
     let asked = async {
         let body = Bytes::from(form.join("&"));
-        Fetch::new()?.post(&login.token_url, "application/x-www-form-urlencoded", body, LIMIT).await
+        Fetch::new()?.post(token_url, "application/x-www-form-urlencoded", body, LIMIT).await
     };
     match asked.await {
         Ok(()) => seen(what, Verdict::Ok, "GCN gives a token for the client"),

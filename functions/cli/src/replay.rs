@@ -79,7 +79,7 @@ fn selected(selection: &Selection, overrides: &[(&str, String)]) -> std::result:
     let config = Config::from_env(overrides).map_err(Failure::usage)?;
     let kafka = Kafka::from_env(&[]).map_err(Failure::usage)?;
     config.log.start("warn");
-    let topics = topics(&selection.topics)?;
+    let topics = topics(&kafka, &selection.topics)?;
     let (sender, messages) = mpsc::channel(AHEAD);
     let selection = selection.clone();
     tokio::task::spawn_blocking(move || {
@@ -89,7 +89,7 @@ fn selected(selection: &Selection, overrides: &[(&str, String)]) -> std::result:
                 let wanted = wanted(&selection, &message);
                 Ok(!wanted || sender.blocking_send(Ok(message)).is_ok())
             };
-            if let Err(error) = topic::read(&kafka, topic, span, each) {
+            if let Err(error) = topic::read(&kafka, &topic, span, each) {
                 // Whoever does not listen any more has ended.
                 let _ = sender.blocking_send(Err(error));
                 return;

@@ -16,7 +16,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-pub use kafka::{Bridge, Flows, Health, Kafka, Listen, Login, SETTINGS as KAFKA_SETTINGS};
+pub use kafka::{
+    Bridge, Certificate, Flows, Health, Kafka, Listen, Login, Mechanism, OffsetReset, SETTINGS as KAFKA_SETTINGS,
+};
 pub use lambda::{SETTINGS as LAMBDA_SETTINGS, settings_secrets};
 pub use log::{CRATES, Log, LogFormat};
 pub use notify::{Notify, Rule, Target};
@@ -415,8 +417,8 @@ impl Reader<'_> {
         if token.is_none() {
             self.problems.push("`API_TOKEN`: required with API_BASE: the token of a GWTM administrator".to_owned());
         }
-        let timeout = Duration::from_secs_f64(self.number("API_TIMEOUT_SECONDS", 30.0, 0.1..=30.0));
-        let settle = Duration::from_secs_f64(self.number("API_SETTLE_SECONDS", 600.0, 0.0..=86_400.0));
+        let timeout = Duration::from_secs_f64(self.number("API_TIMEOUT_SECONDS", 0.1..=30.0));
+        let settle = Duration::from_secs_f64(self.number("API_SETTLE_SECONDS", 0.0..=86_400.0));
         Some(Api { base, token: Secret::new(token.unwrap_or_default()), timeout, settle })
     }
 

@@ -39,17 +39,23 @@ impl NoticeKind {
         }
     }
 
-    /// The kind that a Kafka topic carries.
+    /// The kind that a Kafka topic carries. A mirror's topic has the origin's name behind a prefix that ends with a dot.
     ///
     /// # Errors
     /// Permanent, for any other topic.
     pub fn of_topic(topic: &str) -> Result<Self> {
-        [NoticeKind::Igwn, NoticeKind::IceCube].into_iter().find(|kind| kind.topic() == topic).ok_or_else(|| {
-            Error::permanent(format!(
-                "topic `{}`: expected `igwn.gwalert` or `gcn.notices.icecube.lvk_nu_track_search`",
-                topic.escape_default()
-            ))
-        })
+        [NoticeKind::Igwn, NoticeKind::IceCube]
+            .into_iter()
+            .find(|kind| {
+                let prefix = topic.strip_suffix(kind.topic());
+                prefix.is_some_and(|prefix| prefix.is_empty() || prefix.ends_with('.'))
+            })
+            .ok_or_else(|| {
+                Error::permanent(format!(
+                    "topic `{}`: expected `igwn.gwalert` or `gcn.notices.icecube.lvk_nu_track_search`",
+                    topic.escape_default()
+                ))
+            })
     }
 
     /// Recognises a notice by its content.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use config::Config;
 use kafka::archive;
 use kafka::consumer::{Message, Work};
-use kafka::health::{Health, Stretch};
+use kafka::health::{Health, LatencyStage};
 use shared::{Error, Result};
 use store::Store;
 use tokio::runtime::Handle;
@@ -43,7 +43,7 @@ pub struct Notices {
     pipeline: Arc<Pipeline>,
     patience: Patience,
     health: Arc<Health>,
-    seats: Semaphore,
+    permits: Semaphore,
     memory: Mutex<Memory>,
     /// Instead of the store and the functions above, when nothing is written.
     unwritten: tokio::sync::Mutex<Option<Unwritten>>,
@@ -78,7 +78,7 @@ impl Notices {
             store,
             patience,
             health,
-            seats: Semaphore::new(AT_ONCE),
+            permits: Semaphore::new(AT_ONCE),
             memory: Mutex::default(),
             unwritten: tokio::sync::Mutex::default(),
         })
@@ -104,8 +104,8 @@ impl Notices {
             self.health.failed(&message.topic);
         }
         let posting = outcome.duration(Function::PostApi);
-        self.health.took(Stretch::Stored, message.received.elapsed().saturating_sub(posting));
-        self.health.took(Stretch::Posted, posting);
+        self.health.took(LatencyStage::Stored, message.received.elapsed().saturating_sub(posting));
+        self.health.took(LatencyStage::Posted, posting);
         tracing::info!(
             topic = message.topic,
             partition = message.partition,
@@ -145,7 +145,7 @@ impl Work for Notices {
 
     async fn take(&self, message: &Message) -> Result<()> {
         // The semaphore is never closed.
-        let _seat = self.seats.acquire().await.map_err(|error| Error::retryable(error.to_string()))?;
+        let _permit = self.permits.acquire().await.map_err(|error| Error::retryable(error.to_string()))?;
         let place = (message.topic.clone(), message.partition, message.offset);
         let begun = *self.memory().begun.entry(place.clone()).or_insert_with(Instant::now);
         let done = if self.store.writes() {
@@ -172,7 +172,7 @@ impl Work for Notices {
         }
     }
 
-    async fn refuse(&self, message: &Message, reason: &Error) -> Result<()> {
+    async fn dead_letter(&self, message: &Message, reason: &Error) -> Result<()> {
         archive::fail(&self.store, message, "", "listen", reason).await?;
         self.memory().begun.remove(&(message.topic.clone(), message.partition, message.offset));
         Ok(())
