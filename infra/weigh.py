@@ -39,7 +39,7 @@ def start(broker):
     """A listener, and how long it took to be healthy since its process was started [s]."""
     port = local.free_port()
     container = run(*RUN, "--detach", "--read-only", "--tmpfs", "/tmp", "--volume", f"{data}:/data",
-                    *settings(KAFKA_BOOTSTRAP=broker.address, HEALTH_ADDR=f"127.0.0.1:{port}", LOG_LEVEL="warn",
+                    *settings(KAFKA_BOOTSTRAP=broker.address, KAFKA_OFFSET_RESET="earliest", HEALTH_ADDR=f"127.0.0.1:{port}", LOG_LEVEL="warn",
                               FERMI_TLE_FILE="/absent"), IMAGE).strip()
     while not get(port, "/healthz"):
         time.sleep(0.001)
