@@ -191,11 +191,7 @@ impl Kafka {
         let (id, secret) = (settings.text("KAFKA_CLIENT_ID"), settings.text("KAFKA_CLIENT_SECRET"));
         // A broker of one's own may be open; GCN's never is.
         let usual = if bootstrap.is_none() || id.is_some() || secret.is_some() { "sasl_ssl" } else { "plaintext" };
-        let protocols = match usual {
-            "sasl_ssl" => ["sasl_ssl", "ssl", "plaintext"],
-            _ => ["plaintext", "ssl", "sasl_ssl"],
-        };
-        let protocol = settings.one_of("KAFKA_SECURITY_PROTOCOL", &protocols);
+        let protocol = settings.one_of_or("KAFKA_SECURITY_PROTOCOL", &["sasl_ssl", "ssl", "plaintext"], usual);
         let mechanisms = ["oauthbearer", "scram-sha-256", "scram-sha-512", "plain"];
         let mechanism = settings.one_of("KAFKA_SASL_MECHANISM", &mechanisms);
         let url = settings.url_or("KAFKA_TOKEN_URL", &format!("https://auth.{domain}/oauth2/token"));

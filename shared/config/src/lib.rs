@@ -380,7 +380,12 @@ impl Reader<'_> {
     }
 
     fn one_of(&mut self, name: &str, words: &[&str]) -> String {
-        let text = self.text(name).unwrap_or_default().to_ascii_lowercase();
+        self.one_of_or(name, words, "")
+    }
+
+    /// One of some words, with a default that follows from other settings.
+    fn one_of_or(&mut self, name: &str, words: &[&str], default: &str) -> String {
+        let text = self.text(name).unwrap_or_else(|| default.to_owned()).to_ascii_lowercase();
         if !words.contains(&text.as_str()) {
             self.problem(name, &format!("one of `{}`", words.join("`, `")), &text);
         }
