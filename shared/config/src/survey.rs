@@ -49,7 +49,7 @@ fn shown(name: &str, value: &str) -> String {
     if SECRETS.contains(&name) && !is_file {
         return "***".to_owned();
     }
-    if value.contains("://") && name != "STORAGE_FOLDER" { fetch::shown(value) } else { value.to_owned() }
+    if value.contains("://") && name != "STORAGE_FOLDER" { http_client::shown(value) } else { value.to_owned() }
 }
 
 /// Settings that one of would be enough, or that mean nothing without another.
