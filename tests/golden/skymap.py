@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What public tools say of the bundled sky maps: golden values for tests/tests/golden.rs.
+"""What public tools say of the bundled sky maps: golden values for tests/tests/it/golden.rs.
 
     pip install ligo.skymap mocpy healpy
     python skymap.py ../../events/notices/*.json > skymap.json

@@ -57,12 +57,12 @@ impl Moto {
         self.address
     }
 
-    /// Runs this test program's ignored tests as a process of its own with the settings the AWS SDK needs, since a
+    /// Runs the ignored tests of a module as a process of its own with the settings the AWS SDK needs, since a
     /// process should not change its own environment. `MOTO_URL` tells them the server's address.
-    pub fn run_ignored_tests(&self) {
+    pub fn run_ignored_tests(&self, module: &str) {
         let program = std::env::current_exe().expect("this test program");
         let status = Command::new(program)
-            .args(["--ignored", "--test-threads=8"])
+            .args(["--ignored", "--test-threads=8", module])
             .env("MOTO_URL", format!("http://{}", self.address))
             .env("AWS_ACCESS_KEY_ID", "testing")
             .env("AWS_SECRET_ACCESS_KEY", "testing")

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use config::Config;
 use science::skymap::MultiOrderMap;
 use shared::key::{AlertType, Object};
-use shared::message::{Alert, Ingested, Received, Role};
+use shared::message::{Alert, Ingested, Received, Role, Summary};
 use shared::notice::igwn::{ExternalCoincidence, Notice};
 use shared::{Error, Result};
 use store::Store;

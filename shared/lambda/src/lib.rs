@@ -72,7 +72,7 @@ where
         let mut state = state.lock().await;
         let (secrets, deps) = &mut *state;
         if let Some(changed) = secrets.read_again().await {
-            *deps = Box::pin(build(&settings(changed)?)).await?;
+            *deps = Box::pin(build(&settings(changed).map_err(diagnostic)?)).await.map_err(diagnostic)?;
         }
         let call = Call::new(payload);
         let span = call.span(&context.request_id);

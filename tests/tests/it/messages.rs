@@ -1,6 +1,6 @@
 //! `events/messages/`: what each function receives, and that each answer is the next one's input.
 //!
-//! `BLESS=1 cargo test --package tests --test messages` writes the samples again.
+//! `BLESS=1 cargo test --package tests --test it messages::` writes the samples again.
 
 use std::collections::BTreeSet;
 use std::fs;

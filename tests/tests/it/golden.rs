@@ -11,7 +11,7 @@ use shared::notice::igwn::Notice;
 
 /// The maps of the bundled notices with their values, and the values that belong to all.
 fn maps() -> (Value, Vec<(String, MultiOrderMap, Value)>) {
-    let golden: Value = serde_json::from_str(include_str!("../golden/skymap.json")).expect("golden values");
+    let golden: Value = serde_json::from_str(include_str!("../../golden/skymap.json")).expect("golden values");
     let notices = Path::new(env!("CARGO_MANIFEST_DIR")).join("../events/notices");
     let map = |(name, values): (&String, &Value)| {
         let (file, part) = name.split_once(' ').expect("a file and what of it");

@@ -10,7 +10,7 @@ use tests::{container, moto};
 
 #[test]
 fn s3_keeps_the_promises_of_a_store() {
-    moto::Moto::start().run_ignored_tests();
+    moto::Moto::start().run_ignored_tests("store_s3::");
 }
 
 async fn store(bucket: &str) -> Store {

@@ -9,11 +9,10 @@ use http_client::Fetch;
 use jiff::{Timestamp, ToSpan};
 use post_api::{Deps, handle};
 use proptest::prelude::*;
-use science::skymap::Summary;
 use serde_json::{Map, Value, json};
 use shared::key::{AlertName, Key, Object};
 use shared::message::{
-    Alert, Galaxies, PostStatus, Posted, Product, ProductKind, ProductStatus, Products, Publication, Role,
+    Alert, Galaxies, PostStatus, Posted, Product, ProductKind, ProductStatus, Products, Publication, Role, Summary,
 };
 use shared::notice::icecube::TrackSearch;
 use shared::notice::igwn::{Event, ExternalCoincidence};

@@ -1,0 +1,32 @@
+//! Integration tests: the workspace seen from outside, one module a subject.
+
+mod again;
+mod annotations;
+mod bad_input;
+mod bridge;
+mod catalog;
+mod catching_up;
+mod flows;
+mod galaxies;
+mod golden;
+mod health;
+mod house;
+mod lambda;
+mod listen;
+mod listen_faults;
+mod listen_kill;
+mod log_in;
+mod messages;
+mod migrate;
+mod people;
+mod posting;
+mod readme;
+mod run;
+mod run_posts;
+mod simulate;
+mod stack;
+mod store_azure;
+mod store_commands;
+mod store_s3;
+mod store_swift;
+mod stores;
