@@ -1,6 +1,8 @@
 //! gzip (RFC 1952), read as gzip(1) and Python's `gzip` read it: several members are one after another, and what follows
 //! the last one (zero padding of a tape or an HTTP stack, a signature) is ignored.
 
+pub mod repeat;
+
 use std::io::{self, BufRead, Read};
 
 use flate2::bufread::GzDecoder;
