@@ -78,9 +78,9 @@ for path in values:
 # Whatever is set, the pods are such as the program wants them.
 for name, objects in rendered.items():
     deployments = {key[1]: document for key, document in objects.items() if key[0] == "Deployment"}
-    groups = [environment(deployment).get("KAFKA_GROUP_ID", "gwtm") for deployment in deployments.values()
+    groups = [environment(deployment).get("KAFKA_GROUP_ID") for deployment in deployments.values()
               if "listener" in deployment["metadata"]["name"]]
-    expect(len(groups) == len(set(groups)) == 2, f"{name}: expected two listeners, each in its group, found {groups}")
+    expect(len(groups) == 2 and len(set(groups)) == 1, f"{name}: expected two listeners in one group, found {groups}")
     for deployment_name, deployment in deployments.items():
         where = f"{name}, {deployment_name}"
         spec = deployment["spec"]
@@ -105,7 +105,7 @@ for name, objects in rendered.items():
 # The names that the older chart gave are kept: Deployments, selectors, the Secret's name and keys, the environment.
 objects = rendered["operator-values"]
 for listener, topic, group in [("ligo-listener", "igwn.gwalert", "treasuremap-prod"),
-                               ("icecube-listener", "gcn.notices.icecube.lvk_nu_track_search", "treasuremap-prod-icecube")]:
+                               ("icecube-listener", "gcn.notices.icecube.lvk_nu_track_search", "treasuremap-prod")]:
     deployment = objects["Deployment", f"gwtm-{listener}"]
     expect(deployment["metadata"]["namespace"] == "listeners-ns", f"{listener}: {deployment['metadata']}")
     expect(deployment["spec"]["selector"] == {"matchLabels": {"app": listener}}, f"{listener}: the selector changed")

@@ -43,7 +43,8 @@ for command in commands:
 logs = scratch / "logs"
 logs.mkdir()
 broker = local.Kafka(logs)
-(scratch / ".env").write_text((WORKSPACE / ".env.example").read_text() + f"KAFKA_BOOTSTRAP={broker.address}\n")
+(scratch / ".env").write_text((WORKSPACE / ".env.example").read_text() + f"KAFKA_BOOTSTRAP={broker.address}\n"
+                             "KAFKA_OFFSET_RESET=earliest\n")
 listeners = {"ligo-listener": ("S090101a-4-initial.json", "fit/S090101a-Initial.fits.gz"),
              "icecube-listener": ("S090101a-6-icecube-nested.json", "work/")}
 ports = {name: local.free_port() for name in listeners}

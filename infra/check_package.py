@@ -45,7 +45,7 @@ try:
     inside(f"apt-get install -y --no-install-recommends /package/{package.name}")
     expect(inside("systemctl is-enabled gwtm-listen || true").strip() == "disabled", "expected a unit that waits for its settings")
     inside("gwtm --version; test -s /usr/share/man/man1/gwtm-listen.1.gz; test -s /usr/share/bash-completion/completions/gwtm")
-    for line in (f"KAFKA_BOOTSTRAP={broker.address}", f"HEALTH_ADDR=127.0.0.1:{port}", "CATALOG_PATH=/srv/events/catalog.csv",
+    for line in (f"KAFKA_BOOTSTRAP={broker.address}", "KAFKA_OFFSET_RESET=earliest", f"HEALTH_ADDR=127.0.0.1:{port}", "CATALOG_PATH=/srv/events/catalog.csv",
                  "PATH_TO_GALAXY_CATALOG_CONFIG=/etc/gwtm/gal_catalog_config.ini", "FERMI_FT2_DIR=/srv/events",
                  "FERMI_TLE_FILE=/srv/events/fermi.tle"):
         inside(f"echo '{line}' >>/etc/gwtm/gwtm.env")

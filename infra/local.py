@@ -3,12 +3,13 @@
     infra/local events/notices/S090101a-4-initial.json
 
 moto deploys infra/template.yaml and interprets the flows of infra/flows; cargo-lambda's emulator serves the functions,
-each with the environment that the template gives it; the bridge takes the notices from a Kafka broker (tansu) and starts
+each with the environment that the template gives it; the bridge takes the notices from a Kafka broker (Apache Kafka) and starts
 their flows. What the bucket holds in the end is copied into a folder.
 """
 
 import argparse
 import atexit
+import base64
 import copy
 import io
 import json
@@ -219,16 +220,37 @@ def inline(properties, hurry):
     properties["DefinitionString"] = {"Fn::Join": ["", pieces]}
 
 
+# One process, broker and controller; what it keeps of itself has one copy.
+BROKER = """
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=PLAINTEXT://{address},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://{address}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+controller.listener.names=CONTROLLER
+log.dirs={folder}/data
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+group.initial.rebalance.delay.ms=0
+auto.create.topics.enable=false
+message.max.bytes=4194304
+"""
+
+
 class Kafka:
     """A broker with GCN's topics."""
 
     def __init__(self, logs):
-        self.port, own = free_port(), folder("gwtm-broker-")
+        self.port, controller, own = free_port(), free_port(), folder("gwtm-broker-")
         self.address = f"127.0.0.1:{self.port}"
+        (own / "server.properties").write_text(BROKER.format(address=self.address, controller=controller, folder=own))
+        java = ["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", ROOT / "tests/servers/kafka/libs/*"]
         log = (logs / "broker.log").open("wb")
-        command = [ROOT / "tests/servers/tansu/tansu", "broker", "--cluster-id", "local"]
-        command += ["--listener-url", f"tcp://{self.address}", "--advertised-listener-url", f"tcp://{self.address}"]
-        started(command + ["--storage-engine", "sqlite://kafka.db"], cwd=own, stdout=log, stderr=log)
+        cluster = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
+        formatting = ["kafka.tools.StorageTool", "format", "--cluster-id", cluster, "--config", "server.properties"]
+        subprocess.run([*java, *formatting], cwd=own, stdout=log, stderr=log, check=True)
+        started([*java, "kafka.Kafka", "server.properties"], cwd=own, stdout=log, stderr=log)
         until("the broker", lambda: listens(self.port))
         settings = {"bootstrap.servers": self.address}
         topics = [NewTopic(name, 1, 1) for name in [*TOPICS.values(), HEARTBEAT]]
@@ -249,6 +271,7 @@ def bridge_settings(broker, outputs, group):
     return CREDENTIALS | {
         "KAFKA_BOOTSTRAP": broker,
         "KAFKA_GROUP_ID": group,
+        "KAFKA_OFFSET_RESET": "earliest",
         "LIGO_FLOW_ARN": outputs["LigoFlowArn"],
         "ICECUBE_FLOW_ARN": outputs["IcecubeFlowArn"],
         "STORAGE_BUCKET_SOURCE": "s3",

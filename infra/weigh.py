@@ -3,6 +3,7 @@
     weigh.py SCRATCH ALERTS"""
 
 import json
+import os
 import re
 import statistics
 import subprocess
@@ -18,6 +19,8 @@ from containers import PODMAN, RUN, inspect, newest, run, settings
 scratch, alerts = Path(sys.argv[1]), int(sys.argv[2])
 IMAGE = "localhost/gwtm-listener:check"
 STARTS = 5
+# How long the alerts may take [s].
+LONGEST = 900
 
 
 def get(port, path):
@@ -35,8 +38,8 @@ def process(pid, name):
 def start(broker):
     """A listener, and how long it took to be healthy since its process was started [s]."""
     port = local.free_port()
-    container = run(*RUN, "--detach", "--read-only", "--tmpfs", "/tmp", "--tmpfs", "/data:mode=1777",
-                    *settings(KAFKA_BOOTSTRAP=broker.address, HEALTH_ADDR=f"127.0.0.1:{port}", LOG_LEVEL="warn",
+    container = run(*RUN, "--detach", "--read-only", "--tmpfs", "/tmp", "--volume", f"{data}:/data",
+                    *settings(KAFKA_BOOTSTRAP=broker.address, KAFKA_OFFSET_RESET="earliest", HEALTH_ADDR=f"127.0.0.1:{port}", LOG_LEVEL="warn",
                               FERMI_TLE_FILE="/absent"), IMAGE).strip()
     while not get(port, "/healthz"):
         time.sleep(0.001)
@@ -51,6 +54,9 @@ for stage in ("listener", "bridge"):
     print(f"image {stage}: {inspect(f'localhost/gwtm-{stage}:check')['Size'] / 1e6:.0f} MB")
 logs = scratch / "logs"
 logs.mkdir()
+data = scratch / "data"
+data.mkdir()
+os.chown(data, 65532, 65532)
 made = [scratch / f"{number}.json" for number in range(alerts)]
 for number, alert in enumerate(made):
     # Superevents of a day are lettered: a, b, …, z, aa, ab, …
@@ -75,6 +81,8 @@ try:
     while done < alerts:
         found = re.search(r'^gwtm_notices_done_total\{topic="igwn.gwalert"\} (\d+)', get(port, "/metrics"), re.MULTILINE)
         done = int(found[1]) if found else 0
+        if time.monotonic() - begun > LONGEST:
+            sys.exit(f"weigh: expected {alerts} alerts done within {LONGEST} s, found {done}\n{get(port, '/metrics')}")
         time.sleep(0.05)
     print(f"{alerts} alerts of {made[0].stat().st_size / 1e6:.2f} MB at once: at most {process(pid, 'VmHWM'):.0f} MiB, "
           f"all done after {time.monotonic() - begun:.0f} s")

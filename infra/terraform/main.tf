@@ -10,16 +10,16 @@ data "aws_cloudformation_stack" "functions" {
 
 locals {
   stack = data.aws_cloudformation_stack.functions.outputs
-  environment = {
+  environment = merge(var.group_id == "" ? {} : { KAFKA_GROUP_ID = var.group_id }, {
     STORAGE_BUCKET_SOURCE = "s3"
     AWS_BUCKET            = local.stack["BucketName"]
     AWS_DEFAULT_REGION    = data.aws_region.current.name
     LIGO_FLOW_ARN         = local.stack["LigoFlowArn"]
     ICECUBE_FLOW_ARN      = local.stack["IcecubeFlowArn"]
     GCN_DOMAIN            = var.gcn_domain
-    KAFKA_GROUP_ID        = var.group_id
+    KAFKA_OFFSET_RESET    = var.offset_reset
     LOG_FORMAT            = "json"
-  }
+  })
   # ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME:TAG
   ecr_repositories = [
     for found in regexall("^(\\d+)\\.dkr\\.ecr\\.([a-z0-9-]+)\\.amazonaws\\.com[a-z.]*/([^:@]+)", var.image) :

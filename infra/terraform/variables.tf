@@ -36,9 +36,15 @@ variable "gcn_domain" {
 }
 
 variable "group_id" {
-  description = "Kafka consumer group. Keep it: the broker remembers under this name what has been taken."
+  description = "Kafka consumer group, under which the broker keeps the position; empty derives it from the GCN client's id. Keep it. A bridge that was deployed before the group was derived keeps its position with `gwtm`."
   type        = string
-  default     = "gwtm"
+  default     = ""
+}
+
+variable "offset_reset" {
+  description = "Where a new group begins: `latest`, `earliest`, a time such as `2026-11-01T00:00:00Z` or how long ago, such as `24h`."
+  type        = string
+  default     = "latest"
 }
 
 variable "vpc_id" {

@@ -280,10 +280,14 @@ pub enum Object<'a> {
     Notified(&'a AlertName),
     /// The body of `post_alert`.
     PostAlert(&'a AlertName),
+    /// When a `post_alert` began whose fate is not known yet.
+    PostAlertPending(&'a AlertName),
     /// The ranked galaxies for people, CSV.
     GalaxiesCsv(&'a AlertName),
     /// The body of `event_galaxies`.
     EventGalaxies(&'a AlertName),
+    /// When an `event_galaxies` began whose fate is not known yet.
+    EventGalaxiesPending(&'a AlertName),
     /// The body of `post_icecube_notice`, by the notice's `ref_id`, which may be any text: what cannot be in a name is
     /// percent-encoded.
     PostIceCube(&'a str),
@@ -306,6 +310,8 @@ pub enum Object<'a> {
 
 /// How the names of archived notices end.
 const NOTICE: &str = "_alert.json";
+const MAP: &str = "_moc.fits.gz";
+const PENDING: &str = ".pending.json";
 /// How the names of annotations end.
 const ANNOTATIONS: &str = "-annotations.json";
 
@@ -317,18 +323,140 @@ pub fn prefix_of(id: &SupereventId) -> String {
 impl Key {
     /// The alert whose annotations have this name; `None` for any other object.
     pub fn annotations_of(&self) -> Option<AlertName> {
-        self.product_of(ANNOTATIONS)
+        match Parsed::of(self)?.object() {
+            Object::Annotations(name) => Some(name.clone()),
+            _ => None,
+        }
     }
 
     /// The alert whose notice, as it was received, has this name; `None` for any other object.
     pub fn notice_of(&self) -> Option<AlertName> {
-        self.product_of(NOTICE)
+        match Parsed::of(self)?.object() {
+            Object::Notice(name) => Some(name.clone()),
+            _ => None,
+        }
     }
 
-    fn product_of(&self, ending: &str) -> Option<AlertName> {
-        let (root, name) = self.0.strip_suffix(ending)?.split_once('/')?;
-        name.parse().ok().filter(|name: &AlertName| name.superevent_id.root() == root)
+    /// The alert whose multi-order map this is the name of; `None` for other objects.
+    pub fn map_of(&self) -> Option<AlertName> {
+        match Parsed::of(self)?.object() {
+            Object::MultiOrderMap(name) => Some(name.clone()),
+            _ => None,
+        }
     }
+
+    /// Whether it says of something that it is not done yet, or whose a name is: what must be known of the notices after
+    /// it, even when nothing is written.
+    pub fn outlasts_notice(&self) -> bool {
+        self.0.ends_with(NOTICE) || self.0.ends_with(PENDING)
+    }
+}
+
+/// An object's name taken apart: the inverse of [`Object::key`].
+#[derive(Debug, Clone)]
+pub struct Parsed(Parts);
+
+#[derive(Debug, Clone)]
+enum Parts {
+    Alert(AlertName, fn(&AlertName) -> Object<'_>),
+    Region(AlertName, u8),
+    Superevent(SupereventId, fn(&SupereventId) -> Object<'_>),
+    Text(String, fn(&str) -> Object<'_>),
+    Inbox(String, i32, i64),
+}
+
+/// Makes an object of its part, whatever the part's lifetime.
+macro_rules! of {
+    ($object:ident) => {
+        |part| Object::$object(part)
+    };
+}
+
+/// How the objects of an alert end, below its superevent's root.
+const OF_ALERT: [(&str, fn(&AlertName) -> Object<'_>); 9] = [
+    (NOTICE, of!(Notice)),
+    ("_moc.fits.gz", of!(MultiOrderMap)),
+    (".fits.gz", of!(FlatMap)),
+    ("-contours-smooth.json", of!(Contours)),
+    (ANNOTATIONS, of!(Annotations)),
+    (".svg", of!(PlotSvg)),
+    (".png", of!(PlotPng)),
+    (".html", of!(Page)),
+    ("-galaxies.csv", of!(GalaxiesCsv)),
+];
+
+/// How the objects of a superevent end, below its root.
+const OF_SUPEREVENT: [(&str, fn(&SupereventId) -> Object<'_>); 4] = [
+    ("-Fermi.json", of!(FermiGbm)),
+    ("-LAT.json", of!(FermiLat)),
+    ("-BAT.json", of!(SwiftBat)),
+    ("-latest.json", of!(Latest)),
+];
+
+/// The objects of an alert under `work/{name}/`.
+const AT_WORK: [(&str, fn(&AlertName) -> Object<'_>); 3] = [
+    ("notified.json", of!(Notified)),
+    ("post_alert.json", of!(PostAlert)),
+    ("event_galaxies.json", of!(EventGalaxies)),
+];
+
+impl Parsed {
+    /// The object that has this name; `None` when [`Object::key`] prints none like it. The reference of an IceCube search
+    /// that was shortened cannot be told from its name.
+    pub fn of(key: &Key) -> Option<Parsed> {
+        let (root, rest) = key.0.split_once('/')?;
+        let parts = match root {
+            "fit" | "test" => of_product(rest)?,
+            "work" => match rest.rsplit_once('/')? {
+                (reference, "post_icecube_notice.json") => Parts::Text(decoded(reference)?, of!(PostIceCube)),
+                (name, file) => {
+                    let (_, object) = AT_WORK.into_iter().find(|(name, _)| *name == file)?;
+                    Parts::Alert(name.parse().ok()?, object)
+                }
+            },
+            "inbox" => {
+                let (place, offset) = rest.strip_suffix(".json")?.rsplit_once('/')?;
+                let (topic, partition) = place.rsplit_once('/')?;
+                Parts::Inbox(topic.to_owned(), partition.parse().ok()?, offset.parse().ok()?)
+            }
+            "failed" => Parts::Text(rest.strip_suffix(".json")?.to_owned(), of!(Failed)),
+            "fermi" => match rest.split_once('/')? {
+                ("tle", epoch) => Parts::Text(epoch.strip_suffix(".tle")?.to_owned(), of!(FermiTle)),
+                ("ft2", file) => Parts::Text(file.to_owned(), of!(FermiFt2)),
+                _ => return None,
+            },
+            _ => return None,
+        };
+        // What prints otherwise has another name: a wrong root, a leading zero.
+        Some(Parsed(parts)).filter(|parsed| parsed.object().key().is_ok_and(|printed| printed == *key))
+    }
+
+    /// The object.
+    pub fn object(&self) -> Object<'_> {
+        match &self.0 {
+            Parts::Alert(name, object) => object(name),
+            Parts::Region(name, percent) => Object::CredibleRegion(name, *percent),
+            Parts::Superevent(id, object) => object(id),
+            Parts::Text(text, object) => object(text),
+            Parts::Inbox(topic, partition, offset) => Object::Inbox { topic, partition: *partition, offset: *offset },
+        }
+    }
+}
+
+fn of_product(file: &str) -> Option<Parts> {
+    let alert = OF_ALERT
+        .into_iter()
+        .find_map(|(ending, object)| Some(Parts::Alert(file.strip_suffix(ending)?.parse().ok()?, object)));
+    let region = || {
+        let (name, percent) = file.strip_suffix(".json")?.rsplit_once("-moc-")?;
+        Some(Parts::Region(name.parse().ok()?, percent.parse().ok()?))
+    };
+    let superevent = || {
+        OF_SUPEREVENT
+            .into_iter()
+            .find_map(|(ending, object)| Some(Parts::Superevent(file.strip_suffix(ending)?.parse().ok()?, object)))
+    };
+    alert.or_else(region).or_else(superevent)
 }
 
 impl Object<'_> {
@@ -341,7 +469,7 @@ impl Object<'_> {
         let coverage = |id: &SupereventId, ending: &str| format!("{}/{id}{ending}", id.root());
         Key::new(match self {
             Object::Notice(name) => product(name, NOTICE),
-            Object::MultiOrderMap(name) => product(name, "_moc.fits.gz"),
+            Object::MultiOrderMap(name) => product(name, MAP),
             Object::FlatMap(name) => product(name, ".fits.gz"),
             Object::Contours(name) => product(name, "-contours-smooth.json"),
             Object::CredibleRegion(name, percent) => product(name, &format!("-moc-{percent}.json")),
@@ -355,8 +483,10 @@ impl Object<'_> {
             Object::Page(name) => product(name, ".html"),
             Object::Notified(name) => format!("work/{name}/notified.json"),
             Object::PostAlert(name) => format!("work/{name}/post_alert.json"),
+            Object::PostAlertPending(name) => format!("work/{name}/post_alert{PENDING}"),
             Object::GalaxiesCsv(name) => product(name, "-galaxies.csv"),
             Object::EventGalaxies(name) => format!("work/{name}/event_galaxies.json"),
+            Object::EventGalaxiesPending(name) => format!("work/{name}/event_galaxies{PENDING}"),
             Object::PostIceCube(ref_id) => format!("work/{}/post_icecube_notice.json", encoded(ref_id)),
             Object::Inbox { topic, partition, offset } => {
                 // Twenty digits, so that a listing is in Kafka's order.
@@ -404,8 +534,25 @@ fn encoded(text: &str) -> String {
     name
 }
 
+/// The inverse of [`encoded`], for what was not shortened.
+fn decoded(segment: &str) -> Option<String> {
+    let (mut bytes, mut rest) = (Vec::new(), segment.bytes());
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let digits = [rest.next()?, rest.next()?];
+                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
+            }
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn name(text: &str) -> AlertName {
@@ -518,7 +665,50 @@ mod tests {
         }
     }
 
-    proptest::proptest! {
+    fn any_name() -> impl Strategy<Value = AlertName> {
+        let kind = proptest::sample::select(&AlertKind::ALL[..]);
+        ("[MT]?S[0-9]{6}[a-z]{1,4}", kind, any::<bool>(), 0..2000_u32).prop_map(|(id, kind, external, n)| {
+            let alert_type = AlertType { kind, external };
+            AlertName { superevent_id: id.parse().expect("an id"), alert_type, n }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn every_name_is_parsed_as_the_object_that_prints_it(
+            name in any_name(),
+            percent: u8,
+            text in "[A-Za-z0-9_:+,-][A-Za-z0-9._:+,-]{0,60}",
+            reference in "(\\PC|[./%~ ]){1,20}",
+            partition in 0..i32::MAX,
+            offset in 0..i64::MAX,
+        ) {
+            let id = &name.superevent_id;
+            let of_alert = OF_ALERT.into_iter().chain(AT_WORK).map(|(_, object)| object(&name));
+            let of_superevent = OF_SUPEREVENT.into_iter().map(|(_, object)| object(id));
+            let others = [
+                Object::CredibleRegion(&name, percent),
+                Object::PostIceCube(&reference),
+                Object::Inbox { topic: &text, partition, offset },
+                Object::Failed(&text),
+                Object::FermiTle(&text),
+                Object::FermiFt2(&text),
+            ];
+            for object in of_alert.chain(of_superevent).chain(others) {
+                let key = object.key().expect("a key");
+                let parsed = Parsed::of(&key).unwrap_or_else(|| panic!("{key} is no object"));
+                prop_assert_eq!(parsed.object(), object, "{}", key);
+            }
+        }
+
+        #[test]
+        fn what_parses_prints_the_same(name in "(fit|test|work|failed|fermi/tle|inbox/a)/[A-Za-z0-9/._-]{1,60}") {
+            let Ok(key) = Key::new(name) else { return Ok(()) };
+            if let Some(parsed) = Parsed::of(&key) {
+                prop_assert_eq!(parsed.object().key().expect("a key"), key);
+            }
+        }
+
         #[test]
         fn references_stay_under_work_and_apart(one: String, other in "(\\PC|[./%~ \\x00]){0,40}") {
             let keys = [&one, &other].map(|text| Object::PostIceCube(text).key().expect("a key").to_string());

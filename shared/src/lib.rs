@@ -7,5 +7,5 @@ pub mod notice;
 pub mod ranking;
 mod secret;
 
-pub use error::{Class, Error, Result};
+pub use error::{Class, Context, Error, Result};
 pub use secret::Secret;

@@ -109,6 +109,9 @@ pub struct Alert {
     /// What the map says in a few numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<Summary>,
+    /// Why the map that the notice carries could not be read; the alert then is as one without a map.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skymap_error: Option<String>,
 }
 
 /// What a map says in a few numbers, by the definitions of the GWTM's listeners.
@@ -221,6 +224,9 @@ pub struct Products {
     pub name: AlertName,
     /// Each product is written or says why not.
     pub products: Vec<Product>,
+    /// The alert whose contours and flat map these are, when the alert has no map of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub map_of: Option<AlertName>,
 }
 
 impl Message for Products {
@@ -334,6 +340,9 @@ pub struct Post {
     /// What became of it.
     #[serde(flatten)]
     pub status: PostStatus,
+    /// What a person should know or do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// What `post-api` did.
@@ -417,7 +426,7 @@ pub struct Notification {
     pub status: NotificationStatus,
 }
 
-/// What `annotate` did.
+/// What `annotate` did: the input of `notify`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Annotated {
     /// The alert.
@@ -429,12 +438,27 @@ pub struct Annotated {
     /// The other alerts whose annotations changed with it.
     #[serde(default)]
     pub changed: Vec<AlertName>,
-    /// Who was told.
+    /// Who was told: empty as `annotate` answers it, since `notify` comes after.
     #[serde(default)]
     pub notifications: Vec<Notification>,
 }
 
 impl Message for Annotated {
+    fn subject(&self) -> Option<Subject> {
+        Some(Subject { name: self.name.to_string(), time_created: None, time_of_signal: None })
+    }
+}
+
+/// What `notify` did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Notified {
+    /// The alert.
+    pub name: AlertName,
+    /// Every rule that the alert meets, with each of its targets.
+    pub notifications: Vec<Notification>,
+}
+
+impl Message for Notified {
     fn counts(&self) -> Vec<(&'static str, usize)> {
         let count =
             |of: fn(&NotificationStatus) -> bool| self.notifications.iter().filter(|one| of(&one.status)).count();

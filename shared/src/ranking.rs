@@ -46,14 +46,14 @@ impl Default for Settings {
 impl Settings {
     /// Reads the `[GALAXIES]` section of an INI file as Python's `configparser` does: `KEY = value` or `KEY: value`,
     /// keys in any case, comments after `;` or, at the start of a line, `#`. What is not set keeps its default. Also
-    /// returns the keys that it does not know.
+    /// returns CATALOG_PATH, where it is set. The older listeners' files hold keys beside these, which mean nothing here.
     ///
     /// # Errors
     /// Permanent, for a missing section, a line that is neither, or a value that is malformed or out of range, naming
     /// the line or the key.
-    pub fn from_ini(text: &str) -> Result<(Self, Vec<String>)> {
+    pub fn from_ini(text: &str) -> Result<(Self, Option<String>)> {
         let mut settings = Settings::default();
-        let mut unknown = Vec::new();
+        let mut catalog = None;
         let mut section: Option<&str> = None;
         let mut found = false;
         for (i, line) in text.lines().enumerate() {
@@ -77,8 +77,12 @@ impl Settings {
                 )));
             };
             let key = key.trim().to_ascii_uppercase();
-            if !settings.set(&key, value.trim())? {
-                unknown.push(key);
+            let value = value.trim();
+            if key == "CATALOG_PATH" {
+                // configparser keeps quotes, and then finds no file.
+                catalog = Some(value.trim_matches(['"', '\'']).to_owned()).filter(|path| !path.is_empty());
+            } else {
+                settings.set(&key, value)?;
             }
         }
         if !found {
@@ -90,11 +94,11 @@ impl Settings {
                 settings.minl, settings.maxl
             )));
         }
-        Ok((settings, unknown))
+        Ok((settings, catalog))
     }
 
-    /// Sets one key; false when it is none of them.
-    fn set(&mut self, key: &str, value: &str) -> Result<bool> {
+    /// Sets one key, when it is one of them.
+    fn set(&mut self, key: &str, value: &str) -> Result<()> {
         let number = |low: f64, high: f64| {
             value.parse().ok().filter(|number: &f64| (low..=high).contains(number)).ok_or_else(|| {
                 Error::permanent(format!("`{key}`: expected a number from {low} to {high:e}, found `{}`", shown(value)))
@@ -111,9 +115,9 @@ impl Settings {
             "MINDISTFACTOR" => self.mindistfactor = number(0.0, 1.0)?,
             // Not above 10,000, for which the GWTM takes 5 s.
             "NGALAXIES" => self.ngalaxies = number(1.0, 10_000.0)? as usize,
-            _ => return Ok(false),
+            _ => {}
         }
-        Ok(true)
+        Ok(())
     }
 }
 
@@ -128,11 +132,12 @@ mod tests {
     #[test]
     fn the_listeners_file_is_read() {
         let text = "# the listeners' own\n[OTHER]\nCREDZONE = much\n\n[GALAXIES]\ncredzone = 0.9 ; of the sky\nNSIGMAS_IN_D: 2\n\
-                    MINL = 1e39;erg/s\nNGALAXIES=50\nCOMPLETENESS = 0.5 ; not used\n";
-        let (settings, unknown) = Settings::from_ini(text).expect("settings");
+                    MINL = 1e39;erg/s\nNGALAXIES=50\nCOMPLETENESS = 0.5 ; not used\n\
+                    CATALOG_PATH = data/galaxies.fits ; the catalogue\n";
+        let (settings, catalog) = Settings::from_ini(text).expect("settings");
         let expected = Settings { credzone: 0.9, nsigmas_in_d: 2.0, minl: 1e39, ngalaxies: 50, ..Settings::default() };
         assert_eq!(settings, expected);
-        assert_eq!(unknown, ["COMPLETENESS"]);
+        assert_eq!(catalog.as_deref(), Some("data/galaxies.fits"));
     }
 
     #[test]

@@ -1,25 +1,31 @@
-//! A backlog of 500 alerts of real size from a broker to a folder through `gwtm listen`: alerts a second, and the peak of
-//! its memory, without flat maps and with them. Every alert is of a superevent of its own, with a map of 19,200 cells and
-//! a galaxy list; nothing is posted. The broker runs on the same machine and takes its share of it: what it hands over
-//! alone is printed first, and the listener's own time beside its rate.
+//! A backlog of 500 alerts of real size from Apache Kafka to a folder through `gwtm listen`: alerts a second, and the peak
+//! of its memory, without flat maps and with them. Every alert is of a superevent of its own, with a map of 19,200 cells
+//! and a galaxy list; nothing is posted. The broker runs on the same machine and takes its share of it: what it hands over
+//! alone is printed first, and the listener's own time beside its rate. Then how long after its start a listener has taken
+//! its first notice, and what a superevent that is held back costs 5,000 others.
 //!
-//! `cargo build --release --workspace --bins && cargo bench --package tests --bench listen`; needs `tests/setup bench`
-//! once.
+//! `cargo build --release --workspace --bins && cargo bench --package tests --bench listen`; needs `tests/setup` once.
 //! GWTM_BENCH_NOTICE names an alert to take instead of a simulated one.
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use cli::simulate::Simulate;
+use kafka::consumer::{Backoff, Consumer, Membership, Message, Work};
+use kafka::health::Health;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use serde_json::Value;
+use shared::{Error, Result};
+use tests::kafka::{Gcn, ICECUBE, IGWN, OwnKafka};
 use tests::listener::Listening;
-use tests::tansu::Tansu;
+use tests::login::Login;
+use tests::program::sample;
 
-const IGWN: &str = "igwn.gwalert";
 const ALERTS: usize = 500;
 
 #[derive(Parser)]
@@ -34,8 +40,8 @@ async fn main() {
         Ok(path) => serde_json::from_slice(&fs::read(&path).expect("a file")).expect("JSON"),
         Err(_) => simulated(),
     };
-    let broker = Tansu::quick();
-    broker.create_topic(IGWN);
+    let kafka = OwnKafka::start();
+    let gcn = Gcn::at(&kafka).await;
     let mut bytes = 0;
     for some in (0..ALERTS).collect::<Vec<_>>().chunks(20) {
         let bodies: Vec<_> = some
@@ -47,20 +53,30 @@ async fn main() {
             })
             .collect();
         bytes += bodies.iter().flatten().map(Vec::len).sum::<usize>();
-        broker.send(IGWN, bodies).await;
+        gcn.send(IGWN, bodies).await;
     }
     println!("{ALERTS} alerts of {:.2} MB", bytes as f64 / 1e6 / ALERTS as f64);
-    println!("read alone     {:6.1} alerts/s", ALERTS as f64 / read(&broker).as_secs_f64());
+    println!("read alone     {:6.1} alerts/s", ALERTS as f64 / read(&gcn).as_secs_f64());
     let folder = tempfile::tempdir().expect("a folder");
-    for (name, flat, count) in [("without flat maps", "none", ALERTS), ("with flat maps", "10", ALERTS / 5)] {
-        let (took, cpu, peak_kib) = listen(&broker, &folder.path().join(flat), flat, count);
-        let rate = |took: Duration| count as f64 / took.as_secs_f64();
+    for (name, flat) in [("without flat maps", "none"), ("with flat maps", "10")] {
+        let (took, cpu, peak_kib) = listen(&gcn, &folder.path().join(flat), flat);
+        let rate = |took: Duration| ALERTS as f64 / took.as_secs_f64();
         println!(
-            "{name:17} {:6.1} alerts/s from this broker, {:.1} by the time of two cores; {:.1} MiB at most",
+            "{name:17} {:6.1} alerts/s, {:.0} % of {:.1} by the time of two cores; {:.1} MiB at most",
             rate(took),
+            100.0 * rate(took) / rate(cpu / 2),
             rate(cpu / 2),
             peak_kib as f64 / 1024.0
         );
+    }
+    let gcn = Gcn::at(&kafka).await;
+    let plain = Listening::to(&gcn, &folder.path().join("plain"), "");
+    println!("first notice   {:6.2} s after the start", first_notice(&gcn, &plain).await.as_secs_f64());
+    let login = Login::start(Gcn::at(&kafka).await, Duration::from_secs(3600)).await;
+    let listening = login.listening(&folder.path().join("login"), "");
+    println!("with log-in    {:6.2} s", first_notice(&login.gcn, &listening).await.as_secs_f64());
+    for (name, stuck) in [("5,000 notices", false), ("and one held back", true)] {
+        println!("{name:17} {:6.1} notices/s", 5000.0 / held_back(&Gcn::at(&kafka).await, stuck).await.as_secs_f64());
     }
 }
 
@@ -76,17 +92,19 @@ fn superevent(n: usize) -> String {
     format!("S090101{}{}", letter(n / 26), letter(n))
 }
 
-/// How long the broker takes to hand over everything.
-fn read(broker: &Tansu) -> Duration {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", broker.address())
+/// How long the broker takes to hand over everything to a client with the listener's settings.
+fn read(gcn: &Gcn) -> Duration {
+    let mut settings: ClientConfig = gcn.kafka().client();
+    let consumer: BaseConsumer = settings
         .set("group.id", "reader")
-        .set("auto.offset.reset", "earliest")
         .set("fetch.message.max.bytes", "8388608")
+        .set("fetch.max.bytes", "8388608")
+        .set("queued.max.messages.kbytes", "8192")
+        .set("fetch.queue.backoff.ms", "5")
         .create()
         .expect("a consumer");
     let mut all = rdkafka::TopicPartitionList::new();
-    all.add_partition_offset(IGWN, 0, rdkafka::Offset::Beginning).expect("a partition");
+    all.add_partition_offset(&gcn.topic(IGWN), 0, rdkafka::Offset::Beginning).expect("a partition");
     consumer.assign(&all).expect("assigned");
     let begun = Instant::now();
     let mut found = 0;
@@ -98,23 +116,24 @@ fn read(broker: &Tansu) -> Duration {
     begun.elapsed()
 }
 
-/// How long the first `count` alerts take from the partition's assignment on, how much time of a core, and the peak of
-/// memory [KiB].
-fn listen(broker: &Tansu, store: &Path, flat: &str, count: usize) -> (Duration, Duration, u64) {
-    let listening = Listening::to(&broker.address(), store, "")
+/// Waits until a listener has said something so many times.
+fn until(listening: &Listening, what: &str, count: usize) {
+    while listening.said().matches(what).count() < count {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// How long the alerts take from the partitions' assignment on, how much time of a core, and the peak of memory [KiB].
+fn listen(gcn: &Gcn, store: &Path, flat: &str) -> (Duration, Duration, u64) {
+    let listening = Listening::to(gcn, store, "")
         .set("KAFKA_GROUP_ID", format!("flat-{flat}"))
         .set("FLAT_MAX_ORDER", flat)
         // As in the images (infra/Containerfile).
         .set("MALLOC_ARENA_MAX", "2");
     let listener = listening.start();
-    let until = |what: &str, count: usize| {
-        while listening.said().matches(what).count() < count {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    };
-    until("partitions assigned", 1);
+    until(&listening, "partitions assigned", 1);
     let begun = Instant::now();
-    until("notice done", count);
+    until(&listening, "notice done", ALERTS);
     let took = begun.elapsed();
     let stat = fs::read_to_string(format!("/proc/{}/stat", listener.id())).expect("its times");
     // The 14th and 15th field, in hundredths of a second; the second, in brackets, may hold spaces (proc_pid_stat(5)).
@@ -125,4 +144,67 @@ fn listen(broker: &Tansu, store: &Path, flat: &str, count: usize) -> (Duration, 
     let peak_kib = peak.split_whitespace().next().and_then(|kib| kib.parse().ok()).expect("a number");
     assert!(listener.stop().success(), "{}", listening.said());
     (took, Duration::from_millis(10 * hundredths), peak_kib)
+}
+
+/// How long after its start a listener has done a notice that waits for it.
+async fn first_notice(gcn: &Gcn, listening: &Listening) -> Duration {
+    gcn.send(IGWN, [Some(fs::read(sample("S090102b-2-retraction.json")).expect("a sample"))]).await;
+    let begun = Instant::now();
+    let listener = listening.start();
+    until(listening, "notice done", 1);
+    let took = begun.elapsed();
+    assert!(listener.stop().success(), "{}", listening.said());
+    took
+}
+
+/// Work that does nothing, but for one lane that never succeeds.
+struct Stuck(AtomicUsize);
+
+impl Work for Stuck {
+    fn lane(&self, message: &Message) -> String {
+        match message.body.as_deref() {
+            Some(b"stuck") => "stuck".to_owned(),
+            _ => message.to_string(),
+        }
+    }
+    async fn take(&self, message: &Message) -> Result<()> {
+        if message.body.as_deref() == Some(b"stuck") {
+            return Err(Error::retryable("not now"));
+        }
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+    async fn dead_letter(&self, _: &Message, reason: &Error) -> Result<()> {
+        panic!("{reason}")
+    }
+}
+
+/// How long 5,000 notices take, behind a superevent that is held back.
+async fn held_back(gcn: &Gcn, stuck: bool) -> Duration {
+    if stuck {
+        gcn.send(IGWN, vec![Some(b"stuck".to_vec()); 20]).await;
+    }
+    gcn.send(IGWN, (0..5000).map(|n| Some(format!("{n:01000}").into_bytes()))).await;
+    let settings = gcn.settings();
+    let get = |name: &str| settings.iter().find(|(set, _)| *set == name).map(|(_, value)| value.clone());
+    let kafka = config::Kafka::read(&get).expect("settings");
+    let topics = [gcn.topic(IGWN), gcn.topic(ICECUBE)];
+    let topics = topics.each_ref().map(String::as_str);
+    let health = config::Health { address: None, heartbeat: Duration::from_secs(60), mock: None };
+    let health = Arc::new(Health::new(&health, &topics));
+    let consumer = Consumer::join(&kafka, &topics, Membership::Static, Backoff::default(), Arc::default(), health);
+    let work = Arc::new(Stuck(AtomicUsize::new(0)));
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn(consumer.expect("a consumer").run(Arc::clone(&work), async { drop(stopped.await) }));
+    while work.0.load(Ordering::SeqCst) == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let begun = Instant::now();
+    while work.0.load(Ordering::SeqCst) < 5000 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let took = begun.elapsed();
+    stop.send(()).expect("it is running");
+    running.await.expect("no panic").expect("no error");
+    took
 }

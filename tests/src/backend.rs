@@ -21,6 +21,8 @@ pub trait Backend: Sync {
     const KNOWS_MD5: bool = true;
     /// How many objects are more than a page of a list. S3 answers 1000 names a page, Azure 5000, Swift 10,000.
     const LISTED: usize = 10_010;
+    /// How often writers meet at one moment.
+    const ROUNDS: u8 = 12;
 
     /// Whether it takes this name as others do.
     fn takes(&self, _name: &str) -> bool {
@@ -64,6 +66,7 @@ impl Default for Folders {
 
 impl Backend for Folders {
     const KNOWS_MD5: bool = false;
+    const ROUNDS: u8 = 60;
 
     fn absent(&self, name: &str) -> Settings {
         let folder = self.0.path().join(unique(name)).display().to_string();

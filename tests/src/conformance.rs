@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
+use serde_json::json;
 use shared::Secret;
 use shared::key::Key;
+use shared::message::Settled;
 use store::{Content, Head, Location, Md5, Store};
 
 use crate::backend::{Backend, Service, location, open};
@@ -213,6 +215,7 @@ pub async fn lists_of_more_than_a_page_are_complete<B: Backend>(backend: &B) {
         .await
         .expect("written");
     assert_eq!(store.keys("inbox/t/0/").await.expect("a list"), names[..count]);
+    assert_eq!(store.keys("inbox/t/0").await.expect("a list"), names[..count]);
     assert_eq!(store.keys("inbox/t/0/0000000000000000099").await.expect("a list").len(), 10);
     assert_eq!(store.keys("").await.expect("a list"), names);
     assert_eq!(store.keys("inbox/nothing").await, Ok(vec![]));
@@ -445,4 +448,48 @@ pub async fn a_store_that_is_not_written_reads_what_it_would_have_written(backen
     assert_eq!(dry.put_if_absent(&one, Bytes::new()).await, Ok(false));
     assert_eq!(dry.keys("fit/").await, Ok(vec![one.clone(), other]));
     assert_eq!(written.keys("fit/").await, Ok(vec![one]));
+}
+
+/// Three alerts of one superevent, each annotated by a process of its own, at once: whatever comes between what, the last
+/// one to write leaves the links and the pointer to the newest right.
+///
+/// # Panics
+/// When they are not.
+pub async fn alerts_that_are_annotated_at_once_are_linked<B: Backend>(backend: &B) {
+    let store = fresh(backend, "at-once").await;
+    let store = &store;
+    let annotated = async |name: String, minute: u32, delay: Duration| {
+        let alert =
+            json!({"name": name, "role": "observation", "time_created": format!("2026-01-01T00:{minute:02}:00Z")});
+        let settled: Settled = serde_json::from_value(json!({"alert": alert})).expect("an alert");
+        let deps = annotate::Deps { store: store.clone() };
+        // Different orders of arrival, not a wait for anything.
+        tokio::time::sleep(delay).await;
+        annotate::handle(&deps, settled).await.expect("annotated");
+    };
+    for round in 0..B::ROUNDS {
+        let letter = |i: u8| char::from(b'a' + i);
+        let id = format!("S260101{}{}", letter(round / 26), letter(round % 26));
+        let names = ["Preliminary", "Update", "Retraction"].map(|kind| format!("{id}-{kind}"));
+        let delay = |i: u32| Duration::from_millis(u64::from((u32::from(round) * 7 + i * 5) % 13));
+        let [one, two, three] = names.clone();
+        tokio::join!(annotated(one, 1, delay(0)), annotated(two, 2, delay(1)), annotated(three, 3, delay(2)));
+        let read = async |name: String| -> serde_json::Value {
+            serde_json::from_slice(&store.read(&key(&format!("fit/{name}.json"))).await.expect("an object"))
+                .expect("JSON")
+        };
+        let latest = read(format!("{id}-latest")).await;
+        assert_eq!(
+            (&latest["name"], &latest["retracted"]),
+            (&json!(names[2]), &json!(true)),
+            "round {round}: {latest}"
+        );
+        assert_eq!(latest["alerts"], json!(names), "round {round}");
+        for (i, next) in [Some(&names[1]), Some(&names[2]), None].into_iter().enumerate() {
+            let found = read(format!("{}-annotations", names[i])).await;
+            assert_eq!(found["superseded_by"], json!(next), "round {round}: {}", names[i]);
+            assert_eq!(found["retracted"], json!(i < 2), "round {round}: {}", names[i]);
+            assert_eq!(found["sequence"], json!(i + 1), "round {round}: {}", names[i]);
+        }
+    }
 }

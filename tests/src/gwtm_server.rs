@@ -2,7 +2,8 @@
 //!
 //! It enforces what was measured of the real server: who may do what, validation with every failing field named, column
 //! lengths, a row for every POST, a galaxy list's 15 seconds, the 200 that stored nothing, connections that close after
-//! an unexpected error or 5 s of idleness. `/api/v0/` speaks the retired generation.
+//! an unexpected error or 5 s of idleness. Two processes share one database, and either may be blocked while the other
+//! answers. `/api/v0/` speaks the retired generation.
 
 mod checks;
 mod routes;
@@ -10,9 +11,10 @@ mod wire;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
@@ -23,13 +25,16 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 
-use routes::{post_alert, post_galaxies, route};
+use routes::{del_test_alerts, post_alert, post_galaxies, route};
 use wire::{Connection, Wires};
 
 /// The token of an administrator.
 pub const ADMIN: &str = "an-administrators-token-0123456789";
 /// The token of somebody without special rights.
 pub const USER: &str = "a-users-token-0123456789";
+
+/// How many processes answer; connections lead to them in turn.
+const PROCESSES: usize = 2;
 
 /// What goes wrong with one request. "Stored" is for requests that store something; others just fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +59,8 @@ pub enum Fault {
     Unavailable,
     /// 504 from a gateway that gave up, stored.
     GatewayTimeout,
+    /// The process that has this request answers nobody for so long, then does this and everything else it was sent.
+    Blocked(Duration),
 }
 
 /// A galaxy list as it is stored.
@@ -83,6 +90,23 @@ struct World {
     requests: Vec<String>,
     broken_pages: Vec<String>,
     at_work: usize,
+    /// Until when each process is blocked.
+    blocked: [Option<Instant>; PROCESSES],
+    /// The folder of the server's files.
+    files: Option<PathBuf>,
+}
+
+/// What the website shows of a superevent, whichever of its tabs is open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// The name that the server derives for the row that is newest by `datecreated`.
+    pub name: String,
+    /// The contours of that name; `None` draws nothing.
+    pub contours: Option<Vec<u8>>,
+    /// The flat map of that name.
+    pub flat_map: Option<Vec<u8>>,
+    /// The first twenty galaxies of all lists, the oldest list first.
+    pub galaxies: Vec<String>,
 }
 
 /// A running stand-in; it stops with its runtime.
@@ -186,6 +210,59 @@ impl GwtmServer {
         assert!(post_galaxies(&mut world, token, body, false).0.is_success(), "the list is valid");
     }
 
+    /// Adds a copy of the row at this place, as gwtm_cron leaves them or a POST that outlived everything.
+    pub fn double(&self, at: usize) {
+        let body = Value::Object(self.alerts()[at].clone().into_iter().filter(|(name, _)| name != "id").collect());
+        self.add_alert(body);
+    }
+
+    /// The server's files are in this folder: its pages show them, and the removal of test alerts removes them.
+    pub fn keep_files_in(&self, folder: &Path) {
+        self.world().files = Some(folder.to_owned());
+    }
+
+    /// Removes test alerts, as a mock alert of another listener makes it.
+    pub fn remove_test_alerts(&self) {
+        del_test_alerts(&mut self.world(), false);
+    }
+
+    /// Blocks a process: it answers nobody for so long, then does what it was sent.
+    pub fn block(&self, process: usize, time: Duration) {
+        self.world().blocked[process % PROCESSES] = Some(Instant::now() + time);
+    }
+
+    /// What the website shows of a superevent; `None` when it has no row.
+    pub fn page(&self, graceid: &str) -> Option<Page> {
+        let world = self.world();
+        let rows: Vec<_> = world.alerts.iter().filter(|row| row["graceid"] == graceid).collect();
+        let created = |row: &Map<String, Value>| (row["datecreated"].to_string(), row["id"].as_i64());
+        let newest = rows.iter().max_by(|a, b| created(a).cmp(&created(b)))?;
+        let alert_type = newest["alert_type"].as_str().unwrap_or_default();
+        let name = match rows.iter().filter(|row| row["alert_type"] == alert_type).count() - 1 {
+            0 => format!("{graceid}-{alert_type}"),
+            n => format!("{graceid}-{alert_type}{n}"),
+        };
+        let root = if graceid.starts_with(['M', 'T']) { "test" } else { "fit" };
+        let file = |ending: &str| std::fs::read(world.files.as_ref()?.join(format!("{root}/{name}{ending}"))).ok();
+        let lists = world.lists.iter().filter(|list| list.graceid == graceid);
+        let galaxies = lists.flat_map(|list| &list.galaxies).take(20);
+        Some(Page {
+            contours: file("-contours-smooth.json"),
+            flat_map: file(".fits.gz"),
+            galaxies: galaxies.map(|galaxy| galaxy["name"].as_str().unwrap_or_default().to_owned()).collect(),
+            name,
+        })
+    }
+
+    /// Waits until a process is not blocked.
+    async fn unblocked(&self, process: usize) {
+        loop {
+            let until = self.world().blocked[process].filter(|until| *until > Instant::now());
+            let Some(until) = until else { return };
+            tokio::time::sleep_until(until.into()).await;
+        }
+    }
+
     /// Waits until every request is worked off, those too for which nobody waits any more.
     pub async fn settled(&self) {
         while self.world().at_work > 0 {
@@ -223,8 +300,13 @@ async fn answer(
         world.at_work += 1;
         world.faults.pop_front().unwrap_or(Fault::None)
     };
+    let process = connection.process;
     // A worker finishes what it has begun, whether or not anybody still waits for it.
     let work = tokio::spawn(async move {
+        if let Fault::Blocked(time) = fault {
+            server.block(process, time);
+        }
+        server.unblocked(process).await;
         let answer = faulty(&server, &request, fault).await;
         server.world().at_work -= 1;
         answer
@@ -252,7 +334,7 @@ async fn faulty(server: &GwtmServer, request: &Request, fault: Fault) -> (Reply,
         if request.v0 { reply(status, page()) } else { reply(status, json!({"message": "A database error occurred"})) }
     };
     match fault {
-        Fault::None => (work(), false),
+        Fault::None | Fault::Blocked(_) => (work(), false),
         Fault::ErrorBefore => (failed(500), false),
         Fault::ErrorAfter => {
             let _ = work();

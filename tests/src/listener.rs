@@ -6,11 +6,13 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::gwtm_server::ADMIN;
+use crate::kafka::Gcn;
 use crate::program::{binary, workspace};
 
 /// How a listener is started; it may be started again and again.
 #[derive(Debug, Clone)]
 pub struct Listening {
+    arguments: Vec<String>,
     settings: Vec<(String, String)>,
     log: PathBuf,
 }
@@ -21,17 +23,18 @@ pub struct Listener {
 }
 
 impl Listening {
-    /// To a broker, with products into a folder and posts to an API. What it says is kept in `listen.log` beside it.
-    pub fn to(broker: &str, store: &Path, api_base: &str) -> Self {
+    /// To a broker's topics, with products into a folder and posts to an API. What it says is kept in a file beside it.
+    pub fn to(gcn: &Gcn, store: &Path, api_base: &str) -> Self {
         let catalogue = workspace().join("events/catalog.csv").display().to_string();
         let orbit = workspace().join("events/fermi.tle").display().to_string();
         let store_folder = store.display().to_string();
         let settings = [
-            ("KAFKA_BOOTSTRAP", broker),
-            ("STORAGE_FOLDER", &store_folder),
+            ("STORAGE_FOLDER", store_folder.as_str()),
             ("API_BASE", api_base),
             ("API_TOKEN", ADMIN),
             ("OBSERVING_RUN", "O4"),
+            // No process of this server is busy for longer, unless a test makes it so.
+            ("API_SETTLE_SECONDS", "2"),
             ("CATALOG_PATH", &catalogue),
             ("FERMI_TLE_FILE", &orbit),
             // No test reaches out: what would be fetched is looked for on a port where nobody listens.
@@ -40,8 +43,10 @@ impl Listening {
             ("FLAT_MAX_ORDER", "4"),
             ("HEALTH_ADDR", "none"),
         ];
-        let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        Listening { settings, log: store.with_extension("log") }
+        let kafka = gcn.settings().map(|(name, value)| (name.to_owned(), value));
+        let settings =
+            settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().chain(kafka).collect();
+        Listening { arguments: vec!["listen".to_owned()], settings, log: store.with_extension("log") }
     }
 
     /// With a setting, instead of what it was.
@@ -52,11 +57,18 @@ impl Listening {
         self
     }
 
+    /// To one of the topics alone.
+    #[must_use]
+    pub fn topic(mut self, topic: &str) -> Self {
+        self.arguments.extend(["--topic".to_owned(), topic.to_owned()]);
+        self
+    }
+
     /// Starts it.
     pub fn start(&self) -> Listener {
         let log = File::options().create(true).append(true).open(&self.log).expect("a log");
         let child = Command::new(binary("gwtm"))
-            .arg("listen")
+            .args(&self.arguments)
             .env_clear()
             .envs(self.settings.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())

@@ -1,6 +1,7 @@
 //! The program `gwtm`, called as a person calls it.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -96,6 +97,13 @@ impl Gwtm {
         gwtm
     }
 
+    /// With one more argument.
+    #[must_use]
+    pub fn arg(mut self, argument: impl AsRef<std::ffi::OsStr>) -> Self {
+        self.0.arg(argument);
+        self
+    }
+
     /// With a setting.
     #[must_use]
     pub fn set(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
@@ -116,6 +124,13 @@ impl Gwtm {
     #[must_use]
     pub fn inside(mut self, folder: &Path) -> Self {
         self.0.current_dir(folder);
+        self
+    }
+
+    /// Without what it says.
+    #[must_use]
+    pub fn quiet(mut self) -> Self {
+        self.0.stdout(Stdio::null()).stderr(Stdio::null());
         self
     }
 
@@ -153,6 +168,16 @@ impl Gwtm {
             stderr: String::from_utf8_lossy(&stderr).into_owned(),
         }
     }
+}
+
+/// What is answered to a GET: the status and the body; `None` while nobody answers.
+pub fn http_get(port: u16, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: health\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let status = answer.split(' ').nth(1)?.parse().ok()?;
+    Some((status, answer.split_once("\r\n\r\n")?.1.to_owned()))
 }
 
 /// Every file below a folder, by its path from there, with its bytes.

@@ -25,6 +25,7 @@ use tempfile::TempDir;
 
 use crate::azurite::Azurite;
 use crate::ceph::Ceph;
+use crate::kafka::Kafka;
 use crate::moto::Moto;
 use crate::program::{binary, workspace};
 use crate::s3s::S3s;
@@ -164,6 +165,7 @@ fn answer(mut client: UnixStream) -> io::Result<()> {
     let start = match name {
         Azurite::NAME => started::<Azurite>,
         Ceph::NAME => started::<Ceph>,
+        Kafka::NAME => started::<Kafka>,
         Moto::NAME => started::<Moto>,
         S3s::NAME => started::<S3s>,
         Swift::NAME => started::<Swift>,
@@ -254,12 +256,20 @@ impl Process {
     /// # Panics
     /// When it does not, with its log.
     pub fn listens(&mut self, port: u16) {
+        self.until(&format!("listens on port {port}"), || TcpStream::connect(local(port)).is_ok());
+    }
+
+    /// Waits until something holds, such as that it answers.
+    ///
+    /// # Panics
+    /// When it ends or takes too long, with its log.
+    pub fn until(&mut self, what: &str, mut holds: impl FnMut() -> bool) {
         let begun = Instant::now();
-        while TcpStream::connect(local(port)).is_err() {
+        while !holds() {
             let ended = self.child.try_wait().expect("its state");
             if ended.is_some() || begun.elapsed() > PATIENCE {
                 let log = fs::read_to_string(&self.log).unwrap_or_default();
-                panic!("{}: does not listen on port {port} ({ended:?}):\n{log}", self.log.display());
+                panic!("{}: expected that it {what} ({ended:?}):\n{log}", self.log.display());
             }
             std::thread::sleep(Duration::from_millis(30));
         }

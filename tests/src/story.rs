@@ -6,9 +6,12 @@ use std::path::Path;
 
 use clap::Parser;
 use cli::simulate::Simulate;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan};
 use serde_json::{Map, Value};
 
 use crate::gwtm_server::GwtmServer;
+use crate::kafka::Gcn;
 use crate::program::files;
 
 #[derive(Parser)]
@@ -53,6 +56,19 @@ pub fn alerts(superevents: usize) -> Vec<Option<Vec<u8>>> {
     all
 }
 
+/// A mock event of each of the last days, today's last: a preliminary, an initial and a retraction.
+pub fn mocks(days: i64) -> Vec<Option<Vec<u8>>> {
+    let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
+    let mut all = Vec::new();
+    for day in (0..days).rev().map(|ago| today - ago.days()) {
+        for (minute, kind) in [(1, "preliminary"), (5, "initial"), (9, "retraction")] {
+            let id = day.strftime("MS%y%m%da");
+            all.push(simulated(&format!("--superevent-id {id} --type {kind} --time-created {day}T00:{minute:02}:00Z")));
+        }
+    }
+    all
+}
+
 /// A track search around each superevent.
 pub fn searches(superevents: usize) -> Vec<Option<Vec<u8>>> {
     (0..superevents).map(|n| simulated(&format!("--superevent-id {} --icecube nested", superevent(n)))).collect()
@@ -83,13 +99,14 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Of a server and of a folder with all objects.
-    pub fn of(server: &GwtmServer, store: &Path) -> Outcome {
+    /// Of a server and of a folder with all objects; without the prefix that the topics had.
+    pub fn of(gcn: &Gcn, server: &GwtmServer, store: &Path) -> Outcome {
         let mut lists = BTreeMap::new();
         for list in server.galaxy_lists() {
             *lists.entry(list.graceid).or_default() += 1;
         }
         let objects = files(store).into_iter().filter(|(name, _)| !name.starts_with(".unfinished/")).map(timeless);
+        let objects = objects.map(|(name, bytes)| (name.replace(gcn.prefix(), ""), bytes));
         Outcome {
             alerts: by_superevent(server.alerts()),
             searches: by_superevent(server.icecube_notices()),

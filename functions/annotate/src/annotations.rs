@@ -46,6 +46,9 @@ pub struct Annotations {
     pub external_coincidence: Option<ExternalCoincidence>,
     /// What the sky map says.
     pub skymap: Option<SkyMap>,
+    /// The alert whose contours and flat map are also under this alert's name, which has no map of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub map_of: Option<AlertName>,
     /// How many galaxies the list holds; absent when there is none.
     pub galaxies: Option<usize>,
     /// Words to filter by.
@@ -54,6 +57,9 @@ pub struct Annotations {
     pub rubin: Rubin,
     /// Every object made from the alert.
     pub objects: Vec<Link>,
+    /// Annotations of the superevent's other alerts that could not be read, and are left out of what is said here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unread: Vec<Key>,
     /// What made this.
     pub software: Software,
     /// How long the first making took.
@@ -197,8 +203,10 @@ impl Annotations {
             tags: tags::tags(alert, skymap.as_ref()),
             rubin: Rubin::of(alert, skymap.as_ref()),
             skymap,
+            map_of: None,
             galaxies,
             objects: Vec::new(),
+            unread: Vec::new(),
             software: Software {
                 name: "treasuremap-functions".to_owned(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -1,7 +1,7 @@
 //! The ranked galaxies, read back from the list that people get.
 
 use serde::Deserialize;
-use shared::{Error, Result};
+use shared::{Context, Result};
 
 /// A galaxy of the list.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -35,5 +35,5 @@ pub fn first(table: &[u8], count: usize) -> Result<Vec<Galaxy>> {
         .deserialize()
         .take(count)
         .collect::<std::result::Result<_, _>>()
-        .map_err(|error| Error::permanent(format!("galaxy list: {error}")))
+        .permanent("galaxy list")
 }

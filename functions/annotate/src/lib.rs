@@ -1,5 +1,5 @@
-//! `Settled → Annotated`: what people look for first. Numbers and tags as JSON, a sky plot, a page, which alert is the
-//! newest, and who is told.
+//! `Settled → Annotated`: what people look for first. Numbers and tags as JSON, a sky plot, a page, and which alert is the
+//! newest. [`notify`] is the function after it: `Annotated → Notified`.
 //!
 //! It comes after the post and cannot hold it up. Everything but the first making's timings follows from the alert and
 //! from the other alerts of the superevent, so a repeat changes nothing.
@@ -13,47 +13,42 @@ pub mod tags;
 pub mod text;
 pub mod versions;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use config::Config;
-use http_client::Fetch;
 use jiff::Timestamp;
 use science::skymap::{MultiOrderMap, Region};
 use sha2::{Digest, Sha256};
-use shared::key::{Key, Object};
-use shared::message::{Alert, Annotated, Made, ProductStatus, Products, Settled};
-use shared::{Error, Result};
-use store::{Location, Store};
+use shared::key::{AlertName, Key, Object};
+use shared::message::{Alert, Annotated, Made, ProductStatus, Products, Role, Settled};
+use shared::{Context, Error, Result};
+use store::Store;
 
 use annotations::{Annotations, Link, SkyMap, Timings};
 use galaxies::Galaxy;
-use notify::Notifier;
 
 /// How many galaxies the page lists.
 const LISTED_GALAXIES: usize = 50;
+
+/// How often a writer looks again for what others have written of a superevent meanwhile.
+const MAX_ROUNDS: usize = 50;
 
 /// What this function touches.
 #[derive(Debug, Clone)]
 pub struct Deps {
     /// Where everything is.
     pub store: Store,
-    /// Who is told.
-    pub notifier: Notifier,
 }
 
 impl Deps {
     /// What the settings say, around a store that is open.
     ///
     /// # Errors
-    /// Permanent, when there can be no HTTP client.
-    pub fn new(config: &Config, store: Store) -> Result<Self> {
-        let folder = match &config.storage {
-            Location::Folder(folder) if store.writes() => Some(folder.clone()),
-            _ => None,
-        };
-        let notifier = Notifier { rules: config.notify.clone(), fetch: Fetch::new()?, folder, dry_run: config.dry_run };
-        Ok(Deps { store, notifier })
+    /// None.
+    pub fn new(_: &Config, store: Store) -> Result<Self> {
+        Ok(Deps { store })
     }
 
     /// What the settings say.
@@ -65,11 +60,11 @@ impl Deps {
     }
 }
 
-/// Writes an alert's annotations, plot and page, brings those of the superevent's other alerts up to date, points to the
-/// newest, and tells whom the rules name. A notification that fails is part of the answer.
+/// Writes an alert's annotations, plot and page, updates those of the superevent's other alerts, and points to the newest.
+/// Other alerts' annotations that cannot be read are left out, and named in the annotations as `unread`.
 ///
 /// # Errors
-/// Permanent, when the alert's map or another alert's annotations cannot be read; otherwise what the store says.
+/// Permanent, when the alert's map cannot be read; otherwise what the store says.
 pub async fn handle(deps: &Deps, settled: Settled) -> Result<Annotated> {
     let Settled { alert, products, galaxies, .. } = settled;
     let listed = read_galaxies(deps, &alert).await?;
@@ -77,6 +72,7 @@ pub async fn handle(deps: &Deps, settled: Settled) -> Result<Annotated> {
     let mut objects = Vec::new();
     let mut own = seen.annotations;
     own.objects = links(deps, &alert, products.as_ref()).await?;
+    own.map_of = products.as_ref().and_then(|products| products.map_of.clone());
     if let Some(drawn) = seen.drawn {
         for (kind, object, bytes) in [
             ("plot_svg", Object::PlotSvg(&alert.name), Bytes::from(drawn.svg)),
@@ -84,41 +80,105 @@ pub async fn handle(deps: &Deps, settled: Settled) -> Result<Annotated> {
         ] {
             let key = object.key()?;
             own.objects.push(linked(kind, &key, &bytes));
-            objects.push(keep(deps, key, bytes).await?);
+            objects.push(keep(deps, key, bytes).await?.0);
         }
     }
-    let mut alerts = versions::stored(&deps.store, &alert.name).await?;
-    let before = alerts.clone();
-    alerts.push(own);
-    let regions = versions::regions(&deps.store, &alerts).await?;
-    versions::link(&mut alerts, &regions);
-    let mut changed = Vec::new();
-    for annotations in &mut alerts {
-        let is_own = annotations.name == alert.name;
-        // The page's own link is made anew with it.
-        if !is_own && before.contains(annotations) {
-            continue;
-        }
-        objects.extend(publish(deps, annotations).await?);
-        if !is_own {
-            changed.push(annotations.name.clone());
-        }
-    }
-    if let Some(latest) = versions::latest(&alerts)? {
-        objects.push(keep(deps, Object::Latest(&latest.superevent_id).key()?, json(&latest)?).await?);
-    }
-    let own = alerts.iter().find(|annotations| annotations.name == alert.name);
-    let own = own.ok_or_else(|| Error::permanent("expected the alert among its superevent's"))?;
-    let notifications = deps.notifier.tell(&deps.store, own).await?;
+    let Linked { own, changed, objects: linked } = Box::pin(link_all(deps, own)).await?;
+    objects.extend(linked);
     tracing::info!(
         alert.name = %alert.name,
         sequence = own.sequence,
         changed = changed.len(),
-        notifications = notifications.len(),
         plot_ms = own.timings.plot_ms,
         "annotated an alert"
     );
-    Ok(Annotated { name: alert.name, sequence: own.sequence, objects, changed, notifications })
+    Ok(Annotated { name: alert.name, sequence: own.sequence, objects, changed, notifications: Vec::new() })
+}
+
+/// A superevent's alerts as they follow one another, written.
+struct Linked {
+    own: Annotations,
+    /// The other alerts whose annotations changed.
+    changed: Vec<AlertName>,
+    objects: Vec<Made>,
+}
+
+/// Writes an alert's annotations, what follows from them for the superevent's other alerts, and the pointer to the
+/// newest.
+///
+/// Alerts of a superevent may be annotated by several processes at once, and no store writes several objects at a time.
+/// So every writer writes its own, reads all, writes what follows from all, and looks again until nothing new has come:
+/// a writer that has overwritten something with less than was known then sees what it did not know, and the last one to
+/// write leaves everything right.
+///
+/// # Errors
+/// What the store says; Retryable, when others have kept on writing.
+async fn link_all(deps: &Deps, own: Annotations) -> Result<Linked> {
+    let name = own.name.clone();
+    let mut own = own;
+    let mut regions = BTreeMap::new();
+    let (mut changed, mut objects): (BTreeSet<AlertName>, Vec<Made>) = Default::default();
+    for round in 0..MAX_ROUNDS {
+        let (mut alerts, unread) = versions::stored(&deps.store, &name).await?;
+        own.unread = unread;
+        let before: BTreeMap<AlertName, Annotations> =
+            alerts.iter().map(|alert| (alert.name.clone(), alert.clone())).collect();
+        // What this process knows of its own alert goes before what is stored.
+        alerts.retain(|alert| alert.name != name);
+        alerts.push(own);
+        if alerts.iter().any(|alert| !regions.contains_key(&alert.name)) {
+            regions = versions::regions(&deps.store, &alerts).await?;
+        }
+        versions::link(&mut alerts, &regions);
+        // Its own first: others then know of it.
+        let (mut first, rest): (Vec<_>, Vec<_>) = alerts.iter_mut().partition(|alert| alert.name == name);
+        first.extend(rest);
+        let mut wrote = false;
+        for annotations in first {
+            let is_own = annotations.name == name;
+            // The page's own link is made anew with it.
+            if before.get(&annotations.name) == Some(&*annotations) && (round > 0 || !is_own) {
+                continue;
+            }
+            // What another has written since it was read must not be lost.
+            if !is_own {
+                let key = Object::Annotations(&annotations.name).key()?;
+                let now = deps.store.get(&key).await?.and_then(|bytes| versions::read(&key, &bytes).ok());
+                if now.as_ref() != before.get(&annotations.name) {
+                    wrote = true;
+                    continue;
+                }
+            }
+            let (made, written) = publish(deps, annotations).await?;
+            wrote |= written;
+            made.into_iter().for_each(|made| note(&mut objects, made));
+            if !is_own {
+                changed.insert(annotations.name.clone());
+            }
+        }
+        if let Some(latest) = versions::latest(&alerts)? {
+            let (made, written) = keep(deps, Object::Latest(&latest.superevent_id).key()?, json(&latest)?).await?;
+            wrote |= written;
+            note(&mut objects, made);
+        }
+        let found = alerts.into_iter().find(|annotations| annotations.name == name);
+        own = found.ok_or_else(|| Error::permanent("expected the alert among its superevent's"))?;
+        if !wrote {
+            return Ok(Linked { own, changed: changed.into_iter().collect(), objects });
+        }
+    }
+    Err(Error::retryable(format!(
+        "superevent `{}`: expected its alerts to be linked within {MAX_ROUNDS} rounds; others keep on writing",
+        own.superevent_id
+    )))
+}
+
+/// Notes an object as it is now, in the place where it was first written.
+fn note(objects: &mut Vec<Made>, made: Made) {
+    match objects.iter_mut().find(|before| before.key == made.key) {
+        Some(before) => *before = made,
+        None => objects.push(made),
+    }
 }
 
 /// What was read from the map.
@@ -158,12 +218,20 @@ async fn look(
         timings.notice_to_annotations_s = seconds(alert.time_created, timings.annotated);
         first.unwrap_or(timings)
     };
-    let Some(key) = &alert.skymap else {
+    let map = match &alert.skymap {
+        Some(key) => match deps.store.get(key).await? {
+            // The GWTM removes the files of old mock alerts whenever it is asked to.
+            None if alert.role == Role::Test => None,
+            None => Some((key, deps.store.read(key).await?)),
+            Some(map) => Some((key, map)),
+        },
+        None => None,
+    };
+    let Some((key, map)) = map else {
         let timings = ended(begun, alert);
         return Ok(Seen { annotations: Annotations::new(alert, None, count, timings), drawn: None });
     };
     let named = format!("sky map `{key}`");
-    let map = deps.store.read(key).await?;
     let gbm = coverage(deps, products, Object::FermiGbm(&alert.name.superevent_id)).await?;
     let lat = coverage(deps, products, Object::FermiLat(&alert.name.superevent_id)).await?;
     let alert = alert.clone();
@@ -183,7 +251,7 @@ async fn look(
         annotations.timings = ended(timings, &alert);
         Ok(Seen { annotations, drawn })
     };
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(Error::permanent(format!("plot: {error}"))))
+    runtime::blocking("plot", work).await
 }
 
 /// What a spacecraft saw, where that is there.
@@ -234,33 +302,39 @@ fn linked(kind: &str, key: &Key, bytes: &[u8]) -> Link {
     Link { kind: kind.to_owned(), key: key.clone(), size_bytes: bytes.len() as u64, sha256 }
 }
 
-/// Writes an alert's page, and its annotations with the link to it.
-async fn publish(deps: &Deps, annotations: &mut Annotations) -> Result<[Made; 2]> {
+/// Writes an alert's page, and its annotations with the link to it; whether either was another before.
+async fn publish(deps: &Deps, annotations: &mut Annotations) -> Result<([Made; 2], bool)> {
     const PAGE: &str = "page";
     let name = annotations.name.clone();
     annotations.objects.retain(|link| link.kind != PAGE);
     let plot = deps.store.get(&Object::PlotSvg(&name).key()?).await?;
     let table = deps.store.get(&Object::GalaxiesCsv(&name).key()?).await?;
-    let galaxies = table.map(|table| galaxies::first(&table, LISTED_GALAXIES)).transpose()?.unwrap_or_default();
+    let galaxies = table.map(|table| galaxies::first(&table, LISTED_GALAXIES)).transpose();
+    // An older alert's page goes without a list that cannot be read.
+    let galaxies =
+        galaxies.inspect_err(|error| tracing::error!(alert.name = %name, "no galaxies on the page: {error}"));
+    let galaxies = galaxies.unwrap_or_default().unwrap_or_default();
     let page = page::html(annotations, plot.as_deref(), &galaxies);
     let key = Object::Page(&name).key()?;
     let page = Bytes::from(page);
     annotations.objects.push(linked(PAGE, &key, &page));
-    Ok([keep(deps, key, page).await?, keep(deps, Object::Annotations(&name).key()?, json(annotations)?).await?])
+    let page = keep(deps, key, page).await?;
+    let annotations = keep(deps, Object::Annotations(&name).key()?, json(annotations)?).await?;
+    Ok(([page.0, annotations.0], page.1 || annotations.1))
 }
 
-/// Writes an object unless it is there just so.
-async fn keep(deps: &Deps, key: Key, bytes: Bytes) -> Result<Made> {
+/// Writes an object unless it is there just so; whether it was written.
+async fn keep(deps: &Deps, key: Key, bytes: Bytes) -> Result<(Made, bool)> {
     let size = bytes.len() as u64;
-    if deps.store.get(&key).await?.as_ref() != Some(&bytes) {
+    let differs = deps.store.get(&key).await?.as_ref() != Some(&bytes);
+    if differs {
         deps.store.put(&key, bytes).await?;
     }
-    Ok(Made { key, size })
+    Ok((Made { key, size }, differs))
 }
 
 fn json(value: &impl serde::Serialize) -> Result<Bytes> {
-    let mut bytes =
-        serde_json::to_vec_pretty(value).map_err(|error| Error::permanent(format!("annotations: {error}")))?;
+    let mut bytes = serde_json::to_vec_pretty(value).permanent("annotations")?;
     bytes.push(b'\n');
     Ok(bytes.into())
 }

@@ -81,6 +81,15 @@ fn banner(page: &mut String, annotations: &Annotations) {
     if annotations.tags.iter().any(|tag| tag == "Retraction") {
         page.push_str("<p class=\"note warn\">This notice retracts the event.</p>\n");
     }
+    if let Some(of) = &annotations.map_of {
+        add(
+            page,
+            format_args!(
+                "<p class=\"note\">It has no sky map of its own: contours are those of {}.</p>\n",
+                link_to(of)
+            ),
+        );
+    }
     match &annotations.superseded_by {
         Some(next) if annotations.retracted => {
             add(page, format_args!("<p class=\"note warn\">RETRACTED. Superseded by {}.</p>\n", link_to(next)));
@@ -253,7 +262,7 @@ fn links(page: &mut String, annotations: &Annotations) {
         ),
     );
     if let Some(skymap) = &annotations.skymap {
-        let radius = of_level(&skymap.posted_area_deg2, "90")
+        let radius = of_level(&skymap.area_deg2, "90")
             .map_or(10.0, |area| (2.5 * (area / std::f64::consts::PI).sqrt()).clamp(1.0, 180.0));
         add(
             page,

@@ -5,6 +5,7 @@ use shared::key::AlertKind;
 use shared::message::Alert;
 
 use crate::annotations::SkyMap;
+use crate::text::rate;
 
 /// A class or property is named in the tags above this probability: more likely than not.
 const LIKELY: f64 = 0.5;
@@ -15,7 +16,7 @@ const NEAR_MPC: f64 = 150.0;
 ///
 /// BNS, NSBH, BBH, Terrestrial: the class with more than half of the probability. HasNS, HasRemnant, MassGap, SSM: the
 /// property above a half, or the SSM search. Burst: the group, or a search that is none for binaries. Significant: as
-/// the notice says. `<150 Mpc`: the posted distance. `<100 deg2`, `<500 deg2`: the posted 90 % area. ExtCoinc, Mock,
+/// the notice says. `<150 Mpc`: the posted distance. `<100 deg2`, `<500 deg2`: the interpolated 90 % area, which is never 0. ExtCoinc, Mock,
 /// Retraction: the alert's name.
 pub fn tags(alert: &Alert, skymap: Option<&SkyMap>) -> Vec<String> {
     let mut tags = Vec::new();
@@ -38,7 +39,7 @@ pub fn tags(alert: &Alert, skymap: Option<&SkyMap>) -> Vec<String> {
     if let Some(skymap) = skymap {
         let distance = skymap.distance.as_ref().map(|distance| distance.posted_mean.unwrap_or(distance.mean));
         tag("<150 Mpc", distance.is_some_and(|distance| distance < NEAR_MPC));
-        let area = skymap.posted_area_deg2.get("90").copied().unwrap_or(f64::INFINITY);
+        let area = skymap.area_deg2.get("90").copied().unwrap_or(f64::INFINITY);
         tag("<100 deg2", area < 100.0);
         tag("<500 deg2", area < 500.0);
     }
@@ -119,7 +120,7 @@ impl Rubin {
 
 fn class(alert: &Alert, skymap: Option<&SkyMap>) -> Result<&'static str, String> {
     let event = alert.event.as_ref().ok_or("the notice has no event")?;
-    let area = skymap.and_then(|skymap| skymap.posted_area_deg2.get("90")).ok_or("the notice has no sky map")?;
+    let area = skymap.and_then(|skymap| skymap.area_deg2.get("90")).ok_or("the notice has no sky map")?;
     let of = |class: &str| event.classification.get(class).or(event.properties.get(class)).copied().unwrap_or(0.0);
     let ssm = event.search.as_deref() == Some("SSM");
     let (highest_far, largest) = if ssm {
@@ -141,7 +142,7 @@ fn class(alert: &Alert, skymap: Option<&SkyMap>) -> Result<&'static str, String>
     };
     match event.far {
         Some(far) if far < highest_far => {}
-        Some(far) => return Err(format!("the false-alarm rate is one per {:.2} years", 1.0 / (far * YEAR_SECONDS))),
+        Some(far) => return Err(format!("the false-alarm rate is {}", rate(far))),
         None => return Err("the notice has no false-alarm rate".to_owned()),
     }
     if *area >= largest {
@@ -173,7 +174,8 @@ mod tests {
         SkyMap {
             peak: crate::annotations::Peak { ra_deg: 0.0, dec_deg: 0.0, prob_density_per_sr: 1.0 },
             area_deg2: level(area_90),
-            posted_area_deg2: level(area_90),
+            // Upstream's recipe may leave nothing.
+            posted_area_deg2: level(0.0),
             modes: BTreeMap::new(),
             prob_within_deg2: BTreeMap::new(),
             distance: Some(crate::annotations::Distance {
@@ -225,7 +227,8 @@ mod tests {
             "BNS and NSBH have 0.00 together"
         );
         assert_eq!(of(1e-12, stars.clone(), serde_json::json!({"HasNS": 1.0}), "AllSky"), "HasRemnant is 0.00");
-        assert_eq!(of(1e-7, stars.clone(), whole.clone(), "AllSky"), "the false-alarm rate is one per 0.32 years");
+        assert_eq!(of(1e-7, stars.clone(), whole.clone(), "AllSky"), "the false-alarm rate is one per 116 days");
+        assert_eq!(of(1e10, stars.clone(), whole.clone(), "AllSky"), "the false-alarm rate is 1.00 × 10¹⁰ per second");
         assert_eq!(of(1e-12, stars, whole, "AllSky"), "gold");
         let ssm = serde_json::json!({"HasSSM": 0.9});
         assert_eq!(of(1e-12, serde_json::json!({}), ssm.clone(), "SSM"), "gold");

@@ -71,13 +71,20 @@ pub fn rate(far_hz: f64) -> String {
     if far_hz.is_nan() || far_hz <= 0.0 {
         return "less than can be said".to_owned();
     }
+    if far_hz >= 1.0 {
+        return format!("{} per second", number(far_hz));
+    }
     let seconds = 1.0 / far_hz;
     let (count, unit) = if seconds >= 365.25 * DAY {
         (seconds / (365.25 * DAY), "years")
     } else if seconds >= 2.0 * DAY {
         (seconds / DAY, "days")
-    } else {
+    } else if seconds >= 2.0 * 3600.0 {
         (seconds / 3600.0, "hours")
+    } else if seconds >= 120.0 {
+        (seconds / 60.0, "minutes")
+    } else {
+        (seconds, "seconds")
     };
     format!("one per {} {unit}", number(count))
 }
@@ -136,7 +143,18 @@ mod tests {
             assert_eq!(number(value), text);
         }
         assert_eq!(rate(1e-9), "one per 31.7 years");
-        assert_eq!(rate(1e-5), "one per 27.8 hours");
+        for (far, text) in [
+            (1e-5, "one per 27.8 hours"),
+            (1e-3, "one per 16.7 minutes"),
+            (0.05, "one per 20 seconds"),
+            (1.0, "1 per second"),
+            (1e10, "1.00 × 10¹⁰ per second"),
+            (1e-30, "one per 3.17 × 10²² years"),
+            (0.0, "less than can be said"),
+            (f64::INFINITY, "unknown per second"),
+        ] {
+            assert_eq!(rate(far), text);
+        }
         assert_eq!(percent(0.001), "<1 %");
         assert_eq!(place(194.3042, -17.8569), "RA 194.304°, Dec −17.857°");
         assert_eq!(escaped("<a href='x'>&\u{0}"), "&lt;a href=&#39;x&#39;&gt;&amp; ");

@@ -5,14 +5,18 @@
 
 use std::collections::BTreeMap;
 
+use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use science::skymap::Region;
 use serde::{Deserialize, Serialize};
 use shared::key::{AlertKind, AlertName, Key, Object, SupereventId, prefix_of};
-use shared::{Error, Result};
+use shared::{Context, Result};
 use store::Store;
 
 use crate::annotations::{Annotations, Overlap, Peak, Previous};
+
+/// How many annotations are read at once.
+const READ_AT_ONCE: usize = 8;
 
 /// The content of `{superevent_id}-latest.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,21 +37,31 @@ pub struct Latest {
     pub alerts: Vec<AlertName>,
 }
 
-/// The annotations that a superevent's alerts have, those of `besides` left out.
+/// The annotations that a superevent's alerts have, and the objects that cannot be read; `own`'s among these are left out,
+/// since they are written anew.
 ///
 /// # Errors
-/// Permanent, for annotations that cannot be read; otherwise what the store says.
-pub async fn stored(store: &Store, besides: &AlertName) -> Result<Vec<Annotations>> {
-    let mut found = Vec::new();
-    for key in store.keys(&prefix_of(&besides.superevent_id)).await? {
-        if key.annotations_of().is_none_or(|name| name == *besides) {
-            continue;
-        }
-        if let Some(bytes) = store.get(&key).await? {
-            found.push(read(&key, &bytes)?);
+/// What the store says.
+pub async fn stored(store: &Store, own: &AlertName) -> Result<(Vec<Annotations>, Vec<Key>)> {
+    let keys = store.keys(&prefix_of(&own.superevent_id)).await?;
+    let keys = keys.into_iter().filter(|key| key.annotations_of().is_some());
+    let read = futures::stream::iter(keys).map(async |key| {
+        let bytes = store.get(&key).await?;
+        Ok::<_, shared::Error>(bytes.map(|bytes| read(&key, &bytes).map_err(|error| (key, error))))
+    });
+    let read: Vec<_> = read.buffered(READ_AT_ONCE).try_collect().await?;
+    let (mut found, mut unread) = (Vec::new(), Vec::new());
+    for annotations in read.into_iter().flatten() {
+        match annotations {
+            Ok(annotations) => found.push(annotations),
+            Err((key, _)) if key.annotations_of().as_ref() == Some(own) => {}
+            Err((key, error)) => {
+                tracing::error!(alert.name = %own, "annotated without another alert: {error}");
+                unread.push(key);
+            }
         }
     }
-    Ok(found)
+    Ok((found, unread))
 }
 
 /// Annotations as they were written.
@@ -55,8 +69,7 @@ pub async fn stored(store: &Store, besides: &AlertName) -> Result<Vec<Annotation
 /// # Errors
 /// Permanent, when they are none.
 pub fn read(key: &Key, bytes: &[u8]) -> Result<Annotations> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| Error::permanent(format!("object `{key}`: expected annotations: {error}")))
+    serde_json::from_slice(bytes).permanent(format_args!("object `{key}`: expected annotations"))
 }
 
 /// Puts a superevent's alerts in order and links them, each to the one whose place it takes.

@@ -10,7 +10,7 @@ use aws_sdk_sfn::config::Region;
 use aws_sdk_sfn::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use shared::message::Received;
 use shared::notice::NoticeKind;
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 
 /// The flows, each a state machine.
 #[derive(Debug, Clone)]
@@ -47,7 +47,7 @@ impl Flows {
             NoticeKind::Igwn => &self.arns.ligo,
             NoticeKind::IceCube => &self.arns.icecube,
         };
-        let input = serde_json::to_string(input).map_err(|error| Error::permanent(error.to_string()))?;
+        let input = serde_json::to_string(input).permanent("JSON")?;
         match self.client.start_execution().state_machine_arn(arn).name(name).input(input).send().await {
             Ok(_) => Ok(true),
             Err(error) if error.code() == Some("ExecutionAlreadyExists") => Ok(false),

@@ -10,7 +10,7 @@ use store::Store;
 use crate::flows::Flows;
 use kafka::archive::{self, flow_name};
 use kafka::consumer::{Message, Work};
-use kafka::health::{Health, Stretch};
+use kafka::health::{Health, LatencyStage};
 
 /// What the bridge touches.
 #[derive(Debug, Clone)]
@@ -42,12 +42,12 @@ impl Deps {
 /// Stores a message under `inbox/` and starts its flow. The offset may be stored once this has succeeded.
 ///
 /// # Errors
-/// Permanent, when the message carries no notice or is refused by the store or the flow; Retryable otherwise.
+/// Permanent, when the message carries no notice or the store or the flow refuses it; Retryable otherwise.
 pub async fn take(deps: &Deps, message: &Message) -> Result<()> {
     let (kind, received) = archive::keep(&deps.store, message).await?;
     let name = flow_name(&message.topic, message.partition, message.offset);
     let started = deps.flows.start(kind, &name, &received).await?;
-    deps.health.took(Stretch::Stored, message.received.elapsed());
+    deps.health.took(LatencyStage::Stored, message.received.elapsed());
     tracing::info!(
         topic = message.topic, partition = message.partition, offset = message.offset, object.key = %received.body,
         bytes = message.size(), started, "notice handed to its flow"
@@ -59,7 +59,7 @@ pub async fn take(deps: &Deps, message: &Message) -> Result<()> {
 ///
 /// # Errors
 /// What the store says; the message must then not be acknowledged.
-pub async fn refuse(deps: &Deps, message: &Message, reason: &Error) -> Result<()> {
+pub async fn dead_letter(deps: &Deps, message: &Message, reason: &Error) -> Result<()> {
     archive::fail(&deps.store, message, "", "bridge", reason).await.map(|_| ())
 }
 
@@ -73,7 +73,7 @@ impl Work for Deps {
         take(self, message).await
     }
 
-    async fn refuse(&self, message: &Message, reason: &Error) -> Result<()> {
-        refuse(self, message, reason).await
+    async fn dead_letter(&self, message: &Message, reason: &Error) -> Result<()> {
+        dead_letter(self, message, reason).await
     }
 }

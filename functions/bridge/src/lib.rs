@@ -8,4 +8,4 @@ mod flows;
 mod handover;
 
 pub use flows::Flows;
-pub use handover::{Deps, refuse, take};
+pub use handover::{Deps, dead_letter, take};

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bridge::Deps;
 use clap::{Parser, Subcommand};
@@ -29,26 +28,19 @@ enum Question {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("error: the runtime did not start: {error}");
-            return ExitCode::FAILURE;
+    runtime::run(async {
+        let outcome = match arguments.question {
+            None => bridge().await,
+            Some(Question::Healthy) => healthy().await,
+        };
+        match outcome {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: {error}");
+                ExitCode::FAILURE
+            }
         }
-    };
-    let outcome = match arguments.question {
-        None => runtime.block_on(bridge()),
-        Some(Question::Healthy) => runtime.block_on(healthy()),
-    };
-    // A broker that does not answer must not hold up the end.
-    runtime.shutdown_timeout(Duration::from_secs(1));
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    })
 }
 
 async fn healthy() -> Result<()> {
@@ -61,7 +53,8 @@ async fn healthy() -> Result<()> {
 async fn bridge() -> Result<()> {
     let config::Bridge { config, kafka, health, flows } = config::Bridge::from_env()?;
     config.log.start("info");
-    let topics = [NoticeKind::Igwn, NoticeKind::IceCube].map(NoticeKind::topic);
+    let topics = [NoticeKind::Igwn, NoticeKind::IceCube].map(|kind| kafka.topic(kind.topic()));
+    let topics = topics.each_ref().map(String::as_str);
     let counts = Arc::new(Health::new(&health, &topics));
     let deps = Deps::from_config(&config, &flows, Arc::clone(&counts)).await?;
     if let Some(address) = health.address {

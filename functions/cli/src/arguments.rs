@@ -1,9 +1,10 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use jiff::{Span, Timestamp, Zoned};
+use jiff::{SignedDuration, Span, Timestamp, Zoned};
 
 use crate::catalog::Catalog;
 use crate::check::CheckOptions;
@@ -47,6 +48,7 @@ pub enum Command {
     Listen(ListenOptions),
     /// Ask the listener on this machine (HEALTH_ADDR) whether it is healthy: exit code 0, or 1 and what is wrong.
     #[cfg(feature = "kafka")]
+    #[command(after_help = "Example:\n  gwtm healthy && echo healthy")]
     Healthy,
     /// Lists what Kafka holds, up to what is the end now.
     #[cfg(feature = "kafka")]
@@ -85,6 +87,13 @@ pub(crate) fn time(text: &str) -> Result<Timestamp, String> {
     })
 }
 
+/// A length of time, `90s` or `15m`.
+pub(crate) fn patience(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let span = || text.parse::<SignedDuration>().ok().and_then(|span| Duration::try_from(span).ok());
+    seconds.or_else(span).ok_or_else(|| "expected a length of time such as `90s` or `15m`".to_owned())
+}
+
 /// Options of `gwtm run`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -112,6 +121,10 @@ pub struct RunOptions {
     /// Writes each alert's page into a folder as well, the current one unless another is named; of a dry run too.
     #[arg(long, value_name = "FOLDER", num_args = 0..=1, require_equals = true, default_missing_value = ".")]
     pub report: Option<PathBuf>,
+    /// How long alerts are tried again that failed in a way that may pass, and later ones of their superevent wait:
+    /// `90s`, `15m`; 0 tries once.
+    #[arg(long, value_name = "TIME", default_value = "15m", value_parser = patience)]
+    pub patience: Duration,
     /// Files, folders of `*.json`, what the store's archived notices are named or begin with, or `-` for standard input.
     #[arg(required = true, value_name = "NOTICE")]
     pub notices: Vec<String>,
@@ -200,6 +213,10 @@ pub struct ReplayOptions {
     /// Only lists what would be taken through the pipeline.
     #[arg(long)]
     pub dry_run: bool,
+    /// How long alerts are tried again that failed in a way that may pass, and later ones of their superevent wait:
+    /// `90s`, `15m`; 0 tries once.
+    #[arg(long, value_name = "TIME", default_value = "15m", value_parser = patience)]
+    pub patience: Duration,
     /// Prints one JSON object per notice.
     #[arg(long)]
     pub json: bool,

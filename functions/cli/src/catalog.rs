@@ -29,6 +29,7 @@ pub enum Catalog {
 Examples:
   gwtm catalog build NEDLVS_20250602.fits --out galaxy_catalog/ned-lvs.parquet
   gwtm catalog build mine.csv --out mine.parquet --columns name=id,distance=d_mpc,mass=stellar_mass
+  gwtm catalog build mine.csv --out mine.parquet --columns 'ra=ra_hours[h],mass=logM[log(solMass)]'
 
 CATALOG_PATH then names what --out named. A manifest is written beside it.")]
     Build {
@@ -37,7 +38,8 @@ CATALOG_PATH then names what --out named. A manifest is written beside it.")]
         /// A file, or an object of the store when it begins with `galaxy_catalog/`.
         #[arg(long, value_name = "KEY|FILE")]
         out: String,
-        /// What the columns are called, where not as in NED-LVS: name=objname,ra=ra,dec=dec,distance=DistMpc,mass=Mstar.
+        /// Names of the columns, where not as in NED-LVS: name=objname,ra=ra,dec=dec,distance=DistMpc,mass=Mstar; a unit
+        /// in brackets after a name, such as `ra=ra_hours[h]`, replaces the column's own.
         #[arg(long)]
         columns: Option<Columns>,
     },
@@ -90,6 +92,9 @@ async fn build(source: &Path, out: &str, columns: &Columns) -> std::result::Resu
     };
     let named = |error: Error| Failure::work(error.of(format!("galaxy catalogue `{}`", source.display())));
     let (catalogue, manifest) = read(source, columns).map_err(named)?;
+    for warning in catalogue.warnings() {
+        eprintln!("warning: {warning}");
+    }
     let written = write(&catalogue, &manifest, folder).map_err(Failure::work)?;
     let mut text = serde_json::to_vec_pretty(&manifest).map_err(Failure::work)?;
     text.push(b'\n');
@@ -187,7 +192,7 @@ async fn info(name: &str) -> std::result::Result<(), Failure> {
                 Some(manifest) => {
                     lines.push(("source", format!("{}, {}", manifest.source, megabytes(manifest.source_bytes))));
                     lines.push(("sha-256", manifest.source_sha256));
-                    let Columns { name, ra, dec, distance, mass } = manifest.columns;
+                    let Columns { name, ra, dec, distance, mass, .. } = manifest.columns;
                     lines.push(("columns", format!("name={name} ra={ra} dec={dec} distance={distance} mass={mass}")));
                     lines.push(("left out", manifest.dropped.to_string()));
                     lines.push(("built by", format!("gwtm {}", manifest.version)));
@@ -199,6 +204,7 @@ async fn info(name: &str) -> std::result::Result<(), Failure> {
             let catalogue = source.read_whole(&Columns::default()).await.map_err(named)?;
             lines.push(("galaxies", catalogue.len().to_string()));
             lines.push(("left out", catalogue.dropped().to_string()));
+            lines.extend(catalogue.warnings().iter().map(|warning| ("warning", warning.clone())));
             lines.push(("index", format!("none; `gwtm catalog build {name} --out {FOLDER}…` builds one")));
         }
     }

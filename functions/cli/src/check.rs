@@ -20,8 +20,8 @@ use treasuremap::{Access, Client, Timing};
 
 use crate::Failure;
 
-/// The object that is written to see whether the store takes it.
-const PROBE: &str = "work/check/probe.json";
+/// The first parts of the names that are written: each may be another container, or another file system.
+const ROOTS: [&str; 6] = ["fit", "test", "work", "inbox", "failed", "fermi"];
 /// How long one look may take.
 const LIMIT: Duration = Duration::from_secs(20);
 /// Why nothing of Kafka is looked at.
@@ -32,14 +32,14 @@ const NO_CLIENT: &str = "no client is set (KAFKA_CLIENT_ID, KAFKA_CLIENT_SECRET)
 #[command(after_help = "\
 Examples:
   gwtm check                  the settings, then the store, the API, the catalogue, Fermi's orbit and Kafka
-  gwtm check --offline        the settings alone
+  gwtm check --offline        the settings alone, and the files that they name
   gwtm check --json           for monitors
 
-Nothing is posted; one small object, work/check/probe.json, is written to the store and deleted again; no group of Kafka
-is joined.
+Nothing is posted; a small object, check/probe-….json, is written below each of fit/, test/, work/, inbox/, failed/ and
+fermi/ in the store and deleted again; no group of Kafka is joined.
 Exit code: 0 all is well, 1 something cannot be reached or used, 2 settings are missing or malformed.")]
 pub struct CheckOptions {
-    /// Looks at the settings alone.
+    /// Looks at the settings alone, and at the files that they name.
     #[arg(long)]
     pub offline: bool,
     /// Prints one JSON object.
@@ -73,8 +73,9 @@ struct Look {
 pub async fn check(options: &CheckOptions) -> Result<bool, Failure> {
     let surveyed = survey();
     let looks = match Config::from_env(&[]) {
-        Ok(config) if !options.offline => look(&config).await,
-        _ => Vec::new(),
+        Ok(config) if options.offline => look_at_files(&config).await,
+        Ok(config) => [look_at_files(&config).await, look(&config).await].concat(),
+        Err(_) => Vec::new(),
     };
     let mut out = io::stdout().lock();
     let printed =
@@ -84,6 +85,17 @@ pub async fn check(options: &CheckOptions) -> Result<bool, Failure> {
         return Err(Failure::usage(format!("{first}. Set what is missing, then run `gwtm check` again")));
     }
     Ok(looks.iter().all(|look| look.verdict != Verdict::Failed))
+}
+
+/// The files of this machine that settings name, read as the functions read them. The settings' own, of galaxies and
+/// notifications, have been read with the settings.
+async fn look_at_files(config: &Config) -> Vec<Look> {
+    let Some(path) = &config.swift_pointing_file else { return Vec::new() };
+    let what = "Swift's pointings";
+    vec![match skymap_products::swift::count(path).await {
+        Ok(count) => seen(what, Verdict::Ok, format!("file `{}`: {count} pointings", path.display())),
+        Err(error) => failed(what, &error.of(format!("file `{}`", path.display())), "see SWIFT_POINTING_FILE"),
+    }]
 }
 
 async fn look(config: &Config) -> Vec<Look> {
@@ -113,7 +125,14 @@ fn seen(what: &'static str, verdict: Verdict, text: impl Into<String>) -> Look {
 }
 
 fn failed(what: &'static str, error: &Error, next: &str) -> Look {
-    seen(what, Verdict::Failed, format!("{error}; {next}"))
+    let text = error.to_string();
+    // Retries do not help, whatever class the error has for who listens.
+    let next = match http_client::certificate_advice(&text) {
+        Some(advice) if text.contains(advice) => "a settings error: no retry will help".to_owned(),
+        Some(advice) => format!("a settings error, no retry will help: {advice}"),
+        None => next.to_owned(),
+    };
+    seen(what, Verdict::Failed, format!("{text}; {next}"))
 }
 
 async fn within(what: &'static str, look: impl Future<Output = Look>) -> Look {
@@ -131,25 +150,46 @@ async fn look_at_store(config: &Config, store: &Store) -> Look {
             Err(error) => failed("store", &error, next),
         };
     }
-    let probe = async {
-        let key = Key::new(PROBE)?;
-        let bytes = Bytes::from(format!("{{\"checked\": \"{}\"}}\n", Timestamp::now()));
+    // Two who check at once must not see one another's object.
+    let name = format!("check/probe-{}-{}.json", std::process::id(), Timestamp::now().as_nanosecond());
+    let probes = ROOTS.map(|root| probe(store, format!("{root}/{name}")));
+    match futures::future::try_join_all(probes).await {
+        Ok(_) => {
+            let text = format!("{}: written, created once, read, listed, deleted", config.storage);
+            seen("store", Verdict::Ok, format!("{text} below {}/", ROOTS.join("/, ")))
+        }
+        Err(error) => failed("store", &error, next),
+    }
+}
+
+/// Does to an object everything that is done to objects.
+async fn probe(store: &Store, name: String) -> shared::Result<()> {
+    let key = Key::new(name)?;
+    let bytes = Bytes::from(format!("{{\"checked\": \"{}\"}}\n", Timestamp::now()));
+    let done = async {
+        if !store.put_if_absent(&key, Bytes::from_static(b"{}\n")).await? {
+            return Err(Error::permanent(format!("object `{key}`: expected it to be created, found it there")));
+        }
+        if store.put_if_absent(&key, bytes.clone()).await? {
+            return Err(Error::permanent(format!("object `{key}`: expected it to be created once, it was twice")));
+        }
         store.put(&key, bytes.clone()).await?;
         if store.read(&key).await? != bytes {
             return Err(Error::permanent(format!("object `{key}`: expected what was written, found something else")));
         }
-        if !store.keys("work/check/").await?.contains(&key) {
+        if !store.keys(key.as_str()).await?.contains(&key) {
             return Err(Error::permanent(format!("object `{key}`: expected it to be listed")));
         }
-        if !store.delete(&key).await? || store.head(&key).await?.is_some() {
-            return Err(Error::permanent(format!("object `{key}`: expected it to be gone once it is deleted")));
-        }
         Ok(())
-    };
-    match probe.await {
-        Ok(()) => seen("store", Verdict::Ok, format!("{}: written, read, listed, deleted", config.storage)),
-        Err(error) => failed("store", &error, next),
     }
+    .await;
+    // It is taken away whatever was wrong with it, if it is there.
+    let deleted = store.delete(&key).await;
+    done?;
+    if !deleted? || store.head(&key).await?.is_some() {
+        return Err(Error::permanent(format!("object `{key}`: expected it to be gone once it is deleted")));
+    }
+    Ok(())
 }
 
 async fn look_at_api(config: &Config) -> Look {
@@ -157,7 +197,9 @@ async fn look_at_api(config: &Config) -> Look {
         return seen("API", Verdict::Skipped, "nothing is posted (API_BASE)");
     };
     let access = async {
-        Client::new(&api.base, api.token.reveal(), Timing { attempts: 1, ..Timing::default() })?.access().await
+        Client::new(&api.base, api.token.reveal(), Timing { attempts: 1, ..Timing::new(api.timeout, api.settle) })?
+            .access()
+            .await
     };
     match access.await {
         Ok(Access::Administrator) => seen("API", Verdict::Ok, "the token is an administrator's"),
@@ -168,7 +210,7 @@ async fn look_at_api(config: &Config) -> Look {
         ),
         Ok(Access::Refused) => seen("API", Verdict::Failed, "the server does not know the token; see API_TOKEN"),
         Ok(Access::Unknown) => seen("API", Verdict::Warning, "the retired generation v0 cannot be asked; /api/v1/ can"),
-        Err(error) => failed("API", &error, "see API_BASE"),
+        Err(error) => failed("API", &error, "see API_BASE, which ends with `/api/v1/`"),
     }
 }
 
@@ -194,6 +236,9 @@ async fn look_at_catalogue(config: &Config, store: &Store) -> Look {
 }
 
 async fn look_at_orbit(config: &Config, store: &Store) -> Look {
+    if config.fermi.tle_url.is_none() && config.fermi.tle_file.is_none() {
+        return seen("Fermi's orbit", Verdict::Skipped, "none is fetched (FERMI_TLE_URL is `none`)");
+    }
     let age = async { fermi::orbit_age(&fermi::Sources::new(&config.fermi)?, store, Timestamp::now()).await };
     // Only one product depends on it.
     match age.await {
@@ -212,10 +257,11 @@ async fn look_at_broker() -> Look {
     let what = "Kafka";
     let Ok(kafka) = Kafka::from_env(&[]) else { return seen(what, Verdict::Skipped, NO_CLIENT) };
     let bootstrap = kafka.bootstrap.clone();
+    let wanted = [NoticeKind::Igwn.topic(), NoticeKind::IceCube.topic(), kafka::consumer::HEARTBEAT];
+    let wanted = wanted.map(|topic| kafka.topic(topic));
     // Less than the limit, so that librdkafka's reason comes before it.
     let ask = move || kafka::topic::known(&kafka, LIMIT * 3 / 4);
-    let known = tokio::task::spawn_blocking(ask).await.map_err(|error| Error::permanent(error.to_string()));
-    let known = match known.flatten() {
+    let known = match runtime::blocking(what, ask).await {
         Ok(known) => known,
         Err(error) => {
             return failed(
@@ -225,8 +271,7 @@ async fn look_at_broker() -> Look {
             );
         }
     };
-    let wanted = [NoticeKind::Igwn.topic(), NoticeKind::IceCube.topic(), kafka::consumer::HEARTBEAT];
-    let missing: Vec<&str> = wanted.into_iter().filter(|topic| !known.iter().any(|known| known == topic)).collect();
+    let missing: Vec<&str> = wanted.iter().filter(|topic| !known.contains(topic)).map(String::as_str).collect();
     if missing.is_empty() {
         return seen(
             what,
@@ -246,23 +291,20 @@ async fn look_at_broker() -> Look {
 /// Whether GCN gives a token for the client's id and secret: what a connection to its Kafka begins with.
 async fn look_at_log_in() -> Look {
     let what = "GCN's log-in";
-    let login = match Kafka::from_env(&[]) {
-        Ok(Kafka { login: Some(login), .. }) => login,
-        Ok(Kafka { login: None, bootstrap, .. }) => {
-            return seen(what, Verdict::Skipped, format!("the broker `{bootstrap}` is reached without one"));
-        }
-        Err(_) => return seen(what, Verdict::Skipped, NO_CLIENT),
+    let Ok(kafka) = Kafka::from_env(&[]) else { return seen(what, Verdict::Skipped, NO_CLIENT) };
+    let Some((login, token_url, scope)) = kafka.token_login() else {
+        return seen(what, Verdict::Skipped, format!("the broker `{}` wants no token", kafka.bootstrap));
     };
     let fields = [
         ("grant_type", "client_credentials"),
         ("client_id", &login.client_id),
         ("client_secret", login.client_secret.reveal()),
-        ("scope", &login.scope),
+        ("scope", scope),
     ];
     let form: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
     let asked = async {
         let body = Bytes::from(form.join("&"));
-        Fetch::new()?.post(&login.token_url, "application/x-www-form-urlencoded", body, LIMIT).await
+        Fetch::new()?.post(token_url, "application/x-www-form-urlencoded", body, LIMIT).await
     };
     match asked.await {
         Ok(()) => seen(what, Verdict::Ok, "GCN gives a token for the client"),
@@ -289,9 +331,7 @@ fn print(out: &mut impl Write, surveyed: &Surveyed, looks: &[Look]) -> io::Resul
         };
         writeln!(out, "  {:<30} {state:<8} {value}", found.setting.name)?;
     }
-    for (title, lines) in
-        [("Missing or malformed", &surveyed.problems), ("Does not go together", &surveyed.contradictions)]
-    {
+    for (title, lines) in [("Missing or malformed", &surveyed.problems), ("Worth a look", &surveyed.contradictions)] {
         if !lines.is_empty() {
             writeln!(out, "\n{title}")?;
             lines.iter().try_for_each(|line| writeln!(out, "  {line}"))?;

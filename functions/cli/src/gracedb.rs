@@ -15,14 +15,16 @@ use std::time::Duration;
 
 use clap::Args;
 use config::Config;
+use futures::FutureExt;
 use http_client::Fetch;
 use jiff::Timestamp;
+use runtime::Backoff;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use shared::key::{AlertKind, SupereventId};
 use shared::notice::{MAX_NOTICE_BYTES, parse_time};
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 
 use crate::Failure;
 use crate::run::overrides;
@@ -36,8 +38,8 @@ const MAX_ALERTS: usize = 200;
 const ANSWER: Duration = Duration::from_secs(60);
 /// How often something is asked for before that fails.
 const ATTEMPTS: u32 = 4;
-/// How long to wait before asking again; it doubles.
-const PAUSE: Duration = Duration::from_secs(1);
+/// The pauses between attempts.
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(8));
 
 /// Options of `gwtm gracedb`.
 #[derive(Debug, Args)]
@@ -70,6 +72,10 @@ pub struct GracedbOptions {
     /// Only lists what would be taken through the pipeline.
     #[arg(long)]
     pub dry_run: bool,
+    /// How long alerts are tried again that failed in a way that may pass, and later ones of their superevent wait:
+    /// `90s`, `15m`; 0 tries once.
+    #[arg(long, value_name = "TIME", default_value = "15m", value_parser = crate::arguments::patience)]
+    pub patience: Duration,
     /// Prints one JSON object per alert.
     #[arg(long)]
     pub json: bool,
@@ -115,7 +121,8 @@ pub async fn gracedb(options: &GracedbOptions) -> std::result::Result<bool, Fail
     if options.dry_run {
         return plan(&gracedb, &ids, options).await;
     }
-    let mut series = Series::open(config, options.json).await?;
+    let mut series = Series::open(config, options.json, options.patience).await?;
+    let gracedb = &gracedb;
     for id in ids {
         let found = match gracedb.alerts(id).await {
             Ok(found) => found,
@@ -124,11 +131,16 @@ pub async fn gracedb(options: &GracedbOptions) -> std::result::Result<bool, Fail
                 continue;
             }
         };
-        for version in found.iter().filter(|version| options.wants(version)) {
-            let notice = async { received(gracedb.file(id, &version.file).await?) };
-            series.take(&format!("GraceDB {id} {}", version.file), notice).await?;
+        for Version { file, .. } in found.into_iter().filter(|version| options.wants(version)) {
+            let label = format!("GraceDB {id} {file}");
+            let fetch = move || {
+                let file = file.clone();
+                async move { received(gracedb.file(id, &file).await?) }.boxed_local()
+            };
+            series.offer(&label, Some(id), fetch).await?;
         }
     }
+    series.finish().await?;
     series.end()
 }
 
@@ -207,8 +219,7 @@ impl GraceDb {
     async fn list<T: DeserializeOwned>(&self, id: &SupereventId, what: &str) -> Result<T> {
         let url = format!("{}/api/superevents/{id}/{what}/", self.url);
         let bytes = self.get(&url, MAX_LIST_BYTES).await?;
-        serde_json::from_slice(&bytes)
-            .map_err(|error| Error::permanent(format!("`{url}`: expected GraceDB's list of {what}: {error}")))
+        serde_json::from_slice(&bytes).permanent(format_args!("`{url}`: expected GraceDB's list of {what}"))
     }
 
     async fn file(&self, id: &SupereventId, file: &str) -> Result<Vec<u8>> {
@@ -217,18 +228,11 @@ impl GraceDb {
 
     /// Asks, and asks again while the answer may be another.
     async fn get(&self, url: &str, max_bytes: usize) -> Result<Vec<u8>> {
-        let mut pause = PAUSE;
-        for _ in 1..ATTEMPTS {
-            match self.fetch.get(url, max_bytes, ANSWER).await {
-                Err(error) if error.is_retryable() => {
-                    tracing::warn!(retry_in_ms = pause.as_millis(), "GraceDB: {error}");
-                    tokio::time::sleep(pause).await;
-                    pause *= 2;
-                }
-                answer => return answer.map(|bytes| bytes.to_vec()),
-            }
-        }
-        self.fetch.get(url, max_bytes, ANSWER).await.map(|bytes| bytes.to_vec())
+        let attempt = async || {
+            let answer = self.fetch.get(url, max_bytes, ANSWER).await;
+            answer.inspect_err(|error| tracing::warn!("GraceDB: {error}"))
+        };
+        Ok(runtime::retry(ATTEMPTS, BACKOFF, attempt).await?.to_vec())
     }
 }
 

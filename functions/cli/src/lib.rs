@@ -4,8 +4,6 @@ pub mod arguments;
 pub mod catalog;
 pub mod check;
 pub mod failed;
-pub mod flow;
-pub mod functions;
 pub mod gracedb;
 pub mod help;
 #[cfg(feature = "kafka")]
@@ -13,6 +11,7 @@ pub mod listen;
 pub mod migrate;
 mod notices;
 pub mod notify;
+pub mod pipeline;
 #[cfg(feature = "kafka")]
 pub mod replay;
 mod report;

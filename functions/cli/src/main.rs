@@ -1,22 +1,13 @@
 //! `gwtm`: the Treasure Map functions in one program.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
-use clap::Parser;
-use cli::arguments::{Arguments, Command};
+use cli::arguments::Command;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("error: the runtime did not start: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let done = runtime.block_on(async {
-        match arguments.command {
+    let arguments = cli::help::parse();
+    runtime::run(async {
+        let done = match arguments.command {
             Command::Run(options) => cli::run::run(&options).await,
             Command::Check(options) => cli::check::check(&options).await,
             Command::Notify(options) => cli::notify::notify(&options).await,
@@ -36,16 +27,14 @@ fn main() -> ExitCode {
             Command::Migrate(options) => options.run().await,
             Command::Store(options) => options.run().await,
             Command::Simulate(options) => options.run().map(|()| true),
+        };
+        match done {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::from(1),
+            Err(error) => {
+                eprintln!("error: {error}");
+                ExitCode::from(if error.usage { 2 } else { 1 })
+            }
         }
-    });
-    // A broker that does not answer must not hold up the end.
-    runtime.shutdown_timeout(Duration::from_secs(1));
-    match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(1),
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::from(if error.usage { 2 } else { 1 })
-        }
-    }
+    })
 }

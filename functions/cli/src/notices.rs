@@ -1,73 +1,98 @@
 //! Where `gwtm run` finds notices: files, folders, standard input, and the store's own archive.
+//!
+//! A file or standard input holds one JSON document or several, one after another or one a line, gzipped or not. The
+//! alerts of one superevent are taken in the order of their `time_created`, whatever their files are called: an alert's
+//! suffix counts those before it.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use shared::key::Key;
+use bytes::Bytes;
+use jiff::Timestamp;
+use science::gzip::{self, Inflated};
+use shared::key::{Key, SupereventId};
 use shared::message::Body;
-use shared::notice::MAX_NOTICE_BYTES;
+use shared::notice::Glance;
 use shared::{Error, Result};
 use store::Store;
+
+/// The most that one file, or standard input, may hold of notices [bytes].
+const MAX_SOURCE_BYTES: u64 = 1 << 30;
+/// How the names of a folder's notices end.
+const ENDINGS: [&str; 6] = [".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz"];
 
 /// A notice that is to be read.
 #[derive(Debug, Clone)]
 pub(crate) enum Source {
+    /// The only document of a file.
     File(PathBuf),
-    Stdin,
+    /// A document that was read already: one of several, or of what can be read only once.
+    Document(Bytes),
     Stored(Key),
 }
 
 impl Source {
-    /// What a person calls it.
-    pub(crate) fn label(&self) -> String {
-        match self {
-            Source::File(path) => path.display().to_string(),
-            Source::Stdin => "standard input".to_owned(),
-            Source::Stored(key) => key.to_string(),
-        }
-    }
-
     /// Reads it, up to the largest notice there may be.
     pub(crate) async fn read(&self, store: &Store) -> Result<Vec<u8>> {
-        let wrong = |error: io::Error| Error::permanent(error.to_string().to_lowercase());
         match self {
-            Source::File(path) => limited(File::open(path).map_err(wrong)?),
-            Source::Stdin => limited(io::stdin().lock()),
+            Source::File(path) => {
+                let bytes = read_file(path)?;
+                let document = documents(&bytes).into_iter().next().unwrap_or_default();
+                Ok(bytes[document].to_vec())
+            }
+            Source::Document(bytes) => Ok(bytes.to_vec()),
             Source::Stored(key) => Ok(store.read_body(&Body::Key(key.clone())).await?.to_vec()),
         }
     }
 }
 
-fn limited(source: impl Read) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    source
-        .take(MAX_NOTICE_BYTES as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| Error::permanent(error.to_string().to_lowercase()))?;
-    if bytes.len() > MAX_NOTICE_BYTES {
-        return Err(Error::permanent(format!("expected a notice of at most {MAX_NOTICE_BYTES} bytes, found more")));
-    }
-    Ok(bytes)
+/// A notice in the order of the arguments.
+struct Found {
+    label: String,
+    source: Result<Source>,
+    glance: Glance,
 }
 
-/// The notices that arguments name, in the order given; those of a folder by name.
+/// The notices that arguments name, each with what a person calls it. Those of one superevent are together, in the order
+/// of their times; superevents are in the order in which the arguments, and the names in a folder, first mention them.
+/// What the store has archived stays in its own order, which is Kafka's or that of the alerts' names.
 ///
 /// An argument that cannot be used is an error of its own, and the others still count.
 pub(crate) async fn find(arguments: &[String], store: &Store) -> Vec<(String, Result<Source>)> {
     let mut found = Vec::new();
     for argument in arguments {
         match expand(argument, store).await {
-            Ok(sources) => found.extend(sources.into_iter().map(|source| (source.label(), Ok(source)))),
-            Err(error) => found.push((argument.clone(), Err(error))),
+            Ok(more) => found.extend(more),
+            Err(error) => {
+                found.push(Found { label: argument.clone(), source: Err(error), glance: Glance::default() });
+            }
         }
     }
-    found
+    in_order(found).into_iter().map(|found| (found.label, found.source)).collect()
 }
 
-async fn expand(argument: &str, store: &Store) -> Result<Vec<Source>> {
+fn in_order(found: Vec<Found>) -> Vec<Found> {
+    let mut first: HashMap<SupereventId, usize> = HashMap::new();
+    let mut placed: Vec<((usize, bool, Option<Timestamp>), Found)> = Vec::with_capacity(found.len());
+    for (place, found) in found.into_iter().enumerate() {
+        let group = match &found.glance.superevent_id {
+            Some(id) => *first.entry(id.clone()).or_insert(place),
+            None => place,
+        };
+        let time = found.glance.time_created;
+        placed.push(((group, time.is_none(), time), found));
+    }
+    // Stable: documents of one time stay in the order in which they were given.
+    placed.sort_by_key(|(place, _)| *place);
+    placed.into_iter().map(|(_, found)| found).collect()
+}
+
+async fn expand(argument: &str, store: &Store) -> Result<Vec<Found>> {
     if argument == "-" {
-        return Ok(vec![Source::Stdin]);
+        return Ok(split("standard input", read_all(io::stdin().lock())?));
     }
     let path = Path::new(argument);
     if path.is_dir() {
@@ -81,17 +106,19 @@ async fn expand(argument: &str, store: &Store) -> Result<Vec<Source>> {
         if keys.is_empty() {
             return Err(Error::permanent("expected a file, or an archived notice in the store, found neither"));
         }
-        return Ok(keys.into_iter().map(Source::Stored).collect());
+        let found =
+            |key: Key| Found { label: key.to_string(), source: Ok(Source::Stored(key)), glance: Glance::default() };
+        return Ok(keys.into_iter().map(found).collect());
     }
-    Ok(vec![Source::File(path.to_owned())])
+    file(path)
 }
 
-fn folder(path: &Path) -> Result<Vec<Source>> {
-    let wrong = |error: io::Error| Error::permanent(error.to_string().to_lowercase());
+fn folder(path: &Path) -> Result<Vec<Found>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(path).map_err(wrong)? {
         let path = entry.map_err(wrong)?.path();
-        if path.is_file() && path.extension().is_some_and(|ending| ending == "json") {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        if path.is_file() && ENDINGS.iter().any(|ending| name.ends_with(ending)) {
             files.push(path);
         }
     }
@@ -99,5 +126,217 @@ fn folder(path: &Path) -> Result<Vec<Source>> {
         return Err(Error::permanent("expected a folder with `*.json` notices, found none"));
     }
     files.sort();
-    Ok(files.into_iter().map(Source::File).collect())
+    let found = files.into_iter().flat_map(|path| {
+        file(&path).unwrap_or_else(|error| {
+            let label = path.display().to_string();
+            vec![Found { label, source: Err(error), glance: Glance::default() }]
+        })
+    });
+    Ok(found.collect())
+}
+
+fn file(path: &Path) -> Result<Vec<Found>> {
+    let label = path.display().to_string();
+    let mut found = split(&label, read_file(path)?);
+    // A file of one notice is read again when its turn comes: a folder may hold more than memory. A pipe cannot be.
+    if let [only] = &mut found[..]
+        && path.is_file()
+    {
+        only.source = Ok(Source::File(path.to_owned()));
+    }
+    Ok(found)
+}
+
+/// The documents of a source, each with its number where there are several.
+fn split(label: &str, bytes: Bytes) -> Vec<Found> {
+    let documents = documents(&bytes);
+    let several = documents.len() > 1;
+    let found = (1..).zip(documents).map(|(number, range)| {
+        let bytes = bytes.slice(range);
+        Found {
+            label: if several { format!("{label}:{number}") } else { label.to_owned() },
+            glance: Glance::of(&bytes),
+            source: Ok(Source::Document(bytes)),
+        }
+    });
+    found.collect()
+}
+
+fn wrong(error: io::Error) -> Error {
+    Error::permanent(error.to_string().to_lowercase())
+}
+
+fn read_file(path: &Path) -> Result<Bytes> {
+    read_all(File::open(path).map_err(wrong)?)
+}
+
+/// What a source holds, inflated if it is gzipped.
+fn read_all(mut source: impl Read) -> Result<Bytes> {
+    let mut first = Vec::new();
+    source.by_ref().take(2).read_to_end(&mut first).map_err(wrong)?;
+    let is_gzip = gzip::is_gzip(&first);
+    let source = first.as_slice().chain(source);
+    let mut bytes = Vec::new();
+    if is_gzip {
+        Inflated::new(BufReader::new(source), MAX_SOURCE_BYTES).read_to_end(&mut bytes).map_err(wrong)?;
+    } else {
+        source.take(MAX_SOURCE_BYTES + 1).read_to_end(&mut bytes).map_err(wrong)?;
+        if bytes.len() as u64 > MAX_SOURCE_BYTES {
+            return Err(Error::permanent(format!("expected at most {MAX_SOURCE_BYTES} bytes, found more")));
+        }
+    }
+    Ok(bytes.into())
+}
+
+/// Where each document is: JSON objects one after another, or one a line. Anything else is one document, for its reader
+/// to refuse.
+fn documents(bytes: &[u8]) -> Vec<Range<usize>> {
+    if let Some(objects) = objects(bytes) {
+        return objects;
+    }
+    // A line that is broken must not take those after it with it.
+    let lines: Vec<Range<usize>> = lines(bytes).filter(|line| !bytes[line.clone()].trim_ascii().is_empty()).collect();
+    let begin = lines.iter().filter(|line| is_object_start(&bytes[(*line).clone()])).count();
+    if begin > 1 { lines } else { vec![0..bytes.len()] }
+}
+
+fn is_object_start(line: &[u8]) -> bool {
+    line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line).trim_ascii_start().starts_with(b"{\"")
+}
+
+fn lines(bytes: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    let mut start = 0;
+    bytes.split(|byte| *byte == b'\n').map(move |line| {
+        let range = start..start + line.len();
+        start = range.end + 1;
+        range
+    })
+}
+
+/// The objects of a text that holds nothing but objects and white space between them; `None` for any other.
+fn objects(bytes: &[u8]) -> Option<Vec<Range<usize>>> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        match bytes[at] {
+            b'{' => {
+                let end = object_end(bytes, at)?;
+                found.push(at..end);
+                at = end;
+            }
+            // RFC 7464 begins each text with a record separator.
+            byte if byte.is_ascii_whitespace() || byte == 0x1e => at += 1,
+            _ if bytes[at..].starts_with(b"\xef\xbb\xbf") => at += 3,
+            _ => return None,
+        }
+    }
+    (!found.is_empty()).then_some(found)
+}
+
+/// Where the object that begins at `at` ends, by its brackets outside strings.
+fn object_end(bytes: &[u8], mut at: usize) -> Option<usize> {
+    let mut depth = 0_usize;
+    while at < bytes.len() {
+        match bytes[at] {
+            b'"' => {
+                at += 1;
+                while *bytes.get(at)? != b'"' {
+                    at += if bytes[at] == b'\\' { 2 } else { 1 };
+                }
+            }
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => {
+                depth = depth.checked_sub(1)?;
+                if depth == 0 {
+                    return Some(at + 1);
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn texts(text: &str) -> Vec<&str> {
+        documents(text.as_bytes()).into_iter().map(|range| &text[range]).collect()
+    }
+
+    #[test]
+    fn documents_are_objects_one_after_another_or_one_a_line() {
+        for (text, expected) in [
+            ("{\"a\": 1}", &["{\"a\": 1}"][..]),
+            ("{\"a\": \"}\\\"\"}\n{\n\"b\": [{}]\n}\n", &["{\"a\": \"}\\\"\"}", "{\n\"b\": [{}]\n}"]),
+            ("\u{feff}{\"a\": NaN}{}", &["{\"a\": NaN}", "{}"]),
+            ("\u{1e}{}\n\u{1e}{}\n", &["{}", "{}"]),
+            // A broken line takes no other with it.
+            ("{\"a\": \n{\"b\": 1}\n", &["{\"a\": ", "{\"b\": 1}"]),
+            ("{\"a\": \"x\n\n{\"b\": 1}", &["{\"a\": \"x", "{\"b\": 1}"]),
+            ("{\"a\": 1}}\n{\"b\": 1}", &["{\"a\": 1}}", "{\"b\": 1}"]),
+            // What is no sequence of objects is left to its reader whole.
+            ("", &[""]),
+            ("[{}, {}]", &["[{}, {}]"]),
+            ("{\n  \"a\": 1,\n", &["{\n  \"a\": 1,\n"]),
+            ("gossip", &["gossip"]),
+        ] {
+            assert_eq!(texts(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_superevents_notices_are_in_the_order_of_their_times() {
+        let found = |label: &str, id: &str, minute: Option<u32>| Found {
+            label: label.to_owned(),
+            source: Ok(Source::Document(Bytes::new())),
+            glance: Glance {
+                superevent_id: id.parse().ok(),
+                time_created: minute.map(|minute| format!("2026-01-01T00:{minute:02}:00Z").parse().expect("a time")),
+                ..Glance::default()
+            },
+        };
+        let order = in_order(vec![
+            found("b update", "S260101b", Some(9)),
+            found("a late", "S260101a", Some(5)),
+            found("junk", "", None),
+            found("a search", "S260101a", None),
+            found("a early", "S260101a", Some(1)),
+            found("b initial", "S260101b", Some(2)),
+            found("b again", "S260101b", Some(9)),
+        ]);
+        let labels: Vec<&str> = order.iter().map(|found| found.label.as_str()).collect();
+        assert_eq!(labels, ["b initial", "b update", "b again", "a early", "a late", "a search", "junk"]);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_joined_is_split_again(
+            fields in prop::collection::vec((any::<String>(), any::<String>()), 1..6),
+            pretty in any::<bool>(),
+            between in prop_oneof![Just("\n"), Just(""), Just("\r\n\n"), Just(" \u{1e}")],
+        ) {
+            let written: Vec<String> = fields
+                .iter()
+                .map(|(name, text)| {
+                    let value = serde_json::json!({ name.as_str(): [text, { "x": {} }] });
+                    if pretty { format!("{value:#}") } else { value.to_string() }
+                })
+                .collect();
+            let joined = written.join(between);
+            prop_assert_eq!(texts(&joined), written);
+        }
+
+        #[test]
+        fn any_bytes_are_split_without_a_panic_and_in_order(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let found = documents(&bytes);
+            prop_assert!(!found.is_empty());
+            prop_assert!(found.windows(2).all(|pair| pair[0].end <= pair[1].start));
+            prop_assert!(found.iter().all(|range| range.end <= bytes.len()));
+        }
+    }
 }

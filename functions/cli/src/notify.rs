@@ -3,14 +3,14 @@
 use std::io::{self, Write};
 
 use annotate::annotations::{Annotations, Timings};
-use annotate::notify::Notifier;
+use annotate::notify::{Deps, Notifier};
 use annotate::versions;
 use config::Config;
 use jiff::Timestamp;
 use serde_json::json;
 use shared::key::{AlertName, Object};
 use shared::message::{Alert, NotificationStatus};
-use shared::{Error, Result};
+use shared::{Context, Result};
 
 use crate::Failure;
 
@@ -61,7 +61,7 @@ pub async fn notify(options: &NotifyOptions) -> std::result::Result<bool, Failur
         }
         None => invented().map_err(Failure::work)?,
     };
-    let deps = annotate::Deps::new(&config, store).map_err(Failure::usage)?;
+    let deps = Deps::new(&config, store).map_err(Failure::usage)?;
     let told = Notifier { folder: None, ..deps.notifier }.test(&annotations).await;
     let mut out = io::stdout().lock();
     for notification in &told {
@@ -85,7 +85,7 @@ fn invented() -> Result<Annotations> {
             "classification": {"BNS": 0.95, "Terrestrial": 0.05}, "properties": {"HasNS": 1.0, "HasRemnant": 1.0},
         },
     });
-    let alert: Alert = serde_json::from_value(alert).map_err(|error| Error::permanent(error.to_string()))?;
+    let alert: Alert = serde_json::from_value(alert).permanent("JSON")?;
     let timings = Timings {
         annotated: Timestamp::now(),
         signal_to_notice_s: Some(300.0),

@@ -1,14 +1,16 @@
 //! `gwtm list` and `gwtm replay`: what Kafka holds, read without a group.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use config::{Config, Kafka};
+use futures::FutureExt;
 use jiff::Timestamp;
 use kafka::archive;
 use kafka::consumer::Message;
 use kafka::topic::{self, Span};
 use serde::Serialize;
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 use tokio::sync::mpsc;
 
 use crate::Failure;
@@ -53,13 +55,20 @@ pub async fn replay(options: &ReplayOptions) -> std::result::Result<bool, Failur
     if options.dry_run {
         return print_all(&mut messages, options.json).await.map(|_| true);
     }
-    let mut series = Series::open(config, options.json).await?;
+    let mut series = Series::open(config, options.json, options.patience).await?;
     let store = series.store().clone();
     while let Some(message) = messages.recv().await {
-        let message = message.map_err(Failure::work)?;
+        let message = Arc::new(message.map_err(Failure::work)?);
         let label = message.to_string().replace('`', "");
-        series.take(&label, archive::keep(&store, &message)).await?;
+        let superevent = message.glance.superevent_id.clone();
+        let keep_in = store.clone();
+        let fetch = move || {
+            let (message, store) = (Arc::clone(&message), keep_in.clone());
+            async move { archive::keep(&store, &message).await }.boxed_local()
+        };
+        series.offer(&label, superevent.as_ref(), fetch).await?;
     }
+    series.finish().await?;
     series.end()
 }
 
@@ -70,7 +79,7 @@ fn selected(selection: &Selection, overrides: &[(&str, String)]) -> std::result:
     let config = Config::from_env(overrides).map_err(Failure::usage)?;
     let kafka = Kafka::from_env(&[]).map_err(Failure::usage)?;
     config.log.start("warn");
-    let topics = topics(&selection.topics)?;
+    let topics = topics(&kafka, &selection.topics)?;
     let (sender, messages) = mpsc::channel(AHEAD);
     let selection = selection.clone();
     tokio::task::spawn_blocking(move || {
@@ -80,7 +89,7 @@ fn selected(selection: &Selection, overrides: &[(&str, String)]) -> std::result:
                 let wanted = wanted(&selection, &message);
                 Ok(!wanted || sender.blocking_send(Ok(message)).is_ok())
             };
-            if let Err(error) = topic::read(&kafka, topic, span, each) {
+            if let Err(error) = topic::read(&kafka, &topic, span, each) {
                 // Whoever does not listen any more has ended.
                 let _ = sender.blocking_send(Err(error));
                 return;
@@ -128,7 +137,7 @@ fn print_line(out: &mut impl Write, message: &Message, json: bool) -> Result<()>
         bytes: message.size(),
     };
     if json {
-        serde_json::to_writer(&mut *out, &line).map_err(|error| Error::permanent(error.to_string()))?;
+        serde_json::to_writer(&mut *out, &line).permanent("JSON")?;
         return writeln!(out).map_err(failed);
     }
     let time = |time: Option<Timestamp>| time.map_or_else(|| "-".to_owned(), |time| format!("{time:.0}"));

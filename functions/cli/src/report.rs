@@ -1,22 +1,21 @@
 //! What `gwtm run` prints of one notice: a JSON object for machines, a table for people.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use crate::flow::{AlertOutcome, IceCubeOutcome, LigoOutcome, Stage};
 use config::Config;
 use serde::Serialize;
-use shared::key::{Key, Object};
-use shared::message::Summary;
+use shared::key::{Key, Object, Parsed};
 use shared::message::{
-    Annotated, Galaxies, NotificationStatus, Post, PostStatus, Product, ProductKind, ProductStatus, Publication,
-    Request, Role,
+    Annotated, Galaxies, NotificationStatus, Post, PostStatus, Product, ProductKind, ProductStatus, Request, Role,
+    Settled, Summary,
 };
 use shared::notice::icecube::TrackSearch;
 use shared::{Error, Result};
 use store::Store;
 
-use crate::functions::Outcome;
+use crate::pipeline::{Function, Outcome, ProcessedAlert, Step};
 
 /// What became of one notice.
 #[derive(Debug, Serialize)]
@@ -30,8 +29,9 @@ pub(crate) struct Report<'a> {
     alerts: Vec<AlertReport<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     icecube: Option<IceCubeReport<'a>>,
-    errors: Vec<StageError>,
-    durations_ms: Durations,
+    errors: Vec<ReportedError>,
+    /// How long each function took, over all of the notice's alerts [ms].
+    durations_ms: BTreeMap<&'static str, f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -55,9 +55,9 @@ struct IceCubeReport<'a> {
     posts: &'a [Post],
 }
 
-/// A stage that failed; the stages that do not depend on it still ran.
+/// A function that failed; the functions that do not depend on it still ran.
 #[derive(Debug, Serialize)]
-struct StageError {
+struct ReportedError {
     stage: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     alert: Option<String>,
@@ -65,20 +65,19 @@ struct StageError {
     message: String,
 }
 
-/// How long each stage took, over all of the notice's alerts [ms].
-#[derive(Debug, Default, Serialize)]
-struct Durations {
-    ingest: f64,
-    skymap_products: f64,
-    galaxy_list: f64,
-    post_api: f64,
-    annotate: f64,
-    total: f64,
-}
+/// The durations in a report: the name in JSON, the name for people, and the functions that are added up.
+const DURATIONS: [(&str, &str, &[Function]); 6] = [
+    ("ingest", "ingest", &[Function::IngestLigo, Function::IngestIceCube]),
+    ("skymap_products", "sky-map products", &[Function::SkymapProducts]),
+    ("galaxy_list", "galaxies", &[Function::GalaxyList]),
+    ("post_api", "posts", &[Function::PostApi]),
+    ("annotate", "annotations", &[Function::Annotate]),
+    ("notify", "notifications", &[Function::Notify]),
+];
 
 impl<'a> Report<'a> {
-    pub(crate) fn new(notice: &'a str, outcome: &'a Result<Outcome>, stored: bool, total: Duration) -> Self {
-        let mut report = Report {
+    fn none(notice: &'a str, stored: bool, total: Duration) -> Self {
+        Report {
             notice,
             status: "done",
             stored,
@@ -86,16 +85,32 @@ impl<'a> Report<'a> {
             alerts: Vec::new(),
             icecube: None,
             errors: Vec::new(),
-            durations_ms: Durations { total: milliseconds(total), ..Durations::default() },
-        };
+            durations_ms: BTreeMap::from([("total", milliseconds(total))]),
+        }
+    }
+
+    pub(crate) fn new(notice: &'a str, outcome: &'a Result<Outcome>, stored: bool, total: Duration) -> Self {
+        let mut report = Report::none(notice, stored, total);
         match outcome {
             Err(error) => report.error("read", None, error),
-            Ok(Outcome::Ligo(outcome)) => report.ligo(outcome),
-            Ok(Outcome::IceCube(outcome)) => report.icecube(outcome),
+            Ok(outcome) => report.outcome(outcome),
+        }
+        for (name, _, functions) in DURATIONS {
+            let took = |function: &Function| outcome.as_ref().map_or(Duration::ZERO, |done| done.duration(*function));
+            report.durations_ms.insert(name, milliseconds(functions.iter().map(took).sum()));
         }
         if !report.errors.is_empty() {
             report.status = "failed";
         }
+        report
+    }
+
+    /// Of a notice that was not tried, because one before it of its superevent failed.
+    pub(crate) fn not_tried(notice: &'a str, because: &str) -> Self {
+        let mut report = Report::none(notice, true, Duration::ZERO);
+        let error = Error::retryable(format!("not tried, because its superevent's alerts wait behind {because}"));
+        report.error("order", None, &error);
+        report.status = "not_tried";
         report
     }
 
@@ -104,63 +119,47 @@ impl<'a> Report<'a> {
         self.errors.is_empty()
     }
 
-    fn ligo(&mut self, outcome: &'a LigoOutcome) {
-        self.durations_ms.ingest = self.stage("ingest-ligo", None, &outcome.ingested);
-        self.name = outcome.alerts.first().map(|outcome| outcome.alert.name.to_string());
-        for AlertOutcome { alert, products, galaxies, posted, annotated } in &outcome.alerts {
-            let name = alert.name.to_string();
-            self.durations_ms.skymap_products += self.stage("skymap-products", Some(&name), products);
-            for Product { product, status } in products.answer.iter().flat_map(|products| &products.products) {
+    fn outcome(&mut self, outcome: &'a Outcome) {
+        let search = outcome.icecube.as_ref().map(|(search, _)| search.ref_id.as_str());
+        for Step { function, alert, result, .. } in &outcome.steps {
+            let Err(error) = result else { continue };
+            let alert = alert.as_ref().map(ToString::to_string);
+            let posted = search.filter(|_| *function == Function::PostApi).map(str::to_owned);
+            self.error(function.name(), alert.or(posted), error);
+        }
+        for ProcessedAlert { settled: Settled { alert, products, galaxies, posted }, annotated } in &outcome.alerts {
+            let products = products.as_ref().map_or(&[][..], |products| &products.products);
+            for Product { product, status } in products {
                 if let ProductStatus::Failed { reason } = status {
                     let error = Error::permanent(format!("{}: {reason}", label(*product)));
-                    self.error("skymap-products", Some(&name), &error);
+                    self.error(Function::SkymapProducts.name(), Some(alert.name.to_string()), &error);
                 }
             }
-            self.durations_ms.galaxy_list += self.stage("galaxy-list", Some(&name), galaxies);
-            self.durations_ms.post_api += self.stage("post-api", Some(&name), posted);
-            self.durations_ms.annotate += self.stage("annotate", Some(&name), annotated);
             self.alerts.push(AlertReport {
-                name,
+                name: alert.name.to_string(),
                 role: alert.role,
                 time_created: alert.time_created,
                 notice: Object::Notice(&alert.name).key().ok(),
                 skymap: alert.skymap.clone(),
                 summary: alert.summary.as_ref(),
-                products: products.answer.as_ref().map_or(&[], |products| &products.products),
-                galaxies: galaxies.answer.as_ref().ok(),
-                posts: posted.answer.as_ref().map_or(&[], |posted| &posted.posts),
-                annotated: annotated.answer.as_ref().ok(),
+                products,
+                galaxies: galaxies.as_ref(),
+                posts: posted.as_ref().map_or(&[], |posted| &posted.posts),
+                annotated: annotated.as_ref(),
             });
         }
-    }
-
-    fn icecube(&mut self, outcome: &'a IceCubeOutcome) {
-        self.durations_ms.ingest = self.stage("ingest-icecube", None, &outcome.ingested);
-        let posted = outcome.posted.as_ref();
-        let Ok(Publication::IceCube(search)) = &outcome.ingested.answer else { return };
-        self.name = Some(search.ref_id.clone());
-        if let Some(posted) = posted {
-            self.durations_ms.post_api = self.stage("post-api", Some(&search.ref_id), posted);
-        }
-        let posts = posted.and_then(|posted| posted.answer.as_ref().ok()).map_or(&[][..], |posted| &posted.posts);
-        self.icecube = Some(IceCubeReport { search, posts });
-    }
-
-    fn stage<T>(&mut self, stage: &'static str, alert: Option<&str>, done: &Stage<T>) -> f64 {
-        if let Err(error) = &done.answer {
-            self.error(stage, alert, error);
-        }
-        milliseconds(done.duration)
-    }
-
-    fn error(&mut self, stage: &'static str, alert: Option<&str>, error: &Error) {
-        tracing::error!(notice = self.notice, stage, alert.name = alert, error.class = %error.class(), "{error}");
-        self.errors.push(StageError {
-            stage,
-            alert: alert.map(str::to_owned),
-            class: error.class().as_str(),
-            message: error.to_string(),
+        self.icecube = outcome.icecube.as_ref().map(|(search, posted)| IceCubeReport {
+            search,
+            posts: posted.as_ref().map_or(&[], |posted| &posted.posts),
         });
+        let first = outcome.alerts.first().map(|alert| alert.settled.alert.name.to_string());
+        self.name = first.or(search.map(str::to_owned));
+    }
+
+    fn error(&mut self, stage: &'static str, alert: Option<String>, error: &Error) {
+        tracing::error!(notice = self.notice, stage, alert.name = alert, error.class = %error.class(), "{error}");
+        let (class, message) = (error.class().as_str(), error.to_string());
+        self.errors.push(ReportedError { stage, alert, class, message });
     }
 }
 
@@ -190,11 +189,9 @@ pub(crate) fn print(out: &mut impl Write, report: &Report, json: bool) -> io::Re
         let alert = error.alert.as_deref().map(|name| format!(" of {name}")).unwrap_or_default();
         writeln!(out, "  FAILED {}{alert} ({}): {}", error.stage, error.class.to_lowercase(), error.message)?;
     }
-    let Durations { ingest, skymap_products, galaxy_list, post_api, annotate, total } = &report.durations_ms;
-    writeln!(
-        out,
-        "  {total:.0} ms: ingest {ingest:.0}, sky-map products {skymap_products:.0}, galaxies {galaxy_list:.0}, posts {post_api:.0}, annotations {annotate:.0}\n"
-    )
+    let ms = |name: &str| report.durations_ms.get(name).copied().unwrap_or_default();
+    let parts: Vec<String> = DURATIONS.iter().map(|(name, label, _)| format!("{label} {:.0}", ms(name))).collect();
+    writeln!(out, "  {:.0} ms: {}\n", ms("total"), parts.join(", "))
 }
 
 fn print_alert(out: &mut impl Write, alert: &AlertReport, stored: bool) -> io::Result<()> {
@@ -248,13 +245,13 @@ fn print_alert(out: &mut impl Write, alert: &AlertReport, stored: bool) -> io::R
 
 fn print_annotated(out: &mut impl Write, annotated: &Annotated, written: &str) -> io::Result<()> {
     for made in &annotated.objects {
-        let name = made.key.as_str().rsplit('/').next().unwrap_or_default();
-        let what = match name.strip_prefix(&annotated.name.to_string()) {
-            Some("-annotations.json") => "annotations",
-            Some(".svg") => "plot, SVG",
-            Some(".png") => "plot, PNG",
-            Some(".html") => "page",
-            _ if name.ends_with("-latest.json") => "newest alert",
+        let parsed = Parsed::of(&made.key);
+        let what = match parsed.as_ref().map(Parsed::object) {
+            Some(Object::Annotations(name)) if *name == annotated.name => "annotations",
+            Some(Object::PlotSvg(name)) if *name == annotated.name => "plot, SVG",
+            Some(Object::PlotPng(name)) if *name == annotated.name => "plot, PNG",
+            Some(Object::Page(name)) if *name == annotated.name => "page",
+            Some(Object::Latest(_)) => "newest alert",
             // Those of the superevent's other alerts are told of by name.
             _ => continue,
         };
@@ -276,7 +273,7 @@ fn print_annotated(out: &mut impl Write, annotated: &Annotated, written: &str) -
 }
 
 fn print_posts(out: &mut impl Write, posts: &[Post]) -> io::Result<()> {
-    for Post { request, key, status } in posts {
+    for Post { request, key, status, note } in posts {
         let id = |id: &Option<i64>| id.map(|id| format!(" as {id}")).unwrap_or_default();
         let body = key.as_ref().map(|key| format!("{key}")).unwrap_or_default();
         let (verb, what) = match status {
@@ -286,6 +283,9 @@ fn print_posts(out: &mut impl Write, posts: &[Post]) -> io::Result<()> {
             PostStatus::NotPosted { reason } => ("not posted".to_owned(), format!("{body} ({reason})")),
         };
         row(out, endpoint(*request), &verb, &what)?;
+        if let Some(note) = note {
+            row(out, endpoint(*request), "NOTE", note)?;
+        }
     }
     Ok(())
 }

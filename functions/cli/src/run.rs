@@ -4,14 +4,15 @@ use std::fs;
 use std::path::Path;
 
 use config::Config;
+use futures::FutureExt;
 use shared::key::Object;
 use shared::{Error, Result};
 use store::Store;
 
 use crate::Failure;
 use crate::arguments::RunOptions;
-use crate::functions::Outcome;
 use crate::notices;
+use crate::pipeline::Outcome;
 use crate::series::{Series, received};
 
 /// Runs every notice; whether all of them were done.
@@ -23,27 +24,40 @@ pub async fn run(options: &RunOptions) -> std::result::Result<bool, Failure> {
     let config = Config::from_env(&settings).map_err(Failure::usage)?;
     // What is done is printed; only what is odd is logged beside it.
     config.log.start("warn");
-    let mut series = Series::open(config, options.json).await?;
+    let mut series = Series::open(config, options.json, options.patience).await?;
     let store = series.store().clone();
     let sources = notices::find(&options.notices, &store).await;
     series.of(sources.len());
     for (label, source) in sources {
-        let notice = async { received(source?.read(&store).await?) };
-        let outcome = series.take(&label, notice).await?;
-        if let (Some(folder), Some(outcome)) = (&options.report, &outcome) {
-            write_pages(folder, &store, outcome).await.map_err(Failure::work)?;
-        }
+        let read_from = store.clone();
+        let fetch = move || {
+            let (source, store) = (source.clone(), read_from.clone());
+            async move { received(source?.read(&store).await?) }.boxed_local()
+        };
+        let done = series.offer(&label, None, fetch).await?;
+        pages(options, &store, done).await?;
     }
+    let last = series.finish().await?;
+    pages(options, &store, last).await?;
     series.end()
+}
+
+/// Writes the pages of what was done, where they are asked for.
+async fn pages(options: &RunOptions, store: &Store, done: Vec<Outcome>) -> std::result::Result<(), Failure> {
+    let Some(folder) = &options.report else { return Ok(()) };
+    for outcome in done {
+        write_pages(folder, store, &outcome).await.map_err(Failure::work)?;
+    }
+    Ok(())
 }
 
 /// Writes the pages of a notice's alerts into a folder.
 async fn write_pages(folder: &Path, store: &Store, outcome: &Outcome) -> Result<()> {
-    let Outcome::Ligo(outcome) = outcome else { return Ok(()) };
     for alert in &outcome.alerts {
-        let key = Object::Page(&alert.alert.name).key()?;
+        let name = &alert.settled.alert.name;
+        let key = Object::Page(name).key()?;
         let Some(page) = store.get(&key).await? else { continue };
-        let path = folder.join(format!("{}.html", alert.alert.name));
+        let path = folder.join(format!("{name}.html"));
         let written = fs::create_dir_all(folder).and_then(|()| fs::write(&path, page));
         written.map_err(|error| Error::permanent(format!("file `{}`: {error}", path.display())))?;
     }

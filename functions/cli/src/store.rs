@@ -1,19 +1,21 @@
 //! `gwtm store`: an operator's look into the store.
 
+use std::fmt;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use clap::{Args, Subcommand};
 use futures::{StreamExt, TryStreamExt};
 use serde_json::json;
 use shared::key::Key;
-use shared::{Error, Result};
-use store::{Content, Head, Listed, Md5, Store};
+use shared::{Context, Error, Result};
+use store::{Content, Head, Kind, Listed, Md5, Store};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::Failure;
-use crate::migrate::digest;
+use crate::migrate::{digest, passed_over};
 
 /// How much of a file is read at once [bytes].
 const CHUNK_BYTES: usize = 256 << 10;
@@ -130,8 +132,12 @@ fn output(error: io::Error) -> Error {
 async fn list(store: &Store, prefix: &str, json: bool) -> Result<bool> {
     let mut out = io::BufWriter::new(io::stdout().lock());
     let (mut objects, mut bytes) = (0_u64, 0_u64);
-    let mut listed = store.list(prefix);
-    while let Some(Listed { key, head }) = listed.try_next().await? {
+    let mut others = Others::default();
+    let mut listed = store.list_all(prefix);
+    while let Some(Listed { key, head, kind }) = listed.try_next().await? {
+        if others.count(kind) {
+            continue;
+        }
         let name = match key {
             Ok(key) => key.to_string(),
             // The name is in it: others' objects are listed, and cannot be read here.
@@ -150,7 +156,7 @@ async fn list(store: &Store, prefix: &str, json: bool) -> Result<bool> {
         .map_err(output)?;
     }
     if !json {
-        writeln!(out, "{objects} objects, {}", indicatif::HumanBytes(bytes)).map_err(output)?;
+        writeln!(out, "{objects} objects, {}{others}", indicatif::HumanBytes(bytes)).map_err(output)?;
     }
     out.flush().map_err(output)?;
     Ok(true)
@@ -198,7 +204,7 @@ async fn put(store: &Store, path: &Path, key: &Key, if_absent: bool) -> Result<b
         async move {
             let mut chunk = Vec::with_capacity(CHUNK_BYTES);
             let read = (&mut file).take(CHUNK_BYTES as u64).read_to_end(&mut chunk).await;
-            match read.map_err(|error| Error::permanent(format!("file `{name}`: {error}")))? {
+            match read.permanent(format_args!("file `{name}`"))? {
                 0 => Ok(None),
                 _ => Ok(Some((Bytes::from(chunk), file))),
             }
@@ -220,9 +226,39 @@ async fn remove(store: &Store, keys: &[Key]) -> Result<bool> {
     Ok(all)
 }
 
+/// How many entries of a list are no objects.
+#[derive(Debug, Default)]
+struct Others {
+    markers: usize,
+    special_files: usize,
+}
+
+impl Others {
+    /// Counts an entry that is no object; whether it is none.
+    fn count(&mut self, kind: Kind) -> bool {
+        match kind {
+            Kind::Object => return false,
+            Kind::FolderMarker => self.markers += 1,
+            Kind::SpecialFile => self.special_files += 1,
+        }
+        true
+    }
+}
+
+impl fmt::Display for Others {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&passed_over(self.markers, self.special_files))
+    }
+}
+
 async fn verify(store: &Store, prefix: &str) -> Result<bool> {
+    let others = Mutex::new(Others::default());
     let mut found = store
-        .list(prefix)
+        .list_all(prefix)
+        .try_filter(|listed| {
+            let is_other = others.lock().unwrap_or_else(PoisonError::into_inner).count(listed.kind);
+            futures::future::ready(!is_other)
+        })
         .map_ok(|listed| async move {
             let outcome = match &listed.key {
                 Ok(key) => differs(store, key, &listed.head).await.map_err(|error| error.to_string()),
@@ -244,7 +280,9 @@ async fn verify(store: &Store, prefix: &str) -> Result<bool> {
             }
         }
     }
-    writeln!(io::stdout(), "{sound} objects are whole ({with_md5} by a listed MD5), {failed} are not")
+    drop(found);
+    let others = others.into_inner().unwrap_or_else(PoisonError::into_inner);
+    writeln!(io::stdout(), "{sound} objects are whole ({with_md5} by a listed MD5), {failed} are not{others}")
         .map_err(output)?;
     Ok(failed == 0)
 }

@@ -10,7 +10,6 @@ use shared::ranking::Settings;
 use shared::{Error, Result};
 use tokio::sync::mpsc;
 
-use crate::blocking;
 use crate::source::Source;
 
 /// How many parts are read at once: with those that wait, what bounds the memory.
@@ -39,7 +38,7 @@ async fn rank_in(
     let (say_parts, parts) = tokio::sync::oneshot::channel::<Vec<Part>>();
     let (send, mut receive) = mpsc::channel::<(Part, Bytes)>(1);
     let (index, map, settings) = (index.clone(), map.clone(), settings.clone());
-    let ranking = blocking(move || {
+    let ranking = runtime::blocking("galaxy catalogue", move || {
         let mut ranker = Ranker::new(&map, &settings, zone);
         let parts = index.parts(&ranker.ranges());
         let mut left = parts.len();

@@ -11,8 +11,8 @@ use config::Config;
 use science::galaxy::{self, Catalogue, Columns, Ranked, Ranking};
 use science::skymap::MultiOrderMap;
 use shared::key::Object;
-use shared::message::{Alert, Galaxies};
-use shared::{Error, Result};
+use shared::message::{Alert, Galaxies, Role};
+use shared::{Context, Error, Result};
 use store::Store;
 use tokio::sync::OnceCell;
 use treasuremap::bodies::{EventGalaxies, GalaxyEntry};
@@ -62,9 +62,17 @@ pub async fn handle(deps: &Deps, alert: Alert) -> Result<Galaxies> {
     let Some(skymap) = &alert.skymap else {
         return Ok(none("the alert has no sky map".to_owned()));
     };
-    let map = deps.store.read(skymap).await?;
+    let map = match deps.store.get(skymap).await? {
+        // The GWTM removes the files of old mock alerts whenever it is asked to.
+        None if alert.role == Role::Test => return Ok(none("the mock alert's map has been removed".to_owned())),
+        None => deps.store.read(skymap).await?,
+        Some(map) => map,
+    };
     let named = format!("sky map `{skymap}`");
-    let map = Arc::new(blocking(move || MultiOrderMap::decode(&map).map_err(|error| error.of(named))).await?);
+    let map = Arc::new(
+        runtime::blocking("galaxy ranking", move || MultiOrderMap::decode(&map).map_err(|error| error.of(named)))
+            .await?,
+    );
     let ranking = ranking(deps, source, map).await.map_err(|error| error.of(format!("galaxy catalogue `{source}`")))?;
     if ranking.entries.is_empty() {
         return Ok(none(format!("no galaxy of `{source}` lies in the credible zone, nor in the relaxed one")));
@@ -73,8 +81,7 @@ pub async fn handle(deps: &Deps, alert: Alert) -> Result<Galaxies> {
     let (in_zone, relaxed) = (ranking.in_zone, ranking.relaxed);
     let key = Object::EventGalaxies(&alert.name).key()?;
     let table = galaxy::csv(&ranking)?;
-    let list = serde_json::to_vec(&body(&deps.galaxies, &alert, ranking))
-        .map_err(|error| Error::permanent(format!("object `{key}`: {error}")))?;
+    let list = serde_json::to_vec(&body(&deps.galaxies, &alert, ranking)).permanent(format_args!("object `{key}`"))?;
     deps.store.put(&key, Bytes::from(list)).await?;
     deps.store.put(&Object::GalaxiesCsv(&alert.name).key()?, Bytes::from(table)).await?;
     tracing::info!(alert.name = %alert.name, count, in_zone, relaxed, "galaxies ranked");
@@ -89,7 +96,11 @@ fn body(signed: &config::Galaxies, alert: &Alert, ranking: Ranking) -> EventGala
         rank,
         ra: galaxy.ra,
         dec: galaxy.dec,
-        info: BTreeMap::from([("Mstar".to_owned(), galaxy.mstar), ("Distance [Mpc]".to_owned(), galaxy.dist)]),
+        // The website shows `dist` as "Dist (Mpc)" and every other key as it is.
+        info: BTreeMap::from([
+            ("dist".to_owned(), significant(galaxy.dist, 4)),
+            ("log10(Mstar)".to_owned(), significant(galaxy.mstar.log10(), 4)),
+        ]),
     };
     EventGalaxies {
         superevent_id: alert.name.superevent_id.clone(),
@@ -99,6 +110,15 @@ fn body(signed: &config::Galaxies, alert: &Alert, ranking: Ranking) -> EventGala
         request_doi: signed.request_doi,
         galaxies: (0..).zip(ranking.entries).map(entry).collect(),
     }
+}
+
+/// A number rounded to so many significant digits; one that has none is left as it is.
+fn significant(number: f64, digits: i32) -> f64 {
+    if number == 0.0 || !number.is_finite() {
+        return number;
+    }
+    let after_the_point = digits - 1 - number.abs().log10().floor() as i32;
+    format!("{number:.*}", usize::try_from(after_the_point).unwrap_or_default()).parse().unwrap_or(number)
 }
 
 /// Ranks from the index, or from a catalogue without one, which is read whole, once.
@@ -115,13 +135,16 @@ async fn ranking(deps: &Deps, name: &str, map: Arc<MultiOrderMap>) -> Result<Ran
         deps.catalogue.get_or_try_init(|| load(&source, name)).await?;
     }
     let catalogue = deps.catalogue.get().cloned().ok_or_else(|| Error::permanent("expected it to be read"))?;
-    blocking(move || Ok(galaxy::rank(&map, &catalogue, &settings))).await
+    runtime::blocking("galaxy ranking", move || Ok(galaxy::rank(&map, &catalogue, &settings))).await
 }
 
 /// Reads a catalogue without index.
 async fn load(source: &Source, name: &str) -> Result<Arc<Catalogue>> {
     let catalogue = source.read_whole(&Columns::default()).await?;
     let (galaxies, dropped) = (catalogue.len(), catalogue.dropped());
+    for warning in catalogue.warnings() {
+        tracing::warn!(catalogue = name, "{warning}");
+    }
     tracing::warn!(
         catalogue = name, galaxies, %dropped,
         "galaxy catalogue without index read whole; `gwtm catalog build {name} --out galaxy_catalog/galaxies.parquet` \
@@ -130,9 +153,22 @@ async fn load(source: &Source, name: &str) -> Result<Arc<Catalogue>> {
     Ok(Arc::new(catalogue))
 }
 
-/// Runs what takes a processor for long away from the threads that wait for the network.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Error::permanent(format!("galaxy ranking: expected it to end, found {error}")))?
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_sensible_digits() {
+        for (number, expected) in [
+            (144.508_123, 144.5),
+            (0.004_321_99, 0.004_322),
+            (9.999_99, 10.0),
+            (12_345.6, 12_346.0),
+            (11.150_234, 11.15),
+            (0.0, 0.0),
+        ] {
+            assert_eq!(significant(number, 4).to_string(), expected.to_string());
+        }
+        assert!(significant(f64::NEG_INFINITY, 4).is_infinite());
+    }
 }

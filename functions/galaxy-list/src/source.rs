@@ -13,8 +13,6 @@ use shared::key::Key;
 use shared::{Error, Result};
 use store::Store;
 
-use crate::blocking;
-
 /// The first bytes of every Parquet file.
 const MAGIC: &[u8] = b"PAR1";
 
@@ -81,7 +79,10 @@ impl Source {
         let bytes = match &self.place {
             Place::File(path) => {
                 let path = path.clone();
-                blocking(move || read(&path, range).map_err(|error| Error::permanent(error.to_string()))).await?
+                runtime::blocking("galaxy catalogue", move || {
+                    read(&path, range).map_err(|error| Error::permanent(error.to_string()))
+                })
+                .await?
             }
             Place::Object(store, key) => {
                 let found = store.get_range(key, range).await?;
@@ -108,7 +109,7 @@ impl Source {
         match &self.place {
             Place::File(path) => {
                 let path = path.clone();
-                blocking(move || {
+                runtime::blocking("galaxy catalogue", move || {
                     let file = fs::File::open(path).map_err(|error| Error::permanent(error.to_string()))?;
                     Catalogue::read_from(file, &columns)
                 })
@@ -116,7 +117,7 @@ impl Source {
             }
             Place::Object(store, key) => {
                 let bytes = store.read(key).await?;
-                blocking(move || Catalogue::read_from(&bytes[..], &columns)).await
+                runtime::blocking("galaxy catalogue", move || Catalogue::read_from(&bytes[..], &columns)).await
             }
         }
     }
@@ -141,7 +142,7 @@ impl Source {
             return Err(Error::permanent(format!("expected a footer of {footer} bytes in a file of {}", self.size)));
         };
         let size = self.size;
-        blocking(move || Index::parse(size, &end)).await.map(Some)
+        runtime::blocking("galaxy catalogue", move || Index::parse(size, &end)).await.map(Some)
     }
 }
 

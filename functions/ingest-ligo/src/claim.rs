@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde_json::Value;
 use shared::key::{AlertName, AlertType, Object, SupereventId};
+use shared::notice::content;
 use shared::{Error, Result};
 use store::Store;
 
@@ -35,8 +36,7 @@ pub(crate) async fn claim(
 }
 
 fn same_content(a: &[u8], b: &[u8]) -> bool {
-    let parse = |bytes| serde_json::from_slice::<Value>(bytes).ok();
-    a == b || parse(a).zip(parse(b)).is_some_and(|(a, b)| same_value(&a, &b))
+    a == b || content(a).zip(content(b)).is_some_and(|(a, b)| same_value(&a, &b))
 }
 
 /// Equality of canonical JSON (RFC 8785): fields in any order, numbers as IEEE doubles, so that 1 is 1.0.
@@ -78,6 +78,12 @@ mod tests {
             seen,
             ["MS181101ab-Preliminary", "MS181101ab-Preliminary1", "MS181101ab-Preliminary", "MS181101ab-Preliminary1"]
         );
+    }
+
+    #[tokio::test]
+    async fn numbers_that_are_not_finite_and_a_byte_order_mark_do_not_hide_the_same_content() {
+        let seen = names(&[r#"{"a": NaN, "b": 2}"#, r#"{"b":2,"a":NaN}"#, "\u{feff}{\"a\": NaN, \"b\": 2}"]).await;
+        assert_eq!(seen, ["MS181101ab-Preliminary"; 3]);
     }
 
     #[tokio::test]

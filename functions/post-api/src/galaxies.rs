@@ -1,12 +1,15 @@
-//! One alert's galaxy list: it replaces the lists that the same group posted for this alert before.
+//! A superevent's galaxy list: the newest alert's, and only this one, since the website shows the galaxies of all.
 
 use jiff::SignedDuration;
-use shared::key::{Key, Object};
-use shared::message::{Alert, Galaxies, Post, PostStatus, Request};
+use shared::key::{AlertKind, AlertName, Key, Object};
+use shared::message::{Alert, Galaxies, Post, PostStatus, Request, Role};
 use shared::notice::parse_time;
-use shared::{Error, Result};
-use treasuremap::{Client, EventGalaxies, ListedGalaxy, Removal, Row};
+use shared::{Context, Error, Result};
+use treasuremap::{Client, EventGalaxies, ListedGalaxy, Removal};
 
+use crate::alert::{Published, REMOVED_AT_ONCE};
+use crate::once::once;
+use crate::view::is_newer;
 use crate::{Deps, bytes_of, status, warn_all};
 
 /// How far two scores may be apart and still be the same score: they travel as decimal text.
@@ -15,8 +18,13 @@ const SCORE_TOLERANCE: f64 = 1e-9;
 const SERVER_TOLERANCE: SignedDuration = SignedDuration::from_secs(15);
 
 /// Brings the list's stamp in line with the alert's row, and posts the list.
-pub(crate) async fn publish(deps: &Deps, alert: &Alert, galaxies: &Galaxies, row: Option<&Row>) -> Result<Post> {
-    let post = |status| Post { request: Request::EventGalaxies, key: galaxies.key.clone(), status };
+pub(crate) async fn publish(
+    deps: &Deps,
+    alert: &Alert,
+    galaxies: &Galaxies,
+    published: Option<&Published>,
+) -> Result<Post> {
+    let post = |status| Post { request: Request::EventGalaxies, key: galaxies.key.clone(), status, note: None };
     let not_posted = |reason: &str| Ok(post(PostStatus::NotPosted { reason: reason.to_owned() }));
     let Some(key) = &galaxies.key else {
         return not_posted(galaxies.reason.as_deref().unwrap_or("there is no galaxy list"));
@@ -30,7 +38,7 @@ pub(crate) async fn publish(deps: &Deps, alert: &Alert, galaxies: &Galaxies, row
             alert.name.superevent_id, body.superevent_id
         )));
     }
-    body.time_sent = match row.and_then(|row| row.timesent.as_deref()) {
+    body.time_sent = match published.and_then(|published| published.row.timesent.as_deref()) {
         Some(time) => parse_time(time).map_err(|error| error.of(format!("row of `{}`", alert.name)))?,
         None => alert.time_created,
     };
@@ -38,73 +46,107 @@ pub(crate) async fn publish(deps: &Deps, alert: &Alert, galaxies: &Galaxies, row
         deps.store.put(key, bytes_of(&body)?).await?;
     }
     let Some(api) = &deps.api else { return not_posted(&deps.not_posted) };
+    let Some(published) = published else { return not_posted(REMOVED_AT_ONCE) };
+    if alert.role == Role::Test && !deps.galaxies_of_mocks {
+        return not_posted("it is a mock alert's, whose lists the GWTM never removes (GALAXY_MOCKS)");
+    }
     if body.galaxies.is_empty() {
         return not_posted("the galaxy list is empty");
     }
-    let outcome = replace(deps, api, alert, key, &body).await.map_err(|error| error.of(&alert.name))?;
+    let outcome = replace(deps, api, alert, &body, published).await.map_err(|error| error.of(&alert.name))?;
     Ok(post(outcome))
 }
 
-/// Posts the list unless it is there, after removing what the group had posted for this alert.
-async fn replace(deps: &Deps, api: &Client, alert: &Alert, key: &Key, body: &EventGalaxies) -> Result<PostStatus> {
-    let lists = api.galaxy_lists(body).await?;
-    let there = lists.iter().find(|(_, list)| is_same(list, body)).map(|(id, _)| *id);
-    let neighbours = neighbours(deps, alert, key, body).await?;
-    for (id, list) in &lists {
-        if Some(*id) == there || neighbours.iter().any(|other| is_same(list, other)) {
-            continue;
-        }
-        if api.remove_galaxies(*id).await? == Removal::Foreign {
+/// Posts the list unless it is there or a newer alert has one, then removes all others of the group: whenever this breaks
+/// off there is a list, and the next call ends with the newest alert's alone.
+async fn replace(
+    deps: &Deps,
+    api: &Client,
+    alert: &Alert,
+    body: &EventGalaxies,
+    published: &Published,
+) -> Result<PostStatus> {
+    if let Some(reason) = newer_list(deps, api, alert, body, published).await? {
+        return Ok(PostStatus::NotPosted { reason });
+    }
+    let look = async || {
+        let lists = api.galaxy_lists(&body.superevent_id, &body.groupname, None).await?;
+        Ok(lists.iter().find(|(_, list)| is_same(list, body)).map(|(id, _)| Some(*id)))
+    };
+    let pending = Object::EventGalaxiesPending(&alert.name).key()?;
+    let outcome = once(deps, api, &pending, look, || api.post_galaxies(body)).await?;
+    let mut own = None;
+    for (id, list) in api.galaxy_lists(&body.superevent_id, &body.groupname, None).await? {
+        // Of lists that are the same, the first stays.
+        if own.is_none() && is_same(&list, body) {
+            own = Some(id);
+        } else if api.remove_galaxies(id).await? == Removal::Foreign {
             tracing::warn!(alert.name = %alert.name, "galaxy list {id} of group `{}` stays: another user's", body.groupname);
         }
     }
-    let look = async || {
-        let lists = api.galaxy_lists(body).await?;
-        Ok(lists.iter().find(|(_, list)| is_same(list, body)).map(|(id, _)| Some(*id)))
-    };
-    let outcome = api.once(look, || api.post_galaxies(body)).await?;
-    Ok(status(&outcome, |id| *id))
+    Ok(status(&outcome, |id| id.or(own)))
+}
+
+/// Why an older alert that comes late posts no list: a newer one has one, or has retracted the event.
+async fn newer_list(
+    deps: &Deps,
+    api: &Client,
+    alert: &Alert,
+    body: &EventGalaxies,
+    published: &Published,
+) -> Result<Option<String>> {
+    let newer: Vec<_> = published.rows.iter().filter(|row| is_newer(row, &published.row)).collect();
+    let retraction = AlertKind::Retraction.as_str();
+    if deps.remove_on_retraction && newer.iter().any(|row| row.alert_type == retraction) {
+        return Ok(Some("the event has been retracted (GALAXY_REMOVE_ON_RETRACTION)".to_owned()));
+    }
+    for row in newer {
+        let Some(sent) = row.timesent.as_deref().and_then(|time| parse_time(time).ok()) else { continue };
+        let lists = api.galaxy_lists(&body.superevent_id, &body.groupname, Some(sent)).await?;
+        // The server cannot tell rows that were sent at one time, an update's and its coincidence's, from each other.
+        let siblings = if sent.duration_since(body.time_sent).abs() < SERVER_TOLERANCE {
+            Some(stored(deps, alert, &row.alert_type).await?)
+        } else {
+            None
+        };
+        let has_list = match &siblings {
+            Some(siblings) => lists.values().any(|list| siblings.iter().any(|sibling| is_same(list, sibling))),
+            None => !lists.is_empty(),
+        };
+        if has_list {
+            let reason = format!("a newer alert has a list: {} of {}", row.alert_type, body.superevent_id);
+            return Ok(Some(reason));
+        }
+    }
+    Ok(None)
 }
 
 /// Removes what the group posted for a superevent that is retracted.
 pub(crate) async fn remove_all(deps: &Deps, alert: &Alert) -> Result<()> {
     let Some(api) = &deps.api else { return Ok(()) };
-    for (_, body) in stored(deps, alert).await? {
-        for id in api.galaxy_lists(&body).await?.into_keys() {
-            let removal = api.remove_galaxies(id).await?;
-            tracing::info!(alert.name = %alert.name, "galaxy list {id} of group `{}`: {removal:?}", body.groupname);
-        }
+    for id in api.galaxy_lists(&alert.name.superevent_id, &deps.groupname, None).await?.into_keys() {
+        let removal = api.remove_galaxies(id).await?;
+        tracing::info!(alert.name = %alert.name, "galaxy list {id} of group `{}`: {removal:?}", deps.groupname);
     }
     Ok(())
 }
 
-/// The lists of this superevent's other alerts whose rows the server cannot tell from this one's: an update and its
-/// external coincidence are sent at the same moment.
-async fn neighbours(deps: &Deps, alert: &Alert, own: &Key, body: &EventGalaxies) -> Result<Vec<EventGalaxies>> {
+/// The lists in the store of a superevent's alerts of one type.
+async fn stored(deps: &Deps, alert: &Alert, alert_type: &str) -> Result<Vec<EventGalaxies>> {
     let mut lists = Vec::new();
-    for (key, other) in stored(deps, alert).await? {
-        let (other, _) = other.limited();
-        if key != *own && other.time_sent.duration_since(body.time_sent).abs() < SERVER_TOLERANCE {
-            lists.push(other);
-        }
-    }
-    Ok(lists)
-}
-
-/// The lists in the store of all alerts of this alert's superevent.
-async fn stored(deps: &Deps, alert: &Alert) -> Result<Vec<(Key, EventGalaxies)>> {
-    let mut lists = Vec::new();
-    for key in deps.store.keys(&format!("work/{}-", alert.name.superevent_id)).await? {
+    for key in deps.store.keys(&format!("work/{}-{alert_type}", alert.name.superevent_id)).await? {
         let mut segments = key.as_str().split('/');
-        let name = segments.nth(1).and_then(|name| name.parse().ok());
-        let is_list = name.is_some_and(|name| Object::EventGalaxies(&name).key().as_ref() == Ok(&key));
+        let name = segments.nth(1).and_then(|name| name.parse::<AlertName>().ok());
+        let is_list = name.is_some_and(|name| {
+            name.alert_type.to_string() == alert_type && Object::EventGalaxies(&name).key().as_ref() == Ok(&key)
+        });
         if !is_list {
             continue;
         }
         // What is no list protects nothing and names nothing; what the store cannot give now may.
         let Some(bytes) = deps.store.get(&key).await? else { continue };
-        if let Ok(list) = serde_json::from_slice(&bytes) {
-            lists.push((key, list));
+        if let Ok(list) = serde_json::from_slice::<EventGalaxies>(&bytes) {
+            lists.push(list.limited().0);
         }
     }
     Ok(lists)
@@ -112,7 +154,7 @@ async fn stored(deps: &Deps, alert: &Alert) -> Result<Vec<(Key, EventGalaxies)>>
 
 async fn read(deps: &Deps, key: &Key) -> Result<EventGalaxies> {
     serde_json::from_slice(&deps.store.read(key).await?)
-        .map_err(|error| Error::permanent(format!("object `{key}`: expected a galaxy list: {error}")))
+        .permanent(format_args!("object `{key}`: expected a galaxy list"))
 }
 
 /// Whether a stored list is this one: the same names, rank by rank, with the same scores.

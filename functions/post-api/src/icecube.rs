@@ -1,12 +1,10 @@
 //! An IceCube search, posted when it found something.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use shared::Result;
 use shared::key::Object;
 use shared::message::{Post, PostStatus, Request};
-use shared::notice::icecube::TrackSearch;
-use treasuremap::{Failure, Generation, PostIceCube};
+use shared::notice::icecube::{TrackSearch, Withheld};
+use treasuremap::{Client, Failure, Generation, PostIceCube};
 
 use crate::{Deps, bytes_of, keep, warn_all};
 
@@ -30,33 +28,52 @@ pub(crate) async fn publish(deps: &Deps, search: &TrackSearch) -> Result<Post> {
     if !another {
         keep(deps, &key, &json).await?;
     }
-    let status = match &deps.api {
+    let withheld = search.withheld().map(Withheld::reason);
+    if let Some(reason) = withheld {
+        tracing::warn!(ref_id = search.ref_id, superevent.id = %search.superevent_id, "not posted: {reason}");
+    }
+    let status = match (&deps.api, withheld) {
+        (_, Some(reason)) => PostStatus::NotPosted { reason: reason.to_owned() },
         _ if search.events.is_empty() => {
             PostStatus::NotPosted { reason: "the search found no coincident events".to_owned() }
         }
-        None => PostStatus::NotPosted { reason: deps.not_posted.clone() },
-        Some(api) => {
-            let nothing_to_look_at = async || Ok(None);
-            // Whether an attempt failed that may have been stored: then the search that the GWTM has is ours.
-            let unsure = AtomicBool::new(false);
-            let post = async || {
-                let answer = api.post_icecube_notice(&body).await;
-                if matches!(answer, Err(Failure::Unknown(_) | Failure::Over(_))) {
-                    unsure.store(true, Ordering::Relaxed);
-                }
-                answer
-            };
-            let outcome = api.once(nothing_to_look_at, post).await;
-            match crate::status(&outcome.map_err(|error| error.of(&search.ref_id))?, |id| *id) {
-                PostStatus::Posted { id: None } if another || !unsure.into_inner() => {
-                    PostStatus::AlreadyThere { id: None }
-                }
-                status => status,
+        (None, None) => PostStatus::NotPosted { reason: deps.not_posted.clone() },
+        (Some(api), None) => {
+            let (id, unsure) = post(api, &body).await.map_err(|error| error.of(&search.ref_id))?;
+            match id {
+                None if another || !unsure => PostStatus::AlreadyThere { id: None },
+                id => PostStatus::Posted { id },
             }
         }
     };
     if matches!(status, PostStatus::Posted { .. }) {
         keep(deps, &key, &json).await?;
     }
-    Ok(Post { request: Request::PostIceCube, key: Some(key), status })
+    Ok(Post { request: Request::PostIceCube, key: Some(key), status, note: None })
+}
+
+/// Posts a search, again after a failure, since the GWTM looks itself: its number, or none when the GWTM had it; and
+/// whether an attempt failed that may have been stored, for then the search that the GWTM has is ours.
+async fn post(api: &Client, body: &PostIceCube) -> Result<(Option<i64>, bool)> {
+    let mut unsure = false;
+    let mut attempt = 1;
+    api.begin_post(attempt)?;
+    loop {
+        let (pauses, error) = match api.post_icecube_notice(body).await {
+            Ok(id) => return Ok((id, unsure)),
+            Err(Failure::Refused(error)) => return Err(error),
+            Err(Failure::Over(error)) => (1, error),
+            // The GWTM's own look is not atomic: what it may still be at should be over.
+            Err(Failure::Unknown(error)) => (api.timing().looks, error),
+        };
+        unsure = true;
+        for i in 0..pauses {
+            api.pause(attempt + i).await;
+        }
+        attempt += 1;
+        if attempt > api.timing().attempts || api.begin_post(attempt).is_err() {
+            return Err(error);
+        }
+        tracing::info!("posting again: {error}");
+    }
 }

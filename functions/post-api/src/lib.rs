@@ -5,16 +5,23 @@
 
 mod alert;
 mod galaxies;
+mod gracedb;
 mod icecube;
+mod once;
+mod rows;
+mod view;
 
 use config::Config;
 use http_client::Fetch;
 use serde::Serialize;
 use shared::key::{AlertKind, Key};
-use shared::message::{Post, PostStatus, Posted, Publication, Request, Role};
-use shared::{Error, Result};
+use shared::message::{Alert, Galaxies, Post, PostStatus, Posted, Products, Publication, Request, Role};
+use shared::{Context, Result};
 use store::Store;
-use treasuremap::{Client, Once, Timing};
+use treasuremap::{Client, Timing};
+
+use crate::alert::{Removal, removal};
+use crate::once::Once;
 
 /// What this function touches.
 #[derive(Debug, Clone)]
@@ -30,9 +37,13 @@ pub struct Deps {
     /// GraceDB, without a slash at the end.
     pub gracedb_url: String,
     /// The run's label on posted alerts.
-    pub observing_run: Option<String>,
+    pub observing_run: String,
+    /// The group that posts galaxy lists.
+    pub groupname: String,
     /// Whether a retraction removes the superevent's galaxy lists.
     pub remove_on_retraction: bool,
+    /// Whether the galaxy lists of mock alerts are posted.
+    pub galaxies_of_mocks: bool,
 }
 
 impl Deps {
@@ -42,7 +53,7 @@ impl Deps {
     /// Permanent, when API_BASE is no web address or TLS cannot be set up.
     pub fn new(config: &Config, store: Store) -> Result<Self> {
         let api = match &config.api {
-            Some(api) => Some(Client::new(&api.base, api.token.reveal(), Timing::default())?),
+            Some(api) => Some(Client::new(&api.base, api.token.reveal(), Timing::new(api.timeout, api.settle))?),
             None => None,
         };
         Ok(Deps {
@@ -52,7 +63,9 @@ impl Deps {
             not_posted: if config.dry_run { "dry run" } else { "API_BASE is not set" }.to_owned(),
             gracedb_url: config.gracedb_url.clone(),
             observing_run: config.observing_run.clone(),
+            groupname: config.galaxies.groupname.clone(),
             remove_on_retraction: config.galaxies.remove_on_retraction,
+            galaxies_of_mocks: config.galaxies.mocks,
         })
     }
 
@@ -73,28 +86,46 @@ impl Deps {
 /// found again by the next attempt; when it was the alert itself, the error names its row.
 pub async fn handle(deps: &Deps, publication: Publication) -> Result<Posted> {
     let deps = &Deps { api: deps.api.as_ref().map(Client::begun), ..deps.clone() };
+    // Large futures: on the heap.
     let posts = match publication {
         Publication::Ligo { alert, products, galaxies } => {
-            let (post, row) = alert::publish(deps, &alert, products.as_ref()).await?;
-            let mut posts = vec![Ok(post)];
-            if let Some(galaxies) = &galaxies {
-                let post = galaxies::publish(deps, &alert, galaxies, row.as_ref()).await;
-                posts.push(post.map_err(|error| match &row {
-                    Some(row) => error.of(format_args!("post_alert: row {} is stored; event_galaxies", row.id)),
-                    None => error,
-                }));
-            }
-            if deps.remove_on_retraction && alert.name.alert_type.kind == AlertKind::Retraction {
-                galaxies::remove_all(deps, &alert).await?;
-            }
-            if alert.role == Role::Test {
-                posts.push(Ok(remove_test_alerts(deps).await));
-            }
-            posts.into_iter().collect::<Result<_>>()?
+            Box::pin(ligo(deps, &alert, products.as_ref(), galaxies.as_ref())).await?
         }
-        Publication::IceCube(search) => vec![icecube::publish(deps, &search).await?],
+        Publication::IceCube(search) => vec![Box::pin(icecube::publish(deps, &search)).await?],
     };
     Ok(Posted { posts })
+}
+
+/// Posts an alert, its galaxy list and, after a test alert, the removal of old test alerts.
+async fn ligo(
+    deps: &Deps,
+    alert: &Alert,
+    products: Option<&Products>,
+    galaxies: Option<&Galaxies>,
+) -> Result<Vec<Post>> {
+    let (post, published) = alert::publish(deps, alert, products).await?;
+    let stored = |what: &'static str| {
+        let id = published.as_ref().map(|published| published.row.id);
+        move |error: Error| match id {
+            Some(id) => error.of(format_args!("post_alert: row {id} is stored; {what}")),
+            None => error,
+        }
+    };
+    let mut posts = vec![Ok(post)];
+    if let Some(published) = &published {
+        view::keep(deps, &alert.name, &published.row, &published.rows).await.map_err(stored("its files"))?;
+    }
+    if let Some(galaxies) = galaxies {
+        let post = galaxies::publish(deps, alert, galaxies, published.as_ref()).await;
+        posts.push(post.map_err(stored("event_galaxies")));
+    }
+    if deps.remove_on_retraction && alert.name.alert_type.kind == AlertKind::Retraction {
+        galaxies::remove_all(deps, alert).await?;
+    }
+    if alert.role == Role::Test && removal(alert) != Removal::AtOnce {
+        posts.push(Ok(remove_test_alerts(deps).await));
+    }
+    posts.into_iter().collect()
 }
 
 /// Asks the GWTM to remove old test alerts. Its failure is nobody's loss, and the next test alert repeats it.
@@ -109,12 +140,12 @@ async fn remove_test_alerts(deps: &Deps) -> Post {
             }
         },
     };
-    Post { request: Request::DelTestAlerts, key: None, status }
+    Post { request: Request::DelTestAlerts, key: None, status, note: None }
 }
 
 /// A body as it is stored and posted.
 fn bytes_of(body: &impl Serialize) -> Result<bytes::Bytes> {
-    let bytes = serde_json::to_vec_pretty(body).map_err(|error| Error::permanent(format!("request body: {error}")))?;
+    let bytes = serde_json::to_vec_pretty(body).permanent("request body")?;
     Ok(bytes.into())
 }
 

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use science::visibility::ft2::{self, FileName, Pointings};
 use science::visibility::orbit::{self, Tle};
 use science::visibility::{Coverage, fermi};
-use shared::key::{Object, SupereventId};
+use shared::key::{Key, Object, Parsed, SupereventId};
 use shared::message::{Product, ProductKind, ProductStatus};
 use shared::{Error, Result};
 use store::Store;
@@ -31,6 +31,10 @@ const NEAR_ENOUGH_DAYS: f64 = 1.0;
 const RECENT: Duration = Duration::from_secs(2 * 3600); // https://celestrak.org/NORAD/documentation/gp-data-formats.php
 /// How long a source that has just failed is left alone: a server that is down delays one alert and not each of many.
 const LEFT_ALONE: Duration = Duration::from_secs(60);
+/// The names of weekly spacecraft files, for a person who has others.
+const NAMES: &str = "`FERMI_POINTING_FINAL_781_2023138_2023145_00.fits` or `lat_spacecraft_weekly_w781_p310_v001.fits`";
+/// The most warnings about one file of TLEs.
+const MAX_WARNINGS: usize = 5;
 /// The longest answer with TLEs that is read over the network [bytes]; one set has 168.
 const MAX_TLE_ANSWER_BYTES: usize = 1 << 20;
 
@@ -179,8 +183,8 @@ impl Orbit {
 async fn orbit(sources: &Sources, store: &Store, time: Timestamp, deadline: Instant) -> Result<Orbit> {
     if let Some(path) = &sources.settings.tle_file {
         let from = format!("file `{}`", path.display());
-        let sets = read_file(path, orbit::MAX_TEXT_BYTES).await.and_then(|text| Tle::parse_all(&text));
-        return nearest(sets.map_err(|error| error.of(&from))?, from, time);
+        let text = read_file(path, orbit::MAX_TEXT_BYTES).await.map_err(|error| error.of(&from))?;
+        return nearest(element_sets(&text, &from)?, from, time);
     }
     let mut trouble = None;
     let kept = kept_tle(store, time).await.unwrap_or_else(|error| {
@@ -192,9 +196,14 @@ async fn orbit(sources: &Sources, store: &Store, time: Timestamp, deadline: Inst
     {
         return Ok(Orbit { tle: tle.clone(), from: "the store".to_owned(), trouble });
     }
-    match fetched_tles(sources, deadline).await {
+    let Some(url) = &sources.settings.tle_url else {
+        let none = || Error::permanent("no TLE is kept, and none is fetched (FERMI_TLE_URL is `none`)");
+        let tle = kept.ok_or_else(|| trouble.take().unwrap_or_else(none))?;
+        return Ok(Orbit { tle, from: "the store".to_owned(), trouble });
+    };
+    match fetched_tles(sources, url, deadline).await {
         Ok(sets) => {
-            let fetched = nearest(sets, format!("`{}`", http_client::shown(&sources.settings.tle_url)), time)?;
+            let fetched = nearest(sets, format!("`{}`", http_client::shown(url)), time)?;
             keep_tle(store, &fetched.tle).await;
             Ok(match kept {
                 Some(tle) if tle.age(time).abs() <= fetched.tle.age(time).abs() => {
@@ -210,6 +219,18 @@ async fn orbit(sources: &Sources, store: &Store, time: Timestamp, deadline: Inst
     }
 }
 
+/// The good element sets of a text; those that are broken are warnings.
+fn element_sets(text: &[u8], from: &str) -> Result<Vec<Tle>> {
+    let (sets, broken) = Tle::parse_with_warnings(text).map_err(|error| error.of(from))?;
+    for error in broken.iter().take(MAX_WARNINGS) {
+        tracing::warn!("{from}: left out: {error}");
+    }
+    if let more @ 1.. = broken.len().saturating_sub(MAX_WARNINGS) {
+        tracing::warn!("{from}: {more} more element sets left out");
+    }
+    Ok(sets)
+}
+
 fn nearest(sets: Vec<Tle>, from: String, time: Timestamp) -> Result<Orbit> {
     let tle = Tle::nearest(sets, time).ok_or_else(|| Error::permanent(format!("{from}: found no TLE")))?;
     Ok(Orbit { tle, from, trouble: None })
@@ -218,13 +239,16 @@ fn nearest(sets: Vec<Tle>, from: String, time: Timestamp) -> Result<Orbit> {
 /// The kept TLE whose epoch is nearest to a time.
 async fn kept_tle(store: &Store, time: Timestamp) -> Result<Option<Tle>> {
     let keys = store.keys("fermi/tle/").await?;
-    let epoch = |name: &str| orbit::parse_epoch_name(name.strip_prefix("fermi/tle/")?.strip_suffix(".tle")?);
+    let epoch = |key: &Key| match Parsed::of(key)?.object() {
+        Object::FermiTle(epoch) => orbit::parse_epoch_name(epoch),
+        _ => None,
+    };
     let nearest = keys
         .into_iter()
-        .filter_map(|key| Some((time.duration_since(epoch(key.as_str())?).abs(), key)))
+        .filter_map(|key| Some((time.duration_since(epoch(&key)?).abs(), key)))
         .min_by_key(|(age, _)| *age);
     let Some((_, key)) = nearest else { return Ok(None) };
-    let sets = Tle::parse_all(&store.read(&key).await?).map_err(|error| error.of(format!("object `{key}`")))?;
+    let sets = element_sets(&store.read(&key).await?, &format!("object `{key}`"))?;
     Ok(Tle::nearest(sets, time))
 }
 
@@ -242,16 +266,15 @@ async fn keep_tle(store: &Store, tle: &Tle) {
     }
 }
 
-async fn fetched_tles(sources: &Sources, deadline: Instant) -> Result<Vec<Tle>> {
+async fn fetched_tles(sources: &Sources, url: &str, deadline: Instant) -> Result<Vec<Tle>> {
     let recent = sources.recent.lock().unwrap_or_else(PoisonError::into_inner).clone();
     if let Some((when, sets)) = recent
         && when.elapsed() < RECENT
     {
         return Ok(sets);
     }
-    let url = &sources.settings.tle_url;
     let text = sources.get(url, MAX_TLE_ANSWER_BYTES, deadline).await?;
-    let sets = Tle::parse_all(&text).map_err(|error| error.of(format!("`{}`", http_client::shown(url))))?;
+    let sets = element_sets(&text, &format!("`{}`", http_client::shown(url)))?;
     *sources.recent.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), sets.clone()));
     Ok(sets)
 }
@@ -275,8 +298,12 @@ async fn pointing(
         let read = async |file: &FileName| read_file(&folder.join(&file.name), ft2::MAX_FILE_BYTES).await;
         return first_pointing(&names, &from, time, read).await;
     }
+    let file_name = |key: &Key| match Parsed::of(key)?.object() {
+        Object::FermiFt2(file) => FileName::parse(file),
+        _ => None,
+    };
     let kept: Vec<FileName> = match store.keys("fermi/ft2/").await {
-        Ok(keys) => keys.iter().filter_map(|key| FileName::parse(key.as_str().strip_prefix("fermi/ft2/")?)).collect(),
+        Ok(keys) => keys.iter().filter_map(file_name).collect(),
         Err(error) => {
             tracing::warn!(%error, "kept spacecraft files of Fermi could not be listed");
             Vec::new()
@@ -288,13 +315,16 @@ async fn pointing(
     {
         return Ok(found);
     }
-    let url = &sources.settings.ft2_url;
+    let Some(url) = &sources.settings.ft2_url else {
+        let from = "the store (FERMI_FT2_URL is `none`: nothing is fetched)";
+        return first_pointing(&kept, from, time, from_store).await;
+    };
     let page = sources.get(url, ft2::MAX_LISTING_BYTES, deadline).await;
     let names = page.and_then(|page| {
         let names = ft2::listing(&page);
         if names.is_empty() {
             return Err(Error::permanent(format!(
-                "`{}`: expected a listing with names such as `FERMI_POINTING_FINAL_781_2023138_2023145_00.fits`, found none",
+                "`{}`: expected a listing with names such as {NAMES}, found none",
                 http_client::shown(url)
             )));
         }
@@ -344,7 +374,7 @@ async fn first_pointing(
     }
     Err(first_error.unwrap_or_else(|| {
         Error::permanent(match names.len() {
-            0 => format!("{from}: expected weekly spacecraft files, found none"),
+            0 => format!("{from}: expected weekly spacecraft files such as {NAMES}, found none"),
             n => format!("{from}: expected a spacecraft file of the week of {time}, found {n} of other weeks"),
         })
     }))

@@ -2,6 +2,7 @@
 //! not.
 
 pub mod fermi;
+mod last;
 pub mod swift;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,8 +11,8 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use config::Config;
 use science::skymap::{MultiOrderMap, contour, flat};
-use shared::key::{Key, Object};
-use shared::message::{Alert, Product, ProductKind, ProductStatus, Products};
+use shared::key::{AlertName, Key, Object};
+use shared::message::{Alert, Product, ProductKind, ProductStatus, Products, Role};
 use shared::{Error, Result};
 use store::Store;
 
@@ -56,31 +57,59 @@ impl Deps {
 /// Makes every product that the alert allows. What the map does not allow is missing with a reason, and stops nothing.
 ///
 /// # Errors
-/// Permanent, when the alert's map is not in the store or cannot be read; what the store says otherwise.
+/// Permanent, when the alert's map is not in the store or cannot be read; what the store says otherwise. What does not
+/// need the map is made all the same.
 pub async fn handle(deps: &Deps, alert: Alert) -> Result<Products> {
     let from_map = async {
-        let Some(key) = &alert.skymap else {
-            return Ok(MADE.map(|(kind, _)| missing(kind, "the notice carries no sky map")).into());
+        // Fails for good, so that it is kept under `failed/` and a later program's retry makes what is missing.
+        if let Some(error) = &alert.skymap_error {
+            return Err(Error::permanent(format!("the sky map cannot be read, so nothing is made from it: {error}")));
+        }
+        let Some(key) = &alert.skymap else { return Box::pin(without_map(deps, &alert)).await };
+        let max_order = deps.flat_max_order;
+        let drawn = match deps.store.get(key).await? {
+            // The GWTM removes the files of old mock alerts whenever it is asked to.
+            None if alert.role == Role::Test => {
+                return Ok((MADE.map(|(kind, _)| missing(kind, "the mock alert's map has been removed")).into(), None));
+            }
+            None => deps.store.read(key).await?,
+            Some(map) => map,
         };
-        let (drawn, max_order) = (deps.store.read(key).await?, deps.flat_max_order);
-        let made = tokio::task::spawn_blocking(move || make(&drawn, max_order)).await;
-        let made = made.unwrap_or_else(|error| Err(Error::permanent(error.to_string())));
+        let made = runtime::blocking("products", move || make(&drawn, max_order)).await;
         let mut products = keep(deps, &alert, made.map_err(|error| error.of(format!("sky map `{key}`")))?).await?;
         if max_order.is_none() {
             products.insert(0, missing(ProductKind::FlatMap, "flat maps are switched off (FLAT_MAX_ORDER=none)"));
         }
-        Ok::<Vec<Product>, Error>(products)
+        Ok::<_, Error>((products, None))
     };
     let (superevent, time) = (&alert.name.superevent_id, alert.time_of_signal);
     let fermi = fermi::coverage(&deps.fermi, &deps.store, superevent, time);
     let swift = swift::coverage(deps.swift_pointing_file.as_deref(), &deps.store, superevent, time);
     let (from_map, fermi, swift) = tokio::join!(from_map, fermi, swift);
-    let mut products: Vec<Product> = from_map?;
+    let (mut products, map_of): (Vec<Product>, Option<AlertName>) = from_map?;
     products.extend(fermi);
     products.push(swift);
     let missing: Vec<String> = products.iter().filter_map(missing_because).collect();
     tracing::info!(alert.name = %alert.name, products = products.len() - missing.len(), ?missing, "made the products");
-    Ok(Products { name: alert.name, products })
+    Ok(Products { name: alert.name, products, map_of })
+}
+
+/// What an alert without a map of its own gets: the superevent's last contours and flat map, and whose they are.
+async fn without_map(deps: &Deps, alert: &Alert) -> Result<(Vec<Product>, Option<AlertName>)> {
+    let none = "the notice carries no sky map";
+    let Some((of, files)) = last::find(&deps.store, &alert.name.superevent_id).await? else {
+        return Ok((MADE.map(|(kind, _)| missing(kind, none)).into(), None));
+    };
+    let mut kept = keep(deps, alert, files).await?;
+    for product in &mut kept {
+        if let ProductStatus::Written { source, .. } = &mut product.status {
+            *source = Some(format!("of {of}"));
+        }
+    }
+    let products = MADE.map(|(kind, _)| {
+        kept.iter().find(|product| product.product == kind).cloned().unwrap_or_else(|| missing(kind, none))
+    });
+    Ok((products.into(), Some(of)))
 }
 
 fn missing_because(product: &Product) -> Option<String> {
@@ -95,6 +124,9 @@ fn missing_because(product: &Product) -> Option<String> {
 /// How one product is made from a map: its bytes.
 type Make = fn(&MultiOrderMap, u8) -> Result<Vec<u8>>;
 
+/// A product and its bytes.
+type Made = (ProductKind, Result<Bytes>);
+
 /// What is made from the map.
 const MADE: [(ProductKind, Make); 4] = [
     (ProductKind::FlatMap, |map, max_order| flat::write(map, max_order, Vec::new())),
@@ -105,7 +137,7 @@ const MADE: [(ProductKind, Make); 4] = [
 
 /// Decodes the map, once, and makes every product; one that fails, or panics, does not stop the others. Without an
 /// order there is no flat map.
-fn make(bytes: &[u8], max_order: Option<u8>) -> Result<Vec<(ProductKind, Result<Bytes>)>> {
+fn make(bytes: &[u8], max_order: Option<u8>) -> Result<Vec<Made>> {
     let map = MultiOrderMap::decode(bytes)?;
     let wanted = MADE.into_iter().filter(|(kind, _)| *kind != ProductKind::FlatMap || max_order.is_some());
     let made = wanted.map(|(kind, make)| {
@@ -117,7 +149,7 @@ fn make(bytes: &[u8], max_order: Option<u8>) -> Result<Vec<(ProductKind, Result<
 }
 
 /// Writes what was made. The bytes follow from the map, so an object of the same size and content is left as it is.
-async fn keep(deps: &Deps, alert: &Alert, made: Vec<(ProductKind, Result<Bytes>)>) -> Result<Vec<Product>> {
+async fn keep(deps: &Deps, alert: &Alert, made: Vec<Made>) -> Result<Vec<Product>> {
     let mut products = Vec::new();
     for (kind, bytes) in made {
         let bytes = match bytes {

@@ -38,8 +38,16 @@ pub async fn coverage(
     Product { product: ProductKind::SwiftBat, status: once(store, Object::SwiftBat(superevent), make).await }
 }
 
+/// How many pointings a file holds.
+///
+/// # Errors
+/// Permanent, when it cannot be read or is no list of pointings.
+pub async fn count(path: &Path) -> Result<usize> {
+    let bytes = read_file(path, swift::MAX_FILE_BYTES).await?;
+    swift::read(&bytes).map(|all| all.len())
+}
+
 async fn pointing(path: &Path, time: Timestamp) -> Result<swift::Pointing> {
     let bytes = read_file(path, swift::MAX_FILE_BYTES).await?;
-    let found = tokio::task::spawn_blocking(move || swift::read(&bytes).and_then(|all| swift::at(&all, time))).await;
-    found.unwrap_or_else(|error| Err(Error::permanent(error.to_string())))
+    runtime::blocking("Swift's pointings", move || swift::at(&swift::read(&bytes)?, time)).await
 }

@@ -92,10 +92,10 @@ impl Server {
 
     fn settings(&self) -> config::Fermi {
         config::Fermi {
-            tle_url: format!("{}/tle", self.address),
+            tle_url: Some(format!("{}/tle", self.address)),
             tle_file: None,
             tle_max_age_days: 14.0,
-            ft2_url: format!("{}/ft2/", self.address),
+            ft2_url: Some(format!("{}/ft2/", self.address)),
             ft2_dir: None,
         }
     }

@@ -123,9 +123,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - name: KAFKA_OFFSET_RESET
   value: {{ . | quote }}
 {{- end }}
-{{- $group := .kafka.groupId | default "gwtm" }}
+{{- with .kafka.groupId }}
 - name: KAFKA_GROUP_ID
-  value: {{ eq (index $ 1) "icecube-listener" | ternary (printf "%s-icecube" $group) $group | quote }}
+  value: {{ . | quote }}
+{{- end }}
 - name: PATH_TO_GALAXY_CATALOG_CONFIG
   value: {{ .galaxyCatalogConfig | default "/app/gal_catalog_config.ini" | quote }}
 {{- with .catalogPath }}

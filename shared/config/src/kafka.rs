@@ -1,34 +1,71 @@
 //! The settings of what listens to Kafka, of its health, and of the flows that the bridge starts.
 
 use std::net::SocketAddr;
+use std::str::FromStr;
 use std::time::Duration;
 
+use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
+use sha2::{Digest, Sha256};
 use shared::{Result, Secret};
 
-use super::{Config, Reader, Setting, setting};
+use super::{Config, Reader, Setting, defaulted, secret, setting};
 
 /// Every setting that [`Listen`] and [`Bridge`] read beside those of [`Config`].
 pub const SETTINGS: &[Setting] = &[
-    setting("KAFKA_CLIENT_ID", "required for GCN", "the GCN client's id (https://gcn.nasa.gov/quickstart)"),
-    setting("KAFKA_CLIENT_SECRET", "required for GCN", "the GCN client's secret"),
-    setting("GCN_DOMAIN", "gcn.nasa.gov", "`gcn.nasa.gov`, `test.gcn.nasa.gov` or `dev.gcn.nasa.gov`"),
+    secret(
+        "KAFKA_CLIENT_ID",
+        "required for GCN",
+        "the GCN client's id (https://gcn.nasa.gov/quickstart); with SCRAM and PLAIN the user",
+    ),
+    secret("KAFKA_CLIENT_SECRET", "required for GCN", "the GCN client's secret; with SCRAM and PLAIN the password"),
+    defaulted("GCN_DOMAIN", "gcn.nasa.gov", "`gcn.nasa.gov`, `test.gcn.nasa.gov` or `dev.gcn.nasa.gov`"),
     setting(
         "KAFKA_BOOTSTRAP",
         "GCN's broker",
         "another broker, `host:port`; without KAFKA_CLIENT_ID a plain connection",
     ),
-    setting("KAFKA_GROUP_ID", "gwtm", "under which name the broker remembers what has been taken; keep it"),
-    setting("KAFKA_OFFSET_RESET", "earliest", "where a new group begins: `earliest` or `latest`"),
-    setting("KAFKA_ADDRESS_FAMILY", "v4", "`v4`, `v6` or `any`"),
+    setting(
+        "KAFKA_GROUP_ID",
+        "`gwtm-` and 8 hexadecimal digits of KAFKA_CLIENT_ID's SHA-256; without one `gwtm`",
+        "the consumer group, under which the broker keeps the position; keep it, and give each site its own",
+    ),
+    setting(
+        "KAFKA_GROUP_INSTANCE_ID",
+        "`gwtm_` and the topics",
+        "the static member's name: a second process of the same name and group replaces the first",
+    ),
+    defaulted(
+        "KAFKA_OFFSET_RESET",
+        "latest",
+        "where a new group begins: `latest`, `earliest`, a time (`2026-11-01T00:00:00Z`) or how long ago (`24h`)",
+    ),
+    setting(
+        "KAFKA_TOPIC_PREFIX",
+        "none",
+        "what a mirror of GCN puts before the topics' names, such as `gcn.` (MirrorMaker: the source's alias and a dot)",
+    ),
+    defaulted("KAFKA_ADDRESS_FAMILY", "v4", "`v4`, `v6` or `any`"),
+    setting(
+        "KAFKA_SECURITY_PROTOCOL",
+        "`sasl_ssl`; at another broker without KAFKA_CLIENT_ID `plaintext`",
+        "`sasl_ssl` (TLS and a log-in), `ssl` (TLS, with a client's certificate if the broker wants one) or `plaintext`",
+    ),
+    defaulted(
+        "KAFKA_SASL_MECHANISM",
+        "OAUTHBEARER",
+        "the log-in: `OAUTHBEARER`, `SCRAM-SHA-256`, `SCRAM-SHA-512` or `PLAIN`",
+    ),
+    setting("KAFKA_CERTIFICATE_LOCATION", "none", "a file with the client's certificate, PEM, for mutual TLS"),
+    setting("KAFKA_KEY_LOCATION", "none", "a file with the certificate's key, PEM, not encrypted"),
     setting("KAFKA_CA_LOCATION", "the system's", "a file or folder with the certificates of the authorities to trust"),
     setting("KAFKA_TOKEN_URL", "GCN's", "another address of log-in tokens, for another broker with OAUTHBEARER"),
-    setting(
+    defaulted(
         "HEALTH_ADDR",
         "127.0.0.1:8080",
         "where `/healthz` and `/metrics` answer, `address:port`; `none` for nowhere",
     ),
-    setting("HEALTH_HEARTBEAT_SECONDS", "60", "unhealthy when GCN's heartbeat, one a second, is older than this"),
-    setting("HEALTH_MOCK_MINUTES", "70", "unhealthy when the last mock alert, one an hour, is older; 0 never"),
+    defaulted("HEALTH_HEARTBEAT_SECONDS", "60", "unhealthy when GCN's heartbeat, one a second, is older than this"),
+    defaulted("HEALTH_MOCK_MINUTES", "70", "unhealthy when the last mock alert, one an hour, is older; 0 never"),
     setting("LIGO_FLOW_ARN", "required by the bridge", "the state machine for `igwn.gwalert`"),
     setting(
         "ICECUBE_FLOW_ARN",
@@ -42,29 +79,88 @@ pub const SETTINGS: &[Setting] = &[
 pub struct Kafka {
     /// `host:port`, separated by commas.
     pub bootstrap: String,
-    /// The log-in by OAUTHBEARER over TLS; none is a plain connection.
+    /// Whether the connection is by TLS.
+    pub tls: bool,
+    /// The log-in, over TLS.
     pub login: Option<Login>,
-    /// Under which name the broker remembers what has been taken.
+    /// The client's certificate, over TLS.
+    pub certificate: Option<Certificate>,
+    /// The consumer group, under which the broker keeps the position.
     pub group_id: String,
-    /// Where a new group begins: `earliest` or `latest`.
-    pub offset_reset: String,
+    /// The static member's name; none follows from the topics.
+    pub group_instance_id: Option<String>,
+    /// Where a new group begins.
+    pub offset_reset: OffsetReset,
+    /// Before each topic's name; empty at GCN's own broker.
+    pub topic_prefix: String,
     /// `v4`, `v6` or `any`.
     pub address_family: String,
     /// A file or folder of certificates; none is the system's.
     pub ca_location: Option<String>,
 }
 
-/// GCN's log-in: a token for the client's id and secret, fetched by HTTPS.
+/// A log-in by SASL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Login {
-    /// The client's id.
+    /// The client's id, or the user.
     pub client_id: String,
-    /// The client's secret.
+    /// The client's secret, or the password.
     pub client_secret: Secret,
-    /// Where tokens are fetched.
-    pub token_url: String,
-    /// What the token is for.
-    pub scope: String,
+    /// How the broker is shown that.
+    pub mechanism: Mechanism,
+}
+
+/// How a client logs in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mechanism {
+    /// OAUTHBEARER, as GCN has it: with a token that is fetched by HTTPS.
+    Token {
+        /// Where tokens are fetched.
+        url: String,
+        /// What the token is for.
+        scope: String,
+    },
+    /// `SCRAM-SHA-256`, `SCRAM-SHA-512` or `PLAIN`.
+    Password(String),
+}
+
+/// A client's certificate, for mutual TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// A file with the certificate, PEM.
+    pub certificate: String,
+    /// A file with its key, PEM.
+    pub key: String,
+}
+
+/// Where a new group begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OffsetReset {
+    /// With the next message.
+    Latest,
+    /// With the oldest message that the broker holds.
+    Earliest,
+    /// With the first message of this time or later.
+    Since(Timestamp),
+    /// With the first message that is not older than this.
+    Ago(SignedDuration),
+}
+
+impl FromStr for OffsetReset {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        if let Ok(time) = shared::notice::parse_time(text) {
+            return Ok(OffsetReset::Since(time));
+        }
+        match text.to_ascii_lowercase().as_str() {
+            "latest" => return Ok(OffsetReset::Latest),
+            "earliest" => return Ok(OffsetReset::Earliest),
+            _ => {}
+        }
+        let span = text.parse::<Span>().and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()));
+        span.map(|span| OffsetReset::Ago(span.abs())).map_err(|error| error.to_string())
+    }
 }
 
 impl Kafka {
@@ -81,42 +177,123 @@ impl Kafka {
     /// # Errors
     /// As [`Kafka::from_env`].
     pub fn read(get: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
-        let mut settings = Reader { get, problems: Vec::new() };
+        let mut settings = Reader::new(get);
         let kafka = Self::settings(&mut settings);
         settings.finish(kafka)
     }
 
     fn settings(settings: &mut Reader<'_>) -> Self {
-        let domain = settings.text("GCN_DOMAIN").unwrap_or_else(|| "gcn.nasa.gov".to_owned());
+        let domain = settings.text("GCN_DOMAIN").unwrap_or_default();
         if !domain.chars().all(|c| c.is_ascii_alphanumeric() || c == '.' || c == '-') {
             settings.problem("GCN_DOMAIN", "a domain name", &domain);
         }
         let bootstrap = settings.text("KAFKA_BOOTSTRAP");
         let (id, secret) = (settings.text("KAFKA_CLIENT_ID"), settings.text("KAFKA_CLIENT_SECRET"));
         // A broker of one's own may be open; GCN's never is.
-        let login = if bootstrap.is_none() || id.is_some() || secret.is_some() {
+        let usual = if bootstrap.is_none() || id.is_some() || secret.is_some() { "sasl_ssl" } else { "plaintext" };
+        let protocol = settings.one_of_or("KAFKA_SECURITY_PROTOCOL", &["sasl_ssl", "ssl", "plaintext"], usual);
+        let mechanisms = ["oauthbearer", "scram-sha-256", "scram-sha-512", "plain"];
+        let mechanism = settings.one_of("KAFKA_SASL_MECHANISM", &mechanisms);
+        let url = settings.url_or("KAFKA_TOKEN_URL", &format!("https://auth.{domain}/oauth2/token"));
+        if bootstrap.is_none() && protocol != "sasl_ssl" {
+            settings.problem("KAFKA_SECURITY_PROTOCOL", "`sasl_ssl` at GCN's broker", &protocol);
+        }
+        let login = (protocol == "sasl_ssl").then(|| {
             for (name, value) in [("KAFKA_CLIENT_ID", &id), ("KAFKA_CLIENT_SECRET", &secret)] {
                 if value.is_none() {
-                    settings.problems.push(format!("`{name}`: required to log in to `{domain}`"));
+                    let broker = bootstrap.as_deref().unwrap_or(&domain);
+                    settings.problems.push(format!("`{name}`: required to log in to `{broker}`"));
                 }
             }
-            Some(Login {
-                client_id: id.unwrap_or_default(),
+            Login {
+                client_id: id.clone().unwrap_or_default(),
                 client_secret: Secret::new(secret.unwrap_or_default()),
-                token_url: settings.url("KAFKA_TOKEN_URL", &format!("https://auth.{domain}/oauth2/token")),
-                scope: "gcn.nasa.gov/kafka-public-consumer".to_owned(),
-            })
-        } else {
-            None
+                mechanism: match mechanism.as_str() {
+                    "oauthbearer" => Mechanism::Token { url, scope: "gcn.nasa.gov/kafka-public-consumer".to_owned() },
+                    password => Mechanism::Password(password.to_ascii_uppercase()),
+                },
+            }
+        });
+        let files = (settings.text("KAFKA_CERTIFICATE_LOCATION"), settings.text("KAFKA_KEY_LOCATION"));
+        let certificate = match files {
+            (Some(certificate), Some(key)) => Some(Certificate { certificate, key }),
+            (None, None) => None,
+            _ => {
+                let problem = "`KAFKA_CERTIFICATE_LOCATION`, `KAFKA_KEY_LOCATION`: expected both or neither";
+                settings.problems.push(problem.to_owned());
+                None
+            }
         };
+        if certificate.is_some() && protocol == "plaintext" {
+            settings.problem("KAFKA_SECURITY_PROTOCOL", "`ssl` or `sasl_ssl` with a certificate", &protocol);
+        }
+        let group_id = settings.text("KAFKA_GROUP_ID");
         Kafka {
-            bootstrap: bootstrap.unwrap_or_else(|| format!("kafka.{domain}:9092")),
-            login,
-            group_id: settings.text("KAFKA_GROUP_ID").unwrap_or_else(|| "gwtm".to_owned()),
-            offset_reset: settings.one_of("KAFKA_OFFSET_RESET", &["earliest", "latest"]),
+            group_id: group_id.unwrap_or_else(|| group_of(login.as_ref().map(|login| login.client_id.as_str()))),
+            group_instance_id: Self::instance_id(settings),
+            offset_reset: Self::offset_reset(settings),
+            topic_prefix: Self::prefix(settings),
             address_family: settings.one_of("KAFKA_ADDRESS_FAMILY", &["v4", "v6", "any"]),
             ca_location: settings.text("KAFKA_CA_LOCATION"),
+            bootstrap: bootstrap.unwrap_or_else(|| format!("kafka.{domain}:9092")),
+            tls: protocol != "plaintext",
+            login,
+            certificate,
         }
+    }
+}
+
+/// The group of a client that names none. The broker's groups are everybody's, so that a constant would have two
+/// institutes take each other's notices.
+fn group_of(client_id: Option<&str>) -> String {
+    let Some(id) = client_id else { return "gwtm".to_owned() };
+    let digits: String = Sha256::digest(id.as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    format!("gwtm-{digits}")
+}
+
+impl Kafka {
+    /// The name that one of GCN's topics has at this broker.
+    pub fn topic(&self, name: &str) -> String {
+        format!("{}{name}", self.topic_prefix)
+    }
+
+    /// The log-in with a token, and where the token is fetched.
+    pub fn token_login(&self) -> Option<(&Login, &str, &str)> {
+        let login = self.login.as_ref()?;
+        match &login.mechanism {
+            Mechanism::Token { url, scope } => Some((login, url, scope)),
+            Mechanism::Password(_) => None,
+        }
+    }
+
+    fn offset_reset(settings: &mut Reader<'_>) -> OffsetReset {
+        let Some(text) = settings.text("KAFKA_OFFSET_RESET") else { return OffsetReset::Latest };
+        text.parse().unwrap_or_else(|_| {
+            let expected = "`latest`, `earliest`, a time such as `2026-11-01T00:00:00Z` or how long ago, such as `24h`";
+            settings.problem("KAFKA_OFFSET_RESET", expected, &text);
+            OffsetReset::Latest
+        })
+    }
+
+    /// A name that brokers take.
+    fn instance_id(settings: &mut Reader<'_>) -> Option<String> {
+        let id = settings.text("KAFKA_GROUP_INSTANCE_ID")?;
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if !id.chars().all(allowed) || id.len() > 249 || id == "." || id == ".." {
+            settings.problem("KAFKA_GROUP_INSTANCE_ID", "at most 249 letters, digits and `._-`", &id);
+        }
+        Some(id)
+    }
+
+    /// A prefix that ends with a dot, so that a topic's kind is told by its name alone.
+    fn prefix(settings: &mut Reader<'_>) -> String {
+        let prefix = settings.text("KAFKA_TOPIC_PREFIX").unwrap_or_default();
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if !prefix.is_empty() && !(prefix.ends_with('.') && prefix.chars().all(allowed) && prefix.len() <= 40) {
+            let expected = "at most 40 letters, digits and `._-` that end with a dot, such as `gcn.`";
+            settings.problem("KAFKA_TOPIC_PREFIX", expected, &prefix);
+        }
+        prefix
     }
 }
 
@@ -138,13 +315,13 @@ impl Health {
     /// Permanent, naming every setting that is malformed.
     pub fn from_env() -> Result<Self> {
         let get = super::environment(&[]);
-        let mut settings = Reader { get: &get, problems: Vec::new() };
+        let mut settings = Reader::new(&get);
         let health = Self::settings(&mut settings);
         settings.finish(health)
     }
 
     fn settings(settings: &mut Reader<'_>) -> Self {
-        let text = settings.text("HEALTH_ADDR").unwrap_or_else(|| "127.0.0.1:8080".to_owned());
+        let text = settings.text("HEALTH_ADDR").unwrap_or_default();
         let address = match text.as_str() {
             "none" => None,
             text => match text.parse() {
@@ -155,10 +332,10 @@ impl Health {
                 }
             },
         };
-        let mock = settings.number("HEALTH_MOCK_MINUTES", 70_u64, 0..=100_000);
+        let mock = settings.number("HEALTH_MOCK_MINUTES", 0..=100_000_u64);
         Health {
             address,
-            heartbeat: Duration::from_secs(settings.number("HEALTH_HEARTBEAT_SECONDS", 60, 1..=1_000_000)),
+            heartbeat: Duration::from_secs(settings.number("HEALTH_HEARTBEAT_SECONDS", 1..=1_000_000)),
             mock: (mock > 0).then(|| Duration::from_secs(60 * mock)),
         }
     }
@@ -189,7 +366,7 @@ impl Listen {
     /// # Errors
     /// As [`Listen::from_env`].
     pub fn read(get: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
-        let mut settings = Reader { get, problems: Vec::new() };
+        let mut settings = Reader::new(get);
         let listen = Listen {
             config: Config::settings(&mut settings),
             kafka: Kafka::settings(&mut settings),
@@ -235,7 +412,7 @@ impl Bridge {
     /// # Errors
     /// As [`Bridge::from_env`].
     pub fn read(get: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
-        let mut settings = Reader { get, problems: Vec::new() };
+        let mut settings = Reader::new(get);
         let config = Config::settings(&mut settings);
         let kafka = Kafka::settings(&mut settings);
         let health = Health::settings(&mut settings);
@@ -268,13 +445,73 @@ mod tests {
         let gcn = kafka(&client).expect("a client");
         assert_eq!(gcn.bootstrap, "kafka.test.gcn.nasa.gov:9092");
         assert!(!format!("{gcn:?}").contains("hunter2"));
-        let login = gcn.login.expect("a log-in");
-        assert_eq!(login.token_url, "https://auth.test.gcn.nasa.gov/oauth2/token");
+        let (_, url, _) = gcn.token_login().expect("a log-in");
+        assert_eq!(url, "https://auth.test.gcn.nasa.gov/oauth2/token");
         let own = kafka(&[("KAFKA_BOOTSTRAP", "127.0.0.1:9092")]).expect("a broker");
-        assert_eq!((own.login, own.group_id.as_str(), own.offset_reset.as_str()), (None, "gwtm", "earliest"));
+        assert_eq!((own.login, own.tls, own.group_id.as_str()), (None, false, "gwtm"));
         let error = kafka(&[("KAFKA_BOOTSTRAP", "x"), ("KAFKA_OFFSET_RESET", "newest"), ("KAFKA_CLIENT_ID", "me")]);
         let error = error.expect_err("two problems").to_string();
         assert!(error.contains("KAFKA_OFFSET_RESET") && error.contains("KAFKA_CLIENT_SECRET"), "{error}");
+    }
+
+    #[test]
+    fn the_group_follows_from_the_client() {
+        let client = |id| [("KAFKA_CLIENT_ID", id), ("KAFKA_CLIENT_SECRET", "hunter2")];
+        let group = |settings: &[(&str, &str)]| kafka(settings).expect("settings").group_id;
+        // printf me | sha256sum
+        assert_eq!(group(&client("me")), "gwtm-2744ccd1");
+        assert_ne!(group(&client("me")), group(&client("you")));
+        assert_eq!(group(&[&client("me")[..], &[("KAFKA_GROUP_ID", "gwtm")]].concat()), "gwtm");
+    }
+
+    #[test]
+    fn a_new_group_begins_where_a_setting_says() {
+        let reset =
+            |text| kafka(&[("KAFKA_BOOTSTRAP", "x"), ("KAFKA_OFFSET_RESET", text)]).map(|kafka| kafka.offset_reset);
+        let hours = |hours| OffsetReset::Ago(SignedDuration::from_hours(hours));
+        let time = "2026-11-01T00:00:00Z".parse().expect("a time");
+        for (text, expected) in [
+            ("", OffsetReset::Latest),
+            ("latest", OffsetReset::Latest),
+            ("Earliest", OffsetReset::Earliest),
+            ("2026-11-01T00:00:00Z", OffsetReset::Since(time)),
+            ("24h", hours(24)),
+            ("2 days", hours(48)),
+        ] {
+            assert_eq!(reset(text), Ok(expected), "{text}");
+        }
+        for text in ["newest", "2026-13-01", "1 month"] {
+            assert!(reset(text).is_err_and(|error| error.to_string().contains("KAFKA_OFFSET_RESET")), "{text}");
+        }
+    }
+
+    #[test]
+    fn another_broker_may_want_another_log_in() {
+        let with = |settings: &[(&str, &str)]| kafka(&[&[("KAFKA_BOOTSTRAP", "mirror:9093")], settings].concat());
+        let user = [("KAFKA_CLIENT_ID", "me"), ("KAFKA_CLIENT_SECRET", "hunter2")];
+        for (name, expected) in
+            [("SCRAM-SHA-256", "SCRAM-SHA-256"), ("scram-sha-512", "SCRAM-SHA-512"), ("PLAIN", "PLAIN")]
+        {
+            let found = with(&[&user[..], &[("KAFKA_SASL_MECHANISM", name)]].concat()).expect("settings");
+            let login = found.login.expect("a log-in");
+            assert_eq!(login.mechanism, Mechanism::Password(expected.to_owned()));
+        }
+        let files = [("KAFKA_CERTIFICATE_LOCATION", "c.pem"), ("KAFKA_KEY_LOCATION", "k.pem")];
+        let mutual = with(&[&files[..], &[("KAFKA_SECURITY_PROTOCOL", "SSL")]].concat()).expect("settings");
+        assert!(mutual.tls && mutual.login.is_none() && mutual.certificate.is_some());
+        for (settings, expected) in [
+            (&[("KAFKA_SECURITY_PROTOCOL", "sasl_ssl")][..], "KAFKA_CLIENT_ID"),
+            (&[("KAFKA_SECURITY_PROTOCOL", "tls")], "KAFKA_SECURITY_PROTOCOL"),
+            (&[("KAFKA_SASL_MECHANISM", "GSSAPI")], "KAFKA_SASL_MECHANISM"),
+            (&files, "KAFKA_SECURITY_PROTOCOL"),
+            (&files[..1], "KAFKA_KEY_LOCATION"),
+            (&[("KAFKA_GROUP_INSTANCE_ID", "a b")], "KAFKA_GROUP_INSTANCE_ID"),
+            (&[("KAFKA_TOPIC_PREFIX", "mirror")], "KAFKA_TOPIC_PREFIX"),
+        ] {
+            assert!(with(settings).is_err_and(|error| error.to_string().contains(expected)), "{expected}");
+        }
+        let gcn = kafka(&[&user[..], &[("KAFKA_SECURITY_PROTOCOL", "plaintext")]].concat());
+        assert!(gcn.is_err_and(|error| error.to_string().contains("`sasl_ssl` at GCN's broker")));
     }
 
     #[test]

@@ -12,10 +12,13 @@ mod survey;
 mod systemd;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
-pub use kafka::{Bridge, Flows, Health, Kafka, Listen, Login, SETTINGS as KAFKA_SETTINGS};
+pub use kafka::{
+    Bridge, Certificate, Flows, Health, Kafka, Listen, Login, Mechanism, OffsetReset, SETTINGS as KAFKA_SETTINGS,
+};
 pub use lambda::{SETTINGS as LAMBDA_SETTINGS, settings_secrets};
 pub use log::{CRATES, Log, LogFormat};
 pub use notify::{Notify, Rule, Target};
@@ -26,33 +29,61 @@ use store::{Location, Store};
 pub use survey::{Survey, Surveyed, survey};
 pub use systemd::Systemd;
 
-/// A setting as the README documents it.
+/// A setting, declared once: what is read, documented, shown and kept secret follows from it.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
     /// The environment variable.
     pub name: &'static str,
-    /// What holds when it is not set.
+    /// What holds when it is not set: a value, or a description such as `required with API_BASE`.
     pub default: &'static str,
     /// What it is for.
     pub purpose: &'static str,
+    /// Whether `default` is a value.
+    has_value: bool,
+    is_secret: bool,
 }
 
+/// A setting without a default value; `default` describes what holds then.
 const fn setting(name: &'static str, default: &'static str, purpose: &'static str) -> Setting {
-    Setting { name, default, purpose }
+    Setting { name, default, purpose, has_value: false, is_secret: false }
+}
+
+/// A setting whose default is a value.
+const fn defaulted(name: &'static str, default: &'static str, purpose: &'static str) -> Setting {
+    Setting { has_value: true, ..setting(name, default, purpose) }
+}
+
+/// A setting that holds a secret, or may: no other program gets it.
+const fn secret(name: &'static str, default: &'static str, purpose: &'static str) -> Setting {
+    Setting { is_secret: true, ..setting(name, default, purpose) }
+}
+
+/// Every setting of every program.
+fn all_settings() -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.iter().chain(KAFKA_SETTINGS).chain(LAMBDA_SETTINGS)
+}
+
+/// The names of the settings that hold secrets, or may.
+pub fn secrets() -> impl Iterator<Item = &'static str> {
+    all_settings().filter(|setting| setting.is_secret).map(|setting| setting.name)
 }
 
 /// Every setting that [`Config`] reads.
 pub const SETTINGS: &[Setting] = &[
-    setting("STORAGE_BUCKET_SOURCE", "fs", "where objects are kept: `fs` (a folder), `s3`, `abfs` (Azure) or `swift`"),
-    setting("STORAGE_FOLDER", "gwtm-data", "the folder, with `fs`"),
-    setting("AWS_BUCKET", "gwtreasuremap", "the bucket, with `s3`"),
-    setting("AWS_DEFAULT_REGION", "us-east-2", "the bucket's region, with `s3`"),
+    defaulted(
+        "STORAGE_BUCKET_SOURCE",
+        "fs",
+        "where objects are kept: `fs` (a folder), `s3`, `abfs` (Azure) or `swift`",
+    ),
+    defaulted("STORAGE_FOLDER", "gwtm-data", "the folder, with `fs`"),
+    defaulted("AWS_BUCKET", "gwtreasuremap", "the bucket, with `s3`"),
+    defaulted("AWS_DEFAULT_REGION", "us-east-2", "the bucket's region, with `s3`"),
     setting("AWS_ENDPOINT_URL", "AWS itself", "another S3 server, addressed path-style"),
-    setting("AWS_ACCESS_KEY_ID", "a profile or role", "the access key, with `s3`"),
-    setting("AWS_SECRET_ACCESS_KEY", "a profile or role", "its secret"),
-    setting("AWS_SESSION_TOKEN", "none", "the session's token, with an access key that a role was given"),
+    secret("AWS_ACCESS_KEY_ID", "a profile or role", "the access key, with `s3`"),
+    secret("AWS_SECRET_ACCESS_KEY", "a profile or role", "its secret"),
+    secret("AWS_SESSION_TOKEN", "none", "the session's token, with an access key that a role was given"),
     setting("AZURE_ACCOUNT_NAME", "required with `abfs`", "the storage account"),
-    setting("AZURE_ACCOUNT_KEY", "required with `abfs`", "the storage account's key"),
+    secret("AZURE_ACCOUNT_KEY", "required with `abfs`", "the storage account's key"),
     setting(
         "AZURE_STORAGE_ENDPOINT",
         "Azure itself",
@@ -64,72 +95,83 @@ pub const SETTINGS: &[Setting] = &[
         "required with `swift`",
         "the user, or the 32 hexadecimal digits of an application credential",
     ),
-    setting("OS_PASSWORD", "required with `swift`", "the user's password, or the credential's secret"),
+    secret("OS_PASSWORD", "required with `swift`", "the user's password, or the credential's secret"),
     setting("OS_PROJECT_NAME", "required with a user", "the project that is logged in to"),
-    setting("OS_USER_DOMAIN_NAME", "Default", "the user's domain"),
-    setting("OS_PROJECT_DOMAIN_NAME", "Default", "the project's domain"),
-    setting("OS_CONTAINER_NAME", "gwtreasuremap", "the container, with `swift`"),
+    defaulted("OS_USER_DOMAIN_NAME", "Default", "the user's domain"),
+    defaulted("OS_PROJECT_DOMAIN_NAME", "Default", "the project's domain"),
+    defaulted("OS_CONTAINER_NAME", "gwtreasuremap", "the container, with `swift`"),
     setting(
         "OS_STORAGE_URL",
         "Keystone's catalogue",
-        "the account's address in Swift; required with an application credential",
+        "the account's address in Swift, or Swift's (`…/v1`); required with an application credential",
     ),
-    setting("WRITE_TO_STORAGE", "true", "`false` posts without storing anything"),
-    setting("DRY_RUN", "false", "`true` writes nothing and calls no API; what would be done is printed"),
+    defaulted("WRITE_TO_STORAGE", "true", "`false` posts without storing anything"),
+    defaulted("DRY_RUN", "false", "`true` writes nothing and calls no API; what would be done is printed"),
     setting("API_BASE", "nothing is posted", "the GWTM API, `https://…/api/v1/` (or `/api/v0/`)"),
-    setting("API_TOKEN", "required with API_BASE", "the token of a GWTM administrator"),
-    setting("OBSERVING_RUN", "none", "the run's label on posted alerts; the website shows the current run's"),
-    setting(
+    secret("API_TOKEN", "required with API_BASE", "the token of a GWTM administrator"),
+    defaulted("API_TIMEOUT_SECONDS", "30", "how long an answer of the GWTM may take, 0.1 to 30"),
+    defaulted(
+        "API_SETTLE_SECONDS",
+        "600",
+        "how long a POST that got no answer is looked for before it is made again: longer than any process of the GWTM is \
+         ever busy",
+    ),
+    defaulted("OBSERVING_RUN", "O4", "the run's label on posted alerts; the website shows the current run's"),
+    defaulted(
         "GRACEDB_URL",
         "https://gracedb.ligo.org",
         "where `skymap_fits_url` is looked for, and where `gwtm gracedb` takes alerts from",
     ),
-    setting("FLAT_MAX_ORDER", "10", "finest HEALPix order of the flat map, 0 to 13; `none` makes none"),
-    setting(
+    defaulted(
+        "FLAT_MAX_ORDER",
+        "10",
+        "finest HEALPix order of the flat map, 0 to 13; a coarser map is written at 9; `none` makes none",
+    ),
+    defaulted(
         "FERMI_TLE_URL",
         "https://celestrak.org/NORAD/elements/gp.php?CATNR=33053&FORMAT=TLE",
-        "where Fermi's orbit is fetched",
+        "where Fermi's orbit is fetched; `none` fetches none",
     ),
     setting("FERMI_TLE_FILE", "none", "a file with Fermi's TLE, instead of fetching it"),
-    setting("FERMI_TLE_MAX_AGE_DAYS", "14", "how far a TLE's epoch may lie from the event"),
-    setting(
+    defaulted("FERMI_TLE_MAX_AGE_DAYS", "14", "how far a TLE's epoch may lie from the event"),
+    defaulted(
         "FERMI_FT2_URL",
         "https://fermi.gsfc.nasa.gov/ssc/observations/timeline/ft2/files/",
-        "the listing of Fermi's weekly spacecraft files",
+        "the listing of Fermi's weekly spacecraft files; `none` fetches none",
     ),
     setting("FERMI_FT2_DIR", "none", "a folder with such files, instead of fetching them"),
     setting("SWIFT_POINTING_FILE", "no BAT products", "a file of Swift's pointings, `start,end,ra,dec,roll` a row"),
-    setting("CATALOG_PATH", "no galaxy lists", "the galaxy catalogue: a file, or an object under `galaxy_catalog/`"),
-    setting("PATH_TO_GALAXY_CATALOG_CONFIG", "the defaults", "`gal_catalog_config.ini` with a `[GALAXIES]` section"),
-    setting("GALAXY_GROUPNAME", "LCOGT", "the group under which galaxy lists are posted"),
     setting(
+        "CATALOG_PATH",
+        "the INI file's, else no galaxy lists",
+        "the galaxy catalogue: a file, or an object under `galaxy_catalog/`",
+    ),
+    setting(
+        "PATH_TO_GALAXY_CATALOG_CONFIG",
+        "the defaults",
+        "`gal_catalog_config.ini` with a `[GALAXIES]` section; one that is not there is a warning",
+    ),
+    defaulted("GALAXY_GROUPNAME", "LCOGT", "the group under which galaxy lists are posted"),
+    defaulted(
         "GALAXY_REFERENCE",
         "https://ui.adsabs.harvard.edu/abs/2017ApJ...848L..33A/abstract",
         "the reference on galaxy lists",
     ),
-    setting("GALAXY_REQUEST_DOI", "false", "`true` asks the server for a DOI per list"),
-    setting(
+    defaulted("GALAXY_REQUEST_DOI", "false", "`true` asks the server for a DOI per list"),
+    defaulted(
         "GALAXY_REMOVE_ON_RETRACTION",
         "false",
         "`true` removes a superevent's galaxy lists from the GWTM when it is retracted",
     ),
-    setting("NOTIFY_CONFIG", "nobody is told", "rules of who is told of which alerts: a TOML file, or the TOML itself"),
-    setting("LOG_FORMAT", "text", "`json` for machines"),
+    defaulted(
+        "GALAXY_MOCKS",
+        "false",
+        "`true` posts the galaxy lists of mock alerts too, which the GWTM never removes",
+    ),
+    secret("NOTIFY_CONFIG", "nobody is told", "rules of who is told of which alerts: a TOML file, or the TOML itself"),
+    defaulted("LOG_FORMAT", "text", "`json` for machines"),
     setting("LOG_LEVEL", "info; `gwtm run` warn", "error, warn, info, debug or trace, or tracing directives"),
-    setting("VERBOSE", "false", "`true` is LOG_LEVEL=debug: each function, object and answer of the API"),
-];
-
-/// The settings that hold secrets, or may: no other program gets them.
-pub const SECRETS: &[&str] = &[
-    "API_TOKEN",
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AZURE_ACCOUNT_KEY",
-    "KAFKA_CLIENT_ID",
-    "KAFKA_CLIENT_SECRET",
-    "NOTIFY_CONFIG",
-    "OS_PASSWORD",
+    defaulted("VERBOSE", "false", "`true` is LOG_LEVEL=debug: each function, object and answer of the API"),
 ];
 
 /// Every setting.
@@ -144,7 +186,7 @@ pub struct Config {
     /// The GWTM API; without it nothing is posted.
     pub api: Option<Api>,
     /// The run's label on posted alerts.
-    pub observing_run: Option<String>,
+    pub observing_run: String,
     /// GraceDB, without a slash at the end.
     pub gracedb_url: String,
     /// Finest HEALPix order of the flat map; none makes none.
@@ -168,19 +210,23 @@ pub struct Api {
     pub base: String,
     /// An administrator's token.
     pub token: Secret,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// How long a POST that got no answer is looked for before it is made again.
+    pub settle: Duration,
 }
 
 /// Where Fermi's orbit and pointing come from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fermi {
     /// Where its TLE is fetched.
-    pub tle_url: String,
+    pub tle_url: Option<String>,
     /// A file with its TLE, instead.
     pub tle_file: Option<PathBuf>,
     /// How far a TLE's epoch may lie from the event [days].
     pub tle_max_age_days: f64,
     /// The listing of weekly spacecraft files.
-    pub ft2_url: String,
+    pub ft2_url: Option<String>,
     /// A folder with such files, instead.
     pub ft2_dir: Option<PathBuf>,
 }
@@ -200,6 +246,8 @@ pub struct Galaxies {
     pub request_doi: bool,
     /// Whether a retraction removes the superevent's lists.
     pub remove_on_retraction: bool,
+    /// Whether the lists of mock alerts are posted.
+    pub mocks: bool,
 }
 
 impl Config {
@@ -216,43 +264,41 @@ impl Config {
     /// # Errors
     /// As [`Config::from_env`].
     pub fn read(get: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
-        let mut settings = Reader { get, problems: Vec::new() };
+        let mut settings = Reader::new(get);
         let config = Self::settings(&mut settings);
         settings.finish(config)
     }
 
     fn settings(settings: &mut Reader<'_>) -> Self {
-        let dry_run = settings.flag("DRY_RUN", false);
+        let dry_run = settings.flag("DRY_RUN");
+        let (ranking, catalog) = settings.ranking();
         Config {
             storage: settings.storage(),
-            write_to_storage: settings.flag("WRITE_TO_STORAGE", true),
+            write_to_storage: settings.flag("WRITE_TO_STORAGE"),
             dry_run,
             api: settings.api(dry_run),
-            observing_run: settings.text("OBSERVING_RUN"),
-            gracedb_url: settings.url("GRACEDB_URL", "https://gracedb.ligo.org").trim_end_matches('/').to_owned(),
+            observing_run: settings.text("OBSERVING_RUN").unwrap_or_default(),
+            gracedb_url: settings.url("GRACEDB_URL").trim_end_matches('/').to_owned(),
             flat_max_order: match settings.text("FLAT_MAX_ORDER").as_deref() {
                 Some("none") => None,
-                _ => Some(settings.number("FLAT_MAX_ORDER", 10, 0..=13)),
+                _ => Some(settings.number("FLAT_MAX_ORDER", 0..=13)),
             },
             fermi: Fermi {
-                tle_url: settings
-                    .url("FERMI_TLE_URL", "https://celestrak.org/NORAD/elements/gp.php?CATNR=33053&FORMAT=TLE"),
+                tle_url: settings.url_or_none("FERMI_TLE_URL"),
                 tle_file: settings.text("FERMI_TLE_FILE").map(PathBuf::from),
-                tle_max_age_days: settings.number("FERMI_TLE_MAX_AGE_DAYS", 14.0, 0.0..=365.0),
-                ft2_url: settings
-                    .url("FERMI_FT2_URL", "https://fermi.gsfc.nasa.gov/ssc/observations/timeline/ft2/files/"),
+                tle_max_age_days: settings.number("FERMI_TLE_MAX_AGE_DAYS", 0.0..=365.0),
+                ft2_url: settings.url_or_none("FERMI_FT2_URL"),
                 ft2_dir: settings.text("FERMI_FT2_DIR").map(PathBuf::from),
             },
             swift_pointing_file: settings.text("SWIFT_POINTING_FILE").map(PathBuf::from),
             galaxies: Galaxies {
-                catalog: settings.text("CATALOG_PATH"),
-                settings: settings.ranking(),
-                groupname: settings.text("GALAXY_GROUPNAME").unwrap_or_else(|| "LCOGT".to_owned()),
-                reference: settings
-                    .text("GALAXY_REFERENCE")
-                    .unwrap_or_else(|| "https://ui.adsabs.harvard.edu/abs/2017ApJ...848L..33A/abstract".to_owned()),
-                request_doi: settings.flag("GALAXY_REQUEST_DOI", false),
-                remove_on_retraction: settings.flag("GALAXY_REMOVE_ON_RETRACTION", false),
+                catalog,
+                settings: ranking,
+                groupname: settings.text("GALAXY_GROUPNAME").unwrap_or_default(),
+                reference: settings.text("GALAXY_REFERENCE").unwrap_or_default(),
+                request_doi: settings.flag("GALAXY_REQUEST_DOI"),
+                remove_on_retraction: settings.flag("GALAXY_REMOVE_ON_RETRACTION"),
+                mocks: settings.flag("GALAXY_MOCKS"),
             },
             notify: settings.notify(),
             log: settings.log(),
@@ -277,15 +323,33 @@ fn environment(overrides: &[(&str, String)]) -> impl Fn(&str) -> Option<String> 
     }
 }
 
+/// A path of an INI file, which is relative to this process or else to the file; an object of the store stays as it is.
+fn beside(ini: &Path, path: String) -> String {
+    let near = ini.with_file_name(&path);
+    if Path::new(&path).exists() || !near.exists() { path } else { near.display().to_string() }
+}
+
 /// Reads settings one by one and keeps what is wrong with them.
 struct Reader<'a> {
     get: &'a dyn Fn(&str) -> Option<String>,
+    /// What stops the program.
     problems: Vec<String>,
+    /// What does not, and an operator should know.
+    warnings: Vec<String>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(get: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        Reader { get, problems: Vec::new(), warnings: Vec::new() }
+    }
 }
 
 impl Reader<'_> {
+    /// What is set, or else the default value that is declared.
     fn text(&self, name: &str) -> Option<String> {
-        (self.get)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+        let set = (self.get)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+        let declared = || all_settings().find(|setting| setting.name == name && setting.has_value);
+        set.or_else(|| declared().map(|setting| setting.default.to_owned()))
     }
 
     fn problem(&mut self, name: &str, expected: &str, found: &str) {
@@ -293,42 +357,51 @@ impl Reader<'_> {
         self.problems.push(format!("`{name}`: expected {expected}, found `{}`", found.escape_default()));
     }
 
-    fn flag(&mut self, name: &str, default: bool) -> bool {
-        let Some(text) = self.text(name) else { return default };
+    fn flag(&mut self, name: &str) -> bool {
+        let text = self.text(name).unwrap_or_default();
         match text.to_ascii_lowercase().as_str() {
             "true" | "1" | "yes" | "on" => true,
             "false" | "0" | "no" | "off" => false,
             _ => {
                 self.problem(name, "`true` or `false`", &text);
-                default
+                false
             }
         }
     }
 
-    fn number<T>(&mut self, name: &str, default: T, range: std::ops::RangeInclusive<T>) -> T
+    fn number<T>(&mut self, name: &str, range: std::ops::RangeInclusive<T>) -> T
     where
-        T: FromStr + PartialOrd + fmt::Display,
+        T: FromStr + PartialOrd + fmt::Display + Copy,
     {
-        let Some(text) = self.text(name) else { return default };
+        let text = self.text(name).unwrap_or_default();
         match text.parse::<T>() {
             Ok(number) if range.contains(&number) => number,
             _ => {
                 self.problem(name, &format!("a number from {} to {}", range.start(), range.end()), &text);
-                default
+                *range.start()
             }
         }
     }
 
-    /// One of a few words; the first is the default.
     fn one_of(&mut self, name: &str, words: &[&str]) -> String {
-        let text = self.text(name).map_or_else(|| words[0].to_owned(), |text| text.to_ascii_lowercase());
+        self.one_of_or(name, words, "")
+    }
+
+    /// One of some words, with a default that follows from other settings.
+    fn one_of_or(&mut self, name: &str, words: &[&str], default: &str) -> String {
+        let text = self.text(name).unwrap_or_else(|| default.to_owned()).to_ascii_lowercase();
         if !words.contains(&text.as_str()) {
             self.problem(name, &format!("one of `{}`", words.join("`, `")), &text);
         }
         text
     }
 
-    fn url(&mut self, name: &str, default: &str) -> String {
+    fn url(&mut self, name: &str) -> String {
+        self.url_or(name, "")
+    }
+
+    /// An address, with a default that follows from other settings.
+    fn url_or(&mut self, name: &str, default: &str) -> String {
         let text = self.text(name).unwrap_or_else(|| default.to_owned());
         if !text.starts_with("https://") && !text.starts_with("http://") {
             // The value may hold a password: say what was expected, not what was found.
@@ -337,9 +410,15 @@ impl Reader<'_> {
         text
     }
 
+    /// An address, or `none`, which turns its source off.
+    fn url_or_none(&mut self, name: &str) -> Option<String> {
+        let is_none = self.text(name).is_some_and(|text| text.eq_ignore_ascii_case("none"));
+        (!is_none).then(|| self.url(name))
+    }
+
     fn api(&mut self, dry_run: bool) -> Option<Api> {
         self.text("API_BASE").filter(|_| !dry_run)?;
-        let mut base = self.url("API_BASE", "");
+        let mut base = self.url("API_BASE");
         if !base.ends_with('/') {
             base.push('/');
         }
@@ -347,21 +426,36 @@ impl Reader<'_> {
         if token.is_none() {
             self.problems.push("`API_TOKEN`: required with API_BASE: the token of a GWTM administrator".to_owned());
         }
-        Some(Api { base, token: Secret::new(token.unwrap_or_default()) })
+        let timeout = Duration::from_secs_f64(self.number("API_TIMEOUT_SECONDS", 0.1..=30.0));
+        let settle = Duration::from_secs_f64(self.number("API_SETTLE_SECONDS", 0.0..=86_400.0));
+        Some(Api { base, token: Secret::new(token.unwrap_or_default()), timeout, settle })
     }
 
-    fn ranking(&mut self) -> ranking::Settings {
+    /// How galaxies are ranked, and their catalogue: CATALOG_PATH, or what the INI file says of it.
+    fn ranking(&mut self) -> (ranking::Settings, Option<String>) {
         let name = "PATH_TO_GALAXY_CATALOG_CONFIG";
-        let Some(path) = self.text(name) else { return ranking::Settings::default() };
-        let read = std::fs::read_to_string(&path)
-            .map_err(|error| error.to_string())
-            .and_then(|text| ranking::Settings::from_ini(&text).map_err(|error| error.to_string()));
-        match read {
-            // The older listeners' files hold keys of their own beside these.
-            Ok((settings, _unknown)) => settings,
+        let catalog = self.text("CATALOG_PATH");
+        let Some(path) = self.text(name) else { return (ranking::Settings::default(), catalog) };
+        let path = PathBuf::from(path);
+        let shown = path.display();
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            // The older listeners' chart always names one, and they go on without it.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let lists = if catalog.is_some() { "" } else { ", and without CATALOG_PATH there are no galaxy lists" };
+                self.warnings.push(format!("`{name}`: file `{shown}` is not there: the defaults hold{lists}"));
+                return (ranking::Settings::default(), catalog);
+            }
             Err(error) => {
-                self.problems.push(format!("`{name}`: file `{path}`: {error}"));
-                ranking::Settings::default()
+                self.problems.push(format!("`{name}`: file `{shown}`: {error}"));
+                return (ranking::Settings::default(), catalog);
+            }
+        };
+        match ranking::Settings::from_ini(&text) {
+            Ok((settings, from_ini)) => (settings, catalog.or_else(|| from_ini.map(|catalog| beside(&path, catalog)))),
+            Err(error) => {
+                self.problems.push(format!("`{name}`: file `{shown}`: {error}"));
+                (ranking::Settings::default(), catalog)
             }
         }
     }
@@ -397,12 +491,12 @@ impl Reader<'_> {
                 LogFormat::Text
             }
         };
-        let verbose = self.flag("VERBOSE", false);
+        let verbose = self.flag("VERBOSE");
         let level = self.text("LOG_LEVEL").or_else(|| verbose.then(|| "debug".to_owned()));
         if let Some(Err(error)) = level.as_deref().map(log::directives) {
             self.problems.push(format!("`LOG_LEVEL`: expected a level or tracing directives: {error}"));
         }
-        Log { format, level }
+        Log { format, level, warnings: std::mem::take(&mut self.warnings) }
     }
 
     fn finish<T>(self, config: T) -> Result<T> {
@@ -457,33 +551,22 @@ mod tests {
     }
 
     #[test]
-    fn the_documented_defaults_are_those_that_hold() {
-        // The others' defaults are described, not written out.
-        let described = [
-            "none",
-            "AWS itself",
-            "nothing is posted",
-            "required with API_BASE",
-            "no galaxy lists",
-            "no BAT products",
-            "the defaults",
-            "nobody is told",
-            "text",
-            "info; `gwtm run` warn",
-            "a profile or role",
-            "Azure itself",
-            "Keystone's catalogue",
-            "required with a user",
-            "required with `abfs`",
-            "required with `swift`",
-        ];
-        let written: Vec<(&str, &str)> = SETTINGS
-            .iter()
-            .filter(|set| !described.contains(&set.default))
-            .map(|set| (set.name, set.default))
-            .collect();
-        assert!(written.len() > 12, "{written:?}");
+    fn every_default_value_is_valid() {
+        let values = all_settings().filter(|setting| setting.has_value);
+        let written: Vec<(&str, &str)> = values.map(|setting| (setting.name, setting.default)).collect();
+        assert!(written.len() > 20, "{written:?}");
         assert_eq!(read(&written).expect("the defaults"), read(&[]).expect("nothing"));
+    }
+
+    #[test]
+    fn secrets_are_declared() {
+        let named: Vec<&str> = secrets().collect();
+        for part in ["TOKEN", "SECRET", "PASSWORD", "ACCOUNT_KEY", "ACCESS_KEY"] {
+            let holds = |setting: &&Setting| setting.name.contains(part) && !setting.name.ends_with("_URL");
+            for setting in SETTINGS.iter().chain(KAFKA_SETTINGS).filter(holds) {
+                assert!(named.contains(&setting.name), "{}", setting.name);
+            }
+        }
     }
 
     #[test]

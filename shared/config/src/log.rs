@@ -11,6 +11,8 @@ pub struct Log {
     pub format: LogFormat,
     /// LOG_LEVEL: a level or tracing directives, when it is set.
     pub level: Option<String>,
+    /// What an operator should know of the settings; said when logging starts.
+    pub warnings: Vec<String>,
 }
 
 /// For whom a log is.
@@ -23,7 +25,7 @@ pub enum LogFormat {
 }
 
 /// The crates of this workspace as log targets: what the directive `gwtm=debug` stands for.
-pub const CRATES: [&str; 16] = [
+pub const CRATES: [&str; 17] = [
     "annotate",
     "bridge",
     "cli",
@@ -35,6 +37,7 @@ pub const CRATES: [&str; 16] = [
     "kafka",
     "lambda",
     "post_api",
+    "runtime",
     "science",
     "shared",
     "skymap_products",
@@ -62,6 +65,9 @@ impl Log {
         };
         if started.is_err() {
             tracing::debug!("logging had already been started");
+        }
+        for warning in &self.warnings {
+            tracing::warn!("setting {warning}");
         }
     }
 }

@@ -53,7 +53,7 @@ pub fn location(url: Option<&str>, prefix: &str) -> Result<Location> {
 }
 
 fn read_location(get: &dyn Fn(&str) -> Option<String>) -> Result<Location> {
-    let mut settings = Reader { get, problems: Vec::new() };
+    let mut settings = Reader::new(get);
     let location = settings.storage();
     settings.finish(location)
 }
@@ -70,7 +70,7 @@ fn prefixed(name: &str, prefix: &str, environment: &dyn Fn(&str) -> Option<Strin
 
 impl Reader<'_> {
     pub(super) fn storage(&mut self) -> Location {
-        let source = self.text("STORAGE_BUCKET_SOURCE").unwrap_or_else(|| "fs".to_owned());
+        let source = self.text("STORAGE_BUCKET_SOURCE").unwrap_or_default();
         match source.as_str() {
             "s3" => Location::S3(self.s3()),
             "abfs" => Location::Azure(self.azure()),
@@ -79,7 +79,7 @@ impl Reader<'_> {
                 if other != "fs" {
                     self.problem("STORAGE_BUCKET_SOURCE", "`fs`, `s3`, `abfs` or `swift`", other);
                 }
-                Location::Folder(self.text("STORAGE_FOLDER").unwrap_or_else(|| "gwtm-data".to_owned()).into())
+                Location::Folder(self.text("STORAGE_FOLDER").unwrap_or_default().into())
             }
         }
     }
@@ -94,8 +94,8 @@ impl Reader<'_> {
         };
         self.problems.extend(half.map(str::to_owned));
         S3Settings {
-            bucket: self.text("AWS_BUCKET").unwrap_or_else(|| "gwtreasuremap".to_owned()),
-            region: self.text("AWS_DEFAULT_REGION").unwrap_or_else(|| "us-east-2".to_owned()),
+            bucket: self.text("AWS_BUCKET").unwrap_or_default(),
+            region: self.text("AWS_DEFAULT_REGION").unwrap_or_default(),
             endpoint_url: self.optional_url("AWS_ENDPOINT_URL"),
             credentials: id.zip(secret).map(|(access_key_id, secret)| S3Credentials {
                 access_key_id,
@@ -123,13 +123,13 @@ impl Reader<'_> {
                 "the user's password, or the credential's secret",
             )),
             project_name: self.text("OS_PROJECT_NAME"),
-            user_domain_name: self.text("OS_USER_DOMAIN_NAME").unwrap_or_else(|| "Default".to_owned()),
-            project_domain_name: self.text("OS_PROJECT_DOMAIN_NAME").unwrap_or_else(|| "Default".to_owned()),
-            container: self.text("OS_CONTAINER_NAME").unwrap_or_else(|| "gwtreasuremap".to_owned()),
+            user_domain_name: self.text("OS_USER_DOMAIN_NAME").unwrap_or_default(),
+            project_domain_name: self.text("OS_PROJECT_DOMAIN_NAME").unwrap_or_default(),
+            container: self.text("OS_CONTAINER_NAME").unwrap_or_default(),
             storage_url: self.optional_url("OS_STORAGE_URL"),
         };
         if !swift.auth_url.is_empty() {
-            self.url("OS_AUTH_URL", "");
+            self.url("OS_AUTH_URL");
         }
         if swift.is_application_credential() {
             if swift.storage_url.is_none() {
@@ -155,7 +155,7 @@ impl Reader<'_> {
     }
 
     fn optional_url(&mut self, name: &str) -> Option<String> {
-        self.text(name).is_some().then(|| self.url(name, "").trim_end_matches('/').to_owned())
+        self.text(name).is_some().then(|| self.url(name).trim_end_matches('/').to_owned())
     }
 }
 

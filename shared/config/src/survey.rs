@@ -1,6 +1,6 @@
 //! What is set, what holds by default, and what does not go together.
 
-use super::{Config, KAFKA_SETTINGS, Kafka, SECRETS, SETTINGS, Setting, environment};
+use super::{Config, KAFKA_SETTINGS, Kafka, SETTINGS, Setting, environment, secrets};
 
 /// A setting as it is now.
 #[derive(Debug, Clone)]
@@ -18,7 +18,7 @@ pub struct Surveyed {
     pub settings: Vec<Survey>,
     /// What is missing or malformed.
     pub problems: Vec<String>,
-    /// What is set and does not go together.
+    /// What is set and does not go together, or names what is not there.
     pub contradictions: Vec<String>,
 }
 
@@ -34,19 +34,29 @@ fn survey_of(get: &dyn Fn(&str) -> Option<String>) -> Surveyed {
         .chain(KAFKA_SETTINGS)
         .map(|setting| Survey { setting, value: text(setting.name).map(|value| shown(setting.name, &value)) })
         .collect();
-    let mut problems: Vec<String> = Config::read(get).err().map(|error| error.to_string()).into_iter().collect();
+    let config = Config::read(get);
+    let mut problems: Vec<String> = config.as_ref().err().map(ToString::to_string).into_iter().collect();
+    let mut contradictions = contradictions(&text);
+    if let Ok(config) = config {
+        contradictions.extend(config.log.warnings);
+        if text("PATH_TO_GALAXY_CATALOG_CONFIG").is_some() && config.galaxies.catalog.is_none() {
+            let what = "`PATH_TO_GALAXY_CATALOG_CONFIG` is set, and neither its file nor `CATALOG_PATH` names a catalogue: \
+                        there are no galaxy lists";
+            contradictions.push(what.to_owned());
+        }
+    }
     // Nothing of Kafka is needed until something of it is set.
     if KAFKA_SETTINGS.iter().any(|setting| text(setting.name).is_some() && !setting.name.ends_with("_ARN")) {
         problems.extend(Kafka::read(get).err().map(|error| error.to_string()));
     }
-    Surveyed { settings, problems, contradictions: contradictions(&text) }
+    Surveyed { settings, problems, contradictions }
 }
 
 /// A value without what may be secret in it.
 fn shown(name: &str, value: &str) -> String {
     // The rules themselves may hold secrets; the name of their file does not.
     let is_file = name == "NOTIFY_CONFIG" && !value.contains("[[");
-    if SECRETS.contains(&name) && !is_file {
+    if secrets().any(|secret| secret == name) && !is_file {
         return "***".to_owned();
     }
     if value.contains("://") && name != "STORAGE_FOLDER" { http_client::shown(value) } else { value.to_owned() }
@@ -69,23 +79,19 @@ fn contradictions(text: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
     say(yes("DRY_RUN") && set("API_BASE"), "`DRY_RUN` is true: nothing is posted to `API_BASE`");
     say(set("API_TOKEN") && !set("API_BASE"), "`API_TOKEN` is set without `API_BASE`: nothing is posted");
     say(set("OBSERVING_RUN") && !set("API_BASE"), "`OBSERVING_RUN` is set without `API_BASE`: nothing is posted");
-    say(
-        set("API_BASE") && !set("OBSERVING_RUN"),
-        "`API_BASE` is set without `OBSERVING_RUN`: the website's list of the current run will not show the alerts",
-    );
+    let base = text("API_BASE").unwrap_or_default();
+    let generation = ["/api/v1", "/api/v0"].iter().any(|ending| base.trim_end_matches('/').ends_with(ending));
+    say(set("API_BASE") && !generation, "`API_BASE` does not end with `/api/v1/`, where the GWTM's API is");
     say(
         is("WRITE_TO_STORAGE", &["false", "0", "no", "off"]) && set("API_BASE") && !yes("DRY_RUN"),
         "`WRITE_TO_STORAGE` is false: alerts are posted whose maps and contours the website will not find",
     );
     say(source != "fs" && set("STORAGE_FOLDER"), "`STORAGE_FOLDER` is set, but `STORAGE_BUCKET_SOURCE` is not `fs`");
     say(source != "s3" && set("AWS_BUCKET"), "`AWS_BUCKET` is set, but `STORAGE_BUCKET_SOURCE` is not `s3`");
-    say(set("FERMI_TLE_FILE") && set("FERMI_TLE_URL"), "`FERMI_TLE_FILE` goes before `FERMI_TLE_URL`: set one");
-    say(set("FERMI_FT2_DIR") && set("FERMI_FT2_URL"), "`FERMI_FT2_DIR` goes before `FERMI_FT2_URL`: set one");
+    let fetches = |name: &str| set(name) && !is(name, &["none"]);
+    say(set("FERMI_TLE_FILE") && fetches("FERMI_TLE_URL"), "`FERMI_TLE_FILE` goes before `FERMI_TLE_URL`: set one");
+    say(set("FERMI_FT2_DIR") && fetches("FERMI_FT2_URL"), "`FERMI_FT2_DIR` goes before `FERMI_FT2_URL`: set one");
     say(yes("VERBOSE") && set("LOG_LEVEL"), "`LOG_LEVEL` goes before `VERBOSE`: set one");
-    say(
-        set("PATH_TO_GALAXY_CATALOG_CONFIG") && !set("CATALOG_PATH"),
-        "`PATH_TO_GALAXY_CATALOG_CONFIG` is set without `CATALOG_PATH`: there are no galaxy lists",
-    );
     say(
         set("KAFKA_BOOTSTRAP") && set("GCN_DOMAIN"),
         "`KAFKA_BOOTSTRAP` names the broker, `GCN_DOMAIN` only where tokens come from",

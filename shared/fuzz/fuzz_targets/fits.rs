@@ -12,6 +12,7 @@ fuzz_target!(|bytes: &[u8]| {
     {
         for column in table.columns() {
             let _ = (table.f64s(&column.name), table.i64s(&column.name), table.strings(&column.name));
+            let _ = (table.bools(&column.name), table.unit(&column.name));
         }
         let _ = (table.header_str("CREATOR"), table.header_f64("DISTMEAN"));
     }

@@ -1,4 +1,4 @@
-//! Public files over HTTP: the one place beside the GWTM client that names an HTTP client.
+//! HTTP: what every client of this software has in common, and downloads of public files.
 //!
 //! Everything is bounded: the bytes, the time, the redirects. Nobody waits for a download that another alert has
 //! begun: concurrent requests for one URL share it.
@@ -11,15 +11,17 @@ use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 use reqwest::redirect::Policy;
-use reqwest::{Client, StatusCode, Url};
-use shared::{Error, Result};
+use reqwest::{Client, ClientBuilder, Response, Url};
+use shared::{Class, Error, Result};
 
 /// How this software names itself to servers.
-pub const USER_AGENT: &str = concat!("treasuremap-functions/", env!("CARGO_PKG_VERSION"));
+const USER_AGENT: &str = concat!("treasuremap-functions/", env!("CARGO_PKG_VERSION"));
+/// How a FITS file begins (FITS standard 4.0, section 4.4.1).
+const FITS_BEGINNING: &[u8] = b"SIMPLE  =";
 /// The most redirects that are followed.
 pub const MAX_REDIRECTS: usize = 5;
-/// How long a connection may take [s].
-const CONNECT_SECONDS: u64 = 5;
+/// How long a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Download = BoxFuture<'static, Result<Bytes>>;
 /// By URL and limit.
@@ -38,26 +40,19 @@ impl Fetch {
     /// # Errors
     /// Permanent, when TLS cannot be set up (a machine without root certificates, say).
     pub fn new() -> Result<Self> {
-        provide_tls();
-        let client = Client::builder()
-            .user_agent(USER_AGENT)
-            .connect_timeout(Duration::from_secs(CONNECT_SECONDS))
-            .redirect(Policy::custom(|attempt| {
-                if attempt.previous().len() > MAX_REDIRECTS {
-                    attempt.error(format!("more than {MAX_REDIRECTS} redirects"))
-                } else if !matches!(attempt.url().scheme(), "http" | "https") {
-                    attempt.error("a redirect to something other than http or https")
-                } else if attempt.previous().iter().any(|url| url.scheme() == "https")
-                    && attempt.url().scheme() != "https"
-                {
-                    attempt.error("a redirect from https to http")
-                } else {
-                    attempt.follow()
-                }
-            }))
-            .build()
-            .map_err(|error| Error::permanent(format!("http client: {}", causes(&error))))?;
-        Ok(Fetch { client, under_way: Arc::default() })
+        let redirects = Policy::custom(|attempt| {
+            if attempt.previous().len() > MAX_REDIRECTS {
+                attempt.error(format!("more than {MAX_REDIRECTS} redirects"))
+            } else if !matches!(attempt.url().scheme(), "http" | "https") {
+                attempt.error("a redirect to something other than http or https")
+            } else if attempt.previous().iter().any(|url| url.scheme() == "https") && attempt.url().scheme() != "https"
+            {
+                attempt.error("a redirect from https to http")
+            } else {
+                attempt.follow()
+            }
+        });
+        Ok(Fetch { client: client(|builder| builder.redirect(redirects))?, under_way: Arc::default() })
     }
 
     /// The body of a URL, of at most `max_bytes`, within `deadline` from now, redirects included. Concurrent calls for one URL and one limit share one download; it ends with its last caller.
@@ -75,13 +70,50 @@ impl Fetch {
         }
     }
 
-    /// Whether a HEAD request for the URL is answered with success within `timeout`; any trouble means "no".
-    pub async fn exists(&self, url: &str, timeout: Duration) -> bool {
-        let Ok(parsed) = parse(url) else { return false };
-        match self.client.head(parsed).timeout(timeout).send().await {
-            Ok(answer) => answer.status().is_success(),
-            Err(_) => false,
+    /// The status and the body of a URL, whatever the status: at most `max_bytes`, within `deadline` from now.
+    ///
+    /// # Errors
+    /// As [`Fetch::get`], but for the status.
+    pub async fn get_any(&self, url: &str, max_bytes: usize, deadline: Duration) -> Result<(u16, Bytes)> {
+        let shown = shown(url);
+        let request = self.client.get(parse(url)?);
+        let answer = async {
+            let answer = request.send().await.map_err(|error| failure(error, &shown))?;
+            Ok((answer.status().as_u16(), read(answer, max_bytes, &shown).await?))
+        };
+        match tokio::time::timeout(deadline, answer).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Error::retryable(format!("`{shown}`: expected the whole answer within {deadline:?}"))),
         }
+    }
+
+    /// Whether there is a FITS file at the URL, told within `timeout` by its first bytes, or by its media type before
+    /// them; any trouble means "no", and so does a redirect to another host, such as that of a log-in page.
+    pub async fn is_fits(&self, url: &str, timeout: Duration) -> bool {
+        let Ok(parsed) = parse(url) else { return false };
+        let host = parsed.host_str().map(str::to_owned);
+        let is_gzip_named = parsed.path().split(',').next().is_some_and(|path| path.ends_with(".gz"));
+        let look = async {
+            let mut answer = self.client.get(parsed).header("range", "bytes=0-2879").send().await.ok()?;
+            if !answer.status().is_success() || answer.url().host_str().map(str::to_owned) != host {
+                return None;
+            }
+            let kind = answer.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+            let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+            if ["image/fits", "application/fits", "image/x-fits"].contains(&kind.as_str()) {
+                return Some(());
+            }
+            let mut first = Vec::new();
+            while first.len() < FITS_BEGINNING.len() {
+                match answer.chunk().await.ok()? {
+                    Some(chunk) => first.extend_from_slice(&chunk),
+                    None => break,
+                }
+            }
+            let is_gzip = is_gzip_named && first.starts_with(&[0x1f, 0x8b]);
+            (first.starts_with(FITS_BEGINNING) || is_gzip).then_some(())
+        };
+        matches!(tokio::time::timeout(timeout, look).await, Ok(Some(())))
     }
 
     /// Posts a body within `deadline`; the answer's body is not read. The address, which may be a secret, is neither
@@ -102,7 +134,7 @@ impl Fetch {
             return Ok(());
         }
         let message = format!("expected status 200, found {status}");
-        Err(if is_later(status) { Error::retryable(message) } else { Error::permanent(message) })
+        Err(Error::new(class(status.as_u16()), message))
     }
 
     fn download(&self, url: Url, max_bytes: usize, shown: String) -> Shared<Download> {
@@ -124,28 +156,35 @@ impl Fetch {
     }
 }
 
+/// The body of an answer of success.
 async fn body(client: &Client, url: Url, max_bytes: usize, shown: &str) -> Result<Bytes> {
-    let failed = |error: reqwest::Error| {
-        let error = error.without_url();
-        let message = format!("`{shown}`: {}", causes(&error));
-        if error.is_redirect() || error.is_builder() { Error::permanent(message) } else { Error::retryable(message) }
-    };
-    let too_large = |found: String| {
-        Error::permanent(format!("`{shown}`: expected a body of at most {max_bytes} bytes, found {found}"))
-    };
-    let mut answer = client.get(url).send().await.map_err(failed)?;
+    let answer = client.get(url).send().await.map_err(|error| failure(error, shown))?;
     let status = answer.status();
     if !status.is_success() {
         let message = format!("`{shown}`: expected status 200, found {status}");
-        return Err(if is_later(status) { Error::retryable(message) } else { Error::permanent(message) });
+        return Err(Error::new(class(status.as_u16()), message));
     }
+    read(answer, max_bytes, shown).await
+}
+
+fn failure(error: reqwest::Error, shown: &str) -> Error {
+    let error = error.without_url();
+    let message = format!("`{shown}`: {}", causes(&error));
+    if error.is_redirect() || error.is_builder() { Error::permanent(message) } else { Error::retryable(message) }
+}
+
+/// Reads an answer's body to its end.
+async fn read(mut answer: Response, max_bytes: usize, shown: &str) -> Result<Bytes> {
+    let too_large = |found: String| {
+        Error::permanent(format!("`{shown}`: expected a body of at most {max_bytes} bytes, found {found}"))
+    };
     if let Some(length) = answer.content_length()
         && length > max_bytes as u64
     {
         return Err(too_large(length.to_string()));
     }
     let mut bytes = BytesMut::new();
-    while let Some(chunk) = answer.chunk().await.map_err(failed)? {
+    while let Some(chunk) = answer.chunk().await.map_err(|error| failure(error, shown))? {
         if bytes.len() + chunk.len() > max_bytes {
             return Err(too_large("more".to_owned()));
         }
@@ -155,15 +194,25 @@ async fn body(client: &Client, url: Url, max_bytes: usize, shown: &str) -> Resul
     Ok(bytes.freeze())
 }
 
-/// Whether a later attempt may find another status.
-fn is_later(status: StatusCode) -> bool {
-    status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429)
+/// What a status other than success means: Retryable, when the server is busy or broken for the moment. 498 is the rate
+/// limit of OpenStack Swift (https://docs.openstack.org/swift/latest/ratelimit.html).
+pub fn class(status: u16) -> Class {
+    match status {
+        408 | 425 | 429 | 498 | 500.. => Class::Retryable,
+        _ => Class::Permanent,
+    }
 }
 
-/// Installs ring as the process's TLS provider, unless one is there.
-pub fn provide_tls() {
+/// A client: it names this software, verifies TLS by ring, connects within 5 s and follows no redirect; `settings` may say
+/// otherwise.
+///
+/// # Errors
+/// Permanent, when TLS cannot be set up (a machine without root certificates, say).
+pub fn client(settings: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Result<Client> {
     // An error means that another thread or the program itself was first, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let common = Client::builder().user_agent(USER_AGENT).connect_timeout(CONNECT_TIMEOUT).redirect(Policy::none());
+    settings(common).build().map_err(|error| Error::permanent(format!("http client: {}", causes(&error))))
 }
 
 fn parse(url: &str) -> Result<Url> {
@@ -189,7 +238,7 @@ pub fn shown(url: &str) -> String {
     }
 }
 
-/// An error with its causes, in one line.
+/// An error with its causes, in one line, and what to do about a certificate that is refused.
 pub fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -198,7 +247,37 @@ pub fn causes(error: &dyn std::error::Error) -> String {
         text.push_str(&cause.to_string());
         next = cause.source();
     }
+    if let Some(advice) = certificate_advice(&text) {
+        text.push_str(" (");
+        text.push_str(advice);
+        text.push(')');
+    }
     text
+}
+
+/// What to do about a server's certificate that an error says is refused; `None` for other errors. No retry will help.
+pub fn certificate_advice(error: &str) -> Option<&'static str> {
+    // The names of rustls::CertificateError and webpki::Error, which rustls prints.
+    const ADVICE: [(&str, &str); 5] = [
+        (
+            "CaUsedAsEndEntity",
+            "the server shows the certificate of an authority, CA:TRUE, as its own: give it one with CA:FALSE, and name the \
+             authority's in SSL_CERT_FILE",
+        ),
+        (
+            "UnknownIssuer",
+            "no authority that this machine trusts has signed the certificate: name a file with the authority's in \
+             SSL_CERT_FILE",
+        ),
+        ("NotValidForName", "the certificate is for other names than the address has"),
+        ("Expired", "the certificate has expired, or this machine's clock is wrong"),
+        ("NotValidYet", "the certificate is not valid yet, or this machine's clock is wrong"),
+    ];
+    let (_, reason) = error.split_once("invalid peer certificate")?;
+    // Longer texts of newer versions name the reason in words.
+    let reason = reason.replace("not valid for name", "NotValidForName").replace("expired", "Expired");
+    let known = ADVICE.iter().find(|(name, _)| reason.contains(name)).map(|(_, advice)| *advice);
+    Some(known.unwrap_or("the server's certificate cannot be used"))
 }
 
 #[cfg(test)]
@@ -241,6 +320,11 @@ mod tests {
             write!(stream, "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n{headers}\r\n{body}");
     }
 
+    fn send_bytes(stream: &mut TcpStream, body: &[u8]) {
+        let _ = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+        let _ = stream.write_all(body);
+    }
+
     fn answer(head: &str, base: &str, stream: &mut TcpStream) {
         let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
         let redirect = |stream: &mut TcpStream, to: &str| send(stream, "302 Found", &format!("location: {to}\r\n"), "");
@@ -248,6 +332,18 @@ mod tests {
             "/hello" if head.starts_with("HEAD") => send(stream, "200 OK", "", ""),
             "/hello" => send(stream, "200 OK", "", "hello"),
             "/head" => send(stream, "200 OK", "", head),
+            "/map.fits" => send(stream, "206 Partial Content", "", "SIMPLE  =                    T"),
+            "/map.fits.gz" | "/map.fits.gz,1" | "/gzipped" => send_bytes(stream, b"\x1f\x8b\x08\0"),
+            "/typed" => send(stream, "200 OK", "content-type: Image/FITS; x=y\r\n", "later"),
+            "/moved-map" => redirect(stream, "/map.fits"),
+            "/log-in" => redirect(stream, "/login.fits.gz"),
+            "/login.fits.gz" => send(stream, "200 OK", "content-type: text/html\r\n", "<html>SIMPLE  =</html>"),
+            "/empty" => send(stream, "200 OK", "", ""),
+            // The same server under another name.
+            "/elsewhere" => {
+                let port = path.split('?').nth(1).unwrap_or_default();
+                redirect(stream, &format!("http://localhost:{port}/map.fits"));
+            }
             "/slow" => {
                 std::thread::sleep(Duration::from_millis(300));
                 send(stream, "200 OK", "", "slow");
@@ -383,14 +479,38 @@ mod tests {
         assert!(error.is_retryable() && !error.to_string().contains("secret"), "{error}");
     }
 
+    #[test]
+    fn refused_certificates_say_what_to_do() {
+        for (error, says) in [
+            ("connect: invalid peer certificate: UnknownIssuer", "SSL_CERT_FILE"),
+            ("invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))", "CA:FALSE"),
+            (
+                "invalid peer certificate: certificate not valid for name \"a\"; certificate is only valid for b",
+                "names",
+            ),
+            ("invalid peer certificate: certificate expired: verification time 1", "clock"),
+            ("invalid peer certificate: BadSignature", "cannot be used"),
+        ] {
+            assert!(certificate_advice(error).is_some_and(|advice| advice.contains(says)), "{error}");
+        }
+        assert_eq!(certificate_advice("connection refused"), None);
+    }
+
     #[tokio::test]
-    async fn existence_is_asked_by_head() {
+    async fn a_fits_file_is_told_by_its_type_or_first_bytes() {
         let (base, _) = serve(answer);
+        let (other, _) = serve(answer);
         let short = Duration::from_millis(300);
-        assert!(fetch().exists(&format!("{base}/hello"), LONG).await);
-        assert!(fetch().exists(&format!("{base}/moved"), LONG).await);
-        for url in [format!("{base}/nowhere"), format!("{base}/never"), "nonsense".to_owned()] {
-            assert!(!fetch().exists(&url, short).await, "{url}");
+        for path in ["map.fits", "map.fits.gz", "map.fits.gz,1", "typed", "moved-map"] {
+            assert!(fetch().is_fits(&format!("{base}/{path}"), LONG).await, "{path}");
+        }
+        let elsewhere = format!("{base}/elsewhere?{}", other.trim_start_matches("http://127.0.0.1:"));
+        for url in ["hello", "log-in", "login.fits.gz", "nowhere", "never", "empty", "gzipped"]
+            .map(|path| format!("{base}/{path}"))
+            .into_iter()
+            .chain([elsewhere, "nonsense".to_owned()])
+        {
+            assert!(!fetch().is_fits(&url, short).await, "{url}");
         }
     }
 }

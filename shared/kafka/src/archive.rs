@@ -4,7 +4,7 @@ use bytes::Bytes;
 use shared::key::{Key, Object};
 use shared::message::{Body, Failed, Received};
 use shared::notice::{MAX_NOTICE_BYTES, NoticeKind};
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 use store::Store;
 
 use crate::consumer::Message;
@@ -70,9 +70,9 @@ pub async fn fail(store: &Store, message: &Message, part: &str, step: &str, reas
         step: step.to_owned(),
         error: reason.class().as_str().to_owned(),
         reason: reason.to_string(),
-        input: serde_json::to_value(received(message, body)).map_err(|error| Error::permanent(error.to_string()))?,
+        input: serde_json::to_value(received(message, body)).permanent("JSON")?,
     };
-    let bytes = serde_json::to_vec_pretty(&failed).map_err(|error| Error::permanent(error.to_string()))?;
+    let bytes = serde_json::to_vec_pretty(&failed).permanent("JSON")?;
     let name = flow_name(&message.topic, message.partition, message.offset) + part;
     let key = Object::Failed(&name).key()?;
     store.put(&key, Bytes::from(bytes)).await?;

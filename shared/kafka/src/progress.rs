@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-/// A partition of a topic.
-pub(crate) type Place = (String, i32);
+use crate::consumer::TopicPartition;
 
 /// How many messages of a partition are in hand at most.
 const MOST_MESSAGES: usize = 256;
@@ -17,7 +16,7 @@ const MOST_BEHIND: usize = 100_000;
 /// never delivered again.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
-    partitions: HashMap<Place, Partition>,
+    partitions: HashMap<TopicPartition, Partition>,
 }
 
 #[derive(Debug, Default)]
@@ -29,18 +28,18 @@ struct Partition {
 }
 
 impl Progress {
-    /// A message of so many bytes has been taken in hand.
-    pub(crate) fn taken(&mut self, place: &Place, offset: i64, bytes: usize) {
-        let partition = self.partitions.entry(place.clone()).or_default();
+    /// A message of so many bytes is in hand.
+    pub(crate) fn started(&mut self, partition: &TopicPartition, offset: i64, bytes: usize) {
+        let partition = self.partitions.entry(partition.clone()).or_default();
         if partition.messages.insert(offset, Some(bytes)).is_none() {
             partition.in_hand += 1;
             partition.bytes += bytes;
         }
     }
 
-    /// A message is done; the offset to store, if that lets the partition move on.
-    pub(crate) fn done(&mut self, place: &Place, offset: i64) -> Option<i64> {
-        let partition = self.partitions.get_mut(place)?;
+    /// A message is finished; the offset to store, if that lets the partition move on.
+    pub(crate) fn finished(&mut self, partition: &TopicPartition, offset: i64) -> Option<i64> {
+        let partition = self.partitions.get_mut(partition)?;
         let bytes = partition.messages.get_mut(&offset)?.take()?;
         partition.in_hand -= 1;
         partition.bytes -= bytes;
@@ -55,15 +54,15 @@ impl Progress {
     }
 
     /// Whether a partition has as much in hand as it may.
-    pub(crate) fn is_full(&self, place: &Place) -> bool {
-        self.partitions.get(place).is_some_and(|partition| partition.holds(MOST_MESSAGES, MOST_BYTES, MOST_BEHIND))
+    pub(crate) fn is_full(&self, partition: &TopicPartition) -> bool {
+        self.partitions.get(partition).is_some_and(|partition| partition.holds(MOST_MESSAGES, MOST_BYTES, MOST_BEHIND))
     }
 
     /// Whether a partition that was full has room again.
-    pub(crate) fn has_room(&self, place: &Place) -> bool {
+    pub(crate) fn has_room(&self, partition: &TopicPartition) -> bool {
         let three_quarters = (MOST_MESSAGES / 4 * 3, MOST_BYTES / 4 * 3, MOST_BEHIND / 4 * 3);
         let (messages, bytes, behind) = three_quarters;
-        !self.partitions.get(place).is_some_and(|partition| partition.holds(messages, bytes, behind))
+        !self.partitions.get(partition).is_some_and(|partition| partition.holds(messages, bytes, behind))
     }
 
     /// How many messages are in hand, of all partitions.
@@ -87,7 +86,7 @@ impl Partition {
 mod tests {
     use super::*;
 
-    fn place() -> Place {
+    fn partition() -> TopicPartition {
         ("t".to_owned(), 0)
     }
 
@@ -95,36 +94,36 @@ mod tests {
     fn an_offset_waits_for_all_before_it() {
         let mut progress = Progress::default();
         for offset in [3, 4, 7, 8] {
-            progress.taken(&place(), offset, 1);
+            progress.started(&partition(), offset, 1);
         }
-        assert_eq!(progress.done(&place(), 4), None);
-        assert_eq!(progress.done(&place(), 8), None);
+        assert_eq!(progress.finished(&partition(), 4), None);
+        assert_eq!(progress.finished(&partition(), 8), None);
         assert_eq!(progress.in_hand(), 2);
-        assert_eq!(progress.done(&place(), 3), Some(5));
-        assert_eq!(progress.done(&place(), 7), Some(9));
+        assert_eq!(progress.finished(&partition(), 3), Some(5));
+        assert_eq!(progress.finished(&partition(), 7), Some(9));
         assert_eq!(progress.in_hand(), 0);
-        assert_eq!(progress.done(&place(), 7), None, "once is enough");
+        assert_eq!(progress.finished(&partition(), 7), None, "once is enough");
     }
 
     #[test]
     fn what_is_not_in_hand_moves_nothing() {
         let mut progress = Progress::default();
-        progress.taken(&place(), 3, 1);
+        progress.started(&partition(), 3, 1);
         progress.clear();
-        assert_eq!(progress.done(&place(), 3), None);
-        assert_eq!(progress.done(&("u".to_owned(), 0), 3), None);
+        assert_eq!(progress.finished(&partition(), 3), None);
+        assert_eq!(progress.finished(&("u".to_owned(), 0), 3), None);
     }
 
     #[test]
     fn one_that_is_held_back_leaves_room_for_many_others() {
         let mut progress = Progress::default();
-        progress.taken(&place(), 0, 2 << 20);
+        progress.started(&partition(), 0, 2 << 20);
         for offset in 1..1000 {
-            progress.taken(&place(), offset, 2 << 20);
-            assert!(!progress.is_full(&place()), "{offset}");
-            assert_eq!(progress.done(&place(), offset), None);
+            progress.started(&partition(), offset, 2 << 20);
+            assert!(!progress.is_full(&partition()), "{offset}");
+            assert_eq!(progress.finished(&partition(), offset), None);
         }
-        assert_eq!(progress.done(&place(), 0), Some(1000));
+        assert_eq!(progress.finished(&partition(), 0), Some(1000));
     }
 
     #[test]
@@ -133,17 +132,17 @@ mod tests {
             let mut progress = Progress::default();
             let offsets: Vec<i64> = (0..)
                 .take_while(|offset| {
-                    let full = progress.is_full(&place());
-                    progress.taken(&place(), *offset, size);
+                    let full = progress.is_full(&partition());
+                    progress.started(&partition(), *offset, size);
                     !full
                 })
                 .collect();
             assert!((12..=256).contains(&offsets.len()), "{}", offsets.len());
-            assert!(!progress.has_room(&place()));
+            assert!(!progress.has_room(&partition()));
             for offset in offsets {
-                progress.done(&place(), offset);
+                progress.finished(&partition(), offset);
             }
-            assert!(progress.has_room(&place()));
+            assert!(progress.has_room(&partition()));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a topic holds, read from one end to the other: without a group, so that nobody's offsets and nobody's membership
 //! are touched.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -10,10 +10,12 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use shared::{Error, Result};
 
-use crate::consumer::{Message, login};
+use crate::consumer::{Message, login, position};
 
 /// How long the broker may take to answer a question.
 const ANSWER: Duration = Duration::from_secs(30);
+/// How long one of several questions may wait for its answer.
+const TURN: Duration = Duration::from_secs(2);
 /// How long it may send nothing although there is more.
 const SILENCE: Duration = Duration::from_secs(60);
 
@@ -73,7 +75,7 @@ pub fn read(
         let (low, high) = consumer.fetch_watermarks(topic, partition, ANSWER).map_err(failed)?;
         let first = match span.since {
             None => low,
-            Some(since) => first_since(&consumer, topic, partition, since).map_err(failed)?.unwrap_or(high),
+            Some(since) => position::first_since(&consumer, topic, partition, since).map_err(failed)?.unwrap_or(high),
         };
         if first >= high {
             continue;
@@ -115,9 +117,19 @@ pub fn read(
 /// Permanent, when librdkafka refuses a setting; Retryable, when the broker does not answer or refuses the log-in.
 pub fn known(kafka: &config::Kafka, answer: Duration) -> Result<Vec<String>> {
     let consumer = connect(kafka)?;
-    let metadata = consumer
-        .fetch_metadata(None, answer)
-        .map_err(|error| Error::retryable(format!("broker `{}`: {error}{}", kafka.bootstrap, why(&consumer))))?;
+    let begun = Instant::now();
+    // Asked in short turns, so that a log-in that is refused is told at once.
+    let metadata = loop {
+        match consumer.fetch_metadata(None, TURN.min(answer)) {
+            Ok(metadata) => break metadata,
+            Err(error) => {
+                let reason = why(&consumer);
+                if begun.elapsed() > answer || consumer.context().is_refused() {
+                    return Err(Error::retryable(format!("broker `{}`: {error}{reason}", kafka.bootstrap)));
+                }
+            }
+        }
+    };
     Ok(metadata.topics().iter().filter(|topic| topic.error().is_none()).map(|topic| topic.name().to_owned()).collect())
 }
 
@@ -136,42 +148,54 @@ fn connect(kafka: &config::Kafka) -> Result<BaseConsumer<Quiet>> {
     Ok(consumer)
 }
 
-/// The first offset that Kafka took at a time or later, where there is one.
-fn first_since(
-    consumer: &BaseConsumer<Quiet>,
-    topic: &str,
-    partition: i32,
-    since: Timestamp,
-) -> std::result::Result<Option<i64>, KafkaError> {
-    let mut asked = TopicPartitionList::new();
-    asked.add_partition_offset(topic, partition, Offset::Offset(since.as_millisecond()))?;
-    let answer = consumer.offsets_for_times(asked, ANSWER)?;
-    Ok(answer.elements().first().and_then(|element| match element.offset() {
-        Offset::Offset(offset) => Some(offset),
-        _ => None,
-    }))
-}
-
 /// What librdkafka says is for the log, and for the error that follows.
 #[derive(Default)]
-struct Quiet(Mutex<Option<String>>);
+struct Quiet(Mutex<Said>);
+
+/// What librdkafka said last, and whether that was a refused log-in.
+#[derive(Default)]
+struct Said {
+    reason: Option<String>,
+    refused: bool,
+}
+
+impl Quiet {
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_refused(&self) -> bool {
+        self.said().refused
+    }
+}
 
 /// What librdkafka said last, for an error: a request that was never answered does not know why.
 fn why(consumer: &BaseConsumer<Quiet>) -> String {
     // It is told while events are served, and there are never many.
     let served = (0..10).take_while(|_| consumer.poll(Duration::from_millis(100)).is_some()).count();
     tracing::debug!(served, "what else happened");
-    let said = consumer.context().0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let said = consumer.context().said().reason.clone();
     said.map(|said| format!(" ({said})")).unwrap_or_default()
 }
 
 impl ClientContext for Quiet {
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::error!("Kafka: {error}: {reason}");
+        let code = error.rdkafka_error_code();
+        let mut said = self.said();
         // That all brokers are down follows from what was said before.
-        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+        if code != Some(RDKafkaErrorCode::AllBrokersDown) {
+            said.reason = Some(reason.to_owned());
         }
+        said.refused |= matches!(
+            code,
+            Some(
+                RDKafkaErrorCode::Authentication
+                    | RDKafkaErrorCode::SaslAuthenticationFailed
+                    | RDKafkaErrorCode::SSL
+                    | RDKafkaErrorCode::UnsupportedSASLMechanism
+            )
+        );
     }
 }
 

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use shared::error::caught;
 use shared::message::Message;
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 use tokio::sync::Mutex;
 use tracing::Instrument;
 
@@ -37,21 +37,16 @@ where
     I: Message + DeserializeOwned,
     O: Message + Serialize,
 {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("error: the runtime did not start: {error}");
-            return ExitCode::FAILURE;
+    runtime::run(async {
+        // Boxed here and below: as one type, handler and SDKs nest deeper than the compiler follows.
+        match Box::pin(calls(&build, &handle)).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: {error}");
+                ExitCode::FAILURE
+            }
         }
-    };
-    // Boxed here and below: as one type, handler and SDKs nest deeper than the compiler follows.
-    match runtime.block_on(Box::pin(calls(&build, &handle))) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    })
 }
 
 async fn calls<D, I, O>(
@@ -144,9 +139,9 @@ where
 }
 
 fn read<I: DeserializeOwned>(message: Value) -> Result<I> {
-    serde_json::from_value(message).map_err(|error| Error::permanent(format!("message: {error}")))
+    serde_json::from_value(message).permanent("message")
 }
 
 fn written(output: impl Serialize) -> Result<Value> {
-    serde_json::to_value(output).map_err(|error| Error::permanent(format!("answer: {error}")))
+    serde_json::to_value(output).permanent("answer")
 }

@@ -106,9 +106,10 @@ fn both_contours_of_order(bencher: Bencher, order: u8) {
     bencher.with_inputs(|| map.clone()).bench_local_values(contours);
 }
 
-#[divan::bench(args = [8, 9, 10], sample_count = 5)]
+/// The cost follows the cells and the compressed size, not 4^order.
+#[divan::bench(args = [8, 9, 10, 11, 13], sample_count = 20)]
 fn flat_map_of_order(bencher: Bencher, order: u8) {
-    let map = map();
+    let map = if order > 11 { spot(order) } else { map() };
     bencher.bench_local(|| flat::write(black_box(&map), order, std::io::sink()).expect("a flat map"));
 }
 

@@ -7,13 +7,15 @@ mod rows;
 
 use std::borrow::Cow;
 use std::ffi::{c_char, c_int, c_void};
-use std::io::Read;
+
 use std::sync::{Mutex, PoisonError};
 
 use fitsio::{FileOpenMode, FitsFile};
 
 pub use rows::Rows;
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
+
+use crate::gzip;
 
 /// The most bytes that a gzipped file may inflate to, unless the caller says otherwise [bytes].
 pub const MAX_INFLATED_BYTES: u64 = 256 << 20;
@@ -109,8 +111,8 @@ impl<'a> Table<'a> {
     /// # Errors
     /// As [`Table::open`].
     pub fn open_up_to(bytes: &'a [u8], max_inflated: u64) -> Result<Self> {
-        if bytes.starts_with(&[0x1f, 0x8b]) {
-            return Self::structure(Cow::Owned(inflate(bytes, max_inflated)?));
+        if gzip::is_gzip(bytes) {
+            return Self::structure(Cow::Owned(gzip::inflate(bytes, max_inflated)?));
         }
         Self::structure(Cow::Borrowed(bytes))
     }
@@ -203,7 +205,7 @@ impl<'a> Table<'a> {
 
     /// Whether it has a column of that name (case does not count).
     pub fn has(&self, name: &str) -> bool {
-        self.position(name).is_some()
+        !self.positions(name).is_empty()
     }
 
     /// A numeric column with one value per row, scaled (TSCAL, TZERO), as floating-point numbers; null is NaN.
@@ -224,6 +226,20 @@ impl<'a> Table<'a> {
     pub fn i64s(&self, name: &str) -> Result<Vec<i64>> {
         let index = self.number_column(name, b"BIJK", "an integer")?;
         self.read(index, 0i64, fitsio_sys::ffgcvjj)
+    }
+
+    /// A logical column with one value per row; `None` where it is undefined.
+    ///
+    /// # Errors
+    /// Permanent, naming the column, when it is missing or does not hold one logical value per row.
+    pub fn bools(&self, name: &str) -> Result<Vec<Option<bool>>> {
+        let column = &self.columns[self.number_column(name, b"L", "a logical value")?];
+        let value = |row: usize| match self.bytes[self.start + row * self.row_bytes + column.offset] {
+            b'T' => Some(true),
+            b'F' => Some(false),
+            _ => None,
+        };
+        Ok((0..self.rows).map(value).collect())
     }
 
     /// A text column, without trailing blanks; what is not UTF-8 is replaced.
@@ -256,15 +272,34 @@ impl<'a> Table<'a> {
         self.header.text(key)?.replace(['D', 'd'], "E").parse().ok().filter(|number: &f64| number.is_finite())
     }
 
-    fn position(&self, name: &str) -> Option<usize> {
-        self.columns
-            .iter()
-            .position(|column| column.name == name)
-            .or_else(|| self.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name)))
+    /// A column's unit, as written.
+    ///
+    /// # Errors
+    /// Permanent, naming the column, when it is missing.
+    pub fn unit(&self, name: &str) -> Result<Option<String>> {
+        Ok(self.columns[self.find(name)?].unit.clone())
+    }
+
+    /// The columns of that name, else those that differ in case alone.
+    fn positions(&self, name: &str) -> Vec<usize> {
+        let named = |same: &dyn Fn(&str) -> bool| -> Vec<usize> {
+            (0..self.columns.len()).filter(|i| same(&self.columns[*i].name)).collect()
+        };
+        let exact = named(&|found| found == name);
+        if exact.is_empty() { named(&|found| found.eq_ignore_ascii_case(name)) } else { exact }
     }
 
     fn find(&self, name: &str) -> Result<usize> {
-        self.position(name).ok_or_else(|| {
+        let found = self.positions(name);
+        if found.len() > 1 {
+            let names: Vec<_> =
+                found.iter().take(8).map(|i| format!("`{}`", self.columns[*i].name.escape_default())).collect();
+            return Err(Error::permanent(format!(
+                "column `{name}`: expected one, found {}; name it as it is written",
+                names.join(", ")
+            )));
+        }
+        found.first().copied().ok_or_else(|| {
             let names: Vec<_> =
                 self.columns.iter().take(20).map(|c| format!("`{}`", c.name.escape_default())).collect();
             let more = if self.columns.len() > 20 { " …" } else { "" };
@@ -334,18 +369,6 @@ fn status_text(status: c_int) -> String {
     // SAFETY: ffgerr writes at most 31 characters including the terminator; the array holds 81.
     unsafe { fitsio_sys::ffgerr(status, text.as_mut_ptr()) };
     text.iter().take_while(|c| **c != 0).map(|c| char::from(*c as u8)).collect()
-}
-
-fn inflate(bytes: &[u8], limit: u64) -> Result<Vec<u8>> {
-    let mut inflated = Vec::new();
-    flate2::bufread::MultiGzDecoder::new(bytes)
-        .take(limit.saturating_add(1))
-        .read_to_end(&mut inflated)
-        .map_err(|error| Error::permanent(format!("gzip: {error}")))?;
-    if inflated.len() as u64 > limit {
-        return Err(Error::permanent(format!("gzip: expected at most {limit} bytes inflated, found more")));
-    }
-    Ok(inflated)
 }
 
 /// The keywords and values of one header, in order; strings without their quotes.
@@ -522,6 +545,8 @@ pub(crate) mod tests {
         assert_eq!(Table::open(&gzip).expect("a table").rows(), 3);
         assert!(Table::open_up_to(&gzip, bytes.len() as u64 - 1).is_err());
         assert!(Table::open(&gzip[..gzip.len() / 2]).is_err());
+        let padded = [&gzip[..], &[0; 2880]].concat();
+        assert_eq!(Table::open(&padded).expect("a table").rows(), 3);
     }
 
     #[test]

@@ -3,5 +3,6 @@
 
 pub mod fits;
 pub mod galaxy;
+pub mod gzip;
 pub mod skymap;
 pub mod visibility;

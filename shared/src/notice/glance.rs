@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
+use super::json::strict;
 use super::{MAX_NOTICE_BYTES, parse_time};
 use crate::key::SupereventId;
 
@@ -48,7 +49,8 @@ impl Glance {
         if bytes.len() > MAX_NOTICE_BYTES {
             return Glance::default();
         }
-        let Ok(head) = serde_json::from_slice::<Head>(bytes) else { return Glance::default() };
+        let head = serde_json::from_slice::<Head>(bytes).or_else(|_| serde_json::from_slice(&strict(bytes)));
+        let Ok(head) = head else { return Glance::default() };
         let text = |value: &Option<Value>| value.as_ref().and_then(Value::as_str).map(str::to_owned);
         let time = |value: &Option<Value>| text(value).and_then(|text| parse_time(&text).ok());
         let referred = head.reference.as_ref().and_then(|reference| reference.get("gcn.notices.LVK.alert"));
@@ -89,6 +91,8 @@ mod tests {
     fn alerts_and_searches_of_every_generation_are_about_their_superevent() {
         for text in [
             r#"{"superevent_id": "S230914ak", "event": null}"#,
+            r#"{"event": {"far": NaN}, "superevent_id": "S230914ak"}"#,
+            "\u{feff}{\"superevent_id\": \"S230914ak\"}",
             r#"{"event": {"skymap": "AAAA", "time": "2023-09-14T11:40:00Z"}, "superevent_id": "S230914ak"}"#,
             r#"{"superevent_id": "S230914ak", "event": "null", "alert_type": 7, "time_created": []}"#,
             r#"{"ref_ID": "S230914ak", "reference": {"gcn.notices.LVK.alert": "S230914ak-2-Preliminary"}}"#,

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::fields::Fields;
-use super::{naive_utc, object};
+use super::json::Document;
+use super::naive_utc;
 use crate::key::SupereventId;
 use crate::{Error, Result};
 
@@ -50,6 +51,44 @@ pub struct TrackSearch {
     pub sensitive_energy_range: Option<(f64, f64)>,
     /// The neutrino candidates; there may be none.
     pub events: Vec<TrackEvent>,
+    /// What the notice says it is, by GCN's core schema: `current`, `archival`, `planned`, `injection`, `commanded` or
+    /// `test`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alert_tense: Option<String>,
+    /// What the notice does, by GCN's core schema: `initial`, `subsequent`, `update` or `retraction`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alert_type: Option<String>,
+    /// What was read otherwise than it was written, a line each.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
+}
+
+/// Why a track search is recorded and not posted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Withheld {
+    /// It is a test.
+    Test,
+    /// A signal was injected.
+    Injection,
+    /// It is a search that is planned.
+    Planned,
+    /// It takes an earlier search back.
+    Retraction,
+}
+
+impl Withheld {
+    /// The reason, for a person.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Withheld::Test => "the notice says that it is a test (alert_tense)",
+            Withheld::Injection => "the notice says that its signal is an injection (alert_tense)",
+            Withheld::Planned => "the notice announces a planned observation (alert_tense)",
+            Withheld::Retraction => {
+                "the notice retracts an earlier one (alert_type): the GWTM cannot take a search back, so an administrator \
+                 must remove it there"
+            }
+        }
+    }
 }
 
 /// One neutrino candidate.
@@ -91,8 +130,8 @@ impl TrackSearch {
     /// # Errors
     /// Permanent, naming the field, what was expected and what was found.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
-        let notice = object(bytes)?;
-        let notice = Fields::of_notice(&notice);
+        let document = Document::read(bytes)?;
+        let notice = Fields::of_notice(&document.fields);
         let alert_datetime = notice.time("alert_datetime")?;
         let (superevent_id, ref_id) = references(&notice, alert_datetime)?;
         let most_probable_direction = match notice.inside("most_probable_direction")? {
@@ -116,7 +155,22 @@ impl TrackSearch {
             flux_sensitivity: pair("flux_sensitivity")?,
             sensitive_energy_range: pair("sensitive_energy_range")?,
             events: events(&notice)?,
+            alert_tense: notice.text("alert_tense")?,
+            alert_type: notice.text("alert_type")?,
+            warnings: document.warnings,
         })
+    }
+
+    /// Why the search must not be posted as a real one; `None` when it may be.
+    pub fn withheld(&self) -> Option<Withheld> {
+        let word = |text: &Option<String>| text.as_deref().unwrap_or_default().trim().to_ascii_lowercase();
+        match word(&self.alert_tense).as_str() {
+            "test" => return Some(Withheld::Test),
+            "injection" => return Some(Withheld::Injection),
+            "planned" => return Some(Withheld::Planned),
+            _ => {}
+        }
+        (word(&self.alert_type) == "retraction").then_some(Withheld::Retraction)
     }
 }
 
@@ -248,6 +302,31 @@ mod tests {
         );
         assert!(parse(json!({"ref_ID": "GRB230914A"})).is_err_and(|error| error.to_string().contains("ref_ID")));
         assert!(parse(json!({})).is_err());
+    }
+
+    #[test]
+    fn tests_injections_plans_and_retractions_are_withheld() {
+        let withheld = |tense: Value, kind: Value| {
+            parse(json!({"ref_ID": "S230914ak", "alert_tense": tense, "alert_type": kind}))
+                .expect("a search")
+                .withheld()
+        };
+        for (tense, kind, expected) in [
+            (json!("test"), Value::Null, Some(Withheld::Test)),
+            (json!("Injection"), json!("initial"), Some(Withheld::Injection)),
+            (json!("planned"), Value::Null, Some(Withheld::Planned)),
+            (json!("test"), json!("retraction"), Some(Withheld::Test)),
+            (json!("current"), json!("RETRACTION"), Some(Withheld::Retraction)),
+            (Value::Null, json!("retraction"), Some(Withheld::Retraction)),
+            (json!("current"), json!("update"), None),
+            (json!("archival"), json!("subsequent"), None),
+            (json!("commanded"), json!("initial"), None),
+            (json!("null"), Value::Null, None),
+        ] {
+            assert_eq!(withheld(tense.clone(), kind.clone()), expected, "{tense} {kind}");
+        }
+        // Those of the mission's other generations have neither field.
+        assert_eq!(parse(json!({"ref_ID": "S230914ak"})).expect("a search").withheld(), None);
     }
 
     #[test]

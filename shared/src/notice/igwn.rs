@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::fields::Fields;
-use super::object;
+use super::json::Document;
 use crate::key::{AlertKind, SupereventId};
 use crate::{Error, Result};
 
@@ -33,6 +33,12 @@ pub struct Notice {
     pub external: Option<ExternalCoincidence>,
     /// The coincidence's combined multi-order map, FITS bytes (possibly gzipped).
     pub combined_skymap: Option<Vec<u8>>,
+    /// What was read otherwise than it was written, a line each.
+    pub warnings: Vec<String>,
+    /// Why a map that the notice carries could not be read; the notice is then as one without it.
+    pub skymap_error: Option<Error>,
+    /// The same of the combined map.
+    pub combined_skymap_error: Option<Error>,
 }
 
 /// What a notice says of the event. Lists of names are open: an unknown group, search or pipeline is kept as it is.
@@ -108,13 +114,13 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 impl Notice {
-    /// Reads a notice.
+    /// Reads a notice. A map that is not base64 does not stop it: it is absent, with its error beside it.
     ///
     /// # Errors
     /// Permanent, naming the field, what was expected and what was found.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
-        let notice = object(bytes)?;
-        let notice = Fields::of_notice(&notice);
+        let document = Document::read(bytes)?;
+        let notice = Fields::of_notice(&document.fields);
         let superevent_id = notice
             .text("superevent_id")?
             .ok_or_else(|| notice.wrong("superevent_id", "a string"))?
@@ -127,15 +133,28 @@ impl Notice {
             None => None,
         };
         let (event, skymap) = match notice.inside("event")? {
-            Some(fields) => (Some(read_event(&fields, gracedb_url)?), fits(&fields, "skymap")?),
-            None if kind == AlertKind::Retraction => (None, None),
+            Some(fields) => (Some(read_event(&fields, gracedb_url)?), fits(&fields, "skymap")),
+            None if kind == AlertKind::Retraction => (None, Ok(None)),
             None => return Err(notice.wrong("event", "an object (only a retraction has none)")),
         };
         let (external, combined_skymap) = match notice.inside("external_coinc")? {
-            Some(fields) => (Some(read_external(&fields)?), fits(&fields, "combined_skymap")?),
-            None => (None, None),
+            Some(fields) => (Some(read_external(&fields)?), fits(&fields, "combined_skymap")),
+            None => (None, Ok(None)),
         };
-        Ok(Notice { superevent_id, kind, time_created, event, skymap, external, combined_skymap })
+        let (skymap, skymap_error) = apart(skymap);
+        let (combined_skymap, combined_skymap_error) = apart(combined_skymap);
+        Ok(Notice {
+            superevent_id,
+            kind,
+            time_created,
+            event,
+            skymap,
+            external,
+            combined_skymap,
+            warnings: document.warnings,
+            skymap_error,
+            combined_skymap_error,
+        })
     }
 }
 
@@ -184,6 +203,14 @@ fn read_external(external: &Fields) -> Result<ExternalCoincidence> {
         time_coincidence_far: external.number("time_coincidence_far")?,
         time_sky_position_coincidence_far: external.number("time_sky_position_coincidence_far")?,
     })
+}
+
+/// What was read, or else why not.
+fn apart<T>(read: Result<Option<T>>) -> (Option<T>, Option<Error>) {
+    match read {
+        Ok(read) => (read, None),
+        Err(error) => (None, Some(error)),
+    }
 }
 
 fn fits(fields: &Fields, name: &str) -> Result<Option<Vec<u8>>> {
@@ -263,6 +290,33 @@ mod tests {
     }
 
     #[test]
+    fn a_map_that_is_not_base64_is_absent_with_its_error() {
+        for junk in [Value::from("@@@"), 1.into(), "AAA=AAA".into(), serde_json::json!({"fits": true})] {
+            let notice = with("/event/skymap", junk.clone()).expect("a notice");
+            assert_eq!((notice.skymap, notice.combined_skymap_error), (None, None));
+            assert!(notice.skymap_error.is_some_and(|error| error.to_string().contains("event.skymap")), "{junk}");
+            let notice = with("/external_coinc/combined_skymap", junk.clone()).expect("a notice");
+            assert!(notice.skymap.is_some() && notice.skymap_error.is_none());
+            let error = notice.combined_skymap_error.expect("an error").to_string();
+            assert!(error.contains("external_coinc.combined_skymap"), "{error}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_not_finite_are_absent_with_a_warning() {
+        let text = UPDATE
+            .replace("\"far\": 3.2e-10", "\"far\": NaN")
+            .replace("\"central_frequency\": null", "\"central_frequency\": -Infinity");
+        let notice = Notice::parse(text.as_bytes()).expect("a notice");
+        let event = notice.event.expect("an event");
+        assert_eq!((event.far, event.central_frequency), (None, None));
+        assert_eq!(notice.warnings.len(), 2);
+        for (warning, field) in notice.warnings.iter().zip(["event.central_frequency", "event.far"]) {
+            assert!(warning.contains(field), "{warning}");
+        }
+    }
+
+    #[test]
     fn errors_name_the_field() {
         for (path, value, named) in [
             ("/superevent_id", Value::from("../../x"), "superevent_id"),
@@ -272,8 +326,6 @@ mod tests {
             ("/event/far", "small".into(), "event.far"),
             ("/event/instruments", "H1".into(), "event.instruments"),
             ("/event/classification/BNS", "much".into(), "event.classification.BNS"),
-            ("/event/skymap", "@@@".into(), "event.skymap"),
-            ("/external_coinc/combined_skymap", 1.into(), "external_coinc.combined_skymap"),
             ("/external_coinc", 1.into(), "external_coinc"),
         ] {
             let error = with(path, value).expect_err(path);

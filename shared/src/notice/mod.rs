@@ -4,12 +4,17 @@ mod fields;
 mod glance;
 pub mod icecube;
 pub mod igwn;
+mod json;
 
 pub use glance::Glance;
 use jiff::Timestamp;
+use jiff::ToSpan;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use serde_json::{Map, Value};
+pub use json::{content, format_of};
+use serde_json::Value;
+
+use json::Document;
 
 use crate::{Error, Result};
 
@@ -34,17 +39,23 @@ impl NoticeKind {
         }
     }
 
-    /// The kind that a Kafka topic carries.
+    /// The kind that a Kafka topic carries. A mirror's topic has the origin's name behind a prefix that ends with a dot.
     ///
     /// # Errors
     /// Permanent, for any other topic.
     pub fn of_topic(topic: &str) -> Result<Self> {
-        [NoticeKind::Igwn, NoticeKind::IceCube].into_iter().find(|kind| kind.topic() == topic).ok_or_else(|| {
-            Error::permanent(format!(
-                "topic `{}`: expected `igwn.gwalert` or `gcn.notices.icecube.lvk_nu_track_search`",
-                topic.escape_default()
-            ))
-        })
+        [NoticeKind::Igwn, NoticeKind::IceCube]
+            .into_iter()
+            .find(|kind| {
+                let prefix = topic.strip_suffix(kind.topic());
+                prefix.is_some_and(|prefix| prefix.is_empty() || prefix.ends_with('.'))
+            })
+            .ok_or_else(|| {
+                Error::permanent(format!(
+                    "topic `{}`: expected `igwn.gwalert` or `gcn.notices.icecube.lvk_nu_track_search`",
+                    topic.escape_default()
+                ))
+            })
     }
 
     /// Recognises a notice by its content.
@@ -52,7 +63,7 @@ impl NoticeKind {
     /// # Errors
     /// Permanent, when the bytes are not a JSON object or are neither kind.
     pub fn recognise(bytes: &[u8]) -> Result<Self> {
-        let notice = object(bytes)?;
+        let notice = Document::read(bytes)?.fields;
         if notice.contains_key("superevent_id") {
             return Ok(NoticeKind::Igwn);
         }
@@ -72,31 +83,8 @@ impl NoticeKind {
     }
 }
 
-/// Reads a notice as a JSON object.
-fn object(bytes: &[u8]) -> Result<Map<String, Value>> {
-    if bytes.len() > MAX_NOTICE_BYTES {
-        return Err(Error::permanent(format!("expected at most {MAX_NOTICE_BYTES} bytes, found {}", bytes.len())));
-    }
-    match serde_json::from_slice(bytes) {
-        Ok(Value::Object(fields)) => Ok(fields),
-        Ok(other) => Err(Error::permanent(format!("expected a JSON object, found {}", type_of(&other)))),
-        Err(error) => Err(Error::permanent(format!("expected JSON: {error}"))),
-    }
-}
-
-/// The JSON type of a value, for an error message.
-fn type_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
-    }
-}
-
-/// Reads a time as notices and FITS headers write it: ISO 8601, UTC when it names no offset.
+/// Reads a time as notices and FITS headers write it: ISO 8601, UTC when it names no offset. A moment inside a leap second,
+/// `23:59:60.5`, is as far into the next day, as POSIX counts it: `00:00:00.5`.
 ///
 /// # Errors
 /// Permanent, when the text is not a time.
@@ -105,13 +93,32 @@ pub fn parse_time(text: &str) -> Result<Timestamp> {
     let shown = || text.chars().take(60).collect::<String>().escape_default().to_string();
     // GraceDB writes `2023-05-18 12:59:08 UTC` in places.
     let text = text.strip_suffix(" UTC").unwrap_or(text);
-    text.parse::<Timestamp>()
-        .or_else(|_| {
+    let read = |text: &str| {
+        text.parse::<Timestamp>().or_else(|_| {
             text.parse::<DateTime>().and_then(|naive| naive.to_zoned(TimeZone::UTC)).map(|zoned| zoned.timestamp())
         })
-        .map_err(|_| {
-            Error::permanent(format!("time `{}`: expected ISO 8601, such as `2023-05-18T12:59:08.167Z`", shown()))
-        })
+    };
+    // jiff reads second 60 as 59.
+    let leap = leap_second(text);
+    let time = match leap {
+        Some(at) => {
+            read(&format!("{}59{}", &text[..at], &text[at + 2..])).and_then(|time| time.checked_add(1.second()))
+        }
+        None => read(text),
+    };
+    let is_at_the_end_of_a_day = |time: &Timestamp| time.as_second().rem_euclid(86_400) == 0;
+    time.ok().filter(|time| leap.is_none() || is_at_the_end_of_a_day(time)).ok_or(()).map_err(|_| {
+        Error::permanent(format!("time `{}`: expected ISO 8601, such as `2023-05-18T12:59:08.167Z`", shown()))
+    })
+}
+
+/// Where the second 60 of a time is, `…:…:60…`.
+fn leap_second(text: &str) -> Option<usize> {
+    let clock = text.find(['T', 't', ' '])? + 1;
+    let second = clock + "23:59:".len();
+    let colons = text.get(clock + 2..clock + 3)? == ":" && text.get(second - 1..second)? == ":";
+    let is_leap = colons && text.get(second..second + 2)? == "60";
+    is_leap.then_some(second)
 }
 
 /// A time as the GWTM wants it: naive UTC, microseconds only when there are any.
@@ -146,6 +153,19 @@ mod tests {
         assert_eq!(naive("2018-11-01T22:34:49Z"), "2018-11-01T22:34:49");
         assert_eq!(naive("2018-11-01T22:34:49.5+01:00"), "2018-11-01T21:34:49.500000");
         assert_eq!(naive("2018-11-01 22:34:49 UTC"), "2018-11-01T22:34:49");
+        for text in [
+            "2016-12-31T23:59:60.5Z",
+            "2016-12-31 23:59:60.5 UTC",
+            "2016-12-31T23:59:60.5",
+            "2017-01-01T00:59:60.5+01:00",
+        ] {
+            assert_eq!(naive(text), "2017-01-01T00:00:00.500000", "{text}");
+        }
+        assert_eq!(naive("2016-12-31T23:59:60Z"), "2017-01-01T00:00:00");
+        assert_eq!(naive("2016-12-31T23:59:59.5Z"), "2016-12-31T23:59:59.500000");
+        for text in ["2016-12-31T12:59:60Z", "2016-12-31T23:58:60Z", "2016-12-31T23:59:61Z"] {
+            assert!(parse_time(text).is_err(), "{text}");
+        }
         for text in ["", "yesterday", "2018-13-01T00:00:00Z", "9".repeat(5000).as_str()] {
             assert!(parse_time(text).is_err_and(|error| error.to_string().len() < 200));
         }

@@ -1,10 +1,15 @@
-//! A folder on this machine. Create-if-absent is atomic (a hard link refuses a taken name).
+//! A folder on this machine, or on a file system that is mounted there; a part of it may be another file system.
+//!
+//! A file is written beside its target and then renamed, so that it is there whole or not at all. Create-if-absent is a
+//! hard link where the file system has them, a rename that refuses a taken name where it has that, and otherwise a name
+//! that is created exclusively and then replaced by the whole file (see [`Exclusive`]).
 
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream};
@@ -16,10 +21,11 @@ use tempfile::NamedTempFile;
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 
-use super::{Content, Head, Listed, Md5};
+use super::{Content, Head, Kind, Listed, Md5};
 
-/// Files that are being written; a crash leaves them here and nowhere else.
+/// How the names of files begin that are being written, beside their targets; a crash leaves only these.
 const UNFINISHED: &str = ".unfinished";
+const UNFINISHED_PREFIX: &str = ".unfinished-";
 /// The longest name of a file or folder [bytes].
 const MAX_NAME_BYTES: usize = 255;
 /// What is read at a time [bytes].
@@ -41,8 +47,8 @@ impl Folder {
         let mut segments = key.as_str().split('/');
         let expected = if segments.clone().any(|segment| segment.len() > MAX_NAME_BYTES) {
             format!("segments of at most {MAX_NAME_BYTES} bytes")
-        } else if segments.next() == Some(UNFINISHED) {
-            format!("a name outside `{UNFINISHED}`, where files are written")
+        } else if segments.any(|segment| segment.starts_with(UNFINISHED)) {
+            format!("a name without `{UNFINISHED}`, as files are called while they are written")
         } else {
             return Ok(());
         };
@@ -88,17 +94,14 @@ impl Folder {
     pub(super) async fn put_if_absent(&self, key: &Key, bytes: Bytes) -> Result<bool> {
         let root = self.root.clone();
         self.run(key, move |path| {
-            if path.is_file() {
+            // An empty file may be a claim that a crash left; whether it is, is seen below.
+            if fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() > 0) {
                 return Ok(false);
             }
             let mut unfinished = begin(&root, path)?;
             unfinished.write_all(&bytes)?;
             unfinished.as_file().sync_data()?;
-            match fs::hard_link(unfinished.path(), path) {
-                Ok(()) => Ok(true),
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
-                Err(error) => Err(error),
-            }
+            create(unfinished, path, &Exclusive::ALL)
         })
         .await
     }
@@ -138,7 +141,8 @@ impl Folder {
         tokio::task::spawn_blocking(move || {
             // Only the folder that the prefix names whole can hold matches.
             let folder = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
-            let walked = walk(&root, folder, &prefix, &mut |listed| match sender.blocking_send(Ok(listed)) {
+            let entered: Vec<PathBuf> = fs::canonicalize(&root).into_iter().collect();
+            let walked = walk(&root, folder, &prefix, &entered, &mut |listed| match sender.blocking_send(Ok(listed)) {
                 Ok(()) => ControlFlow::Continue(()),
                 // Nobody reads on.
                 Err(_) => ControlFlow::Break(()),
@@ -156,14 +160,11 @@ impl Folder {
         work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
     ) -> Result<T> {
         let (root, key) = (self.root.clone(), key.clone());
-        blocking(move || work(&root.join(key.as_str())).map_err(|error| failure(&root, key.as_str(), &error))).await
-    }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work)
+        runtime::blocking("folder store", move || {
+            work(&root.join(key.as_str())).map_err(|error| failure(&root, key.as_str(), &error))
+        })
         .await
-        .unwrap_or_else(|error| Err(Error::retryable(format!("folder store: {error}"))))
+    }
 }
 
 fn failure(root: &Path, name: &str, error: &io::Error) -> Error {
@@ -177,7 +178,9 @@ fn failure(root: &Path, name: &str, error: &io::Error) -> Error {
         | ErrorKind::ReadOnlyFilesystem
         | ErrorKind::InvalidInput
         | ErrorKind::InvalidFilename
-        | ErrorKind::FileTooLarge => Error::permanent(message),
+        | ErrorKind::FileTooLarge
+        | ErrorKind::CrossesDevices
+        | ErrorKind::Unsupported => Error::permanent(message),
         _ => Error::retryable(message),
     }
 }
@@ -187,9 +190,14 @@ fn absent(error: &io::Error) -> bool {
 }
 
 fn open(path: &Path) -> io::Result<Option<fs::File>> {
-    match fs::File::open(path) {
-        Ok(file) if file.metadata()?.is_file() => Ok(Some(file)),
-        Ok(_) => Ok(None),
+    // To open a FIFO would wait for its writer.
+    let opened = match fs::metadata(path) {
+        Ok(found) if !found.is_file() => return Ok(None),
+        Ok(_) => fs::File::open(path),
+        Err(error) => Err(error),
+    };
+    match opened {
+        Ok(file) => Ok(Some(file)),
         Err(error) if absent(&error) => Ok(None),
         Err(error) => Err(error),
     }
@@ -200,13 +208,11 @@ fn head(found: &fs::Metadata) -> Head {
     Head { size: found.len(), modified, ..Head::default() }
 }
 
-/// A file to be written, beside the others.
+/// A file to be written, beside its target: on the same file system.
 fn begin(root: &Path, path: &Path) -> io::Result<NamedTempFile> {
     if path.is_dir() {
         return Err(io::Error::new(ErrorKind::IsADirectory, "expected no folder of that name, found one"));
     }
-    let unfinished = root.join(UNFINISHED);
-    fs::create_dir_all(&unfinished)?;
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(|error| match folder.ancestors().find(|parent| parent.is_file()) {
             Some(file) => io::Error::new(
@@ -217,12 +223,109 @@ fn begin(root: &Path, path: &Path) -> io::Result<NamedTempFile> {
         })?;
     }
     let mut builder = tempfile::Builder::new();
+    builder.prefix(UNFINISHED_PREFIX);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(fs::Permissions::from_mode(0o644));
     }
-    builder.tempfile_in(unfinished)
+    builder.tempfile_in(path.parent().unwrap_or(root))
+}
+
+/// How a name is created that must not be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exclusive {
+    /// A hard link to the whole file.
+    Link,
+    /// A rename that refuses a taken name (Linux's `RENAME_NOREPLACE`).
+    Rename,
+    /// An empty file that is created exclusively (`O_EXCL`) and then replaced by the whole one. A crash between the two
+    /// leaves the empty file, which the next writer takes over after [`CLAIM_TIMEOUT`].
+    Claim,
+}
+
+impl Exclusive {
+    /// The strongest first.
+    const ALL: [Exclusive; 3] = [Exclusive::Link, Exclusive::Rename, Exclusive::Claim];
+}
+
+/// How long an empty file may be another writer's claim; a writer replaces its own at once.
+const CLAIM_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often a claim is looked at meanwhile.
+const CLAIM_POLL: Duration = Duration::from_millis(10);
+
+/// Gives what was written its name unless that is taken, in the first of the ways that the file system has; whether the
+/// name was free.
+fn create(mut unfinished: NamedTempFile, path: &Path, ways: &[Exclusive]) -> io::Result<bool> {
+    let mut unsupported = io::Error::from(ErrorKind::Unsupported);
+    for way in ways {
+        let done = match way {
+            Exclusive::Link => fs::hard_link(unfinished.path(), path),
+            Exclusive::Rename => match rename_to_free(unfinished.path(), path) {
+                Ok(()) => {
+                    // It has moved: there is nothing left to remove.
+                    unfinished.disable_cleanup(true);
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            },
+            Exclusive::Claim => return claim(unfinished, path),
+        };
+        match done {
+            Ok(()) => return Ok(true),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(false),
+            Err(error) if lacks_the_way(&error) => unsupported = error,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(unsupported)
+}
+
+/// Whether an error says that the file system has no such call: EPERM of FAT and FUSE, ENOSYS, EOPNOTSUPP, EINVAL of an
+/// unknown flag, EMLINK, EXDEV of overlays.
+fn lacks_the_way(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::PermissionDenied
+            | ErrorKind::Unsupported
+            | ErrorKind::InvalidInput
+            | ErrorKind::TooManyLinks
+            | ErrorKind::CrossesDevices
+    )
+}
+
+#[cfg(target_os = "linux")]
+fn rename_to_free(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    Ok(renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn rename_to_free(_: &Path, _: &Path) -> io::Result<()> {
+    Err(ErrorKind::Unsupported.into())
+}
+
+fn claim(unfinished: NamedTempFile, path: &Path) -> io::Result<bool> {
+    let empty = unfinished.as_file().metadata()?.len() == 0;
+    match fs::OpenOptions::new().write(true).create_new(true).open(path) {
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            let begun = Instant::now();
+            // A folder, or a file that is whole, is no claim.
+            while !empty && fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() == 0) {
+                if begun.elapsed() >= CLAIM_TIMEOUT {
+                    return unfinished.persist(path).map(|_| true).map_err(|error| error.error);
+                }
+                std::thread::sleep(CLAIM_POLL);
+            }
+            return Ok(false);
+        }
+        Err(error) => return Err(error),
+    }
+    unfinished.persist(path).map(|_| true).map_err(|error| {
+        let _ = fs::remove_file(path);
+        error.error
+    })
 }
 
 /// What was written, under its name.
@@ -231,11 +334,13 @@ fn finish(unfinished: NamedTempFile, path: &Path) -> io::Result<()> {
     unfinished.persist(path).map(drop).map_err(|error| error.error)
 }
 
-/// Hands on every file whose name starts with `prefix`, until `found` breaks off.
+/// Hands on every file whose name starts with `prefix`, until `found` breaks off. `entered`: the root, and the folders that
+/// links have led to.
 fn walk(
     root: &Path,
     folder: &str,
     prefix: &str,
+    entered: &[PathBuf],
     found: &mut dyn FnMut(Listed) -> ControlFlow<()>,
 ) -> io::Result<ControlFlow<()>> {
     let entries = match fs::read_dir(root.join(folder)) {
@@ -250,7 +355,7 @@ fn walk(
             Err(bytes) => (OsStr::to_string_lossy(&bytes).into_owned(), false),
         };
         let name = if folder.is_empty() { segment } else { format!("{folder}/{segment}") };
-        if name == UNFINISHED {
+        if name.rsplit('/').next().is_some_and(|segment| segment.starts_with(UNFINISHED)) {
             continue;
         }
         let meets = name.starts_with(prefix) || prefix.starts_with(&format!("{name}/"));
@@ -259,7 +364,7 @@ fn walk(
         }
         let listed = match entry.metadata() {
             Ok(metadata) if metadata.is_dir() && is_text => {
-                if walk(root, &name, prefix, found)?.is_break() {
+                if walk(root, &name, prefix, entered, found)?.is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
                 continue;
@@ -267,9 +372,21 @@ fn walk(
             // Followed, as a reader would: a link to a file is that file, and one that cannot be followed is an object
             // that cannot be read.
             Ok(link) if link.is_symlink() => match fs::metadata(entry.path()) {
-                Ok(metadata) if metadata.is_file() => metadata,
+                Ok(metadata) if metadata.is_dir() && is_text => {
+                    // A folder that is linked to lies in this one, as on another volume, unless this one lies in it.
+                    let (here, there) = (fs::canonicalize(root.join(folder))?, fs::canonicalize(entry.path())?);
+                    if here.starts_with(&there) || entered.iter().any(|entered| entered.starts_with(&there)) {
+                        continue;
+                    }
+                    let entered: Vec<PathBuf> = entered.iter().cloned().chain([there]).collect();
+                    if walk(root, &name, prefix, &entered, found)?.is_break() {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                    continue;
+                }
+                Ok(metadata) => metadata,
                 Err(error) if !absent(&error) => link,
-                _ => continue,
+                Err(_) => continue,
             },
             Ok(metadata) => metadata,
             // Deleted since.
@@ -279,12 +396,16 @@ fn walk(
         if !name.starts_with(prefix) {
             continue;
         }
-        let key = if is_text {
-            Key::new(name)
+        let name = if is_text {
+            Ok(name)
         } else {
             Err(Error::permanent(format!("object name `{}`: expected UTF-8", name.escape_default())))
         };
-        if found(Listed { key, head: head(&listed) }).is_break() {
+        let mut entry = Listed::new(name, head(&listed), false);
+        if !listed.is_file() && !listed.is_symlink() && !listed.is_dir() {
+            entry.kind = Kind::SpecialFile;
+        }
+        if found(entry).is_break() {
             return Ok(ControlFlow::Break(()));
         }
     }
@@ -355,6 +476,121 @@ mod tests {
             }
         }
         assert_eq!(files(folder.path()), [folder.path().join("fit/a")]);
+    }
+
+    fn whole(folder: &Path, bytes: &[u8]) -> NamedTempFile {
+        let mut unfinished = begin(folder, &folder.join("x")).expect("a file");
+        unfinished.write_all(bytes).expect("written");
+        unfinished
+    }
+
+    #[test]
+    fn of_all_who_create_a_name_one_is_told_so_in_every_way() {
+        for ways in [&Exclusive::ALL[..], &[Exclusive::Link], &[Exclusive::Rename], &[Exclusive::Claim]] {
+            let folder = tempfile::tempdir().expect("a folder");
+            for round in 0..20 {
+                let path = folder.path().join(round.to_string());
+                let writer = |i: usize| {
+                    let unfinished = whole(folder.path(), i.to_string().as_bytes());
+                    let path = &path;
+                    move || create(unfinished, path, ways).expect("answered").then_some(i)
+                };
+                let writers: Vec<_> = (0..8).map(writer).collect();
+                let told: Vec<usize> = std::thread::scope(|scope| {
+                    let threads: Vec<_> = writers.into_iter().map(|writer| scope.spawn(writer)).collect();
+                    threads.into_iter().filter_map(|thread| thread.join().expect("no panic")).collect()
+                });
+                let [first] = told[..] else { panic!("{ways:?}: {told:?}") };
+                assert_eq!(fs::read(&path).expect("whole"), first.to_string().as_bytes(), "{ways:?}");
+            }
+            assert_eq!(files(folder.path()).len(), 20, "{ways:?}: nothing unfinished is left");
+        }
+    }
+
+    #[test]
+    fn a_way_that_the_file_system_lacks_gives_way_to_the_next() {
+        // Linux: EPERM of FAT and FUSE, EXDEV, EINVAL, EMLINK, ENOSYS, EOPNOTSUPP.
+        for code in [1, 18, 22, 31, 38, 95] {
+            assert!(lacks_the_way(&io::Error::from_raw_os_error(code)), "{code}");
+        }
+        // EEXIST, ENOSPC, EIO, EROFS.
+        for code in [17, 28, 5, 30] {
+            assert!(!lacks_the_way(&io::Error::from_raw_os_error(code)), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_claim_that_a_crash_left_is_taken_over_and_a_whole_object_is_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("x");
+        fs::write(&path, b"").expect("a claim");
+        assert!(create(whole(folder.path(), b"new"), &path, &[Exclusive::Claim]).expect("taken over"));
+        assert!(!create(whole(folder.path(), b"other"), &path, &[Exclusive::Claim]).expect("answered"));
+        assert_eq!(fs::read(&path).expect("whole"), b"new");
+        // An empty object is as whole as it gets, and where there are links an empty file is an object.
+        assert!(!create(whole(folder.path(), b"new"), &path, &[Exclusive::Link]).expect("answered"));
+        fs::write(&path, b"").expect("an empty object");
+        assert!(!create(whole(folder.path(), b""), &path, &[Exclusive::Claim]).expect("answered"));
+        assert!(!create(whole(folder.path(), b"new"), &path, &Exclusive::ALL).expect("answered"));
+    }
+
+    #[tokio::test]
+    async fn a_part_of_the_folder_may_be_another_file_system() {
+        use std::os::unix::fs::{MetadataExt, symlink};
+
+        let folder = tempfile::tempdir().expect("a folder");
+        let memory = Path::new("/dev/shm");
+        let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
+        let other = if device(memory).is_some_and(|other| Some(other) != device(folder.path())) {
+            tempfile::tempdir_in(memory)
+        } else {
+            // One file system is all there is here: the link is still followed.
+            tempfile::tempdir()
+        };
+        let other = other.expect("a folder");
+        symlink(other.path(), folder.path().join("fit")).expect("a link");
+        // One that leads back is no end of folders.
+        symlink(folder.path(), other.path().join("back")).expect("a link");
+        let store = store(&folder).await;
+        let name = key("fit/a");
+        assert_eq!(store.put_if_absent(&name, Bytes::from_static(b"1")).await, Ok(true));
+        assert_eq!(store.put_if_absent(&name, Bytes::from_static(b"2")).await, Ok(false));
+        store.put(&name, Bytes::from_static(b"3")).await.expect("written");
+        store.put_stream(&key("fit/b"), content(vec![0; 20 << 20], 20 << 20, None)).await.expect("written");
+        assert_eq!(store.get(&name).await, Ok(Some(Bytes::from_static(b"3"))));
+        assert_eq!(store.keys("fit/").await, Ok(vec![key("fit/a"), key("fit/b")]));
+    }
+
+    #[tokio::test]
+    async fn special_files_are_listed_as_such_and_never_opened() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = store(&folder).await;
+        store.put(&key("fit/a"), Bytes::from_static(b"123")).await.expect("written");
+        rustix::fs::mkfifoat(rustix::fs::CWD, folder.path().join("fit/pipe"), rustix::fs::Mode::RUSR).expect("a FIFO");
+        let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("fit/socket")).expect("a socket");
+        fs::write(folder.path().join("fit/.unfinished-x"), b"left by a crash").expect("a file");
+        let all: Vec<Listed> = store.list_all("fit/").try_collect().await.expect("a list");
+        assert_eq!(all.iter().filter(|listed| listed.kind == Kind::SpecialFile).count(), 2);
+        assert_eq!(store.keys("fit/").await, Ok(vec![key("fit/a")]));
+        for name in ["fit/pipe", "fit/socket"] {
+            assert_eq!(store.get(&key(name)).await, Ok(None), "{name}");
+            assert_eq!(store.head(&key(name)).await, Ok(None), "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn empty_objects_with_others_below_them_stand_for_folders() {
+        let head = |size| Head { size, ..Head::default() };
+        for (name, size, kind) in [
+            ("fit/", 0, Kind::FolderMarker),
+            ("fit_$folder$", 0, Kind::FolderMarker),
+            ("fit/a_$folder$", 0, Kind::FolderMarker),
+            ("fit/a", 0, Kind::Object),
+            ("fit/", 1, Kind::Object),
+        ] {
+            assert_eq!(Listed::new(Ok(name.to_owned()), head(size), false).kind, kind, "{name} of {size} bytes");
+        }
+        assert_eq!(Listed::new(Ok("fit/a".to_owned()), head(0), true).kind, Kind::FolderMarker);
     }
 
     #[tokio::test]

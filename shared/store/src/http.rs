@@ -8,20 +8,18 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use http_client::{USER_AGENT, causes, provide_tls, shown};
+use http_client::{causes, shown};
 use jiff::Timestamp;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 pub(super) use reqwest::header::HeaderMap;
-use reqwest::{Body, Client, redirect};
+use reqwest::{Body, Client};
 pub(super) use reqwest::{Method, Url};
-use shared::{Error, Result};
+use shared::{Class, Error, Result};
 
-use super::stream::pause;
+use super::stream::BACKOFF;
 
 /// How often a request is made before its error is handed on.
 const ATTEMPTS: u32 = 6;
-/// How long a connection may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a request may be sent, and its answer be waited for, without a byte going either way.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a request whose body is sent from memory may take until its answer begins; nobody sees how far it is.
@@ -89,9 +87,9 @@ impl Answer {
         (200..300).contains(&self.status)
     }
 
-    /// Whether the service is busy or broken for the moment; 498 is Swift's limit of rates.
+    /// Whether the service is busy or broken for the moment.
     pub fn is_busy(&self) -> bool {
-        matches!(self.status, 408 | 425 | 429 | 498 | 500..)
+        http_client::class(self.status) == Class::Retryable
     }
 
     /// The whole body, at most `limit` bytes.
@@ -127,14 +125,8 @@ pub(super) struct Http {
 
 impl Http {
     pub fn new() -> Result<Self> {
-        provide_tls();
-        // What a store answers is never found elsewhere.
-        let client = Client::builder()
-            .user_agent(USER_AGENT)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .redirect(redirect::Policy::none())
-            .build()
-            .map_err(|error| Error::permanent(format!("http client: {}", causes(&error))))?;
+        // No redirects: what a store answers is never found elsewhere.
+        let client = http_client::client(|builder| builder)?;
         Ok(Http { client, idle: IDLE_TIMEOUT, answer: ANSWER_TIMEOUT })
     }
 
@@ -221,19 +213,9 @@ fn name(request: &Request) -> String {
     format!("`{} {}`", request.method, shown(request.url.as_str()))
 }
 
-/// Does it again, with back-off, as long as its error is Retryable.
+/// Makes a request again, with backoff, as long as its error is Retryable.
 pub(super) async fn retried<'a, T>(attempt: impl Fn() -> BoxFuture<'a, Result<T>>) -> Result<T> {
-    let mut failures = 0;
-    loop {
-        match attempt().await {
-            Err(error) if error.is_retryable() && failures + 1 < ATTEMPTS => {
-                failures += 1;
-                tracing::debug!(%error, failures, "a request to the store is made again");
-                pause(failures).await;
-            }
-            outcome => return outcome,
-        }
-    }
+    runtime::retry(ATTEMPTS, BACKOFF, attempt).await
 }
 
 /// The address of what is at `path` below `base`.

@@ -73,6 +73,30 @@ pub struct Listed {
     /// What the list says of it. S3's lists do not tell an MD5 from another 32 hexadecimal digits: a bucket that is
     /// encrypted with KMS lists other MD5s than its objects have.
     pub head: Head,
+    /// Whether it is an object at all.
+    pub kind: Kind,
+}
+
+/// What an entry of a list is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// An object.
+    Object,
+    /// A marker that stands for a folder: a directory of a hierarchical namespace (Azure), an empty object of the media
+    /// type `application/directory` (Swift), an empty name that ends with `/` (S3 consoles) or `_$folder$` (Hadoop).
+    FolderMarker,
+    /// A FIFO, socket or device among the files of a folder: to open it could wait for ever.
+    SpecialFile,
+}
+
+impl Listed {
+    /// An entry of that name, which the service may call a folder.
+    fn new(name: Result<String>, head: Head, is_folder: bool) -> Self {
+        let is_marker = |name: &str| head.size == 0 && (name.ends_with('/') || name.ends_with("_$folder$"));
+        let is_folder = is_folder || name.as_deref().is_ok_and(is_marker);
+        let kind = if is_folder { Kind::FolderMarker } else { Kind::Object };
+        Listed { key: name.and_then(Key::new), head, kind }
+    }
 }
 
 /// An object's bytes, in chunks, and what is known of them. A chunk that does not come in time is an error.
@@ -231,7 +255,7 @@ impl Store {
     pub fn forget_unwritten(&self) {
         if let Some(objects) = &self.unwritten {
             let mut objects = locked(objects);
-            for (_, object) in objects.iter_mut().filter(|(key, _)| !key.as_str().ends_with("_alert.json")) {
+            for (_, object) in objects.iter_mut().filter(|(key, _)| !key.outlasts_notice()) {
                 object.bytes = None;
             }
         }
@@ -427,6 +451,12 @@ impl Store {
     /// What is under a prefix (not only whole segments), in no promised order; memory holds a page. The stream ends
     /// after its first error.
     pub fn list(&self, prefix: &str) -> BoxStream<'static, Result<Listed>> {
+        let is_object = |listed: &Listed| futures::future::ready(listed.kind == Kind::Object);
+        self.list_all(prefix).try_filter(is_object).boxed()
+    }
+
+    /// As [`Store::list`], with the entries that are no objects.
+    pub fn list_all(&self, prefix: &str) -> BoxStream<'static, Result<Listed>> {
         let found = with!(&*self.backend, it => it.list(prefix));
         let Some(objects) = &self.unwritten else { return found };
         let unwritten: BTreeMap<Key, u64> = locked(objects)
@@ -437,7 +467,7 @@ impl Store {
         let more = unwritten
             .clone()
             .into_iter()
-            .map(|(key, size)| Ok(Listed { key: Ok(key), head: Head { size, ..Head::default() } }));
+            .map(|(key, size)| Ok(Listed::new(Ok(key.into()), Head { size, ..Head::default() }, false)));
         let more = futures::stream::iter(more);
         let written = found.try_filter(move |listed| {
             futures::future::ready(!listed.key.as_ref().is_ok_and(|key| unwritten.contains_key(key)))
@@ -445,19 +475,25 @@ impl Store {
         written.chain(more).boxed()
     }
 
-    /// The names that start with `prefix` (not only whole segments), sorted. What cannot be a [`Key`] is left out.
+    /// The names that start with `prefix` (not only whole segments), sorted. What cannot be a [`Key`] is left out, and so
+    /// are empty objects with others below them: they stand for a folder.
     ///
     /// # Errors
     /// What the back end says.
     pub async fn keys(&self, prefix: &str) -> Result<Vec<Key>> {
-        let mut keys = Vec::new();
+        let mut sizes = BTreeMap::new();
         let mut found = self.list(prefix);
-        while let Some(listed) = found.try_next().await? {
-            keys.extend(listed.key);
+        while let Some(Listed { key, head, .. }) = found.try_next().await? {
+            if let Ok(key) = key {
+                sizes.insert(key.as_str().to_owned(), (key, head.size));
+            }
         }
-        keys.sort();
-        keys.dedup();
-        Ok(keys)
+        let is_folder = |name: &str| {
+            let inside = format!("{name}/");
+            sizes.range(inside.clone()..).next().is_some_and(|(next, _)| next.starts_with(&inside))
+        };
+        let is_object = |(name, (_, size)): &(&String, &(Key, u64))| *size > 0 || !is_folder(name);
+        Ok(sizes.iter().filter(is_object).map(|(_, (key, _))| key.clone()).collect())
     }
 }
 

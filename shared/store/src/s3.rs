@@ -289,15 +289,13 @@ impl S3 {
                 let encoded = page.encoding_type() == Some(&EncodingType::Url);
                 let listed = page.contents.unwrap_or_default().into_iter().map(move |object| {
                     let name = object.key.unwrap_or_default();
-                    Ok(Listed {
-                        key: if encoded { decoded(&name) } else { Key::new(name) },
-                        head: Head {
-                            size: bytes(object.size),
-                            modified: object.last_modified.as_ref().and_then(timestamp),
-                            md5: object.e_tag.as_deref().and_then(Md5::from_hex),
-                            etag: object.e_tag,
-                        },
-                    })
+                    let head = Head {
+                        size: bytes(object.size),
+                        modified: object.last_modified.as_ref().and_then(timestamp),
+                        md5: object.e_tag.as_deref().and_then(Md5::from_hex),
+                        etag: object.e_tag,
+                    };
+                    Ok(Listed::new(if encoded { decoded(&name) } else { Ok(name) }, head, false))
                 });
                 Ok::<_, Error>(stream::iter(listed))
             })
@@ -420,10 +418,10 @@ fn timestamp(time: &DateTime) -> Option<Timestamp> {
 }
 
 /// A name as `encoding-type=url` gives it: a space is `+`.
-fn decoded(name: &str) -> Result<Key> {
+fn decoded(name: &str) -> Result<String> {
     let name = name.replace('+', " ");
     match percent_decode_str(&name).decode_utf8() {
-        Ok(name) => Key::new(name),
+        Ok(name) => Ok(name.into_owned()),
         Err(_) => Err(Error::permanent(format!("object name `{name}`: expected UTF-8"))),
     }
 }

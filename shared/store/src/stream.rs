@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use md5::{Digest, Md5 as Hasher};
+use runtime::Backoff;
 use shared::key::Key;
 use shared::{Error, Result};
 
@@ -16,6 +17,9 @@ use super::{Backend, Content, Md5};
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often reading goes on after it broke off, without a byte in between.
 const ATTEMPTS: u32 = 5;
+
+/// The pauses between attempts.
+pub(super) const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
 
 /// The chunks of an object, or of a part of it: what is being read, and how far it is.
 struct Reading {
@@ -71,7 +75,7 @@ impl Reading {
         if !error.is_retryable() || self.etag.is_none() || self.failures > ATTEMPTS {
             return Err(error);
         }
-        pause(self.failures).await;
+        tokio::time::sleep(BACKOFF.pause(self.failures)).await;
         let rest = Some(self.from + self.at..self.from + self.size);
         self.chunks = match self.backend.open(&self.key, rest, self.etag.as_deref()).await? {
             Some(content) => content.chunks,
@@ -181,11 +185,4 @@ pub(super) async fn part(
     }
     let length = rest.len().min(bytes);
     Ok((length > 0).then(|| rest.split_to(length).freeze()))
-}
-
-/// Waits before attempt `failures` + 1: half a second, doubled each time, up to 30 s, and up to half of it less, so that
-/// many who failed together do not come back together.
-pub(super) async fn pause(failures: u32) {
-    let longest = Duration::from_millis(500 << failures.saturating_sub(1).min(6)).min(Duration::from_secs(30));
-    tokio::time::sleep(longest.mul_f64(rand::random_range(0.5..=1.0))).await;
 }

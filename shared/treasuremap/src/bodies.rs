@@ -386,6 +386,7 @@ mod tests {
             external: None,
             skymap: None,
             summary: None,
+            skymap_error: None,
         };
         let (body, warnings) = PostAlert::new(&alert, None, None);
         assert!(warnings.is_empty(), "{warnings:?}");

@@ -1,8 +1,7 @@
 //! The client of the GWTM API.
 //!
-//! The server adds a row for every POST it gets, whether or not it has had it before, and a doubled row shifts the names
-//! of all later products. So a POST is never repeated blindly: [`Client::once`] looks first, and looks again before every
-//! further attempt.
+//! The server adds a row for every POST it gets, whether or not it has had it before. So a POST is never repeated here:
+//! a [`Failure`] says whether it may have been stored, and the caller decides.
 
 mod transport;
 
@@ -10,11 +9,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use http_client::{USER_AGENT, causes, provide_tls, shown};
+use http_client::shown;
+use shared::key::SupereventId;
 use shared::{Error, Result};
 use transport::cut;
 
@@ -38,23 +39,35 @@ pub struct Timing {
     /// The pause before the second attempt; it doubles with each further one, and every pause is shortened by a random
     /// part of up to a half.
     pub delay: Duration,
-    /// How often to look, after a POST whose fate is unknown, before it is made again.
+    /// How often to look for a POST that got no answer, before that is reported.
     pub looks: u32,
+    /// How long after a POST that got no answer nothing is posted in its place. One process of the server may hold it
+    /// for minutes while another answers; this must be longer than any handler takes.
+    pub settle: Duration,
     /// For everything that is asked of a client from [`Client::begun`] on; what is not done by then is left to the next
     /// call.
     pub budget: Duration,
 }
 
+impl Timing {
+    /// With a time-out for answers, to which the pauses are in proportion, and a [`Timing::settle`].
+    pub fn new(answer: Duration, settle: Duration) -> Self {
+        Timing {
+            connect: answer.min(Duration::from_secs(5)),
+            answer,
+            attempts: 3,
+            delay: answer / 30,
+            looks: 5,
+            settle,
+            // Not above post-api's time-out in infra/template.yaml, less what the store may take.
+            budget: (8 * answer).min(Duration::from_secs(240)),
+        }
+    }
+}
+
 impl Default for Timing {
     fn default() -> Self {
-        Timing {
-            connect: Duration::from_secs(5),
-            answer: Duration::from_secs(30),
-            attempts: 3,
-            delay: Duration::from_secs(1),
-            looks: 5,
-            budget: Duration::from_secs(240), // post-api's time-out in infra/template.yaml, less what the store may take
-        }
+        Timing::new(Duration::from_secs(30), Duration::from_secs(600))
     }
 }
 
@@ -97,22 +110,17 @@ impl From<Failure> for Error {
     }
 }
 
-/// What became of a POST.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Once<T> {
-    /// It was made and stored.
-    Posted(T),
-    /// An earlier one had been stored.
-    AlreadyThere(T),
-}
-
 /// An alert's row: what is read of it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Row {
     /// The server's number; rows are numbered as they come.
     pub id: i64,
     graceid: String,
-    alert_type: String,
+    /// `Preliminary`, `Update-ExtCoinc` …
+    pub alert_type: String,
+    /// When the server stored it, naive UTC: its pages show the superevent's newest row.
+    #[serde(default)]
+    pub datecreated: Option<String>,
     /// Naive UTC.
     #[serde(default)]
     pub timesent: Option<String>,
@@ -165,18 +173,15 @@ impl Client {
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https"))
             .ok_or_else(|| Error::permanent(format!("GWTM API `{}`: expected a web address", shown(base))))?;
-        provide_tls();
-        let http = reqwest::Client::builder()
-            .user_agent(USER_AGENT)
-            .connect_timeout(timing.connect)
-            .timeout(timing.answer)
-            .pool_idle_timeout(IDLE)
-            // A redirected POST becomes a GET, and a token is for one server.
-            .redirect(reqwest::redirect::Policy::none())
-            // What may be repeated is decided here alone.
-            .retry(reqwest::retry::never())
-            .build()
-            .map_err(|error| Error::permanent(format!("http client: {}", causes(&error))))?;
+        // No redirects: a redirected POST becomes a GET, and a token is for one server. What may be repeated is decided
+        // here alone.
+        let http = http_client::client(|builder| {
+            builder
+                .connect_timeout(timing.connect)
+                .timeout(timing.answer)
+                .pool_idle_timeout(IDLE)
+                .retry(reqwest::retry::never())
+        })?;
         let generation = Generation::of(base.path());
         Ok(Client { http, base, generation, token: token.to_owned(), timing, end: None })
     }
@@ -210,78 +215,36 @@ impl Client {
         }
     }
 
-    /// Takes effect once: looks, posts when there is nothing, and after every failure looks again before posting again.
-    ///
-    /// After a failure that leaves the fate unknown (no answer in time, a broken connection, a gateway that gave up) one
-    /// look is not enough: the server reads what was sent even when nobody waits for the answer any more, and stores it
-    /// whenever it gets to it. Its workers handle one request after another, so a look that is *answered* was, most
-    /// likely, handled after the POST; several of them over some time ([`Timing::looks`], growing pauses) make a late
-    /// row all but impossible. This holds after the last attempt too, so that the next call of a retried function
-    /// begins in a settled world; and a POST is only begun when what is left of the budget holds its answer, the pauses
-    /// of its looks and one slow look.
+    /// How long to wait for what.
+    pub fn timing(&self) -> Timing {
+        self.timing
+    }
+
+    /// Whether what is left of the budget holds a POST, the pauses of the looks after it, and one slow look.
     ///
     /// # Errors
-    /// Whatever `look` says; Permanent when the server refuses; the last failure when attempts are used up; Retryable
-    /// when the budget is.
-    pub async fn once<T, L, P>(&self, look: impl Fn() -> L, post: impl Fn() -> P) -> Result<Once<T>>
-    where
-        L: Future<Output = Result<Option<T>>>,
-        P: Future<Output = std::result::Result<T, Failure>>,
-    {
-        if let Some(found) = look().await? {
-            return Ok(Once::AlreadyThere(found));
-        }
-        if self.left() < self.settling(1) {
+    /// Retryable, when it does not.
+    pub fn begin_post(&self, attempt: u32) -> Result<()> {
+        let pauses: Duration = (0..self.timing.looks.max(1)).map(|i| self.backoff().longest(attempt + i)).sum();
+        if self.left() < pauses + 2 * self.timing.answer {
             return Err(self.out_of_time("a POST and the looks after it"));
         }
-        let mut attempt = 1;
-        loop {
-            let (looks, error) = match post().await {
-                Ok(stored) => return Ok(Once::Posted(stored)),
-                Err(Failure::Refused(error)) => return Err(error),
-                Err(Failure::Over(error)) => (1, error),
-                Err(Failure::Unknown(error)) => (self.timing.looks.max(1), error),
-            };
-            // A look that fails is no reason to stop waiting: only the last one must succeed before posting again.
-            let mut seen = Ok(());
-            for i in 0..looks {
-                self.pause(attempt + i).await;
-                seen = match look().await {
-                    Ok(Some(found)) => return Ok(Once::Posted(found)),
-                    Ok(None) => Ok(()),
-                    Err(error) if error.is_retryable() => Err(error),
-                    Err(error) => return Err(error),
-                };
-            }
-            seen?;
-            if attempt >= self.timing.attempts || self.left() < self.settling(attempt + 1) {
-                return Err(error);
-            }
-            tracing::info!("posting again: {error}");
-            attempt += 1;
-        }
+        Ok(())
     }
 
-    /// How long an attempt to post may take until its fate is known.
-    fn settling(&self, attempt: u32) -> Duration {
-        let pauses: Duration = (0..self.timing.looks.max(1)).map(|i| self.longest_pause(attempt + i)).sum();
-        pauses + 2 * self.timing.answer
-    }
-
-    /// The rows of an alert's superevent and type, in the order in which they came.
+    /// The rows of a superevent's alerts, in the order in which they came.
     ///
     /// # Errors
     /// Permanent when the server refuses; Retryable when it cannot be reached or fails.
-    pub async fn query_alerts(&self, like: &PostAlert) -> Result<Vec<Row>> {
-        let query = [("graceid", like.graceid.as_str()), ("alert_type", like.alert_type.as_str())];
-        let mut rows: Vec<Row> = self.get("query_alerts", &query).await?;
+    pub async fn query_alerts(&self, superevent_id: &SupereventId) -> Result<Vec<Row>> {
+        let mut rows: Vec<Row> = self.get("query_alerts", &[("graceid", superevent_id.as_str())]).await?;
         // The server matches `alternateid` too.
-        rows.retain(|row| row.graceid == like.graceid && row.alert_type == like.alert_type);
+        rows.retain(|row| row.graceid == superevent_id.as_str());
         rows.sort_by_key(|row| row.id);
         Ok(rows)
     }
 
-    /// Posts an alert, once: for [`Client::once`].
+    /// Posts an alert. Made twice, it leaves two rows.
     ///
     /// # Errors
     /// A [`Failure`].
@@ -289,18 +252,20 @@ impl Client {
         self.post("post_alert", json!(body)).await
     }
 
-    /// The lists of a list's group for the same alert, by their numbers, each by rank. They may be other users' lists:
-    /// the server does not say whose they are.
+    /// A group's lists for a superevent, by their numbers, each by rank; with `sent`, only those of the alerts sent
+    /// within 15 s of that time. They may be other users' lists: the server does not say whose they are.
     ///
     /// # Errors
     /// As [`Client::query_alerts`].
-    pub async fn galaxy_lists(&self, like: &EventGalaxies) -> Result<BTreeMap<i64, Vec<ListedGalaxy>>> {
-        let stamp = stamp::text(like.time_sent);
-        let query = [
-            ("graceid", like.superevent_id.as_str()),
-            ("groupname", like.groupname.as_str()),
-            ("timesent_stamp", stamp.as_str()),
-        ];
+    pub async fn galaxy_lists(
+        &self,
+        superevent_id: &SupereventId,
+        groupname: &str,
+        sent: Option<Timestamp>,
+    ) -> Result<BTreeMap<i64, Vec<ListedGalaxy>>> {
+        let stamp = sent.map(stamp::text);
+        let mut query = vec![("graceid", superevent_id.as_str()), ("groupname", groupname)];
+        query.extend(stamp.as_deref().map(|stamp| ("timesent_stamp", stamp)));
         let galaxies: Vec<ListedGalaxy> = self.get("event_galaxies", &query).await?;
         let mut lists: BTreeMap<i64, Vec<ListedGalaxy>> = BTreeMap::new();
         for galaxy in galaxies {
@@ -310,7 +275,7 @@ impl Client {
         Ok(lists)
     }
 
-    /// Posts a list, once: for [`Client::once`]. The list's number, when the server's message holds it.
+    /// Posts a list. Made twice, it leaves two lists. The list's number, when the server's message holds it.
     ///
     /// # Errors
     /// A [`Failure`].
@@ -345,8 +310,8 @@ impl Client {
         }
     }
 
-    /// Posts an IceCube search: its number, or `None` when the server knew it. It may be repeated after a failure, with
-    /// [`Client::once`]'s pauses, since the server looks itself (though not atomically).
+    /// Posts an IceCube search: its number, or `None` when the server knew it. It may be repeated after a failure, some
+    /// time later, since the server looks itself (though not atomically).
     ///
     /// # Errors
     /// A [`Failure`].

@@ -201,7 +201,7 @@ fn event_galaxies(world: &World, request: &Request) -> Reply {
             })
         })
         .collect();
-    entries.reverse();
+    entries.sort_by_key(|entry| std::cmp::Reverse(entry["name"].as_str().map(str::to_owned)));
     reply(200, json!(entries))
 }
 
@@ -262,8 +262,9 @@ fn post_icecube(world: &mut World, body: &Value, v0: bool) -> Reply {
     reply(200, answer)
 }
 
-/// Keeps MS181101ab and the mock events of yesterday, today and tomorrow.
-fn del_test_alerts(world: &mut World, v0: bool) -> Reply {
+/// Keeps MS181101ab and the mock events of yesterday, today and tomorrow; of the others, rows and files go, and galaxy
+/// lists stay.
+pub(super) fn del_test_alerts(world: &mut World, v0: bool) -> Reply {
     let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
     let mut kept: Vec<String> = (-1..=1).map(|days| (today + days.days()).strftime("MS%y%m%d").to_string()).collect();
     kept.push("MS181101ab".to_owned());
@@ -271,8 +272,14 @@ fn del_test_alerts(world: &mut World, v0: bool) -> Reply {
         let id = row.get("graceid").and_then(Value::as_str).unwrap_or_default();
         row.get("role") != Some(&json!("test")) || kept.iter().any(|part| id.contains(part))
     });
-    let alerts: Vec<Value> = world.alerts.iter().filter_map(|row| row.get("graceid").cloned()).collect();
-    world.lists.retain(|list| alerts.contains(&json!(list.graceid)));
+    let folder = world.files.as_ref().map(|files| files.join("test"));
+    for entry in folder.iter().flat_map(std::fs::read_dir).flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !kept.iter().any(|part| name.contains(part)) && !name.contains("alert.json") {
+            // Whoever wrote it may be replacing it.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
     if v0 {
         reply(200, json!("Success"))
     } else {

@@ -13,29 +13,35 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::PROCESSES;
+
 /// uvicorn's keep-alive time.
 const IDLE: Duration = Duration::from_secs(5);
 
 const CLOSE_AFTER_ANSWER: u8 = 1;
 const RESET: u8 = 2;
 
-/// What a handler may do to its connection.
+/// A connection as a handler sees it: which process of the server it leads to, and what may be done to it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Connection(Arc<AtomicU8>);
+pub(super) struct Connection {
+    state: Arc<AtomicU8>,
+    /// The process that handles its requests.
+    pub(super) process: usize,
+}
 
 impl Connection {
     /// Breaks it off without an answer (RST).
     pub(super) fn reset(&self) {
-        self.0.store(RESET, Ordering::SeqCst);
+        self.state.store(RESET, Ordering::SeqCst);
     }
 
     /// Closes it after the answer without announcing that.
     pub(super) fn close_after_answer(&self) {
-        self.0.store(CLOSE_AFTER_ANSWER, Ordering::SeqCst);
+        self.state.store(CLOSE_AFTER_ANSWER, Ordering::SeqCst);
     }
 }
 
-/// A listener of such connections, which counts them.
+/// A listener of such connections, which counts them and leads them to the processes in turn.
 pub(super) struct Wires {
     pub(super) listener: TcpListener,
     pub(super) count: Arc<AtomicUsize>,
@@ -48,8 +54,8 @@ impl Listener for Wires {
     async fn accept(&mut self) -> (Wire, Connection) {
         loop {
             if let Ok((stream, _)) = self.listener.accept().await {
-                self.count.fetch_add(1, Ordering::SeqCst);
-                let connection = Connection::default();
+                let process = self.count.fetch_add(1, Ordering::SeqCst) % PROCESSES;
+                let connection = Connection { state: Arc::default(), process };
                 let idle = Box::pin(sleep(IDLE));
                 return (Wire { stream, connection: connection.clone(), idle, answered: false }, connection);
             }
@@ -77,7 +83,7 @@ pub(super) struct Wire {
 
 impl Wire {
     fn state(&self) -> u8 {
-        self.connection.0.load(Ordering::SeqCst)
+        self.connection.state.load(Ordering::SeqCst)
     }
 
     fn busy(&mut self) {

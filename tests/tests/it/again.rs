@@ -6,11 +6,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tests::gracedb::{self, GraceDb};
 use tests::gwtm_server::{ADMIN, GwtmServer, USER};
+use tests::kafka::{Gcn, IGWN};
 use tests::listener::{Listening, eventually};
 use tests::program::{Called, Gwtm, files, sample, workspace};
-use tests::tansu::Tansu;
-
-const IGWN: &str = "igwn.gwalert";
 
 fn notice(name: &str) -> Vec<u8> {
     fs::read(sample(name)).expect("a sample")
@@ -45,15 +43,17 @@ fn rows(server: &GwtmServer) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_listener_could_not_do_is_listed_and_tried_again() {
-    let (broker, server) = (Tansu::start(), GwtmServer::start().await);
-    broker.create_topic(IGWN);
+    let (broker, server) = (Gcn::shared().await, GwtmServer::start().await);
     let folder = tempfile::tempdir().expect("a folder");
     let store = folder.path().join("data");
     // An alert whose list of galaxies cannot be made, since the catalogue is not there, and what is no notice.
     broker.send(IGWN, [Some(notice("S090101a-4-initial.json")), Some(b"\x1b[2J no notice".to_vec())]).await;
-    let listening = Listening::to(&broker.address(), &store, &server.base("v1")).set("CATALOG_PATH", "/nowhere/at/all");
+    let listening = Listening::to(&broker, &store, &server.base("v1")).set("CATALOG_PATH", "/nowhere/at/all");
     let listener = listening.start();
-    let names = ["igwn_gwalert-0-0-S090101a-Initial-galaxy-list", "igwn_gwalert-0-1"];
+    let [first, second] = [0, 1].map(|offset| broker.flow_name(IGWN, offset));
+    let first = format!("{first}-S090101a-Initial-galaxy-list");
+    let names = [first.as_str(), second.as_str()];
+    let inbox = format!("inbox/{}/0/00000000000000000001.json", broker.topic(IGWN));
     eventually("both failures", async || failed(&store) == names && !server.alerts().is_empty()).await;
     assert!(listener.stop().success(), "{}", listening.said());
     assert!(server.galaxy_lists().is_empty());
@@ -81,7 +81,7 @@ async fn what_a_listener_could_not_do_is_listed_and_tried_again() {
     assert!(table.contains("galaxy-list, listen") && table.contains("/nowhere/at/all"), "{table}");
     let shown = call(&["show", names[1]]).await;
     assert!(shown.code == Some(0) && shown.stdout.contains("igwn.gwalert/0/1"), "{}{}", shown.stdout, shown.stderr);
-    assert!(shown.stdout.contains("inbox/igwn.gwalert/0/00000000000000000001.json"), "{}", shown.stdout);
+    assert!(shown.stdout.contains(&inbox), "{}", shown.stdout);
     let stored = call(&["show", names[1], "--json"]).await.stdout;
     assert_eq!(serde_json::from_str::<Value>(&stored).expect("JSON")["step"], "listen");
     assert_eq!(call(&["show", "another"]).await.code, Some(1));
@@ -99,16 +99,16 @@ async fn what_a_listener_could_not_do_is_listed_and_tried_again() {
     assert_eq!((&lines[2]["status"], &lines[3]["status"]), (&"failed".into(), &"kept".into()));
     assert_eq!(failed(&store), names[1..]);
     assert_eq!((rows(&server).as_slice(), server.galaxy_lists().len()), (&["S090101a Initial".to_owned()][..], 1));
-    let kept: Value = serde_json::from_slice(&files(&store)["failed/igwn_gwalert-0-1.json"]).expect("JSON");
+    let kept: Value = serde_json::from_slice(&files(&store)[&format!("failed/{second}.json")]).expect("JSON");
     assert_eq!((&kept["step"], &kept["input"]["offset"]), (&"listen".into(), &1.into()));
 
     // Nothing goes by accident.
     for (arguments, code) in [
         (&["drop"][..], 2),
         (&["retry"], 2),
-        (&["drop", "--all", "igwn_gwalert-0-1"], 2),
-        (&["drop", "igwn_gwalert-0-2"], 1),
-        (&["drop", "../data/failed/igwn_gwalert-0-1"], 1),
+        (&["drop", "--all", &second], 2),
+        (&["drop", &broker.flow_name(IGWN, 2)], 1),
+        (&["drop", &format!("../data/failed/{second}")], 1),
         (&["drop", "--all", "--dry-run"], 0),
         (&["drop", "--all", "--id", "S230518h"], 0),
     ] {
@@ -116,11 +116,11 @@ async fn what_a_listener_could_not_do_is_listed_and_tried_again() {
         assert_eq!(called.code, Some(code), "{arguments:?}: {}{}", called.stdout, called.stderr);
         assert_eq!(failed(&store), names[1..], "{arguments:?}");
     }
-    let dropped = call(&["drop", "igwn_gwalert-0-1"]).await;
+    let dropped = call(&["drop", &second]).await;
     assert!(dropped.code == Some(0) && dropped.stdout.contains("expected JSON"), "{}", dropped.stdout);
     assert!(dropped.stdout.ends_with("1 dropped\n") && !dropped.stdout.contains('\u{1b}'), "{}", dropped.stdout);
     assert!(failed(&store).is_empty() && call(&["ls"]).await.stdout == "nothing has failed\n");
-    assert!(files(&store).contains_key("inbox/igwn.gwalert/0/00000000000000000001.json"), "the notice is still there");
+    assert!(files(&store).contains_key(&inbox), "the notice is still there");
 }
 
 /// What a flow keeps of a notice in `inbox/`, as infra/flows/*.asl.yaml write it.

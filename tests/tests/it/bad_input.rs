@@ -1,7 +1,9 @@
 //! What is wrong with a notice is said clearly, names the file and the field, and leaves nothing half-written.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -95,6 +97,36 @@ fn refused(what: &str, bytes: &[u8], says: &[&str]) {
     assert!(!store.is_empty(), "{what}: the next notice is done");
 }
 
+/// The alert goes out as the same one without a map does: recorded, posted, annotated. What failed is said with every one
+/// of `says`, and the exit code says that something did.
+fn goes_out_without_its_map(what: &str, bytes: &[u8], says: &[&str]) {
+    let (called, folder) = run(bytes);
+    assert_eq!(called.code, Some(1), "{what}: {}{}", called.stdout, called.stderr);
+    let failure = called
+        .stdout
+        .lines()
+        .find(|line| line.contains("FAILED"))
+        .unwrap_or_else(|| panic!("{what}: {}", called.stdout));
+    for text in says {
+        assert!(failure.contains(text), "{what}: expected `{text}` in: {failure}");
+    }
+    assert!(failure.len() < 700, "{what}: a message for a person: {failure}");
+    let found = files(&folder.path().join("data"));
+    static WITHOUT: OnceLock<BTreeMap<String, Vec<u8>>> = OnceLock::new();
+    let without = WITHOUT.get_or_init(|| {
+        let mut notice = notice();
+        notice["event"]["skymap"] = Value::Null;
+        let (called, folder) = run(notice.to_string().as_bytes());
+        assert_eq!(called.code, Some(0), "{}{}", called.stdout, called.stderr);
+        files(&folder.path().join("data"))
+    });
+    assert!(without.contains_key("fit/S090101a-Initial-annotations.json"), "{:?}", without.keys());
+    assert!(found.keys().eq(without.keys()), "{what}: {:?}, expected {:?}", found.keys(), without.keys());
+    let post = "work/S090101a-Initial/post_alert.json";
+    assert_eq!(found[post], without[post], "{what}");
+    assert_eq!(found["fit/S090101a-Initial_alert.json"], bytes, "{what}: the notice exactly as received");
+}
+
 #[test]
 fn what_is_no_notice() {
     refused("nothing", b"", &["JSON"]);
@@ -119,8 +151,6 @@ fn fields_that_are_wrong() {
         ("/alert_type", json!("RUMOUR"), "alert_type"),
         ("/time_created", json!(17), "time_created"),
         ("/event/time", json!("noon"), "event.time"),
-        ("/event/skymap", json!("not base64!"), "event.skymap"),
-        ("/event/skymap", json!({"fits": true}), "event.skymap"),
     ] {
         let mut notice = notice();
         *notice.pointer_mut(pointer).expect("the field") = value;
@@ -131,14 +161,23 @@ fn fields_that_are_wrong() {
 }
 
 #[test]
+fn maps_that_are_not_base64() {
+    for junk in [json!("not base64!"), json!({"fits": true}), json!("AAA=AAA"), json!(17)] {
+        let mut notice = notice();
+        notice["event"]["skymap"] = junk.clone();
+        goes_out_without_its_map(&junk.to_string(), notice.to_string().as_bytes(), &["event.skymap", "base64"]);
+    }
+}
+
+#[test]
 fn maps_that_are_no_maps() {
     let good = map(&notice());
-    refused("nothing", &with_map(b""), &["event.skymap"]);
-    refused("text", &with_map(b"<html>not found</html>"), &["event.skymap", "FITS"]);
-    refused("half a header", &with_map(&good[..1000]), &["event.skymap"]);
-    refused("half its rows", &with_map(&good[..good.len() / 2]), &["event.skymap", "declares"]);
-    refused("an image", &with_map(&image()), &["event.skymap", "table"]);
-    refused("a broken gzip", &with_map(b"\x1f\x8b\x08\x00broken"), &["event.skymap", "gzip"]);
+    goes_out_without_its_map("nothing", &with_map(b""), &["event.skymap"]);
+    goes_out_without_its_map("text", &with_map(b"<html>not found</html>"), &["event.skymap", "FITS"]);
+    goes_out_without_its_map("half a header", &with_map(&good[..1000]), &["event.skymap"]);
+    goes_out_without_its_map("half its rows", &with_map(&good[..good.len() / 2]), &["event.skymap", "declares"]);
+    goes_out_without_its_map("an image", &with_map(&image()), &["event.skymap", "table"]);
+    goes_out_without_its_map("a broken gzip", &with_map(b"\x1f\x8b\x08\x00broken"), &["event.skymap", "gzip"]);
 }
 
 /// The smallest FITS image.
@@ -152,14 +191,18 @@ fn image() -> Vec<u8> {
 
 #[test]
 fn tables_that_are_no_sky_maps() {
-    refused(
+    goes_out_without_its_map(
         "foreign columns",
         &with_card("TTYPE2", "TTYPE2  = 'PROB    '"),
         &["event.skymap", "PROBDENSITY", "`PROB`"],
     );
-    refused("another unit", &with_card("TUNIT2", "TUNIT2  = 'Mpc     '"), &["PROBDENSITY", "Mpc"]);
-    refused("no rows", &with_card("NAXIS2", "NAXIS2  =                    0"), &["event.skymap", "0 cells"]);
-    refused(
+    goes_out_without_its_map("another unit", &with_card("TUNIT2", "TUNIT2  = 'Mpc     '"), &["PROBDENSITY", "Mpc"]);
+    goes_out_without_its_map(
+        "no rows",
+        &with_card("NAXIS2", "NAXIS2  =                    0"),
+        &["event.skymap", "0 cells"],
+    );
+    goes_out_without_its_map(
         "more rows than there are",
         &with_card("NAXIS2", "NAXIS2  =            400000000"),
         &["event.skymap", "declares"],
@@ -168,17 +211,21 @@ fn tables_that_are_no_sky_maps() {
 
 #[test]
 fn cells_that_cannot_be() {
-    refused("order below 0", &patched(0, 0, 3_i64.to_be_bytes()), &["event.skymap", "UNIQ", "3"]);
-    refused("order above 29", &patched(0, 0, i64::MAX.to_be_bytes()), &["event.skymap", "UNIQ"]);
-    refused("a negative cell", &patched(0, 0, (-5_i64).to_be_bytes()), &["event.skymap", "UNIQ"]);
-    refused("NaN", &patched(1, 1, f64::NAN.to_be_bytes()), &["event.skymap", "PROBDENSITY", "NaN"]);
-    refused("infinity", &patched(1, 1, f64::INFINITY.to_be_bytes()), &["event.skymap", "PROBDENSITY"]);
-    refused(
+    goes_out_without_its_map("order below 0", &patched(0, 0, 3_i64.to_be_bytes()), &["event.skymap", "UNIQ", "3"]);
+    goes_out_without_its_map("order above 29", &patched(0, 0, i64::MAX.to_be_bytes()), &["event.skymap", "UNIQ"]);
+    goes_out_without_its_map("a negative cell", &patched(0, 0, (-5_i64).to_be_bytes()), &["event.skymap", "UNIQ"]);
+    goes_out_without_its_map("NaN", &patched(1, 1, f64::NAN.to_be_bytes()), &["event.skymap", "PROBDENSITY", "NaN"]);
+    goes_out_without_its_map("infinity", &patched(1, 1, f64::INFINITY.to_be_bytes()), &["event.skymap", "PROBDENSITY"]);
+    goes_out_without_its_map(
         "a negative density",
         &patched(1, 1, (-1e-3_f64).to_be_bytes()),
         &["event.skymap", "PROBDENSITY", "-0.001"],
     );
-    refused("more than everything", &patched(1, 1, 1e9_f64.to_be_bytes()), &["event.skymap", "probability"]);
+    goes_out_without_its_map(
+        "more than everything",
+        &patched(1, 1, 1e9_f64.to_be_bytes()),
+        &["event.skymap", "probability"],
+    );
 }
 
 #[test]
@@ -187,27 +234,39 @@ fn cells_that_overlap_or_leave_holes() {
     let table = Table::of(&twice);
     let first: [u8; 8] = table.number(&mut twice, 0, 0).try_into().expect("eight bytes");
     table.number(&mut twice, 1, 0).copy_from_slice(&first);
-    refused("a cell twice", &with_map(&twice), &["event.skymap", "overlap"]);
+    goes_out_without_its_map("a cell twice", &with_map(&twice), &["event.skymap", "overlap"]);
 
     let mut fewer = map(&notice());
     let rows = Table::of(&fewer).rows - 1;
     let at = fewer.windows(8).rposition(|text| text == b"NAXIS2  ").expect("a card");
     fewer[at..at + 80].copy_from_slice(format!("{:<80}", format!("NAXIS2  = {rows:>20}")).as_bytes());
-    refused("a hole", &with_map(&fewer), &["event.skymap", "uncovered"]);
+    goes_out_without_its_map("a hole", &with_map(&fewer), &["event.skymap", "uncovered"]);
 
     let mut empty = map(&notice());
     for row in 0..table.rows {
         table.number(&mut empty, row, 1).copy_from_slice(&0_f64.to_be_bytes());
     }
-    refused("no probability at all", &with_map(&empty), &["event.skymap", "probability"]);
+    goes_out_without_its_map("no probability at all", &with_map(&empty), &["event.skymap", "probability"]);
 }
 
 #[test]
-fn a_bad_combined_map_leaves_nothing_of_its_notice() {
+fn a_bad_combined_map_costs_only_what_is_made_from_it() {
     let text = fs::read(sample("S090101a-5-update-with-grb.json")).expect("a notice");
     let mut notice: Value = serde_json::from_slice(&text).expect("JSON");
     notice["external_coinc"]["combined_skymap"] = STANDARD.encode(b"SIMPLE").into();
-    refused("a bad combined map", notice.to_string().as_bytes(), &["external_coinc.combined_skymap"]);
+    let (called, folder) = run(notice.to_string().as_bytes());
+    assert_eq!(called.code, Some(1), "{}{}", called.stdout, called.stderr);
+    let failures: Vec<&str> = called.stdout.lines().filter(|line| line.contains("FAILED")).collect();
+    assert!(matches!(failures[..], [one] if one.contains("external_coinc.combined_skymap")), "{failures:?}");
+    let found = files(&folder.path().join("data"));
+    for name in [
+        "fit/S090101a-Update_moc.fits.gz",
+        "fit/S090101a-Update.fits.gz",
+        "work/S090101a-Update-ExtCoinc/post_alert.json",
+    ] {
+        assert!(found.contains_key(name), "{name}: {:?}", found.keys());
+    }
+    assert!(!found.contains_key("fit/S090101a-Update-ExtCoinc_moc.fits.gz"));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bridge::{Deps, Flows};
 use bytes::Bytes;
-use kafka::consumer::{self, Backoff, Consumer, HEARTBEAT, Member, Message, Work};
+use kafka::consumer::{self, Backoff, Consumer, Ended, HEARTBEAT, Membership, Message, Work};
 use kafka::health::Health;
 use rdkafka::ClientConfig;
 use rdkafka::mocking::MockCluster;
@@ -59,6 +59,7 @@ impl Broker {
         config::Kafka::read(&|name| match name {
             "KAFKA_BOOTSTRAP" => Some(broker.clone()),
             "KAFKA_GROUP_ID" => Some(group.to_owned()),
+            "KAFKA_OFFSET_RESET" => Some("earliest".to_owned()),
             _ => None,
         })
         .expect("settings")
@@ -66,7 +67,14 @@ impl Broker {
 
     fn listen<W: Work>(&self, group: &str, work: Arc<W>) -> Listener {
         let backoff = Backoff { first: Duration::from_millis(50), most: Duration::from_millis(400) };
-        let joined = Consumer::join(&self.settings(group), &[IGWN, ICECUBE], Member::Named, backoff, health());
+        let joined = Consumer::join(
+            &self.settings(group),
+            &[IGWN, ICECUBE],
+            Membership::Static,
+            backoff,
+            Arc::default(),
+            health(),
+        );
         let consumer = joined.expect("a consumer");
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(consumer.run(work, async {
@@ -84,7 +92,7 @@ fn health() -> Arc<Health> {
 
 struct Listener {
     stop: oneshot::Sender<()>,
-    running: JoinHandle<Result<()>>,
+    running: JoinHandle<std::result::Result<(), Ended>>,
 }
 
 impl Listener {
@@ -183,8 +191,8 @@ impl Work for Counted {
         self.taken.lock().expect("a lock").push(message.offset);
         Ok(())
     }
-    async fn refuse(&self, message: &Message, reason: &Error) -> Result<()> {
-        bridge::refuse(&self.deps, message, reason).await
+    async fn dead_letter(&self, message: &Message, reason: &Error) -> Result<()> {
+        bridge::dead_letter(&self.deps, message, reason).await
     }
 }
 
@@ -310,6 +318,7 @@ impl Program {
     fn start(broker: &Broker, aws: &Aws, bucket: &Settings) -> Program {
         let program = std::process::Command::new(tests::program::binary("bridge"))
             .env("KAFKA_BOOTSTRAP", broker.cluster.bootstrap_servers())
+            .env("KAFKA_OFFSET_RESET", "earliest")
             .env("LIGO_FLOW_ARN", &aws.arns.ligo)
             .env("ICECUBE_FLOW_ARN", &aws.arns.icecube)
             .envs(bucket.iter().cloned())
@@ -367,8 +376,8 @@ async fn one_whose_place_another_has_taken_says_so_and_stands_by() {
     fence();
     let work = Arc::new(Lanes { slow: false, done: Mutex::default() });
     let Listener { running, stop: _stop } = broker.listen("fenced", Arc::clone(&work));
-    let error = running.await.expect("no panic").expect_err("its place is taken");
-    assert!(!error.is_retryable() && error.to_string().contains("another listener"), "{error}");
+    let ended = running.await.expect("no panic").expect_err("its place is taken");
+    assert!(matches!(ended, Ended::Fenced) && ended.to_string().contains("another listener"), "{ended}");
 
     fence();
     let (settings, health, taken) = (broker.settings("gwtm"), health(), Arc::clone(&work));
@@ -420,7 +429,7 @@ impl Work for Lanes {
         self.done.lock().expect("a lock").insert(message.offset);
         Ok(())
     }
-    async fn refuse(&self, _: &Message, reason: &Error) -> Result<()> {
+    async fn dead_letter(&self, _: &Message, reason: &Error) -> Result<()> {
         panic!("{reason}")
     }
 }

@@ -1,25 +1,25 @@
 //! `gwtm list` and `gwtm replay` with a real broker, beside a listener that must not notice.
 
 use tests::gwtm_server::GwtmServer;
+use tests::kafka::{Gcn, ICECUBE, IGWN};
 use tests::listener::{Listening, eventually};
 use tests::program::{Called, Gwtm, files, sample};
-use tests::tansu::Tansu;
-
-const IGWN: &str = "igwn.gwalert";
-const ICECUBE: &str = "gcn.notices.icecube.lvk_nu_track_search";
 
 fn notice(name: &str) -> Option<Vec<u8>> {
     Some(std::fs::read(sample(name)).expect("a sample"))
 }
 
-async fn call(broker: &Tansu, arguments: &[&str]) -> Called {
-    let (address, arguments) = (broker.address(), arguments.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
-    let call = move || Gwtm::new(arguments).set("KAFKA_BOOTSTRAP", address).set("FLAT_MAX_ORDER", "none").call();
+async fn call(broker: &Gcn, arguments: &[&str]) -> Called {
+    let (settings, arguments) =
+        (broker.settings(), arguments.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+    let gwtm = Gwtm::new(arguments).set("FLAT_MAX_ORDER", "none");
+    let gwtm = settings.into_iter().fold(gwtm, |gwtm, (name, value)| gwtm.set(name, value));
+    let call = move || gwtm.call();
     tokio::task::spawn_blocking(call).await.expect("gwtm ends")
 }
 
 /// What a list says of each notice: id and type.
-async fn listed(broker: &Tansu, filters: &[&str]) -> Vec<String> {
+async fn listed(broker: &Gcn, filters: &[&str]) -> Vec<String> {
     let called = call(broker, &[&["list", "--json"], filters].concat()).await;
     assert_eq!(called.code, Some(0), "{}", called.stderr);
     let text = |line: &serde_json::Value, field: &str| line[field].as_str().unwrap_or("-").to_owned();
@@ -28,17 +28,14 @@ async fn listed(broker: &Tansu, filters: &[&str]) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_topics_hold_is_listed_and_replayed_and_the_group_does_not_notice() {
-    let (broker, server) = (Tansu::start(), GwtmServer::start().await);
-    for topic in [IGWN, ICECUBE] {
-        broker.create_topic(topic);
-    }
+    let (broker, server) = (Gcn::shared().await, GwtmServer::start().await);
     assert_eq!(listed(&broker, &[]).await, [""; 0], "an empty topic has an end too");
     let alerts = ["S090101a-1-earlywarning.json", "MS090105e-1-preliminary-mock.json", "S090101a-4-initial.json"];
     broker.send(IGWN, alerts.map(notice)).await;
     broker.send(IGWN, [Some(b"not JSON".to_vec())]).await;
     broker.send(ICECUBE, [notice("S090101a-6-icecube-nested.json")]).await;
     let folder = tempfile::tempdir().expect("a folder");
-    let listening = Listening::to(&broker.address(), &folder.path().join("listened"), &server.base("v1"));
+    let listening = Listening::to(&broker, &folder.path().join("listened"), &server.base("v1"));
     let mut listener = listening.start();
     eventually("the listener's four", async || {
         server.requests().iter().filter(|r| r.starts_with("POST post_")).count() == 4

@@ -1,26 +1,26 @@
-//! The flows of infra/ and `crate::flow` call the same functions with the same messages in the same order.
+//! The flows of infra/ and the command line's pipeline call the same functions with the same messages in the same order.
 //!
-//! The flows run in moto's interpreter of Amazon States Language (tests/scripts/run_flow.py), both with the same given
-//! answers.
+//! The pipeline runs the functions themselves over a folder, and the flows run in moto's interpreter of Amazon States
+//! Language (tests/scripts/run_flow.py), which is given what the functions answered.
 
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
 
-use cli::flow;
+use cli::pipeline::{Function, Outcome, Pipeline, ProcessedAlert, Step};
+use config::Config;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use shared::message::{
-    Alert, Annotated, Body, Failed, Galaxies, Ingested, Posted, Products, Publication, Received, Settled,
-};
-use shared::notice::icecube::TrackSearch;
-use shared::{Class, Error, Result};
+use shared::Class;
+use shared::key::Key;
+use shared::message::{Alert, Annotated, Body, Failed, Ingested, Notified, Publication, Received, Settled};
+use shared::notice::NoticeKind;
+use tests::program::{sample, workspace};
 
 /// What a function answers, in turn; the last answer for ever.
-type Answers = BTreeMap<&'static str, Vec<std::result::Result<Value, Class>>>;
+type Answers = BTreeMap<&'static str, Vec<Result<Value, Class>>>;
 
 /// A function's name and the message it was called with, as its type prints it.
 type Call = (String, Value);
@@ -44,7 +44,7 @@ fn run_flow_with(flow: &str, answers: &Answers, bucket: bool) -> Ran {
     let given: BTreeMap<_, Vec<Value>> = answers
         .iter()
         .map(|(name, answers)| {
-            let answer = |answer: &std::result::Result<Value, Class>| match answer {
+            let answer = |answer: &Result<Value, Class>| match answer {
                 Ok(value) => json!({ "ok": value }),
                 Err(class) => json!({ "error": class.as_str() }),
             };
@@ -72,6 +72,7 @@ fn run_flow_with(flow: &str, answers: &Answers, bucket: bool) -> Ran {
             "skymap-products" | "galaxy-list" => printed::<Alert>(message),
             "post-api" => printed::<Publication>(message),
             "annotate" => printed::<Settled>(message),
+            "notify" => printed::<Annotated>(message),
             other => panic!("`{other}` is no function"),
         };
     }
@@ -84,44 +85,76 @@ fn printed<T: DeserializeOwned + Serialize>(message: &Value) -> Value {
     serde_json::to_value(read).expect("JSON")
 }
 
-/// What runs in one process, called with given answers.
-struct InProcess {
-    answers: Mutex<Answers>,
-    calls: Mutex<Vec<Call>>,
+/// What the functions do in one process with a sample, around a folder where objects named `blocked` cannot be written.
+async fn in_process(kind: NoticeKind, notice: &str, blocked: &[&str]) -> Outcome {
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in blocked {
+        std::fs::create_dir_all(folder.path().join(name)).expect("a folder in the object's place");
+    }
+    let catalogue = if blocked.is_empty() { workspace().join("events/catalog.csv") } else { "missing.csv".into() };
+    let settings = [
+        ("STORAGE_FOLDER", folder.path().to_owned()),
+        ("CATALOG_PATH", catalogue),
+        ("FERMI_TLE_FILE", workspace().join("events/fermi.tle")),
+        ("FERMI_FT2_DIR", workspace().join("events")),
+        ("FLAT_MAX_ORDER", "4".into()),
+    ];
+    let setting =
+        |name: &str| settings.iter().find(|(set, _)| *set == name).map(|(_, value)| value.display().to_string());
+    let config = Config::read(&setting).expect("settings");
+    let store = config.open_store().await.expect("a store");
+    let Body::Key(key) = received().body else { panic!("expected the notice in the inbox") };
+    store.put(&key, std::fs::read(sample(notice)).unwrap_or_default().into()).await.expect("stored");
+    Pipeline::new(&config, &store).expect("functions").run(kind, received(), false).await
 }
 
-impl InProcess {
-    async fn call<T: DeserializeOwned>(&self, name: &'static str, message: impl Serialize) -> Result<T> {
-        let message = serde_json::to_value(message).expect("JSON");
-        self.calls.lock().expect("a lock").push((name.to_owned(), message));
-        let mut answers = self.answers.lock().expect("a lock");
-        let answers = answers.get_mut(name).expect("an answer");
-        let answer = if answers.len() > 1 { answers.remove(0) } else { answers[0].clone() };
-        match answer {
-            Ok(value) => Ok(serde_json::from_value(value).expect("the answer's type")),
-            Err(Class::Permanent) => Err(Error::permanent("as the test wants")),
-            Err(Class::Retryable) => Err(Error::retryable("as the test wants")),
-        }
+/// The call and the answer of every step of an outcome: what a flow is to do, and what it is given to do it.
+fn calls_and_answers(outcome: &Outcome) -> (Vec<Call>, Answers) {
+    let (mut calls, mut answers) = (Vec::new(), Answers::new());
+    for Step { function, alert, result, .. } in &outcome.steps {
+        let (message, answer) = match alert {
+            None => of_notice(outcome, *function),
+            Some(name) => {
+                let of_name = |one: &&ProcessedAlert| one.settled.alert.name == *name;
+                of_alert(outcome.alerts.iter().find(of_name).expect("the alert"), *function)
+            }
+        };
+        calls.push((function.name().to_owned(), message));
+        answers.entry(function.name()).or_default().push(match result {
+            Ok(()) => Ok(answer),
+            Err(error) => Err(error.class()),
+        });
+    }
+    (calls, answers)
+}
+
+fn of_notice(outcome: &Outcome, function: Function) -> (Value, Value) {
+    let search = outcome.icecube.as_ref().map(|(search, _)| Publication::IceCube(search.clone()));
+    let posted = outcome.icecube.as_ref().and_then(|(_, posted)| posted.clone());
+    let alerts = outcome.alerts.iter().map(|one| (*one.settled.alert).clone()).collect();
+    match function {
+        Function::IngestLigo => (json!(received()), json!(Ingested { alerts })),
+        Function::IngestIceCube => (json!(received()), json!(search)),
+        Function::PostApi => (json!(search), json!(posted)),
+        other => panic!("`{}` is called with an alert", other.name()),
     }
 }
 
-async fn calls_in_process(flow: &str, answers: &Answers) -> Vec<Call> {
-    let functions = InProcess { answers: Mutex::new(answers.clone()), calls: Mutex::default() };
-    let post_api = |publication: Publication| functions.call::<Posted>("post-api", publication);
-    if flow == "ligo" {
-        flow::ligo(
-            received(),
-            |received| functions.call::<Ingested>("ingest-ligo", received),
-            |alert| functions.call::<Products>("skymap-products", alert),
-            |alert| functions.call::<Galaxies>("galaxy-list", alert),
-            post_api,
-            |settled| functions.call::<Annotated>("annotate", settled),
-        )
-        .await;
-    } else {
-        flow::icecube(received(), |received| functions.call::<Publication>("ingest-icecube", received), post_api).await;
+fn of_alert(one: &ProcessedAlert, function: Function) -> (Value, Value) {
+    let Settled { alert, products, galaxies, posted } = one.settled.clone();
+    let mut annotated = one.annotated.clone();
+    let notified = annotated.as_mut().map(|annotated| Notified {
+        name: annotated.name.clone(),
+        notifications: std::mem::take(&mut annotated.notifications),
+    });
+    match function {
+        Function::SkymapProducts => (json!(alert), json!(products)),
+        Function::GalaxyList => (json!(alert), json!(galaxies)),
+        Function::PostApi => (json!(Publication::Ligo { alert, products, galaxies }), json!(posted)),
+        Function::Annotate => (json!(one.settled), json!(annotated)),
+        Function::Notify => (json!(annotated), json!(notified)),
+        other => panic!("`{}` is called with a notice", other.name()),
     }
-    functions.calls.into_inner().expect("a lock")
 }
 
 /// The two that run side by side may begin in either order.
@@ -144,11 +177,11 @@ fn received() -> Received {
         partition: Some(0),
         offset: Some(7),
         kafka_time: None,
-        body: Body::Inline("{}".to_owned()),
+        body: Body::Key(Key::new("inbox/igwn.gwalert/0/7.json").expect("a key")),
     }
 }
 
-fn answers<const N: usize>(answers: [(&'static str, &[std::result::Result<Value, Class>]); N]) -> Answers {
+fn answers<const N: usize>(answers: [(&'static str, &[Result<Value, Class>]); N]) -> Answers {
     answers.into_iter().map(|(name, answers)| (name, answers.to_vec())).collect()
 }
 
@@ -175,54 +208,42 @@ fn annotated() -> Value {
     json!({ "name": "MS181101ab-Update", "sequence": 1, "objects": [], "changed": [], "notifications": [] })
 }
 
-fn track_search() -> Value {
-    let notice = br#"{ "ref_ID": "MS181101ab", "alert_datetime": "2018-11-01T22:34:49Z",
-        "reference": { "gcn.notices.LVK.alert": "MS181101ab-2-Update" } }"#;
-    serde_json::to_value(Publication::IceCube(TrackSearch::parse(notice).expect("a notice"))).expect("JSON")
-}
-
 #[tokio::test(flavor = "multi_thread")]
-async fn both_run_the_same_functions_with_the_same_messages() {
-    let well = answers([
-        ("ingest-ligo", &[Ok(two_alerts())]),
-        ("skymap-products", &[Ok(products())]),
-        ("galaxy-list", &[Ok(galaxies())]),
-        ("post-api", &[Ok(posted())]),
-        ("annotate", &[Ok(annotated())]),
-    ]);
-    // Neither product nor list: the posts go out without. A failed post does not stop the next alert's.
-    let ill = answers([
-        ("ingest-ligo", &[Ok(two_alerts())]),
-        ("skymap-products", &[Err(Class::Permanent)]),
-        ("galaxy-list", &[Err(Class::Permanent)]),
-        ("post-api", &[Err(Class::Permanent), Ok(posted())]),
-        ("annotate", &[Err(Class::Permanent)]),
-    ]);
-    let unread = answers([("ingest-ligo", &[Err(Class::Permanent)])]);
-    let icecube = answers([("ingest-icecube", &[Ok(track_search())]), ("post-api", &[Ok(posted())])]);
-    let unposted = answers([("ingest-icecube", &[Ok(track_search())]), ("post-api", &[Err(Class::Permanent)])]);
-    let (none, notice): (&[&str], &[&str]) = (&[], &["failed/notice.json"]);
+async fn the_flows_call_the_functions_of_the_pipeline_in_its_order() {
+    let (grb, search) = ("S090101a-5-update-with-grb.json", "S090101a-6-icecube-nested.json");
+    let none: &[&str] = &[];
+    // Neither product nor list nor annotations: the posts go out without. A failed post does not stop the next alert's.
+    let blocked = [
+        "fit/S090101a-Update-contours-smooth.json",
+        "fit/S090101a-Update-ExtCoinc-contours-smooth.json",
+        "fit/S090101a-Update-annotations.json",
+        "fit/S090101a-Update-ExtCoinc-annotations.json",
+        "work/S090101a-Update/post_alert.json",
+    ];
     let all = [
-        "failed/notice-MS181101ab-Update-ExtCoinc-annotate.json",
-        "failed/notice-MS181101ab-Update-ExtCoinc-galaxy-list.json",
-        "failed/notice-MS181101ab-Update-ExtCoinc-skymap-products.json",
-        "failed/notice-MS181101ab-Update-annotate.json",
-        "failed/notice-MS181101ab-Update-galaxy-list.json",
-        "failed/notice-MS181101ab-Update-skymap-products.json",
+        "failed/notice-S090101a-Update-ExtCoinc-annotate.json",
+        "failed/notice-S090101a-Update-ExtCoinc-galaxy-list.json",
+        "failed/notice-S090101a-Update-ExtCoinc-skymap-products.json",
+        "failed/notice-S090101a-Update-annotate.json",
+        "failed/notice-S090101a-Update-galaxy-list.json",
+        "failed/notice-S090101a-Update-skymap-products.json",
         "failed/notice.json",
     ];
+    let unposted = ["work/S090101a/post_icecube_notice.json"];
+    let notice = &all[6..];
     let cases = [
-        ("ligo", well, "SUCCEEDED", 9, none),
-        ("ligo", ill, "FAILED", 9, &all),
-        ("ligo", unread, "FAILED", 1, notice),
-        ("icecube", icecube, "SUCCEEDED", 2, none),
-        ("icecube", unposted, "FAILED", 2, notice),
+        (NoticeKind::Igwn, grb, none, "SUCCEEDED", 11, none),
+        (NoticeKind::Igwn, grb, &blocked, "FAILED", 9, &all),
+        (NoticeKind::Igwn, search, none, "FAILED", 1, notice),
+        (NoticeKind::IceCube, search, none, "SUCCEEDED", 2, none),
+        (NoticeKind::IceCube, search, &unposted, "FAILED", 2, notice),
     ];
-    for (flow, answers, status, count, kept) in cases {
-        let expected = settled(calls_in_process(flow, &answers).await);
+    for (kind, sample, blocked, status, count, kept) in cases {
+        let flow = if kind == NoticeKind::Igwn { "ligo" } else { "icecube" };
+        let (expected, answers) = calls_and_answers(&in_process(kind, sample, blocked).await);
         let ran = run_flow(flow, &answers);
         assert_eq!(ran.status, status, "{flow}: {:?}", names(&ran.calls));
-        let calls = settled(ran.calls);
+        let (calls, expected) = (settled(ran.calls), settled(expected));
         assert_eq!(names(&calls), names(&expected));
         assert_eq!(calls, expected);
         assert_eq!(calls.len(), count);
@@ -247,6 +268,7 @@ async fn products_that_fail_are_kept_and_the_flow_succeeds() {
         ("galaxy-list", &[Ok(galaxies()), Err(Class::Retryable)]),
         ("post-api", &[Ok(posted())]),
         ("annotate", &[Ok(annotated()), Err(Class::Permanent)]),
+        ("notify", &[Err(Class::Permanent)]),
     ]);
     let ran = run_flow("ligo", &without);
     assert_eq!(ran.status, "SUCCEEDED");
@@ -256,7 +278,7 @@ async fn products_that_fail_are_kept_and_the_flow_succeeds() {
     assert_eq!((publications[0].get("products"), publications[0]["galaxies"].clone()), (None, galaxies()));
     assert_eq!((publications[1]["products"].clone(), publications[1].get("galaxies")), (products(), None));
     let failed = |key: &str| -> Failed { serde_json::from_value(ran.objects[key].clone()).expect("a message") };
-    assert_eq!(ran.objects.len(), 3, "{:?}", ran.objects.keys());
+    assert_eq!(ran.objects.len(), 4, "{:?}", ran.objects.keys());
     let products = failed("failed/notice-MS181101ab-Update-skymap-products.json");
     assert_eq!(products.error, "Permanent");
     assert!(products.step.starts_with("skymap-products of MS181101ab-Update, arn:"), "{}", products.step);
@@ -266,6 +288,8 @@ async fn products_that_fail_are_kept_and_the_flow_succeeds() {
     assert_eq!(galaxies.error, "Retryable");
     let annotations = failed("failed/notice-MS181101ab-Update-ExtCoinc-annotate.json");
     assert_eq!(annotations.error, "Permanent");
+    let notifications = failed("failed/notice-MS181101ab-Update-notify.json");
+    assert!(notifications.step.starts_with("notify of MS181101ab-Update, arn:"), "{}", notifications.step);
 
     // Where failures cannot be kept, the post goes out all the same.
     let ran = run_flow_with("ligo", &without, false);
@@ -281,13 +305,14 @@ async fn what_may_pass_is_tried_again() {
         ("skymap-products", &[again.clone(), Ok(products())]),
         ("galaxy-list", &[Ok(galaxies())]),
         ("post-api", &[again.clone(), again.clone(), Ok(posted())]),
-        ("annotate", &[again, Ok(annotated())]),
+        ("annotate", &[again.clone(), Ok(annotated())]),
+        ("notify", &[again, Ok(json!({ "name": "MS181101ab-Update", "notifications": [] }))]),
     ]);
     let ran = run_flow("ligo", &flaky);
     assert_eq!(ran.status, "SUCCEEDED");
     let count = |function: &str| ran.calls.iter().filter(|(name, _)| name == function).count();
-    let functions = ["ingest-ligo", "skymap-products", "galaxy-list", "post-api", "annotate"];
-    assert_eq!(functions.map(count), [2, 2, 1, 3, 2]);
-    let (_, settled) = ran.calls.last().expect("a call");
+    let functions = ["ingest-ligo", "skymap-products", "galaxy-list", "post-api", "annotate", "notify"];
+    assert_eq!(functions.map(count), [2, 2, 1, 3, 2, 2]);
+    let (_, settled) = ran.calls.iter().rfind(|(name, _)| name == "annotate").expect("a call");
     assert_eq!((&settled["products"], &settled["posted"]), (&products(), &posted()));
 }

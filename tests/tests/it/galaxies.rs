@@ -332,6 +332,7 @@ async fn alert(store: &Store, file: &str) -> Alert {
         external: None,
         skymap,
         summary: None,
+        skymap_error: None,
     }
 }
 
@@ -345,6 +346,7 @@ async fn deps(folder: &Path, catalog: Option<&str>) -> Deps {
             reference: "https://example.org/paper".to_owned(),
             request_doi: false,
             remove_on_retraction: false,
+            mocks: false,
         },
         catalogue: OnceCell::new(),
     }
@@ -389,7 +391,13 @@ async fn a_sample_has_a_list_and_the_same_again() {
     assert!(scores.is_sorted_by(|a, b| a >= b) && (scores.iter().sum::<f64>() - 1.0).abs() < 1e-9);
     for (rank, entry) in entries.iter().enumerate() {
         assert_eq!(entry["rank"], json!(rank));
-        assert!(entry["info"]["Mstar"].is_number() && entry["info"]["Distance [Mpc]"].is_number(), "{entry}");
+        // As the website's pop-up shows them: "Dist (Mpc): 144.5", "log10(Mstar): 11.15".
+        for key in ["dist", "log10(Mstar)"] {
+            let digits = entry["info"][key].as_f64().expect("a number").to_string().replace(['.', '-'], "");
+            assert!(digits.trim_start_matches('0').len() <= 5, "{entry}");
+        }
+        let mass = entry["info"]["log10(Mstar)"].as_f64().expect("a number");
+        assert!((5.0..14.0).contains(&mass), "{entry}");
         assert!(entry["name"].as_str().is_some_and(|name| name.starts_with("SIM J")), "{entry}");
     }
     assert_eq!(call(&deps, &alert).await.expect("galaxies"), galaxies);

@@ -56,7 +56,7 @@ fn credible_regions_are_those_of_mocpy() {
     let (golden, maps) = maps();
     for (name, map, values) in maps {
         for (i, level) in numbers(&golden["levels"]).into_iter().enumerate() {
-            let moc = map.credible().moc(level);
+            let moc = map.credible().moc_strict(level);
             let uniq = |order: u8, ipix: u64| Cell { order, ipix, prob_density: 0.0 }.uniq();
             let mut cells: Vec<u64> =
                 moc.into_range_moc_iter().cells().map(|cell| uniq(cell.depth, cell.idx)).collect();
@@ -91,7 +91,8 @@ fn flat_maps_are_those_of_ligo_skymap_and_healpy() {
     let (golden, maps) = maps();
     let max_order = golden["flat_order"].as_u64().expect("an order") as u8;
     for (name, map, values) in maps {
-        let bytes = flat::write(&map, max_order, Vec::new()).expect("a flat map");
+        // The reference tables are no finer than their maps.
+        let bytes = flat::write(&map, max_order.min(map.order()), Vec::new()).expect("a flat map");
         let table = Table::open_up_to(&bytes, 1 << 24).expect("a table");
         let column = |name: &str| table.f64s(name).expect("a column");
         let prob = column("PROB");

@@ -1,8 +1,7 @@
 //! The health of a running listener, as Kubernetes and Prometheus ask for it, and what `gwtm check` says of a broker.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,31 +9,18 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tests::gwtm_server::{Fault, GwtmServer};
+use tests::kafka::{Gcn, HEARTBEAT, ICECUBE, IGWN, OwnKafka};
 use tests::listener::{Listening, eventually};
-use tests::program::{Gwtm, sample, workspace};
-use tests::tansu::{Tansu, free_port};
-
-const IGWN: &str = "igwn.gwalert";
-const ICECUBE: &str = "gcn.notices.icecube.lvk_nu_track_search";
-const HEARTBEAT: &str = "gcn.heartbeat";
+use tests::program::{Gwtm, http_get, sample, workspace};
+use tests::server::free_port;
 
 fn notice(name: &str) -> Option<Vec<u8>> {
     Some(std::fs::read(sample(name)).expect("a sample"))
 }
 
-/// What is answered to a GET: the status and the body; `None` while nobody answers.
-fn get(port: u16, path: &str) -> Option<(u16, String)> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: health\r\n\r\n").ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    let status = answer.split(' ').nth(1)?.parse().ok()?;
-    Some((status, answer.split_once("\r\n\r\n")?.1.to_owned()))
-}
-
 /// The metrics as Prometheus's parser reads them.
 fn metrics(port: u16) -> BTreeMap<String, f64> {
-    let (status, text) = get(port, "/metrics").expect("an answer");
+    let (status, text) = http_get(port, "/metrics").expect("an answer");
     assert_eq!(status, 200);
     let tests = workspace().join("tests");
     let python = tests.join("servers/python/bin/python");
@@ -54,12 +40,9 @@ fn metrics(port: u16) -> BTreeMap<String, f64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn health_and_metrics_say_what_the_listener_does() {
-    let (broker, server) = (Arc::new(Tansu::start()), GwtmServer::start().await);
-    for topic in [IGWN, ICECUBE, HEARTBEAT] {
-        broker.create_topic(topic);
-    }
+    let (broker, server) = (Gcn::shared().await, GwtmServer::start().await);
     let beats = Arc::new(AtomicBool::new(true));
-    let (heart, beating) = (Arc::clone(&broker), Arc::clone(&beats));
+    let (heart, beating) = (broker.clone(), Arc::clone(&beats));
     let heart = tokio::spawn(async move {
         loop {
             if beating.load(Ordering::Relaxed) {
@@ -69,10 +52,10 @@ async fn health_and_metrics_say_what_the_listener_does() {
         }
     });
     let (folder, port) = (tempfile::tempdir().expect("a folder"), free_port());
-    let listening = Listening::to(&broker.address(), &folder.path().join("data"), &server.base("v1"))
+    let listening = Listening::to(&broker, &folder.path().join("data"), &server.base("v1"))
         .set("HEALTH_ADDR", format!("127.0.0.1:{port}"))
         .set("HEALTH_HEARTBEAT_SECONDS", "5");
-    let healthy = || get(port, "/healthz").is_some_and(|(status, body)| (status, body.as_str()) == (200, "ok\n"));
+    let healthy = || http_get(port, "/healthz").is_some_and(|(status, body)| (status, body.as_str()) == (200, "ok\n"));
     // The API fails for a while.
     server.script(vec![Fault::Unavailable; 10_000]);
     let alerts = ["MS090105e-1-preliminary-mock.json", "S090101a-1-earlywarning.json", "S090102b-2-retraction.json"];
@@ -81,10 +64,11 @@ async fn health_and_metrics_say_what_the_listener_does() {
     broker.send(ICECUBE, [notice("S090101a-6-icecube-nested.json")]).await;
     let mut listener = listening.start();
     eventually("good health", async || healthy()).await;
-    let lag = |topic: &str| format!("gwtm_consumer_lag{{partition=0,topic={topic}}}");
+    let lag = |topic: &str| format!("gwtm_consumer_lag{{partition=0,topic={}}}", broker.topic(topic));
+    let [igwn, icecube] = [IGWN, ICECUBE].map(|topic| broker.topic(topic));
     let seen = metrics(port);
     assert!(seen.contains_key("gwtm_heartbeat_age_seconds") && !seen.contains_key(&lag(HEARTBEAT)), "{seen:?}");
-    eventually("a notice held back", async || listening.said().contains("notice held back")).await;
+    eventually("a retrying notice", async || listening.said().contains("retrying notice")).await;
     assert!(metrics(port)["gwtm_notices_in_flight"] >= 1.0);
     server.script([]);
     eventually("all of it done, and the broker's statistics", async || {
@@ -94,13 +78,13 @@ async fn health_and_metrics_say_what_the_listener_does() {
 
     let seen = metrics(port);
     let value = |name: &str| *seen.get(name).unwrap_or_else(|| panic!("{name}: {seen:?}"));
-    assert_eq!(value(&format!("gwtm_notices_done_total{{topic={IGWN}}}")), 3.0);
-    assert_eq!(value(&format!("gwtm_notices_failed_total{{topic={IGWN}}}")), 1.0);
-    assert_eq!(value(&format!("gwtm_notices_done_total{{topic={ICECUBE}}}")), 1.0);
-    let retried = [IGWN, ICECUBE].map(|topic| value(&format!("gwtm_notices_retried_total{{topic={topic}}}")));
+    assert_eq!(value(&format!("gwtm_notices_done_total{{topic={igwn}}}")), 3.0);
+    assert_eq!(value(&format!("gwtm_notices_failed_total{{topic={igwn}}}")), 1.0);
+    assert_eq!(value(&format!("gwtm_notices_done_total{{topic={icecube}}}")), 1.0);
+    let retried = [&igwn, &icecube].map(|topic| value(&format!("gwtm_notices_retried_total{{topic={topic}}}")));
     assert!(retried.iter().sum::<f64>() >= 1.0, "{retried:?}");
     assert_eq!((value("gwtm_notices_in_flight"), value("gwtm_healthy")), (0.0, 1.0));
-    for name in ["gwtm_mock_age_seconds".to_owned(), format!("gwtm_notice_age_seconds{{topic={ICECUBE}}}")] {
+    for name in ["gwtm_mock_age_seconds".to_owned(), format!("gwtm_notice_age_seconds{{topic={icecube}}}")] {
         assert!((0.0..600.0).contains(&value(&name)), "{name}: {}", value(&name));
     }
     // A retraction names no event, an early warning is created before it, and what is no notice has no time.
@@ -116,31 +100,28 @@ async fn health_and_metrics_say_what_the_listener_does() {
     assert!(value("gwtm_latency_seconds_sum{from=created,to=received}") > 4.0 * 16.0 * 365.0 * 86_400.0);
 
     beats.store(false, Ordering::Relaxed);
-    eventually("bad health", async || get(port, "/healthz").is_some_and(|(status, _)| status == 503)).await;
-    let (_, troubles) = get(port, "/healthz").expect("an answer");
+    eventually("bad health", async || http_get(port, "/healthz").is_some_and(|(status, _)| status == 503)).await;
+    let (_, troubles) = http_get(port, "/healthz").expect("an answer");
     assert!(troubles.contains("no heartbeat for") && !troubles.contains("mock"), "{troubles}");
     assert_eq!(metrics(port)["gwtm_healthy"], 0.0);
     beats.store(true, Ordering::Relaxed);
     eventually("good health again", async || healthy()).await;
-    assert_eq!(get(port, "/another").map(|(status, _)| status), Some(404));
+    assert_eq!(http_get(port, "/another").map(|(status, _)| status), Some(404));
     assert!(listener.runs());
     assert!(listener.stop().success(), "{}", listening.said());
-    assert_eq!(get(port, "/healthz"), None, "nobody answers any more");
+    assert_eq!(http_get(port, "/healthz"), None, "nobody answers any more");
     heart.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_in_flight_when_it_is_stopped_is_handed_back() {
-    let (broker, server) = (Tansu::start(), GwtmServer::start().await);
-    for topic in [IGWN, ICECUBE, HEARTBEAT] {
-        broker.create_topic(topic);
-    }
+    let (broker, server) = (Gcn::shared().await, GwtmServer::start().await);
     let folder = tempfile::tempdir().expect("a folder");
-    let listening = Listening::to(&broker.address(), &folder.path().join("data"), &server.base("v1"));
+    let listening = Listening::to(&broker, &folder.path().join("data"), &server.base("v1"));
     server.script(vec![Fault::Unavailable; 10_000]);
     broker.send(IGWN, ["S090101a-1-earlywarning.json", "S090102b-2-retraction.json"].map(notice)).await;
     let listener = listening.start();
-    eventually("both held back", async || listening.said().matches("notice held back").count() >= 2).await;
+    eventually("both held back", async || listening.said().matches("retrying notice").count() >= 2).await;
     // It must end by itself within 25 s, and with success.
     assert!(listener.stop().success(), "{}", listening.said());
     assert!(listening.said().contains("stopped listening") && server.alerts().is_empty(), "{}", listening.said());
@@ -169,20 +150,21 @@ async fn check(settings: &[(&'static str, String)]) -> (Option<i32>, Value) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn check_tries_the_broker_and_joins_no_group() {
-    let mut broker = Tansu::start();
+    let mut kafka = OwnKafka::start();
+    let broker = Gcn::empty_at(&kafka);
     for topic in [IGWN, HEARTBEAT] {
-        broker.create_topic(topic);
+        broker.create(topic).await;
     }
-    let own = [("KAFKA_BOOTSTRAP", broker.address())];
+    let own = broker.settings();
     let (code, look) = check(&own).await;
     assert_eq!((code, &look["verdict"]), (Some(0), &"warning".into()), "{look}");
     let text = look["text"].as_str().expect("a text");
     assert!(text.contains(ICECUBE) && !text.contains(HEARTBEAT), "{text}");
-    broker.create_topic(ICECUBE);
+    broker.create(ICECUBE).await;
     let (code, look) = check(&own).await;
     assert_eq!((code, &look["verdict"]), (Some(0), &"ok".into()), "{look}");
-    assert!(broker.groups().is_empty(), "{:?}", broker.groups());
-    broker.down();
+    assert!(kafka.groups().is_empty(), "{:?}", kafka.groups());
+    kafka.down();
     let (code, look) = check(&own).await;
     assert_eq!((code, &look["verdict"]), (Some(1), &"failed".into()), "{look}");
     let text = look["text"].as_str().expect("a text");

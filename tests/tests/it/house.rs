@@ -1,6 +1,6 @@
 //! Who may know whom: the rules of the house, held by reading manifests and sources.
 //!
-//! `shared ← science, http-client ← store, treasuremap ← config ← lambda, kafka ← functions ← cli ← tests` ("←": may
+//! `shared ← science, http-client, runtime ← store, treasuremap ← config ← lambda, kafka ← functions ← cli ← tests` ("←": may
 //! be a dependency of). Cargo refuses what a manifest does not name; here is what a manifest may name, and what cargo
 //! cannot tell: who reads the environment, a clock or a disk, and where the GWTM's spellings stay.
 
@@ -135,7 +135,7 @@ struct Member {
 /// The crates by tiers: each may depend on those of lower tiers.
 const TIERS: [&[&str]; 8] = [
     &["shared"],
-    &["science", "http-client"],
+    &["science", "http-client", "runtime"],
     &["store", "treasuremap"],
     &["config"],
     &["lambda", "kafka"],

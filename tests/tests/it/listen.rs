@@ -2,37 +2,26 @@
 
 use serde_json::Value;
 use tests::gwtm_server::GwtmServer;
+use tests::kafka::{Gcn, HEARTBEAT, ICECUBE, IGWN, Kafka, MAX_MESSAGE_BYTES};
 use tests::listener::{Listening, eventually};
 use tests::program::{files, sample};
-use tests::tansu::Tansu;
-
-const IGWN: &str = "igwn.gwalert";
-const ICECUBE: &str = "gcn.notices.icecube.lvk_nu_track_search";
-const HEARTBEAT: &str = "gcn.heartbeat";
+use tests::server::TestServer;
 
 fn notice(name: &str) -> Option<Vec<u8>> {
     Some(std::fs::read(sample(name)).expect("a sample"))
 }
 
-fn broker() -> Tansu {
-    let broker = Tansu::start();
-    for topic in [IGWN, ICECUBE, HEARTBEAT] {
-        broker.create_topic(topic);
-    }
-    broker
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_story_is_told_and_what_is_no_notice_is_kept_with_the_reason() {
-    let (broker, server) = (broker(), GwtmServer::start().await);
+    let (broker, server) = (Gcn::shared().await, GwtmServer::start().await);
     let folder = tempfile::tempdir().expect("a folder");
     let store = folder.path().join("data");
     let mut unknown: Value =
         serde_json::from_slice(&notice("S090103c-1-preliminary-burst.json").expect("a notice")).expect("JSON");
     unknown["alert_type"] = "PREMONITION".into();
-    // Alerts among a message of 4 MiB, a tombstone, Avro, JSON of another kind and an unknown type of alert.
+    // Alerts among a message at the limit of the broker, a tombstone, Avro, JSON of another kind and an unknown type of alert.
     let mut large = b"{\"superevent_id\": \"S090109z\", \"padding\": \"".to_vec();
-    large.resize((4 << 20) - 2, b'x');
+    large.resize(MAX_MESSAGE_BYTES - 1024, b'x');
     large.extend_from_slice(b"\"}");
     let messages = [
         notice("S090101a-1-earlywarning.json"),
@@ -49,8 +38,9 @@ async fn a_story_is_told_and_what_is_no_notice_is_kept_with_the_reason() {
     broker.send(ICECUBE, [notice("S090101a-6-icecube-nested.json")]).await;
     broker.send(HEARTBEAT, [Some(b"{}".to_vec())]).await;
 
-    let listening = Listening::to(&broker.address(), &store, &server.base("v1")).set("LOG_FORMAT", "json");
+    let listening = Listening::to(&broker, &store, &server.base("v1")).set("LOG_FORMAT", "json");
     let listener = listening.start();
+    let failure = |offset: i64| format!("failed/{}.json", broker.flow_name(IGWN, offset));
     let failed = || files(&store).keys().filter(|name| name.starts_with("failed/")).cloned().collect::<Vec<_>>();
     eventually("four alerts, a search and five failures", async || {
         server.alerts().len() == 4 && server.icecube_notices().len() == 1 && failed().len() == 5
@@ -65,11 +55,10 @@ async fn a_story_is_told_and_what_is_no_notice_is_kept_with_the_reason() {
         .map(|row| row["alert_type"].as_str().expect("a type").to_owned())
         .collect();
     assert_eq!(rows, ["EarlyWarning", "Preliminary", "Preliminary"], "in Kafka's order");
-    assert_eq!(failed(), [1, 2, 4, 5, 6].map(|offset| format!("failed/igwn_gwalert-0-{offset}.json")));
+    assert_eq!(failed(), [1, 2, 4, 5, 6].map(failure));
     let kept = files(&store);
     let reason = |offset: i64| {
-        let failed: Value =
-            serde_json::from_slice(&kept[&format!("failed/igwn_gwalert-0-{offset}.json")]).expect("JSON");
+        let failed: Value = serde_json::from_slice(&kept[&failure(offset)]).expect("JSON");
         assert_eq!((failed["step"].as_str(), failed["error"].as_str()), (Some("listen"), Some("Permanent")));
         failed["reason"].as_str().expect("a reason").to_owned()
     };
@@ -78,7 +67,7 @@ async fn a_story_is_told_and_what_is_no_notice_is_kept_with_the_reason() {
     assert!(reason(5).contains("superevent_id"), "{}", reason(5));
     assert!(reason(6).contains("PREMONITION"), "{}", reason(6));
     for (offset, name) in [(0, "S090101a-1-earlywarning.json"), (8, "S090102b-2-retraction.json")] {
-        let archived = &kept[&format!("inbox/{IGWN}/0/{offset:020}.json")];
+        let archived = &kept[&format!("inbox/{}/0/{offset:020}.json", broker.topic(IGWN))];
         assert!(*archived == notice(name).expect("a notice"), "{name} is archived as it came");
     }
     for line in listening.said().lines() {
@@ -96,11 +85,11 @@ async fn a_story_is_told_and_what_is_no_notice_is_kept_with_the_reason() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_reads_and_does_nothing() {
-    let (broker, server) = (broker(), GwtmServer::start().await);
+    let (broker, server) = (Gcn::shared().await, GwtmServer::start().await);
     let folder = tempfile::tempdir().expect("a folder");
     let store = folder.path().join("data");
     broker.send(IGWN, [notice("S090101a-1-earlywarning.json"), notice("S090101a-2-preliminary.json")]).await;
-    let listening = Listening::to(&broker.address(), &store, &server.base("v1")).set("DRY_RUN", "true");
+    let listening = Listening::to(&broker, &store, &server.base("v1")).set("DRY_RUN", "true");
     let listener = listening.start();
     eventually("both", async || listening.said().matches("notice done").count() == 2).await;
     assert!(listener.stop().success());
@@ -109,13 +98,13 @@ async fn a_dry_run_reads_and_does_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_settings_of_the_older_listeners_mean_what_they_meant() {
-    let (broker, server) = (broker(), GwtmServer::start().await);
+    let (broker, server) = (Gcn::shared().await, GwtmServer::start().await);
     let folder = tempfile::tempdir().expect("a folder");
     let store = folder.path().join("data");
     let galaxies = folder.path().join("gal_catalog_config.ini");
     std::fs::write(&galaxies, "[GALAXIES]\nNGALAXIES = 7\n").expect("a file");
     broker.send(IGWN, [notice("S090101a-1-earlywarning.json"), notice("S090101a-2-preliminary.json")]).await;
-    let listening = Listening::to(&broker.address(), &store, &server.base("v1"))
+    let listening = Listening::to(&broker, &store, &server.base("v1"))
         .set("WRITE_TO_STORAGE", "false")
         .set("LOG_FORMAT", "json")
         .set("VERBOSE", "true")
@@ -140,16 +129,36 @@ async fn the_settings_of_the_older_listeners_mean_what_they_meant() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_is_not_there_yet_is_waited_for() {
-    let (broker, server) = (Tansu::start(), GwtmServer::start().await);
-    broker.create_topic(IGWN);
+    let (broker, server) = (Gcn::empty_at(&Kafka::shared()), GwtmServer::start().await);
+    broker.create(IGWN).await;
     let folder = tempfile::tempdir().expect("a folder");
-    let listening = Listening::to(&broker.address(), &folder.path().join("data"), &server.base("v1"));
+    let listening = Listening::to(&broker, &folder.path().join("data"), &server.base("v1"));
     let mut listener = listening.start();
     broker.send(IGWN, [notice("S090101a-1-earlywarning.json")]).await;
     eventually("the alert", async || server.alerts().len() == 1).await;
-    broker.create_topic(ICECUBE);
+    broker.create(ICECUBE).await;
     broker.send(ICECUBE, [notice("S090101a-6-icecube-nested.json")]).await;
     eventually("the search", async || server.icecube_notices().len() == 1).await;
     assert!(listener.runs());
     assert!(listener.stop().success(), "{}", listening.said());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_month_of_mocks_leaves_nothing_failed() {
+    let (broker, server) = (broker(), GwtmServer::start().await);
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path().join("data");
+    // Whenever a recent mock is posted, the server removes the files of older ones, whoever is at them.
+    server.keep_files_in(&store);
+    let mocks = tests::story::mocks(31);
+    let count = mocks.len();
+    broker.send(IGWN, mocks).await;
+    let listening = Listening::to(&broker.address(), &store, &server.base("v1"));
+    let listener = listening.start();
+    eventually("every mock", async || listening.said().matches("notice done").count() >= count).await;
+    assert!(listener.stop().success(), "{}", listening.said());
+    let failed: Vec<_> = files(&store).into_keys().filter(|name| name.starts_with("failed/")).collect();
+    assert_eq!(failed, [""; 0], "{}", listening.said());
+    // Yesterday's and today's are kept; no mock has galaxies, which would stay for good.
+    assert_eq!((server.alerts().len(), server.galaxy_lists().len()), (6, 0));
 }

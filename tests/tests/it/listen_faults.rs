@@ -8,22 +8,21 @@ use std::time::Duration;
 use tests::backend::{Backend, Service, Settings};
 use tests::faults::{Fault, Faults};
 use tests::gwtm_server::GwtmServer;
+use tests::kafka::{Gcn, ICECUBE, IGWN, Kafka, OwnKafka, PASSWORD, USER};
 use tests::listener::{Listening, eventually};
 use tests::s3s::S3s;
 use tests::server::TestServer;
 use tests::story::{self, Outcome, done};
-use tests::tansu::Tansu;
+use tests::wire::Wire;
 use tokio::sync::OnceCell;
 
-const IGWN: &str = "igwn.gwalert";
-const ICECUBE: &str = "gcn.notices.icecube.lvk_nu_track_search";
 const SUPEREVENTS: usize = 5;
 /// How long a store or an API is down.
 const OUTAGE: Duration = Duration::from_secs(60);
 
 /// A broker, a store and an API, the last two behind what breaks the way to them.
 struct World {
-    broker: Tansu,
+    broker: Gcn,
     /// The settings of the bucket, behind what breaks.
     store: Settings,
     to_store: Faults,
@@ -33,11 +32,8 @@ struct World {
 }
 
 impl World {
-    async fn new() -> World {
-        let (broker, store, api) = (Tansu::start(), S3s::shared(), GwtmServer::start().await);
-        for topic in [IGWN, ICECUBE] {
-            broker.create_topic(topic);
-        }
+    async fn new(kafka: &Kafka) -> World {
+        let (broker, store, api) = (Gcn::at(kafka).await, S3s::shared(), GwtmServer::start().await);
         let (to_store, to_api) = (Faults::before(store.address()), Faults::before(api.address()));
         let store = store.behind(&store.create("gwtm").await, to_store.address());
         World { broker, store, to_store, api, to_api, folder: tempfile::tempdir().expect("a folder") }
@@ -46,7 +42,7 @@ impl World {
     fn listening(&self) -> Listening {
         let place: PathBuf = self.folder.path().join("listen");
         let api = format!("http://{}/api/v1/", self.to_api.address());
-        let mut listening = Listening::to(&self.broker.address(), &place, &api).set("FLAT_MAX_ORDER", "1");
+        let mut listening = Listening::to(&self.broker, &place, &api).set("FLAT_MAX_ORDER", "1");
         for (name, value) in &self.store {
             listening = listening.set(name, value);
         }
@@ -70,7 +66,7 @@ impl World {
     }
 
     fn outcome(&self) -> Outcome {
-        Outcome::of(&self.api, &S3s::shared().bucket(&self.store))
+        Outcome::of(&self.broker, &self.api, &S3s::shared().bucket(&self.store))
     }
 }
 
@@ -79,7 +75,7 @@ async fn undisturbed() -> &'static Outcome {
     static OUTCOME: OnceCell<Outcome> = OnceCell::const_new();
     OUTCOME
         .get_or_init(async || {
-            let world = World::new().await;
+            let world = World::new(&Kafka::shared()).await;
             let listening = world.listening();
             let listener = listening.start();
             world.send(false).await;
@@ -93,8 +89,8 @@ async fn undisturbed() -> &'static Outcome {
 
 /// The first half, the second half while something fails, and then all must be as if nothing had. The fault begins and
 /// ends as it likes.
-async fn disturbed(fault: impl AsyncFnOnce(&mut World)) -> String {
-    let mut world = World::new().await;
+async fn disturbed(kafka: &Kafka, fault: impl AsyncFnOnce(&mut World)) -> String {
+    let mut world = World::new(kafka).await;
     let listening = world.listening();
     world.send(false).await;
     let mut listener = listening.start();
@@ -113,18 +109,52 @@ fn assigned(said: &str) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_is_restarted() {
-    disturbed(async |world| {
-        world.broker.down();
+    let mut own = OwnKafka::start();
+    let kafka = own.clone();
+    let said = disturbed(&kafka, async |world| {
+        own.down();
         tokio::time::sleep(Duration::from_secs(5)).await;
-        world.broker.up();
+        own.up();
         world.send(true).await;
     })
     .await;
+    assert_eq!((said.matches("lost the broker").count(), said.matches("the broker is back").count()), (1, 1), "{said}");
+    assert!(!said.contains("librdkafka"), "one line says it: {said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_that_is_cut_between_listener_and_broker() {
+    let mut wire = Wire::new().await;
+    let kafka = OwnKafka::behind(&mut wire);
+    let (gcn, api) = (Gcn::at(&kafka).await, GwtmServer::start().await);
+    let folder = tempfile::tempdir().expect("a folder");
+    let listening = Listening::to(&gcn, &folder.path().join("data"), &api.base("v1"))
+        .set("KAFKA_BOOTSTRAP", kafka.site_address())
+        .set("KAFKA_CA_LOCATION", kafka.file("ca.pem"))
+        .set("KAFKA_SASL_MECHANISM", "SCRAM-SHA-256")
+        .set("KAFKA_CLIENT_ID", USER)
+        .set("KAFKA_CLIENT_SECRET", PASSWORD)
+        .set("FLAT_MAX_ORDER", "1");
+    let mut listener = listening.start();
+    let alerts = story::alerts(SUPEREVENTS);
+    let (first, second) = alerts.split_at(SUPEREVENTS);
+    gcn.send(IGWN, first.to_vec()).await;
+    eventually("the first alerts", async || api.alerts().len() == SUPEREVENTS).await;
+    wire.cut(true);
+    gcn.send(IGWN, second.to_vec()).await;
+    eventually("the loss to be told", async || listening.said().contains("lost the broker")).await;
+    wire.cut(false);
+    gcn.send(ICECUBE, story::searches(SUPEREVENTS)).await;
+    eventually("all to be done", async || done(&api) >= story::rows(SUPEREVENTS)).await;
+    assert!(listener.runs());
+    assert!(listener.stop().success(), "{}", listening.said());
+    assert_eq!(done(&api), story::rows(SUPEREVENTS));
+    assert!(listening.said().contains("the broker is back"), "{}", listening.said());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_answers_503() {
-    let said = disturbed(async |world| {
+    let said = disturbed(&Kafka::shared(), async |world| {
         world.to_store.plan(|_, _| Some(Fault::Answer(503)));
         world.send(true).await;
         tokio::time::sleep(OUTAGE).await;
@@ -132,13 +162,13 @@ async fn a_store_that_answers_503() {
         world.to_store.plan(|_, _| None);
     })
     .await;
-    assert!(said.contains("notice held back") && said.contains("503"), "{said}");
+    assert!(said.contains("retrying notice") && said.contains("503"), "{said}");
     assert_eq!(assigned(&said), 1, "a member throughout: {said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_that_answers_503() {
-    let said = disturbed(async |world| {
+    let said = disturbed(&Kafka::shared(), async |world| {
         world.to_api.plan(|_, _| Some(Fault::Answer(503)));
         world.send(true).await;
         let before = done(&world.api);
@@ -147,13 +177,13 @@ async fn an_api_that_answers_503() {
         world.to_api.plan(|_, _| None);
     })
     .await;
-    assert!(said.contains("notice held back") && said.contains("503"), "{said}");
+    assert!(said.contains("retrying notice") && said.contains("503"), "{said}");
     assert_eq!(assigned(&said), 1, "a member throughout: {said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_network_that_is_cut_during_puts() {
-    let said = disturbed(async |world| {
+    let said = disturbed(&Kafka::shared(), async |world| {
         let mut puts = 0;
         let cut = move |_, line: &str| {
             if !line.starts_with("PUT /") {
@@ -181,7 +211,7 @@ async fn a_network_that_is_cut_during_puts() {
 async fn one_superevent_that_fails_holds_back_no_other() {
     let stuck = story::superevent(3);
     let failing = Arc::new(AtomicBool::new(true));
-    let said = disturbed(async |world| {
+    let said = disturbed(&Kafka::shared(), async |world| {
         let fails = Arc::clone(&failing);
         let (name, id) = (stuck.clone(), stuck.clone());
         world.to_store.plan(move |_, line| {

@@ -3,12 +3,10 @@
 use std::time::{Duration, Instant};
 
 use tests::gwtm_server::GwtmServer;
+use tests::kafka::{Gcn, ICECUBE, IGWN};
 use tests::listener::{Listening, eventually};
 use tests::story::{self, Outcome, done};
-use tests::tansu::Tansu;
 
-const IGWN: &str = "igwn.gwalert";
-const ICECUBE: &str = "gcn.notices.icecube.lvk_nu_track_search";
 /// Each with five alerts and a search: 300 notices.
 const SUPEREVENTS: usize = 50;
 /// Of each of the three listeners.
@@ -30,22 +28,16 @@ async fn kill(listening: &Listening, server: &GwtmServer, mut random: u64) {
     assert!(done(server) < story::rows(SUPEREVENTS), "killed in the middle");
 }
 
-/// Fifty kills take as long as joining a group fifty times, for which this broker takes 6 s each: so three listeners, each
-/// with a group of its own and all 300 notices, are killed side by side.
+/// Three listeners, each with a group of its own and all 300 notices, are killed side by side.
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_kills_leave_what_an_undisturbed_run_leaves() {
-    let broker = Tansu::start();
-    for topic in [IGWN, ICECUBE] {
-        broker.create_topic(topic);
-    }
+    let broker = Gcn::shared().await;
     broker.send(IGWN, story::alerts(SUPEREVENTS)).await;
     broker.send(ICECUBE, story::searches(SUPEREVENTS)).await;
     let folder = tempfile::tempdir().expect("a folder");
     let store = |name: &str| folder.path().join(name);
     let listening = |name: &str, server: &GwtmServer| {
-        Listening::to(&broker.address(), &store(name), &server.base("v1"))
-            .set("KAFKA_GROUP_ID", name)
-            .set("FLAT_MAX_ORDER", "1")
+        Listening::to(&broker, &store(name), &server.base("v1")).set("KAFKA_GROUP_ID", name).set("FLAT_MAX_ORDER", "1")
     };
     let rest = async |listening: &Listening, server: &GwtmServer| {
         let listener = listening.start();
@@ -56,7 +48,7 @@ async fn fifty_kills_leave_what_an_undisturbed_run_leaves() {
     let begun = Instant::now();
     let server = GwtmServer::start().await;
     rest(&listening("undisturbed", &server), &server).await;
-    let undisturbed = Outcome::of(&server, &store("undisturbed"));
+    let undisturbed = Outcome::of(&broker, &server, &store("undisturbed"));
     assert!(!undisturbed.names().iter().any(|name| name.starts_with("failed/")), "{:?}", undisturbed.names());
     println!("undisturbed: {:.1} s", begun.elapsed().as_secs_f64());
 
@@ -67,7 +59,7 @@ async fn fifty_kills_leave_what_an_undisturbed_run_leaves() {
         println!("{KILLS} kills: after {:.1} s, {} rows", begun.elapsed().as_secs_f64(), done(&server));
         rest(&listening, &server).await;
         println!("done: after {:.1} s", begun.elapsed().as_secs_f64());
-        Outcome::of(&server, &store(name)).assert_is(&undisturbed);
+        Outcome::of(&broker, &server, &store(name)).assert_is(&undisturbed);
     };
     tokio::join!(
         disturbed("first", 0x2545_f491_4f6c_dd1d),

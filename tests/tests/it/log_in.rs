@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use tests::gwtm_server::GwtmServer;
+use tests::gwtm_server::{Fault, GwtmServer};
+use tests::kafka::{Gcn, IGWN};
 use tests::listener::{Listening, eventually};
-use tests::login::{Authority, CLIENT_SECRET, Guarded};
-use tests::program::sample;
-
-const IGWN: &str = "igwn.gwalert";
-const ICECUBE: &str = "gcn.notices.icecube.lvk_nu_track_search";
-const HEARTBEAT: &str = "gcn.heartbeat";
+use tests::login::{CLIENT_SECRET, Login, Trust};
+use tests::program::{Gwtm, http_get, sample};
+use tests::server::free_port;
 
 /// An hour, as GCN's tokens.
 const HOUR: Duration = Duration::from_secs(3600);
@@ -18,13 +16,9 @@ fn notice(name: &str) -> Option<Vec<u8>> {
     Some(std::fs::read(sample(name)).expect("a sample"))
 }
 
-/// A broker with GCN's topics, behind a log-in.
-async fn guarded(life: Duration, front: Authority) -> Guarded {
-    let guarded = Guarded::start(life, front).await;
-    for topic in [IGWN, ICECUBE, HEARTBEAT] {
-        guarded.broker.create_topic(topic);
-    }
-    guarded
+/// GCN's topics behind a log-in whose tokens last so long.
+async fn guarded(life: Duration) -> Login {
+    Login::start(Gcn::shared().await, life).await
 }
 
 /// How long was waited before each new attempt [s].
@@ -52,20 +46,17 @@ async fn is_told(listening: &Listening, reason: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_is_prolonged_with_new_tokens_and_nobody_notices() {
-    let (guarded, server) = (guarded(Duration::from_secs(10), Authority::Trusted).await, GwtmServer::start().await);
+async fn renews_the_token_before_it_expires_and_stays_in_the_group() {
+    let (login, server) = (guarded(Duration::from_secs(10)).await, GwtmServer::start().await);
     let folder = tempfile::tempdir().expect("a folder");
-    let listening = guarded.listening(&folder.path().join("data"), &server.base("v1"));
+    let listening = login.listening(&folder.path().join("data"), &server.base("v1"));
     let mut listener = listening.start();
-    guarded.send(IGWN, [notice("S090101a-1-earlywarning.json")]).await;
+    login.send(IGWN, [notice("S090101a-1-earlywarning.json")]).await;
     eventually("an alert", async || server.alerts().len() == 1).await;
-    let (tokens, _) = guarded.tokens();
-    let (_, renewals, _) = guarded.sessions();
-    eventually("two more tokens, shown", async || {
-        guarded.tokens().0 >= tokens + 2 && guarded.sessions().1 >= renewals + 2
-    })
-    .await;
-    guarded.send(IGWN, [notice("S090101a-2-preliminary.json")]).await;
+    let (tokens, _) = login.tokens();
+    // The broker closes a connection whose token has expired.
+    eventually("three more tokens", async || login.tokens().0 >= tokens + 3).await;
+    login.gcn.send(IGWN, [notice("S090101a-2-preliminary.json")]).await;
     eventually("another alert", async || server.alerts().len() == 2).await;
     assert!(listener.runs());
     assert!(listener.stop().success(), "{}", listening.said());
@@ -75,55 +66,110 @@ async fn a_session_is_prolonged_with_new_tokens_and_nobody_notices() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_expires_while_none_is_given_is_missed_and_replaced() {
-    let (guarded, server) = (guarded(Duration::from_secs(5), Authority::Trusted).await, GwtmServer::start().await);
+async fn recovers_when_a_token_expired_while_the_endpoint_was_away() {
+    let (login, server) = (guarded(Duration::from_secs(5)).await, GwtmServer::start().await);
     let folder = tempfile::tempdir().expect("a folder");
-    let listening = guarded.listening(&folder.path().join("data"), &server.base("v1"));
+    let listening = login.listening(&folder.path().join("data"), &server.base("v1"));
     let mut listener = listening.start();
-    guarded.send(IGWN, [notice("S090101a-1-earlywarning.json")]).await;
+    login.gcn.send(IGWN, [notice("S090101a-1-earlywarning.json")]).await;
     eventually("an alert", async || server.alerts().len() == 1).await;
-    guarded.close_endpoint(true);
-    let (_, _, before) = guarded.sessions();
-    eventually("a session without a new token", async || guarded.sessions().2 > before).await;
-    eventually("a complaint", async || listening.said().contains("SASL authentication error")).await;
-    guarded.close_endpoint(false);
-    guarded.send(IGWN, [notice("S090101a-2-preliminary.json")]).await;
+    login.close_endpoint(true);
+    eventually("a complaint", async || listening.said().contains("lost the broker")).await;
+    login.gcn.send(IGWN, [notice("S090101a-2-preliminary.json")]).await;
+    login.close_endpoint(false);
     eventually("another alert", async || server.alerts().len() == 2).await;
     assert!(listener.runs());
     assert!(listener.stop().success(), "{}", listening.said());
+    let said = listening.said();
+    // One line when it is lost, one a minute while it is.
+    let complaints = said.lines().filter(|line| line.contains("ERROR")).count();
+    assert!(complaints <= 2 && said.contains("the broker is back") && !said.contains("librdkafka"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn renews_the_token_while_everything_is_paused() {
+    // More than are ever in hand of a partition.
+    const ALERTS: usize = 300;
+    let (login, server) = (guarded(Duration::from_secs(10)).await, GwtmServer::start().await);
+    let folder = tempfile::tempdir().expect("a folder");
+    let listening = login.listening(&folder.path().join("data"), &server.base("v1"));
+    let retraction = notice("S090102b-2-retraction.json").expect("a notice");
+    let retraction: serde_json::Value = serde_json::from_slice(&retraction).expect("JSON");
+    let alerts = (0..ALERTS).map(|n| {
+        let mut alert = retraction.clone();
+        alert["superevent_id"] = tests::story::superevent(n).into();
+        Some(alert.to_string().into_bytes())
+    });
+    server.script(vec![Fault::Unavailable; 100_000]);
+    login.gcn.send(IGWN, alerts).await;
+    let listener = listening.start();
+    eventually("retries", async || listening.said().matches("retrying notice").count() > 100).await;
+    let (tokens, _) = login.tokens();
+    eventually("three more tokens", async || login.tokens().0 >= tokens + 3).await;
+    server.script([]);
+    eventually("all alerts", async || server.alerts().len() == ALERTS).await;
+    assert!(listener.stop().success(), "{}", listening.said());
+    assert_eq!(listening.said().matches("partitions assigned").count(), 1, "a member throughout");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn takes_tokens_of_an_endpoint_whose_clock_is_five_minutes_off() {
+    let (login, server) = (guarded(HOUR).await, GwtmServer::start().await);
+    let folder = tempfile::tempdir().expect("a folder");
+    let alerts = ["S090101a-1-earlywarning.json", "S090102b-2-retraction.json"];
+    for (seconds, (name, count)) in [-300, 300].into_iter().zip(alerts.into_iter().zip(1..)) {
+        login.skew_clock(seconds);
+        let listening = login.listening(&folder.path().join("data"), &server.base("v1"));
+        let listener = listening.start();
+        login.gcn.send(IGWN, [notice(name)]).await;
+        eventually("an alert", async || server.alerts().len() == count).await;
+        assert!(listener.stop().success(), "{}", listening.said());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_secret_is_told_and_tried_again_ever_more_seldom() {
-    let (guarded, server) = (guarded(HOUR, Authority::Trusted).await, GwtmServer::start().await);
+    let (login, server) = (guarded(HOUR).await, GwtmServer::start().await);
     let folder = tempfile::tempdir().expect("a folder");
-    let listening = guarded
+    let listening = login
         .listening(&folder.path().join("data"), &server.base("v1"))
         .set("KAFKA_CLIENT_SECRET", "another-secret")
         .set("LOG_FORMAT", "json");
-    is_told(&listening, "invalid_client").await;
-    assert_eq!(guarded.tokens().0, 0);
+    let (listening, port) = (listening, free_port());
+    let listening = listening.set("HEALTH_ADDR", format!("127.0.0.1:{port}"));
+    let told = async {
+        // Long before the heartbeat is missed.
+        eventually("bad health", async || {
+            http_get(port, "/healthz").is_some_and(|(status, said)| status == 503 && said.starts_with("not logged in"))
+        })
+        .await;
+    };
+    tokio::join!(is_told(&listening, "invalid_client"), told);
+    assert_eq!(login.tokens().0, 0);
+    let gwtm = Gwtm::new(["check", "--json"]).set("STORAGE_FOLDER", folder.path().join("check"));
+    let gwtm = login.settings().into_iter().fold(gwtm, |gwtm, (name, value)| gwtm.set(name, value));
+    let gwtm = gwtm.set("KAFKA_CLIENT_SECRET", "another-secret");
+    let called = tokio::task::spawn_blocking(|| gwtm.call()).await.expect("it ends");
+    assert!(called.code == Some(1) && called.stdout.contains("invalid_client"), "{}", called.stdout);
 
     // Once the secret is good the same process listens.
     let listener = listening.start();
-    let (_, refused) = guarded.tokens();
-    eventually("a refusal", async || guarded.tokens().1 > refused).await;
-    guarded.change_secret("another-secret");
-    eventually("a session", async || guarded.sessions().0 >= 1).await;
+    let (_, refused) = login.tokens();
+    eventually("a refusal", async || login.tokens().1 > refused).await;
+    login.change_secret("another-secret");
     eventually("partitions", async || listening.said().contains("partitions assigned")).await;
     assert!(listener.stop().success(), "{}", listening.said());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn certificates_of_an_unknown_authority_are_told() {
-    let (guarded, server) = (guarded(HOUR, Authority::Unknown).await, GwtmServer::start().await);
+    let (login, server) = (guarded(HOUR).await, GwtmServer::start().await);
     let folder = tempfile::tempdir().expect("a folder");
-    let listening =
-        |name: &str| guarded.listening(&folder.path().join(name), &server.base("v1")).set("LOG_FORMAT", "json");
-    // The front's is of the other authority; then it is the endpoint's.
-    let front = listening("front");
-    let endpoint =
-        listening("endpoint").set("KAFKA_CA_LOCATION", guarded.certificate(Authority::Unknown).display().to_string());
-    tokio::join!(is_told(&front, "certificate"), is_told(&endpoint, "certificate"));
-    assert_eq!(guarded.sessions().0, 0);
+    let listening = |name: &str, trust: Trust| {
+        let listening = login.listening(&folder.path().join(name), &server.base("v1"));
+        listening.set("KAFKA_CA_LOCATION", login.authorities(trust)).set("LOG_FORMAT", "json")
+    };
+    let (broker, endpoint) = (listening("broker", Trust::Endpoint), listening("endpoint", Trust::Broker));
+    tokio::join!(is_told(&broker, "certificate"), is_told(&endpoint, "certificate"));
+    assert!(!broker.said().contains("partitions assigned"), "{}", broker.said());
 }

@@ -139,6 +139,92 @@ fn check_says_what_to_do() {
     assert!(files(folder.path()).keys().all(|name| name == "file"), "nothing is written offline");
 }
 
+/// The environment of the listeners' chart, as it is.
+fn chart(ini: &Path) -> Gwtm {
+    Gwtm::new(["check", "--offline", "--json"])
+        .set("KAFKA_CLIENT_ID", "a-client")
+        .set("KAFKA_CLIENT_SECRET", "hunter2")
+        .set("API_TOKEN", "hunter2")
+        .set("OS_USERNAME", "listener")
+        .set("OS_PASSWORD", "hunter2")
+        .set("API_BASE", "http://192.0.2.1:80/api/v1/")
+        .set("STORAGE_BUCKET_SOURCE", "swift")
+        .set("OS_AUTH_URL", "https://identity.example.org/v3")
+        .set("OS_STORAGE_URL", "https://object.example.org/swift/v1")
+        .set("OS_PROJECT_NAME", "treasuremap")
+        .set("OS_USER_DOMAIN_NAME", "Default")
+        .set("OS_PROJECT_DOMAIN_NAME", "Default")
+        .set("OS_CONTAINER_NAME", "gwtreasuremap")
+        .set("OBSERVING_RUN", "O4")
+        .set("DRY_RUN", "false")
+        .set("WRITE_TO_STORAGE", "true")
+        .set("VERBOSE", "true")
+        .set("LOG_FORMAT", "json")
+        .set("LOG_LEVEL", "INFO")
+        .set("PATH_TO_GALAXY_CATALOG_CONFIG", ini)
+}
+
+#[test]
+fn the_charts_environment_passes_the_check() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // The file that the chart names is not in the image.
+    let called = chart(Path::new("/app/gal_catalog_config.ini")).call();
+    assert_eq!(called.code, Some(0), "{}{}", called.stdout, called.stderr);
+    let noted = called.json()[0]["contradictions"].to_string();
+    assert!(noted.contains("file `/app/gal_catalog_config.ini` is not there: the defaults hold"), "{noted}");
+    // With it, the catalogue is the one that it names beside itself, whatever follows it.
+    let ini = folder.path().join("gal_catalog_config.ini");
+    fs::copy(workspace().join("events/catalog.csv"), folder.path().join("galaxies.csv")).expect("a catalogue");
+    fs::write(&ini, "[GALAXIES]\nCATALOG_PATH = galaxies.csv ; relative to the program\nCREDZONE = 0.9 ; of the sky\n")
+        .expect("an INI file");
+    let called = chart(&ini).call();
+    assert_eq!(called.code, Some(0), "{}{}", called.stdout, called.stderr);
+    let noted = called.json()[0]["contradictions"].to_string();
+    assert!(!noted.contains("galaxy lists") && !noted.contains("not there"), "{noted}");
+    // It is read as it is, and the environment goes before it.
+    let galaxies = |settings: &[(&str, &str)]| {
+        let gwtm = Gwtm::run(&folder.path().join("data"), ["--dry-run", "--json"])
+            .arg(sample("S090101a-4-initial.json"))
+            .set("PATH_TO_GALAXY_CATALOG_CONFIG", &ini);
+        let called = settings.iter().fold(gwtm, |gwtm, (name, value)| gwtm.set(name, value)).call();
+        assert_eq!(called.code, Some(0), "{}{}", called.stdout, called.stderr);
+        called.json()[0]["alerts"][0]["galaxies"].clone()
+    };
+    assert!(galaxies(&[])["count"].as_u64().is_some_and(|count| count > 0));
+    fs::write(folder.path().join("empty.csv"), "objname,ra,dec,DistMpc,Mstar\nfar,1,1,9000,1e10\n").expect("another");
+    let empty = folder.path().join("empty.csv").display().to_string();
+    assert_eq!(galaxies(&[("CATALOG_PATH", &empty)])["count"], 0);
+    // A file that is there and malformed is an error.
+    fs::write(&ini, "[GALAXIES]\nCREDZONE = half\n").expect("written");
+    let called = chart(&ini).call();
+    assert!(called.code == Some(2) && called.stderr.contains("`CREDZONE`"), "{}{}", called.stdout, called.stderr);
+}
+
+#[test]
+fn check_reads_the_files_that_settings_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pointings = folder.path().join("swift.csv");
+    let check = |name: &str, value: &str| Gwtm::new(["check", "--offline", "--json"]).set(name, value).call();
+    let swift = pointings.display().to_string();
+    for (text, code, expected) in [
+        (None, 1, "failed"),
+        (Some("start,end,ra,dec,roll\nnonsense\n"), 1, "failed"),
+        (Some("start,end,ra,dec,roll\n2009-01-01T00:00:00Z,2009-01-01T00:20:00Z,10.5,-20,30\n"), 0, "ok"),
+    ] {
+        text.iter().for_each(|text| fs::write(&pointings, text).expect("written"));
+        let called = check("SWIFT_POINTING_FILE", &swift);
+        let report = &called.json()[0];
+        assert_eq!((called.code, verdict(report, "Swift's pointings")), (Some(code), &expected.into()), "{report}");
+    }
+    let rules = folder.path().join("rules.toml");
+    fs::write(&rules, "[[rule]]\nname = 7\n").expect("written");
+    let called = check("NOTIFY_CONFIG", &rules.display().to_string());
+    assert!(called.code == Some(2) && called.stderr.contains("rules.toml"), "{}{}", called.stdout, called.stderr);
+    let with_token =
+        Gwtm::new(["check", "--offline"]).set("API_BASE", "http://192.0.2.1:80/").set("API_TOKEN", "hunter2").call();
+    assert!(with_token.stdout.contains("`API_BASE` does not end with `/api/v1/`"), "{}", with_token.stdout);
+}
+
 #[test]
 fn alerts_are_told_of_once_and_targets_can_be_tried() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -255,6 +341,39 @@ fn a_target_that_fails_holds_nothing_up() {
     let report = &called.json()[0];
     let told = &report["alerts"][0]["annotated"]["notifications"][0];
     assert_eq!((&report["status"], &told["status"]), (&"done".into(), &"failed".into()), "{told}");
+}
+
+#[test]
+fn an_unreadable_older_alert_does_not_silence_notifications() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let copy = folder.path().join("copy.json");
+    let script = format!("cp \"$1\" {}", copy.display());
+    let rules = format!(
+        "[[rule]]\nname = \"all\"\ntarget = [{{ kind = \"command\", command = [\"sh\", \"-c\", '{script}', \"sh\"] }}]"
+    );
+    let store = folder.path().join("data");
+    let run = |notice: &str| {
+        let called = Gwtm::run(&store, [Path::new("--json"), &sample(notice)])
+            .set("NOTIFY_CONFIG", &rules)
+            .set("FLAT_MAX_ORDER", "5")
+            .call();
+        assert_eq!(called.code, Some(0), "{}", called.stderr);
+        called.json()[0]["alerts"][0]["annotated"].clone()
+    };
+    run("S090101a-2-preliminary.json");
+    let older = "fit/S090101a-Preliminary-annotations.json";
+    fs::write(store.join(older), "not annotations").expect("written");
+    let annotated = run("S090101a-4-initial.json");
+    assert_eq!(annotated["notifications"][0]["status"], "sent", "{annotated}");
+    let told: Value = serde_json::from_slice(&fs::read(&copy).expect("the command ran")).expect("JSON");
+    assert_eq!((&told["name"], &told["unread"]), (&"S090101a-Initial".into(), &serde_json::json!([older])));
+    // Once it is readable again, nothing is missing.
+    run("S090101a-2-preliminary.json");
+    run("S090101a-4-initial.json");
+    let told: Value =
+        serde_json::from_slice(&fs::read(store.join("fit/S090101a-Initial-annotations.json")).expect("annotations"))
+            .expect("JSON");
+    assert_eq!((&told["unread"], &told["previous"]["name"]), (&Value::Null, &"S090101a-Preliminary".into()));
 }
 
 #[test]

@@ -3,22 +3,22 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use axum::Router;
-use axum::routing::any;
 use http_client::Fetch;
 use jiff::{Timestamp, ToSpan};
 use post_api::{Deps, handle};
 use proptest::prelude::*;
+use science::skymap::MultiOrderMap;
 use serde_json::{Map, Value, json};
 use shared::key::{AlertName, Key, Object};
 use shared::message::{
     Alert, Galaxies, PostStatus, Posted, Product, ProductKind, ProductStatus, Products, Publication, Role, Summary,
 };
 use shared::notice::icecube::TrackSearch;
-use shared::notice::igwn::{Event, ExternalCoincidence};
+use shared::notice::igwn::{Event, ExternalCoincidence, Notice};
 use shared::{Error, Result};
 use store::{Location, Store};
 use tempfile::TempDir;
+use tests::gracedb::GraceDb;
 use tests::gwtm_server::{ADMIN, Fault, GalaxyList, GwtmServer, USER};
 use treasuremap::{Client, EventGalaxies, GalaxyEntry, PostAlert, Timing};
 
@@ -29,6 +29,8 @@ const TIMING: Timing = Timing {
     attempts: 3,
     delay: Duration::from_millis(40),
     looks: 5,
+    // Longer than a hanging request is in hand.
+    settle: Duration::from_millis(1200),
     budget: Duration::from_secs(60),
 };
 
@@ -47,8 +49,10 @@ async fn house(api: Option<Client>) -> House {
         not_posted: "API_BASE is not set".to_owned(),
         fetch: None,
         gracedb_url: "http://127.0.0.1:9".to_owned(),
-        observing_run: Some("O4".to_owned()),
+        observing_run: "O4".to_owned(),
+        groupname: "LCOGT".to_owned(),
         remove_on_retraction: false,
+        galaxies_of_mocks: false,
     };
     House { deps, folder }
 }
@@ -65,15 +69,16 @@ async fn call(deps: &Deps, publication: &Publication) -> Result<Posted> {
     Ok(serde_json::from_str(&message).expect("the same message"))
 }
 
-/// Calls the handler as a flow does: again while it is worth it.
+/// Calls the handler as a flow does: again while it is worth it, with pauses.
 async fn call_until_done(deps: &Deps, publication: &Publication) -> Posted {
-    for _ in 0..50 {
+    for _ in 0..500 {
         match call(deps, publication).await {
             Ok(posted) => return posted,
             Err(error) => assert!(error.is_retryable(), "{error}"),
         }
+        tokio::time::sleep(TIMING.delay).await;
     }
-    panic!("50 attempts were not enough");
+    panic!("500 attempts were not enough");
 }
 
 async fn refused(deps: &Deps, publication: &Publication) -> Error {
@@ -115,6 +120,7 @@ fn alert(name: &str, sent: &str) -> Alert {
             distance_error: Some(81.2),
             creator: Some("BAYESTAR".to_owned()),
         }),
+        skymap_error: None,
         name,
     }
 }
@@ -150,7 +156,7 @@ fn products(alert: &Alert) -> Products {
         None => ProductStatus::Missing { reason: "no map".to_owned() },
     };
     let products = vec![Product { product: ProductKind::FlatMap, status }];
-    Products { name: alert.name.clone(), products }
+    Products { name: alert.name.clone(), products, map_of: None }
 }
 
 /// Writes a list as `galaxy-list` does, and publishes it with its alert.
@@ -161,7 +167,7 @@ async fn with_galaxies(deps: &Deps, alert: Alert, names: &[&str]) -> Publication
         rank,
         ra: 350.0 - 100.0 * f64::from(rank),
         dec: -30.0 + f64::from(rank),
-        info: BTreeMap::from([("Mstar".to_owned(), 1e10), ("Distance [Mpc]".to_owned(), 40.7)]),
+        info: BTreeMap::from([("log10(Mstar)".to_owned(), 10.0), ("dist".to_owned(), 40.7)]),
     });
     let body = EventGalaxies {
         superevent_id: alert.name.superevent_id.clone(),
@@ -236,11 +242,7 @@ async fn a_retraction_removes_lists_only_when_it_is_told_to() {
         }
         let lists = server.galaxy_lists();
         let left: Vec<_> = lists.iter().map(names).collect();
-        let kept = if remove {
-            vec![vec!["NGC 7"]]
-        } else {
-            vec![vec!["NGC 7"], vec!["NGC 1", "NGC 2", "NGC 3"], vec!["NGC 2", "NGC 9"]]
-        };
+        let kept = if remove { vec![vec!["NGC 7"]] } else { vec![vec!["NGC 7"], vec!["NGC 2", "NGC 9"]] };
         assert_eq!(left, kept);
     }
 }
@@ -266,7 +268,7 @@ fn assert_story_is_told(server: &GwtmServer) {
     ];
     assert_eq!(rows, expected);
     let lists = server.galaxy_lists();
-    assert_eq!(lists.iter().map(names).collect::<Vec<_>>(), [vec!["NGC 1", "NGC 2", "NGC 3"], vec!["NGC 2", "NGC 9"]]);
+    assert_eq!(lists.iter().map(names).collect::<Vec<_>>(), [vec!["NGC 2", "NGC 9"]]);
     let notices = server.icecube_notices();
     assert_eq!(notices.iter().map(|row| text(row, "ref_id")).collect::<Vec<_>>(), ["S230518h-2-Preliminary"]);
     assert!(server.broken_pages().is_empty());
@@ -315,9 +317,11 @@ async fn the_story_is_told(generation: &str) {
         let again = call(&house.deps, publication).await.expect("found");
         assert!(!statuses(&again).contains(&"posted"), "{again:?}");
         for (again, first) in again.posts.iter().zip(&first.posts) {
-            // Of an IceCube search the server does not say the number again.
+            // Of an IceCube search the server does not say the number again; an older alert's list has given way.
             assert!(
-                id(&again.status) == id(&first.status) || matches!(publication, Publication::IceCube(_)),
+                id(&again.status) == id(&first.status)
+                    || matches!(publication, Publication::IceCube(_))
+                    || matches!(&again.status, PostStatus::NotPosted { reason } if reason.contains("newer alert")),
                 "{again:?}"
             );
         }
@@ -328,7 +332,7 @@ async fn the_story_is_told(generation: &str) {
         let bytes = house.deps.store.read(&key).await.expect("an object");
         assert!(!String::from_utf8_lossy(&bytes).contains(ADMIN), "{key}");
     }
-    let body = stored(&house.deps, &list_key("S230518h-Update")).await;
+    let body = stored(&house.deps, &list_key("S230518h-Update-ExtCoinc")).await;
     assert_eq!(body["timesent_stamp"], "2023-05-18T16:07:18.000000");
     assert_eq!(body["galaxies"], json!(server.galaxy_lists()[0].galaxies));
 }
@@ -384,7 +388,7 @@ async fn rows_hold_what_the_alert_says() {
     assert_eq!(search["events"][0]["ra_uncertainty"], 0.5);
 }
 
-const FAULTS: [Fault; 9] = [
+const FAULTS: [Fault; 10] = [
     Fault::ErrorBefore,
     Fault::ErrorAfter,
     Fault::ResetBefore,
@@ -394,6 +398,7 @@ const FAULTS: [Fault; 9] = [
     Fault::StoredLate,
     Fault::Unavailable,
     Fault::GatewayTimeout,
+    Fault::Blocked(Duration::from_millis(600)),
 ];
 
 /// Tells the story with faults in between, publication by publication.
@@ -425,7 +430,8 @@ async fn every_fault_at_every_post() {
             call(&house.deps, &publication).await.expect("posted");
         }
         let requests = server.requests();
-        let posts: Vec<usize> = (0..requests.len()).filter(|i| requests[*i].starts_with("POST")).collect();
+        let posts = |request: &str| request.starts_with("POST post") || request == "POST event_galaxies";
+        let posts: Vec<usize> = (0..requests.len()).filter(|i| posts(&requests[*i])).collect();
         assert_eq!(posts.len(), 9, "{requests:?}"); // five alerts, two lists, one search and its repeat
         for at in posts {
             tell_all(FAULTS.map(|fault| {
@@ -481,7 +487,10 @@ async fn alerts_of_a_type_come_in_order() {
         "graceid": "S230518h", "role": "observation", "alert_type": "Preliminary", "timesent": "2023-05-18T12:00:00"
     }));
     let error = refused(&house.deps, &of(alert("S230518h-Preliminary", "2023-05-18T12:59:30Z"))).await;
-    assert!(!error.is_retryable() && error.to_string().contains("is another alert: expected timesent"), "{error}");
+    assert!(
+        !error.is_retryable() && error.to_string().contains("belongs to a different alert: expected timesent"),
+        "{error}"
+    );
     assert_eq!(server.alerts().len(), 1);
     assert_eq!(statuses(&call(&house.deps, &second).await.expect("posted")), ["posted"]);
     // A superevent whose alternate name matches does not count.
@@ -551,6 +560,230 @@ async fn a_list_replaces_its_groups_lists_and_no_others() {
     let posted = call(&house.deps, &with_galaxies(&house.deps, initial(), &["A", "C"]).await).await.expect("found");
     assert_eq!(statuses(&posted), ["there", "there"]);
     expect_left();
+}
+
+#[tokio::test]
+async fn the_page_shows_the_newest_alerts_galaxies_alone() {
+    let server = GwtmServer::start().await;
+    let house = house_at(&server, "v1").await;
+    let sent = "2023-05-18T16:07:18Z";
+    let preliminary =
+        with_galaxies(&house.deps, alert("S230518h-Preliminary", "2023-05-18T12:59:30Z"), &["A", "B"]).await;
+    let initial = with_galaxies(&house.deps, alert("S230518h-Initial", "2023-05-18T13:40:00Z"), &["B", "C"]).await;
+    let update = with_galaxies(&house.deps, alert("S230518h-Update", sent), &["D"]).await;
+    let both = with_galaxies(&house.deps, coincident("S230518h-Update-ExtCoinc", sent), &["E", "D"]).await;
+    let shown = || server.page("S230518h").expect("rows").galaxies;
+    // A list of the older software, and those of others, who keep theirs.
+    for (publication, expected) in
+        [(&preliminary, ["A", "B"].as_slice()), (&initial, &["B", "C"]), (&update, &["D"]), (&both, &["E", "D"])]
+    {
+        assert_eq!(statuses(&call(&house.deps, publication).await.expect("posted")), ["posted", "posted"]);
+        assert_eq!(shown(), expected);
+    }
+    // An older alert that comes late, or again, says why it posts none.
+    let late = with_galaxies(&house.deps, alert("S230518h-EarlyWarning", "2023-05-18T12:58:30Z"), &["Z"]).await;
+    for publication in [&late, &preliminary, &update] {
+        let posted = call(&house.deps, publication).await.expect("posted");
+        let PostStatus::NotPosted { reason } = &posted.posts[1].status else { panic!("{posted:?}") };
+        assert!(reason.starts_with("a newer alert has a list: Update"), "{reason}");
+        assert_eq!(shown(), ["E", "D"]);
+    }
+    // A newer alert without a list leaves the newest one.
+    call(&house.deps, &of(retraction("S230518h-Retraction", "2023-05-19T08:00:00Z"))).await.expect("posted");
+    assert_eq!(shown(), ["E", "D"]);
+    assert_eq!(statuses(&call(&house.deps, &both).await.expect("there")), ["there", "there"]);
+}
+
+/// Breaks off at every request after the row: the next call ends with the newest list, and there is always one.
+#[tokio::test]
+async fn a_list_is_there_at_every_moment_of_its_replacement() {
+    for crash in 0..6 {
+        let server = GwtmServer::start().await;
+        let house = house_at(&server, "v1").await;
+        let initial = with_galaxies(&house.deps, alert("S230518h-Initial", "2023-05-18T13:40:00Z"), &["B", "C"]).await;
+        let update = with_galaxies(&house.deps, alert("S230518h-Update", "2023-05-18T16:07:18Z"), &["D"]).await;
+        call(&house.deps, &initial).await.expect("posted");
+        server.script([vec![Fault::None; crash], vec![Fault::Unavailable; 40]].concat());
+        let broken_off = call(&house.deps, &update).await;
+        let shown = server.page("S230518h").expect("rows").galaxies;
+        assert!(
+            [["B"].as_slice(), &["B", "C"], &["B", "C", "D"], &["D"]].iter().any(|list| shown == *list),
+            "{shown:?}"
+        );
+        assert!(broken_off.is_err() || crash == 5, "{crash}: {broken_off:?}");
+        server.script([]);
+        call_until_done(&house.deps, &update).await;
+        assert_eq!(server.page("S230518h").expect("rows").galaxies, ["D"]);
+    }
+}
+
+/// A process blocked for 40, 100 and 300 s, a hundred times as fast: an answer is waited for 0.3 s, and what got none is
+/// made again after 6 s.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_blocked_process_leaves_one_row_and_one_list() {
+    let timing = Timing::new(Duration::from_millis(300), Duration::from_secs(6));
+    let mut shown = Vec::new();
+    for seconds in [40, 100, 300] {
+        shown.push(tokio::spawn(async move {
+            let blocked = Duration::from_secs(seconds) / 100;
+            let server = GwtmServer::start().await;
+            let house = house(Some(Client::new(&server.base("v1"), ADMIN, timing).expect("a client"))).await;
+            let publication =
+                with_galaxies(&house.deps, alert("S230518h-Initial", "2023-05-18T13:05:00Z"), &["A"]).await;
+            // The look, then the row's POST.
+            server.script([Fault::None, Fault::Blocked(blocked)]);
+            let first = call(&house.deps, &publication).await;
+            // Another superevent goes on meanwhile, through the other process.
+            if let Err(error) = &first {
+                assert!(error.is_retryable() && error.to_string().contains("is not stored yet"), "{error}");
+                let other = of(alert("S230601a-Initial", "2023-06-01T12:00:00Z"));
+                call_until_done(&house.deps, &other).await;
+            }
+            call_until_done(&house.deps, &publication).await;
+            server.settled().await;
+            let rows = server.alerts().iter().filter(|row| row["graceid"] == "S230518h").count();
+            assert_eq!((rows, server.galaxy_lists().len()), (1, 1), "blocked for {seconds} s");
+            first.is_err()
+        }));
+    }
+    let mut unknown = Vec::new();
+    for shown in shown {
+        unknown.push(shown.await.expect("one row"));
+    }
+    assert_eq!(unknown.last(), Some(&true), "the longest is longer than one call waits");
+}
+
+#[tokio::test]
+async fn a_crash_during_a_post_waits_for_its_row() {
+    let server = GwtmServer::start().await;
+    let house = house_at(&server, "v1").await;
+    let publication = of(alert("S230518h-Initial", "2023-05-18T13:05:00Z"));
+    server.script([Fault::None, Fault::Blocked(Duration::from_millis(500))]);
+    let posts = || server.requests().iter().filter(|request| *request == "POST post_alert").count();
+    let crashes = async {
+        while posts() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    // Dropped while it waits for the answer, as a process that is killed.
+    tokio::select! {
+        biased;
+        () = crashes => {}
+        done = call(&house.deps, &publication) => panic!("expected no answer yet, found {done:?}"),
+    }
+    assert_eq!(statuses(&call_until_done(&house.deps, &publication).await), ["there"]);
+    server.settled().await;
+    assert_eq!((server.alerts().len(), posts()), (1, 1));
+    // Nothing of it is left in the store.
+    let keys = house.deps.store.keys("work/").await.expect("keys");
+    assert_eq!(keys.iter().map(Key::as_str).collect::<Vec<_>>(), ["work/S230518h-Initial/post_alert.json"]);
+}
+
+/// A notice of the samples, archived under an alert's name.
+async fn archived(deps: &Deps, name: &str, sample: &str) -> Notice {
+    let bytes = std::fs::read(tests::program::sample(sample)).expect("a sample");
+    let notice = Notice::parse(&bytes).expect("a notice");
+    let key = Object::Notice(&name.parse().expect("a name")).key().expect("a key");
+    deps.store.put(&key, bytes.into()).await.expect("stored");
+    notice
+}
+
+async fn files_of(deps: &Deps, name: &str, content: &str) {
+    let name = name.parse().expect("a name");
+    for object in [Object::Contours(&name), Object::FlatMap(&name)] {
+        deps.store.put(&object.key().expect("a key"), content.to_owned().into()).await.expect("stored");
+    }
+}
+
+#[tokio::test]
+async fn doubled_rows_stop_nothing_and_the_map_is_where_the_server_looks() {
+    let server = GwtmServer::start().await;
+    let house = house_at(&server, "v1").await;
+    server.keep_files_in(house.folder.path());
+    let mut alerts = Vec::new();
+    for (name, sample) in [
+        ("S090101a-Preliminary", "S090101a-2-preliminary.json"),
+        ("S090101a-Preliminary1", "S090101a-3-preliminary.json"),
+        ("S090101a-Preliminary2", "S090101a-4-initial.json"),
+    ] {
+        let notice = archived(&house.deps, name, sample).await;
+        files_of(&house.deps, name, name).await;
+        let mut alert = alert(name, &notice.time_created.to_string());
+        alert.time_of_signal = notice.event.map(|event| event.time);
+        alerts.push(of(alert));
+    }
+    let notes = |posted: &Posted| posted.posts[0].note.clone();
+    let shows = |name: &str, content: &str| {
+        let page = server.page("S090101a").expect("rows");
+        assert_eq!((page.name.as_str(), page.contours.as_deref()), (name, Some(content.as_bytes())));
+        assert_eq!(page.flat_map.as_deref(), Some(content.as_bytes()));
+    };
+    assert_eq!(notes(&call(&house.deps, &alerts[0]).await.expect("posted")), None);
+    server.double(0);
+    // The third waits for the second, whatever the rows count.
+    house
+        .deps
+        .store
+        .delete(&Object::Notice(&"S090101a-Preliminary2".parse().expect("a name")).key().expect("a key"))
+        .await
+        .expect("deleted");
+    let early = refused(&house.deps, &alerts[2]).await;
+    assert!(early.is_retryable() && early.to_string().contains("waiting for row"), "{early}");
+    let second = call(&house.deps, &alerts[1]).await.expect("posted");
+    assert_eq!(statuses(&second), ["posted"]);
+    assert!(notes(&second).is_some_and(|note| note.starts_with("row 2 repeats an earlier row")), "{second:?}");
+    shows("S090101a-Preliminary2", "S090101a-Preliminary1");
+    // The third has that name; its files take their place, and lie where the server looks for it.
+    archived(&house.deps, "S090101a-Preliminary2", "S090101a-4-initial.json").await;
+    files_of(&house.deps, "S090101a-Preliminary2", "S090101a-Preliminary2").await;
+    assert_eq!(statuses(&call(&house.deps, &alerts[2]).await.expect("posted")), ["posted"]);
+    shows("S090101a-Preliminary3", "S090101a-Preliminary2");
+    // A copy that comes later, and all of them again.
+    server.double(2);
+    for alert in &alerts {
+        assert_eq!(statuses(&call(&house.deps, alert).await.expect("there")), ["there"]);
+    }
+    shows("S090101a-Preliminary4", "S090101a-Preliminary2");
+    assert_eq!(server.alerts().len(), 5);
+}
+
+#[tokio::test]
+async fn a_superevent_that_gwtm_cron_began_is_carried_on() {
+    let server = GwtmServer::start().await;
+    let house = house_at(&server, "v1").await;
+    let story = [
+        ("S090101a-Preliminary", "S090101a-2-preliminary.json"),
+        ("S090101a-Initial", "S090101a-4-initial.json"),
+        ("S090101a-Update", "S090101a-5-update-with-grb.json"),
+    ];
+    let mut publications = Vec::new();
+    for (name, sample) in story {
+        let notice = archived(&house.deps, name, sample).await;
+        let map = MultiOrderMap::decode(&notice.skymap.expect("a map")).expect("a map");
+        let (sent, signal) = (map.header().date.expect("DATE"), map.header().date_obs.expect("DATE-OBS"));
+        let mut alert = alert(name, &notice.time_created.to_string());
+        alert.time_of_signal = Some(signal);
+        if name != "S090101a-Update" {
+            // As gwtm_cron posts it: the map's DATE, not the notice's time.
+            assert!(sent.duration_since(notice.time_created).abs().as_secs() > 1, "{name}");
+            server.add_alert(json!({
+                "graceid": "S090101a", "role": "observation", "alert_type": alert.name.alert_type.to_string(),
+                "timesent": sent.to_string(), "time_of_signal": signal.to_string()
+            }));
+        }
+        publications.push(of(alert));
+    }
+    // A retraction of gwtm_cron's has no times at all.
+    server.add_alert(json!({"graceid": "S090102b", "role": "observation", "alert_type": "Retraction"}));
+    let notice = archived(&house.deps, "S090102b-Retraction", "S090102b-2-retraction.json").await;
+    publications.push(of(retraction("S090102b-Retraction", &notice.time_created.to_string())));
+    let mut all = Vec::new();
+    for publication in &publications {
+        all.extend(statuses(&call(&house.deps, publication).await.expect("done")));
+    }
+    assert_eq!(all, ["there", "there", "posted", "there"]);
+    let rows: Vec<_> = server.alerts().iter().map(|row| text(row, "alert_type").to_owned()).collect();
+    assert_eq!(rows, ["Preliminary", "Initial", "Retraction", "Update"]);
 }
 
 #[tokio::test]
@@ -639,30 +872,44 @@ async fn what_the_server_would_refuse_is_changed_and_named() {
 }
 
 #[tokio::test]
-async fn old_test_alerts_are_removed_and_wait_for_nobody() {
+async fn mocks_that_the_server_would_remove_are_not_posted() {
     let server = GwtmServer::start().await;
-    let house = house_at(&server, "v1").await;
+    let mut house = house_at(&server, "v1").await;
+    server.keep_files_in(house.folder.path());
     let today = Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
     let mock = |days: i64, letters: &str| format!("{}{letters}", (today + days.days()).strftime("MS%y%m%d"));
     let (recent, old) = (mock(0, "ab"), mock(-30, "cd"));
     let sent = "2026-11-20T00:00:00Z";
-    for name in ["MS181101ab-Update".to_owned(), format!("{recent}-Preliminary"), format!("{old}-Preliminary")] {
-        let posted = call(&house.deps, &of(alert(&name, sent))).await.expect("posted");
-        assert_eq!(statuses(&posted), ["posted", "posted"], "{name}");
+    for (name, expected) in [
+        ("MS181101ab-Update".to_owned(), ["posted", "not posted", "posted"].as_slice()),
+        (format!("{recent}-Preliminary"), &["posted", "not posted", "posted"]),
+        (format!("{old}-Preliminary"), &["not posted", "not posted"]),
+        (format!("{old}-Preliminary1"), &["not posted", "not posted"]),
+    ] {
+        let publication = with_galaxies(&house.deps, alert(&name, sent), &["A"]).await;
+        assert_eq!(statuses(&call(&house.deps, &publication).await.expect("done")), expected, "{name}");
     }
     let rows = server.alerts();
     assert_eq!(rows.iter().map(|row| text(row, "graceid")).collect::<Vec<_>>(), ["MS181101ab", &recent]);
-    assert!(rows.iter().all(|row| row["role"] == "test"));
-    // The row before it is gone for good, so a second alert does not wait for it; others do.
-    let second = call(&house.deps, &of(alert(&format!("{old}-Preliminary1"), sent))).await.expect("posted");
-    assert_eq!(statuses(&second), ["posted", "posted"]);
+    assert!(rows.iter().all(|row| row["role"] == "test") && server.galaxy_lists().is_empty());
+    // The bodies are there for a person to read.
+    assert!(stored(&house.deps, &alert_key(&format!("{old}-Preliminary"))).await["graceid"] == old.as_str());
+    // Alerts whose rows stay keep their order.
     for name in ["MS181101ab-Update2".to_owned(), format!("{recent}-Initial1")] {
         assert!(refused(&house.deps, &of(alert(&name, sent))).await.is_retryable(), "{name}");
     }
+    // At the edge of what is kept, the rows before it may be gone already.
+    let edge = of(alert(&format!("{}-Preliminary1", mock(-1, "ef")), sent));
+    assert_eq!(statuses(&call(&house.deps, &edge).await.expect("posted")), ["posted", "posted"]);
     // A failing removal is said, and is no error.
     server.script([Fault::None, Fault::None, Fault::Unavailable, Fault::Unavailable, Fault::Unavailable]);
     let posted = call(&house.deps, &of(alert(&format!("{recent}-Initial"), sent))).await.expect("posted");
     assert_eq!(statuses(&posted), ["posted", "not posted"]);
+    // Galaxy lists of mocks, when they are asked for.
+    house.deps.galaxies_of_mocks = true;
+    let publication = with_galaxies(&house.deps, alert("MS181101ab-Update", sent), &["A"]).await;
+    assert_eq!(statuses(&call(&house.deps, &publication).await.expect("done")), ["there", "posted", "posted"]);
+    assert_eq!(server.galaxy_lists().len(), 1);
 }
 
 #[tokio::test]
@@ -691,12 +938,19 @@ async fn without_an_api_the_bodies_are_written_and_nothing_is_posted() {
 
 #[tokio::test]
 async fn the_map_is_gracedbs_when_it_has_the_one_in_hand() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let gracedb = format!("http://{}", listener.local_addr().expect("an address"));
-    let files = Router::new()
-        .route("/api/superevents/S230518h/files/bayestar.fits.gz", any(async || ""))
-        .route("/api/superevents/S230518h/files/cWB.fits.gz", any(async || ""));
-    tokio::spawn(async move { axum::serve(listener, files).await });
+    let uploads = GraceDb::start().await;
+    let gracedb = uploads.url();
+    for (name, created, bytes) in [
+        ("bayestar.fits.gz", "2023-05-18 13:00:00 UTC", &b"\x1f\x8b\x08\0"[..]),
+        // The newest is of another map than the notice's.
+        ("bayestar.fits.gz", "2023-05-18 15:00:00 UTC", b"\x1f\x8b\x08\0"),
+        ("cWB.fits.gz", "2023-05-18 13:00:00 UTC", b"SIMPLE  =                    T"),
+        ("amplfi.fits.gz", "2023-05-18 13:00:00 UTC", b"\x1f\x8b\x08\0"),
+        // A log-in page in its place.
+        ("mly.fits.gz", "2023-05-18 13:00:00 UTC", b"<!DOCTYPE html><title>Log in</title>"),
+    ] {
+        uploads.upload("S230518h", name, created, bytes);
+    }
     let server = GwtmServer::start().await;
     let mut house = house_at(&server, "v1").await;
     house.deps.fetch = Some(Fetch::new().expect("a client"));
@@ -710,19 +964,21 @@ async fn the_map_is_gracedbs_when_it_has_the_one_in_hand() {
     let without_flat_map = |alert: Alert| {
         let status = ProductStatus::Missing { reason: "a test".to_owned() };
         let products = vec![Product { product: ProductKind::FlatMap, status }];
-        let products = Some(Products { name: alert.name.clone(), products });
+        let products = Some(Products { name: alert.name.clone(), products, map_of: None });
         Publication::Ligo { alert: Box::new(alert), products, galaxies: None }
     };
     let without_products = |alert: Alert| Publication::Ligo { alert: Box::new(alert), products: None, galaxies: None };
     for (publication, expected) in [
-        (of(made_by("S230518h-Preliminary", "BAYESTAR")), url("bayestar.fits.gz")),
-        (of(made_by("S230518h-Initial", "cWB")), url("cWB.fits.gz")),
-        (of(made_by("S230518h-Update", "bilby")), json!("fit/S230518h-Update.fits.gz")),
+        (of(made_by("S230518h-Preliminary", "BAYESTAR")), url("bayestar.fits.gz,0")),
+        (of(made_by("S230518h-Initial", "cWB")), url("cWB.fits.gz,0")),
+        (of(made_by("S230518h-Update", "AMPLFI")), url("amplfi.fits.gz,0")),
+        (of(made_by("S230518h-Update1", "MLy")), json!("fit/S230518h-Update1.fits.gz")),
+        (of(made_by("S230518h-Update2", "a new creator")), json!("fit/S230518h-Update2.fits.gz")),
         (of(made_by("S230518h-Update-ExtCoinc", "BAYESTAR")), json!("fit/S230518h-Update-ExtCoinc.fits.gz")),
         (of(retraction("S230518h-Retraction", "2023-05-18T13:05:00Z")), Value::Null),
-        (without_flat_map(made_by("S230518h-EarlyWarning", "bilby")), Value::Null),
-        (without_products(made_by("S230518h-Initial1", "bilby")), Value::Null),
-        (without_products(made_by("S230518h-Initial2", "cWB")), url("cWB.fits.gz")),
+        (without_flat_map(made_by("S230518h-EarlyWarning", "a new creator")), Value::Null),
+        (without_products(made_by("S230518h-Initial1", "a new creator")), Value::Null),
+        (without_products(made_by("S230518h-Initial2", "cWB")), url("cWB.fits.gz,0")),
     ] {
         call(&house.deps, &publication).await.expect("posted");
         assert_eq!(server.alerts().last().expect("a row")["skymap_fits_url"], expected);
@@ -732,7 +988,7 @@ async fn the_map_is_gracedbs_when_it_has_the_one_in_hand() {
     let first = of(made_by("S230518h-Preliminary", "BAYESTAR"));
     assert_eq!(statuses(&call(&house.deps, &first).await.expect("found")), ["there"]);
     let body = stored(&house.deps, &alert_key("S230518h-Preliminary")).await;
-    assert_eq!(body["skymap_fits_url"], url("bayestar.fits.gz"));
+    assert_eq!(body["skymap_fits_url"], url("bayestar.fits.gz,0"));
 }
 
 #[tokio::test]
@@ -813,35 +1069,11 @@ async fn any_reference_is_posted() {
     assert_eq!(stored(&house.deps, key).await["notice_data"]["ref_id"], "S230518h-2 of/3#ü");
 }
 
-#[cfg(unix)]
-#[tokio::test]
-async fn a_neighbours_list_that_cannot_be_read_now_stops_the_removal() {
-    let server = GwtmServer::start().await;
-    let house = house_at(&server, "v1").await;
-    let sent = "2023-05-18T16:07:18Z";
-    let update = with_galaxies(&house.deps, alert("S230518h-Update", sent), &["A"]).await;
-    let both = with_galaxies(&house.deps, coincident("S230518h-Update-ExtCoinc", sent), &["B"]).await;
-    for publication in [&update, &both] {
-        call(&house.deps, publication).await.expect("posted");
-    }
-    // A link to itself is an object that is there and cannot be read.
-    let path = house.folder.path().join(list_key("S230518h-Update-ExtCoinc").as_str());
-    let list = std::fs::read(&path).expect("a list");
-    std::fs::remove_file(&path).expect("removed");
-    std::os::unix::fs::symlink(&path, &path).expect("a link");
-    let error = refused(&house.deps, &update).await;
-    assert!(error.to_string().contains("S230518h-Update-ExtCoinc/event_galaxies.json"), "{error}");
-    assert_eq!(server.galaxy_lists().iter().map(names).collect::<Vec<_>>(), [["A"], ["B"]]);
-    std::fs::remove_file(&path).expect("removed");
-    std::fs::write(&path, list).expect("written");
-    assert_eq!(statuses(&call(&house.deps, &update).await.expect("found")), ["there", "there"]);
-    assert_eq!(server.galaxy_lists().len(), 2);
-}
-
 #[tokio::test]
 async fn a_failing_list_keeps_no_test_alert() {
     let server = GwtmServer::start().await;
-    let house = house_at(&server, "v1").await;
+    let mut house = house_at(&server, "v1").await;
+    house.deps.galaxies_of_mocks = true;
     let publication = with_galaxies(&house.deps, alert("MS181101ab-Update", "2018-11-01T22:36:25Z"), &["A"]).await;
     // The row's look and post; then no list can be asked for.
     server.script([Fault::None, Fault::None, Fault::Unavailable, Fault::Unavailable, Fault::Unavailable]);
@@ -869,7 +1101,7 @@ async fn a_call_ends_within_its_budget() {
         (Duration::from_secs(1), Vec::new(), "a POST and the looks after it: no time left of 1 s in all", 0),
         // Nothing answers: not posted, since no look says that nothing is there.
         (one, hanging().collect(), "`GET query_alerts`", 0),
-        (one, std::iter::once(Fault::None).chain(hanging()).collect(), "no time left of 2.5 s in all", 1),
+        (one, std::iter::once(Fault::None).chain(hanging()).collect(), "`POST post_alert`", 1),
         // Looks answer, but a second attempt does not fit.
         (one, std::iter::once(Fault::None).chain(looking()).collect(), "`POST post_alert`", 1),
     ] {
@@ -893,7 +1125,7 @@ async fn a_call_ends_within_its_budget() {
         // A server that has come back finds one row.
         server.script([]);
         if budget == one {
-            assert_eq!(statuses(&call(&house.deps, &publication).await.expect("posted")), ["posted"]);
+            assert_eq!(statuses(&call_until_done(&house.deps, &publication).await), ["posted"]);
             assert_eq!(server.alerts().len(), 1);
         }
     }

@@ -14,7 +14,7 @@ fn the_readmes_list_every_setting_as_the_code_documents_it() {
     let of_aws = "infra/README.md";
     for (file, settings) in [("README.md", SETTINGS), (of_aws, KAFKA_SETTINGS), (of_aws, LAMBDA_SETTINGS)] {
         let readme = read(file);
-        for Setting { name, default, purpose } in settings {
+        for Setting { name, default, purpose, .. } in settings {
             let row = format!("| `{name}` | {default} | {purpose} |");
             assert!(readme.contains(&row), "{file}: expected the row\n{row}");
         }

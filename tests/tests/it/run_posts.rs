@@ -36,6 +36,7 @@ async fn run(
             .set("API_BASE", base)
             .set("API_TOKEN", ADMIN)
             .set("OBSERVING_RUN", "O4")
+            .set("API_SETTLE_SECONDS", "2")
             .set("CATALOG_PATH", workspace().join("events/catalog.csv"))
             .set("FLAT_MAX_ORDER", "5")
             .set(setting.0, setting.1)
@@ -64,9 +65,14 @@ const ROWS: [&str; 8] = [
 fn told(server: &GwtmServer) {
     assert_eq!(rows(server), ROWS);
     assert_eq!(server.icecube_notices().len(), 1);
-    // A list for each alert of the superevent that lies among the catalogue's galaxies, none twice.
+    // One list for the superevent that lies among the catalogue's galaxies: the newest alert's.
     let lists = server.galaxy_lists();
-    assert!(lists.len() >= 6, "{} lists", lists.len());
+    let own: Vec<_> = lists.iter().filter(|list| list.graceid == "S090101a").collect();
+    assert_eq!(own.len(), 1, "{lists:?}");
+    let rows = server.alerts();
+    let hangs_on = rows.iter().find(|row| row["id"] == own[0].alert_id).expect("a row");
+    assert!(hangs_on["alert_type"].as_str().is_some_and(|kind| kind.starts_with("Update")), "{hangs_on:?}");
+    assert!(lists.len() <= 2, "{lists:?}");
     assert_eq!(server.broken_pages(), Vec::<String>::new());
 }
 
@@ -170,4 +176,199 @@ async fn a_dry_run_calls_no_api() {
     let called = run(&server, folder.path().join("data"), story(), ("DRY_RUN", "true")).await;
     assert_eq!(called.code, Some(0), "{}", called.stderr);
     assert_eq!(server.requests(), Vec::<String>::new());
+}
+
+/// Writes a variant of a sample: another superevent, time and, where it is given, type.
+fn variant(folder: &std::path::Path, sample_name: &str, id: &str, created: &str, kind: &str) -> PathBuf {
+    let mut notice: Value =
+        serde_json::from_slice(&std::fs::read(sample(sample_name)).expect("a sample")).expect("JSON");
+    notice["superevent_id"] = id.into();
+    notice["time_created"] = created.into();
+    notice["alert_type"] = kind.into();
+    notice["external_coinc"] = Value::Null;
+    let path = folder.join(format!("{created}-{id}-{kind}.json").replace(':', ""));
+    std::fs::write(&path, notice.to_string()).expect("written");
+    path
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retraction_keeps_the_superevents_last_map_on_the_page() {
+    let server = GwtmServer::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path().join("data");
+    server.keep_files_in(&store);
+    let alone = variant(folder.path(), "S090102b-2-retraction.json", "S090103c", "2009-01-03T00:00:00Z", "RETRACTION");
+    let notices = [story(), vec![alone]].concat();
+    let called = run(&server, store.clone(), notices.clone(), ("VERBOSE", "false")).await;
+    assert_eq!(called.code, Some(0), "{}", called.stderr);
+    let stored = files(&store);
+    let page = server.page("S090102b").expect("rows");
+    assert_eq!(page.name, "S090102b-Retraction");
+    for (shown, ending) in [(&page.contours, "-contours-smooth.json"), (&page.flat_map, ".fits.gz")] {
+        assert!(
+            shown.is_some() && shown.as_ref() == stored.get(&format!("fit/S090102b-Preliminary{ending}")),
+            "{ending}"
+        );
+    }
+    let annotations: Value =
+        serde_json::from_slice(&stored["fit/S090102b-Retraction-annotations.json"]).expect("annotations");
+    assert_eq!(annotations["map_of"], "S090102b-Preliminary");
+    // Nothing came before this one.
+    let page = server.page("S090103c").expect("a row");
+    assert_eq!((page.contours, page.flat_map), (None, None));
+    // Again, nothing changes.
+    let again = run(&server, store.clone(), notices, ("VERBOSE", "false")).await;
+    assert_eq!((again.code, files(&store)), (Some(0), stored), "{}", again.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn later_alerts_of_a_superevent_wait_and_others_go_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let notice =
+        |sample_name: &str, id: &str, created: &str, kind: &str| variant(folder.path(), sample_name, id, created, kind);
+    let notices = vec![
+        notice("S090101a-2-preliminary.json", "S090104d", "2009-01-04T00:01:00Z", "PRELIMINARY"),
+        notice("S090101a-4-initial.json", "S090104d", "2009-01-04T00:02:00Z", "INITIAL"),
+        notice("S090101a-2-preliminary.json", "S090105e", "2009-01-05T00:01:00Z", "PRELIMINARY"),
+    ];
+    // The first POST finds the server busy, thrice; then all is well again.
+    let busy = || [Fault::Unavailable; 3].into_iter();
+    let call = async |server: &GwtmServer, patience: &str| {
+        let mut arguments: Vec<PathBuf> = vec!["--patience".into(), patience.into()];
+        arguments.extend(notices.clone());
+        let store = tempfile::tempdir().expect("a folder");
+        run(server, store.path().join("data"), arguments, ("API_TIMEOUT_SECONDS", "1")).await
+    };
+    let server = GwtmServer::start().await;
+    server.script(busy());
+    let called = call(&server, "60s").await;
+    assert_eq!(called.code, Some(0), "{}", called.stderr);
+    assert_eq!(rows(&server), ["S090105e-Preliminary", "S090104d-Preliminary", "S090104d-Initial"]);
+    // Without patience the later alert is not tried, and says why.
+    let server = GwtmServer::start().await;
+    server.script(busy());
+    let called = call(&server, "0").await;
+    assert_eq!((called.code, rows(&server)), (Some(1), vec!["S090105e-Preliminary".to_owned()]), "{}", called.stderr);
+    let reports = called.json();
+    assert_eq!(reports.iter().map(|report| &report["status"]).collect::<Vec<_>>(), ["failed", "not_tried", "done"]);
+    let why = reports[1]["errors"][0]["message"].as_str().expect("a reason");
+    assert!(why.starts_with("not tried, because ") && why.contains("-PRELIMINARY.json`, which failed: "), "{why}");
+}
+
+/// The server removes the files of old mocks all the time, whoever is at them.
+#[tokio::test(flavor = "multi_thread")]
+async fn mocks_that_are_removed_while_they_are_in_work_are_no_error() {
+    let server = GwtmServer::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path().join("data");
+    server.keep_files_in(&store);
+    let mocks = tests::story::mocks(14).into_iter().flatten().enumerate().map(|(n, notice)| {
+        let path = folder.path().join(format!("{n:03}.json"));
+        std::fs::write(&path, notice).expect("written");
+        path
+    });
+    let mocks: Vec<PathBuf> = mocks.collect();
+    let other = server.clone();
+    let removing = tokio::spawn(async move {
+        loop {
+            other.remove_test_alerts();
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    });
+    let called = run(&server, store, mocks, ("GALAXY_MOCKS", "false")).await;
+    removing.abort();
+    assert_eq!(called.code, Some(0), "{}{}", called.stdout, called.stderr);
+    // Those of yesterday and today are posted, each with three alerts; no mock has galaxies, which would stay for good.
+    assert_eq!((server.alerts().len(), server.galaxy_lists().len()), (6, 0));
+}
+
+/// Fifteen alerts of six superevents, as they come.
+fn fifteen_alerts(folder: &std::path::Path) -> Vec<PathBuf> {
+    let ids = ["S090106a", "S090106b", "S090106c", "S090106d", "S090106e", "S090106f"];
+    let mut notices = Vec::new();
+    for (hour, (sample_name, kind, count)) in [
+        ("S090101a-2-preliminary.json", "PRELIMINARY", 6),
+        ("S090101a-4-initial.json", "INITIAL", 3),
+        ("S090101a-5-update-with-grb.json", "UPDATE", 6),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for (minute, id) in ids.iter().take(count).enumerate() {
+            let created = format!("2009-01-06T{hour:02}:{minute:02}:00Z");
+            notices.push(variant(folder, sample_name, id, &created, kind));
+        }
+    }
+    notices
+}
+
+/// Sixty kills of `gwtm run`, while a process of the server is blocked at random for 1 to 120 s and its database fails
+/// in between; a hundred times as fast.
+async fn killed_sixty_times(seed: u64) {
+    let mut random = seed;
+    let mut dice = move |sides: u64| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random % sides
+    };
+    let server = GwtmServer::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path().join("data");
+    server.keep_files_in(&store);
+    let notices = fifteen_alerts(folder.path());
+    let start = || {
+        let arguments = [PathBuf::from("--patience"), "120s".into()].into_iter().chain(notices.clone());
+        Gwtm::run(&store, arguments)
+            .set("API_BASE", server.base("v1"))
+            .set("API_TOKEN", ADMIN)
+            .set("API_TIMEOUT_SECONDS", "0.3")
+            .set("API_SETTLE_SECONDS", "6")
+            .set("CATALOG_PATH", workspace().join("events/catalog.csv"))
+            .set("FLAT_MAX_ORDER", "1")
+    };
+    let faults = [Fault::ErrorBefore, Fault::ErrorAfter, Fault::ResetAfter, Fault::Unavailable];
+    for _ in 0..60 {
+        let script: Vec<Fault> =
+            (0..200).map(|_| if dice(8) == 0 { faults[dice(4) as usize] } else { Fault::None }).collect();
+        server.script(script);
+        let process = dice(2) as usize;
+        server.block(process, std::time::Duration::from_millis(10 + dice(1190)));
+        let mut run = start().quiet().start();
+        tokio::time::sleep(std::time::Duration::from_millis(20 + dice(400))).await;
+        run.kill().expect("killed");
+        run.wait().expect("its end");
+    }
+    server.script([]);
+    let last = start();
+    let called = tokio::task::spawn_blocking(move || last.call()).await.expect("gwtm ends");
+    assert_eq!(called.code, Some(0), "{}{}", called.stdout, called.stderr);
+    server.settled().await;
+    let mut expected: Vec<String> = Vec::new();
+    for (id, types) in [
+        ("S090106a", &["Preliminary", "Initial", "Update"][..]),
+        ("S090106b", &["Preliminary", "Initial", "Update"]),
+        ("S090106c", &["Preliminary", "Initial", "Update"]),
+        ("S090106d", &["Preliminary", "Update"]),
+        ("S090106e", &["Preliminary", "Update"]),
+        ("S090106f", &["Preliminary", "Update"]),
+    ] {
+        expected.extend(types.iter().map(|alert_type| format!("{id}-{alert_type}")));
+        let lists: Vec<_> = server.galaxy_lists().into_iter().filter(|list| list.graceid == id).collect();
+        let newest = server.alerts().into_iter().rfind(|row| row["graceid"] == id).expect("a row");
+        assert_eq!((lists.len(), Some(lists[0].alert_id)), (1, newest["id"].as_i64()), "{id}, seed {seed}");
+        assert!(server.page(id).is_some_and(|page| page.contours.is_some() && page.name == format!("{id}-Update")));
+    }
+    let mut rows = rows(&server);
+    rows.sort_by_key(|row| row.split('-').next().map(str::to_owned));
+    assert_eq!(rows, expected, "one row an alert, in order, seed {seed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sixty_kills_and_a_blocked_process_leave_one_row_an_alert_and_the_newest_list() {
+    let seeds = [0x9E37_79B9_7F4A_7C15, 0xD1B5_4A32_D192_ED03, 0x2545_F491_4F6C_DD1D];
+    let told: Vec<_> = seeds.into_iter().map(|seed| tokio::spawn(killed_sixty_times(seed))).collect();
+    for story in told {
+        story.await.expect("one row an alert, one list a superevent");
+    }
 }

@@ -26,6 +26,7 @@ mod folder {
         lists_of_more_than_a_page_are_complete
         one_of_sixteen_creates_a_name
         a_store_that_is_not_written_reads_what_it_would_have_written
+        alerts_that_are_annotated_at_once_are_linked
     }
 }
 
@@ -47,6 +48,7 @@ mod ceph {
         wrong_credentials_are_permanent_and_never_shown
         a_connection_that_breaks_leaves_nothing_half_written
         a_store_that_is_not_written_reads_what_it_would_have_written
+        alerts_that_are_annotated_at_once_are_linked
     }
 }
 
@@ -68,6 +70,7 @@ mod s3s_fs {
         wrong_credentials_are_permanent_and_never_shown
         a_connection_that_breaks_leaves_nothing_half_written
         a_store_that_is_not_written_reads_what_it_would_have_written
+        alerts_that_are_annotated_at_once_are_linked
     }
 }
 
@@ -88,6 +91,7 @@ mod azurite {
         wrong_credentials_are_permanent_and_never_shown
         a_connection_that_breaks_leaves_nothing_half_written
         a_store_that_is_not_written_reads_what_it_would_have_written
+        alerts_that_are_annotated_at_once_are_linked
     }
 }
 
@@ -109,6 +113,7 @@ mod swift {
         wrong_credentials_are_permanent_and_never_shown
         a_connection_that_breaks_leaves_nothing_half_written
         a_store_that_is_not_written_reads_what_it_would_have_written
+        alerts_that_are_annotated_at_once_are_linked
     }
 
     // Tokens that end would end for every test at these servers.

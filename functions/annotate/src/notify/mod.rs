@@ -1,6 +1,6 @@
-//! Who is told of an alert, once each.
+//! `Annotated → Notified`: sends an alert to the targets of the rules that it meets, once each.
 //!
-//! It comes last, and nothing waits for it: what cannot be sent is said and not an error. What was sent is kept in
+//! It is a function of its own, after the annotations. What cannot be sent is part of the answer and not an error. What was sent is kept in
 //! `work/{name}/notified.json`, so that a repeat does not send it again; only a process that ends between the two does.
 
 mod send;
@@ -9,24 +9,72 @@ mod words;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use config::{Notify, Rule, Target};
+use config::{Config, Notify, Rule, Target};
 use http_client::Fetch;
 use jiff::Timestamp;
+use runtime::Backoff;
 use serde::{Deserialize, Serialize};
 use shared::key::{AlertKind, Key, Object};
-use shared::message::{Notification, NotificationStatus};
-use shared::{Error, Result};
-use store::Store;
+use shared::message::{Annotated, Notification, NotificationStatus, Notified};
+use shared::{Context, Error, Result};
+use store::{Location, Store};
 
 use crate::annotations::Annotations;
 use crate::text::of_level;
+use crate::versions;
 
 /// The longest that one notification may take, all attempts together.
 const LIMIT: Duration = Duration::from_secs(15);
 /// How often it is tried.
 const ATTEMPTS: u32 = 3;
-/// The pause before the second attempt; the next is twice as long.
-const PAUSE: Duration = Duration::from_millis(500);
+/// The pauses between attempts.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(1));
+
+/// What this function touches.
+#[derive(Debug, Clone)]
+pub struct Deps {
+    /// Where the annotations are, and the record of what was sent.
+    pub store: Store,
+    /// The rules, and the means to send.
+    pub notifier: Notifier,
+}
+
+impl Deps {
+    /// What the settings say, around a store that is open.
+    ///
+    /// # Errors
+    /// Permanent, when there can be no HTTP client.
+    pub fn new(config: &Config, store: Store) -> Result<Self> {
+        let folder = match &config.storage {
+            Location::Folder(folder) if store.writes() => Some(folder.clone()),
+            _ => None,
+        };
+        let notifier = Notifier { rules: config.notify.clone(), fetch: Fetch::new()?, folder, dry_run: config.dry_run };
+        Ok(Deps { store, notifier })
+    }
+
+    /// What the settings say.
+    ///
+    /// # Errors
+    /// As [`Config::open_store`] and [`Deps::new`].
+    pub async fn from_config(config: &Config) -> Result<Self> {
+        Deps::new(config, config.open_store().await?)
+    }
+}
+
+/// Sends an annotated alert to the targets of the rules that it meets.
+///
+/// # Errors
+/// Permanent, when the alert's annotations are not in the store or cannot be read; otherwise what the store says. A
+/// notification that fails is in the answer.
+pub async fn handle(deps: &Deps, annotated: Annotated) -> Result<Notified> {
+    let name = annotated.name;
+    let key = Object::Annotations(&name).key()?;
+    let annotations = versions::read(&key, &deps.store.read(&key).await?)?;
+    let notifications = deps.notifier.tell(&deps.store, &annotations).await?;
+    tracing::info!(alert.name = %name, notifications = notifications.len(), "notified");
+    Ok(Notified { name, notifications })
+}
 
 /// Tells people and programs.
 #[derive(Debug, Clone)]
@@ -119,17 +167,7 @@ impl Notifier {
     }
 
     async fn status(&self, target: &Target, annotations: &Annotations, test: bool) -> NotificationStatus {
-        let attempts = async {
-            let mut pause = PAUSE;
-            for attempt in 1.. {
-                match self.send(target, annotations, test).await {
-                    Err(error) if error.is_retryable() && attempt < ATTEMPTS => tokio::time::sleep(pause).await,
-                    outcome => return outcome,
-                }
-                pause *= 2;
-            }
-            Ok(())
-        };
+        let attempts = runtime::retry(ATTEMPTS, BACKOFF, || self.send(target, annotations, test));
         let outcome = tokio::time::timeout(LIMIT, attempts)
             .await
             .unwrap_or_else(|_| Err(Error::retryable(format!("expected it to be sent within {LIMIT:?}"))));
@@ -148,7 +186,7 @@ fn read(key: &Key, bytes: &[u8]) -> Record {
 }
 
 async fn keep(store: &Store, key: &Key, record: &Record) -> Result<()> {
-    let bytes = serde_json::to_vec_pretty(record).map_err(|error| Error::permanent(error.to_string()))?;
+    let bytes = serde_json::to_vec_pretty(record).permanent("JSON")?;
     store.put(key, bytes.into()).await
 }
 

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use bytes::Bytes;
-use config::{SECRETS, Target};
+use config::{Target, secrets};
 use shared::key::Object;
 use shared::{Error, Result, Secret};
 use tokio::io::AsyncReadExt;
@@ -44,7 +44,7 @@ impl Notifier {
         let (path, _copy) = self.file(annotations, test)?;
         let mut running = tokio::process::Command::new(program);
         running.args(arguments).arg(path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        for name in SECRETS {
+        for name in secrets() {
             running.env_remove(name);
         }
         let wrong = |error: std::io::Error| Error::permanent(error.to_string().to_lowercase());

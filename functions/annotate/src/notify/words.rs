@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use shared::message::Role;
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 
 use crate::annotations::Annotations;
 use crate::text::{number, of_level, place, probabilities, rate};
@@ -31,6 +31,7 @@ pub(super) fn line(annotations: &Annotations, test: bool) -> String {
     }
     words.extend(annotations.rubin.class.as_ref().map(|class| format!("Rubin {class}")));
     words.extend(annotations.event.as_ref().and_then(|event| event.gracedb_url.clone()));
+    words.extend(annotations.unread.iter().map(|key| format!("without `{key}`, which could not be read")));
     format!("{}{}", if test { "[TEST] " } else { "" }, words.join(" · "))
 }
 
@@ -49,7 +50,7 @@ pub(super) fn slack(annotations: &Annotations, test: bool) -> String {
 /// Permanent, for a field that does not end, and when the result is no JSON although it is to be.
 pub(super) fn filled(template: &str, content_type: &str, annotations: &Annotations, test: bool) -> Result<String> {
     let is_json = content_type.contains("json");
-    let mut fields = serde_json::to_value(annotations).map_err(|error| Error::permanent(error.to_string()))?;
+    let mut fields = serde_json::to_value(annotations).permanent("JSON")?;
     fields["text"] = line(annotations, test).into();
     fields["test"] = test.into();
     let mut text = String::new();

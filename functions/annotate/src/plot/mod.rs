@@ -110,7 +110,7 @@ impl Drawn<'_> {
 /// As [`contours`].
 pub fn svg(scene: &Scene<'_>) -> Result<String> {
     let credible = scene.map.credible();
-    let (half, most) = (credible.cells_within(0.5), credible.cells_within(0.9));
+    let (half, most) = (credible.cells_enclosing(0.5), credible.cells_enclosing(0.9));
     let mut levels = vec![0; scene.map.cells().len()];
     for (rank, i) in credible.ranking().iter().take(most).enumerate() {
         levels[*i as usize] = if rank < half { 50 } else { 90 };
@@ -191,7 +191,7 @@ fn numbers(paper: &mut Paper, scene: &Scene<'_>) {
     let annotations = scene.annotations;
     let Some(skymap) = &annotations.skymap else { return };
     let mut rows: Vec<(&str, String)> = Vec::new();
-    let area = |level| of_level(&skymap.posted_area_deg2, level).map(number).unwrap_or_default();
+    let area = |level| of_level(&skymap.area_deg2, level).map(number).unwrap_or_default();
     rows.push(("50 % / 90 % area", format!("{} / {} deg²", area("50"), area("90"))));
     if let Some(modes) = of_level(&skymap.modes, "90") {
         rows.push(("Separate parts", modes.to_string()));

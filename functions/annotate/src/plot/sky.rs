@@ -64,7 +64,7 @@ pub(super) fn draw(paper: &mut Paper, drawn: &Drawn<'_>) {
     }
     paper.ellipse(sky.centre, (2.0 * sky.half_height, sky.half_height), "none", BLACK, 2.0);
     let place = sky.place(drawn.peak);
-    let area = drawn.scene.map.credible().area(0.9);
+    let area = drawn.scene.map.credible().area_interpolated(0.9);
     if area < SMALL_DEG2 {
         // A spot of a few units would be overlooked.
         paper.circle(place, 24.0, "none", BLACK, 2.5);

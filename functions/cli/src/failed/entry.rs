@@ -4,10 +4,10 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use shared::key::{Key, Object};
+use shared::key::{Key, Object, Parsed};
 use shared::message::{Body, Failed, Received};
 use shared::notice::Glance;
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 use store::{Listed, Store};
 
 /// Where they are kept.
@@ -57,9 +57,8 @@ pub(super) fn key(name: &str) -> Result<Key> {
 
 /// What [`key`] makes the same object of.
 fn name_of(object: &Key) -> String {
-    let name = object.as_str().strip_prefix(FOLDER).and_then(|name| name.strip_suffix(".json"));
-    match name {
-        Some(name) if Object::Failed(name).key().is_ok() => name.to_owned(),
+    match Parsed::of(object).as_ref().map(Parsed::object) {
+        Some(Object::Failed(name)) => name.to_owned(),
         _ => object.to_string(),
     }
 }
@@ -69,7 +68,7 @@ pub(super) async fn read(store: &Store, key: &Key) -> Result<Option<Failed>> {
     let Some(bytes) = stored(store, key).await? else { return Ok(None) };
     serde_json::from_slice(&bytes)
         .map(Some)
-        .map_err(|error| Error::permanent(format!("object `{key}`: expected what could not be processed: {error}")))
+        .permanent(format_args!("object `{key}`: expected what could not be processed"))
 }
 
 pub(super) async fn stored(store: &Store, key: &Key) -> Result<Option<Bytes>> {

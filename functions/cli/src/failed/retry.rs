@@ -1,6 +1,7 @@
 //! Notices that failed, taken through the whole pipeline again.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use config::Config;
 use serde_json::json;
@@ -17,7 +18,7 @@ use crate::series::Series;
 
 pub(super) async fn retry(config: Config, choice: &Choice, json: bool) -> Result<bool, Failure> {
     config.log.start("warn");
-    let mut series = Series::open(config, json).await?;
+    let mut series = Series::open(config, json, Duration::ZERO).await?;
     let store = series.store().clone();
     let (found, problems) = chosen(&store, choice).await.map_err(Failure::work)?;
     let mut notices: BTreeMap<String, Entry> = BTreeMap::new();
@@ -40,7 +41,13 @@ pub(super) async fn retry(config: Config, choice: &Choice, json: bool) -> Result
 }
 
 /// Takes a notice through its flow again. What is under `failed/` of it afterwards is what failed this time.
-async fn retry_one(series: &mut Series, store: &Store, notice: &str, entry: &Entry, json: bool) -> Result<(), Failure> {
+async fn retry_one(
+    series: &mut Series<'_>,
+    store: &Store,
+    notice: &str,
+    entry: &Entry,
+    json: bool,
+) -> Result<(), Failure> {
     let mut input = None;
     let begin = async {
         let failed = read(store, &entry.object).await?;
@@ -53,11 +60,10 @@ async fn retry_one(series: &mut Series, store: &Store, notice: &str, entry: &Ent
     let outcome = series.take(notice, begin).await?;
     // What never began leaves everything as it was.
     let (Some(input), Some(outcome)) = (input, outcome) else { return Ok(()) };
-    let failures = outcome.failures(false);
     let mut now: BTreeMap<String, (String, Error)> = BTreeMap::new();
-    now.extend(failures.stops.map(|error| (notice.to_owned(), ("retry".to_owned(), error))));
-    for part in failures.parts {
-        now.insert(notice.to_owned() + &part.ending(), (format!("{}, retry", part.step()), part.error));
+    now.extend(outcome.error(false).map(|error| (notice.to_owned(), ("retry".to_owned(), error.clone()))));
+    for (step, error) in outcome.missing() {
+        now.insert(notice.to_owned() + &step.suffix(), (format!("{}, retry", step.label()), error.clone()));
     }
     let before = entries(store, &format!("{FOLDER}{notice}")).await.map_err(Failure::work)?;
     let before: Vec<Entry> = before.into_iter().filter(|entry| entry.notice() == notice).collect();
@@ -78,7 +84,7 @@ async fn retry_one(series: &mut Series, store: &Store, notice: &str, entry: &Ent
     Ok(())
 }
 
-fn tell(series: &mut Series, object: &Key, status: &str, json: bool) -> Result<(), Failure> {
+fn tell(series: &mut Series<'_>, object: &Key, status: &str, json: bool) -> Result<(), Failure> {
     let verb = if series.store().writes() { status.to_owned() } else { format!("would be {status}") };
     let line = if json { json!({"object": object, "status": verb}).to_string() } else { format!("  {object} {verb}") };
     series.say(&line)

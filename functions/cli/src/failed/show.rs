@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use shared::key::Key;
 use shared::message::Body;
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 use store::Store;
 
 use super::entry::{Entry, read, stored};
@@ -60,7 +60,7 @@ pub(super) async fn list(store: &Store, choice: &Choice, json: bool) -> Result<b
     let mut out = io::stdout().lock();
     if json {
         for entry in &found {
-            let line = serde_json::to_string(entry).map_err(|error| Error::permanent(error.to_string()))?;
+            let line = serde_json::to_string(entry).permanent("JSON")?;
             writeln!(out, "{line}").map_err(output)?;
         }
     } else if found.is_empty() {
@@ -110,7 +110,7 @@ pub(super) async fn show(store: &Store, key: &Key, json: bool) -> Result<bool> {
         writeln!(out, "  {}", in_one_line(line, usize::MAX)).map_err(output)?;
     }
     if let Some(failed) = read(store, key).await? {
-        let text = serde_json::to_string_pretty(&failed.input).map_err(|error| Error::permanent(error.to_string()))?;
+        let text = serde_json::to_string_pretty(&failed.input).permanent("JSON")?;
         writeln!(out, "\ninput").map_err(output)?;
         for line in text.lines() {
             writeln!(out, "  {}", in_one_line_indented(line)).map_err(output)?;

@@ -22,7 +22,8 @@ pub async fn listen(options: &ListenOptions) -> Result<(), Failure> {
     let overrides = overrides(options.store.as_deref(), options.dry_run).map_err(Failure::usage)?;
     let config::Listen { config, kafka, health } = config::Listen::from_env(&overrides).map_err(Failure::usage)?;
     config.log.start("info");
-    let topics = topics(&options.topics)?;
+    let topics = topics(&kafka, &options.topics)?;
+    let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
     let counts = Arc::new(Health::new(&health, &topics));
     let notices = Notices::open(&config, Patience::default(), Arc::clone(&counts)).await.map_err(Failure::usage)?;
     if config.api.is_none() {
@@ -46,10 +47,11 @@ pub async fn healthy() -> Result<(), Failure> {
     }
 }
 
-/// The topics that were asked for, or all; each must be one that this software understands.
-pub(crate) fn topics(asked: &[String]) -> Result<Vec<&'static str>, Failure> {
+/// The topics that were asked for, or all, named as they are at the broker; each must be one that this software
+/// understands.
+pub(crate) fn topics(kafka: &config::Kafka, asked: &[String]) -> Result<Vec<String>, Failure> {
     if asked.is_empty() {
-        return Ok(vec![NoticeKind::Igwn.topic(), NoticeKind::IceCube.topic()]);
+        return Ok([NoticeKind::Igwn, NoticeKind::IceCube].map(|kind| kafka.topic(kind.topic())).to_vec());
     }
-    asked.iter().map(|topic| Ok(NoticeKind::of_topic(topic).map_err(Failure::usage)?.topic())).collect()
+    asked.iter().map(|topic| Ok(kafka.topic(NoticeKind::of_topic(topic).map_err(Failure::usage)?.topic()))).collect()
 }

@@ -7,14 +7,13 @@ use std::time::{Duration, Instant};
 use config::Config;
 use kafka::archive;
 use kafka::consumer::{Message, Work};
-use kafka::health::{Health, Stretch};
+use kafka::health::{Health, LatencyStage};
 use shared::{Error, Result};
 use store::Store;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
 
-use crate::functions::{Failures, Functions, Outcome};
+use crate::pipeline::{Function, Pipeline};
 
 /// How many notices are worked on at once: more than this make maps no faster, and each takes memory.
 const AT_ONCE: usize = 4;
@@ -41,10 +40,10 @@ impl Default for Patience {
 pub struct Notices {
     config: Config,
     store: Store,
-    functions: Arc<Functions>,
+    pipeline: Arc<Pipeline>,
     patience: Patience,
     health: Arc<Health>,
-    seats: Semaphore,
+    permits: Semaphore,
     memory: Mutex<Memory>,
     /// Instead of the store and the functions above, when nothing is written.
     unwritten: tokio::sync::Mutex<Option<Unwritten>>,
@@ -62,7 +61,7 @@ struct Memory {
 /// What is kept in memory instead of being written, for so many notices.
 struct Unwritten {
     store: Store,
-    functions: Arc<Functions>,
+    pipeline: Arc<Pipeline>,
     notices: usize,
 }
 
@@ -74,12 +73,12 @@ impl Notices {
     pub async fn open(config: &Config, patience: Patience, health: Arc<Health>) -> Result<Self> {
         let store = config.open_store().await?;
         Ok(Notices {
-            functions: Arc::new(Functions::new(config, &store)?),
+            pipeline: Arc::new(Pipeline::new(config, &store)?),
             config: config.clone(),
             store,
             patience,
             health,
-            seats: Semaphore::new(AT_ONCE),
+            permits: Semaphore::new(AT_ONCE),
             memory: Mutex::default(),
             unwritten: tokio::sync::Mutex::default(),
         })
@@ -90,25 +89,23 @@ impl Notices {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn run(&self, message: &Message, store: &Store, functions: &Arc<Functions>, age: Duration) -> Result<()> {
+    async fn run(&self, message: &Message, store: &Store, pipeline: &Arc<Pipeline>, age: Duration) -> Result<()> {
         let (kind, received) = archive::keep(store, message).await?;
         let wait = age < self.patience.products;
-        let (functions, runtime) = (Arc::clone(functions), Handle::current());
-        // A thread of its own: the flow computes as much as it waits, and the consumer must go on polling.
-        let flow = spawn_blocking(move || runtime.block_on(functions.run_or_wait(kind, received, wait)));
-        let outcome = flow.await.map_err(|error| Error::permanent(error.to_string()))?;
-        let Failures { stops, parts } = outcome.failures(wait);
-        if let Some(error) = stops {
-            return Err(error);
+        let (pipeline, handle) = (Arc::clone(pipeline), Handle::current());
+        // A thread of its own: the functions compute as much as they wait, and the consumer must go on polling.
+        let run = move || Ok(handle.block_on(pipeline.run(kind, received, wait)));
+        let outcome = runtime::blocking("functions", run).await?;
+        if let Some(error) = outcome.error(wait) {
+            return Err(error.clone());
         }
-        for part in parts {
-            let step = format!("{}, listen", part.step());
-            archive::fail(store, message, &part.ending(), &step, &part.error).await?;
+        for (step, error) in outcome.missing() {
+            archive::fail(store, message, &step.suffix(), &format!("{}, listen", step.label()), error).await?;
             self.health.failed(&message.topic);
         }
-        let posting = posting(&outcome);
-        self.health.took(Stretch::Stored, message.received.elapsed().saturating_sub(posting));
-        self.health.took(Stretch::Posted, posting);
+        let posting = outcome.duration(Function::PostApi);
+        self.health.took(LatencyStage::Stored, message.received.elapsed().saturating_sub(posting));
+        self.health.took(LatencyStage::Posted, posting);
         tracing::info!(
             topic = message.topic,
             partition = message.partition,
@@ -127,11 +124,11 @@ impl Notices {
         let mut held = self.unwritten.lock().await;
         if held.as_ref().is_none_or(|held| held.notices >= REMEMBERED) {
             let store = self.config.open_store().await?;
-            *held = Some(Unwritten { functions: Arc::new(Functions::new(&self.config, &store)?), store, notices: 0 });
+            *held = Some(Unwritten { pipeline: Arc::new(Pipeline::new(&self.config, &store)?), store, notices: 0 });
         }
         let Some(unwritten) = held.as_mut() else { return Ok(()) };
         unwritten.notices += 1;
-        let done = self.run(message, &unwritten.store, &unwritten.functions, age).await;
+        let done = self.run(message, &unwritten.store, &unwritten.pipeline, age).await;
         unwritten.store.forget_unwritten();
         done
     }
@@ -148,11 +145,11 @@ impl Work for Notices {
 
     async fn take(&self, message: &Message) -> Result<()> {
         // The semaphore is never closed.
-        let _seat = self.seats.acquire().await.map_err(|error| Error::retryable(error.to_string()))?;
+        let _permit = self.permits.acquire().await.map_err(|error| Error::retryable(error.to_string()))?;
         let place = (message.topic.clone(), message.partition, message.offset);
         let begun = *self.memory().begun.entry(place.clone()).or_insert_with(Instant::now);
         let done = if self.store.writes() {
-            self.run(message, &self.store, &self.functions, begun.elapsed()).await
+            self.run(message, &self.store, &self.pipeline, begun.elapsed()).await
         } else {
             self.run_unwritten(message, begun.elapsed()).await
         };
@@ -175,17 +172,9 @@ impl Work for Notices {
         }
     }
 
-    async fn refuse(&self, message: &Message, reason: &Error) -> Result<()> {
+    async fn dead_letter(&self, message: &Message, reason: &Error) -> Result<()> {
         archive::fail(&self.store, message, "", "listen", reason).await?;
         self.memory().begun.remove(&(message.topic.clone(), message.partition, message.offset));
         Ok(())
-    }
-}
-
-/// How long posting took.
-fn posting(outcome: &Outcome) -> Duration {
-    match outcome {
-        Outcome::Ligo(outcome) => outcome.alerts.iter().map(|one| one.posted.duration).sum(),
-        Outcome::IceCube(outcome) => outcome.posted.as_ref().map(|posted| posted.duration).unwrap_or_default(),
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
 use md5::Md5 as Md5Digest;
+use runtime::Backoff;
 use sha2::{Digest, Sha256};
 use shared::key::Key;
 use shared::{Error, Result};
@@ -14,8 +15,8 @@ use super::plan::{Task, There};
 
 /// How often an object is tried.
 const ATTEMPTS: u32 = 6;
-/// The pause before the second attempt; each is twice the one before.
-const PAUSE: Duration = Duration::from_millis(300);
+/// The pauses between attempts.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(300), Duration::from_secs(10));
 
 /// Copies objects between two stores.
 #[derive(Debug)]
@@ -61,16 +62,7 @@ impl Copier {
     /// # Errors
     /// The last attempt's.
     pub(crate) async fn take(&self, task: &Task) -> Result<Outcome> {
-        let mut attempt = 1;
-        loop {
-            match self.attempt(task).await {
-                Err(error) if error.is_retryable() && attempt < ATTEMPTS => {
-                    tokio::time::sleep(PAUSE * 2_u32.pow(attempt - 1)).await;
-                    attempt += 1;
-                }
-                done => return done,
-            }
-        }
+        runtime::retry(ATTEMPTS, BACKOFF, || self.attempt(task)).await
     }
 
     async fn attempt(&self, task: &Task) -> Result<Outcome> {
@@ -122,8 +114,12 @@ impl Copier {
                 (_, None) => return Ok(false),
                 (source, Some(dest)) if source.size != dest.size => return Ok(false),
                 (Head { md5: Some(source), .. }, Some(Head { md5: Some(dest), .. })) => return Ok(source == dest),
+                // One service knows its MD5, and what the other has is read.
                 (Head { md5: Some(source), .. }, Some(_)) => {
                     return Ok(digest(&self.dest, key).await?.is_some_and(|dest| dest.md5 == source));
+                }
+                (_, Some(Head { md5: Some(dest), .. })) => {
+                    return Ok(digest(&self.source, key).await?.ok_or_else(|| gone(key))?.md5 == dest);
                 }
                 _ => {}
             }

@@ -19,6 +19,7 @@ pub(crate) use copy::digest;
 use copy::{Copier, Outcome};
 use plan::{Plan, Task};
 use progress::Progress;
+pub(crate) use progress::passed_over;
 
 /// How much of all objects in hand is in memory at once [KiB]; an object of which more would be held is in hand alone.
 const MEMORY_KIB: u32 = 12 << 10;

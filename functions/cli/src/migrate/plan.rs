@@ -5,13 +5,10 @@ use std::fs;
 use std::path::PathBuf;
 
 use futures::TryStreamExt;
-use jiff::SignedDuration;
 use shared::key::Key;
 use shared::{Error, Result};
-use store::{Head, Location, Store};
+use store::{Head, Kind, Location, Store};
 
-/// Services' clocks and their rounding of times to seconds may differ by this much.
-const CLOCKS: SignedDuration = SignedDuration::from_secs(2);
 /// How many refused names an error lists.
 const SHOWN: usize = 20;
 
@@ -38,8 +35,10 @@ pub(crate) enum There {
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) tasks: Vec<Task>,
-    /// Folders' markers, which are no objects of ours.
+    /// Folders' markers, which are no objects.
     pub(crate) markers: usize,
+    /// FIFOs, sockets and devices, which are no objects either.
+    pub(crate) special_files: usize,
 }
 
 impl Plan {
@@ -54,7 +53,7 @@ impl Plan {
         force: bool,
         verify: bool,
     ) -> Result<Plan> {
-        let mut plan = Plan { tasks: Vec::new(), markers: 0 };
+        let mut plan = Plan { tasks: Vec::new(), markers: 0, special_files: 0 };
         let mut refused = Vec::new();
         for container in containers.iter().collect::<BTreeSet<_>>() {
             let prefix = format!("{}/", Key::new(container.as_str())?);
@@ -65,8 +64,19 @@ impl Plan {
                     there.insert(key, object.head);
                 }
             }
-            let mut listed = source.list(&prefix);
+            let mut listed = source.list_all(&prefix);
             while let Some(object) = listed.try_next().await.map_err(|error| error.of("source"))? {
+                match object.kind {
+                    Kind::Object => {}
+                    Kind::FolderMarker => {
+                        plan.markers += 1;
+                        continue;
+                    }
+                    Kind::SpecialFile => {
+                        plan.special_files += 1;
+                        continue;
+                    }
+                }
                 let key = match object.key {
                     Ok(key) => key,
                     Err(_) if object.head.size == 0 => {
@@ -92,6 +102,11 @@ impl Plan {
                 plan.tasks.push(Task { key, head: object.head, there });
             }
         }
+        let folders: BTreeSet<Key> = plan.files_that_are_folders().into_iter().cloned().collect();
+        let before = plan.tasks.len();
+        // An empty object with others below it stands for a folder, whoever wrote it.
+        plan.tasks.retain(|task| task.head.size > 0 || !folders.contains(&task.key));
+        plan.markers += before - plan.tasks.len();
         if refused.is_empty() {
             return Ok(plan);
         }
@@ -115,16 +130,15 @@ impl Plan {
     }
 }
 
-/// What two entries of lists say.
+/// What two entries of lists say. Sizes and times are no proof of sameness: a backup that is restored, `cp -p` and
+/// `rsync -a` bring other content of the same size with an older time.
 fn compare(source: &Head, dest: &Head) -> There {
     if source.size != dest.size {
         return There::No;
     }
-    match (source.md5, dest.md5, source.modified, dest.modified) {
-        (Some(one), Some(other), ..) if one == other => There::Same,
+    match (source.md5, dest.md5) {
+        (Some(one), Some(other)) if one == other => There::Same,
         // An encrypted object's entry may have another MD5 than the object.
-        (Some(_), Some(_), ..) => There::Perhaps,
-        (_, _, Some(written), Some(copied)) if copied >= written + CLOCKS => There::Same,
         _ => There::Perhaps,
     }
 }
@@ -173,7 +187,7 @@ mod tests {
             (head(1, "a", 9), head(1, "a", 0), There::Same),
             (head(1, "a", 0), head(2, "a", 9), There::No),
             (head(1, "a", 0), head(1, "b", 9), There::Perhaps),
-            (head(1, "a", 0), head(1, "", 9), There::Same),
+            (head(1, "a", 0), head(1, "", 9), There::Perhaps),
             (head(1, "a", 9), head(1, "", 9), There::Perhaps),
             (head(1, "", 9), head(1, "", 0), There::Perhaps),
         ] {
@@ -184,7 +198,11 @@ mod tests {
     #[test]
     fn a_file_is_no_folder() {
         let task = |name: &str| Task { key: Key::new(name).expect("a name"), head: Head::default(), there: There::No };
-        let plan = |names: &[&str]| Plan { tasks: names.iter().map(|name| task(name)).collect(), markers: 0 };
+        let plan = |names: &[&str]| Plan {
+            tasks: names.iter().map(|name| task(name)).collect(),
+            markers: 0,
+            special_files: 0,
+        };
         assert!(plan(&["fit/a", "fit/a.json", "fit/a-b/c"]).files_that_are_folders().is_empty());
         let clash = plan(&["fit/a", "fit/a.json", "fit/a/b/c"]);
         assert_eq!(clash.files_that_are_folders(), [&Key::new("fit/a").expect("a name")]);

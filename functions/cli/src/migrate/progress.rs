@@ -85,10 +85,7 @@ impl Progress {
         self.bytes = plan.tasks.iter().map(|task| task.head.size).sum();
         let mut out = io::stdout().lock();
         write!(out, "{places}: {} objects, {} at the source", self.objects, HumanBytes(self.bytes))?;
-        match plan.markers {
-            0 => writeln!(out)?,
-            markers => writeln!(out, "; {markers} names of folders left out")?,
-        }
+        writeln!(out, "{}", passed_over(plan.markers, plan.special_files))?;
         self.bar = ProgressBar::new(self.bytes);
         let template = "{bar:30} {bytes}/{total_bytes} {bytes_per_sec} ETA {eta} {msg}";
         if let Ok(style) = ProgressStyle::with_template(template) {
@@ -194,6 +191,18 @@ impl Progress {
         }
         Ok(failed == 0)
     }
+}
+
+/// What is no object, for the end of a line; nothing when there is nothing of it.
+pub(crate) fn passed_over(markers: usize, special_files: usize) -> String {
+    let mut text = String::new();
+    if markers > 0 {
+        text += &format!("; {markers} names of folders left out");
+    }
+    if special_files > 0 {
+        text += &format!("; {special_files} FIFOs, sockets or devices left out");
+    }
+    text
 }
 
 fn round(duration: Duration) -> f64 {

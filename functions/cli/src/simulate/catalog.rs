@@ -3,7 +3,7 @@
 use std::f64::consts::{PI, TAU};
 use std::fmt::Write;
 
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 
 use super::{Dice, Simulate};
 
@@ -48,8 +48,7 @@ pub fn csv(args: &Simulate, count: usize) -> Result<Vec<u8>> {
         };
         let (ra, dec) = ((ra * 1e5).floor() / 1e5, (dec * 1e5).round() / 1e5);
         let named = format!("SIM J{ra:09.5}{dec:+09.5}");
-        writeln!(text, "{named},{ra:.5},{dec:.5},{distance:.2},{mass}")
-            .map_err(|error| Error::permanent(format!("catalogue: {error}")))?;
+        writeln!(text, "{named},{ra:.5},{dec:.5},{distance:.2},{mass}").permanent("catalogue")?;
     }
     Ok(text.into_bytes())
 }

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 
 use super::{Dice, NullAs, Simulate, TrackForm};
 
@@ -140,7 +140,7 @@ pub fn track_search(args: &Simulate, form: TrackForm) -> Result<Vec<u8>> {
             sensitive_energy_range: [500.0, 2.0e7], // GeV
         },
     };
-    let mut bytes = serde_json::to_vec(&search).map_err(|error| Error::permanent(format!("notice: {error}")))?;
+    let mut bytes = serde_json::to_vec(&search).permanent("notice")?;
     bytes.push(b'\n');
     Ok(bytes)
 }

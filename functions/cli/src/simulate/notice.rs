@@ -10,7 +10,7 @@ use flate2::write::GzEncoder;
 use jiff::SignedDuration;
 use science::skymap::{Cell, Distance, Header, MultiOrderMap, encode};
 use serde::Serialize;
-use shared::{Error, Result};
+use shared::{Context, Result};
 
 use super::sky::{Drawing, Sky, draw};
 use super::{Coincidence, Dice, Kind, Simulate};
@@ -99,7 +99,7 @@ pub fn alert(args: &Simulate) -> Result<Vec<u8>> {
         notice.external_coinc =
             args.external_coincidence.map(|with| external(args, with, &sky, &mut dice)).transpose()?;
     }
-    let mut bytes = serde_json::to_vec(&notice).map_err(|error| Error::permanent(format!("notice: {error}")))?;
+    let mut bytes = serde_json::to_vec(&notice).permanent("notice")?;
     bytes.push(b'\n');
     Ok(bytes)
 }
@@ -179,10 +179,7 @@ fn skymap(args: &Simulate, sky: &Sky, dice: &mut Dice) -> Result<String> {
     let mut bytes = encode(&map)?;
     if args.gzip {
         let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
-        bytes = gzip
-            .write_all(&bytes)
-            .and_then(|()| gzip.finish())
-            .map_err(|error| Error::permanent(format!("sky map: {error}")))?;
+        bytes = gzip.write_all(&bytes).and_then(|()| gzip.finish()).permanent("sky map")?;
     }
     Ok(STANDARD.encode(bytes))
 }

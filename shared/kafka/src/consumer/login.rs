@@ -4,19 +4,31 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use shared::{Error, Result};
 
-use super::Member;
+use config::Mechanism;
 
-/// The name of the one who listens, within its group.
-const MEMBER: &str = "gwtm";
+use super::Membership;
 
-/// What librdkafka is told by a member of the group.
+/// The longest name of a member that brokers take [characters].
+const MAX_NAME: usize = 249;
+
+/// The static member's name: one for each set of topics, so that processes of one group that listen to different topics
+/// do not fence each other.
+fn member_name(topics: &[&str]) -> String {
+    let mut topics = topics.to_vec();
+    topics.sort_unstable();
+    let name = format!("gwtm_{}", topics.join("_"));
+    name.chars().take(MAX_NAME).collect()
+}
+
+/// librdkafka's settings for a member of the group.
 ///
 /// # Errors
 /// As [`client_config`].
-pub(super) fn group_config(kafka: &config::Kafka, member: Member) -> Result<ClientConfig> {
+pub(super) fn group_config(kafka: &config::Kafka, topics: &[&str], membership: Membership) -> Result<ClientConfig> {
     let mut client = client_config(kafka)?;
-    if member == Member::Named {
-        client.set("group.instance.id", MEMBER);
+    if membership == Membership::Static {
+        let name = kafka.group_instance_id.clone().unwrap_or_else(|| member_name(topics));
+        client.set("group.instance.id", name);
     }
     client
         .set("group.id", &kafka.group_id)
@@ -24,11 +36,16 @@ pub(super) fn group_config(kafka: &config::Kafka, member: Member) -> Result<Clie
         .set("enable.auto.offset.store", "false")
         .set("enable.auto.commit", "true")
         .set("auto.commit.interval.ms", "1000")
-        .set("auto.offset.reset", &kafka.offset_reset)
+        // Where a partition begins is looked up (`position`). This is for offsets that the broker loses meanwhile, for
+        // example because a topic is made anew: the oldest that is there.
+        .set("auto.offset.reset", "earliest")
         // A member that ended or was killed holds its partitions this long, unless its successor comes before; polling
         // never stops, so there is no need for more.
         .set("session.timeout.ms", "10000")
-        .set("statistics.interval.ms", "5000");
+        // A member that is replaced learns of it with its next heartbeat, and works beside its successor until then.
+        .set("heartbeat.interval.ms", "1000")
+        // How the log of an outage learns that the broker is back.
+        .set("statistics.interval.ms", "1000");
     Ok(client)
 }
 
@@ -48,27 +65,48 @@ pub(crate) fn client_config(kafka: &config::Kafka) -> Result<ClientConfig> {
         .set("fetch.max.bytes", "8388608")
         .set("receive.message.max.bytes", "33554432")
         .set("queued.max.messages.kbytes", "8192")
+        // A queue that is full is looked at again after this time; the default of a second lets eight alerts of 1 MB
+        // through in it.
+        .set("fetch.queue.backoff.ms", "5")
         // A topic may be unknown until its first message: it is waited for, and never made.
         .set("allow.auto.create.topics", "false")
         .set("topic.metadata.refresh.interval.ms", "30000")
         // GCN's names resolve to IPv6 addresses that do not answer.
         .set("broker.address.family", &kafka.address_family)
         .set("socket.keepalive.enable", "true")
-        .set("reconnect.backoff.max.ms", "60000");
-    if let Some(login) = &kafka.login {
-        expect_oidc(&builtin_features()?)?;
-        let ca = kafka.ca_location.as_deref().unwrap_or("probe");
-        client
-            .set("security.protocol", "sasl_ssl")
-            .set("sasl.mechanisms", "OAUTHBEARER")
-            .set("sasl.oauthbearer.method", "oidc")
-            .set("sasl.oauthbearer.client.id", &login.client_id)
-            .set("sasl.oauthbearer.client.secret", login.client_secret.reveal())
-            .set("sasl.oauthbearer.token.endpoint.url", &login.token_url)
-            .set("sasl.oauthbearer.scope", &login.scope)
-            // The broker's certificate and the token endpoint's are checked by two libraries.
-            .set("ssl.ca.location", ca)
-            .set("https.ca.location", ca);
+        // A network that drops packets looks like a broker that thinks; this is how long it may. The broker is then
+        // reached within seconds after it answers again, since TCP's own retries grow to minutes.
+        .set("socket.timeout.ms", "10000")
+        .set("socket.connection.setup.timeout.ms", "10000")
+        .set("reconnect.backoff.max.ms", "2000");
+    let ca = kafka.ca_location.as_deref().unwrap_or("probe");
+    if kafka.tls {
+        client.set("security.protocol", "ssl").set("ssl.ca.location", ca);
+    }
+    if let Some(certificate) = &kafka.certificate {
+        client.set("ssl.certificate.location", &certificate.certificate).set("ssl.key.location", &certificate.key);
+    }
+    let Some(login) = &kafka.login else { return Ok(client) };
+    client.set("security.protocol", "sasl_ssl");
+    match &login.mechanism {
+        Mechanism::Token { url, scope } => {
+            expect_oidc(&builtin_features()?)?;
+            client
+                .set("sasl.mechanisms", "OAUTHBEARER")
+                .set("sasl.oauthbearer.method", "oidc")
+                .set("sasl.oauthbearer.client.id", &login.client_id)
+                .set("sasl.oauthbearer.client.secret", login.client_secret.reveal())
+                .set("sasl.oauthbearer.token.endpoint.url", url)
+                .set("sasl.oauthbearer.scope", scope)
+                // The broker's certificate and the token endpoint's are checked by two libraries.
+                .set("https.ca.location", ca);
+        }
+        Mechanism::Password(mechanism) => {
+            client
+                .set("sasl.mechanisms", mechanism)
+                .set("sasl.username", &login.client_id)
+                .set("sasl.password", login.client_secret.reveal());
+        }
     }
     Ok(client)
 }
@@ -112,9 +150,15 @@ mod tests {
         assert_eq!(native.get("sasl.oauthbearer.method").expect("a method"), "oidc");
         assert_eq!(native.get("https.ca.location").expect("a path"), "probe");
         assert_eq!(native.get("bootstrap.servers").expect("a broker"), "kafka.gcn.nasa.gov:9092");
-        let member = |member| group_config(&config::Kafka::read(&find).expect("settings"), member).expect("settings");
-        assert_eq!(member(Member::Named).get("group.instance.id"), Some("gwtm"));
-        assert_eq!(member(Member::Unnamed).get("group.instance.id"), None);
+        let kafka = config::Kafka::read(&find).expect("settings");
+        let name = |topics: &[&str], membership| {
+            let client = group_config(&kafka, topics, membership).expect("settings");
+            client.get("group.instance.id").map(str::to_owned)
+        };
+        assert_eq!(name(&["b", "a"], Membership::Static).as_deref(), Some("gwtm_a_b"));
+        assert_eq!(name(&["a", "b"], Membership::Static), name(&["b", "a"], Membership::Static));
+        assert_ne!(name(&["a"], Membership::Static), name(&["b"], Membership::Static));
+        assert_eq!(name(&["a"], Membership::Dynamic), None);
         assert!(!format!("{client:?}").contains("hunter2"), "librdkafka's secrets do not show");
     }
 }

@@ -1,32 +1,38 @@
 //! Kafka's side: every message in its lane's order, acknowledged when it is done and not before.
 //!
-//! One task polls for ever, so the membership of the group outlives any failure of what is behind; messages are taken
-//! by tasks beside it. A partition with too many messages in hand is paused until some are done.
+//! One task polls for ever, so the membership of the group outlives any failure of what is behind; messages are handled
+//! by tasks beside it. Before it polls, it waits for room ([`lanes`]): nothing is paused, and nothing that was fetched is
+//! thrown away, while messages finish. Only when none does for [`STANDSTILL`] are partitions paused.
 
+mod events;
+mod lanes;
 pub(crate) mod login;
+mod message;
+pub(crate) mod position;
+mod retry;
+mod throttle;
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures::FutureExt;
-use jiff::Timestamp;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance, StreamConsumer};
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
-use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
-use shared::error::caught;
-use shared::notice::Glance;
+
 use shared::{Error, Result};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::health::Health;
-use crate::progress::{Place, Progress};
+use crate::progress::Progress;
+use events::Events;
+use lanes::Lanes;
+pub use message::{Message, TopicPartition};
+pub use retry::Backoff;
 
 /// GCN's topic with a message a second: it shows that the connection lives.
 pub const HEARTBEAT: &str = "gcn.heartbeat";
@@ -34,105 +40,68 @@ pub const HEARTBEAT: &str = "gcn.heartbeat";
 /// How long a silent heartbeat is no news.
 pub const SILENCE: Duration = Duration::from_secs(60);
 
-/// How long messages in hand may take to finish once the consumer is to stop; what is left then comes again.
-const LAST_ORDERS: Duration = Duration::from_secs(15);
+/// Drain timeout on shutdown: what is still in hand then is delivered again.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How long committing and closing may take.
-const LEAVING: Duration = Duration::from_secs(8);
+/// Timeout of the last commit and of closing the consumer.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// A message from Kafka.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
-    /// Its topic.
-    pub topic: String,
-    /// Its partition.
-    pub partition: i32,
-    /// Its offset.
-    pub offset: i64,
-    /// When Kafka took it.
-    pub time: Option<Timestamp>,
-    /// What it carries; a tombstone carries nothing.
-    pub body: Option<Bytes>,
-    /// What can be told of it at a glance.
-    pub glance: Glance,
-    /// When it arrived here.
-    pub received: Instant,
-}
+/// How long nothing may be polled: librdkafka expels a consumer that does not poll for five minutes, and renews no token.
+const STANDSTILL: Duration = Duration::from_secs(5);
 
-impl Message {
-    /// A message that has just arrived.
-    pub fn new(topic: String, partition: i32, offset: i64, time: Option<Timestamp>, body: Option<Bytes>) -> Self {
-        let glance = body.as_deref().map(Glance::of).unwrap_or_default();
-        Message { topic, partition, offset, time, body, glance, received: Instant::now() }
-    }
-
-    /// The size of what it carries [bytes].
-    pub fn size(&self) -> usize {
-        self.body.as_ref().map_or(0, Bytes::len)
-    }
-}
-
-impl fmt::Display for Message {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}/{}/{}`", self.topic, self.partition, self.offset)
-    }
-}
-
-impl From<&BorrowedMessage<'_>> for Message {
-    fn from(message: &BorrowedMessage<'_>) -> Self {
-        Message::new(
-            message.topic().to_owned(),
-            message.partition(),
-            message.offset(),
-            message.timestamp().to_millis().and_then(|ms| Timestamp::from_millisecond(ms).ok()),
-            message.payload().map(Bytes::copy_from_slice),
-        )
-    }
-}
+/// How long a refused log-in counts as trouble: librdkafka tries again every 10 s.
+const REFUSAL: Duration = Duration::from_secs(30);
 
 /// What is done with messages.
 pub trait Work: Send + Sync + 'static {
-    /// Messages of one lane are taken one after another, in Kafka's order; lanes run side by side.
+    /// Messages of one lane are handled one after another, in Kafka's order; lanes run side by side.
     fn lane(&self, message: &Message) -> String;
 
-    /// Takes a message. It may come again, after a crash or a rebalance.
+    /// Handles a message. It may be delivered again, after a crash or a rebalance.
     fn take(&self, message: &Message) -> impl Future<Output = Result<()>> + Send;
 
-    /// Keeps a message that can never be taken, with the reason.
-    fn refuse(&self, message: &Message, reason: &Error) -> impl Future<Output = Result<()>> + Send;
-}
-
-/// How long to wait before a message is tried again: from `first`, doubling, up to `most`, less up to a half by chance.
-#[derive(Debug, Clone, Copy)]
-pub struct Backoff {
-    /// Before the second attempt.
-    pub first: Duration,
-    /// Between attempts at most.
-    pub most: Duration,
-}
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Backoff { first: Duration::from_secs(1), most: Duration::from_secs(60) }
-    }
+    /// Keeps a message that can never be handled, with the reason.
+    fn dead_letter(&self, message: &Message, reason: &Error) -> impl Future<Output = Result<()>> + Send;
 }
 
 /// How the group knows a consumer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Member {
-    /// As the one who listens: it takes the place of the one before at once, whether that one was stopped, was killed or
-    /// still runs; and its own place is kept for a successor until the session ends (static membership, KIP-345).
-    Named,
-    /// As one of several: the partitions go to one of them, and to another when that one leaves.
-    Unnamed,
+pub enum Membership {
+    /// By a name (static membership, KIP-345): it replaces the member of that name at once, whether that one was stopped,
+    /// was killed or still runs, and its partitions are kept for its successor until the session ends.
+    Static,
+    /// Without a name: as one of several, among which the broker shares the partitions.
+    Dynamic,
+}
+
+/// Why a consumer ended before it was told to.
+#[derive(Debug)]
+pub enum Ended {
+    /// Another process has joined under this one's name.
+    Fenced,
+    /// The log-in was refused; a person must mend it.
+    Refused(String),
+    /// librdkafka cannot go on.
+    Broken(String),
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Ended::Fenced => f.write_str(
+                "another listener has taken this one's place in the group: expected one to run, or KAFKA_GROUP_INSTANCE_ID to differ",
+            ),
+            Ended::Refused(reason) | Ended::Broken(reason) => f.write_str(reason),
+        }
+    }
 }
 
 /// Joins the group again and again, each time that the broker or the log-in ends it, until `stop`; the wait between
 /// grows from `wait.first` to `wait.most` and is forgotten once messages have come.
 ///
-/// It joins as the one who listens. When another process takes that place, two of them run by mistake: this one says so
-/// and joins as one of several, so that they do not take it from each other for ever. Then one of them gets everything,
-/// and the other stands by.
+/// It joins as a static member. When another process takes that place, two of them run by mistake: this one says so and
+/// joins as a dynamic member, so that they do not fence each other for ever. Then one of them gets everything, and the
+/// other stands by.
 ///
 /// # Errors
 /// Permanent, when librdkafka refuses a setting or cannot log in as wanted.
@@ -146,18 +115,22 @@ pub async fn listen<W: Work>(
 ) -> Result<()> {
     let stop = stop.shared();
     let mut next = wait.first;
-    let mut member = Member::Named;
+    let mut membership = Membership::Static;
+    let known = Arc::new(AtomicBool::new(false));
     loop {
-        let consumer = Consumer::join(kafka, topics, member, Backoff::default(), Arc::clone(health))?;
+        let consumer =
+            Consumer::join(kafka, topics, membership, Backoff::default(), Arc::clone(&known), Arc::clone(health))?;
         let begun = Instant::now();
-        let Err(error) = consumer.run(Arc::clone(&work), stop.clone()).await else { return Ok(()) };
+        let Err(ended) = consumer.run(Arc::clone(&work), stop.clone()).await else { return Ok(()) };
         if health.silence() < begun.elapsed() {
             next = wait.first;
         }
-        if !error.is_retryable() {
-            member = Member::Unnamed;
+        match &ended {
+            Ended::Fenced => membership = Membership::Dynamic,
+            Ended::Refused(reason) => health.refused(reason, next + REFUSAL),
+            Ended::Broken(_) => {}
         }
-        tracing::error!(retry_in_s = next.as_secs_f64(), "not listening: {error}");
+        tracing::error!(retry_in_s = next.as_secs_f64(), "not listening: {ended}");
         tokio::select! {
             () = tokio::time::sleep(next) => {}
             () = stop.clone() => return Ok(()),
@@ -172,72 +145,74 @@ pub const REJOIN: Backoff = Backoff { first: Duration::from_secs(2), most: Durat
 /// A member of a consumer group.
 pub struct Consumer {
     kafka: Arc<StreamConsumer<Events>>,
+    heartbeat: String,
     backoff: Backoff,
     health: Arc<Health>,
 }
 
 impl Consumer {
-    /// Joins the group for `topics` and the heartbeat. The connection is made in the background, again and again.
+    /// Joins the group for `topics`, named as they are at this broker. The connection is made in the background, again and
+    /// again. `known` says whether this process has listened before, and is set once it has.
     ///
     /// # Errors
     /// Permanent, when librdkafka refuses a setting or cannot log in as wanted.
     pub fn join(
         kafka: &config::Kafka,
         topics: &[&str],
-        member: Member,
+        membership: Membership,
         backoff: Backoff,
+        known: Arc<AtomicBool>,
         health: Arc<Health>,
     ) -> Result<Self> {
         let failed = |error: KafkaError| Error::permanent(format!("broker `{}`: {error}", kafka.bootstrap));
-        let consumer: StreamConsumer<Events> = login::group_config(kafka, member)?
-            .create_with_context(Events::new(Arc::clone(&health)))
+        let consumer: StreamConsumer<Events> = login::group_config(kafka, topics, membership)?
+            .create_with_context(Events::new(kafka, known, Arc::clone(&health)))
             .map_err(failed)?;
-        let mut topics = topics.to_vec();
-        topics.push(HEARTBEAT);
-        consumer.subscribe(&topics).map_err(failed)?;
-        tracing::info!(broker = kafka.bootstrap, group = kafka.group_id, ?topics, "listening");
-        Ok(Consumer { kafka: Arc::new(consumer), backoff, health })
+        consumer.subscribe(topics).map_err(failed)?;
+        tracing::info!(broker = kafka.bootstrap, group = kafka.group_id, ?topics, ?membership, "listening");
+        Ok(Consumer { kafka: Arc::new(consumer), heartbeat: kafka.topic(HEARTBEAT), backoff, health })
     }
 
-    /// Does `work` with every message until `stop`; then lets what is in hand finish, commits and ends, all within
-    /// 25 s (what Kubernetes and ECS leave between SIGTERM and SIGKILL is 30 s).
+    /// Does `work` with every message until `stop`; then drains, commits and ends, all within 25 s (what Kubernetes and
+    /// ECS leave between SIGTERM and SIGKILL is 30 s).
     ///
-    /// A Retryable error is retried for as long as it takes, holding back its lane alone. A Permanent one is refused,
-    /// and the lane goes on once that is done.
+    /// A Retryable error is retried for as long as it takes, holding back its lane alone. A Permanent one is
+    /// dead-lettered, and the lane goes on once that is done.
     ///
     /// # Errors
-    /// Retryable, when librdkafka says that this consumer is beyond repair, or when it cannot log in and no message
-    /// comes any more: begin anew. Permanent, when another process has taken this one's place in the group.
-    pub async fn run<W: Work>(self, work: Arc<W>, stop: impl Future<Output = ()>) -> Result<()> {
+    /// When the consumer ended before: join anew.
+    pub async fn run<W: Work>(self, work: Arc<W>, stop: impl Future<Output = ()>) -> std::result::Result<(), Ended> {
         let (stopping, _) = watch::channel(false);
+        let (held_back, failures) = mpsc::unbounded_channel();
         let mut run = Run {
             consumer: &self,
             work,
             epoch: 0,
             progress: Progress::default(),
-            lanes: HashMap::new(),
+            lanes: Lanes::default(),
             running: JoinSet::new(),
+            held_back,
+            failures,
             paused: HashSet::new(),
-            heartbeat_sought: false,
+            standstill: false,
             heard: false,
-            repeats: Repeats::default(),
             stopping,
         };
         let outcome = run.listen(stop).await;
-        run.finish().await;
+        run.drain().await;
         drop(run);
         let kafka = self.kafka;
-        let left = tokio::task::spawn_blocking(move || {
+        let closed = tokio::task::spawn_blocking(move || {
             if let Err(error) = kafka.commit_consumer_state(CommitMode::Sync)
                 && error.rdkafka_error_code() != Some(RDKafkaErrorCode::NoOffset)
             {
-                tracing::warn!("the last offsets were not committed, their messages will come again: {error}");
+                tracing::warn!("the last offsets were not committed, their messages are delivered again: {error}");
             }
             drop(kafka);
         });
-        match tokio::time::timeout(LEAVING, left).await {
+        match tokio::time::timeout(CLOSE_TIMEOUT, closed).await {
             Ok(_) => tracing::info!("stopped listening"),
-            Err(_) => tracing::warn!("the broker did not answer; the group will notice the absence by itself"),
+            Err(_) => tracing::warn!("the broker did not answer: the group notices the absence by itself"),
         }
         outcome
     }
@@ -247,56 +222,79 @@ impl Consumer {
 struct Run<'a, W> {
     consumer: &'a Consumer,
     work: Arc<W>,
-    /// Which assignment of partitions holds; what was in hand before comes again.
+    /// Which assignment of partitions holds; what was in hand before is delivered again.
     epoch: u64,
     progress: Progress,
-    /// What waits in each lane behind the message that is being taken.
-    lanes: HashMap<String, VecDeque<Message>>,
-    running: JoinSet<Settled>,
-    paused: HashSet<Place>,
-    heartbeat_sought: bool,
+    lanes: Lanes<Message>,
+    running: JoinSet<Finished>,
+    /// Lanes whose message has failed for the first time.
+    held_back: mpsc::UnboundedSender<String>,
+    failures: mpsc::UnboundedReceiver<String>,
+    /// Partitions with as much in hand as they may have.
+    paused: HashSet<TopicPartition>,
+    /// Whether everything is paused, because nothing has finished for long.
+    standstill: bool,
     /// Whether any message has come.
     heard: bool,
-    repeats: Repeats,
     stopping: watch::Sender<bool>,
 }
 
-/// A message that is no longer being taken.
-struct Settled {
+/// A message that is no longer handled.
+struct Finished {
     lane: String,
-    place: Place,
+    partition: TopicPartition,
     offset: i64,
     epoch: u64,
     done: bool,
 }
 
 impl<W: Work> Run<'_, W> {
-    async fn listen(&mut self, stop: impl Future<Output = ()>) -> Result<()> {
+    async fn listen(&mut self, stop: impl Future<Output = ()>) -> std::result::Result<(), Ended> {
         let mut stop = std::pin::pin!(stop);
-        let mut watch = tokio::time::interval(SILENCE / 2);
-        let mut refused = self.consumer.kafka.context().refused.subscribe();
+        let mut silence = tokio::time::interval(SILENCE);
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        let events = Arc::clone(self.consumer.kafka.context());
+        let (mut refused, mut unassigned) = (events.refused(), events.unassigned());
+        // When polling stopped for want of room.
+        let mut full = None;
         loop {
+            let has_room = self.lanes.has_room();
+            if has_room {
+                full = None;
+                self.move_on();
+            }
+            let polls = has_room || self.standstill;
+            let since = *full.get_or_insert_with(tokio::time::Instant::now);
             tokio::select! {
                 () = &mut stop => return Ok(()),
                 Ok(()) = refused.changed() => {
+                    let reason = refused.borrow_and_update().clone();
+                    self.consumer.health.refused(&reason, REFUSAL);
                     // A token that cannot be renewed ends nothing while messages come.
                     if !self.heard || self.consumer.health.silence() > SILENCE {
-                        return Err(Error::retryable(refused.borrow_and_update().clone()));
+                        return Err(Ended::Refused(reason));
+                    }
+                    if events.allows(&reason) {
+                        tracing::error!("{reason}");
                     }
                 }
-                _ = watch.tick() => self.listen_for_silence(),
-                Some(settled) = self.running.join_next() => self.settled(settled),
-                message = self.consumer.kafka.recv() => {
+                Ok(()) = unassigned.changed() => {
+                    let reason = unassigned.borrow_and_update().clone();
+                    let fatal = self.consumer.kafka.client().fatal_error();
+                    return Err(fatal.map_or(Ended::Broken(reason), |(code, _)| self.beyond_repair(code)));
+                }
+                _ = second.tick() => events.log_outage(),
+                _ = silence.tick() => self.log_silence(),
+                Some(finished) = self.running.join_next() => self.finished(finished),
+                Some(lane) = self.failures.recv() => self.lanes.hold_back(&lane),
+                () = tokio::time::sleep_until(since + STANDSTILL), if !polls => self.stand_still(),
+                message = self.consumer.kafka.recv(), if polls => {
                     self.notice_rebalance();
                     match message {
                         Ok(message) => self.received(&message),
                         Err(KafkaError::MessageConsumptionFatal(code)) => return Err(self.beyond_repair(code)),
-                        // An event, never a notice: librdkafka goes on by itself. Most are told by `Events::error` too.
-                        Err(error) => {
-                            if self.repeats.is_news(&error.to_string()) {
-                                tracing::warn!("Kafka consumer: {error}");
-                            }
-                        }
+                        // An event, never a notice: librdkafka goes on by itself.
+                        Err(error) => events.failed(&error),
                     }
                 }
             }
@@ -304,32 +302,30 @@ impl<W: Work> Run<'_, W> {
     }
 
     /// librdkafka's last word.
-    fn beyond_repair(&self, code: RDKafkaErrorCode) -> Error {
+    fn beyond_repair(&self, code: RDKafkaErrorCode) -> Ended {
         // The event names no more than that there is a fatal error.
         let code = self.consumer.kafka.client().fatal_error().map_or(code, |(first, _)| first);
         if code == RDKafkaErrorCode::FencedInstanceId {
-            return Error::permanent("another listener has taken this one's place in the group: expected one to run");
+            return Ended::Fenced;
         }
-        Error::retryable(format!("Kafka consumer: {code}"))
+        Ended::Broken(format!("Kafka consumer: {code}"))
     }
 
     /// Lets what is in hand finish, polling on so that the group does not expel this member meanwhile.
-    async fn finish(&mut self) {
+    async fn drain(&mut self) {
         self.stopping.send_replace(true);
-        for waiting in self.lanes.values_mut() {
-            waiting.clear();
-        }
+        self.lanes.clear_waiting();
         if let Ok(assigned) = self.consumer.kafka.assignment() {
             self.log_failure("pausing", self.consumer.kafka.pause(&assigned));
         }
-        let deadline = tokio::time::Instant::now() + LAST_ORDERS;
+        let deadline = tokio::time::Instant::now() + DRAIN_TIMEOUT;
         while !self.running.is_empty() {
             tokio::select! {
                 () = tokio::time::sleep_until(deadline) => {
-                    tracing::warn!(in_hand = self.running.len(), "stopped before all was done; the rest comes again");
+                    tracing::warn!(in_hand = self.running.len(), "stopped before all was done: the rest is delivered again");
                     self.running.shutdown().await;
                 }
-                Some(settled) = self.running.join_next() => self.settled(settled),
+                Some(finished) = self.running.join_next() => self.finished(finished),
                 _ = self.consumer.kafka.recv() => self.notice_rebalance(),
             }
         }
@@ -337,71 +333,99 @@ impl<W: Work> Run<'_, W> {
 
     fn received(&mut self, message: &BorrowedMessage<'_>) {
         self.heard = true;
-        if message.topic() == HEARTBEAT {
-            return self.heard(message);
+        self.consumer.kafka.context().answered();
+        if message.topic() == self.consumer.heartbeat {
+            return self.consumer.health.heartbeat();
         }
         let message = Message::from(message);
-        let place = (message.topic.clone(), message.partition);
+        let (partition, size) = (message.topic_partition(), message.size());
         self.consumer.health.received(&message);
-        self.progress.taken(&place, message.offset, message.size());
+        self.progress.started(&partition, message.offset, size);
         self.consumer.health.in_flight(self.progress.in_hand());
-        if self.progress.is_full(&place) && self.paused.insert(place.clone()) {
-            self.log_failure("pausing", self.consumer.kafka.pause(&one(&place)));
+        if self.progress.is_full(&partition) && self.paused.insert(partition.clone()) {
+            self.log_failure("pausing", self.consumer.kafka.pause(&one(&partition)));
         }
         let lane = self.work.lane(&message);
-        match self.lanes.get_mut(&lane) {
-            Some(waiting) => waiting.push_back(message),
-            None => {
-                self.lanes.insert(lane.clone(), VecDeque::new());
-                self.start(lane, message);
-            }
+        if let Some(message) = self.lanes.push(&lane, message, size) {
+            self.start(lane, message);
         }
     }
 
     fn start(&mut self, lane: String, message: Message) {
         let (work, backoff, stopping) = (Arc::clone(&self.work), self.consumer.backoff, self.stopping.subscribe());
         let (epoch, health) = (self.epoch, Arc::clone(&self.consumer.health));
+        let held_back = self.held_back.clone();
         self.running.spawn(async move {
-            let done = settle(&*work, &message, backoff, &health, stopping).await;
-            Settled { lane, place: (message.topic, message.partition), offset: message.offset, epoch, done }
+            let failed = lane.clone();
+            // The receiver is gone when this run has ended.
+            let held_back = move || drop(held_back.send(failed));
+            let done = retry::handle(&*work, &message, backoff, &health, stopping, held_back).await;
+            Finished { lane, partition: message.topic_partition(), offset: message.offset, epoch, done }
         });
     }
 
-    fn settled(&mut self, settled: std::result::Result<Settled, tokio::task::JoinError>) {
-        // Panics are caught inside; only `finish` aborts a task.
-        let Ok(Settled { lane, place, offset, epoch, done }) = settled else { return };
+    fn finished(&mut self, finished: std::result::Result<Finished, tokio::task::JoinError>) {
+        // Panics are caught inside; only `drain` aborts a task.
+        let Ok(Finished { lane, partition, offset, epoch, done }) = finished else { return };
         if done
             && epoch == self.epoch
-            && let Some(next) = self.progress.done(&place, offset)
+            && let Some(next) = self.progress.finished(&partition, offset)
         {
             // librdkafka adds the one.
-            self.log_failure("storing an offset", self.consumer.kafka.store_offset(&place.0, place.1, next - 1));
+            let stored = self.consumer.kafka.store_offset(&partition.0, partition.1, next - 1);
+            self.log_failure("storing an offset", stored);
         }
         self.consumer.health.in_flight(self.progress.in_hand());
-        if self.progress.has_room(&place) && self.paused.remove(&place) {
-            self.log_failure("resuming", self.consumer.kafka.resume(&one(&place)));
+        if self.progress.has_room(&partition) && self.paused.remove(&partition) && !self.standstill {
+            self.log_failure("resuming", self.consumer.kafka.resume(&one(&partition)));
         }
-        match self.lanes.get_mut(&lane).and_then(VecDeque::pop_front) {
-            Some(message) => self.start(lane, message),
-            None => {
-                self.lanes.remove(&lane);
+        // A failure that was sent before this is of the message that has finished.
+        while let Ok(lane) = self.failures.try_recv() {
+            self.lanes.hold_back(&lane);
+        }
+        if let Some(message) = self.lanes.finish(&lane) {
+            self.start(lane, message);
+        }
+    }
+
+    /// Nothing has finished for long, and polling must go on: pauses everything. What was fetched is thrown away.
+    fn stand_still(&mut self) {
+        self.standstill = true;
+        self.log_failure("pausing", self.consumer.kafka.pause(&self.partitions()));
+    }
+
+    /// The group's partitions that are assigned and not full.
+    fn partitions(&self) -> TopicPartitionList {
+        let mut partitions = TopicPartitionList::new();
+        let assigned = self.consumer.kafka.assignment();
+        for one in assigned.iter().flat_map(TopicPartitionList::elements) {
+            let full = self.paused.contains(&(one.topic().to_owned(), one.partition()));
+            if one.topic() != self.consumer.heartbeat && !full {
+                partitions.add_partition(one.topic(), one.partition());
             }
         }
+        partitions
+    }
+
+    /// Resumes after a standstill.
+    fn move_on(&mut self) {
+        if !std::mem::take(&mut self.standstill) {
+            return;
+        }
+        self.log_failure("resuming", self.consumer.kafka.resume(&self.partitions()));
     }
 
     /// After a rebalance everything that was not stored is delivered again, to whoever has the partition now.
     fn notice_rebalance(&mut self) {
-        let epoch = self.consumer.kafka.context().epoch.load(Ordering::Acquire);
+        let epoch = self.consumer.kafka.context().epoch();
         if epoch == self.epoch {
             return;
         }
         self.epoch = epoch;
         self.progress.clear();
-        for waiting in self.lanes.values_mut() {
-            waiting.clear();
-        }
-        self.heartbeat_sought = false;
-        if !self.paused.is_empty() {
+        self.lanes.clear_waiting();
+        if self.standstill || !self.paused.is_empty() {
+            self.standstill = false;
             self.paused.clear();
             if let Ok(assigned) = self.consumer.kafka.assignment() {
                 self.log_failure("resuming", self.consumer.kafka.resume(&assigned));
@@ -409,27 +433,14 @@ impl<W: Work> Run<'_, W> {
         }
     }
 
-    fn heard(&mut self, message: &BorrowedMessage<'_>) {
-        let (topic, partition) = (message.topic(), message.partition());
-        self.consumer.health.heartbeat();
-        self.log_failure("storing an offset", self.consumer.kafka.store_offset(topic, partition, message.offset()));
-        // Old heartbeats say nothing, and a month of them is millions.
-        let old = Timestamp::now().as_millisecond() - i64::try_from(SILENCE.as_millis()).unwrap_or(i64::MAX);
-        if !self.heartbeat_sought && message.timestamp().to_millis().is_some_and(|time| time < old) {
-            self.heartbeat_sought = true;
-            let sought = self.consumer.kafka.seek(topic, partition, Offset::End, Duration::ZERO);
-            self.log_failure("passing over old heartbeats", sought);
-        }
-    }
-
-    fn listen_for_silence(&self) {
+    fn log_silence(&self) {
         let silence = self.consumer.health.silence();
         if silence > SILENCE {
             tracing::error!(silence_s = silence.as_secs(), "no heartbeat from the broker");
         }
     }
 
-    /// What librdkafka refuses here it makes good by itself: a partition may be gone since.
+    /// Safe to ignore: librdkafka recovers, for example after the partition was revoked.
     fn log_failure(&self, what: &str, outcome: std::result::Result<(), KafkaError>) {
         if let Err(error) = outcome {
             tracing::debug!("Kafka consumer: {what}: {error}");
@@ -437,144 +448,10 @@ impl<W: Work> Run<'_, W> {
     }
 }
 
-/// Takes a message for as long as that takes; whether it is done with, rather than handed back because of a stop.
-async fn settle<W: Work>(
-    work: &W,
-    message: &Message,
-    backoff: Backoff,
-    health: &Health,
-    mut stopping: watch::Receiver<bool>,
-) -> bool {
-    let mut wait = backoff.first;
-    loop {
-        let outcome = match caught(work.take(message)).await {
-            Ok(()) => {
-                health.done(&message.topic);
-                return true;
-            }
-            Err(error) if error.is_retryable() => Err(error),
-            Err(error) => caught(work.refuse(message, &error)).await,
-        };
-        let Err(error) = outcome else {
-            health.failed(&message.topic);
-            return true;
-        };
-        health.retried(&message.topic);
-        let pause = wait.mul_f64(rand::random_range(0.5..=1.0));
-        tracing::warn!(
-            topic = message.topic,
-            partition = message.partition,
-            offset = message.offset,
-            retry_in_ms = pause.as_millis(),
-            "notice held back: {error}"
-        );
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            _ = stopping.wait_for(|stopping| *stopping) => return false,
-        }
-        wait = (wait * 2).min(backoff.most);
-    }
-}
-
-fn one((topic, partition): &Place) -> TopicPartitionList {
+fn one((topic, partition): &TopicPartition) -> TopicPartitionList {
     let mut list = TopicPartitionList::new();
     list.add_partition(topic, *partition);
     list
-}
-
-/// What is said again and again, and told ever more seldom: after a second, two, four, up to five minutes.
-#[derive(Default)]
-struct Repeats(Mutex<HashMap<String, (Instant, Duration)>>);
-
-impl Repeats {
-    fn is_news(&self, what: &str) -> bool {
-        let (now, most) = (Instant::now(), Duration::from_secs(300));
-        // A poisoned lock holds times that are still times.
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        told.retain(|_, (at, _)| at.elapsed() < 2 * most);
-        let (at, gap) = told.get(what).copied().unwrap_or((now, Duration::ZERO));
-        if now.duration_since(at) < gap {
-            return false;
-        }
-        told.insert(what.to_owned(), (now, (gap * 2).clamp(Duration::from_secs(1), most)));
-        true
-    }
-}
-
-/// What librdkafka reports beside messages.
-struct Events {
-    repeats: Repeats,
-    /// Counts assignments.
-    epoch: AtomicU64,
-    /// Why the log-in was refused, the last time.
-    refused: watch::Sender<String>,
-    health: Arc<Health>,
-}
-
-impl Events {
-    fn new(health: Arc<Health>) -> Self {
-        Events {
-            repeats: Repeats::default(),
-            epoch: AtomicU64::new(0),
-            refused: watch::Sender::new(String::new()),
-            health,
-        }
-    }
-}
-
-impl ClientContext for Events {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match level {
-            RDKafkaLogLevel::Emerg
-            | RDKafkaLogLevel::Alert
-            | RDKafkaLogLevel::Critical
-            | RDKafkaLogLevel::Error
-            | RDKafkaLogLevel::Warning => tracing::warn!(facility, "librdkafka: {message}"),
-            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(facility, "librdkafka: {message}"),
-            RDKafkaLogLevel::Debug => tracing::debug!(facility, "librdkafka: {message}"),
-        }
-    }
-
-    /// A failed log-in arrives here, among others.
-    fn error(&self, error: KafkaError, reason: &str) {
-        if self.repeats.is_news(&error.to_string()) {
-            tracing::error!("Kafka: {error}: {reason}");
-        }
-        if let Some(
-            RDKafkaErrorCode::Authentication
-            | RDKafkaErrorCode::SaslAuthenticationFailed
-            | RDKafkaErrorCode::SSL
-            | RDKafkaErrorCode::UnsupportedSASLMechanism,
-        ) = error.rdkafka_error_code()
-        {
-            self.refused.send_replace(format!("log-in: {reason}"));
-        }
-    }
-
-    /// How far each partition is behind: what the broker holds beyond the last offset that is done with.
-    fn stats(&self, statistics: Statistics) {
-        for (topic, partition) in statistics
-            .topics
-            .values()
-            .flat_map(|topic| topic.partitions.values().map(|partition| (&topic.topic, partition)))
-        {
-            let done = partition.stored_offset.max(partition.committed_offset).max(partition.lo_offset);
-            if topic != HEARTBEAT && partition.partition >= 0 && partition.hi_offset >= 0 && done >= 0 {
-                self.health.lag(topic, partition.partition, (partition.hi_offset - done).max(0));
-            }
-        }
-    }
-}
-
-impl ConsumerContext for Events {
-    fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        self.epoch.fetch_add(1, Ordering::AcqRel);
-        match rebalance {
-            Rebalance::Assign(partitions) => tracing::info!(partitions = partitions.count(), "partitions assigned"),
-            Rebalance::Revoke(partitions) => tracing::info!(partitions = partitions.count(), "partitions revoked"),
-            Rebalance::Error(error) => tracing::warn!("rebalance: {error}"),
-        }
-    }
 }
 
 /// Waits for SIGTERM or SIGINT.

@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write};
 use std::time::Duration;
 
-use super::{Counts, Stretch, Topic};
+use super::{Counts, LatencyStage, Topic};
 
 /// Upper edges of the buckets [s]: from what a small notice takes to a week, which a replay of the archive may be late.
 const EDGES: [f64; 16] = [
@@ -77,13 +77,13 @@ pub(super) fn text(counts: &Counts, healthy: bool) -> String {
         }
     }
     text.about("gwtm_latency_seconds", "histogram", "How long each stretch of a notice's way took.");
-    for (stretch, from, to) in [
-        (Stretch::Created, "merger", "created"),
-        (Stretch::Received, "created", "received"),
-        (Stretch::Stored, "received", "stored"),
-        (Stretch::Posted, "stored", "posted"),
+    for (stage, from, to) in [
+        (LatencyStage::Created, "merger", "created"),
+        (LatencyStage::Received, "created", "received"),
+        (LatencyStage::Stored, "received", "stored"),
+        (LatencyStage::Posted, "stored", "posted"),
     ] {
-        let Histogram { buckets, count, sum_seconds } = &counts.latencies[stretch as usize];
+        let Histogram { buckets, count, sum_seconds } = &counts.latencies[stage as usize];
         let way = format!("from=\"{from}\",to=\"{to}\"");
         for (edge, bucket) in EDGES.iter().zip(buckets) {
             text.line(format_args!("gwtm_latency_seconds_bucket{{{way},le=\"{edge}\"}} {bucket}"));

@@ -9,14 +9,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use shared::notice::NoticeKind;
 
 use crate::consumer::Message;
 pub use serve::{ask, serve};
 pub use systemd::notify_systemd;
 
-/// A stretch of a notice's way, each ending where the next begins.
+/// A stage of a notice's way, each ending where the next begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stretch {
+pub enum LatencyStage {
     /// From the event to the notice's creation.
     Created,
     /// From there to its arrival here.
@@ -39,6 +40,8 @@ struct Counts {
     /// When the last heartbeat and the last mock alert were heard; before the first, since when they are waited for.
     heartbeat: Instant,
     mock: Instant,
+    /// Why the log-in is refused, and until when that counts.
+    refused: Option<(String, Instant)>,
     topics: BTreeMap<String, Topic>,
     /// How many messages a partition holds that are not done.
     lag: BTreeMap<(String, i32), i64>,
@@ -58,13 +61,15 @@ impl Health {
     /// Nothing has been counted yet. Mock alerts are waited for where their topic is among `topics`.
     pub fn new(settings: &config::Health, topics: &[&str]) -> Self {
         let mut settings = settings.clone();
-        if !topics.contains(&shared::notice::NoticeKind::Igwn.topic()) {
+        let is_alerts = |topic: &&str| NoticeKind::of_topic(topic) == Ok(NoticeKind::Igwn);
+        if !topics.iter().any(is_alerts) {
             settings.mock = None;
         }
         let now = Instant::now();
         let counts = Counts {
             heartbeat: now,
             mock: now,
+            refused: None,
             topics: topics.iter().map(|topic| ((*topic).to_owned(), Topic::default())).collect(),
             lag: BTreeMap::new(),
             in_flight: 0,
@@ -87,7 +92,17 @@ impl Health {
         self.counts().heartbeat = Instant::now();
     }
 
-    /// How long ago that was.
+    /// The log-in was refused; this counts for so long, unless it is accepted before.
+    pub fn refused(&self, reason: &str, lasts: Duration) {
+        self.counts().refused = Some((reason.to_owned(), Instant::now() + lasts));
+    }
+
+    /// The log-in was accepted.
+    pub fn accepted(&self) {
+        self.counts().refused = None;
+    }
+
+    /// How long ago the last heartbeat was heard.
     pub fn silence(&self) -> Duration {
         self.counts().heartbeat.elapsed()
     }
@@ -99,20 +114,20 @@ impl Health {
             self.counts().mock = message.received;
         }
         let (event, created) = (message.glance.time_of_event, message.glance.time_created);
-        for (stretch, from, to) in
-            [(Stretch::Created, event, created), (Stretch::Received, created, Some(Timestamp::now()))]
+        for (stage, from, to) in
+            [(LatencyStage::Created, event, created), (LatencyStage::Received, created, Some(Timestamp::now()))]
         {
             if let Some((from, to)) = from.zip(to)
                 && let Ok(took) = Duration::try_from(to.duration_since(from))
             {
-                self.took(stretch, took);
+                self.took(stage, took);
             }
         }
     }
 
-    /// A stretch of a message's way took so long.
-    pub fn took(&self, stretch: Stretch, duration: Duration) {
-        self.counts().latencies[stretch as usize].observe(duration);
+    /// A stage of a message's way took so long.
+    pub fn took(&self, stage: LatencyStage, duration: Duration) {
+        self.counts().latencies[stage as usize].observe(duration);
     }
 
     /// A message is done.
@@ -152,7 +167,8 @@ impl Health {
             (age > limit)
                 .then(|| format!("no {what} for {} s, expected one within {} s", age.as_secs(), limit.as_secs()))
         });
-        old.collect()
+        let refused = counts.refused.iter().filter(|(_, until)| *until > Instant::now());
+        refused.map(|(reason, _)| format!("not logged in: {reason}")).chain(old).collect()
     }
 
     /// Everything, as Prometheus reads it.
@@ -191,6 +207,19 @@ mod tests {
     }
 
     #[test]
+    fn a_refused_log_in_is_trouble_at_once_until_it_is_accepted() {
+        let settings = config::Health { address: None, heartbeat: Duration::from_secs(60), mock: None };
+        let health = Health::new(&settings, &["igwn.gwalert"]);
+        assert_eq!(health.troubles(), [""; 0]);
+        health.refused("invalid_client", Duration::from_secs(60));
+        assert_eq!(health.troubles(), ["not logged in: invalid_client"]);
+        health.accepted();
+        assert_eq!(health.troubles(), [""; 0]);
+        health.refused("invalid_client", Duration::ZERO);
+        assert_eq!(health.troubles(), [""; 0]);
+    }
+
+    #[test]
     fn counts_are_told_as_prometheus_reads_them() {
         let health = health(None);
         health.received(&message(
@@ -202,7 +231,7 @@ mod tests {
         health.retried("igwn.gwalert");
         health.in_flight(3);
         health.lag("igwn.gwalert", 0, 7);
-        health.took(Stretch::Posted, Duration::from_millis(300));
+        health.took(LatencyStage::Posted, Duration::from_millis(300));
         let text = health.metrics();
         for line in [
             r#"gwtm_notices_done_total{topic="igwn.gwalert"} 1"#,

@@ -1,99 +1,122 @@
-//! `/healthz` and `/metrics` over HTTP: small answers to small questions, and nothing kept open.
+//! `/healthz` and `/metrics` over HTTP.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use http_client::Fetch;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use shared::{Error, Result};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use super::Health;
 
-/// How long a question and its answer may take.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// The largest question that is read [bytes].
-const MAX_QUESTION: usize = 8 << 10;
-/// How many are answered at once; others wait.
-const AT_ONCE: usize = 8;
+/// The longest that a connection may stay open, and that an answer may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// The most bytes of an answer that are read.
+const MAX_ANSWER_BYTES: usize = 8 << 10;
+/// The most connections that are served at once; others wait.
+const MAX_CONNECTIONS: usize = 8;
+/// The pause after a connection that could not be accepted, for example for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Answers from now on, in the background; where, since port 0 stands for any.
+/// Serves health and metrics in the background; returns the address, since port 0 stands for any.
 ///
 /// # Errors
-/// Permanent, when nothing can be answered there.
+/// Permanent, when the address cannot be bound.
 pub async fn serve(health: Arc<Health>, address: SocketAddr) -> Result<SocketAddr> {
     let failed = |error: std::io::Error| Error::permanent(format!("health at `{address}` (HEALTH_ADDR): {error}"));
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    tracing::info!(%address, "health is told at /healthz and /metrics");
+    tracing::info!(%address, "serving /healthz and /metrics");
+    let service = TowerToHyperService::new(router(health));
     tokio::spawn(async move {
-        let seats = Arc::new(Semaphore::new(AT_ONCE));
+        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             // The semaphore is never closed.
-            let Ok(seat) = Arc::clone(&seats).acquire_owned().await else { return };
+            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
             let Ok((stream, _)) = listener.accept().await else {
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            let health = Arc::clone(&health);
+            let mut http = http1::Builder::new();
+            let connection = http.keep_alive(false).serve_connection(TokioIo::new(stream), service.clone());
             tokio::spawn(async move {
-                // Whoever asks too slowly or hangs up gets no answer.
-                let _ = tokio::time::timeout(PATIENCE, answer(&health, stream)).await;
-                drop(seat);
+                // A client that is too slow or hangs up gets no answer.
+                let _ = tokio::time::timeout(TIMEOUT, connection).await;
+                drop(permit);
             });
         }
     });
     Ok(address)
 }
 
-/// Asks a program that answers at `address` whether it is well.
+fn router(health: Arc<Health>) -> Router {
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/metrics", get(metrics))
+        .fallback((StatusCode::NOT_FOUND, "expected /healthz or /metrics\n"))
+        .method_not_allowed_fallback(async || (StatusCode::METHOD_NOT_ALLOWED, "expected GET\n"))
+        .with_state(health)
+}
+
+async fn healthz(State(health): State<Arc<Health>>) -> impl IntoResponse {
+    match health.troubles().as_slice() {
+        [] => (StatusCode::OK, "ok\n".to_owned()),
+        troubles => (StatusCode::SERVICE_UNAVAILABLE, troubles.join("\n") + "\n"),
+    }
+}
+
+async fn metrics(State(health): State<Arc<Health>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], health.metrics())
+}
+
+/// Asks a program that answers at `address` whether it is healthy.
 ///
 /// # Errors
 /// Retryable, with what it says, when it is not, or does not answer.
 pub async fn ask(address: SocketAddr) -> Result<()> {
     // What answers everywhere answers here.
     let here = if address.ip().is_unspecified() { IpAddr::from(Ipv4Addr::LOCALHOST) } else { address.ip() };
-    let asked = async {
-        let mut stream = TcpStream::connect((here, address.port())).await?;
-        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
-        let mut answer = String::new();
-        stream.take(MAX_QUESTION as u64).read_to_string(&mut answer).await?;
-        Ok::<_, std::io::Error>(answer)
-    };
-    let answer = match tokio::time::timeout(PATIENCE, asked).await {
-        Ok(answer) => answer.map_err(|error| Error::retryable(format!("health at `{address}`: {error}")))?,
-        Err(_) => return Err(Error::retryable(format!("health at `{address}`: no answer"))),
-    };
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    if head.starts_with("HTTP/1.1 200 ") { Ok(()) } else { Err(Error::retryable(body.trim().to_owned())) }
+    let url = format!("http://{}/healthz", SocketAddr::new(here, address.port()));
+    let (status, body) = Fetch::new()?.get_any(&url, MAX_ANSWER_BYTES, TIMEOUT).await?;
+    if status == 200 { Ok(()) } else { Err(Error::retryable(String::from_utf8_lossy(&body).trim().to_owned())) }
 }
 
-async fn answer(health: &Health, mut stream: TcpStream) -> std::io::Result<()> {
-    let mut question = Vec::new();
-    while !question.windows(4).any(|end| end == b"\r\n\r\n") {
-        if question.len() > MAX_QUESTION || stream.read_buf(&mut question).await? == 0 {
-            return Ok(());
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn every_request_is_answered_once_and_the_connection_closed() {
+        let settings = config::Health { address: None, heartbeat: Duration::from_secs(60), mock: None };
+        let health = Arc::new(Health::new(&settings, &["igwn.gwalert"]));
+        let address = serve(health, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.expect("served");
+        assert_eq!(ask(address).await, Ok(()));
+        for (request, status, body) in [
+            ("GET /healthz", "200 OK", "\r\n\r\nok\n"),
+            ("HEAD /healthz", "200 OK", "\r\n\r\n"),
+            ("GET /metrics", "200 OK", "gwtm_healthy 1\n"),
+            ("GET /another", "404 Not Found", "expected /healthz or /metrics\n"),
+            ("POST /healthz", "405 Method Not Allowed", "expected GET\n"),
+        ] {
+            let mut stream = TcpStream::connect(address).await.expect("connected");
+            stream.write_all(format!("{request} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.expect("asked");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.expect("answered and closed");
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{request}: {answer}");
+            assert!(answer.contains(body), "{request}: {answer}");
         }
     }
-    let line = question.split(|byte| *byte == b'\r').next().unwrap_or_default();
-    let mut words = line.split(|byte| *byte == b' ');
-    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let (status, kind, body) = match (method, path) {
-        (b"GET" | b"HEAD", b"/healthz") => match health.troubles().as_slice() {
-            [] => ("200 OK", "text/plain", "ok\n".to_owned()),
-            troubles => ("503 Service Unavailable", "text/plain", troubles.join("\n") + "\n"),
-        },
-        (b"GET" | b"HEAD", b"/metrics") => ("200 OK", "text/plain; version=0.0.4", health.metrics()),
-        (b"GET" | b"HEAD", _) => ("404 Not Found", "text/plain", "expected /healthz or /metrics\n".to_owned()),
-        _ => ("405 Method Not Allowed", "text/plain", "expected GET\n".to_owned()),
-    };
-    let length = body.len();
-    let head =
-        format!("HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
-    stream.write_all(head.as_bytes()).await?;
-    if method == b"GET" {
-        stream.write_all(body.as_bytes()).await?;
-    }
-    stream.shutdown().await
 }

@@ -11,7 +11,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
 use serde::{Deserialize, Serialize};
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 
 use super::{Catalogue, Columns, Dropped, Galaxy};
 
@@ -64,7 +64,7 @@ pub fn build(
     out: impl Write + Send,
     mut done: impl FnMut(usize),
 ) -> Result<()> {
-    let json = serde_json::to_string(manifest).map_err(|error| Error::permanent(format!("manifest: {error}")))?;
+    let json = serde_json::to_string(manifest).permanent("manifest")?;
     let properties = WriterProperties::builder()
         .set_created_by(format!("gwtm {}", manifest.version))
         .set_key_value_metadata(Some(vec![KeyValue::new(MANIFEST.to_owned(), json)]))

@@ -1,15 +1,17 @@
 //! A galaxy catalogue, column by column.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{self, BufReader, Cursor, Read};
+use std::io::{BufRead, BufReader, Cursor, Read};
 use std::str::FromStr;
 
-use flate2::bufread::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 
+use super::units::{self, Quantity, Scale};
 use crate::fits::Rows;
+use crate::gzip::{self, Inflated};
 use crate::skymap::MAX_ORDER;
 
 /// The most rows of a catalogue; NED-LVS has 1.9 million.
@@ -32,13 +34,16 @@ pub struct Columns {
     pub distance: String,
     /// Stellar mass [M☉].
     pub mass: String,
+    /// The units of columns that do not say theirs, or say a wrong one: `ra`, `dec`, `distance` or `mass` and its unit.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub units: BTreeMap<String, String>,
 }
 
 impl Default for Columns {
     /// The names of NED-LVS (Cook et al. 2023, doi:10.3847/1538-4365/acdd06).
     fn default() -> Self {
         let [name, ra, dec, distance, mass] = ["objname", "ra", "dec", "DistMpc", "Mstar"].map(str::to_owned);
-        Columns { name, ra, dec, distance, mass }
+        Columns { name, ra, dec, distance, mass, units: BTreeMap::new() }
     }
 }
 
@@ -46,12 +51,27 @@ impl Columns {
     fn all(&self) -> [&str; 5] {
         [&self.name, &self.ra, &self.dec, &self.distance, &self.mass]
     }
+
+    /// How the values of the columns of numbers become ours, from the units that were given or else those that the
+    /// columns say.
+    fn scales(&self, said: [Option<String>; 4]) -> Result<Scales> {
+        let mut scales = Scales::default();
+        for (i, ((what, quantity), said)) in NUMBERS.into_iter().zip(said).enumerate() {
+            let unit = self.units.get(what).or(said.as_ref()).map_or("", String::as_str);
+            let scale =
+                units::scale(quantity, unit).map_err(|error| error.of(format!("column `{}`", self.all()[i + 1])))?;
+            scales.known[i] = scale.is_some();
+            scales.of[i] = scale.unwrap_or(Scale::Linear(1.0));
+        }
+        Ok(scales)
+    }
 }
 
 impl FromStr for Columns {
     type Err = Error;
 
-    /// `name=…,ra=…,dec=…,distance=…,mass=…`; what is left out has the name of NED-LVS.
+    /// `name=…,ra=…,dec=…,distance=…,mass=…`; what is left out has the name of NED-LVS. A unit may follow a name in
+    /// brackets: `ra=ra_hours[h],mass=logM[log(solMass)]`.
     fn from_str(text: &str) -> Result<Self> {
         let mut columns = Columns::default();
         for part in text.split(',') {
@@ -72,9 +92,51 @@ impl FromStr for Columns {
             if column.is_empty() {
                 return Err(Error::permanent(format!("`{what}`: expected the name of a column")));
             }
-            *place = column.to_owned();
+            let unit = column.strip_suffix(']').and_then(|text| text.split_once('['));
+            if let Some((column, unit)) = unit.filter(|(column, _)| !column.trim().is_empty()) {
+                let Some((_, quantity)) = NUMBERS.iter().find(|(number, _)| *number == what) else {
+                    return Err(Error::permanent(format!(
+                        "`{what}`: expected no unit, found `{}`",
+                        unit.escape_default()
+                    )));
+                };
+                units::scale(*quantity, unit).map_err(|error| error.of(format!("`{what}`")))?;
+                *place = column.trim().to_owned();
+                columns.units.insert(what.to_owned(), unit.to_owned());
+            } else {
+                *place = column.to_owned();
+            }
         }
         Ok(columns)
+    }
+}
+
+/// The columns of numbers, by what they are called among [`Columns`].
+const NUMBERS: [(&str, Quantity); 4] = [
+    ("ra", Quantity::RightAscension),
+    ("dec", Quantity::Declination),
+    ("distance", Quantity::Distance),
+    ("mass", Quantity::Mass),
+];
+
+/// How values become ours.
+#[derive(Debug, Clone, Copy)]
+struct Scales {
+    of: [Scale; 4],
+    /// Whether the column, or who named it, says its unit.
+    known: [bool; 4],
+}
+
+impl Default for Scales {
+    fn default() -> Self {
+        Scales { of: [Scale::Linear(1.0); 4], known: [false; 4] }
+    }
+}
+
+impl Scales {
+    fn galaxy<'a>(&self, name: &'a str, values: [f64; 4]) -> Galaxy<'a> {
+        let [ra, dec, dist, mstar] = std::array::from_fn(|i| self.of[i].apply(values[i]));
+        Galaxy { name, ra, dec, dist, mstar }
     }
 }
 
@@ -92,6 +154,7 @@ pub struct Catalogue {
     /// The cell of order 29 under each galaxy.
     ipix_29: Vec<u64>,
     dropped: Dropped,
+    warnings: Vec<String>,
 }
 
 /// One galaxy.
@@ -114,7 +177,7 @@ pub struct Galaxy<'a> {
 pub struct Dropped {
     /// No name.
     pub no_name: usize,
-    /// A position that is missing or not on the sphere (right ascension 0–360, declination −90–90).
+    /// A position that is missing or not on the sphere (right ascension −360–360, declination −90–90).
     pub no_position: usize,
     /// A distance that is missing or not positive.
     pub no_distance: usize,
@@ -142,28 +205,29 @@ impl Catalogue {
     }
 
     /// Reads a catalogue from its beginning to its end: FITS, or CSV with a header line, raw or gzipped. The columns
-    /// of name, right ascension and declination [deg], distance [Mpc] and stellar mass [M☉] are found by their names
-    /// in any case, others are ignored. Rows that cannot be ranked are left out and counted. Memory grows with the
-    /// rows that are kept, not with the file.
+    /// of name, right ascension and declination [deg], distance [Mpc] and stellar mass [M☉] are found by their names,
+    /// else by the only name that differs in case alone; others are ignored. Numbers are converted from the unit that the
+    /// column says (TUNIT; in CSV the header of ECSV), or that `columns` gives. Right ascensions below 0 count from 360.
+    /// Rows that cannot be ranked are left out and counted. Memory grows with the rows that are kept, not with the file.
     ///
     /// # Errors
-    /// Permanent, naming the column or line, for a file that is neither, a missing column or one of another kind, too
-    /// many rows, or no usable row.
+    /// Permanent, naming the column or line, for a file that is neither, a missing column, several of one name, one of
+    /// another kind, a unit that is not understood, too many rows, or no usable row.
     pub fn read_from<'a>(mut source: impl Read + 'a, columns: &Columns) -> Result<Self> {
         let mut first = beginning(&mut source)?;
         let mut source: Box<dyn Read + 'a> = Box::new(Cursor::new(first.clone()).chain(source));
-        if first.starts_with(&[0x1f, 0x8b]) {
-            source =
-                Box::new(Inflated { source: MultiGzDecoder::new(BufReader::new(source)), left: MAX_INFLATED_BYTES });
+        if gzip::is_gzip(&first) {
+            source = Box::new(Inflated::new(BufReader::new(source), MAX_INFLATED_BYTES));
             first = beginning(&mut source)?;
             source = Box::new(Cursor::new(first.clone()).chain(source));
         }
         let source = BufReader::with_capacity(1 << 20, source);
-        let catalogue = if first.starts_with(b"SIMPLE") {
+        let (mut catalogue, scales) = if first.starts_with(b"SIMPLE") {
             Self::from_fits(Rows::open(source)?, columns)?
         } else {
             Self::from_csv(source, columns)?
         };
+        catalogue.warnings = catalogue.suspicions(columns, &scales);
         if catalogue.is_empty() {
             return Err(Error::permanent(format!(
                 "expected galaxies with name, position, distance and mass, found none ({})",
@@ -173,30 +237,47 @@ impl Catalogue {
         Ok(catalogue)
     }
 
-    fn from_fits(mut table: Rows<impl Read>, columns: &Columns) -> Result<Self> {
+    fn from_fits(mut table: Rows<impl Read>, columns: &Columns) -> Result<(Self, Scales)> {
         if table.rows() > MAX_ROWS {
             return Err(Error::permanent(format!("expected at most {MAX_ROWS} rows, found {}", table.rows())));
         }
         let [objname, ra, dec, dist, mstar] = columns.all();
         let mut catalogue = Catalogue::default();
+        let mut scales = Scales::default();
         while let Some(chunk) = table.next_chunk(CHUNK_BYTES)? {
             let names = chunk.strings(objname)?;
+            scales = columns.scales([chunk.unit(ra)?, chunk.unit(dec)?, chunk.unit(dist)?, chunk.unit(mstar)?])?;
             let [ra, dec, dist, mstar] = [chunk.f64s(ra)?, chunk.f64s(dec)?, chunk.f64s(dist)?, chunk.f64s(mstar)?];
             for (i, name) in names.iter().enumerate() {
-                catalogue.add(Galaxy { name, ra: ra[i], dec: dec[i], dist: dist[i], mstar: mstar[i] });
+                catalogue.add(scales.galaxy(name, [ra[i], dec[i], dist[i], mstar[i]]));
             }
         }
-        Ok(catalogue)
+        Ok((catalogue, scales))
     }
 
-    fn from_csv(source: impl Read, columns: &Columns) -> Result<Self> {
+    fn from_csv(mut source: impl BufRead, columns: &Columns) -> Result<(Self, Scales)> {
         let csv = |error: csv::Error| Error::permanent(format!("expected FITS or CSV: {error}"));
+        let units = ecsv_units(&mut source)?;
         let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).comment(Some(b'#')).from_reader(source);
         let header = reader.byte_headers().map_err(csv)?.clone();
         let mut places = [0; 5];
         for (place, column) in places.iter_mut().zip(columns.all()) {
-            let same = |name: &[u8]| name.trim_ascii().eq_ignore_ascii_case(column.as_bytes());
-            *place = header.iter().position(same).ok_or_else(|| {
+            let named = |same: &dyn Fn(&[u8]) -> bool| -> Vec<usize> {
+                (0..header.len()).filter(|i| header.get(*i).is_some_and(|name| same(name.trim_ascii()))).collect()
+            };
+            let mut places = named(&|name| name == column.as_bytes());
+            if places.is_empty() {
+                places = named(&|name| name.eq_ignore_ascii_case(column.as_bytes()));
+            }
+            if places.len() > 1 {
+                let found = places.iter().take(8).filter_map(|i| header.get(*i)).map(String::from_utf8_lossy);
+                let found: Vec<String> = found.map(|name| format!("`{}`", name.trim().escape_default())).collect();
+                return Err(Error::permanent(format!(
+                    "column `{column}`: expected one, found {}; name it as it is written",
+                    found.join(", ")
+                )));
+            }
+            *place = places.first().copied().ok_or_else(|| {
                 let found: Vec<Cow<'_, str>> = header.iter().take(8).map(String::from_utf8_lossy).collect();
                 let found: String = found.join(", ").chars().take(120).collect();
                 Error::permanent(format!(
@@ -206,6 +287,9 @@ impl Catalogue {
             })?;
         }
         let [objname, ra, dec, dist, mstar] = places;
+        let said = [ra, dec, dist, mstar]
+            .map(|place| units.get(String::from_utf8_lossy(header.get(place).unwrap_or_default()).trim()).cloned());
+        let scales = columns.scales(said)?;
         let mut catalogue = Catalogue::default();
         let mut record = csv::ByteRecord::new();
         while reader.read_byte_record(&mut record).map_err(csv)? {
@@ -216,15 +300,46 @@ impl Catalogue {
             // A blank or a text such as `nan` or `--` is a missing value.
             let number =
                 |place: usize| str::from_utf8(field(place)).ok().and_then(|text| text.parse().ok()).unwrap_or(f64::NAN);
-            catalogue.add(Galaxy {
-                name: &String::from_utf8_lossy(field(objname)),
-                ra: number(ra),
-                dec: number(dec),
-                dist: number(dist),
-                mstar: number(mstar),
-            });
+            let name = String::from_utf8_lossy(field(objname));
+            catalogue.add(scales.galaxy(&name, [number(ra), number(dec), number(dist), number(mstar)]));
         }
-        Ok(catalogue)
+        Ok((catalogue, scales))
+    }
+
+    /// What looks like another unit than ours in columns that do not say theirs.
+    fn suspicions(&self, columns: &Columns, scales: &Scales) -> Vec<String> {
+        const ENOUGH_ROWS: usize = 1000;
+        let mut found = Vec::new();
+        if self.len() < ENOUGH_ROWS {
+            return found;
+        }
+        let all = |values: &[f64], test: &dyn Fn(f64) -> bool| values.iter().all(|value| test(*value));
+        let rows = self.len();
+        if !scales.known[0] && all(&self.ra, &|ra| ra < 24.1) {
+            let column = &columns.ra;
+            // A quarter of a turn has 1.57 rad.
+            let unit = if all(&self.dec, &|dec| dec.abs() < 1.58) { "rad" } else { "h" };
+            found.push(format!(
+                "column `{column}` says no unit, and all of its {rows} right ascensions are below 24.1: degrees are assumed; \
+                 if they are not, name the unit, `ra={column}[{unit}]`"
+            ));
+        }
+        if !scales.known[2] && all(&self.dist, &|dist| dist > 1e5) {
+            let column = &columns.distance;
+            let unit = if all(&self.dist, &|dist| dist > 1e8) { "m" } else { "pc" };
+            found.push(format!(
+                "column `{column}` says no unit, and all of its {rows} distances are above 100000: Mpc are assumed; if they \
+                 are not, name the unit, `distance={column}[{unit}]` or `distance={column}[kpc]`"
+            ));
+        }
+        if !scales.known[3] && all(&self.mstar, &|mstar| mstar < 20.0) && !all(&self.mstar, &|mstar| mstar == 0.0) {
+            let column = &columns.mass;
+            found.push(format!(
+                "column `{column}` says no unit, and all of its {rows} masses are below 20: solar masses are assumed; if \
+                 they are logarithms, name the unit, `mass={column}[log(solMass)]`"
+            ));
+        }
+        found
     }
 
     /// Adds a galaxy, or counts why not.
@@ -240,7 +355,7 @@ impl Catalogue {
         let name = name.trim();
         if name.is_empty() {
             self.dropped.no_name += 1;
-        } else if !(0.0..=360.0).contains(&ra) || !(-90.0..=90.0).contains(&dec) {
+        } else if !(-360.0..=360.0).contains(&ra) || !(-90.0..=90.0).contains(&dec) {
             self.dropped.no_position += 1;
         } else if !(dist > 0.0 && dist.is_finite()) {
             self.dropped.no_distance += 1;
@@ -249,6 +364,7 @@ impl Catalogue {
         } else {
             self.names.push_str(name);
             self.name_ends.push(self.names.len());
+            let ra = if ra < 0.0 { ra + 360.0 } else { ra };
             self.ra.push(ra);
             self.dec.push(dec);
             self.dist.push(dist);
@@ -265,6 +381,11 @@ impl Catalogue {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.ra.is_empty()
+    }
+
+    /// What looks wrong, a line each.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// How many rows were left out.
@@ -298,27 +419,36 @@ impl Catalogue {
     }
 }
 
-/// What gzip inflates to, up to a limit that is an error and not the end.
-struct Inflated<R> {
-    source: R,
-    left: u64,
-}
+/// The most of an ECSV header that is read [bytes].
+const MAX_ECSV_HEADER_BYTES: usize = 1 << 20;
 
-impl<R: Read> Read for Inflated<R> {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let read = self.source.read(bytes)?;
-        let left = self.left.checked_sub(read as u64);
-        self.left = left.ok_or_else(|| {
-            io::Error::other(format!("gzip: expected at most {MAX_INFLATED_BYTES} bytes inflated, found more"))
-        })?;
-        Ok(read)
+/// The units of an ECSV file's header, by column; none of a plain CSV file. What is read are comments.
+fn ecsv_units(source: &mut impl BufRead) -> Result<BTreeMap<String, String>> {
+    let mut units = BTreeMap::new();
+    let failed = |error: std::io::Error| Error::permanent(format!("catalogue: {error}"));
+    let (mut line, mut read) = (Vec::new(), 0);
+    while source.fill_buf().map_err(failed)?.first() == Some(&b'#') && read < MAX_ECSV_HEADER_BYTES {
+        line.clear();
+        read += source.by_ref().take(MAX_ECSV_HEADER_BYTES as u64).read_until(b'\n', &mut line).map_err(failed)?;
+        // `# - {name: ra, unit: hourangle, datatype: float64}`, as astropy writes it.
+        let text = String::from_utf8_lossy(&line);
+        let Some(fields) = text.split_once("- {").and_then(|(_, rest)| rest.rsplit_once('}')) else { continue };
+        let value = |key: &str| {
+            let fields = fields.0.split(',').filter_map(|field| field.split_once(':'));
+            let value = fields.into_iter().find(|(name, _)| name.trim() == key)?.1;
+            Some(value.trim().trim_matches(['\'', '"']).to_owned())
+        };
+        if let (Some(name), Some(unit)) = (value("name"), value("unit")) {
+            units.insert(name, unit);
+        }
     }
+    Ok(units)
 }
 
 /// The first bytes of a file, by which its format is known.
 fn beginning(source: &mut impl Read) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    source.take(9).read_to_end(&mut bytes).map_err(|error| Error::permanent(format!("catalogue: {error}")))?;
+    source.take(9).read_to_end(&mut bytes).permanent("catalogue")?;
     Ok(bytes)
 }
 
@@ -351,6 +481,95 @@ mod tests {
         assert_eq!(catalogue.galaxy(0), Galaxy { name: "NGC 1", ra: 0.0, dec: 90.0, dist: 40.0, mstar: 1e10 });
         assert_eq!(catalogue.galaxy(1), Galaxy { name: "NGC 2", ra: 360.0, dec: -90.0, dist: 0.5, mstar: 0.0 });
         assert_eq!(catalogue.dropped(), Dropped { no_name: 1, no_position: 3, no_distance: 2, no_mass: 3 });
+    }
+
+    #[test]
+    fn right_ascensions_below_0_count_from_360() {
+        let rows = |shift: f64| -> String {
+            let row = |i: i32| {
+                let ra = f64::from(i) * 0.5;
+                let ra = if ra > 180.0 { ra - shift } else { ra };
+                format!("G{i},{ra},1,40,1e10\n")
+            };
+            "objname,ra,dec,DistMpc,Mstar\n".to_owned() + &(0..720).map(row).collect::<String>()
+        };
+        let (positive, signed) = (read(&rows(0.0)).expect("0 to 360"), read(&rows(360.0)).expect("-180 to 180"));
+        assert_eq!((positive.len(), signed.len()), (720, 720));
+        assert_eq!(signed.ipix_29(), positive.ipix_29());
+        assert!((0..720).all(|i| signed.galaxy(i) == positive.galaxy(i)));
+        let ends = read("objname,ra,dec,DistMpc,Mstar\na,-360,1,1,1\nb,-1e-30,1,1,1\nc,-361,1,1,1\nd,-0.0,1,1,1\n")
+            .expect("ends");
+        assert_eq!((ends.len(), ends.dropped().no_position), (3, 1));
+        assert!((0..3).all(|i| (0.0..=360.0).contains(&ends.galaxy(i).ra)));
+    }
+
+    #[test]
+    fn names_are_taken_as_written_else_by_the_only_one_that_differs_in_case() {
+        let text = "objname,RA,DEC,ra,dec,DistMpc,Mstar\nG1,20,-2,300,-1,40,1e10\n";
+        assert_eq!(read(text).expect("exact names").galaxy(0).ra, 300.0);
+        let named = |columns: &str| Catalogue::read_from(text.as_bytes(), &columns.parse().expect(columns));
+        assert_eq!(named("ra=RA,dec=DEC").expect("exact names").galaxy(0).ra, 20.0);
+        let error = named("ra=Ra").expect_err("two").to_string();
+        assert!(error.contains("`RA`, `ra`") && error.contains("`Ra`"), "{error}");
+        let twice = read("objname,ra,ra,dec,DistMpc,Mstar\nG1,1,2,3,4,5\n").expect_err("two").to_string();
+        assert!(twice.contains("`ra`, `ra`"), "{twice}");
+        let columns = [
+            ("OBJNAME", "1A", [&b"a"[..], b"b"]),
+            ("RA", "B", [&[1], &[2]]),
+            ("ra", "B", [&[3], &[4]]),
+            ("DEC", "B", [&[5], &[6]]),
+            ("distmpc", "B", [&[7], &[8]]),
+            ("MSTAR", "B", [&[9], &[9]]),
+        ];
+        assert_eq!(Catalogue::read(&fits(&columns)).expect("FITS").galaxy(1).ra, 4.0);
+        let named = Catalogue::read_from(&fits(&columns)[..], &"ra=rA".parse().expect("columns"));
+        assert!(named.is_err_and(|error| error.to_string().contains("`RA`, `ra`")));
+    }
+
+    #[test]
+    fn units_are_those_of_the_column_or_of_who_names_it() {
+        let one = |columns: &str, text: &str| {
+            let catalogue = Catalogue::read_from(text.as_bytes(), &columns.parse().expect(columns)).expect(text);
+            let Galaxy { ra, dec, dist, mstar, .. } = catalogue.galaxy(0);
+            [ra, dec, dist, mstar].map(|value| (value * 1e6).round() / 1e6)
+        };
+        let text = "objname,ra_hours,dec,DistMpc,logM\nG1,20,-1,40000,10\n";
+        let columns = "ra=ra_hours[h],distance=DistMpc[kpc],mass=logM[log(M_sun)]";
+        assert_eq!(one(columns, text), [300.0, -1.0, 40.0, 1e10]);
+        let ecsv = "# %ECSV 1.0\n# ---\n# delimiter: ','\n# datatype:\n# - {name: objname, datatype: string}\n\
+                    # - {name: ra, unit: hourangle, datatype: float64}\n# - {name: dec, unit: rad, datatype: float64}\n\
+                    # - {name: DistMpc, unit: kpc, datatype: float64}\n# - {name: Mstar, unit: 'dex(solMass)'}\n\
+                    objname,ra,dec,DistMpc,Mstar\nG1,20,0.5,40000,10\n";
+        assert_eq!(one("name=objname", ecsv), [300.0, 28.647890, 40.0, 1e10]);
+        let error = read(&ecsv.replace("kpc", "furlong")).expect_err("a unit").to_string();
+        assert!(error.contains("DistMpc") && error.contains("furlong"), "{error}");
+        for wrong in ["ra=ra[furlong]", "name=objname[h]", "dec=dec[h]", "ra=[h]x["] {
+            let columns = wrong.parse::<Columns>();
+            assert!(columns.is_err() || wrong == "ra=[h]x[", "{wrong}");
+        }
+    }
+
+    #[test]
+    fn values_that_cannot_be_ours_are_a_warning_that_says_what_to_pass() {
+        let text = |row: &dyn Fn(usize) -> String| -> String {
+            "objname,ra,dec,DistMpc,Mstar\n".to_owned() + &(0..1000).map(row).collect::<String>()
+        };
+        let warned = |columns: &str, text: &str| {
+            let columns = columns.parse().expect(columns);
+            Catalogue::read_from(text.as_bytes(), &columns).expect("a catalogue").warnings().join("\n")
+        };
+        let hours = text(&|i| format!("G{i},{},{},40,1e10\n", 24.0 * i as f64 / 1000.0, i % 80));
+        assert!(warned("name=objname", &hours).contains("ra=ra[h]"));
+        assert_eq!(warned("ra=ra[h]", &hours), "");
+        assert_eq!(warned("ra=ra[deg]", &hours), "");
+        let radians = text(&|i| format!("G{i},{},{},40,1e10\n", 6.28 * i as f64 / 1000.0, i as f64 / 1000.0));
+        assert!(warned("name=objname", &radians).contains("ra=ra[rad]"));
+        let parsecs = text(&|i| format!("G{i},{},1,{},1e10\n", i as f64 * 0.3, 4e7));
+        assert!(warned("name=objname", &parsecs).contains("distance=DistMpc[pc]"));
+        let logarithms = text(&|i| format!("G{i},{},1,40,{}\n", i as f64 * 0.3, 10.5));
+        assert!(warned("name=objname", &logarithms).contains("mass=Mstar[log(solMass)]"));
+        let ours = text(&|i| format!("G{i},{},1,40,1e10\n", i as f64 * 0.3));
+        assert_eq!(warned("name=objname", &ours), "");
     }
 
     /// A FITS table of columns (name, format, the bytes of each row's value).

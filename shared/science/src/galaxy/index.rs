@@ -253,7 +253,7 @@ impl Index {
 /// Places of the columns that are read.
 fn places(metadata: &ParquetMetaData) -> Result<[usize; 6]> {
     let schema = metadata.file_metadata().schema_descr();
-    let Columns { name, ra, dec, distance, mass } = Columns::default();
+    let Columns { name, ra, dec, distance, mass, .. } = Columns::default();
     let mut places = [0; 6];
     for (place, wanted) in places.iter_mut().zip([CELLS, &name, &ra, &dec, &distance, &mass]) {
         let found = schema.columns().iter().position(|column| column.path().string() == wanted);

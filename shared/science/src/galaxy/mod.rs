@@ -5,6 +5,7 @@ mod catalogue;
 mod index;
 mod list;
 mod rank;
+mod units;
 
 pub use build::{Manifest, ROW_GROUP_ROWS, build};
 pub use catalogue::{Catalogue, Columns, Dropped, Galaxy};

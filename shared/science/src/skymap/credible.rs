@@ -113,6 +113,12 @@ impl<'a> Credible<'a> {
         self.ranking.cumulative.partition_point(|(prob, _)| *prob < level)
     }
 
+    /// How many cells have at least the probability `level` together: those before the crossing cell, and it; none at a
+    /// level of 0.
+    pub fn cells_enclosing(&self, level: f64) -> usize {
+        if level > 0.0 { (self.cells_within(level) + 1).min(self.ranking.cells.len()) } else { 0 }
+    }
+
     /// Area of the strict credible region at `level` (0–1) [deg²]: the cells before the first with c ≥ level, by the
     /// recipe of the LVK user guide and of the GWTM's listeners.
     pub fn area(&self, level: f64) -> f64 {

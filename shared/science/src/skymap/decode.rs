@@ -1,8 +1,7 @@
 //! A multi-order map from the FITS table that upstream sends.
 
 use jiff::Timestamp;
-use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
+use shared::notice::parse_time;
 use shared::{Error, Result};
 
 use super::{Cell, Distance, Header, MAX_CELLS, MAX_ORDER, MultiOrderMap};
@@ -112,9 +111,7 @@ fn header(table: &Table) -> Header {
 /// A FITS time, UTC without saying so (FITS standard 4.0, section 9.1.1); one that cannot be read is absent, since
 /// the notice has the time of the signal as well.
 fn time(text: &str) -> Option<Timestamp> {
-    text.parse::<Timestamp>()
-        .ok()
-        .or_else(|| text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok().map(|time| time.timestamp()))
+    parse_time(text).ok()
 }
 
 #[cfg(test)]

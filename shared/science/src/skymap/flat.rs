@@ -1,23 +1,23 @@
 //! A map as a flat HEALPix table, `{name}.fits.gz`: what `healpy.read_map` reads.
 //!
-//! The rows are made one run of equal rows at a time, along the NESTED curve, and compressed as they come, so memory
-//! does not grow with the order.
+//! The rows are made one run of equal rows at a time, along the NESTED curve, and a run is compressed as a whole, so time
+//! and memory follow the number of cells and not the number of pixels.
 
 use std::io::Write;
 
-use flate2::{Compression, GzBuilder};
 use shared::{Error, Result};
 
 use super::cards::{BLOCK, Value, end, known, put, table};
 use super::{Cell, Distance, MultiOrderMap, cell_area, n_cells};
+use crate::gzip::repeat::RepeatWriter;
 
-/// zlib's level: measured, 1 makes runs of equal rows half as large again and no level is faster.
-const LEVEL: u32 = 6;
-/// Rows go to the compressor in pieces of about this size [bytes].
-const PIECE: usize = 1 << 16;
+/// The coarsest order that is written unless another is asked for: the GWTM takes a coarser table to nside 128, where a
+/// coverage of 15.7 % becomes 19.3 %.
+const LEAST_ORDER: u8 = 9;
 
 /// Writes the map as a gzipped FITS table with the columns PROB [pix⁻¹] and, when it has distances, DISTMU, DISTSIGMA
-/// [Mpc] and DISTNORM [Mpc⁻²], NESTED, at its finest order but at most `max_order`. The bytes depend on the map alone.
+/// [Mpc] and DISTNORM [Mpc⁻²], NESTED, at its finest order, at least [`LEAST_ORDER`] and at most
+/// `max_order`. The bytes depend on the map alone.
 ///
 /// A cell coarser than the table gives each of its pixels its share of the probability, and its distances. Pixels
 /// that hold several cells get the sum of their probabilities and the distribution with their mean and standard
@@ -26,26 +26,28 @@ const PIECE: usize = 1 << 16;
 /// # Errors
 /// What `out` says, as Permanent.
 pub fn write<W: Write>(map: &MultiOrderMap, max_order: u8, out: W) -> Result<W> {
-    let order = map.order().min(max_order);
+    let order = map.order().max(LEAST_ORDER).min(max_order);
     let failed = |error: std::io::Error| Error::permanent(format!("flat map: {error}"));
-    // No file name and no time: the same map makes the same bytes.
-    let mut gzip = GzBuilder::new().mtime(0).operating_system(255).write(out, Compression::new(LEVEL));
-    gzip.write_all(&headers(map, order)?).map_err(failed)?;
+    let mut gzip = RepeatWriter::new(out).map_err(failed)?;
+    gzip.write(&headers(map, order)?).map_err(failed)?;
     let columns = columns(map).len();
-    let mut piece = Vec::with_capacity(PIECE + 32);
+    let mut equal: Option<([u8; 32], u64)> = None;
     for run in (Runs { map, order, along: map.along_curve().peekable() }) {
         let row = run.bytes();
-        for _ in 0..run.pixels {
-            piece.extend_from_slice(&row[..8 * columns]);
-            if piece.len() >= PIECE {
-                gzip.write_all(&piece).map_err(failed)?;
-                piece.clear();
+        match &mut equal {
+            Some((before, pixels)) if *before == row => *pixels += run.pixels,
+            _ => {
+                if let Some((row, pixels)) = equal.replace((row, run.pixels)) {
+                    gzip.repeat(&row[..8 * columns], pixels).map_err(failed)?;
+                }
             }
         }
     }
-    gzip.write_all(&piece).map_err(failed)?;
+    if let Some((row, pixels)) = equal {
+        gzip.repeat(&row[..8 * columns], pixels).map_err(failed)?;
+    }
     let data = n_cells(order) as usize * 8 * columns;
-    gzip.write_all(&vec![0; data.next_multiple_of(BLOCK) - data]).map_err(failed)?;
+    gzip.repeat(&[0], (data.next_multiple_of(BLOCK) - data) as u64).map_err(failed)?;
     gzip.finish().map_err(failed)
 }
 
@@ -155,6 +157,7 @@ impl Moments {
 #[cfg(test)]
 mod tests {
     use std::f64::consts::PI;
+    use std::io::Read;
 
     use super::*;
     use crate::fits::Table;
@@ -165,9 +168,10 @@ mod tests {
         let bytes = write(map, max_order, Vec::new()).expect("a flat map");
         assert_eq!(bytes, write(map, max_order, Vec::new()).expect("a flat map"), "the same bytes again");
         let table = Table::open_up_to(&bytes, 1 << 30).expect("a table");
-        assert_eq!(table.header_f64("NSIDE"), Some(f64::from(1u32 << map.order().min(max_order))));
+        let order = map.order().max(LEAST_ORDER).min(max_order);
+        assert_eq!(table.header_f64("NSIDE"), Some(f64::from(1u32 << order)));
         assert_eq!(table.header_str("ORDERING").as_deref(), Some("NESTED"));
-        assert_eq!(table.rows() as u64, n_cells(map.order().min(max_order)));
+        assert_eq!(table.rows() as u64, n_cells(order));
         table.columns().iter().map(|column| table.f64s(&column.name).expect("a column")).collect()
     }
 
@@ -180,7 +184,7 @@ mod tests {
                 assert_eq!(columns.len(), 4, "{name}");
                 let total: f64 = columns[0].iter().sum();
                 assert!((total - map.total_prob()).abs() < 1e-9, "{name}: {total}");
-                let order = map.order().min(max_order);
+                let order = map.order().max(LEAST_ORDER).min(max_order);
                 for (i, cell) in map.cells().iter().enumerate().filter(|(_, cell)| cell.order <= order) {
                     let pixel = (cell.ipix << (2 * (order - cell.order))) as usize;
                     let prob = cell.prob_density * cell_area(order);
@@ -192,10 +196,30 @@ mod tests {
         }
     }
 
+    /// Half of zlib's or less where runs are long; where most rows differ, as in a degraded map, zlib finds up to 3 % more.
+    #[test]
+    fn files_are_no_larger_than_zlib_makes_them() {
+        let maps =
+            real_maps().into_iter().map(|(name, bytes, _)| (name, MultiOrderMap::decode(&bytes).expect("a map")));
+        let uniform = ("uniform".to_owned(), sampled(5, |_, _| 1.0));
+        for (name, map) in maps.chain([uniform]) {
+            for (max_order, most) in [(6, 1.03), (9, 1.01)] {
+                let bytes = write(&map, max_order, Vec::new()).expect("a flat map");
+                let mut content = Vec::new();
+                flate2::read::GzDecoder::new(&bytes[..]).read_to_end(&mut content).expect("a gzip stream");
+                let mut zlib = flate2::GzBuilder::new().write(Vec::new(), flate2::Compression::new(6));
+                zlib.write_all(&content).expect("written");
+                let ratio = bytes.len() as f64 / zlib.finish().expect("ended").len() as f64;
+                println!("{name} at order {max_order}: {} bytes, {ratio:.3} of zlib's", bytes.len());
+                assert!(ratio <= most, "{name} at order {max_order}: {ratio}");
+            }
+        }
+    }
+
     #[test]
     fn a_map_without_distances_has_one_column() {
         let map = sampled(3, |lon, _| 1.0 + lon.sin());
-        let columns = read(&map, 10);
+        let columns = read(&map, 3);
         assert_eq!(columns.len(), 1);
         for (prob, cell) in columns[0].iter().zip(map.cells()) {
             assert_eq!(*prob, cell.prob());
@@ -203,6 +227,19 @@ mod tests {
         let coarse = read(&map, 1);
         let expected: f64 = map.cells()[16..32].iter().map(Cell::prob).sum();
         assert!((coarse[0][1] - expected).abs() < 1e-15);
+    }
+
+    #[test]
+    fn a_coarse_map_is_written_at_order_9_unless_another_is_asked_for() {
+        let map = sampled(3, |lon, _| 1.0 + lon.sin());
+        let fine = &read(&map, 10)[0];
+        assert_eq!(fine.len() as u64, n_cells(9));
+        // Each cell's probability, in equal parts.
+        for (parts, cell) in fine.chunks_exact(1 << (2 * (9 - 3))).zip(map.cells()) {
+            assert!(parts.iter().all(|part| *part == parts[0]));
+            assert!((parts.iter().sum::<f64>() - cell.prob()).abs() < 1e-15);
+        }
+        assert_eq!(read(&map, 4)[0].len() as u64, n_cells(4));
     }
 
     #[test]

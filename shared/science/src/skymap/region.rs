@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use moc::moc::range::RangeMOC;
 use moc::moc::{CellMOCIterator, RangeMOCIntoIterator, RangeMOCIterator};
 use moc::qty::Hpx;
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 
 use super::adjacency::{CORNERS, SIDES, in_corner, step};
 use super::{Credible, DEG2_PER_SR, MAX_ORDER, n_cells};
@@ -67,9 +67,19 @@ impl Region {
 }
 
 impl Credible<'_> {
-    /// The strict credible region at `level` (0–1), the crossing cell excluded, at the map's finest order.
+    /// The strict credible region at `level` (0–1), the crossing cell excluded, at the map's finest order: that whose area
+    /// is posted. It is empty when one cell has more probability than `level`.
+    pub fn moc_strict(&self, level: f64) -> RangeMOC<u64, Hpx<u64>> {
+        self.first_cells(self.cells_within(level))
+    }
+
+    /// The credible region at `level` (0–1) with its crossing cell, at the map's finest order: it holds at least that
+    /// probability, and is never empty above 0.
     pub fn moc(&self, level: f64) -> RangeMOC<u64, Hpx<u64>> {
-        let within = self.cells_within(level);
+        self.first_cells(self.cells_enclosing(level))
+    }
+
+    fn first_cells(&self, within: usize) -> RangeMOC<u64, Hpx<u64>> {
         let inside = self.map().along_curve().filter(|i| self.place(*i) < within);
         let cells = inside.map(|i| {
             let cell = &self.map().cells()[i as usize];
@@ -88,7 +98,7 @@ impl Credible<'_> {
             .into_range_moc_iter()
             .cells()
             .to_json_aladin(None, &mut json)
-            .map_err(|error| Error::permanent(format!("credible region as JSON: {error}")))?;
+            .permanent("credible region as JSON")?;
         Ok(json)
     }
 
@@ -101,14 +111,14 @@ impl Credible<'_> {
         self.moc(level)
             .into_range_moc_iter()
             .to_fits_ivoa(None, None, &mut fits)
-            .map_err(|error| Error::permanent(format!("credible region as FITS: {error}")))?;
+            .permanent("credible region as FITS")?;
         Ok(fits)
     }
 
-    /// How many separate modes the strict credible region at `level` (0–1) has: cells that touch, if only at a corner,
-    /// are of one mode.
+    /// How many separate modes the strict credible region at `level` (0–1) has, or the one cell that crosses the level
+    /// when it is empty: cells that touch, if only at a corner, are of one mode.
     pub fn modes(&self, level: f64) -> usize {
-        let (map, within) = (self.map(), self.cells_within(level));
+        let (map, within) = (self.map(), self.cells_within(level).max(self.cells_enclosing(level).min(1)));
         // Of each cell inside, by rank: another cell of its mode, at last the mode's own.
         let mut parents: Vec<usize> = (0..within).collect();
         let mut modes = within;
@@ -168,7 +178,7 @@ mod tests {
             let credible = map.credible();
             for (percent, level) in [("50", 0.5), ("90", 0.9)] {
                 let expected = &reference["moc_strict"][percent];
-                let moc = credible.moc(level);
+                let moc = credible.moc_strict(level);
                 let area = moc.coverage_percentage() * 4.0 * std::f64::consts::PI * DEG2_PER_SR;
                 let expected_area = expected["area_deg2"].as_f64().expect("an area");
                 assert!((area / expected_area - 1.0).abs() < 1e-9, "{name}: {area}, expected {expected_area}");
@@ -189,9 +199,13 @@ mod tests {
         let map = sampled(4, |lon, lat| (20.0 * cos_distance((lon, lat), (0.0, 1.4))).exp());
         let credible = map.credible();
         for level in [0.0, 0.1, 0.5, 0.9, 0.999] {
-            let moc = credible.moc(level);
+            let moc = credible.moc_strict(level);
             let sky = 4.0 * std::f64::consts::PI * DEG2_PER_SR;
             assert!((moc.coverage_percentage() * sky - credible.area(level)).abs() < 1e-6);
+            // With the crossing cell: the area that is interpolated, and less than a cell more.
+            let enclosing = credible.moc(level).coverage_percentage() * sky;
+            let more = enclosing - credible.area_interpolated(level);
+            assert!((-1e-6..=super::super::cell_area(4) * DEG2_PER_SR + 1e-6).contains(&more), "{level}: {more}");
             let rest = moc.not();
             assert!((moc.coverage_percentage() + rest.coverage_percentage() - 1.0).abs() < 1e-12);
             assert!(moc.and(&rest).is_empty());
@@ -210,7 +224,8 @@ mod tests {
                 cells * super::super::cell_area(order.parse().expect("an order")) * DEG2_PER_SR
             })
             .sum();
-        assert!((area - credible.area(0.9)).abs() < 1e-6);
+        let cell = super::super::cell_area(4) * DEG2_PER_SR;
+        assert!((area - credible.area(0.9) - cell).abs() < 1e-6);
         let fits = credible.moc_fits(0.9).expect("FITS");
         assert!(fits.starts_with(b"SIMPLE") && fits.len() % 2880 == 0);
         assert_eq!(credible.moc_json(0.0).expect("JSON"), b"{\n  \"4\": []\n}");
@@ -233,6 +248,47 @@ mod tests {
             assert!(Region::from_json(wrong.as_bytes()).is_err(), "{wrong}");
         }
         assert!(Region::from_json(br#"{"0":[0,1,2,3,4,5,6,7,8,9,10,11]}"#).expect("the sky").centre().is_none());
+    }
+
+    /// A map of order 3 whose cells have these probabilities, and the others what is left.
+    fn hot(probs: &[f64]) -> MultiOrderMap {
+        let order = 3;
+        let cells = 12 << (2 * order);
+        let rest = (1.0 - probs.iter().sum::<f64>()) / (cells - probs.len()) as f64;
+        let cell = |ipix: usize| super::super::Cell {
+            order,
+            ipix: ipix as u64,
+            prob_density: probs.get(ipix / 7).filter(|_| ipix % 7 == 0).copied().unwrap_or(rest)
+                / super::super::cell_area(order),
+        };
+        MultiOrderMap::from_cells((0..cells).map(cell).collect(), None, super::super::Header::default()).expect("a map")
+    }
+
+    #[test]
+    fn a_region_in_few_cells_is_never_empty_and_holds_its_probability() {
+        let cell = super::super::cell_area(3) * DEG2_PER_SR;
+        // Probabilities of the hottest cells; the 90 % region's cells, and its interpolated area in cells.
+        for (probs, cells, area) in [
+            (&[0.97][..], 1, 0.9 / 0.97),
+            (&[0.9], 1, 1.0),
+            (&[0.5, 0.47], 2, 1.0 + 0.4 / 0.47),
+            (&[0.3, 0.3, 0.3, 0.09], 4, 3.0),
+        ] {
+            let map = hot(probs);
+            let credible = map.credible();
+            let moc = Region::from_json(&credible.moc_json(0.9).expect("JSON")).expect("a region");
+            assert!((credible.area_interpolated(0.9) / cell - area).abs() < 0.01, "{probs:?}");
+            let found = moc.area_deg2() / cell;
+            assert!(
+                // Sums of probabilities may round to either side of the level.
+                (found - f64::from(cells)).abs() < 1.01 && found > 0.99,
+                "{probs:?}: {found}"
+            );
+            assert!(moc.area_deg2() + 1e-9 >= credible.area_interpolated(0.9), "{probs:?}");
+            assert!(credible.modes(0.9) >= 1 && credible.modes(0.5) >= 1, "{probs:?}");
+        }
+        // What is posted stays upstream's recipe.
+        assert_eq!(hot(&[0.97]).summary().area_90, 0.0);
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! Where LAT points: Fermi's weekly spacecraft files (FT2), their names and their rows.
+//! Where LAT points, and whether it takes data: Fermi's weekly spacecraft files (FT2), their names and their rows.
 
 use jiff::civil::{Date, date};
 use jiff::tz::Offset;
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, ToSpan};
 use shared::{Error, Result};
 
 use crate::fits::Table;
@@ -21,16 +21,25 @@ const MET_0_UNIX_S: i64 = 978_307_200;
 const AFTER_LEAP_SECONDS: [Date; 5] =
     [date(2006, 1, 1), date(2009, 1, 1), date(2012, 7, 1), date(2015, 7, 1), date(2017, 1, 1)];
 
-/// The name of a weekly file, `FERMI_POINTING_{FINAL|PRELIM}_{week}_{first day}_{end day}_{version}.fits`, days as year
-/// and day of the year: `FERMI_POINTING_FINAL_782_2023145_2023152_00.fits`.
+/// The first day of the mission's week 781; weeks begin on Thursdays, at 00:00 UTC.
+const WEEK_781: (u32, Date) = (781, date(2023, 5, 18));
+
+/// The name of a weekly file: the mission's timeline, `FERMI_POINTING_{FINAL|PRELIM}_{week}_{first day}_{end
+/// day}_{version}.fits`, days as year and day of the year, such as `FERMI_POINTING_FINAL_782_2023145_2023152_00.fits`; or
+/// what was measured, `lat_spacecraft_weekly_w{week}_p{processing}_v{version}.fits`, such as
+/// `lat_spacecraft_weekly_w782_p310_v001.fits`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileName {
     /// The first day, UTC.
     pub from: Date,
     /// The day after the last, UTC.
     pub to: Date,
-    /// Whether this is the final plan of the week.
+    /// Whether this is the final plan of the week, or what was measured.
     pub is_final: bool,
+    /// Whether this is what was measured.
+    pub is_measured: bool,
+    /// A later processing of what was measured replaces an earlier one.
+    pub processing: u32,
     /// A later version replaces an earlier one.
     pub version: u32,
     /// Weeks since launch.
@@ -42,6 +51,25 @@ pub struct FileName {
 impl FileName {
     /// Reads a name; `None` for anything else.
     pub fn parse(name: &str) -> Option<Self> {
+        FileName::measured(name).or_else(|| FileName::planned(name))
+    }
+
+    fn measured(name: &str) -> Option<Self> {
+        let mut parts = name.strip_prefix("lat_spacecraft_weekly_w")?.strip_suffix(".fits")?.split('_');
+        let week = number(parts.next()?, 3..=5)?;
+        let processing = number(parts.next()?.strip_prefix('p')?, 1..=4)?;
+        let version = number(parts.next()?.strip_prefix('v')?, 1..=4)?;
+        if parts.next().is_some() {
+            return None;
+        }
+        let weeks = i64::from(week) - i64::from(WEEK_781.0);
+        let from = WEEK_781.1.checked_add(weeks.weeks()).ok()?;
+        let to = from.checked_add(1.week()).ok()?;
+        let name = name.to_owned();
+        Some(FileName { from, to, is_final: true, is_measured: true, processing, version, week, name })
+    }
+
+    fn planned(name: &str) -> Option<Self> {
         let mut parts = name.strip_prefix("FERMI_POINTING_")?.strip_suffix(".fits")?.split('_');
         let is_final = match parts.next()? {
             "FINAL" => true,
@@ -54,7 +82,8 @@ impl FileName {
         if parts.next().is_some() || from >= to {
             return None;
         }
-        Some(FileName { from, to, is_final, version, week, name: name.to_owned() })
+        let name = name.to_owned();
+        Some(FileName { from, to, is_final, is_measured: false, processing: 0, version, week, name })
     }
 
     fn covers(&self, time: Timestamp) -> bool {
@@ -77,8 +106,9 @@ fn day(text: &str) -> Option<Date> {
 /// Every name of a weekly file in a page, wherever it stands there, each once.
 pub fn listing(page: &[u8]) -> Vec<FileName> {
     let page = String::from_utf8_lossy(page);
-    let mut names: Vec<FileName> = page
-        .match_indices("FERMI_POINTING_")
+    let mut names: Vec<FileName> = ["FERMI_POINTING_", "lat_spacecraft_weekly_"]
+        .iter()
+        .flat_map(|beginning| page.match_indices(beginning))
         .filter_map(|(at, _)| {
             let rest = &page[at..];
             let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.'))?;
@@ -90,7 +120,8 @@ pub fn listing(page: &[u8]) -> Vec<FileName> {
     names
 }
 
-/// The files to ask for the pointing at a time, best first: the week's final file, else its newest preliminary one; then,
+/// The files to ask for the pointing at a time, best first: what was measured in the week, else its final file, else its
+/// newest preliminary one; then,
 /// within five minutes of the week's end or beginning, the neighbouring week's in the same way (the rows of a file do not
 /// begin at midnight sharp).
 pub fn candidates(names: &[FileName], time: Timestamp) -> Vec<FileName> {
@@ -98,7 +129,10 @@ pub fn candidates(names: &[FileName], time: Timestamp) -> Vec<FileName> {
     for at in
         [time, time.saturating_sub(NEAR_THE_END).unwrap_or(time), time.saturating_add(NEAR_THE_END).unwrap_or(time)]
     {
-        let best = names.iter().filter(|file| file.covers(at)).max_by_key(|file| (file.is_final, file.version));
+        let best = names
+            .iter()
+            .filter(|file| file.covers(at))
+            .max_by_key(|file| (file.is_measured, file.is_final, file.processing, file.version));
         files.extend(best.filter(|best| !files.contains(best)).cloned());
     }
     files
@@ -109,11 +143,32 @@ pub fn candidates(names: &[FileName], time: Timestamp) -> Vec<FileName> {
 pub struct Pointings {
     /// MET [s] and the direction of LAT's axis (RA_SCZ, DEC_SCZ), ICRS [deg].
     rows: Vec<(f64, f64, f64)>,
+    /// What each row says of taking data.
+    states: Vec<State>,
     counts_leap_seconds: bool,
 }
 
+/// What a row says of taking data; a column that the file does not have says nothing.
+#[derive(Debug, Clone, Copy, Default)]
+struct State {
+    /// STOP, MET [s].
+    stop: Option<f64>,
+    /// IN_SAA.
+    in_saa: Option<bool>,
+    /// LIVETIME [s].
+    live_time: Option<f64>,
+    /// LAT_CONFIG: 1 is the configuration for science.
+    lat_config: Option<f64>,
+    /// DATA_QUAL: above 0 is usable.
+    data_qual: Option<f64>,
+}
+
+/// Rows that follow one another may leave so much between them [s]; a longer gap has no data.
+const ROUNDING_S: f64 = 1.0;
+
 impl Pointings {
-    /// Reads START, RA_SCZ and DEC_SCZ of a file's first table.
+    /// Reads START, RA_SCZ and DEC_SCZ of a file's first table and, where it has them, STOP, IN_SAA, LIVETIME, LAT_CONFIG
+    /// and DATA_QUAL.
     ///
     /// START is in MET, seconds since 2001-01-01 UTC. Fermi's clock counts leap seconds, and its files say so by
     /// `TIMESYS = 'TT'`; in a table that does not say it, every UTC day has 86,400 s.
@@ -128,14 +183,41 @@ impl Pointings {
             return Err(Error::permanent("spacecraft file: expected rows, found none"));
         }
         let counts_leap_seconds = table.header_str("TIMESYS").is_some_and(|system| system.trim() == "TT");
-        Ok(Pointings { rows, counts_leap_seconds })
+        let states = states(&table, rows.len())?;
+        Ok(Pointings { rows, states, counts_leap_seconds })
+    }
+
+    /// Why LAT takes no data at a time [MET, s], as far as the file says so.
+    fn withheld(&self, met: f64, time: Timestamp) -> Option<Error> {
+        let begun = |(start, _, _): &(f64, f64, f64)| *start <= met + ROUNDING_S;
+        let rows = self.rows.iter().zip(&self.states).filter(|(row, _)| begun(row));
+        let latest = rows.max_by(|(one, _), (other, _)| one.0.total_cmp(&other.0));
+        let has_stops = self.states.iter().any(|state| state.stop.is_some());
+        let covers = |state: &State| state.stop.is_none_or(|stop| met < stop + ROUNDING_S);
+        let Some((_, state)) = latest.filter(|(_, state)| covers(state)) else {
+            let text = "spacecraft file: no data at this time: no row holds it between START and STOP";
+            return has_stops.then(|| Error::permanent(format!("{text} (MET {met:.0}, {time})")));
+        };
+        let reason = match *state {
+            State { in_saa: Some(true), .. } => "Fermi was in the South Atlantic Anomaly (IN_SAA)".to_owned(),
+            State { live_time: Some(live), .. } if live <= 0.0 => format!("LAT took no data (LIVETIME is {live} s)"),
+            State { lat_config: Some(config), .. } if config <= 0.0 => {
+                format!("LAT was not configured to take data (LAT_CONFIG is {config})")
+            }
+            State { data_qual: Some(quality), .. } if quality <= 0.0 => {
+                format!("LAT's data are not usable (DATA_QUAL is {quality})")
+            }
+            _ => return None,
+        };
+        Some(Error::permanent(reason))
     }
 
     /// The direction of LAT's axis, (right ascension, declination), ICRS [deg], in the row whose START is nearest to a
     /// time: the directions in a file are those at START.
     ///
     /// # Errors
-    /// Permanent: no row within 90 s, or that row holds no direction.
+    /// Permanent: no row within 90 s, that row holds no direction, or LAT took no data: the time is in no row's START to
+    /// STOP, or its row says IN_SAA, a LIVETIME of 0, or a LAT_CONFIG or DATA_QUAL of 0.
     pub fn at(&self, time: Timestamp) -> Result<(f64, f64)> {
         let met = mission_elapsed_time(time, self.counts_leap_seconds);
         let gap = |start: f64| (start - met).abs();
@@ -143,6 +225,9 @@ impl Pointings {
             self.rows.iter().filter(|(start, ..)| start.is_finite()).min_by(|a, b| gap(a.0).total_cmp(&gap(b.0)));
         match nearest {
             Some(&(start, ra, dec)) if gap(start) <= MAX_GAP_S => {
+                if let Some(reason) = self.withheld(met, time) {
+                    return Err(reason);
+                }
                 if (0.0..=360.0).contains(&ra) && (-90.0..=90.0).contains(&dec) {
                     return Ok((ra, dec));
                 }
@@ -156,6 +241,36 @@ impl Pointings {
             None => Err(Error::permanent("spacecraft file: expected times in column `START`, found none")),
         }
     }
+}
+
+fn states(table: &Table, rows: usize) -> Result<Vec<State>> {
+    let numbers = |name: &str| match table.has(name) {
+        true => Ok(table.f64s(name)?.into_iter().map(|number| Some(number).filter(|n| n.is_finite())).collect()),
+        false => Ok::<Vec<Option<f64>>, Error>(vec![None; rows]),
+    };
+    // A plan may fill these with zeros throughout: then they say nothing.
+    let filled = |column: Vec<Option<f64>>| {
+        let says = column.iter().flatten().any(|number| *number > 0.0);
+        if says { column } else { vec![None; rows] }
+    };
+    let in_saa: Vec<Option<bool>> = match table.has("IN_SAA") {
+        // Most files have a logical column, some a number.
+        true => table.bools("IN_SAA").or_else(|error| {
+            let as_number = table.f64s("IN_SAA").map_err(|_| error)?;
+            Ok::<_, Error>(as_number.into_iter().map(|n| n.is_finite().then_some(n != 0.0)).collect())
+        })?,
+        false => vec![None; rows],
+    };
+    let columns = [numbers("STOP")?, numbers("LIVETIME")?];
+    let [lat_config, data_qual] = [filled(numbers("LAT_CONFIG")?), filled(numbers("DATA_QUAL")?)];
+    let state = |row: usize| State {
+        stop: columns[0][row],
+        in_saa: in_saa[row],
+        live_time: columns[1][row],
+        lat_config: lat_config[row],
+        data_qual: data_qual[row],
+    };
+    Ok((0..rows).map(state).collect())
 }
 
 /// Seconds since 2001-01-01T00:00:00 UTC, with or without the leap seconds in between.
@@ -265,7 +380,7 @@ mod tests {
     }
 
     fn pointings(rows: &[(f64, f64, f64)]) -> Pointings {
-        Pointings { rows: rows.to_vec(), counts_leap_seconds: true }
+        Pointings { rows: rows.to_vec(), states: vec![State::default(); rows.len()], counts_leap_seconds: true }
     }
 
     #[test]
@@ -292,9 +407,95 @@ mod tests {
         assert!(pointings(&[(f64::NAN, 1.0, 1.0)]).at(time(at)).is_err());
     }
 
+    /// A table of START, STOP, RA_SCZ and DEC_SCZ, 30 s a row, with one more column.
+    fn file(more: Option<(&str, &str)>, value: impl Fn(usize) -> Vec<u8>, starts: &[f64]) -> Vec<u8> {
+        let mut columns =
+            vec![("START", "D", "s"), ("STOP", "D", "s"), ("RA_SCZ", "E", "deg"), ("DEC_SCZ", "E", "deg")];
+        columns.extend(more.map(|(name, form)| (name, form, "")));
+        let row = |(i, start): (usize, &f64)| {
+            let stop = start + 30.0;
+            [&start.to_be_bytes()[..], &stop.to_be_bytes(), &7f32.to_be_bytes(), &8f32.to_be_bytes(), &value(i)]
+                .concat()
+        };
+        let rows: Vec<Vec<u8>> = starts.iter().enumerate().map(row).collect();
+        crate::fits::tests::file(&columns, &["TIMESYS = 'TT      '"], &rows)
+    }
+
+    #[test]
+    fn a_time_without_data_says_which_column_says_so() {
+        let begin = 744_768_005.0; // 2024-08-08T00:00:00Z
+        let starts: Vec<f64> = (0..4).map(|i| begin + 30.0 * f64::from(i)).collect();
+        let second = |i: usize, on: Vec<u8>, off: Vec<u8>| if i == 1 { on } else { off };
+        let long = |n: i32| n.to_be_bytes().to_vec();
+        let double = |x: f64| x.to_be_bytes().to_vec();
+        for (name, form, bad, good, says) in [
+            ("IN_SAA", "L", vec![b'T'], vec![b'F'], "South Atlantic Anomaly (IN_SAA)"),
+            ("IN_SAA", "J", long(1), long(0), "South Atlantic Anomaly (IN_SAA)"),
+            ("LIVETIME", "D", double(0.0), double(27.5), "LIVETIME is 0 s"),
+            ("LAT_CONFIG", "J", long(0), long(1), "LAT_CONFIG is 0"),
+            ("DATA_QUAL", "J", long(0), long(1), "DATA_QUAL is 0"),
+            ("DATA_QUAL", "J", long(-1), long(1), "DATA_QUAL is -1"),
+        ] {
+            let week = file(Some((name, form)), |i| second(i, bad.clone(), good.clone()), &starts);
+            let week = Pointings::read(&week).expect(name);
+            for (seconds, withheld) in [(0.0, false), (25.0, false), (31.5, true), (58.5, true), (61.5, false)] {
+                let at = time("2024-08-08T00:00:00Z") + SignedDuration::from_secs_f64(seconds);
+                match week.at(at) {
+                    Ok(direction) => assert!(!withheld && direction == (7.0, 8.0), "{name} {seconds}"),
+                    Err(error) => assert!(withheld && error.to_string().contains(says), "{name} {seconds}: {error}"),
+                }
+            }
+            // Where every row says so there is nothing else to go by, but for what plans leave empty.
+            let all = Pointings::read(&file(Some((name, form)), |_| bad.clone(), &starts)).expect(name);
+            let is_plan = matches!(name, "LAT_CONFIG" | "DATA_QUAL");
+            assert_eq!(all.at(time("2024-08-08T00:00:10Z")).is_ok(), is_plan, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_time_in_a_gap_has_no_data() {
+        let begin = 744_768_005.0;
+        let week = Pointings::read(&file(None, |_| Vec::new(), &[begin, begin + 30.5, begin + 120.0])).expect("rows");
+        for (seconds, there) in [
+            (-0.5, true),
+            (-5.0, false),
+            (10.0, true),
+            (30.2, true),
+            (62.0, false),
+            (90.0, false),
+            (119.5, true),
+            (152.0, false),
+        ] {
+            let at = time("2024-08-08T00:00:00Z") + SignedDuration::from_secs_f64(seconds);
+            let found = week.at(at);
+            assert_eq!(found.is_ok(), there, "{seconds}: {found:?}");
+            if let Err(error) = found {
+                assert!(error.to_string().contains("no data at this time"), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn measured_files_go_before_plans() {
+        let file = FileName::parse("lat_spacecraft_weekly_w781_p310_v001.fits").expect("a name");
+        assert_eq!((file.from, file.to), (date(2023, 5, 18), date(2023, 5, 25)));
+        // The first whole week with data: https://fermi.gsfc.nasa.gov/ssc/data/access/
+        let first = FileName::parse("lat_spacecraft_weekly_w010_p310_v001.fits").expect("a name");
+        assert_eq!(first.from, date(2008, 8, 7));
+        for name in
+            ["lat_spacecraft_merged.fits", "lat_spacecraft_weekly_w781.fits", "lat_spacecraft_weekly_w781_v1_p1.fits"]
+        {
+            assert_eq!(FileName::parse(name), None, "{name}");
+        }
+        let page = "<a href=\"lat_spacecraft_weekly_w781_p309_v002.fits\">lat_spacecraft_weekly_w781_p310_v001.fits</a>
+            FERMI_POINTING_FINAL_781_2023138_2023145_00.fits ";
+        let best = candidates(&listing(page.as_bytes()), time("2023-05-18T12:59:08Z"));
+        assert_eq!(best[0].name, "lat_spacecraft_weekly_w781_p310_v001.fits");
+    }
+
     proptest! {
         #[test]
-        fn no_page_panics(page in "(FERMI_POINTING_|FINAL|PRELIM|_|20[0-9]{5}|[0-9]{1,3}|\\.fits|é|<a>){0,40}") {
+        fn no_page_panics(page in "(FERMI_POINTING_|lat_spacecraft_weekly_|w[0-9]{1,6}|_p[0-9]|_v[0-9]|FINAL|PRELIM|_|20[0-9]{5}|[0-9]{1,3}|\\.fits|é|<a>){0,40}") {
             for file in listing(page.as_bytes()) {
                 prop_assert_eq!(FileName::parse(&file.name), Some(file.clone()));
                 let first = Offset::UTC.to_timestamp(file.from.at(12, 0, 0, 0)).expect("a time");

@@ -28,13 +28,22 @@ pub struct Tle {
 }
 
 impl Tle {
-    /// Reads every element set of Fermi in a text: two or three lines each, any line ends, with or without HTML around.
-    /// Sets of other spacecraft are passed over.
+    /// The element sets of [`Tle::parse_with_warnings`].
     ///
     /// # Errors
-    /// Permanent: no element set in the text, none of Fermi (the error names what there is), or one of Fermi whose
-    /// checksum or numbers are wrong.
+    /// As [`Tle::parse_with_warnings`].
     pub fn parse_all(text: &[u8]) -> Result<Vec<Self>> {
+        Self::parse_with_warnings(text).map(|(sets, _)| sets)
+    }
+
+    /// Reads every element set of Fermi in a text: two or three lines each, any line ends, with or without HTML around.
+    /// Sets of other spacecraft are passed over. Of several sets of Fermi, those that are broken (a line cut or missing,
+    /// a wrong checksum or number, an orbit that is not Fermi's) are left out: each is a warning that names its line.
+    ///
+    /// # Errors
+    /// Permanent: no element set in the text, none of Fermi (the error names what there is), or all of Fermi's broken
+    /// (the error is the first one's).
+    pub fn parse_with_warnings(text: &[u8]) -> Result<(Vec<Self>, Vec<Error>)> {
         if text.len() > MAX_TEXT_BYTES {
             return Err(Error::permanent(format!(
                 "tle: expected at most {MAX_TEXT_BYTES} bytes, found {}",
@@ -42,24 +51,45 @@ impl Tle {
             )));
         }
         let text = without_markup(&String::from_utf8_lossy(text));
-        let lines: Vec<&str> = text.split(['\n', '\r']).map(str::trim).filter(|line| !line.is_empty()).collect();
+        let text = text.replace("\r\n", "\n");
+        // Each with its number in the text, from 1.
+        let (numbers, lines): (Vec<usize>, Vec<&str>) =
+            (1..).zip(text.split(['\n', '\r']).map(str::trim)).filter(|(_, line)| !line.is_empty()).unzip();
         let mut found = Vec::new();
+        let mut broken: Vec<Error> = Vec::new();
         let mut others: Vec<&str> = Vec::new();
-        for (i, pair) in lines.windows(2).enumerate() {
-            let [first, second] = [pair[0], pair[1]];
-            if !(first.starts_with("1 ") && second.starts_with("2 ")) {
+        for (i, first) in lines.iter().enumerate().filter(|(_, line)| line.starts_with("1 ")) {
+            let Some(second) = lines.get(i + 1).filter(|line| line.starts_with("2 ")) else {
+                if first.starts_with(&format!("1 {NORAD_ID}")) {
+                    let text =
+                        "tle: expected two lines that begin with `1 ` and `2 `, found the first without the second";
+                    broken.push(Error::permanent(text).of(format!("at line {}", numbers[i])));
+                }
                 continue;
-            }
+            };
             let number = first.get(2..7).unwrap_or_default().trim();
             if number != NORAD_ID {
                 others.push(number);
                 continue;
             }
             let synthetic = i.checked_sub(1).is_some_and(|before| lines[before].contains(SYNTHETIC));
-            found.push(Tle::of_lines(synthetic, first, second)?);
+            match Tle::of_lines(synthetic, first, second) {
+                Ok(set) => found.push((numbers[i], set)),
+                Err(error) => broken.push(error.of(format!("at line {}", numbers[i]))),
+            }
+        }
+        // An orbit that cannot be Fermi's is of use only to say so.
+        let implausible = |(number, set): &(usize, Tle)| Some((*number, set.position(set.epoch).err()?));
+        let strange: Vec<(usize, Error)> = found.iter().filter_map(implausible).collect();
+        if strange.len() < found.len() {
+            found.retain(|(number, _)| strange.iter().all(|(strange, _)| strange != number));
+            broken.extend(strange.into_iter().map(|(number, error)| error.of(format!("at line {number}"))));
         }
         if !found.is_empty() {
-            return Ok(found);
+            return Ok((found.into_iter().map(|(_, set)| set).collect(), broken));
+        }
+        if !broken.is_empty() {
+            return Err(broken.swap_remove(0));
         }
         others.truncate(3);
         Err(Error::permanent(match (others.is_empty(), lines.first()) {
@@ -285,6 +315,31 @@ mod tests {
     }
 
     #[test]
+    fn broken_sets_of_an_archive_are_warnings_with_their_line() {
+        let flipped = FIRST.replace("23140.5", "23139.5");
+        let high = (SECOND.replace("15.22500000", "11.22500000").replace("825007", "825003"), "geocentric radius");
+        for (broken, second, expected) in [
+            (&FIRST[..60], SECOND, "at line 2: tle: line 1: expected 69 characters"),
+            (FIRST, &SECOND[..40], "at line 2: tle: line 2: expected 69 characters"),
+            (&flipped, SECOND, "at line 2: tle: line 1: expected checksum"),
+            (FIRST, "", "at line 2: tle: expected two lines"),
+            (FIRST, &SECOND.replace("2 33053", "2 33035"), "at line 2"),
+            (FIRST, &high.0, high.1),
+        ] {
+            for (archive, count) in [
+                (format!("FGRST (GLAST)\n{broken}\n{second}\n\n{FIRST}\n{SECOND}\n"), 1),
+                (format!("\r\n{broken}\r\n{second}\r\n{FIRST}\r\n{SECOND}\r\n{broken}\r\n{second}\r\n"), 2),
+            ] {
+                let (sets, warnings) = Tle::parse_with_warnings(archive.as_bytes()).expect(expected);
+                assert_eq!(sets.len(), 1, "{archive}");
+                assert_eq!(sets[0].text(), format!("FGRST (GLAST)\n{FIRST}\n{SECOND}\n"));
+                assert!(warnings[0].to_string().contains(expected), "{expected}: {warnings:?}");
+                assert_eq!(warnings.len(), count, "{warnings:?}");
+            }
+        }
+    }
+
+    #[test]
     fn what_is_no_tle_of_fermi_is_refused_with_the_reason() {
         let swapped = FIRST.replace("23140.5", "23141.5");
         let short = &SECOND[..68];
@@ -349,6 +404,22 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn good_sets_survive_any_line_between_them(
+            junk in prop::collection::vec("(1 33053|2 33053|1 25544|#|<b>)?[ -;=?-~]{0,70}", 0..6),
+            places in prop::collection::vec(any::<bool>(), 6),
+        ) {
+            let mut archive = String::new();
+            for (junk, place) in junk.iter().zip(places) {
+                let sample = sample_tle(time("2023-05-01T06:00:00Z"));
+                archive += &if place { format!("{sample}{junk}\n") } else { format!("{junk}\n") };
+            }
+            // A line of junk that begins like a second line must not take the good set's place.
+            archive += &format!("{FIRST}\n{SECOND}\n");
+            let sets = Tle::parse_all(archive.as_bytes()).expect("a good set");
+            prop_assert_eq!(Tle::nearest(sets, time("2023-05-20T12:00:00Z")).expect("one").epoch(), time("2023-05-20T12:00:00Z"));
+        }
+
         #[test]
         fn no_text_panics(text in "(1 33053|2 33053|[0-9 .<>\\-\nUA]){0,60}") {
             let _ = Tle::parse_all(text.as_bytes());

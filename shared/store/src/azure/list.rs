@@ -2,8 +2,7 @@
 
 use percent_encoding::percent_decode_str;
 use roxmltree::{Document, Node};
-use shared::key::Key;
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 
 use super::super::http::time;
 use super::super::{Head, Listed, Md5};
@@ -22,13 +21,13 @@ pub(super) struct Page {
 pub(super) struct Blob {
     name: Result<String>,
     head: Head,
+    is_folder: bool,
 }
 
 impl Page {
     pub fn read(body: &[u8]) -> Result<Self> {
         let text = std::str::from_utf8(body).map_err(|error| Error::permanent(error.to_string()))?;
-        let document = Document::parse(text.trim_start_matches('\u{feff}'))
-            .map_err(|error| Error::permanent(format!("expected XML: {error}")))?;
+        let document = Document::parse(text.trim_start_matches('\u{feff}')).permanent("expected XML")?;
         let root = document.root_element();
         let named = |name: &'static str| root.descendants().filter(move |node| node.has_tag_name(name));
         Ok(Page {
@@ -60,12 +59,21 @@ impl Blob {
             md5: property("Content-MD5").and_then(Md5::from_base64),
             etag: property("Etag").map(str::to_owned),
         };
-        Some(Blob { name, head })
+        // With a hierarchical namespace (ADLS Gen2) a directory is listed like an object: by its resource type in newer
+        // answers, by metadata in older ones and where tools such as AzCopy and ABFS drivers make it.
+        let metadata = node.children().find(|node| node.has_tag_name("Metadata"));
+        let says_folder = metadata.into_iter().flat_map(|node| node.children()).any(|node| {
+            node.tag_name().name().eq_ignore_ascii_case("hdi_isfolder")
+                && node.text().is_some_and(|text| text.trim().eq_ignore_ascii_case("true"))
+        });
+        let is_folder =
+            says_folder || property("ResourceType").is_some_and(|kind| kind.eq_ignore_ascii_case("directory"));
+        Some(Blob { name, head, is_folder })
     }
 
     /// As an object of the store, whose names in this container begin with `first/`.
     pub fn listed(self, first: &str) -> Listed {
-        Listed { key: self.name.and_then(|name| Key::new(format!("{first}/{name}"))), head: self.head }
+        Listed::new(self.name.map(|name| format!("{first}/{name}")), self.head, self.is_folder)
     }
 }
 
@@ -84,7 +92,9 @@ fn child<'a>(node: Node<'a, '_>, name: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::Kind;
     use super::*;
+    use shared::key::Key;
 
     /// The shape of <https://learn.microsoft.com/rest/api/storageservices/list-blobs>.
     #[test]
@@ -104,6 +114,34 @@ mod tests {
         assert_eq!(listed[0].head.md5.map(|md5| md5.to_string()).as_deref(), Some("acbd18db4cc2f85cedef654fccc4a4d8"));
         assert!(listed[1].key.as_ref().is_err_and(|error| error.to_string().contains("control character")));
         assert!(Page::read(b"<html>").is_err());
+    }
+
+    #[test]
+    fn directories_are_markers() {
+        let blob = |name: &str, size: u64, more: &str, metadata: &str| {
+            format!(
+                "<Blob><Name>{name}</Name><Properties><Content-Length>{size}</Content-Length>{more}</Properties>{metadata}</Blob>"
+            )
+        };
+        let page = [
+            blob("a", 0, "<ResourceType>directory</ResourceType>", ""),
+            blob("b", 0, "", "<Metadata><hdi_isfolder>true</hdi_isfolder></Metadata>"),
+            blob("c", 0, "", "<Metadata><Hdi_isfolder>True</Hdi_isfolder><x>1</x></Metadata>"),
+            blob("d/", 0, "", ""),
+            blob("e_$folder$", 0, "", "<Metadata />"),
+            blob(
+                "f",
+                0,
+                "<ResourceType>file</ResourceType>",
+                "<Metadata><hdi_isfolder>false</hdi_isfolder></Metadata>",
+            ),
+            blob("g", 0, "", ""),
+        ];
+        let page = format!("<EnumerationResults><Blobs>{}</Blobs><NextMarker /></EnumerationResults>", page.concat());
+        let page = Page::read(page.as_bytes()).expect("a page");
+        let kinds: Vec<Kind> = page.blobs.into_iter().map(|blob| blob.listed("fit").kind).collect();
+        assert_eq!(kinds[..5], [Kind::FolderMarker; 5]);
+        assert_eq!(kinds[5..], [Kind::Object; 2]);
     }
 
     #[test]

@@ -245,7 +245,7 @@ impl Azure {
 
     /// The objects of a container whose names in it begin with `prefix`.
     fn blobs(&self, first: String, prefix: String) -> BoxStream<'static, Result<Listed>> {
-        let query = [("restype", "container"), ("comp", "list"), ("prefix", prefix.as_str())];
+        let query = [("restype", "container"), ("comp", "list"), ("include", "metadata"), ("prefix", prefix.as_str())];
         self.pages(container(&first).to_owned(), &query)
             .map_ok(move |page| {
                 let first = first.clone();

@@ -128,7 +128,7 @@ impl Login {
             Error::permanent(format!("log-in at `{shown}`: expected the header `X-Subject-Token`, found none"))
         })?;
         let storage_url = match &swift.storage_url {
-            Some(url) => url.clone(),
+            Some(url) => found.token.complete(url),
             None => found.token.storage_url().ok_or_else(|| {
                 Error::permanent(format!(
                     "log-in at `{shown}`: expected a public address of `object-store` in the catalogue, found none \
@@ -186,7 +186,14 @@ struct Answered {
 struct Token {
     expires_at: Timestamp,
     #[serde(default)]
+    project: Option<Project>,
+    #[serde(default)]
     catalog: Vec<Service>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Project {
+    id: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -210,6 +217,21 @@ impl Token {
         let mut endpoints = swift.flat_map(|service| &service.endpoints);
         Some(endpoints.find(|endpoint| endpoint.interface == "public")?.url.clone())
     }
+
+    /// An OS_STORAGE_URL with an account: one that ends with the API's version (`…/swift/v1`) gets the catalogue's, else
+    /// the token's project. A catalogue whose addresses have none (Ceph's may) says that none is needed.
+    fn complete(&self, given: &str) -> String {
+        let given = given.trim_end_matches('/');
+        if !given.ends_with("/v1") {
+            return given.to_owned();
+        }
+        let catalogue = self.storage_url();
+        let account = match catalogue.as_deref().map(|url| url.trim_end_matches('/')) {
+            Some(url) => url.rsplit_once("/v1").map_or("", |(_, account)| account).to_owned(),
+            None => self.project.as_ref().map(|project| format!("/AUTH_{}", project.id)).unwrap_or_default(),
+        };
+        given.to_owned() + &account
+    }
 }
 
 #[cfg(test)]
@@ -231,6 +253,28 @@ mod tests {
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
         let after = |seconds: i64| stale(now, now + SignedDuration::from_secs(seconds)).duration_since(now).as_secs();
         assert_eq!((after(3600), after(10), after(0), after(-5)), (3540, 5, 0, -5));
+    }
+
+    #[test]
+    fn an_address_without_an_account_gets_the_tokens() {
+        let token = |catalogue: Option<&str>| -> Token {
+            let endpoints = catalogue.map(|url| json!({"interface": "public", "url": url}));
+            let services = endpoints.map(|endpoint| json!({"type": "object-store", "endpoints": [endpoint]}));
+            let services: Vec<Value> = services.into_iter().collect();
+            let token = json!({"expires_at": "2026-01-01T00:00:00Z", "project": {"id": "p1"}, "catalog": services});
+            serde_json::from_value(token).expect("a token")
+        };
+        let given = "https://swift.example.org/swift/v1";
+        for (catalogue, given, expected) in [
+            (None, given, "https://swift.example.org/swift/v1/AUTH_p1"),
+            (Some("http://10.0.0.1:8080/v1/AUTH_p2"), given, "https://swift.example.org/swift/v1/AUTH_p2"),
+            (Some("https://swift.example.org/swift/v1"), given, given),
+            (None, "https://swift.example.org/v1/", "https://swift.example.org/v1/AUTH_p1"),
+            (None, "https://swift.example.org/v1/AUTH_x", "https://swift.example.org/v1/AUTH_x"),
+            (Some("https://a/v1/AUTH_p2"), "https://swift.example.org/v1/KEY_x", "https://swift.example.org/v1/KEY_x"),
+        ] {
+            assert_eq!(token(catalogue).complete(given), expected);
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 use shared::key::Key;
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 
 use super::http::{Answer, Http, Method, Request, Url, address, retried, writer};
 use super::{Content, Head, Listed, Md5, SETTLED, SwiftSettings};
@@ -201,7 +201,7 @@ impl Swift {
                 if body.is_empty() {
                     return Ok(Vec::new());
                 }
-                serde_json::from_slice(&body).map_err(|error| Error::permanent(format!("{what}: {error}")))
+                serde_json::from_slice(&body).permanent(format_args!("{what}"))
             }
             .boxed()
         })
@@ -312,6 +312,7 @@ struct Object {
     last_modified: String,
     /// Where it is made of segments; `hash` then is that of their list.
     slo_etag: Option<String>,
+    content_type: Option<String>,
 }
 
 impl Object {
@@ -320,6 +321,8 @@ impl Object {
         let modified = modified.and_then(|time| time.to_zoned(TimeZone::UTC).ok()).map(|time| time.timestamp());
         let md5 = if self.slo_etag.is_none() { Md5::from_hex(&self.hash) } else { None };
         let head = Head { size: self.bytes, modified, md5, etag: self.slo_etag.or(Some(self.hash)) };
-        Listed { key: Key::new(self.name), head }
+        // What Swift's own tools and gateways write for a folder.
+        let directory = self.content_type.is_some_and(|kind| kind.starts_with("application/directory"));
+        Listed::new(Ok(self.name), head, directory && self.bytes == 0)
     }
 }

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use http_client::{causes, shown};
 use reqwest::{Method, StatusCode};
+use runtime::Backoff;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use shared::{Error, Result};
+use shared::{Class, Error, Result};
 
 use super::{Client, Failure, Generation, MAX_DELAY};
 
@@ -140,8 +141,10 @@ impl Client {
             }
             // A gateway gave up waiting for the server.
             502 | 504 => Failure::Unknown(Error::retryable(text)),
-            408 | 425 | 429 | 500.. => Failure::Over(Error::retryable(text)),
-            _ => Failure::Refused(Error::permanent(text)),
+            _ => match http_client::class(status) {
+                Class::Retryable => Failure::Over(Error::retryable(text)),
+                Class::Permanent => Failure::Refused(Error::permanent(text)),
+            },
         }
     }
 
@@ -162,14 +165,13 @@ impl Client {
         if self.token.is_empty() { text.to_owned() } else { text.replace(&self.token, "***") }
     }
 
-    pub(super) async fn pause(&self, attempt: u32) {
-        let pause = self.longest_pause(attempt).mul_f64(rand::random_range(0.5..=1.0));
-        tokio::time::sleep(pause.min(self.left())).await;
+    /// Waits after an attempt, each time longer.
+    pub async fn pause(&self, attempt: u32) {
+        tokio::time::sleep(self.backoff().pause(attempt).min(self.left())).await;
     }
 
-    /// The longest that the pause after an attempt may be.
-    pub(super) fn longest_pause(&self, attempt: u32) -> Duration {
-        self.timing.delay.saturating_mul(1 << (attempt - 1).min(16)).min(MAX_DELAY)
+    pub(super) fn backoff(&self) -> Backoff {
+        Backoff::new(self.timing.delay, MAX_DELAY)
     }
 
     /// What is left of the budget.

@@ -1,0 +1,279 @@
+//! Which of the server's rows is an alert's.
+//!
+//! The server counts rows of a type to name the files of an alert. So alert n (from 0) is row n of its type, but for rows
+//! that repeat an earlier one: gwtm_cron leaves them when it gets a notice twice, and so does a POST that outlived
+//! everything. They are copies of an alert that is there, and stop nothing.
+
+use jiff::Timestamp;
+use shared::key::{AlertKind, AlertName, Object};
+use shared::notice::igwn::Notice;
+use shared::notice::parse_time;
+use shared::{Error, Result};
+use treasuremap::{PostAlert, Row};
+
+use crate::Deps;
+
+/// How far the times of a row may be from ours and still be ours [s]: the server keeps microseconds, older ones seconds.
+const TOLERANCE_SECONDS: f64 = 1.0;
+
+/// By what an alert's row is known.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Times {
+    /// When the notice was created: `timesent`, as this software posts it.
+    created: Option<Timestamp>,
+    /// When the signal arrived: `time_of_signal`.
+    signal: Option<Timestamp>,
+    /// When the map was made (DATE): `timesent`, as gwtm_cron posts it.
+    map_date: Option<Timestamp>,
+    /// Whether the event is retracted: gwtm_cron posts no times then.
+    retraction: bool,
+}
+
+/// Where an alert stands among the rows of its type.
+#[derive(Debug, Default)]
+pub(crate) struct Placed {
+    /// Its row; `None` when it is its turn to be posted.
+    pub row: Option<Row>,
+    /// The rows before it that repeat an earlier one.
+    pub copies: Vec<i64>,
+}
+
+impl Times {
+    /// What a body says.
+    pub fn of(body: &PostAlert) -> Self {
+        let time = |text: &Option<String>| text.as_deref().and_then(|text| parse_time(text).ok());
+        Times { created: time(&body.timesent), signal: time(&body.time_of_signal), map_date: None, retraction: false }
+    }
+
+    /// What the archived notice of an alert says, with all by which gwtm_cron's row is known; nothing without a notice
+    /// that can be read.
+    ///
+    /// # Errors
+    /// What the store says.
+    async fn archived(deps: &Deps, name: &AlertName) -> Result<Self> {
+        let Some(bytes) = deps.store.get(&Object::Notice(name).key()?).await? else { return Ok(Times::default()) };
+        let external = name.alert_type.external;
+        let read = move || {
+            let notice = Notice::parse(&bytes).ok()?;
+            let (own, combined) = (notice.skymap, notice.combined_skymap);
+            // gwtm_cron posts the event's own times for a coincidence without a map.
+            let map = if external { combined.or(own) } else { own };
+            let date = |keyword: &str| parse_time(&card(map.as_ref()?, keyword)?).ok();
+            Some(Times {
+                created: Some(notice.time_created),
+                signal: date("DATE-OBS").or(notice.event.as_ref().map(|event| event.time)),
+                map_date: date("DATE"),
+                retraction: notice.kind == AlertKind::Retraction,
+            })
+        };
+        let read = tokio::task::spawn_blocking(read).await;
+        Ok(read.map_err(|error| Error::permanent(error.to_string()))?.unwrap_or_default())
+    }
+
+    /// How a row differs from what this software posts.
+    fn disagreement(&self, row: &Row) -> Option<String> {
+        let pairs = [
+            ("timesent", self.created, row.timesent.as_deref()),
+            ("time_of_signal", self.signal, row.time_of_signal.as_deref()),
+        ];
+        pairs.into_iter().find_map(|(field, ours, theirs)| {
+            let ours_text = ours.map_or_else(|| "none".to_owned(), |time| format!("`{time}`"));
+            let found = theirs.map_or_else(|| "none".to_owned(), |time| format!("`{time}`"));
+            (!same(ours, theirs)).then(|| format!("expected {field} {ours_text}, found {found}"))
+        })
+    }
+
+    /// Whether a row is what gwtm_cron posts.
+    fn is_cron(&self, row: &Row) -> bool {
+        if self.retraction {
+            return row.timesent.is_none() && row.time_of_signal.is_none();
+        }
+        self.map_date.is_some()
+            && same(self.map_date, row.timesent.as_deref())
+            && same(self.signal, row.time_of_signal.as_deref())
+    }
+
+    fn agrees(&self, row: &Row) -> bool {
+        self.created.is_some() && (self.disagreement(row).is_none() || self.is_cron(row))
+    }
+}
+
+/// The text that a keyword has in the headers of a FITS file: cards of 80 bytes up to the table's END.
+fn card(file: &[u8], keyword: &str) -> Option<String> {
+    let cards = file.chunks_exact(80);
+    let mut ends = 0;
+    let of_headers = cards.take_while(|card| {
+        ends += usize::from(card.starts_with(b"END     "));
+        ends < 2
+    });
+    let mut found = of_headers.filter_map(|card| std::str::from_utf8(card).ok()?.split_once('='));
+    let (_, value) = found.find(|(name, _)| name.trim_end() == keyword)?;
+    Some(value.trim_start().strip_prefix('\'')?.split('\'').next()?.trim_end().to_owned())
+}
+
+/// Whether two times are the same, or both absent.
+fn same(ours: Option<Timestamp>, theirs: Option<&str>) -> bool {
+    match (ours, theirs.map(parse_time)) {
+        (None, None) => true,
+        (Some(ours), Some(Ok(theirs))) => ours.duration_since(theirs).as_secs_f64().abs() <= TOLERANCE_SECONDS,
+        _ => false,
+    }
+}
+
+/// Whether a row repeats one of those before it.
+fn repeats(before: &[Row], row: &Row) -> bool {
+    let time = |text: &Option<String>| text.as_deref().and_then(|text| parse_time(text).ok());
+    let (sent, signal) = (time(&row.timesent), time(&row.time_of_signal));
+    before.iter().any(|other| same(sent, other.timesent.as_deref()) && same(signal, other.time_of_signal.as_deref()))
+}
+
+/// Finds the alert's place among the rows of its superevent and type, which are in the order in which they came.
+///
+/// # Errors
+/// Permanent, when its row is another alert's; Retryable, when an earlier alert's row is missing; otherwise what the
+/// store says.
+pub(crate) async fn place(deps: &Deps, name: &AlertName, body: &PostAlert, rows: &[Row]) -> Result<Placed> {
+    let n = name.n as usize;
+    let own = Times::of(body);
+    let doubled = (0..rows.len()).any(|i| repeats(&rows[..i], &rows[i]));
+    let is_plain = rows.get(n).is_none_or(|row| own.agrees(row));
+    if is_plain && !doubled {
+        return align(name, &vec![Times::default(); n], &own, rows);
+    }
+    // What the alerts before it look like tells copies from alerts.
+    let mut before = Vec::new();
+    if doubled {
+        for n in 0..name.n {
+            before.push(Times::archived(deps, &AlertName { n, ..name.clone() }).await?);
+        }
+    }
+    before.resize(n, Times::default());
+    align(name, &before, &with_archived(deps, name, own).await?, rows)
+}
+
+/// The alert's row wherever it is: of alerts whose `n` says nothing of their place.
+///
+/// # Errors
+/// What the store says.
+pub(crate) async fn find(deps: &Deps, name: &AlertName, body: &PostAlert, rows: &[Row]) -> Result<Option<Row>> {
+    let own = Times::of(body);
+    if let Some(row) = rows.iter().find(|row| own.disagreement(row).is_none()) {
+        return Ok(Some(row.clone()));
+    }
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let own = with_archived(deps, name, own).await?;
+    Ok(rows.iter().find(|row| own.is_cron(row)).cloned())
+}
+
+/// The times of a body, and what the archived notice says beside them.
+async fn with_archived(deps: &Deps, name: &AlertName, own: Times) -> Result<Times> {
+    let Times { map_date, retraction, .. } = Times::archived(deps, name).await?;
+    Ok(Times { map_date, retraction, ..own })
+}
+
+/// Walks along the rows: one for each alert before it, and copies between them.
+fn align(name: &AlertName, before: &[Times], own: &Times, rows: &[Row]) -> Result<Placed> {
+    let mut copies = Vec::new();
+    let mut at = 0;
+    for (k, times) in before.iter().chain([own]).enumerate() {
+        // Of an alert whose notice is not there, any row may be its own.
+        let known = times.created.is_some();
+        while let Some(row) = rows.get(at).filter(|row| known && !times.agrees(row) && repeats(&rows[..at], row)) {
+            copies.push(row.id);
+            at += 1;
+        }
+        if at == rows.len() && k < before.len() {
+            return Err(Error::retryable(format!(
+                "waiting for row {} of type `{}` of `{}`, found {} rows",
+                name.n - 1,
+                name.alert_type,
+                name.superevent_id,
+                rows.len()
+            )));
+        }
+        at += usize::from(k < before.len());
+    }
+    let Some(row) = rows.get(at) else { return Ok(Placed { row: None, copies }) };
+    let elsewhere = || rows.iter().find(|row| own.disagreement(row).is_none());
+    match own.disagreement(row) {
+        Some(how) if !own.agrees(row) => match elsewhere() {
+            Some(row) => Ok(Placed { row: Some(row.clone()), copies }),
+            None => Err(Error::permanent(format!(
+                "row {at} of type `{}` of `{}` (id {}) belongs to a different alert: {how}",
+                name.alert_type, name.superevent_id, row.id
+            ))),
+        },
+        _ => Ok(Placed { row: Some(row.clone()), copies }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(id: i64, timesent: &str) -> Row {
+        let row =
+            serde_json::json!({ "id": id, "graceid": "S230518h", "alert_type": "Preliminary", "timesent": timesent });
+        serde_json::from_value(row).expect("a row")
+    }
+
+    fn times(created: &str, map_date: Option<&str>) -> Times {
+        let time = |text: &str| parse_time(text).expect("a time");
+        Times { created: Some(time(created)), signal: None, map_date: map_date.map(time), retraction: false }
+    }
+
+    /// The id of the row of the last of these alerts.
+    fn of(alerts: &[&Times], rows: &[Row]) -> Result<Option<i64>> {
+        let mut name: AlertName = "S230518h-Preliminary".parse().expect("a name");
+        let (own, before) = alerts.split_last().expect("an alert");
+        name.n = before.len() as u32;
+        let before: Vec<Times> = before.iter().map(|times| (*times).clone()).collect();
+        align(&name, &before, own, rows).map(|placed| placed.row.map(|row| row.id))
+    }
+
+    const A: &str = "2023-05-18T12:59:30Z";
+    const B: &str = "2023-05-18T13:10:00Z";
+    const C: &str = "2023-05-18T14:00:00Z";
+    const DATE: &str = "2023-05-18T12:58:00Z";
+
+    #[test]
+    fn alert_n_is_row_n() {
+        let rows = [row(4, A), row(9, "2023-05-18T13:10:00.25")];
+        let [a, b, c] = [A, B, C].map(|time| times(time, None));
+        let unknown = Times::default();
+        assert_eq!(of(&[&a], &rows), Ok(Some(4)));
+        assert_eq!(of(&[&unknown, &b], &rows), Ok(Some(9)));
+        assert_eq!(of(&[&a, &b, &c], &rows), Ok(None));
+        assert_eq!(of(&[&a], &[]), Ok(None));
+        let early = of(&[&a, &b, &c, &times("2023-05-18T15:00:00Z", None)], &rows).expect_err("too early");
+        assert!(early.is_retryable() && early.to_string().contains("waiting for row 2"), "{early}");
+        let other = of(&[&a, &c], &rows).expect_err("another alert");
+        assert!(!other.is_retryable() && other.to_string().contains("timesent"), "{other}");
+    }
+
+    #[test]
+    fn copies_are_passed_over() {
+        let [a, b, c] = [A, B, C].map(|time| times(time, None));
+        // A copy before its turn, a copy after it, and two copies.
+        assert_eq!(of(&[&a, &b], &[row(1, A), row(2, A)]), Ok(None));
+        assert_eq!(of(&[&a, &b], &[row(1, A), row(2, A), row(3, B)]), Ok(Some(3)));
+        assert_eq!(of(&[&a, &b, &c], &[row(1, A), row(2, B), row(3, A)]), Ok(None));
+        assert_eq!(of(&[&a, &b, &c], &[row(1, A), row(2, A), row(3, A), row(4, B)]), Ok(None));
+        // The alert before it is not there yet, whatever the rows count.
+        let early = of(&[&a, &b, &c], &[row(1, A), row(2, A)]).expect_err("too early");
+        assert!(early.is_retryable(), "{early}");
+    }
+
+    #[test]
+    fn rows_of_gwtm_cron_are_the_alerts_that_share_a_map() {
+        // A preliminary and its repeat have one map, and gwtm_cron posts its DATE for both.
+        let [a, b] = [A, B].map(|time| times(time, Some(DATE)));
+        let rows = [row(1, DATE), row(2, DATE)];
+        assert_eq!(of(&[&a], &rows), Ok(Some(1)));
+        assert_eq!(of(&[&a, &b], &rows), Ok(Some(2)));
+        assert_eq!(of(&[&a, &b, &times(C, None)], &rows), Ok(None));
+        assert_eq!(of(&[&a, &b], &rows[..1]), Ok(None));
+    }
+}

@@ -1,0 +1,270 @@
+//! What librdkafka reports beside messages: logs, errors, statistics and rebalances.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use config::OffsetReset;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
+use tokio::sync::watch;
+
+use super::position;
+use super::throttle::{Connection, LogThrottle, Outage};
+use crate::health::Health;
+
+/// What librdkafka logs about connections. The errors that it reports say the same, and [`Outage`] logs them.
+const CONNECTION_LOGS: [&str; 9] =
+    ["FAIL", "ERROR", "REQTMOUT", "TIMEOUT", "SESSTMOUT", "COORD", "COMMITFAIL", "HBSESSTMOUT", "OIDC"];
+
+/// Receives what librdkafka reports about one consumer.
+pub(super) struct Events {
+    heartbeat: String,
+    reset: OffsetReset,
+    /// Whether the broker is logged in to with tokens, which expire.
+    by_token: bool,
+    /// Counts assignments.
+    epoch: AtomicU64,
+    /// Whether partitions have been assigned in this process before.
+    known: Arc<AtomicBool>,
+    /// The HTTP status of the token endpoint's last refusal; 0 when there was none.
+    token_status: AtomicI64,
+    /// Why the log-in was refused, the last time, so that a person must mend it.
+    refused: watch::Sender<String>,
+    /// Why partitions that were assigned could not be begun.
+    unassigned: watch::Sender<String>,
+    throttle: Mutex<LogThrottle>,
+    outage: Mutex<Outage>,
+    health: Arc<Health>,
+}
+
+/// A poisoned lock holds times that are still times.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Events {
+    pub(super) fn new(kafka: &config::Kafka, known: Arc<AtomicBool>, health: Arc<Health>) -> Self {
+        Events {
+            heartbeat: kafka.topic(super::HEARTBEAT),
+            reset: kafka.offset_reset,
+            by_token: kafka.token_login().is_some(),
+            epoch: AtomicU64::new(0),
+            known,
+            token_status: AtomicI64::new(0),
+            refused: watch::Sender::default(),
+            unassigned: watch::Sender::default(),
+            throttle: Mutex::default(),
+            outage: Mutex::default(),
+            health,
+        }
+    }
+
+    /// Which assignment of partitions holds.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// Log-ins that were refused.
+    pub(super) fn refused(&self) -> watch::Receiver<String> {
+        self.refused.subscribe()
+    }
+
+    /// Assignments that could not be begun.
+    pub(super) fn unassigned(&self) -> watch::Receiver<String> {
+        self.unassigned.subscribe()
+    }
+
+    /// Whether to log a message now.
+    pub(super) fn allows(&self, message: &str) -> bool {
+        locked(&self.throttle).allows(message, Instant::now())
+    }
+
+    /// Logs an error that came instead of a message. Those about connections are reported to [`ClientContext::error`] too.
+    pub(super) fn failed(&self, error: &KafkaError) {
+        if !is_connection(error.rdkafka_error_code()) && self.allows(&error.to_string()) {
+            tracing::warn!("Kafka consumer: {error}");
+        }
+    }
+
+    /// The broker has answered.
+    pub(super) fn answered(&self) {
+        let news = locked(&self.outage).answered(Instant::now());
+        if let Some(Connection::Back(away)) = news {
+            tracing::info!(away_s = away.as_secs_f64(), "the broker is back");
+        }
+    }
+
+    /// Logs an outage when it is time to; to be called once a second.
+    pub(super) fn log_outage(&self) {
+        let news = locked(&self.outage).news(Instant::now());
+        match news {
+            Some(Connection::Lost(reason)) => tracing::error!("lost the broker: {reason}"),
+            Some(Connection::Away(away, reason)) => {
+                tracing::error!(away_s = away.as_secs(), "still without the broker: {reason}");
+            }
+            Some(Connection::Back(_)) | None => {}
+        }
+    }
+
+    fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
+        tracing::info!(partitions = partitions.count(), "partitions assigned");
+        let known = self.known.load(Ordering::Acquire);
+        let found = tokio::task::block_in_place(|| position::find(consumer, partitions, self.reset, known));
+        let assigned = found.and_then(|mut found| {
+            // Not the group's: every member reads the heartbeat, and nothing is committed for it.
+            found.add_partition_offset(&self.heartbeat, 0, Offset::End)?;
+            consumer.assign(&found)
+        });
+        match assigned {
+            Ok(()) => {
+                self.health.accepted();
+                self.token_status.store(0, Ordering::Release);
+                self.known.fetch_or(partitions.count() > 0, Ordering::AcqRel);
+            }
+            Err(error) => {
+                self.unassign(consumer);
+                self.unassigned.send_replace(format!("positions in the partitions: {error}"));
+            }
+        }
+    }
+
+    fn unassign(&self, consumer: &BaseConsumer<Self>) {
+        if let Err(error) = consumer.unassign() {
+            tracing::warn!("giving up partitions: {error}");
+        }
+    }
+}
+
+impl ClientContext for Events {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if facility == "OIDC" {
+            self.token_status.store(http_status(message), Ordering::Release);
+        }
+        if CONNECTION_LOGS.contains(&facility) {
+            return tracing::debug!(facility, "librdkafka: {message}");
+        }
+        match level {
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error
+            | RDKafkaLogLevel::Warning => {
+                if self.allows(facility) {
+                    tracing::warn!(facility, "librdkafka: {message}");
+                }
+            }
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(facility, "librdkafka: {message}"),
+            RDKafkaLogLevel::Debug => tracing::debug!(facility, "librdkafka: {message}"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code();
+        let status = self.token_status.load(Ordering::Acquire);
+        if is_refusal(code, reason, self.by_token, status) {
+            self.refused.send_replace(format!("log-in: {reason}"));
+        } else if code == Some(RDKafkaErrorCode::Authentication) {
+            locked(&self.outage).failed_login(reason, Instant::now());
+        } else if is_connection(code) {
+            let says_why = code != Some(RDKafkaErrorCode::AllBrokersDown);
+            locked(&self.outage).failed(reason, says_why, Instant::now());
+        } else if self.allows(&error.to_string()) {
+            tracing::error!("Kafka: {error}: {reason}");
+        }
+    }
+
+    /// How far each partition is behind: what the broker holds beyond the last offset that is done with.
+    fn stats(&self, statistics: Statistics) {
+        if statistics.brokers.values().any(|broker| broker.nodeid >= 0 && broker.state == "UP") {
+            self.answered();
+        }
+        for (topic, partition) in statistics
+            .topics
+            .values()
+            .flat_map(|topic| topic.partitions.values().map(|partition| (&topic.topic, partition)))
+        {
+            let done = partition.stored_offset.max(partition.committed_offset).max(partition.lo_offset);
+            if *topic != self.heartbeat && partition.partition >= 0 && partition.hi_offset >= 0 && done >= 0 {
+                self.health.lag(topic, partition.partition, (partition.hi_offset - done).max(0));
+            }
+        }
+    }
+}
+
+impl ConsumerContext for Events {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        match event {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, partitions),
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => {
+                tracing::info!(partitions = partitions.count(), "partitions revoked");
+                self.unassign(consumer);
+            }
+            error => {
+                tracing::warn!("rebalance: {}", RDKafkaErrorCode::from(error));
+                self.unassign(consumer);
+            }
+        }
+    }
+}
+
+/// The HTTP status at the end of what librdkafka logs about the token endpoint, `… (401)`; 0 when there is none.
+fn http_status(message: &str) -> i64 {
+    let number = message.trim_end().strip_suffix(')').and_then(|text| text.rsplit('(').next());
+    number.and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+/// Whether an error means that a person must mend the log-in: a secret, a certificate, a mechanism. A token endpoint
+/// that is away, and a token that has expired because of that, mend themselves.
+fn is_refusal(code: Option<RDKafkaErrorCode>, reason: &str, by_token: bool, token_status: i64) -> bool {
+    match code {
+        Some(RDKafkaErrorCode::SSL | RDKafkaErrorCode::UnsupportedSASLMechanism) => true,
+        Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed) => {
+            !by_token || (400..=404).contains(&token_status) || reason.contains("certificate")
+        }
+        _ => false,
+    }
+}
+
+/// Whether an error means that the broker, or the token endpoint, is not reached.
+fn is_connection(code: Option<RDKafkaErrorCode>) -> bool {
+    matches!(
+        code,
+        Some(
+            RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::Resolve
+                | RDKafkaErrorCode::OperationTimedOut
+                | RDKafkaErrorCode::RequestTimedOut
+                | RDKafkaErrorCode::NetworkException
+                | RDKafkaErrorCode::CoordinatorNotAvailable
+                | RDKafkaErrorCode::CoordinatorLoadInProgress
+                | RDKafkaErrorCode::NotCoordinator
+                | RDKafkaErrorCode::Authentication
+                | RDKafkaErrorCode::SaslAuthenticationFailed
+        )
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_secret_is_a_refusal_and_an_endpoint_that_is_away_is_not() {
+        let log =
+            |status: &str| format!("Failed to retrieve OIDC token from \"https://x/token\": invalid_client ({status})");
+        let code = Some(RDKafkaErrorCode::Authentication);
+        assert!(is_refusal(code, "invalid_client", true, http_status(&log("401"))));
+        assert!(!is_refusal(code, "unavailable", true, http_status(&log("503"))));
+        assert!(!is_refusal(code, "could not connect", true, http_status(&log("-1"))));
+        assert!(is_refusal(code, "SSL certificate problem", true, http_status(&log("-1"))));
+        // A user's password does not expire.
+        assert!(is_refusal(code, "Authentication failed", false, 0));
+        assert!(!is_refusal(Some(RDKafkaErrorCode::AllBrokersDown), "1/1 brokers are down", true, 401));
+    }
+}

@@ -1,0 +1,366 @@
+//! A notice's bytes as a JSON object.
+//!
+//! Two spellings beyond RFC 8259 are read, because writers that are in use produce them: a byte-order mark, and the
+//! numbers `NaN`, `Infinity` and `-Infinity` of Python's `json`. Nothing else is loosened.
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value};
+
+use super::MAX_NOTICE_BYTES;
+use crate::{Error, Result};
+
+/// The UTF-8 byte-order mark.
+const BOM: &[u8] = b"\xef\xbb\xbf";
+/// What stands for a number that is not finite while its field is looked for. A NUL occurs in no field of a notice.
+const NOT_FINITE: &str = "\0not finite";
+const NOT_FINITE_JSON: &[u8] = br#""\u0000not finite""#;
+/// The most warnings about one notice.
+const MAX_WARNINGS: usize = 20;
+
+/// A notice's fields, and what was read otherwise than it was written.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Document {
+    /// The fields. A number that is not finite is null.
+    pub fields: Map<String, Value>,
+    /// One line for each number that is not finite, naming its field.
+    pub warnings: Vec<String>,
+}
+
+impl Document {
+    /// Reads a JSON object.
+    ///
+    /// # Errors
+    /// Permanent, when the bytes are too many, no JSON, or no object; says what they look like instead.
+    pub(super) fn read(bytes: &[u8]) -> Result<Self> {
+        if bytes.len() > MAX_NOTICE_BYTES {
+            return Err(Error::permanent(format!("expected at most {MAX_NOTICE_BYTES} bytes, found {}", bytes.len())));
+        }
+        let mut warnings = Vec::new();
+        match value(bytes, &mut warnings) {
+            Ok(Value::Object(fields)) => Ok(Document { fields, warnings }),
+            Ok(other) => Err(Error::permanent(format!("expected a JSON object, found {}", type_of(&other)))),
+            Err(error) => Err(Error::permanent(match format_of(bytes) {
+                Some(format) => format!("expected JSON, found {format}"),
+                None => format!("expected JSON: {error}"),
+            })),
+        }
+    }
+}
+
+/// The content of a JSON document, to be compared with another's: numbers that are not finite are null. `None` when it
+/// is no JSON.
+pub fn content(bytes: &[u8]) -> Option<Value> {
+    value(bytes, &mut Vec::new()).ok()
+}
+
+fn value(bytes: &[u8], warnings: &mut Vec<String>) -> serde_json::Result<Value> {
+    let bytes = bytes.strip_prefix(BOM).unwrap_or(bytes);
+    match serde_json::from_slice(bytes) {
+        Ok(value) => Ok(value),
+        Err(error) => match finite(bytes) {
+            // A document without such numbers keeps its own error, with its own line and column.
+            Cow::Borrowed(_) => Err(error),
+            Cow::Owned(rewritten) => {
+                let mut value = serde_json::from_slice(&rewritten)?;
+                remove(&mut value, &mut String::new(), warnings);
+                Ok(value)
+            }
+        },
+    }
+}
+
+/// The document with a byte-order mark removed and a string in place of each number that is not finite, so that a strict
+/// reader takes it.
+pub(super) fn strict(bytes: &[u8]) -> Cow<'_, [u8]> {
+    finite(bytes.strip_prefix(BOM).unwrap_or(bytes))
+}
+
+/// Puts a marker in place of each `NaN`, `Infinity`, `-Infinity` and number beyond the range of a double that stands
+/// where a value may stand.
+fn finite(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let mut rewritten: Option<Vec<u8>> = None;
+    let (mut at, mut copied) = (0, 0);
+    while at < bytes.len() {
+        match bytes[at] {
+            b'"' => at = string_end(bytes, at),
+            b'N' | b'I' | b'-' | b'0'..=b'9' => {
+                let end = at + bytes[at..].iter().take_while(|byte| is_token(**byte)).count();
+                // A name of a field is no value.
+                let named = bytes[end..].iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b':');
+                if is_not_finite(&bytes[at..end]) && !named {
+                    let out = rewritten.get_or_insert_default();
+                    out.extend_from_slice(&bytes[copied..at]);
+                    out.extend_from_slice(NOT_FINITE_JSON);
+                    copied = end;
+                }
+                at = end;
+            }
+            // The rest of another word, such as `tNaN`, is not looked into.
+            byte if is_token(byte) => at += bytes[at..].iter().take_while(|byte| is_token(**byte)).count(),
+            _ => at += 1,
+        }
+    }
+    match rewritten {
+        None => Cow::Borrowed(bytes),
+        Some(mut out) => {
+            out.extend_from_slice(&bytes[copied..]);
+            Cow::Owned(out)
+        }
+    }
+}
+
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.' | b'_')
+}
+
+fn is_not_finite(token: &[u8]) -> bool {
+    if matches!(token, b"NaN" | b"Infinity" | b"-Infinity") {
+        return true;
+    }
+    // Python reads `1e999` as infinity; serde_json refuses it. The rest of the number must be JSON.
+    let Some(e) = token.iter().position(|byte| matches!(byte, b'e' | b'E')) else { return false };
+    let (mantissa, exponent) = (&token[..e], &token[e + 1..]);
+    let digits = exponent.strip_prefix(b"+").unwrap_or(exponent);
+    let is_exponent = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    is_exponent
+        && serde_json::from_slice::<f64>(mantissa).is_ok()
+        && std::str::from_utf8(token).is_ok_and(|text| text.parse().is_ok_and(f64::is_infinite))
+}
+
+/// Where the string that begins at `at` ends, behind its closing quote.
+fn string_end(bytes: &[u8], at: usize) -> usize {
+    let mut end = at + 1;
+    while end < bytes.len() {
+        match bytes[end] {
+            b'"' => return end + 1,
+            b'\\' => end += 2,
+            _ => end += 1,
+        }
+    }
+    bytes.len()
+}
+
+/// Makes every marker null, with a warning.
+fn remove(value: &mut Value, at: &mut String, warnings: &mut Vec<String>) {
+    let length = at.len();
+    match value {
+        Value::String(text) if text == NOT_FINITE => {
+            *value = Value::Null;
+            if warnings.len() < MAX_WARNINGS {
+                let place: String = at.chars().take(120).collect::<String>().escape_default().to_string();
+                warnings.push(format!("field `{place}`: the number is not finite (NaN or Infinity); read as absent"));
+            }
+        }
+        Value::Array(items) => {
+            for (i, item) in items.iter_mut().enumerate() {
+                at.push_str(&format!("[{i}]"));
+                remove(item, at, warnings);
+                at.truncate(length);
+            }
+        }
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                if !at.is_empty() {
+                    at.push('.');
+                }
+                at.push_str(name);
+                remove(field, at, warnings);
+                at.truncate(length);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The JSON type of a value, for an error message.
+fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// What bytes that are no JSON are, by how they begin; `None` when that cannot be told.
+pub fn format_of(bytes: &[u8]) -> Option<&'static str> {
+    const BEGINNINGS: [(&[u8], &str); 13] = [
+        (b"\xff\xfe\0\0", "UTF-32 text: convert it to UTF-8"),
+        (b"\0\0\xfe\xff", "UTF-32 text: convert it to UTF-8"),
+        (b"\xff\xfe", "UTF-16 text: convert it to UTF-8"),
+        (b"\xfe\xff", "UTF-16 text: convert it to UTF-8"),
+        (b"\x1f\x8b", "gzip data"),
+        (b"BZh", "bzip2 data: decompress it"),
+        (b"\xfd7zXZ\0", "xz data: decompress it"),
+        (b"\x28\xb5\x2f\xfd", "zstd data: decompress it"),
+        (b"PK\x03\x04", "a zip archive: unpack it"),
+        (b"SIMPLE  =", "a FITS file, not the notice that announces it"),
+        (b"Obj\x01", "Avro, not JSON"),
+        (b"PAR1", "a Parquet file"),
+        (b"%PDF", "a PDF file"),
+    ];
+    let text = bytes.strip_prefix(BOM).unwrap_or(bytes).trim_ascii_start();
+    if text.is_empty() {
+        return Some("nothing (an empty document)");
+    }
+    if let Some((_, format)) = BEGINNINGS.iter().find(|(beginning, _)| bytes.starts_with(beginning)) {
+        return Some(format);
+    }
+    if bytes.get(257..262) == Some(b"ustar") {
+        return Some("a tar archive: unpack it");
+    }
+    match (bytes.first(), bytes.get(1)) {
+        // UTF-16 without a byte-order mark: every other byte of `{"` is zero.
+        (Some(b'{' | b'['), Some(0)) | (Some(0), Some(b'{' | b'[')) => Some("UTF-16 text: convert it to UTF-8"),
+        _ if text.len() >= 5 && text[..5].eq_ignore_ascii_case(b"<html") => Some("an HTML page"),
+        _ if text.len() >= 9 && text[..9].eq_ignore_ascii_case(b"<!doctype") => Some("an HTML page"),
+        _ if text.starts_with(b"<?xml") || text.starts_with(b"<voe:") => Some("XML, such as a VOEvent, not JSON"),
+        _ if std::str::from_utf8(bytes).is_err() && text.first().is_some_and(|byte| matches!(byte, b'{' | b'[')) => {
+            Some("text that is not UTF-8: convert it")
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(text: &str) -> Result<Document> {
+        Document::read(text.as_bytes())
+    }
+
+    #[test]
+    fn numbers_that_are_not_finite_are_absent_and_named() {
+        let document = read(
+            r#"{"a": NaN, "b": [1, -Infinity, {"c": Infinity}], "d": "NaN", "e \"NaN\"": 1e999, "f": -1.5E+400, "g": 1e-999}"#,
+        )
+        .expect("a document");
+        assert_eq!(
+            Value::Object(document.fields),
+            json!({"a": null, "b": [1, null, {"c": null}], "d": "NaN", "e \"NaN\"": null, "f": null, "g": 0.0})
+        );
+        let named: Vec<_> = document.warnings.iter().filter_map(|warning| warning.split('`').nth(1)).collect();
+        assert_eq!(named, ["a", "b[1]", "b[2].c", r#"e \"NaN\""#, "f"]);
+    }
+
+    #[test]
+    fn nothing_else_is_loosened() {
+        for text in [
+            r#"{"a": nan}"#,
+            r#"{"a": inf}"#,
+            r#"{"a": +Infinity}"#,
+            r#"{"a": NaNs}"#,
+            r#"{"a": tNaN}"#,
+            r#"{NaN: 1}"#,
+            r#"{"a": NaN,}"#,
+            r#"{"a": 'NaN'}"#,
+            r#"{"a": --Infinity}"#,
+            r#"{"a": -NaN}"#,
+            r#"{"a": 01e999}"#,
+            r#"{"a": .5e999}"#,
+            r#"{"a": 1e}"#,
+            r#"{"a": NaN} x"#,
+            r#"{"a" NaN}"#,
+            r#"{"a": NaN NaN}"#,
+            r#"{"a": "NaN}"#,
+            r#"{"a": NaN, // why
+                "b": 1}"#,
+            r#"{"a": 0x1F, "b": NaN}"#,
+            r#"{"a": undefined, "b": NaN}"#,
+            r#"{"a": Infinity"#,
+        ] {
+            assert!(read(text).is_err_and(|error| !error.is_retryable()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_passed_over_and_other_formats_are_named() {
+        assert_eq!(read("\u{feff}{\"a\": 1}").expect("a document").fields["a"], 1);
+        let utf_16: Vec<u8> = "{\"a\": 1}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let marked = [&b"\xff\xfe"[..], &utf_16].concat();
+        for (bytes, says) in [
+            (&utf_16[..], "UTF-16"),
+            (&marked, "UTF-16"),
+            (b"", "nothing"),
+            (b"\xef\xbb\xbf \n", "nothing"),
+            (b"\x1f\x8b\x08\0", "gzip"),
+            (b"BZh91AY", "bzip2"),
+            (b"PK\x03\x04", "zip"),
+            (b"SIMPLE  =                    T", "FITS"),
+            (b"Obj\x01\x04", "Avro"),
+            (b"<?xml version='1.0'?><voe:VOEvent/>", "XML"),
+            (b"\n<!DOCTYPE html><html>", "HTML"),
+            (b"{\"a\": \"caf\xe9\"}", "UTF-8"),
+            (b"{\"a\": ", "line 1 column"),
+            (b"S230518h", "line 1 column"),
+        ] {
+            let error = Document::read(bytes).expect_err(says).to_string();
+            assert!(error.contains("expected JSON") && error.contains(says), "{says}: {error}");
+        }
+    }
+
+    /// JSON as Python's writer has it, and the same with null for what is not finite.
+    fn documents() -> impl Strategy<Value = (String, Value)> {
+        let text = |value: &Value| value.to_string();
+        let leaf = prop_oneof![
+            Just(("NaN".to_owned(), Value::Null)),
+            Just(("Infinity".to_owned(), Value::Null)),
+            Just(("-Infinity".to_owned(), Value::Null)),
+            Just(("1e400".to_owned(), Value::Null)),
+            any::<i64>().prop_map(|n| (n.to_string(), n.into())),
+            prop::num::f64::NORMAL.prop_map(|x| (json!(x).to_string(), json!(x))),
+            any::<bool>().prop_map(|b| (b.to_string(), b.into())),
+            prop_oneof![any::<String>(), "(NaN|\\\\|\"|:|,|-Infinity| )*"]
+                .prop_map(move |s| (text(&json!(s)), json!(s))),
+        ];
+        leaf.prop_recursive(4, 40, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(|items| {
+                    let texts: Vec<&str> = items.iter().map(|(text, _)| text.as_str()).collect();
+                    (
+                        format!("[{}]", texts.join(" ,\n")),
+                        Value::Array(items.iter().map(|(_, value)| value.clone()).collect()),
+                    )
+                }),
+                prop::collection::btree_map(prop_oneof![any::<String>(), Just("NaN".to_owned())], inner, 0..6)
+                    .prop_map(|fields| {
+                        let texts: Vec<String> =
+                            fields.iter().map(|(name, (text, _))| format!("{}: {text}", json!(name))).collect();
+                        let values = fields.into_iter().map(|(name, (_, value))| (name, value)).collect();
+                        (format!("{{ {} }}", texts.join(",")), Value::Object(values))
+                    }),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_python_writes_is_read_with_null_for_what_is_not_finite((text, expected) in documents()) {
+            prop_assert_eq!(content(text.as_bytes()), Some(expected));
+        }
+
+        #[test]
+        fn what_is_strict_json_is_read_the_same_and_other_bytes_never_more_than_before(
+            pieces in prop::collection::vec(prop_oneof![
+                Just("NaN"), Just("Infinity"), Just("-"), Just("\""), Just("\\"), Just("{"), Just("}"), Just("["),
+                Just("]"), Just(":"), Just(","), Just(" "), Just("1"), Just("e9"), Just("999"), Just("null"), Just("a"),
+            ], 0..24)
+        ) {
+            let text = pieces.concat();
+            let read = content(text.as_bytes());
+            if let Ok(strict) = serde_json::from_str::<Value>(&text) {
+                prop_assert_eq!(read, Some(strict));
+            } else if read.is_some() {
+                // Only such numbers were in the way.
+                prop_assert!(text.contains("NaN") || text.contains("Infinity") || text.contains("e9"));
+            }
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! Who listens, and how long nobody does: `gwtm listen` started, stopped, killed and doubled at Apache Kafka, and the
+//! broker taken away, with a notice each 0.1 s. Prints a row of the table in infra/README.md for each.
+//!
+//! `cargo build --release --workspace --bins && cargo bench --package tests --bench listeners`; needs `tests/setup` once.
+//! GWTM_BENCH_AWAY names for how long the broker is taken away [s], `15,120,900`.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use serde_json::Value;
+use tests::gwtm_server::GwtmServer;
+use tests::kafka::{Gcn, Heart, ICECUBE, IGWN, OwnKafka};
+use tests::listener::{Listener, Listening};
+use tests::program::{http_get, sample};
+use tests::server::free_port;
+
+/// How long a state is watched after something was done [s].
+const AFTERWARDS: Duration = Duration::from_secs(15);
+
+/// Topics, an API, and a notice each 0.1 s.
+struct World {
+    gcn: Gcn,
+    server: Arc<GwtmServer>,
+    folder: tempfile::TempDir,
+    listening: Vec<(Listening, u16)>,
+    sent: Arc<AtomicUsize>,
+    sends: Arc<AtomicBool>,
+    sender: tokio::task::JoinHandle<()>,
+    _heart: Heart,
+}
+
+/// How the notices came.
+struct Seen {
+    longest_silence: Duration,
+    lost: usize,
+    twice: usize,
+    fenced: usize,
+    healthy: bool,
+}
+
+impl World {
+    async fn at(kafka: &OwnKafka) -> World {
+        let gcn = Gcn::at(kafka).await;
+        let (sent, sends) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(true)));
+        let mut client: ClientConfig = kafka.client();
+        // The sender is back before the listener is.
+        client.set("reconnect.backoff.max.ms", "100").set("message.timeout.ms", "0");
+        let producer: FutureProducer = client.create().expect("a producer");
+        let (topic, count, goes_on) = (gcn.topic(IGWN), Arc::clone(&sent), Arc::clone(&sends));
+        let notice: Value =
+            serde_json::from_slice(&std::fs::read(sample("S090102b-2-retraction.json")).expect("a sample"))
+                .expect("JSON");
+        let sender = tokio::spawn(async move {
+            let mut waiting = Vec::new();
+            while goes_on.load(Ordering::SeqCst) {
+                let mut notice = notice.clone();
+                notice["superevent_id"] = superevent(count.fetch_add(1, Ordering::SeqCst)).into();
+                let body = notice.to_string();
+                let record = FutureRecord::<[u8], [u8]>::to(&topic).partition(0).payload(body.as_bytes());
+                waiting.push(producer.send_result(record).map_err(|(error, _)| error).expect("queued"));
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            for one in waiting {
+                one.await.expect("an answer").map_err(|(error, _)| error).expect("sent");
+            }
+        });
+        let _heart = Heart::beat(&gcn);
+        World {
+            server: Arc::new(GwtmServer::start().await),
+            folder: tempfile::tempdir().expect("a folder"),
+            listening: Vec::new(),
+            gcn,
+            sent,
+            sends,
+            sender,
+            _heart,
+        }
+    }
+
+    /// A listener into the store that all share.
+    fn listener(&mut self, topic: Option<&str>) -> Listening {
+        let (n, port) = (self.listening.len(), free_port());
+        let place = self.folder.path().join(format!("listener-{n}"));
+        let store = self.folder.path().join("data").display().to_string();
+        let listening = Listening::to(&self.gcn, Path::new(&place), &self.server.base("v1"))
+            .set("STORAGE_FOLDER", store)
+            .set("HEALTH_ADDR", format!("127.0.0.1:{port}"))
+            .set("HEALTH_HEARTBEAT_SECONDS", "12");
+        let listening = match topic {
+            Some(topic) => listening.topic(topic),
+            None => listening,
+        };
+        self.listening.push((listening.clone(), port));
+        listening
+    }
+
+    async fn posts(&self, at_least: usize) {
+        while self.server.alerts().len() < at_least {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Watches the posts while something is done, and for a while after.
+    async fn watch(&mut self, running: usize, act: impl AsyncFnOnce(&mut World)) -> Seen {
+        let (server, ends) = (Arc::clone(&self.server), Arc::new(AtomicBool::new(false)));
+        let end = Arc::clone(&ends);
+        let watching = tokio::spawn(async move {
+            let (mut last, mut count, mut longest) = (Instant::now(), server.alerts().len(), Duration::ZERO);
+            while !end.load(Ordering::SeqCst) {
+                let now = server.alerts().len();
+                if now > count {
+                    longest = longest.max(last.elapsed());
+                    (last, count) = (Instant::now(), now);
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            longest.max(last.elapsed())
+        });
+        act(self).await;
+        tokio::time::sleep(AFTERWARDS).await;
+        ends.store(true, Ordering::SeqCst);
+        let longest_silence = watching.await.expect("watched");
+        let ports = self.listening.iter().rev().take(running).map(|(_, port)| *port);
+        let healthy = ports.into_iter().all(|port| http_get(port, "/healthz").is_some_and(|(status, _)| status == 200));
+        self.sends.store(false, Ordering::SeqCst);
+        let all = async {
+            while !self.sender.is_finished() || self.server.alerts().len() < self.sent.load(Ordering::SeqCst) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        // What has not come by then is lost.
+        let _ = tokio::time::timeout(Duration::from_secs(60), all).await;
+        let rows = self.server.alerts();
+        let different: BTreeSet<String> = rows.iter().map(|row| row["graceid"].to_string()).collect();
+        let said: String = self.listening.iter().map(|(listening, _)| listening.said()).collect();
+        Seen {
+            longest_silence,
+            lost: self.sent.load(Ordering::SeqCst) - different.len(),
+            twice: rows.len() - different.len(),
+            fenced: said.matches("another listener has taken").count(),
+            healthy,
+        }
+    }
+}
+
+fn superevent(n: usize) -> String {
+    let letter = |n: usize| char::from(b'a' + (n % 26) as u8);
+    format!("S090101{}{}{}{}", letter(n / 17_576), letter(n / 676), letter(n / 26), letter(n))
+}
+
+fn row(name: &str, seen: &Seen) {
+    println!(
+        "| {name} | {:.2} s | {} | {} | {} | {} |",
+        seen.longest_silence.as_secs_f64(),
+        seen.lost,
+        seen.twice,
+        seen.fenced,
+        if seen.healthy { "yes" } else { "no" }
+    );
+}
+
+#[tokio::main]
+async fn main() {
+    println!(
+        "| who listens | longest silence | lost | posted twice | fenced | healthy after |\n|---|---|---|---|---|---|"
+    );
+    let mut kafka = OwnKafka::start();
+
+    let mut world = World::at(&kafka).await;
+    let one = world.listener(None);
+    let mut running = Some(one.start());
+    world.posts(20).await;
+    let seen = world.watch(1, async |_| ()).await;
+    row("one for all topics, undisturbed", &seen);
+    drop(running.take());
+
+    restarted(&kafka, "stopped (SIGTERM) and started", async |listener| assert!(listener.stop().success())).await;
+    restarted(&kafka, "killed (SIGKILL) and started", async |listener| listener.kill()).await;
+
+    let mut world = World::at(&kafka).await;
+    let one = world.listener(None);
+    let first = one.start();
+    world.posts(20).await;
+    let mut two = Vec::new();
+    let seen = world
+        .watch(2, async |world| {
+            assert!(first.stop().success());
+            two.extend([IGWN, ICECUBE].map(|topic| world.listener(Some(topic)).start()));
+        })
+        .await;
+    row("one replaced by one a topic", &seen);
+    drop(two);
+
+    let mut world = World::at(&kafka).await;
+    let two = [IGWN, ICECUBE].map(|topic| world.listener(Some(topic)).start());
+    world.posts(20).await;
+    let mut one: Option<Listener> = None;
+    let seen = world
+        .watch(1, async |world| {
+            for listener in two {
+                assert!(listener.stop().success());
+            }
+            one = Some(world.listener(None).start());
+        })
+        .await;
+    row("one a topic replaced by one", &seen);
+    drop(one);
+
+    let mut world = World::at(&kafka).await;
+    let old = world.listener(None).start();
+    world.posts(20).await;
+    let mut new: Option<Listener> = None;
+    let seen = world
+        .watch(1, async |world| {
+            new = Some(world.listener(None).start());
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            assert!(old.stop().success());
+        })
+        .await;
+    row("rolling update: two for 5 s", &seen);
+    drop(new);
+
+    let mut world = World::at(&kafka).await;
+    let first = world.listener(None).start();
+    world.posts(20).await;
+    let mut second: Option<Listener> = None;
+    let seen = world.watch(2, async |world| second = Some(world.listener(None).start())).await;
+    row("two by mistake, or a second site in the same group", &seen);
+    drop((first, second));
+
+    let mut world = World::at(&kafka).await;
+    let stand_by = world.listener(None).start();
+    world.posts(20).await;
+    let named = world.listener(None).start();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let mut named = Some(named);
+    let seen = world.watch(0, async |_| drop(named.take())).await;
+    row("the first of two killed: the other takes over", &seen);
+    drop(stand_by);
+
+    let away = std::env::var("GWTM_BENCH_AWAY").unwrap_or_else(|_| "15,120".to_owned());
+    for seconds in away.split(',').map(|text| text.trim().parse().expect("a number of seconds")) {
+        let mut world = World::at(&kafka).await;
+        let listener = world.listener(None).start();
+        world.posts(20).await;
+        let mut first = Duration::ZERO;
+        let seen = world
+            .watch(1, async |world| {
+                kafka.down();
+                tokio::time::sleep(Duration::from_secs(seconds)).await;
+                let before = world.server.alerts().len();
+                kafka.up();
+                let answers = Instant::now();
+                world.posts(before + 1).await;
+                first = answers.elapsed();
+            })
+            .await;
+        row(&format!("broker away {seconds} s: first notice {:.2} s after it answers", first.as_secs_f64()), &seen);
+        drop(listener);
+    }
+}
+
+/// One that is ended, and starts again at once.
+async fn restarted(kafka: &OwnKafka, name: &str, end: impl AsyncFnOnce(Listener)) {
+    let mut world = World::at(kafka).await;
+    let listening = world.listener(None);
+    let first = listening.start();
+    world.posts(20).await;
+    let mut second: Option<Listener> = None;
+    let seen = world
+        .watch(1, async |_| {
+            end(first).await;
+            second = Some(listening.start());
+        })
+        .await;
+    row(name, &seen);
+    drop(second);
+}

@@ -1,0 +1,162 @@
+//! Who listens: one process for all topics, one a topic, and two by mistake, at a real broker.
+
+use std::path::Path;
+
+use tests::gwtm_server::GwtmServer;
+use tests::kafka::{Gcn, Heart, ICECUBE, IGWN, Kafka};
+use tests::listener::{Listening, eventually};
+use tests::program::{http_get, sample};
+use tests::server::{TestServer, free_port};
+
+fn notice(name: &str) -> Option<Vec<u8>> {
+    Some(std::fs::read(sample(name)).expect("a sample"))
+}
+
+/// A listener whose health is told, and where.
+fn listening(gcn: &Gcn, store: &Path, server: &GwtmServer) -> (Listening, u16) {
+    let port = free_port();
+    let listening = Listening::to(gcn, store, &server.base("v1"))
+        .set("HEALTH_ADDR", format!("127.0.0.1:{port}"))
+        .set("HEALTH_HEARTBEAT_SECONDS", "5");
+    (listening, port)
+}
+
+fn is_healthy(port: u16) -> bool {
+    http_get(port, "/healthz").is_some_and(|(status, _)| status == 200)
+}
+
+/// How old the last heartbeat is that a listener has heard [s].
+fn heartbeat_age(port: u16) -> f64 {
+    let (_, metrics) = http_get(port, "/metrics").expect("an answer");
+    let line = metrics.lines().find_map(|line| line.strip_prefix("gwtm_heartbeat_age_seconds ")).expect("an age");
+    line.parse().expect("a number")
+}
+
+/// Waits until a listener hears heartbeats: the age of the last one shrinks.
+async fn hears(port: u16) {
+    let mut oldest = 0.0_f64;
+    eventually("a heartbeat", async || {
+        let Some(_) = http_get(port, "/healthz") else { return false };
+        let age = heartbeat_age(port);
+        oldest = oldest.max(age);
+        age < oldest
+    })
+    .await;
+}
+
+const FENCED: &str = "another listener has taken this one's place";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_for_each_topic_never_fences_the_other() {
+    let (gcn, server) = (Gcn::shared().await, GwtmServer::start().await);
+    let _heart = Heart::beat(&gcn);
+    let folder = tempfile::tempdir().expect("a folder");
+    let (ligo, ligo_port) = listening(&gcn, &folder.path().join("ligo"), &server);
+    let (icecube, icecube_port) = listening(&gcn, &folder.path().join("icecube"), &server);
+    let (ligo, icecube) = (ligo.topic(IGWN), icecube.topic(ICECUBE));
+    let (mut first, second) = (ligo.start(), icecube.start());
+    hears(ligo_port).await;
+    hears(icecube_port).await;
+    gcn.send(IGWN, [notice("S090101a-1-earlywarning.json")]).await;
+    gcn.send(ICECUBE, [notice("S090101a-6-icecube-nested.json")]).await;
+    eventually("both notices", async || server.alerts().len() == 1 && server.icecube_notices().len() == 1).await;
+    // One of them starts again, and neither notices more than that.
+    assert!(second.stop().success(), "{}", icecube.said());
+    let mut second = icecube.start();
+    hears(icecube_port).await;
+    gcn.send(IGWN, [notice("S090102b-2-retraction.json")]).await;
+    eventually("the next alert", async || server.alerts().len() == 2).await;
+    hears(ligo_port).await;
+    assert!(is_healthy(ligo_port) && is_healthy(icecube_port));
+    assert!(first.runs() && second.runs());
+    for said in [ligo.said(), icecube.said()] {
+        assert!(!said.contains(FENCED) && !said.contains("not listening"), "{said}");
+    }
+    assert!(first.stop().success() && second.stop().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_listener_becomes_two_and_one_again_and_nothing_is_lost() {
+    let (gcn, server) = (Gcn::shared().await, GwtmServer::start().await);
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path().join("data");
+    let all = listening(&gcn, &store, &server).0;
+    let only = |topic| {
+        listening(&gcn, &folder.path().join(topic), &server)
+            .0
+            .set("STORAGE_FOLDER", store.display().to_string())
+            .topic(topic)
+    };
+    let posts = |count: usize| {
+        let server = &server;
+        async move {
+            let posted = || server.requests().iter().filter(|request| request.starts_with("POST post_")).count();
+            eventually("the posts", async || posted() >= count).await;
+            assert_eq!(posted(), count, "each once");
+        }
+    };
+    let one = all.start();
+    gcn.send(IGWN, [notice("S090101a-1-earlywarning.json")]).await;
+    posts(1).await;
+    assert!(one.stop().success());
+    gcn.send(IGWN, [notice("S090102b-2-retraction.json")]).await;
+    gcn.send(ICECUBE, [notice("S090101a-6-icecube-nested.json")]).await;
+    let (ligo, icecube) = (only(IGWN), only(ICECUBE));
+    let (first, second) = (ligo.start(), icecube.start());
+    posts(3).await;
+    assert!(first.stop().success() && second.stop().success());
+    gcn.send(IGWN, [notice("S090104d-1-preliminary-ssm.json")]).await;
+    let one = all.start();
+    posts(4).await;
+    assert!(one.stop().success());
+    for said in [all.said(), ligo.said(), icecube.said()] {
+        assert!(!said.contains(FENCED), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_double_says_so_and_stands_by_and_takes_over() {
+    let (gcn, server) = (Gcn::shared().await, GwtmServer::start().await);
+    let _heart = Heart::beat(&gcn);
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path().join("data");
+    let (first, first_port) = listening(&gcn, &store, &server);
+    let (second, second_port) = listening(&gcn, &folder.path().join("second"), &server);
+    let second = second.set("STORAGE_FOLDER", store.display().to_string());
+    let mut stands_by = first.start();
+    eventually("partitions", async || first.said().contains("partitions assigned")).await;
+    let named = second.start();
+    eventually("the first to say so", async || first.said().contains(FENCED)).await;
+    gcn.send(IGWN, [notice("S090101a-1-earlywarning.json")]).await;
+    eventually("the alert", async || server.alerts().len() == 1).await;
+    hears(first_port).await;
+    hears(second_port).await;
+    assert!(is_healthy(first_port) && is_healthy(second_port));
+    // The one that was named is killed: the broker gives up on it when its session ends.
+    named.kill();
+    gcn.send(IGWN, [notice("S090102b-2-retraction.json")]).await;
+    eventually("the next alert", async || server.alerts().len() == 2).await;
+    assert_eq!(first.said().matches(FENCED).count(), 1, "{}", first.said());
+    assert!(!second.said().contains(FENCED), "{}", second.said());
+    assert!(stands_by.runs());
+    assert!(stands_by.stop().success());
+    assert_eq!(server.requests().iter().filter(|request| *request == "POST post_alert").count(), 2, "each once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_of_its_own_keeps_two_listeners_of_a_topic_apart() {
+    let (gcn, server) = (Gcn::at(&Kafka::shared()).await, GwtmServer::start().await);
+    let folder = tempfile::tempdir().expect("a folder");
+    let [first, second] = ["first", "second"].map(|name| {
+        let listening = listening(&gcn, &folder.path().join(name), &server).0;
+        listening.set("KAFKA_GROUP_INSTANCE_ID", name)
+    });
+    let one = first.start();
+    eventually("partitions", async || first.said().contains("partitions assigned")).await;
+    let two = second.start();
+    eventually("the second to join", async || second.said().contains("partitions assigned")).await;
+    gcn.send(IGWN, [notice("S090101a-1-earlywarning.json")]).await;
+    eventually("the alert", async || server.alerts().len() == 1).await;
+    assert!(one.stop().success() && two.stop().success());
+    assert!(!first.said().contains(FENCED) && !second.said().contains(FENCED), "{}", first.said());
+}
