@@ -163,7 +163,11 @@ pub const SETTINGS: &[Setting] = &[
         "false",
         "`true` removes a superevent's galaxy lists from the GWTM when it is retracted",
     ),
-    defaulted("GALAXY_MOCKS", "false", "`true` posts the galaxy lists of mock alerts too, which the GWTM never removes"),
+    defaulted(
+        "GALAXY_MOCKS",
+        "false",
+        "`true` posts the galaxy lists of mock alerts too, which the GWTM never removes",
+    ),
     secret("NOTIFY_CONFIG", "nobody is told", "rules of who is told of which alerts: a TOML file, or the TOML itself"),
     defaulted("LOG_FORMAT", "text", "`json` for machines"),
     setting("LOG_LEVEL", "info; `gwtm run` warn", "error, warn, info, debug or trace, or tracing directives"),

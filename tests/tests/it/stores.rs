@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use annotate::notify::Notifier;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use serde_json::json;
@@ -477,13 +476,7 @@ async fn alerts_that_are_annotated_at_once_are_linked() {
         let alert =
             json!({"name": name, "role": "observation", "time_created": format!("2026-01-01T00:{minute:02}:00Z")});
         let settled: Settled = serde_json::from_value(json!({"alert": alert})).expect("an alert");
-        let notifier = Notifier {
-            rules: config::Notify::default(),
-            fetch: http_client::Fetch::new().expect("a client"),
-            folder: None,
-            dry_run: false,
-        };
-        let deps = annotate::Deps { store: store.clone(), notifier };
+        let deps = annotate::Deps { store: store.clone() };
         // Different orders of arrival, not a wait for anything.
         tokio::time::sleep(delay).await;
         annotate::handle(&deps, settled).await.expect("annotated");
