@@ -237,7 +237,7 @@ impl<'a> Series<'a> {
             return Attempt::unread(Error::permanent("expected the notice, found none"));
         };
         let outcome = self.run(&waiting.label, kind, received, wait).await;
-        let again = outcome.failures(wait).stops.filter(Error::is_retryable);
+        let again = outcome.error(wait).filter(|error| error.is_retryable()).cloned();
         Attempt { outcome: Ok(outcome), took: begun.elapsed(), again }
     }
 

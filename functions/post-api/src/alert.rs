@@ -1,7 +1,6 @@
 //! One alert's row, posted in the order of `n` and only once.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -13,10 +12,7 @@ use treasuremap::{Failure, PostAlert, Row};
 
 use crate::once::{Once, once};
 use crate::rows::{Placed, find, place};
-use crate::{Deps, bytes_of, keep, status, warn_all};
-
-/// How long GraceDB may take to say whether it has a file; the alert waits for it.
-const GRACEDB_TIMEOUT: Duration = Duration::from_secs(2);
+use crate::{Deps, bytes_of, gracedb, keep, status, warn_all};
 
 /// An alert's row, and all rows of its superevent.
 pub(crate) struct Published {

@@ -16,7 +16,7 @@ use http_client::Fetch;
 use serde::Serialize;
 use shared::key::{AlertKind, Key};
 use shared::message::{Alert, Galaxies, Post, PostStatus, Posted, Products, Publication, Request, Role};
-use shared::{Context, Result};
+use shared::{Context, Error, Result};
 use store::Store;
 use treasuremap::{Client, Timing};
 

@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use fitsio::{FileOpenMode, FitsFile};
 
 pub use rows::Rows;
-use shared::{Context, Error, Result};
+use shared::{Error, Result};
 
 use crate::gzip;
 

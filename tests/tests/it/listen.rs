@@ -145,7 +145,7 @@ async fn a_topic_that_is_not_there_yet_is_waited_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_month_of_mocks_leaves_nothing_failed() {
-    let (broker, server) = (broker(), GwtmServer::start().await);
+    let (broker, server) = (Gcn::shared().await, GwtmServer::start().await);
     let folder = tempfile::tempdir().expect("a folder");
     let store = folder.path().join("data");
     // Whenever a recent mock is posted, the server removes the files of older ones, whoever is at them.
@@ -153,7 +153,7 @@ async fn a_month_of_mocks_leaves_nothing_failed() {
     let mocks = tests::story::mocks(31);
     let count = mocks.len();
     broker.send(IGWN, mocks).await;
-    let listening = Listening::to(&broker.address(), &store, &server.base("v1"));
+    let listening = Listening::to(&broker, &store, &server.base("v1"));
     let listener = listening.start();
     eventually("every mock", async || listening.said().matches("notice done").count() >= count).await;
     assert!(listener.stop().success(), "{}", listening.said());
