@@ -1,6 +1,6 @@
 //! Apache Kafka on the loopback interface, with GCN's log-in: one process, which is broker and controller.
 //!
-//! Tests share one broker: each has topics behind a prefix of its own ([`Gcn`]), as a mirror has them. A test that stops
+//! The tests of a run share one broker: each has topics behind a prefix of its own ([`Gcn`]), as a mirror has them. A test that stops
 //! the broker, or needs it otherwise, starts [`OwnKafka`].
 
 use std::collections::hash_map::RandomState;
@@ -183,19 +183,10 @@ impl Kafka {
     fn run(&self) -> Process {
         let mut command = self.java();
         command.args(["kafka.Kafka", "server.properties"]);
-        let mut process = Process::logging_to(&self.log(), command);
+        let mut process = Process::start("broker", &self.folder, command);
         let client: BaseConsumer = self.client().create().expect("a client");
         process.until("answers", || client.fetch_metadata(None, Duration::from_secs(1)).is_ok());
         process
-    }
-
-    fn log(&self) -> PathBuf {
-        self.folder.join("broker.log")
-    }
-
-    /// What the broker has warned of.
-    pub fn said(&self) -> String {
-        fs::read_to_string(self.log()).unwrap_or_default()
     }
 
     /// `host:port` without a log-in.
