@@ -372,8 +372,11 @@ macro_rules! of {
     };
 }
 
+/// An object by what its name says.
+type Named<P> = for<'a> fn(&'a P) -> Object<'a>;
+
 /// How the objects of an alert end, below its superevent's root.
-const OF_ALERT: [(&str, fn(&AlertName) -> Object<'_>); 9] = [
+const OF_ALERT: [(&str, Named<AlertName>); 9] = [
     (NOTICE, of!(Notice)),
     ("_moc.fits.gz", of!(MultiOrderMap)),
     (".fits.gz", of!(FlatMap)),
@@ -386,7 +389,7 @@ const OF_ALERT: [(&str, fn(&AlertName) -> Object<'_>); 9] = [
 ];
 
 /// How the objects of a superevent end, below its root.
-const OF_SUPEREVENT: [(&str, fn(&SupereventId) -> Object<'_>); 4] = [
+const OF_SUPEREVENT: [(&str, Named<SupereventId>); 4] = [
     ("-Fermi.json", of!(FermiGbm)),
     ("-LAT.json", of!(FermiLat)),
     ("-BAT.json", of!(SwiftBat)),
@@ -394,7 +397,7 @@ const OF_SUPEREVENT: [(&str, fn(&SupereventId) -> Object<'_>); 4] = [
 ];
 
 /// The objects of an alert under `work/{name}/`.
-const AT_WORK: [(&str, fn(&AlertName) -> Object<'_>); 3] = [
+const AT_WORK: [(&str, Named<AlertName>); 3] = [
     ("notified.json", of!(Notified)),
     ("post_alert.json", of!(PostAlert)),
     ("event_galaxies.json", of!(EventGalaxies)),

@@ -1,7 +1,7 @@
 //! Apache Kafka on the loopback interface, with GCN's log-in: one process, which is broker and controller.
 //!
-//! The tests of a run share one broker: each has topics behind a prefix of its own ([`Gcn`]), as a mirror has them. A test that stops
-//! the broker, or needs it otherwise, starts [`OwnKafka`].
+//! The tests of a run share one broker: each has topics behind a prefix of its own ([`Gcn`]), as a mirror has them. A test
+//! that stops the broker, or needs it otherwise, starts [`OwnKafka`].
 
 use std::collections::hash_map::RandomState;
 use std::fs;

@@ -11,7 +11,6 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use jiff::Timestamp;
 use science::gzip::{self, Inflated};
 use shared::key::{Key, SupereventId};
 use shared::message::Body;
@@ -76,7 +75,7 @@ pub(crate) async fn find(arguments: &[String], store: &Store) -> Vec<(String, Re
 
 fn in_order(found: Vec<Found>) -> Vec<Found> {
     let mut first: HashMap<SupereventId, usize> = HashMap::new();
-    let mut placed: Vec<((usize, bool, Option<Timestamp>), Found)> = Vec::with_capacity(found.len());
+    let mut placed = Vec::with_capacity(found.len());
     for (place, found) in found.into_iter().enumerate() {
         let group = match &found.glance.superevent_id {
             Some(id) => *first.entry(id.clone()).or_insert(place),
@@ -197,7 +196,7 @@ fn documents(bytes: &[u8]) -> Vec<Range<usize>> {
     // A line that is broken must not take those after it with it.
     let lines: Vec<Range<usize>> = lines(bytes).filter(|line| !bytes[line.clone()].trim_ascii().is_empty()).collect();
     let begin = lines.iter().filter(|line| is_object_start(&bytes[(*line).clone()])).count();
-    if begin > 1 { lines } else { vec![0..bytes.len()] }
+    if begin > 1 { lines } else { std::iter::once(0..bytes.len()).collect() }
 }
 
 fn is_object_start(line: &[u8]) -> bool {

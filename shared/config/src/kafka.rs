@@ -289,7 +289,8 @@ impl Kafka {
     fn prefix(settings: &mut Reader<'_>) -> String {
         let prefix = settings.text("KAFKA_TOPIC_PREFIX").unwrap_or_default();
         let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        if !prefix.is_empty() && !(prefix.ends_with('.') && prefix.chars().all(allowed) && prefix.len() <= 40) {
+        let taken = prefix.ends_with('.') && prefix.chars().all(allowed) && prefix.len() <= 40;
+        if !prefix.is_empty() && !taken {
             let expected = "at most 40 letters, digits and `._-` that end with a dot, such as `gcn.`";
             settings.problem("KAFKA_TOPIC_PREFIX", expected, &prefix);
         }

@@ -562,7 +562,8 @@ mod tests {
         assert!(warned("name=objname", &hours).contains("ra=ra[h]"));
         assert_eq!(warned("ra=ra[h]", &hours), "");
         assert_eq!(warned("ra=ra[deg]", &hours), "");
-        let radians = text(&|i| format!("G{i},{},{},40,1e10\n", 6.28 * i as f64 / 1000.0, i as f64 / 1000.0));
+        let radians =
+            text(&|i| format!("G{i},{},{},40,1e10\n", std::f64::consts::TAU * i as f64 / 1000.0, i as f64 / 1000.0));
         assert!(warned("name=objname", &radians).contains("ra=ra[rad]"));
         let parsecs = text(&|i| format!("G{i},{},1,{},1e10\n", i as f64 * 0.3, 4e7));
         assert!(warned("name=objname", &parsecs).contains("distance=DistMpc[pc]"));

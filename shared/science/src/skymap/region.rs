@@ -258,7 +258,7 @@ mod tests {
         let cell = |ipix: usize| super::super::Cell {
             order,
             ipix: ipix as u64,
-            prob_density: probs.get(ipix / 7).filter(|_| ipix % 7 == 0).copied().unwrap_or(rest)
+            prob_density: probs.get(ipix / 7).filter(|_| ipix.is_multiple_of(7)).copied().unwrap_or(rest)
                 / super::super::cell_area(order),
         };
         MultiOrderMap::from_cells((0..cells).map(cell).collect(), None, super::super::Header::default()).expect("a map")
