@@ -37,8 +37,9 @@ async fn what_the_topics_hold_is_listed_and_replayed_and_the_group_does_not_noti
     let folder = tempfile::tempdir().expect("a folder");
     let listening = Listening::to(&broker, &folder.path().join("listened"), &server.base("v1"));
     let mut listener = listening.start();
-    eventually("the listener's four", async || {
-        server.requests().iter().filter(|r| r.starts_with("POST post_")).count() == 4
+    // The mock, which the GWTM would remove at once, is not posted.
+    eventually("the listener's posts", async || {
+        server.requests().iter().filter(|r| r.starts_with("POST post_")).count() == 3
     })
     .await;
 
