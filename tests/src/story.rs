@@ -105,7 +105,8 @@ impl Outcome {
         for list in server.galaxy_lists() {
             *lists.entry(list.graceid).or_default() += 1;
         }
-        let objects = files(store).into_iter().filter(|(name, _)| !name.starts_with(".unfinished/")).map(timeless);
+        // What a killed process had not finished is no object.
+        let objects = files(store).into_iter().filter(|(name, _)| !name.contains("/.unfinished-")).map(timeless);
         let objects = objects.map(|(name, bytes)| (name.replace(gcn.prefix(), ""), bytes));
         Outcome {
             alerts: by_superevent(server.alerts()),

@@ -190,7 +190,14 @@ fn read_all(mut source: impl Read) -> Result<Bytes> {
 /// Where each document is: JSON objects one after another, or one a line. Anything else is one document, for its reader
 /// to refuse.
 fn documents(bytes: &[u8]) -> Vec<Range<usize>> {
-    if let Some(objects) = objects(bytes) {
+    if let Some(mut objects) = objects(bytes) {
+        // A notice that is alone is archived as it came, with the white space around it.
+        if let [only] = &mut objects[..]
+            && bytes[..only.start].trim_ascii().is_empty()
+            && bytes[only.end..].trim_ascii().is_empty()
+        {
+            *only = 0..bytes.len();
+        }
         return objects;
     }
     // A line that is broken must not take those after it with it.

@@ -83,9 +83,11 @@ impl Folder {
     pub(super) async fn put(&self, key: &Key, bytes: Bytes) -> Result<Option<Md5>> {
         let root = self.root.clone();
         self.run(key, move |path| {
-            let mut unfinished = begin(&root, path)?;
-            unfinished.write_all(&bytes)?;
-            finish(unfinished, path)
+            rewritten(|| {
+                let mut unfinished = begin(&root, path)?;
+                unfinished.write_all(&bytes)?;
+                finish(unfinished, path)
+            })
         })
         .await
         .map(|()| None)
@@ -98,10 +100,12 @@ impl Folder {
             if fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() > 0) {
                 return Ok(false);
             }
-            let mut unfinished = begin(&root, path)?;
-            unfinished.write_all(&bytes)?;
-            unfinished.as_file().sync_data()?;
-            create(unfinished, path, &Exclusive::ALL)
+            rewritten(|| {
+                let mut unfinished = begin(&root, path)?;
+                unfinished.write_all(&bytes)?;
+                unfinished.as_file().sync_data()?;
+                create(unfinished, path, &Exclusive::ALL)
+            })
         })
         .await
     }
@@ -113,7 +117,11 @@ impl Folder {
         while let Some(bytes) = chunks.try_next().await? {
             unfinished = self.run(key, move |_| unfinished.write_all(&bytes).map(|()| unfinished)).await?;
         }
-        self.run(key, move |path| finish(unfinished, path)).await.map(|()| None)
+        let finished = move |path: &Path| match finish(unfinished, path) {
+            Err(error) if absent(&error) => Err(io::Error::other("the unfinished file was removed meanwhile")),
+            finished => finished,
+        };
+        self.run(key, finished).await.map(|()| None)
     }
 
     pub(super) async fn head(&self, key: &Key) -> Result<Option<Head>> {
@@ -183,6 +191,20 @@ fn failure(root: &Path, name: &str, error: &io::Error) -> Error {
         | ErrorKind::Unsupported => Error::permanent(message),
         _ => Error::retryable(message),
     }
+}
+
+/// How often a file is written again that another process removes while it is unfinished: the GWTM's server clears the
+/// files of old test alerts.
+const REWRITES: usize = 5;
+
+fn rewritten<T>(write: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    for _ in 1..REWRITES {
+        match write() {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            written => return written,
+        }
+    }
+    write()
 }
 
 fn absent(error: &io::Error) -> bool {

@@ -229,7 +229,7 @@ async fn the_flows_call_the_functions_of_the_pipeline_in_its_order() {
         "failed/notice-S090101a-Update-skymap-products.json",
         "failed/notice.json",
     ];
-    let unposted = ["work/S090101a/post_icecube_notice.json"];
+    let unposted = ["work/S090101a-1-Preliminary/post_icecube_notice.json"];
     let notice = &all[6..];
     let cases = [
         (NoticeKind::Igwn, grb, none, "SUCCEEDED", 11, none),

@@ -296,7 +296,9 @@ async fn a_private_authority_is_trusted_by_ssl_cert_file_and_a_refusal_says_so()
     let [ca_key, key, own_key] = std::array::from_fn(|_| KeyPair::generate().expect("a key"));
     let ca = certificate(true).self_signed(&ca_key).expect("an authority");
     let signed = certificate(false).signed_by(&key, &Issuer::new(certificate(true), ca_key)).expect("a certificate");
-    let own = certificate(true).self_signed(&own_key).expect("a certificate");
+    let mut another = certificate(true);
+    another.distinguished_name.push(DnType::CommonName, "another authority");
+    let own = another.self_signed(&own_key).expect("a certificate");
     let write = |name: &str, pem: String| {
         let path = folder.path().join(name);
         fs::write(&path, pem).expect("a file");

@@ -254,7 +254,7 @@ fn connections(process: u32, address: &str) -> BTreeSet<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_the_broker_closes_idle_is_no_outage() {
     // Less than there is between two heartbeats of a group.
-    let kafka = OwnKafka::with(&["connections.max.idle.ms=1500"]);
+    let kafka = OwnKafka::with(&["connections.max.idle.ms=800"]);
     let world = World::at(&kafka).await;
     let listener = world.listening.start();
     world.assigned(1).await;

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use config::OffsetReset;
 use rdkafka::config::RDKafkaLogLevel;
@@ -17,8 +17,8 @@ use super::throttle::{Connection, LogThrottle, Outage};
 use crate::health::Health;
 
 /// What librdkafka logs about connections. The errors that it reports say the same, and [`Outage`] logs them.
-const CONNECTION_LOGS: [&str; 9] =
-    ["FAIL", "ERROR", "REQTMOUT", "TIMEOUT", "SESSTMOUT", "COORD", "COMMITFAIL", "HBSESSTMOUT", "OIDC"];
+const CONNECTION_LOGS: [&str; 10] =
+    ["FAIL", "FATAL", "ERROR", "REQTMOUT", "TIMEOUT", "SESSTMOUT", "COORD", "COMMITFAIL", "HBSESSTMOUT", "OIDC"];
 
 /// Receives what librdkafka reports about one consumer.
 pub(super) struct Events {
@@ -96,6 +96,11 @@ impl Events {
         if let Some(Connection::Back(away)) = news {
             tracing::info!(away_s = away.as_secs_f64(), "the broker is back");
         }
+    }
+
+    /// Whether the broker has been away lately.
+    pub(super) fn was_away(&self, span: Duration) -> bool {
+        locked(&self.outage).within(span, Instant::now())
     }
 
     /// Logs an outage when it is time to; to be called once a second.

@@ -96,6 +96,9 @@ impl std::fmt::Display for Ended {
     }
 }
 
+/// For how long after an outage a fenced member is taken to have fenced itself: librdkafka joins anew within seconds.
+const FENCED_BY_ITSELF: Duration = Duration::from_secs(60);
+
 /// Joins the group again and again, each time that the broker or the log-in ends it, until `stop`; the wait between
 /// grows from `wait.first` to `wait.most` and is forgotten once messages have come.
 ///
@@ -306,6 +309,10 @@ impl<W: Work> Run<'_, W> {
         // The event names no more than that there is a fatal error.
         let code = self.consumer.kafka.client().fatal_error().map_or(code, |(first, _)| first);
         if code == RDKafkaErrorCode::FencedInstanceId {
+            // After an outage librdkafka may commit under its former member id, and so be fenced by itself.
+            if self.consumer.kafka.context().was_away(FENCED_BY_ITSELF) {
+                return Ended::Broken(format!("Kafka consumer: {code}, after the broker was away"));
+            }
             return Ended::Fenced;
         }
         Ended::Broken(format!("Kafka consumer: {code}"))

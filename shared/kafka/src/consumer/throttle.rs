@@ -44,6 +44,8 @@ pub(super) enum Connection {
 #[derive(Debug, Default)]
 pub(super) struct Outage {
     lost: Option<Lost>,
+    /// When the broker answered again, the last time.
+    back: Option<Instant>,
     /// Why no token was given, the last time: a broker that ends a session whose token has expired does not know that.
     login: Option<(Instant, String)>,
 }
@@ -74,7 +76,13 @@ impl Outage {
     /// The broker has answered.
     pub(super) fn answered(&mut self, now: Instant) -> Option<Connection> {
         let lost = self.lost.take()?;
+        self.back = Some(now);
         lost.logged.map(|_| Connection::Back(now.duration_since(lost.since)))
+    }
+
+    /// Whether the broker has been away until less than `span` ago, or is away still.
+    pub(super) fn within(&self, span: Duration, now: Instant) -> bool {
+        self.lost.is_some() || self.back.is_some_and(|back| now.duration_since(back) < span)
     }
 
     /// What to log now; to be asked about once a second.
