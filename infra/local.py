@@ -247,7 +247,8 @@ class Kafka:
         (own / "server.properties").write_text(BROKER.format(address=self.address, controller=controller, folder=own))
         java = ["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", ROOT / "tests/servers/kafka/libs/*"]
         log = (logs / "broker.log").open("wb")
-        cluster = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
+        # Begins with an A: what begins with a minus is an option to the tool.
+        cluster = base64.urlsafe_b64encode(bytes(1) + os.urandom(15)).decode().rstrip("=")
         formatting = ["kafka.tools.StorageTool", "format", "--cluster-id", cluster, "--config", "server.properties"]
         subprocess.run([*java, *formatting], cwd=own, stdout=log, stderr=log, check=True)
         started([*java, "kafka.Kafka", "server.properties"], cwd=own, stdout=log, stderr=log)

@@ -94,7 +94,9 @@ impl Kafka {
         let key = json!({"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": "tests", "x": x, "y": y});
         write("jwks.json", &json!({ "keys": [key] }).to_string());
         write("server.properties", &kafka.properties(properties));
-        let id: [u8; 16] = std::array::from_fn(|_| RandomState::new().build_hasher().finish() as u8);
+        // It begins with an A: what begins with a minus is an option to the tool.
+        let mut id: [u8; 16] = std::array::from_fn(|_| RandomState::new().build_hasher().finish() as u8);
+        id[0] = 0;
         let mut format = kafka.java();
         format.args(["kafka.tools.StorageTool", "format", "--config", "server.properties"]);
         format.args(["--cluster-id", &BASE64_URL_SAFE_NO_PAD.encode(id)]);
