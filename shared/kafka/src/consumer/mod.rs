@@ -309,8 +309,10 @@ impl<W: Work> Run<'_, W> {
         // The event names no more than that there is a fatal error.
         let code = self.consumer.kafka.client().fatal_error().map_or(code, |(first, _)| first);
         if code == RDKafkaErrorCode::FencedInstanceId {
+            let events = self.consumer.kafka.context();
+            events.answered();
             // After an outage librdkafka may commit under its former member id, and so be fenced by itself.
-            if self.consumer.kafka.context().was_away(FENCED_BY_ITSELF) {
+            if events.was_away(FENCED_BY_ITSELF) {
                 return Ended::Broken(format!("Kafka consumer: {code}, after the broker was away"));
             }
             return Ended::Fenced;
