@@ -70,7 +70,16 @@ impl Deps {
 pub async fn handle(deps: &Deps, annotated: Annotated) -> Result<Notified> {
     let name = annotated.name;
     let key = Object::Annotations(&name).key()?;
-    let annotations = versions::read(&key, &deps.store.read(&key).await?)?;
+    let bytes = match deps.store.get(&key).await? {
+        // The GWTM removes the files of old mock alerts whenever it is asked to.
+        None if name.superevent_id.is_test() => {
+            tracing::info!(alert.name = %name, "not notified: the mock alert's annotations have been removed");
+            return Ok(Notified { name, notifications: Vec::new() });
+        }
+        None => deps.store.read(&key).await?,
+        Some(bytes) => bytes,
+    };
+    let annotations = versions::read(&key, &bytes)?;
     let notifications = deps.notifier.tell(&deps.store, &annotations).await?;
     tracing::info!(alert.name = %name, notifications = notifications.len(), "notified");
     Ok(Notified { name, notifications })
