@@ -8,7 +8,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::key::{AlertName, Key};
+use crate::key::{AlertName, Key, Object};
 use crate::notice::icecube::TrackSearch;
 use crate::notice::igwn::{Event, ExternalCoincidence};
 
@@ -174,6 +174,34 @@ pub enum ProductKind {
     FermiGbm,
     FermiLat,
     SwiftBat,
+}
+
+impl ProductKind {
+    /// What people call it.
+    pub fn label(self) -> &'static str {
+        match self {
+            ProductKind::FlatMap => "flat map",
+            ProductKind::Contours => "contours",
+            ProductKind::CredibleRegion50 => "50 % region",
+            ProductKind::CredibleRegion90 => "90 % region",
+            ProductKind::FermiGbm => "Fermi GBM",
+            ProductKind::FermiLat => "Fermi LAT",
+            ProductKind::SwiftBat => "Swift BAT",
+        }
+    }
+
+    /// The object that it is, of an alert.
+    pub fn object(self, name: &AlertName) -> Object<'_> {
+        match self {
+            ProductKind::FlatMap => Object::FlatMap(name),
+            ProductKind::Contours => Object::Contours(name),
+            ProductKind::CredibleRegion50 => Object::CredibleRegion(name, 50),
+            ProductKind::CredibleRegion90 => Object::CredibleRegion(name, 90),
+            ProductKind::FermiGbm => Object::FermiGbm(&name.superevent_id),
+            ProductKind::FermiLat => Object::FermiLat(&name.superevent_id),
+            ProductKind::SwiftBat => Object::SwiftBat(&name.superevent_id),
+        }
+    }
 }
 
 /// What became of one product.

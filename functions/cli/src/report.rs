@@ -8,7 +8,7 @@ use config::Config;
 use serde::Serialize;
 use shared::key::{Key, Object, Parsed};
 use shared::message::{
-    Annotated, Galaxies, NotificationStatus, Post, PostStatus, Product, ProductKind, ProductStatus, Request, Role,
+    Annotated, Galaxies, NotificationStatus, Post, PostStatus, Product, ProductStatus, Request, Role,
     Settled, Summary,
 };
 use shared::notice::icecube::TrackSearch;
@@ -131,7 +131,7 @@ impl<'a> Report<'a> {
             let products = products.as_ref().map_or(&[][..], |products| &products.products);
             for Product { product, status } in products {
                 if let ProductStatus::Failed { reason } = status {
-                    let error = Error::permanent(format!("{}: {reason}", label(*product)));
+                    let error = Error::permanent(format!("{}: {reason}", product.label()));
                     self.error(Function::SkymapProducts.name(), Some(alert.name.to_string()), &error);
                 }
             }
@@ -227,7 +227,7 @@ fn print_alert(out: &mut impl Write, alert: &AlertReport, stored: bool) -> io::R
             ProductStatus::Missing { reason } => ("not made".to_owned(), reason.clone()),
             ProductStatus::Failed { reason } => ("FAILED".to_owned(), reason.clone()),
         };
-        row(out, label(*product), &verb, &what)?;
+        row(out, product.label(), &verb, &what)?;
     }
     if let Some(galaxies) = alert.galaxies {
         let reason = galaxies.reason.clone().unwrap_or_default();
@@ -292,18 +292,6 @@ fn print_posts(out: &mut impl Write, posts: &[Post]) -> io::Result<()> {
 
 fn row(out: &mut impl Write, name: &str, verb: &str, what: &str) -> io::Result<()> {
     writeln!(out, "    {name:<20} {verb:<18} {what}")
-}
-
-fn label(product: ProductKind) -> &'static str {
-    match product {
-        ProductKind::FlatMap => "flat map",
-        ProductKind::Contours => "contours",
-        ProductKind::CredibleRegion50 => "50 % region",
-        ProductKind::CredibleRegion90 => "90 % region",
-        ProductKind::FermiGbm => "Fermi GBM",
-        ProductKind::FermiLat => "Fermi LAT",
-        ProductKind::SwiftBat => "Swift BAT",
-    }
 }
 
 fn endpoint(request: Request) -> &'static str {

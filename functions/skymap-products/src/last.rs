@@ -27,10 +27,8 @@ pub(crate) async fn find(store: &Store, superevent: &SupereventId) -> Result<Opt
     }
     let Some((.., name)) = found.into_iter().max() else { return Ok(None) };
     let mut files = Vec::new();
-    for (kind, object) in
-        [(ProductKind::FlatMap, Object::FlatMap(&name)), (ProductKind::Contours, Object::Contours(&name))]
-    {
-        if let Some(bytes) = store.get(&object.key()?).await? {
+    for kind in [ProductKind::FlatMap, ProductKind::Contours] {
+        if let Some(bytes) = store.get(&kind.object(&name).key()?).await? {
             files.push((kind, Ok(bytes)));
         }
     }
