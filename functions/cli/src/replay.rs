@@ -125,7 +125,6 @@ async fn print_all(messages: &mut Messages, json: bool) -> std::result::Result<u
 }
 
 fn print_line(out: &mut impl Write, message: &Message, json: bool) -> Result<()> {
-    let failed = |error: io::Error| Error::permanent(format!("standard output: {error}"));
     let line = Line {
         topic: &message.topic,
         partition: message.partition,
@@ -138,7 +137,7 @@ fn print_line(out: &mut impl Write, message: &Message, json: bool) -> Result<()>
     };
     if json {
         serde_json::to_writer(&mut *out, &line).permanent("JSON")?;
-        return writeln!(out).map_err(failed);
+        return writeln!(out).permanent("standard output");
     }
     let time = |time: Option<Timestamp>| time.map_or_else(|| "-".to_owned(), |time| format!("{time:.0}"));
     writeln!(
@@ -152,5 +151,5 @@ fn print_line(out: &mut impl Write, message: &Message, json: bool) -> Result<()>
         line.partition,
         line.offset
     )
-    .map_err(failed)
+    .permanent("standard output")
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use config::Config;
 use futures::FutureExt;
 use shared::key::Object;
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 use store::Store;
 
 use crate::Failure;
@@ -59,7 +59,7 @@ async fn write_pages(folder: &Path, store: &Store, outcome: &Outcome) -> Result<
         let Some(page) = store.get(&key).await? else { continue };
         let path = folder.join(format!("{name}.html"));
         let written = fs::create_dir_all(folder).and_then(|()| fs::write(&path, page));
-        written.map_err(|error| Error::permanent(format!("file `{}`: {error}", path.display())))?;
+        written.permanent(format_args!("file `{}`", path.display()))?;
     }
     Ok(())
 }
@@ -69,7 +69,7 @@ async fn write_pages(folder: &Path, store: &Store, outcome: &Outcome) -> Result<
 /// # Errors
 /// Permanent, when the store is none.
 pub(crate) fn overrides(store: Option<&str>, dry_run: bool) -> Result<Vec<(&'static str, String)>> {
-    let mut settings = store.map(config::store_settings).transpose()?.unwrap_or_default();
+    let mut settings = store.map(store::overrides).transpose()?.unwrap_or_default();
     if dry_run {
         settings.push(("DRY_RUN", "true".to_owned()));
     }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use science::galaxy::{Catalogue, Columns, FOOTER_TAIL, Index, footer_bytes};
 use shared::key::Key;
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 use store::Store;
 
 /// The first bytes of every Parquet file.
@@ -41,7 +41,7 @@ impl Source {
             Ok(file) if file.is_file() => return Ok(source(Place::File(name.into()), file.len())),
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(Error::permanent(error.to_string())),
+            Err(error) => return Err(Error::permanent("cannot be read").caused_by(error)),
         }
         // An absolute path is no object's name.
         if let Ok(key) = Key::new(name)
@@ -79,10 +79,7 @@ impl Source {
         let bytes = match &self.place {
             Place::File(path) => {
                 let path = path.clone();
-                runtime::blocking("galaxy catalogue", move || {
-                    read(&path, range).map_err(|error| Error::permanent(error.to_string()))
-                })
-                .await?
+                runtime::blocking("galaxy catalogue", move || read(&path, range).permanent("cannot be read")).await?
             }
             Place::Object(store, key) => {
                 let found = store.get_range(key, range).await?;
@@ -110,7 +107,7 @@ impl Source {
             Place::File(path) => {
                 let path = path.clone();
                 runtime::blocking("galaxy catalogue", move || {
-                    let file = fs::File::open(path).map_err(|error| Error::permanent(error.to_string()))?;
+                    let file = fs::File::open(path).permanent("cannot be read")?;
                     Catalogue::read_from(file, &columns)
                 })
                 .await

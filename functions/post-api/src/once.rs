@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use shared::key::Key;
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 use treasuremap::{Client, Failure};
 
 use crate::{Deps, bytes_of};
@@ -115,7 +115,7 @@ fn still_pending(api: &Client, begun: Timestamp) -> Result<()> {
 /// When the POST began whose fate is not known.
 async fn begun(deps: &Deps, pending: &Key) -> Result<Option<Timestamp>> {
     let Some(bytes) = deps.store.get(pending).await? else { return Ok(None) };
-    let pending: Pending = serde_json::from_slice(&bytes)
-        .map_err(|error| Error::permanent(format!("object `{pending}`: expected when a POST began: {error}")))?;
+    let pending: Pending =
+        serde_json::from_slice(&bytes).permanent(format_args!("object `{pending}`: expected when a POST began"))?;
     Ok(Some(pending.begun))
 }

@@ -12,7 +12,7 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Response, Url};
-use shared::{Class, Error, Result};
+use shared::{Class, Context, Error, Result};
 
 /// How this software names itself to servers.
 const USER_AGENT: &str = concat!("treasuremap-functions/", env!("CARGO_PKG_VERSION"));
@@ -216,7 +216,7 @@ pub fn client(settings: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Result<C
 }
 
 fn parse(url: &str) -> Result<Url> {
-    let parsed = Url::parse(url).map_err(|error| Error::permanent(format!("url `{}`: {error}", shown(url))))?;
+    let parsed = Url::parse(url).permanent(format_args!("url `{}`", shown(url)))?;
     if !matches!(parsed.scheme(), "http" | "https") {
         return Err(Error::permanent(format!("url `{}`: expected http or https", shown(url))));
     }

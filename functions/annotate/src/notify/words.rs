@@ -1,5 +1,6 @@
 //! What is said of an alert.
 
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use shared::message::Role;
 use shared::{Context, Error, Result};
@@ -64,8 +65,8 @@ pub(super) fn filled(template: &str, content_type: &str, annotations: &Annotatio
         rest = after;
     }
     text.push_str(rest);
-    if is_json && let Err(error) = serde_json::from_str::<Value>(&text) {
-        return Err(Error::permanent(format!("template: expected JSON once it is filled in: {error}")));
+    if is_json {
+        serde_json::from_str::<IgnoredAny>(&text).permanent("template: expected JSON once it is filled in")?;
     }
     Ok(text)
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use config::Config;
 use serde_json::json;
-use shared::Error;
 use shared::key::Key;
 use shared::message::{Failed, Received};
 use shared::notice::NoticeKind;
+use shared::{Context, Error};
 use store::Store;
 
 use super::entry::{Entry, FOLDER, entries, key, read};
@@ -52,8 +52,8 @@ async fn retry_one(
     let begin = async {
         let failed = read(store, &entry.object).await?;
         let failed = failed.ok_or_else(|| Error::permanent(format!("object `{}`: it is gone", entry.object)))?;
-        let received: Received = serde_json::from_value(failed.input.clone())
-            .map_err(|error| Error::permanent(format!("object `{}`, input: {error}", entry.object)))?;
+        let received: Received =
+            serde_json::from_value(failed.input.clone()).permanent(format_args!("object `{}`, input", entry.object))?;
         input = Some(failed.input);
         Ok((NoticeKind::of_topic(&received.topic)?, received))
     };

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressStyle};
 use serde::Serialize;
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 
 use super::copy::{Outcome, Proof};
 use super::plan::{Plan, Task};
@@ -62,9 +62,7 @@ impl Progress {
     /// # Errors
     /// Permanent, when its file cannot be written.
     pub(crate) fn new(quiet: bool, report: Option<&Path>) -> Result<Self> {
-        let open = |path: &Path| {
-            File::create(path).map_err(|error| Error::permanent(format!("report `{}`: {error}", path.display())))
-        };
+        let open = |path: &Path| File::create(path).permanent(format_args!("report `{}`", path.display()));
         Ok(Progress {
             quiet,
             report: report.map(open).transpose()?.map(BufWriter::new),

@@ -8,7 +8,7 @@ use reqwest::{Method, StatusCode};
 use runtime::Backoff;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use shared::{Class, Error, Result};
+use shared::{Class, Context, Error, Result};
 
 use super::{Client, Failure, Generation, MAX_DELAY};
 
@@ -82,10 +82,7 @@ impl Client {
         if left.is_zero() {
             return Err(Failure::Over(self.out_of_time(name())));
         }
-        let url = self
-            .base
-            .join(endpoint)
-            .map_err(|error| Failure::Refused(Error::permanent(format!("{}: {error}", name()))))?;
+        let url = self.base.join(endpoint).permanent(name()).map_err(Failure::Refused)?;
         let mut request = self.http.request(method.clone(), url).query(query).timeout(self.timing.answer.min(left));
         request = match (self.generation, body) {
             (Generation::V1, None) => request.bearer_auth(&self.token),
