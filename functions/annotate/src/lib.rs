@@ -326,11 +326,8 @@ async fn publish(deps: &Deps, annotations: &mut Annotations) -> Result<([Made; 2
 /// Writes an object unless it is there just so; whether it was written.
 async fn keep(deps: &Deps, key: Key, bytes: Bytes) -> Result<(Made, bool)> {
     let size = bytes.len() as u64;
-    let differs = deps.store.get(&key).await?.as_ref() != Some(&bytes);
-    if differs {
-        deps.store.put(&key, bytes).await?;
-    }
-    Ok((Made { key, size }, differs))
+    let is_new = deps.store.put_if_changed(&key, bytes).await?;
+    Ok((Made { key, size }, is_new))
 }
 
 fn json(value: &impl serde::Serialize) -> Result<Bytes> {

@@ -16,6 +16,11 @@ use crate::notify::NotifyOptions;
 use crate::simulate::Simulate;
 use crate::store::StoreOptions;
 
+/// The help of `--store`.
+pub(crate) fn store_help(what: &str) -> String {
+    format!("{what}: {}; STORAGE_BUCKET_SOURCE and its settings otherwise", store::forms())
+}
+
 /// Turns gravitational-wave alerts and neutrino notices into sky-map products and posts for the Treasure Map.
 ///
 /// Settings come from the environment; see the README for all of them.
@@ -108,9 +113,8 @@ Examples:
 Nothing is posted unless API_BASE and API_TOKEN are set. The same notice twice changes nothing.
 Exit code: 0 all done, 1 something failed (the rest still ran), 2 wrong usage or settings.")]
 pub struct RunOptions {
-    /// Where products go: a folder, `s3://BUCKET`, `abfs://ACCOUNT` or `swift://CONTAINER`; STORAGE_BUCKET_SOURCE and
-    /// its settings otherwise.
-    #[arg(long, value_name = "URL|DIR")]
+    /// Where products go.
+    #[arg(long, value_name = "URL|DIR", help = store_help("Where products go"))]
     pub store: Option<String>,
     /// Writes nothing, calls no API, and prints what would be done (as DRY_RUN=true does).
     #[arg(long)]
@@ -147,8 +151,8 @@ pub struct ListenOptions {
     /// A topic (default: `igwn.gwalert` and `gcn.notices.icecube.lvk_nu_track_search`); may be repeated.
     #[arg(long = "topic", value_name = "TOPIC")]
     pub topics: Vec<String>,
-    /// Where products go: a folder, `s3://BUCKET`, `abfs://ACCOUNT` or `swift://CONTAINER`; STORAGE_BUCKET_SOURCE and its settings otherwise.
-    #[arg(long, value_name = "URL|DIR")]
+    /// Where products go.
+    #[arg(long, value_name = "URL|DIR", help = store_help("Where products go"))]
     pub store: Option<String>,
     /// Writes nothing and calls no API (as DRY_RUN=true does).
     #[arg(long)]
@@ -207,8 +211,8 @@ pub struct ReplayOptions {
     /// Which notices.
     #[command(flatten)]
     pub selection: Selection,
-    /// Where products go: a folder, `s3://BUCKET`, `abfs://ACCOUNT` or `swift://CONTAINER`; STORAGE_BUCKET_SOURCE and its settings otherwise.
-    #[arg(long, value_name = "URL|DIR")]
+    /// Where products go.
+    #[arg(long, value_name = "URL|DIR", help = store_help("Where products go"))]
     pub store: Option<String>,
     /// Only lists what would be taken through the pipeline.
     #[arg(long)]

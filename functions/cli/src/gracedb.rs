@@ -27,6 +27,7 @@ use shared::notice::{MAX_NOTICE_BYTES, parse_time};
 use shared::{Context, Error, Result};
 
 use crate::Failure;
+use crate::arguments::store_help;
 use crate::run::overrides;
 use crate::series::{Series, received};
 
@@ -65,9 +66,8 @@ pub struct GracedbOptions {
     /// Leaves out mock and test events.
     #[arg(long)]
     pub exclude_test: bool,
-    /// Where products go: a folder, `s3://BUCKET`, `abfs://ACCOUNT` or `swift://CONTAINER`; STORAGE_BUCKET_SOURCE and
-    /// its settings otherwise.
-    #[arg(long, value_name = "URL|DIR")]
+    /// Where products go.
+    #[arg(long, value_name = "URL|DIR", help = store_help("Where products go"))]
     pub store: Option<String>,
     /// Only lists what would be taken through the pipeline.
     #[arg(long)]

@@ -11,7 +11,7 @@ use science::galaxy::{Catalogue, Columns, Manifest, ROW_GROUP_ROWS, Ranking, bui
 use science::skymap::MultiOrderMap;
 use shared::notice::igwn::Notice;
 use shared::ranking::Settings;
-use store::{Location, Store};
+use store::Store;
 
 const GALAXIES: usize = 2_000_000;
 const ALERTS: [&str; 3] = ["MS181101ab-initial", "S230518h-initial", "S230522a-preliminary"];
@@ -172,7 +172,7 @@ fn index() -> &'static Path {
 
 async fn list(path: &Path, map: &[u8]) -> (Ranking, (u64, u64)) {
     let map = Arc::new(MultiOrderMap::decode(map).expect("a map"));
-    let store = Store::open(&Location::Folder("nowhere".into())).await.expect("a store");
+    let store = Store::folder("nowhere");
     let source = Source::find(&store, path.to_str().expect("a path")).await.expect("an index");
     let index = source.index().await.expect("an index").expect("an index");
     let ranking = indexed::rank(&source, index, map, &Arc::new(Settings::default())).await.expect("a ranking");

@@ -55,11 +55,10 @@ fn same_value(a: &Value, b: &Value) -> bool {
 mod tests {
     use super::*;
     use shared::key::AlertKind;
-    use store::Location;
 
     async fn names(notices: &[&'static str]) -> Vec<String> {
         let folder = tempfile::tempdir().expect("a folder");
-        let store = Store::open(&Location::Folder(folder.path().to_owned())).await.expect("a store");
+        let store = Store::folder(folder.path());
         let id = "MS181101ab".parse().expect("an id");
         let alert_type = AlertType { kind: AlertKind::Preliminary, external: false };
         let mut names = Vec::new();
@@ -89,7 +88,7 @@ mod tests {
     #[tokio::test]
     async fn racing_claims_of_different_notices_get_different_names() {
         let folder = tempfile::tempdir().expect("a folder");
-        let store = Store::open(&Location::Folder(folder.path().to_owned())).await.expect("a store");
+        let store = Store::folder(folder.path());
         let id: SupereventId = "S230518h".parse().expect("an id");
         let alert_type = AlertType { kind: AlertKind::Update, external: true };
         let claims = (0..16).map(|i| {

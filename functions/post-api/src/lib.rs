@@ -151,11 +151,7 @@ fn bytes_of(body: &impl Serialize) -> Result<bytes::Bytes> {
 
 /// Writes a body unless it is there just so.
 async fn keep(deps: &Deps, key: &Key, body: &impl Serialize) -> Result<()> {
-    let bytes = bytes_of(body)?;
-    if deps.store.get(key).await?.as_ref() == Some(&bytes) {
-        return Ok(());
-    }
-    deps.store.put(key, bytes).await
+    deps.store.put_if_changed(key, bytes_of(body)?).await.map(drop)
 }
 
 /// Logs what had to be changed in a body.

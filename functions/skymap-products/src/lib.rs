@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use config::Config;
 use science::skymap::{MultiOrderMap, contour, flat};
-use shared::key::{AlertName, Key, Object};
+use shared::key::{AlertName, Object};
 use shared::message::{Alert, Product, ProductKind, ProductStatus, Products, Role};
 use shared::{Error, Result};
 use store::Store;
@@ -115,7 +115,7 @@ async fn without_map(deps: &Deps, alert: &Alert) -> Result<(Vec<Product>, Option
 fn missing_because(product: &Product) -> Option<String> {
     match &product.status {
         ProductStatus::Missing { reason } | ProductStatus::Failed { reason } => {
-            Some(format!("{:?}: {reason}", product.product))
+            Some(format!("{}: {reason}", product.product.label()))
         }
         ProductStatus::Written { .. } | ProductStatus::AlreadyThere { .. } => None,
     }
@@ -161,32 +161,16 @@ async fn keep(deps: &Deps, alert: &Alert, made: Vec<Made>) -> Result<Vec<Product
                 continue;
             }
         };
-        let key = object(alert, kind)?;
+        let key = kind.object(&alert.name).key()?;
         let size = bytes.len() as u64;
-        let same_size = deps.store.head(&key).await?.is_some_and(|head| head.size == size);
-        let status = if same_size && deps.store.get(&key).await?.as_ref() == Some(&bytes) {
-            ProductStatus::AlreadyThere { key }
-        } else {
-            deps.store.put(&key, bytes).await?;
+        let status = if deps.store.put_if_changed(&key, bytes).await? {
             ProductStatus::Written { key, size, source: None }
+        } else {
+            ProductStatus::AlreadyThere { key }
         };
         products.push(Product { product: kind, status });
     }
     Ok(products)
-}
-
-fn object(alert: &Alert, kind: ProductKind) -> Result<Key> {
-    let (name, superevent_id) = (&alert.name, &alert.name.superevent_id);
-    match kind {
-        ProductKind::FlatMap => Object::FlatMap(name),
-        ProductKind::Contours => Object::Contours(name),
-        ProductKind::CredibleRegion50 => Object::CredibleRegion(name, 50),
-        ProductKind::CredibleRegion90 => Object::CredibleRegion(name, 90),
-        ProductKind::FermiGbm => Object::FermiGbm(superevent_id),
-        ProductKind::FermiLat => Object::FermiLat(superevent_id),
-        ProductKind::SwiftBat => Object::SwiftBat(superevent_id),
-    }
-    .key()
 }
 
 fn missing(product: ProductKind, reason: &str) -> Product {

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal};
 
+use shared::settings::Reader;
 use tracing_subscriber::EnvFilter;
 
 /// What is logged, and how.
@@ -46,6 +47,19 @@ pub const CRATES: [&str; 17] = [
 ];
 
 impl Log {
+    pub(super) fn settings(settings: &mut Reader<'_>) -> Self {
+        let format = match &*settings.one_of("LOG_FORMAT", &["text", "json"]) {
+            "json" => LogFormat::Json,
+            _ => LogFormat::Text,
+        };
+        let verbose = settings.flag("VERBOSE");
+        let level = settings.text("LOG_LEVEL").or_else(|| verbose.then(|| "debug".to_owned()));
+        if let Some(Err(error)) = level.as_deref().map(directives) {
+            settings.problems.push(format!("`LOG_LEVEL`: expected a level or tracing directives: {error}"));
+        }
+        Log { format, level, warnings: std::mem::take(&mut settings.warnings) }
+    }
+
     /// Starts logging to standard error, at `level` unless LOG_LEVEL says otherwise; a second start changes nothing.
     pub fn start(&self, level: &str) {
         self.start_without(level, None);

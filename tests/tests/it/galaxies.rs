@@ -18,7 +18,7 @@ use shared::key::{AlertKind, AlertName, AlertType, Object};
 use shared::message::{Alert, Galaxies, Role};
 use shared::notice::igwn::Notice;
 use shared::ranking::Settings;
-use store::{Location, Store};
+use store::Store;
 use tests::backend::{Backend, Service, open};
 use tests::faults::Faults;
 use tests::s3s::S3s;
@@ -108,7 +108,7 @@ fn index_of(catalogue: &Catalogue) -> Vec<u8> {
 
 /// The ranking from an index in a file, with how many requests and bytes it took.
 async fn rank_from(path: &Path, map: MultiOrderMap, settings: Settings) -> (Ranking, (u64, u64)) {
-    let store = Store::open(&Location::Folder("nowhere".into())).await.expect("a store");
+    let store = Store::folder("nowhere");
     let source = Source::find(&store, path.to_str().expect("a path")).await.expect("an index");
     let index = source.index().await.expect("an index").expect("an index");
     let ranking = indexed::rank(&source, index, Arc::new(map), &Arc::new(settings)).await.expect("a ranking");
@@ -220,7 +220,7 @@ async fn edges_of_the_sky_and_of_the_table_are_kept_or_counted() {
     let (ranking, _) = rank_from(&path, map.clone(), settings.clone()).await;
     assert_eq!(ranking.in_zone, 7);
     assert_same(&ranking, &rank(&map, &catalogue, &settings));
-    let store = Store::open(&Location::Folder(folder.path().to_owned())).await.expect("a store");
+    let store = Store::folder(folder.path());
     let index = Source::find(&store, "index.parquet").await.expect("an object").index().await.expect("an index");
     let manifest = index.and_then(|index| index.manifest()).expect("a manifest");
     assert_eq!((manifest.rows, manifest.dropped), (7, dropped));
@@ -338,7 +338,7 @@ async fn alert(store: &Store, file: &str) -> Alert {
 
 async fn deps(folder: &Path, catalog: Option<&str>) -> Deps {
     Deps {
-        store: Store::open(&Location::Folder(folder.to_owned())).await.expect("a store"),
+        store: Store::folder(folder),
         galaxies: config::Galaxies {
             catalog: catalog.map(str::to_owned),
             settings: Settings::default(),

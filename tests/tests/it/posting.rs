@@ -16,7 +16,7 @@ use shared::message::{
 use shared::notice::icecube::TrackSearch;
 use shared::notice::igwn::{Event, ExternalCoincidence, Notice};
 use shared::{Error, Result};
-use store::{Location, Store};
+use store::Store;
 use tempfile::TempDir;
 use tests::gracedb::GraceDb;
 use tests::gwtm_server::{ADMIN, Fault, GalaxyList, GwtmServer, USER};
@@ -42,7 +42,7 @@ struct House {
 
 async fn house(api: Option<Client>) -> House {
     let folder = TempDir::new().expect("a folder");
-    let store = Store::open(&Location::Folder(folder.path().to_owned())).await.expect("a store");
+    let store = Store::folder(folder.path());
     let deps = Deps {
         store,
         api,

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use config::{KAFKA_SETTINGS, LAMBDA_SETTINGS, SETTINGS, Setting};
+use config::{KAFKA_SETTINGS, LAMBDA_SETTINGS, Setting};
 use tests::program::workspace;
 
 fn read(file: &str) -> String {
@@ -11,13 +11,11 @@ fn read(file: &str) -> String {
 
 #[test]
 fn the_readmes_list_every_setting_as_the_code_documents_it() {
-    let of_aws = "infra/README.md";
-    for (file, settings) in [("README.md", SETTINGS), (of_aws, KAFKA_SETTINGS), (of_aws, LAMBDA_SETTINGS)] {
-        let readme = read(file);
-        for Setting { name, default, purpose, .. } in settings {
-            let row = format!("| `{name}` | {default} | {purpose} |");
-            assert!(readme.contains(&row), "{file}: expected the row\n{row}");
-        }
+    let of_all = config::settings().map(|setting| ("README.md", setting));
+    let of_aws = KAFKA_SETTINGS.iter().chain(LAMBDA_SETTINGS).map(|setting| ("infra/README.md", setting));
+    for (file, Setting { name, default, purpose, .. }) in of_all.chain(of_aws) {
+        let row = format!("| `{name}` | {default} | {purpose} |");
+        assert!(read(file).contains(&row), "{file}: expected the row\n{row}");
     }
 }
 

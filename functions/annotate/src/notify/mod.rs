@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use shared::key::{AlertKind, Key, Object};
 use shared::message::{Annotated, Notification, NotificationStatus, Notified};
 use shared::{Context, Error, Result};
-use store::{Location, Store};
+use store::Store;
 
 use crate::annotations::Annotations;
 use crate::text::of_level;
@@ -45,10 +45,7 @@ impl Deps {
     /// # Errors
     /// Permanent, when there can be no HTTP client.
     pub fn new(config: &Config, store: Store) -> Result<Self> {
-        let folder = match &config.storage {
-            Location::Folder(folder) if store.writes() => Some(folder.clone()),
-            _ => None,
-        };
+        let folder = config.storage.folder().filter(|_| store.writes()).map(ToOwned::to_owned);
         let notifier = Notifier { rules: config.notify.clone(), fetch: Fetch::new()?, folder, dry_run: config.dry_run };
         Ok(Deps { store, notifier })
     }

@@ -4,7 +4,6 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
-use store::Location;
 
 use super::*;
 use crate::annotations::{Distance, Peak, SkyMap, Timings};
@@ -64,7 +63,7 @@ fn server(statuses: &'static [u16]) -> (String, Arc<Mutex<Vec<String>>>) {
 
 async fn store() -> (Store, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
-    (Store::open(&Location::Folder(folder.path().to_owned())).await.expect("a store"), folder)
+    (Store::folder(folder.path()), folder)
 }
 
 /// A merger whose map has a 90 % area of 300 deg² and a mean distance of 100 Mpc.

@@ -38,9 +38,8 @@ The settings of both stores are those of the README. A setting of one of them al
 name, such as DEST_AWS_ENDPOINT_URL.
 Exit code: 0 all done, 1 something failed, 2 wrong usage or settings.")]
 pub struct Migrate {
-    /// Where objects are: `s3`, `abfs`, `swift` or `fs` with their settings, `s3://BUCKET`, `abfs://ACCOUNT`,
-    /// `swift://CONTAINER`, or a folder.
-    #[arg(long, value_name = "STORE")]
+    /// Where objects are.
+    #[arg(long, value_name = "STORE", help = format!("Where objects are: {}", store::forms()))]
     pub source: String,
     /// Where they go, named in the same way.
     #[arg(long, value_name = "STORE")]
@@ -81,7 +80,7 @@ impl Migrate {
 
         let plan = Plan::make(&source, &dest, &self.containers, self.force, self.verify).await;
         let plan = plan.map_err(Failure::work)?;
-        if let (Location::Folder(_), [one, rest @ ..]) = (&to, plan.files_that_are_folders().as_slice()) {
+        if let (Some(_), [one, rest @ ..]) = (to.folder(), plan.files_that_are_folders().as_slice()) {
             let more = rest.len();
             return Err(Failure::work(format!(
                 "nothing was written: a folder cannot hold `{one}` and names below it ({more} more such names)"
@@ -108,7 +107,7 @@ impl Migrate {
             (Err(one), Err(other)) => return Err(Error::permanent(format!("{one}; {other}"))),
             (Err(error), _) | (_, Err(error)) => return Err(error),
         };
-        if plan::is_same_place(&from, &to) {
+        if from == to {
             return Err(Error::permanent(format!("source and destination: expected two stores, found `{from}` twice")));
         }
         Ok((from, to))

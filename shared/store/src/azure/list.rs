@@ -26,7 +26,7 @@ pub(super) struct Blob {
 
 impl Page {
     pub fn read(body: &[u8]) -> Result<Self> {
-        let text = std::str::from_utf8(body).map_err(|error| Error::permanent(error.to_string()))?;
+        let text = std::str::from_utf8(body).permanent("expected XML")?;
         let document = Document::parse(text.trim_start_matches('\u{feff}')).permanent("expected XML")?;
         let root = document.root_element();
         let named = |name: &'static str| root.descendants().filter(move |node| node.has_tag_name(name));
