@@ -11,7 +11,7 @@ use futures::{StreamExt, TryStreamExt};
 use serde_json::json;
 use shared::key::Key;
 use shared::{Context, Error, Result};
-use store::{Content, Head, Kind, Listed, Md5, Store};
+use store::{Content, EntryKind, Head, Listed, Md5, Store};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::Failure;
@@ -231,11 +231,11 @@ struct Others {
 
 impl Others {
     /// Counts an entry that is no object; whether it is none.
-    fn count(&mut self, kind: Kind) -> bool {
+    fn count(&mut self, kind: EntryKind) -> bool {
         match kind {
-            Kind::Object => return false,
-            Kind::FolderMarker => self.markers += 1,
-            Kind::SpecialFile => self.special_files += 1,
+            EntryKind::Object => return false,
+            EntryKind::FolderMarker => self.markers += 1,
+            EntryKind::SpecialFile => self.special_files += 1,
         }
         true
     }

@@ -37,7 +37,7 @@ use dry_run::DryRun;
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
 pub use location::{Location, forms, log_in, overrides, settings};
-pub use object::{Content, Head, Kind, Listed, Md5};
+pub use object::{Content, EntryKind, Head, Listed, Md5};
 use shared::key::Key;
 use shared::message::Body;
 use shared::notice::MAX_NOTICE_BYTES;
@@ -247,7 +247,7 @@ impl Store {
     /// What is under a prefix (not only whole segments), in no promised order; memory holds a page. The stream ends
     /// after its first error.
     pub fn list(&self, prefix: &str) -> BoxStream<'static, Result<Listed>> {
-        let is_object = |listed: &Listed| futures::future::ready(listed.kind == Kind::Object);
+        let is_object = |listed: &Listed| futures::future::ready(listed.kind == EntryKind::Object);
         Box::pin(self.list_all(prefix).try_filter(is_object))
     }
 

@@ -34,12 +34,12 @@ pub struct Listed {
     /// encrypted with KMS lists other MD5s than its objects have.
     pub head: Head,
     /// Whether it is an object at all.
-    pub kind: Kind,
+    pub kind: EntryKind,
 }
 
 /// What an entry of a list is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum EntryKind {
     /// An object.
     Object,
     /// A marker that stands for a folder: a directory of a hierarchical namespace (Azure), an empty object of the media
@@ -54,7 +54,7 @@ impl Listed {
     pub(crate) fn new(name: Result<String>, head: Head, is_folder: bool) -> Self {
         let is_marker = |name: &str| head.size == 0 && (name.ends_with('/') || name.ends_with("_$folder$"));
         let is_folder = is_folder || name.as_deref().is_ok_and(is_marker);
-        let kind = if is_folder { Kind::FolderMarker } else { Kind::Object };
+        let kind = if is_folder { EntryKind::FolderMarker } else { EntryKind::Object };
         Listed { key: name.and_then(Key::new), head, kind }
     }
 }

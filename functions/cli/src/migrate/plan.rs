@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use futures::TryStreamExt;
 use shared::key::Key;
 use shared::{Error, Result};
-use store::{Head, Kind, Store};
+use store::{EntryKind, Head, Store};
 
 /// How many refused names an error lists.
 const SHOWN: usize = 20;
@@ -65,12 +65,12 @@ impl Plan {
             let mut listed = source.list_all(&prefix);
             while let Some(object) = listed.try_next().await.map_err(|error| error.of("source"))? {
                 match object.kind {
-                    Kind::Object => {}
-                    Kind::FolderMarker => {
+                    EntryKind::Object => {}
+                    EntryKind::FolderMarker => {
                         plan.markers += 1;
                         continue;
                     }
-                    Kind::SpecialFile => {
+                    EntryKind::SpecialFile => {
                         plan.special_files += 1;
                         continue;
                     }

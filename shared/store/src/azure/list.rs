@@ -92,7 +92,7 @@ fn child<'a>(node: Node<'a, '_>, name: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::Kind;
+    use super::super::super::EntryKind;
     use super::*;
     use shared::key::Key;
 
@@ -139,9 +139,9 @@ mod tests {
         ];
         let page = format!("<EnumerationResults><Blobs>{}</Blobs><NextMarker /></EnumerationResults>", page.concat());
         let page = Page::read(page.as_bytes()).expect("a page");
-        let kinds: Vec<Kind> = page.blobs.into_iter().map(|blob| blob.listed("fit").kind).collect();
-        assert_eq!(kinds[..5], [Kind::FolderMarker; 5]);
-        assert_eq!(kinds[5..], [Kind::Object; 2]);
+        let kinds: Vec<EntryKind> = page.blobs.into_iter().map(|blob| blob.listed("fit").kind).collect();
+        assert_eq!(kinds[..5], [EntryKind::FolderMarker; 5]);
+        assert_eq!(kinds[5..], [EntryKind::Object; 2]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 
-use super::super::{Kind, Listed, Md5, Store};
+use super::super::{EntryKind, Listed, Md5, Store};
 use super::create::{Exclusive, create, lacks_the_way};
 use super::*;
 
@@ -159,7 +159,7 @@ async fn special_files_are_listed_as_such_and_never_opened() {
     let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("fit/socket")).expect("a socket");
     fs::write(folder.path().join("fit/.unfinished-x"), b"left by a crash").expect("a file");
     let all: Vec<Listed> = store.list_all("fit/").try_collect().await.expect("a list");
-    assert_eq!(all.iter().filter(|listed| listed.kind == Kind::SpecialFile).count(), 2);
+    assert_eq!(all.iter().filter(|listed| listed.kind == EntryKind::SpecialFile).count(), 2);
     assert_eq!(store.keys("fit/").await, Ok(vec![key("fit/a")]));
     for name in ["fit/pipe", "fit/socket"] {
         assert_eq!(store.get(&key(name)).await, Ok(None), "{name}");
@@ -171,15 +171,15 @@ async fn special_files_are_listed_as_such_and_never_opened() {
 async fn empty_objects_with_others_below_them_stand_for_folders() {
     let head = |size| Head { size, ..Head::default() };
     for (name, size, kind) in [
-        ("fit/", 0, Kind::FolderMarker),
-        ("fit_$folder$", 0, Kind::FolderMarker),
-        ("fit/a_$folder$", 0, Kind::FolderMarker),
-        ("fit/a", 0, Kind::Object),
-        ("fit/", 1, Kind::Object),
+        ("fit/", 0, EntryKind::FolderMarker),
+        ("fit_$folder$", 0, EntryKind::FolderMarker),
+        ("fit/a_$folder$", 0, EntryKind::FolderMarker),
+        ("fit/a", 0, EntryKind::Object),
+        ("fit/", 1, EntryKind::Object),
     ] {
         assert_eq!(Listed::new(Ok(name.to_owned()), head(size), false).kind, kind, "{name} of {size} bytes");
     }
-    assert_eq!(Listed::new(Ok("fit/a".to_owned()), head(0), true).kind, Kind::FolderMarker);
+    assert_eq!(Listed::new(Ok("fit/a".to_owned()), head(0), true).kind, EntryKind::FolderMarker);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use shared::Error;
 
-use super::super::object::{Kind, Listed};
+use super::super::object::{EntryKind, Listed};
 use super::{UNFINISHED, absent, head};
 
 /// Hands on every file whose name starts with `prefix`, until `found` breaks off. `entered`: the root, and the folders that
@@ -80,7 +80,7 @@ pub(super) fn walk(
         };
         let mut entry = Listed::new(name, head(&listed), false);
         if !listed.is_file() && !listed.is_symlink() && !listed.is_dir() {
-            entry.kind = Kind::SpecialFile;
+            entry.kind = EntryKind::SpecialFile;
         }
         if found(entry).is_break() {
             return Ok(ControlFlow::Break(()));

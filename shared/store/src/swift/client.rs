@@ -18,7 +18,7 @@ use super::super::backend::{Backend, CREATE_RACE, writer};
 use super::super::http::{Answer, Http, Method, Request, Url, address, retried};
 use super::super::object::{Content, Head, Listed, Md5};
 use super::SwiftSettings;
-use super::login::Login;
+use super::login::Keystone;
 
 /// The largest page of a list [bytes]: ten thousand names of a kilobyte, escaped.
 const MAX_PAGE_BYTES: u64 = 64 << 20;
@@ -28,7 +28,7 @@ const WRITER: &str = "x-object-meta-writer";
 #[derive(Debug, Clone)]
 pub(super) struct Swift {
     http: Http,
-    login: Login,
+    login: Keystone,
     container: String,
     /// Whether the container has shown itself: until then, an object that is absent may be a container that is.
     is_there: Arc<AtomicBool>,
@@ -37,7 +37,7 @@ pub(super) struct Swift {
 impl Swift {
     pub(super) fn connect(settings: &SwiftSettings) -> Result<Self> {
         let http = Http::new()?;
-        let login = Login::new(http.clone(), settings.clone());
+        let login = Keystone::new(http.clone(), settings.clone());
         Ok(Swift { http, login, container: settings.container.clone(), is_there: Arc::default() })
     }
 
@@ -60,7 +60,7 @@ impl Swift {
     }
 
     /// The names after `marker`, as many as Swift gives at a time; none at the end.
-    async fn page(&self, prefix: &str, marker: &str) -> Result<Vec<Object>> {
+    async fn page(&self, prefix: &str, marker: &str) -> Result<Vec<ListedObject>> {
         let what = format!("list `{prefix}` of container `{}`", self.container);
         let what = what.as_str();
         retried(|| {
@@ -289,7 +289,7 @@ fn head(answer: &Answer) -> Head {
 
 /// An object as a list gives it.
 #[derive(Debug, Deserialize)]
-struct Object {
+struct ListedObject {
     name: String,
     bytes: u64,
     hash: String,
@@ -299,7 +299,7 @@ struct Object {
     content_type: Option<String>,
 }
 
-impl Object {
+impl ListedObject {
     fn listed(self) -> Listed {
         let modified = self.last_modified.parse::<DateTime>().ok();
         let modified = modified.and_then(|time| time.to_zoned(TimeZone::UTC).ok()).map(|time| time.timestamp());

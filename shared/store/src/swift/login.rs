@@ -17,7 +17,7 @@ const MAX_ANSWER_BYTES: u64 = 4 << 20;
 
 /// What requests to Swift need.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Access {
+pub(super) struct Session {
     pub token: Secret,
     /// The account's address.
     pub storage_url: String,
@@ -25,24 +25,24 @@ pub(super) struct Access {
 
 /// The log-in, and the token it last gave. Cloning shares the token.
 #[derive(Debug, Clone)]
-pub(super) struct Login {
+pub(super) struct Keystone {
     http: Http,
     settings: SwiftSettings,
-    tokens: TokenCache<Access>,
+    tokens: TokenCache<Session>,
 }
 
-impl Login {
+impl Keystone {
     pub fn new(http: Http, settings: SwiftSettings) -> Self {
-        Login { http, settings, tokens: TokenCache::default() }
+        Keystone { http, settings, tokens: TokenCache::default() }
     }
 
     /// The token that is there, or a new one.
-    pub async fn access(&self) -> Result<Access> {
+    pub async fn access(&self) -> Result<Session> {
         self.tokens.get(retried(|| self.log_in().boxed())).await
     }
 
     /// A new token, for a request that cannot be made again.
-    pub async fn fresh(&self) -> Result<Access> {
+    pub async fn fresh(&self) -> Result<Session> {
         self.tokens.new_one(retried(|| self.log_in().boxed())).await
     }
 
@@ -55,11 +55,11 @@ impl Login {
     }
 
     /// Forgets a token that was refused, unless somebody has a newer one already.
-    pub async fn forget(&self, refused: &Access) {
+    pub async fn forget(&self, refused: &Session) {
         self.tokens.forget(refused).await;
     }
 
-    async fn log_in(&self) -> Result<Token<Access>> {
+    async fn log_in(&self) -> Result<Token<Session>> {
         let swift = &self.settings;
         let url = address(&versioned(&swift.auth_url), "auth/tokens")?;
         let shown = shown(url.as_str());
@@ -103,7 +103,7 @@ impl Login {
                 ))
             })?,
         };
-        Ok(Token::until(Access { token, storage_url }, found.token.expires_at))
+        Ok(Token::until(Session { token, storage_url }, found.token.expires_at))
     }
 }
 
