@@ -16,9 +16,9 @@ use tokio::sync::Semaphore;
 
 use crate::Failure;
 pub(crate) use copy::digest;
-use copy::{Copier, Outcome};
+use copy::{Copied, Copier};
 use plan::{Plan, Task};
-use progress::Progress;
+use progress::CopyReport;
 pub(crate) use progress::passed_over;
 
 /// How much of all objects in hand is in memory at once [KiB]; an object of which more would be held is in hand alone.
@@ -76,7 +76,7 @@ impl Migrate {
         let (from, to) = self.locations().map_err(Failure::usage)?;
         let source = Store::open(&from).await.map_err(Failure::usage)?;
         let dest = Store::open(&to).await.map_err(Failure::usage)?;
-        let mut progress = Progress::new(self.quiet, self.report.as_deref()).map_err(Failure::usage)?;
+        let mut progress = CopyReport::new(self.quiet, self.report.as_deref()).map_err(Failure::usage)?;
 
         let plan = Plan::make(&source, &dest, &self.containers, self.force, self.verify).await;
         let plan = plan.map_err(Failure::work)?;
@@ -114,7 +114,7 @@ impl Migrate {
     }
 }
 
-async fn one(copier: &Copier, task: Task, memory: Arc<Semaphore>) -> (Task, Result<Outcome>, Instant) {
+async fn one(copier: &Copier, task: Task, memory: Arc<Semaphore>) -> (Task, Result<Copied>, Instant) {
     let held_kib = u32::try_from(copier.dest.held_bytes(task.head.size) >> 10).unwrap_or(u32::MAX).saturating_add(1);
     // It is never closed, and never asked for more than there is.
     let _taken = memory.acquire_many(held_kib.min(MEMORY_KIB)).await.ok();
