@@ -313,7 +313,7 @@ impl<'a> Table<'a> {
     }
 
     #[allow(unsafe_code)]
-    fn read<T: Copy>(&self, index: usize, null: T, reader: Reader<T>) -> Result<Vec<T>> {
+    fn read<T: Copy>(&self, index: usize, null: T, reader: ReadColumn<T>) -> Result<Vec<T>> {
         if self.rows == 0 {
             return Ok(Vec::new());
         }
@@ -356,7 +356,7 @@ impl<'a> Table<'a> {
     }
 }
 
-type Reader<T> =
+type ReadColumn<T> =
     unsafe extern "C" fn(*mut fitsio_sys::fitsfile, c_int, i64, i64, i64, T, *mut T, *mut c_int, *mut c_int) -> c_int;
 
 #[allow(unsafe_code)]

@@ -12,7 +12,7 @@ use galaxy_list::source::Source;
 use galaxy_list::{Deps, handle, indexed};
 use proptest::prelude::*;
 use science::galaxy::{Catalogue, Columns, Dropped, Manifest, ROW_GROUP_ROWS, Ranked, Ranking, build, rank};
-use science::skymap::{Cell, Distance, Header, MultiOrderMap};
+use science::skymap::{Cell, Distance, MapHeader, MultiOrderMap};
 use serde_json::{Value, json};
 use shared::key::{AlertKind, AlertName, AlertType, Object};
 use shared::message::{Alert, Galaxies, Role};
@@ -232,7 +232,7 @@ fn uniform(weights: [f64; 12]) -> MultiOrderMap {
     let density = |weight: f64| weight / total * 12.0 / (4.0 * std::f64::consts::PI);
     let cells = (0..).zip(weights).map(|(ipix, weight)| Cell { order: 0, ipix, prob_density: density(weight) });
     let distance = Distance { mu: 100.0, sigma: 20.0, norm: 1e-4 };
-    MultiOrderMap::from_cells(cells.collect(), Some(vec![distance; 12]), Header::default()).expect("a map")
+    MultiOrderMap::from_cells(cells.collect(), Some(vec![distance; 12]), MapHeader::default()).expect("a map")
 }
 
 proptest! {

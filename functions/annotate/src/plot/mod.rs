@@ -276,7 +276,7 @@ fn galactic_plane() -> Vec<Direction> {
 mod tests {
     use std::path::Path;
 
-    use science::skymap::{Cell, Header};
+    use science::skymap::{Cell, MapHeader};
     use serde_json::json;
     use shared::notice::igwn::Notice;
 
@@ -331,7 +331,7 @@ mod tests {
                 ipix,
                 prob_density: density(ipix) / (4.0 * std::f64::consts::PI),
             });
-            MultiOrderMap::from_cells(cells.collect(), None, Header::default()).expect("a map")
+            MultiOrderMap::from_cells(cells.collect(), None, MapHeader::default()).expect("a map")
         };
         // One cell of twelve holds everything; or each as much as any other.
         let one = filled_deg2(&drawn(&cells(0, &|ipix| if ipix == 4 { 12.0 } else { 0.0 })), INSIDE_90);

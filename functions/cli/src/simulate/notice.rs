@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use jiff::SignedDuration;
-use science::skymap::{Cell, Distance, Header, MultiOrderMap, encode};
+use science::skymap::{Cell, Distance, MapHeader, MultiOrderMap, encode};
 use serde::Serialize;
 use shared::{Context, Result};
 
@@ -185,19 +185,19 @@ fn skymap(args: &Simulate, sky: &Sky, dice: &mut Dice) -> Result<String> {
 }
 
 /// The header as the program that a map is said to come from writes it: maps from posterior samples say less.
-fn header(args: &Simulate, distance: Option<(f64, f64)>, dice: &mut Dice) -> Header {
-    let short = Header {
+fn header(args: &Simulate, distance: Option<(f64, f64)>, dice: &mut Dice) -> MapHeader {
+    let short = MapHeader {
         date_obs: Some(args.time),
         date: Some(args.time + SignedDuration::from_secs(30)),
         creator: Some("ligo-skymap-from-samples".to_owned()),
         dist_mean: distance.map(|(mean, _)| mean),
         dist_std: distance.map(|(_, std)| std),
-        ..Header::default()
+        ..MapHeader::default()
     };
     if args.shuffle {
         return short;
     }
-    Header {
+    MapHeader {
         creator: Some(if args.burst { "cWB" } else { "BAYESTAR" }.to_owned()),
         object: Some(args.superevent_id.clone()),
         instruments: args.detectors.clone(),

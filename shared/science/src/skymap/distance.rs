@@ -285,7 +285,7 @@ impl MultiOrderMap {
 #[cfg(test)]
 mod tests {
     use super::super::tests::real_maps;
-    use super::super::{Header, n_cells};
+    use super::super::{MapHeader, n_cells};
     use super::*;
 
     /// ∫₀^∞ rᵏ N(r; mu, sigma) dr by the trapezoidal rule.
@@ -328,7 +328,7 @@ mod tests {
         let distance = Distance::of_moments(mean, std);
         let cells: Vec<Cell> = (0..n_cells(1)).map(|ipix| Cell { order: 1, ipix, prob_density: 0.25 / PI }).collect();
         let n = cells.len();
-        let map = MultiOrderMap::from_cells(cells, Some(vec![distance; n]), Header::default()).expect("a map");
+        let map = MultiOrderMap::from_cells(cells, Some(vec![distance; n]), MapHeader::default()).expect("a map");
         let [median] = map.distance_quantiles([0.5]).expect("a median");
         assert!((distance.cdf(median) - 0.5).abs() < 1e-9);
         let (found_mean, found_std) = map.distance_moments().expect("moments");

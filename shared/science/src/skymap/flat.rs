@@ -160,7 +160,7 @@ mod tests {
 
     use super::*;
     use crate::fits::Table;
-    use crate::skymap::Header;
+    use crate::skymap::MapHeader;
     use crate::skymap::tests::{real_maps, sampled};
 
     fn read(map: &MultiOrderMap, max_order: u8) -> Vec<Vec<f64>> {
@@ -250,7 +250,7 @@ mod tests {
             .map(|ipix| Cell { order: 1, ipix, prob_density: [1.0, 2.0, 0.5, 0.5][ipix as usize % 4] / (4.0 * PI) })
             .collect();
         let distances = (0..48).map(|i| [near, far, Distance::UNKNOWN, Distance::UNKNOWN][i % 4]).collect();
-        let map = MultiOrderMap::from_cells(cells, Some(distances), Header::default()).expect("a map");
+        let map = MultiOrderMap::from_cells(cells, Some(distances), MapHeader::default()).expect("a map");
         let columns = read(&map, 0);
         let distance = Distance { mu: columns[1][0], sigma: columns[2][0], norm: columns[3][0] };
         let (mean, std) = distance.moments().expect("moments");

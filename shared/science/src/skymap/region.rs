@@ -261,7 +261,8 @@ mod tests {
             prob_density: probs.get(ipix / 7).filter(|_| ipix.is_multiple_of(7)).copied().unwrap_or(rest)
                 / super::super::cell_area(order),
         };
-        MultiOrderMap::from_cells((0..cells).map(cell).collect(), None, super::super::Header::default()).expect("a map")
+        MultiOrderMap::from_cells((0..cells).map(cell).collect(), None, super::super::MapHeader::default())
+            .expect("a map")
     }
 
     #[test]
