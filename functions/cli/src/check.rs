@@ -92,7 +92,7 @@ pub async fn check(options: &CheckOptions) -> Result<bool, Failure> {
 async fn look_at_files(config: &Config) -> Vec<Look> {
     let Some(path) = &config.swift_pointing_file else { return Vec::new() };
     let what = "Swift's pointings";
-    vec![match skymap_products::swift::count(path).await {
+    vec![match skymap_products::swift_bat::count(path).await {
         Ok(count) => seen(what, Verdict::Ok, format!("file `{}`: {count} pointings", path.display())),
         Err(error) => failed(what, &error.of(format!("file `{}`", path.display())), "see SWIFT_POINTING_FILE"),
     }]

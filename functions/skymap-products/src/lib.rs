@@ -3,7 +3,7 @@
 
 pub mod fermi;
 mod last;
-pub mod swift;
+pub mod swift_bat;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -84,7 +84,7 @@ pub async fn handle(deps: &Deps, alert: Alert) -> Result<Products> {
     };
     let (superevent, time) = (&alert.name.superevent_id, alert.time_of_signal);
     let fermi = fermi::coverage(&deps.fermi, &deps.store, superevent, time);
-    let swift = swift::coverage(deps.swift_pointing_file.as_deref(), &deps.store, superevent, time);
+    let swift = swift_bat::coverage(deps.swift_pointing_file.as_deref(), &deps.store, superevent, time);
     let (from_map, fermi, swift) = tokio::join!(from_map, fermi, swift);
     let (mut products, map_of): (Vec<Product>, Option<AlertName>) = from_map?;
     products.extend(fermi);

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use jiff::Timestamp;
-use science::visibility::{bat, swift};
+use science::visibility::{bat, swift_pointing};
 use shared::key::{Object, SupereventId};
 use shared::message::{Product, ProductKind};
 use shared::{Error, Result};
@@ -17,7 +17,7 @@ use crate::fermi::{no_time, once, read_file};
 /// What BAT saw at the time of a signal: written, already there, or missing with the reason. Once per superevent; what
 /// is missing may be filled by a later alert, and never takes longer than [`crate::fermi::LIMIT`].
 ///
-/// `pointing_file`: see [`swift`] for its format. `time`: the time of the signal; a retraction has none.
+/// `pointing_file`: see [`swift_pointing`] for its format. `time`: the time of the signal; a retraction has none.
 pub async fn coverage(
     pointing_file: Option<&Path>,
     store: &Store,
@@ -29,7 +29,7 @@ pub async fn coverage(
             pointing_file.ok_or_else(|| Error::permanent("no Swift pointing is configured (SWIFT_POINTING_FILE)"))?;
         let (time, from) = (time.ok_or_else(no_time)?, format!("file `{}`", path.display()));
         let pointing = pointing(path, time).await.map_err(|error| error.of(&from))?;
-        let swift::Pointing { start, ra, dec, roll, .. } = pointing;
+        let swift_pointing::Pointing { start, ra, dec, roll, .. } = pointing;
         let source = format!(
             "{from}: Swift at RA {ra:.3}°, Dec {dec:.3}°, roll {roll:.3}° since {start}, partial coding > 10 %"
         );
@@ -43,11 +43,11 @@ pub async fn coverage(
 /// # Errors
 /// Permanent, when it cannot be read or is no list of pointings.
 pub async fn count(path: &Path) -> Result<usize> {
-    let bytes = read_file(path, swift::MAX_FILE_BYTES).await?;
-    swift::read(&bytes).map(|all| all.len())
+    let bytes = read_file(path, swift_pointing::MAX_FILE_BYTES).await?;
+    swift_pointing::read(&bytes).map(|all| all.len())
 }
 
-async fn pointing(path: &Path, time: Timestamp) -> Result<swift::Pointing> {
-    let bytes = read_file(path, swift::MAX_FILE_BYTES).await?;
-    runtime::blocking("Swift's pointings", move || swift::at(&swift::read(&bytes)?, time)).await
+async fn pointing(path: &Path, time: Timestamp) -> Result<swift_pointing::Pointing> {
+    let bytes = read_file(path, swift_pointing::MAX_FILE_BYTES).await?;
+    runtime::blocking("Swift's pointings", move || swift_pointing::at(&swift_pointing::read(&bytes)?, time)).await
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use science::visibility::bat;
 use shared::key::SupereventId;
 use shared::message::{ProductKind, ProductStatus};
-use skymap_products::swift::coverage;
+use skymap_products::swift_bat::coverage;
 use store::Store;
 use tempfile::TempDir;
 
