@@ -14,7 +14,7 @@ use bytes::Bytes;
 use science::gzip::{self, Inflated};
 use shared::key::{Key, SupereventId};
 use shared::message::Body;
-use shared::notice::Glance;
+use shared::notice::Envelope;
 use shared::{Error, Result};
 use store::Store;
 
@@ -52,7 +52,7 @@ impl Source {
 struct Found {
     label: String,
     source: Result<Source>,
-    glance: Glance,
+    envelope: Envelope,
 }
 
 /// The notices that arguments name, each with what a person calls it. Those of one superevent are together, in the order
@@ -66,7 +66,7 @@ pub(crate) async fn find(arguments: &[String], store: &Store) -> Vec<(String, Re
         match expand(argument, store).await {
             Ok(more) => found.extend(more),
             Err(error) => {
-                found.push(Found { label: argument.clone(), source: Err(error), glance: Glance::default() });
+                found.push(Found { label: argument.clone(), source: Err(error), envelope: Envelope::default() });
             }
         }
     }
@@ -77,11 +77,11 @@ fn in_order(found: Vec<Found>) -> Vec<Found> {
     let mut first: HashMap<SupereventId, usize> = HashMap::new();
     let mut placed = Vec::with_capacity(found.len());
     for (place, found) in found.into_iter().enumerate() {
-        let group = match &found.glance.superevent_id {
+        let group = match &found.envelope.superevent_id {
             Some(id) => *first.entry(id.clone()).or_insert(place),
             None => place,
         };
-        let time = found.glance.time_created;
+        let time = found.envelope.time_created;
         placed.push(((group, time.is_none(), time), found));
     }
     // Stable: documents of one time stay in the order in which they were given.
@@ -106,7 +106,7 @@ async fn expand(argument: &str, store: &Store) -> Result<Vec<Found>> {
             return Err(Error::permanent("expected a file, or an archived notice in the store, found neither"));
         }
         let found =
-            |key: Key| Found { label: key.to_string(), source: Ok(Source::Stored(key)), glance: Glance::default() };
+            |key: Key| Found { label: key.to_string(), source: Ok(Source::Stored(key)), envelope: Envelope::default() };
         return Ok(keys.into_iter().map(found).collect());
     }
     file(path)
@@ -128,7 +128,7 @@ fn folder(path: &Path) -> Result<Vec<Found>> {
     let found = files.into_iter().flat_map(|path| {
         file(&path).unwrap_or_else(|error| {
             let label = path.display().to_string();
-            vec![Found { label, source: Err(error), glance: Glance::default() }]
+            vec![Found { label, source: Err(error), envelope: Envelope::default() }]
         })
     });
     Ok(found.collect())
@@ -154,7 +154,7 @@ fn split(label: &str, bytes: Bytes) -> Vec<Found> {
         let bytes = bytes.slice(range);
         Found {
             label: if several { format!("{label}:{number}") } else { label.to_owned() },
-            glance: Glance::of(&bytes),
+            envelope: Envelope::of(&bytes),
             source: Ok(Source::Document(bytes)),
         }
     });
@@ -300,10 +300,10 @@ mod tests {
         let found = |label: &str, id: &str, minute: Option<u32>| Found {
             label: label.to_owned(),
             source: Ok(Source::Document(Bytes::new())),
-            glance: Glance {
+            envelope: Envelope {
                 superevent_id: id.parse().ok(),
                 time_created: minute.map(|minute| format!("2026-01-01T00:{minute:02}:00Z").parse().expect("a time")),
-                ..Glance::default()
+                ..Envelope::default()
             },
         };
         let order = in_order(vec![

@@ -60,7 +60,7 @@ pub async fn replay(options: &ReplayOptions) -> std::result::Result<bool, Failur
     while let Some(message) = messages.recv().await {
         let message = Arc::new(message.map_err(Failure::work)?);
         let label = message.to_string().replace('`', "");
-        let superevent = message.glance.superevent_id.clone();
+        let superevent = message.envelope.superevent_id.clone();
         let keep_in = store.clone();
         let fetch = move || {
             let (message, store) = (Arc::clone(&message), keep_in.clone());
@@ -100,13 +100,13 @@ fn selected(selection: &Selection, overrides: &[(&str, String)]) -> std::result:
 }
 
 fn wanted(selection: &Selection, message: &Message) -> bool {
-    let glance = &message.glance;
-    let id = glance.superevent_id.as_ref().map_or("", |id| id.as_str());
-    let announces = glance.announces.as_deref().unwrap_or_default();
+    let envelope = &message.envelope;
+    let id = envelope.superevent_id.as_ref().map_or("", |id| id.as_str());
+    let announces = envelope.announces.as_deref().unwrap_or_default();
     let contains = |text: &str, part: &String| text.to_lowercase().contains(&part.to_lowercase());
     (selection.ids.is_empty() || selection.ids.iter().any(|part| contains(id, part)))
         && (selection.types.is_empty() || selection.types.iter().any(|part| contains(announces, part)))
-        && !(selection.exclude_test && glance.superevent_id.as_ref().is_some_and(|id| id.is_test()))
+        && !(selection.exclude_test && envelope.superevent_id.as_ref().is_some_and(|id| id.is_test()))
 }
 
 async fn print_all(messages: &mut Messages, json: bool) -> std::result::Result<usize, Failure> {
@@ -129,9 +129,9 @@ fn print_line(out: &mut impl Write, message: &Message, json: bool) -> Result<()>
         topic: &message.topic,
         partition: message.partition,
         offset: message.offset,
-        id: message.glance.superevent_id.as_ref().map(|id| id.as_str()),
-        announces: message.glance.announces.as_deref(),
-        time_created: message.glance.time_created,
+        id: message.envelope.superevent_id.as_ref().map(|id| id.as_str()),
+        announces: message.envelope.announces.as_deref(),
+        time_created: message.envelope.time_created,
         kafka_time: message.time,
         bytes: message.size(),
     };

@@ -9,7 +9,7 @@ use futures::future::LocalBoxFuture;
 use indicatif::{ProgressBar, ProgressStyle};
 use shared::key::SupereventId;
 use shared::message::{Body, Received};
-use shared::notice::{Glance, NoticeKind};
+use shared::notice::{Envelope, NoticeKind};
 use shared::{Error, Result};
 use store::Store;
 
@@ -251,7 +251,7 @@ impl<'a> Series<'a> {
     /// The superevent that a notice is about.
     async fn superevent_of(&self, received: &Received) -> Option<String> {
         let bytes = self.store.read_body(&received.body).await.ok()?;
-        Glance::of(&bytes).superevent_id.map(|id| id.to_string())
+        Envelope::of(&bytes).superevent_id.map(|id| id.to_string())
     }
 
     fn done(&mut self, label: &str, attempt: Attempt) -> std::result::Result<Option<Outcome>, Failure> {

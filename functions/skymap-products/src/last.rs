@@ -6,7 +6,7 @@
 use shared::Result;
 use shared::key::{AlertName, Object, SupereventId, prefix_of};
 use shared::message::ProductKind;
-use shared::notice::Glance;
+use shared::notice::Envelope;
 use store::Store;
 
 use crate::Made;
@@ -21,7 +21,7 @@ pub(crate) async fn find(store: &Store, superevent: &SupereventId) -> Result<Opt
     for name in keys.iter().filter_map(|key| key.map_of()) {
         if keys.contains(&Object::Contours(&name).key()?) {
             let notice = store.get(&Object::Notice(&name).key()?).await?;
-            let created = notice.and_then(|notice| Glance::of(&notice).time_created);
+            let created = notice.and_then(|notice| Envelope::of(&notice).time_created);
             found.push((created, name.alert_type.external, name.n, name));
         }
     }

@@ -110,8 +110,8 @@ impl Notices {
             topic = message.topic,
             partition = message.partition,
             offset = message.offset,
-            superevent.id = message.glance.superevent_id.as_ref().map(|id| id.as_str()),
-            announces = message.glance.announces,
+            superevent.id = message.envelope.superevent_id.as_ref().map(|id| id.as_str()),
+            announces = message.envelope.announces,
             bytes = message.size(),
             duration_ms = message.received.elapsed().as_millis(),
             "notice done"
@@ -137,7 +137,7 @@ impl Notices {
 impl Work for Notices {
     /// A superevent is one lane, its track searches among it; what cannot be told is a lane of its own.
     fn lane(&self, message: &Message) -> String {
-        match &message.glance.superevent_id {
+        match &message.envelope.superevent_id {
             Some(id) => id.to_string(),
             None => message.to_string(),
         }

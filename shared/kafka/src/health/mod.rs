@@ -110,10 +110,10 @@ impl Health {
     /// A message has arrived.
     pub fn received(&self, message: &Message) {
         self.topic(&message.topic, |topic| topic.last = Some(message.received));
-        if message.glance.is_mock() {
+        if message.envelope.is_mock() {
             self.counts().mock = message.received;
         }
-        let (event, created) = (message.glance.time_of_event, message.glance.time_created);
+        let (event, created) = (message.envelope.time_of_event, message.envelope.time_created);
         for (stage, from, to) in
             [(LatencyStage::Created, event, created), (LatencyStage::Received, created, Some(Timestamp::now()))]
         {
