@@ -28,8 +28,8 @@ use shared::{Context, Error, Result};
 
 use crate::Failure;
 use crate::arguments::store_help;
+use crate::batch::{Batch, received};
 use crate::run::overrides;
-use crate::series::{Series, received};
 
 /// The largest list that is read [bytes]; a superevent with hundreds of files has some 100 kB of logs.
 const MAX_LIST_BYTES: usize = 16 << 20;
@@ -121,13 +121,13 @@ pub async fn gracedb(options: &GracedbOptions) -> std::result::Result<bool, Fail
     if options.dry_run {
         return plan(&gracedb, &ids, options).await;
     }
-    let mut series = Series::open(config, options.json, options.patience).await?;
+    let mut batch = Batch::open(config, options.json, options.patience).await?;
     let gracedb = &gracedb;
     for id in ids {
         let found = match gracedb.alerts(id).await {
             Ok(found) => found,
             Err(error) => {
-                series.take(id.as_str(), async { Err(error) }).await?;
+                batch.take(id.as_str(), async { Err(error) }).await?;
                 continue;
             }
         };
@@ -137,11 +137,11 @@ pub async fn gracedb(options: &GracedbOptions) -> std::result::Result<bool, Fail
                 let file = file.clone();
                 async move { received(gracedb.file(id, &file).await?) }.boxed_local()
             };
-            series.offer(&label, Some(id), fetch).await?;
+            batch.offer(&label, Some(id), fetch).await?;
         }
     }
-    series.finish().await?;
-    series.end()
+    batch.finish().await?;
+    batch.end()
 }
 
 async fn plan(

@@ -25,7 +25,7 @@ const ENDINGS: [&str; 6] = [".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz
 
 /// A notice that is to be read.
 #[derive(Debug, Clone)]
-pub(crate) enum Source {
+pub(crate) enum NoticeSource {
     /// The only document of a file.
     File(PathBuf),
     /// A document that was read already: one of several, or of what can be read only once.
@@ -33,17 +33,17 @@ pub(crate) enum Source {
     Stored(Key),
 }
 
-impl Source {
+impl NoticeSource {
     /// Reads it, up to the largest notice there may be.
     pub(crate) async fn read(&self, store: &Store) -> Result<Vec<u8>> {
         match self {
-            Source::File(path) => {
+            NoticeSource::File(path) => {
                 let bytes = read_file(path)?;
                 let document = documents(&bytes).into_iter().next().unwrap_or_default();
                 Ok(bytes[document].to_vec())
             }
-            Source::Document(bytes) => Ok(bytes.to_vec()),
-            Source::Stored(key) => Ok(store.read_body(&Body::Key(key.clone())).await?.to_vec()),
+            NoticeSource::Document(bytes) => Ok(bytes.to_vec()),
+            NoticeSource::Stored(key) => Ok(store.read_body(&Body::Key(key.clone())).await?.to_vec()),
         }
     }
 }
@@ -51,7 +51,7 @@ impl Source {
 /// A notice in the order of the arguments.
 struct Found {
     label: String,
-    source: Result<Source>,
+    source: Result<NoticeSource>,
     envelope: Envelope,
 }
 
@@ -60,7 +60,7 @@ struct Found {
 /// What the store has archived stays in its own order, which is Kafka's or that of the alerts' names.
 ///
 /// An argument that cannot be used is an error of its own, and the others still count.
-pub(crate) async fn find(arguments: &[String], store: &Store) -> Vec<(String, Result<Source>)> {
+pub(crate) async fn find(arguments: &[String], store: &Store) -> Vec<(String, Result<NoticeSource>)> {
     let mut found = Vec::new();
     for argument in arguments {
         match expand(argument, store).await {
@@ -105,8 +105,11 @@ async fn expand(argument: &str, store: &Store) -> Result<Vec<Found>> {
         if keys.is_empty() {
             return Err(Error::permanent("expected a file, or an archived notice in the store, found neither"));
         }
-        let found =
-            |key: Key| Found { label: key.to_string(), source: Ok(Source::Stored(key)), envelope: Envelope::default() };
+        let found = |key: Key| Found {
+            label: key.to_string(),
+            source: Ok(NoticeSource::Stored(key)),
+            envelope: Envelope::default(),
+        };
         return Ok(keys.into_iter().map(found).collect());
     }
     file(path)
@@ -141,7 +144,7 @@ fn file(path: &Path) -> Result<Vec<Found>> {
     if let [only] = &mut found[..]
         && path.is_file()
     {
-        only.source = Ok(Source::File(path.to_owned()));
+        only.source = Ok(NoticeSource::File(path.to_owned()));
     }
     Ok(found)
 }
@@ -155,7 +158,7 @@ fn split(label: &str, bytes: Bytes) -> Vec<Found> {
         Found {
             label: if several { format!("{label}:{number}") } else { label.to_owned() },
             envelope: Envelope::of(&bytes),
-            source: Ok(Source::Document(bytes)),
+            source: Ok(NoticeSource::Document(bytes)),
         }
     });
     found.collect()
@@ -299,7 +302,7 @@ mod tests {
     fn a_superevents_notices_are_in_the_order_of_their_times() {
         let found = |label: &str, id: &str, minute: Option<u32>| Found {
             label: label.to_owned(),
-            source: Ok(Source::Document(Bytes::new())),
+            source: Ok(NoticeSource::Document(Bytes::new())),
             envelope: Envelope {
                 superevent_id: id.parse().ok(),
                 time_created: minute.map(|minute| format!("2026-01-01T00:{minute:02}:00Z").parse().expect("a time")),

@@ -15,9 +15,9 @@ use tokio::sync::mpsc;
 
 use crate::Failure;
 use crate::arguments::{ListOptions, ReplayOptions, Selection};
+use crate::batch::Batch;
 use crate::listen::topics;
 use crate::run::overrides;
-use crate::series::Series;
 
 /// How many notices are read ahead of the one that is worked on.
 const AHEAD: usize = 4;
@@ -55,8 +55,8 @@ pub async fn replay(options: &ReplayOptions) -> std::result::Result<bool, Failur
     if options.dry_run {
         return print_all(&mut messages, options.json).await.map(|_| true);
     }
-    let mut series = Series::open(config, options.json, options.patience).await?;
-    let store = series.store().clone();
+    let mut batch = Batch::open(config, options.json, options.patience).await?;
+    let store = batch.store().clone();
     while let Some(message) = messages.recv().await {
         let message = Arc::new(message.map_err(Failure::work)?);
         let label = message.to_string().replace('`', "");
@@ -66,10 +66,10 @@ pub async fn replay(options: &ReplayOptions) -> std::result::Result<bool, Failur
             let (message, store) = (Arc::clone(&message), keep_in.clone());
             async move { archive::keep(&store, &message).await }.boxed_local()
         };
-        series.offer(&label, superevent.as_ref(), fetch).await?;
+        batch.offer(&label, superevent.as_ref(), fetch).await?;
     }
-    series.finish().await?;
-    series.end()
+    batch.finish().await?;
+    batch.end()
 }
 
 type Messages = mpsc::Receiver<Result<Message>>;

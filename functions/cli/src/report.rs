@@ -8,8 +8,7 @@ use config::Config;
 use serde::Serialize;
 use shared::key::{Key, Object, Parsed};
 use shared::message::{
-    Annotated, Galaxies, NotificationStatus, Post, PostStatus, Product, ProductStatus, Request, Role,
-    Settled, Summary,
+    Annotated, Galaxies, NotificationStatus, Post, PostStatus, Product, ProductStatus, Request, Role, Settled, Summary,
 };
 use shared::notice::icecube::TrackSearch;
 use shared::{Error, Result};

@@ -8,7 +8,7 @@ use kafka::consumer::{self, REJOIN, stopped};
 use kafka::health::{self, Health};
 use shared::notice::NoticeKind;
 
-pub use work::{Notices, Patience};
+pub use work::{Notices, RetryLimits};
 
 use crate::Failure;
 use crate::arguments::ListenOptions;
@@ -25,7 +25,7 @@ pub async fn listen(options: &ListenOptions) -> Result<(), Failure> {
     let topics = topics(&kafka, &options.topics)?;
     let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
     let counts = Arc::new(Health::new(&health, &topics));
-    let notices = Notices::open(&config, Patience::default(), Arc::clone(&counts)).await.map_err(Failure::usage)?;
+    let notices = Notices::open(&config, RetryLimits::default(), Arc::clone(&counts)).await.map_err(Failure::usage)?;
     if config.api.is_none() {
         tracing::warn!("nothing will be posted: {}", if config.dry_run { "DRY_RUN" } else { "API_BASE is not set" });
     }
