@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use clap::Subcommand;
 use config::Config;
-use galaxy_list::source::Source;
+use galaxy_list::source::CatalogueSource;
 use indicatif::{ProgressBar, ProgressStyle};
 use science::galaxy::{self, Catalogue, Columns, Manifest, ROW_GROUP_ROWS};
 use sha2::{Digest, Sha256};
@@ -178,7 +178,7 @@ fn write(catalogue: &Catalogue, manifest: &Manifest, folder: Option<&Path>) -> R
 async fn info(name: &str) -> std::result::Result<(), Failure> {
     let named = |error: Error| Failure::work(error.of(format!("galaxy catalogue `{name}`")));
     // Without settings a file can be looked at all the same.
-    let source = Source::find(&open_store().await?, name).await.map_err(named)?;
+    let source = CatalogueSource::find(&open_store().await?, name).await.map_err(named)?;
     let mut lines = vec![("catalogue", name.to_owned()), ("size", megabytes(source.size()))];
     match source.index().await.map_err(named)? {
         Some(index) => {

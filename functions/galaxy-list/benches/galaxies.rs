@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use galaxy_list::indexed;
-use galaxy_list::source::Source;
+use galaxy_list::source::CatalogueSource;
 use science::galaxy::{Catalogue, Columns, Manifest, ROW_GROUP_ROWS, Ranking, build};
 use science::skymap::MultiOrderMap;
 use shared::notice::igwn::Notice;
@@ -173,7 +173,7 @@ fn index() -> &'static Path {
 async fn list(path: &Path, map: &[u8]) -> (Ranking, (u64, u64)) {
     let map = Arc::new(MultiOrderMap::decode(map).expect("a map"));
     let store = Store::folder("nowhere");
-    let source = Source::find(&store, path.to_str().expect("a path")).await.expect("an index");
+    let source = CatalogueSource::find(&store, path.to_str().expect("a path")).await.expect("an index");
     let index = source.index().await.expect("an index").expect("an index");
     let ranking = indexed::rank(&source, index, map, &Arc::new(Settings::default())).await.expect("a ranking");
     (ranking, source.reads())

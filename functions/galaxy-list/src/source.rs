@@ -18,27 +18,27 @@ const MAGIC: &[u8] = b"PAR1";
 
 /// A catalogue that is there, and how much of it has been read.
 #[derive(Debug, Clone)]
-pub struct Source {
-    place: Place,
+pub struct CatalogueSource {
+    place: SourcePlace,
     size: u64,
     reads: Arc<(AtomicU64, AtomicU64)>,
 }
 
 #[derive(Debug, Clone)]
-enum Place {
+enum SourcePlace {
     File(PathBuf),
     Object(Store, Key),
 }
 
-impl Source {
+impl CatalogueSource {
     /// Finds a catalogue: a file when there is one of that name, else an object of the store.
     ///
     /// # Errors
     /// Permanent, when there is neither; otherwise what the file system or the store says.
     pub async fn find(store: &Store, name: &str) -> Result<Self> {
-        let source = |place, size| Source { place, size, reads: Arc::default() };
+        let source = |place, size| CatalogueSource { place, size, reads: Arc::default() };
         match tokio::fs::metadata(name).await {
-            Ok(file) if file.is_file() => return Ok(source(Place::File(name.into()), file.len())),
+            Ok(file) if file.is_file() => return Ok(source(SourcePlace::File(name.into()), file.len())),
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(Error::permanent("cannot be read").caused_by(error)),
@@ -47,7 +47,7 @@ impl Source {
         if let Ok(key) = Key::new(name)
             && let Some(head) = store.head(&key).await?
         {
-            return Ok(source(Place::Object(store.clone(), key), head.size));
+            return Ok(source(SourcePlace::Object(store.clone(), key), head.size));
         }
         Err(Error::permanent("expected a file or an object of the store, found neither"))
     }
@@ -60,8 +60,8 @@ impl Source {
     /// Its path, when it is a file.
     pub fn path(&self) -> Option<&Path> {
         match &self.place {
-            Place::File(path) => Some(path),
-            Place::Object(..) => None,
+            SourcePlace::File(path) => Some(path),
+            SourcePlace::Object(..) => None,
         }
     }
 
@@ -77,11 +77,11 @@ impl Source {
     pub async fn range(&self, range: Range<u64>) -> Result<Bytes> {
         let wanted = range.end.saturating_sub(range.start);
         let bytes = match &self.place {
-            Place::File(path) => {
+            SourcePlace::File(path) => {
                 let path = path.clone();
                 runtime::blocking("galaxy catalogue", move || read(&path, range).permanent("cannot be read")).await?
             }
-            Place::Object(store, key) => {
+            SourcePlace::Object(store, key) => {
                 let found = store.get_range(key, range).await?;
                 found.ok_or_else(|| Error::permanent("expected the object to be there still, found none"))?
             }
@@ -100,11 +100,11 @@ impl Source {
     /// All of its galaxies, when it is no index: a file is read as a stream, an object whole.
     ///
     /// # Errors
-    /// As [`Catalogue::read_from`] and [`Source::range`].
+    /// As [`Catalogue::read_from`] and [`CatalogueSource::range`].
     pub async fn read_whole(&self, columns: &Columns) -> Result<Catalogue> {
         let columns = columns.clone();
         match &self.place {
-            Place::File(path) => {
+            SourcePlace::File(path) => {
                 let path = path.clone();
                 runtime::blocking("galaxy catalogue", move || {
                     let file = fs::File::open(path).permanent("cannot be read")?;
@@ -112,7 +112,7 @@ impl Source {
                 })
                 .await
             }
-            Place::Object(store, key) => {
+            SourcePlace::Object(store, key) => {
                 let bytes = store.read(key).await?;
                 runtime::blocking("galaxy catalogue", move || Catalogue::read_from(&bytes[..], &columns)).await
             }
@@ -122,7 +122,7 @@ impl Source {
     /// Its footer, when it is an index; `None` when it is no Parquet file.
     ///
     /// # Errors
-    /// Permanent, for Parquet that is truncated or has not the columns of an index; otherwise as [`Source::range`].
+    /// Permanent, for Parquet that is truncated or has not the columns of an index; otherwise as [`CatalogueSource::range`].
     pub async fn index(&self) -> Result<Option<Index>> {
         let tail = self.range(self.size.saturating_sub(FOOTER_TAIL)..self.size).await?;
         let Some(footer) = footer_bytes(&tail)? else {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use galaxy_list::source::Source;
+use galaxy_list::source::CatalogueSource;
 use galaxy_list::{Deps, handle, indexed};
 use proptest::prelude::*;
 use science::galaxy::{Catalogue, Columns, Dropped, Manifest, ROW_GROUP_ROWS, Ranked, Ranking, build, rank};
@@ -109,7 +109,7 @@ fn index_of(catalogue: &Catalogue) -> Vec<u8> {
 /// The ranking from an index in a file, with how many requests and bytes it took.
 async fn rank_from(path: &Path, map: MultiOrderMap, settings: Settings) -> (Ranking, (u64, u64)) {
     let store = Store::folder("nowhere");
-    let source = Source::find(&store, path.to_str().expect("a path")).await.expect("an index");
+    let source = CatalogueSource::find(&store, path.to_str().expect("a path")).await.expect("an index");
     let index = source.index().await.expect("an index").expect("an index");
     let ranking = indexed::rank(&source, index, Arc::new(map), &Arc::new(settings)).await.expect("a ranking");
     (ranking, source.reads())
@@ -180,7 +180,7 @@ async fn an_index_on_s3_is_read_in_part_by_few_requests() {
     let notice = Notice::parse(&sample("S090101a-4-initial.json")).expect("a notice");
     let map = MultiOrderMap::decode(&notice.skymap.expect("a map")).expect("a map");
     let (ranking_settings, before) = (Settings::default(), counter.counts().0);
-    let source = Source::find(&store, key.as_str()).await.expect("an object");
+    let source = CatalogueSource::find(&store, key.as_str()).await.expect("an object");
     let index = source.index().await.expect("an index").expect("an index");
     let ranking = indexed::rank(&source, index, Arc::new(map.clone()), &Arc::new(ranking_settings.clone())).await;
     assert_same(&ranking.expect("a ranking"), &rank(&map, &catalogue, &ranking_settings));
@@ -221,7 +221,8 @@ async fn edges_of_the_sky_and_of_the_table_are_kept_or_counted() {
     assert_eq!(ranking.in_zone, 7);
     assert_same(&ranking, &rank(&map, &catalogue, &settings));
     let store = Store::folder(folder.path());
-    let index = Source::find(&store, "index.parquet").await.expect("an object").index().await.expect("an index");
+    let index =
+        CatalogueSource::find(&store, "index.parquet").await.expect("an object").index().await.expect("an index");
     let manifest = index.and_then(|index| index.manifest()).expect("a manifest");
     assert_eq!((manifest.rows, manifest.dropped), (7, dropped));
 }
