@@ -16,12 +16,12 @@ use shared::{Context, Error, Result};
 #[derive(Debug, Clone)]
 pub struct Flows {
     client: Client,
-    arns: config::Flows,
+    arns: config::FlowArns,
 }
 
 impl Flows {
     /// Makes the client in the region that the ARNs name. `sdk` has the credentials, and the endpoint where it is not AWS.
-    pub async fn open(arns: &config::Flows, sdk: ConfigLoader) -> Self {
+    pub async fn open(arns: &config::FlowArns, sdk: ConfigLoader) -> Self {
         let mut settings = sdk.retry_config(RetryConfig::standard().with_max_attempts(3)).timeout_config(
             TimeoutConfig::builder()
                 .connect_timeout(Duration::from_secs(5))

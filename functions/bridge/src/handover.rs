@@ -28,7 +28,7 @@ impl Deps {
     ///
     /// # Errors
     /// Permanent, when nothing may be written: a flow could not read what was not stored.
-    pub async fn from_config(config: &Config, flows: &config::Flows, health: Arc<Health>) -> Result<Self> {
+    pub async fn from_config(config: &Config, flows: &config::FlowArns, health: Arc<Health>) -> Result<Self> {
         let store = config.open_store().await?;
         if !store.writes() {
             return Err(Error::permanent(

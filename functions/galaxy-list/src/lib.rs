@@ -25,7 +25,7 @@ pub struct Deps {
     /// Where the map is, where the list goes, and where the catalogue may be.
     pub store: Store,
     /// Which catalogue, and how galaxies are ranked and signed.
-    pub galaxies: config::Galaxies,
+    pub galaxies: config::GalaxySettings,
     /// A catalogue without index, read once.
     pub catalogue: OnceCell<Arc<Catalogue>>,
 }
@@ -89,7 +89,7 @@ pub async fn handle(deps: &Deps, alert: Alert) -> Result<Galaxies> {
 }
 
 /// The body of `event_galaxies`.
-fn body(signed: &config::Galaxies, alert: &Alert, ranking: Ranking) -> EventGalaxies {
+fn body(signed: &config::GalaxySettings, alert: &Alert, ranking: Ranking) -> EventGalaxies {
     let entry = |(rank, galaxy): (u32, Ranked)| GalaxyEntry {
         name: galaxy.name,
         score: galaxy.score,

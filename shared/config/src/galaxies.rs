@@ -8,7 +8,7 @@ use shared::settings::Reader;
 
 /// The galaxy catalogue and lists.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Galaxies {
+pub struct GalaxySettings {
     /// A file, or an object under `galaxy_catalog/`.
     pub catalog: Option<String>,
     /// How galaxies are chosen and ranked.
@@ -25,10 +25,10 @@ pub struct Galaxies {
     pub mocks: bool,
 }
 
-impl Galaxies {
+impl GalaxySettings {
     pub(super) fn settings(settings: &mut Reader<'_>) -> Self {
         let (ranking, catalog) = ranking(settings);
-        Galaxies {
+        GalaxySettings {
             catalog,
             settings: ranking,
             groupname: settings.text("GALAXY_GROUPNAME").unwrap_or_default(),

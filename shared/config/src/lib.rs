@@ -16,10 +16,10 @@ mod systemd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use galaxies::Galaxies;
+pub use galaxies::GalaxySettings;
 pub use kafka::{Certificate, Kafka, Login, Mechanism, OffsetReset, SETTINGS as KAFKA_SETTINGS};
 pub use lambda::{SETTINGS as LAMBDA_SETTINGS, settings_secrets};
-pub use listen::{Bridge, Flows, Health, Listen};
+pub use listen::{Bridge, FlowArns, HealthSettings, Listen};
 pub use log::{CRATES, Log, LogFormat};
 pub use notify::{Notify, Rule, Target};
 pub use shared::settings::Setting;
@@ -145,7 +145,7 @@ pub struct Config {
     /// A file of Swift's pointings.
     pub swift_pointing_file: Option<PathBuf>,
     /// The galaxy catalogue and lists.
-    pub galaxies: Galaxies,
+    pub galaxies: GalaxySettings,
     /// Who is told of which alerts.
     pub notify: Notify,
     /// What is logged, and how.
@@ -237,7 +237,7 @@ impl Config {
                 ft2_dir: settings.text("FERMI_FT2_DIR").map(PathBuf::from),
             },
             swift_pointing_file: settings.text("SWIFT_POINTING_FILE").map(PathBuf::from),
-            galaxies: Galaxies::settings(settings),
+            galaxies: GalaxySettings::settings(settings),
             notify: Notify::settings(settings),
             log: Log::settings(settings),
         }

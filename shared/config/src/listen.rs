@@ -9,7 +9,7 @@ use super::{Config, Kafka, Reader};
 
 /// How the health of what listens to Kafka is told, and what counts as health.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Health {
+pub struct HealthSettings {
     /// Where it is told; none is nowhere.
     pub address: Option<SocketAddr>,
     /// How old the last heartbeat may be.
@@ -18,7 +18,7 @@ pub struct Health {
     pub mock: Option<Duration>,
 }
 
-impl Health {
+impl HealthSettings {
     /// Reads the environment.
     ///
     /// # Errors
@@ -43,7 +43,7 @@ impl Health {
             },
         };
         let mock = settings.number("HEALTH_MOCK_MINUTES", 0..=100_000_u64);
-        Health {
+        HealthSettings {
             address,
             heartbeat: Duration::from_secs(settings.number("HEALTH_HEARTBEAT_SECONDS", 1..=1_000_000)),
             mock: (mock > 0).then(|| Duration::from_secs(60 * mock)),
@@ -59,7 +59,7 @@ pub struct Listen {
     /// How Kafka is reached.
     pub kafka: Kafka,
     /// How its health is told.
-    pub health: Health,
+    pub health: HealthSettings,
 }
 
 impl Listen {
@@ -80,7 +80,7 @@ impl Listen {
         let listen = Listen {
             config: Config::settings(&mut settings),
             kafka: Kafka::settings(&mut settings),
-            health: Health::settings(&mut settings),
+            health: HealthSettings::settings(&mut settings),
         };
         settings.finish(listen)
     }
@@ -88,7 +88,7 @@ impl Listen {
 
 /// The flows that the bridge starts, by the ARNs of their state machines.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Flows {
+pub struct FlowArns {
     /// For LIGO/Virgo/KAGRA alerts.
     pub ligo: String,
     /// For IceCube track searches.
@@ -103,9 +103,9 @@ pub struct Bridge {
     /// How Kafka is reached.
     pub kafka: Kafka,
     /// How its health is told.
-    pub health: Health,
+    pub health: HealthSettings,
     /// The flows it starts.
-    pub flows: Flows,
+    pub flows: FlowArns,
 }
 
 impl Bridge {
@@ -125,7 +125,7 @@ impl Bridge {
         let mut settings = super::reader(get);
         let config = Config::settings(&mut settings);
         let kafka = Kafka::settings(&mut settings);
-        let health = Health::settings(&mut settings);
+        let health = HealthSettings::settings(&mut settings);
         let mut arn = |name: &str| {
             let arn = settings.text(name).unwrap_or_default();
             if !arn.starts_with("arn:") || arn.split(':').count() < 7 {
@@ -133,7 +133,7 @@ impl Bridge {
             }
             arn
         };
-        let flows = Flows { ligo: arn("LIGO_FLOW_ARN"), icecube: arn("ICECUBE_FLOW_ARN") };
+        let flows = FlowArns { ligo: arn("LIGO_FLOW_ARN"), icecube: arn("ICECUBE_FLOW_ARN") };
         settings.finish(Bridge { config, kafka, health, flows })
     }
 }
@@ -151,7 +151,7 @@ mod tests {
             _ => None,
         };
         let bridge = Bridge::read(&given).expect("all it needs");
-        assert_eq!(bridge.flows, Flows { ligo: arn.clone(), icecube: arn.clone() });
+        assert_eq!(bridge.flows, FlowArns { ligo: arn.clone(), icecube: arn.clone() });
         let mistaken =
             |name: &str| ["STORAGE_BUCKET_SOURCE", "HEALTH_ADDR"].contains(&name).then(|| "floppy".to_owned());
         let error = Bridge::read(&mistaken).expect_err("nothing").to_string();

@@ -86,7 +86,7 @@ impl Broker {
 }
 
 fn health() -> Arc<Health> {
-    let settings = config::Health { address: None, heartbeat: Duration::from_secs(60), mock: None };
+    let settings = config::HealthSettings { address: None, heartbeat: Duration::from_secs(60), mock: None };
     Arc::new(Health::new(&settings, &[IGWN, ICECUBE]))
 }
 
@@ -108,7 +108,7 @@ impl Listener {
 struct Aws {
     moto: Moto,
     sfn: aws_sdk_sfn::Client,
-    arns: config::Flows,
+    arns: config::FlowArns,
 }
 
 /// How the SDK reaches moto.
@@ -130,7 +130,7 @@ impl Aws {
                 .send();
             machine.await.expect("a state machine").state_machine_arn
         };
-        let arns = config::Flows { ligo: make("ligo").await, icecube: make("icecube").await };
+        let arns = config::FlowArns { ligo: make("ligo").await, icecube: make("icecube").await };
         Aws { moto, sfn, arns }
     }
 

@@ -340,7 +340,7 @@ async fn alert(store: &Store, file: &str) -> Alert {
 async fn deps(folder: &Path, catalog: Option<&str>) -> Deps {
     Deps {
         store: Store::folder(folder),
-        galaxies: config::Galaxies {
+        galaxies: config::GalaxySettings {
             catalog: catalog.map(str::to_owned),
             settings: Settings::default(),
             groupname: "LCOGT".to_owned(),

@@ -100,7 +100,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_request_is_answered_once_and_the_connection_closed() {
-        let settings = config::Health { address: None, heartbeat: Duration::from_secs(60), mock: None };
+        let settings = config::HealthSettings { address: None, heartbeat: Duration::from_secs(60), mock: None };
         let health = Arc::new(Health::new(&settings, &["igwn.gwalert"]));
         let address = serve(health, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.expect("served");
         assert_eq!(ask(address).await, Ok(()));

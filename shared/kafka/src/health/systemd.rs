@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     fn health(heartbeat: Duration) -> Arc<Health> {
-        Arc::new(Health::new(&config::Health { address: None, heartbeat, mock: None }, &[]))
+        Arc::new(Health::new(&config::HealthSettings { address: None, heartbeat, mock: None }, &[]))
     }
 
     fn received(socket: &UnixDatagram) -> String {
