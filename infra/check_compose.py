@@ -21,7 +21,7 @@ scratch = Path(sys.argv[1])
 text = (WORKSPACE / "compose.yaml").read_text()
 (scratch / "compose.yaml").write_text(text)
 services = yaml.safe_load(text)["services"]
-tables = (WORKSPACE / "README.md").read_text() + (WORKSPACE / "infra/README.md").read_text()
+tables = (WORKSPACE / "docs/settings.md").read_text()
 settings = set(re.findall(r"^\| `([A-Z][A-Z0-9_]+)` \|", tables, re.MULTILINE))
 for name, service in services.items():
     for setting in service.get("environment", {}) if "kafka" not in service["image"] else []:

@@ -18,7 +18,7 @@ use crate::store::StoreOptions;
 
 /// Turns gravitational-wave alerts and neutrino notices into sky-map products and posts for the Treasure Map.
 ///
-/// Settings come from the environment; see the README for all of them.
+/// Settings come from the environment; docs/settings.md lists them.
 #[derive(Debug, Parser)]
 #[command(
     name = "gwtm",

@@ -34,7 +34,7 @@ Examples:
 
 What is there with the same content is skipped, what changed at the source is copied again, and what fails is tried
 again, listed at the end, and does not stop the rest: call it again and it goes on where it stopped.
-The settings of both stores are those of the README. A setting of one of them alone has SOURCE_ or DEST_ before its
+docs/settings.md lists the settings of a store. A setting of one of them alone has SOURCE_ or DEST_ before its
 name, such as DEST_AWS_ENDPOINT_URL.
 Exit code: 0 all done, 1 something failed, 2 wrong usage or settings.")]
 pub struct Migrate {
