@@ -26,6 +26,8 @@ use super::{Content, Head, Kind, Listed, Md5};
 /// How the names of files begin that are being written, beside their targets; a crash leaves only these.
 const UNFINISHED: &str = ".unfinished";
 const UNFINISHED_PREFIX: &str = ".unfinished-";
+/// The longest name that an unfinished file's name can hold [bytes]; file systems allow 255.
+const LONGEST_TARGET: usize = 200;
 /// The longest name of a file or folder [bytes].
 const MAX_NAME_BYTES: usize = 255;
 /// What is read at a time [bytes].
@@ -193,9 +195,9 @@ fn failure(root: &Path, name: &str, error: &io::Error) -> Error {
     }
 }
 
-/// How often a file is written again that another process removes while it is unfinished: the GWTM's server clears the
-/// files of old test alerts.
-const REWRITES: usize = 5;
+/// How often a write is tried when another process deletes the unfinished file: the GWTM's server deletes the files of old
+/// test alerts, whatever state they are in.
+const REWRITES: usize = 20;
 
 fn rewritten<T>(write: impl Fn() -> io::Result<T>) -> io::Result<T> {
     for _ in 1..REWRITES {
@@ -230,7 +232,8 @@ fn head(found: &fs::Metadata) -> Head {
     Head { size: found.len(), modified, ..Head::default() }
 }
 
-/// A file to be written, beside its target: on the same file system.
+/// A file to be written, beside its target: on the same file system. Its name holds the target's, because the GWTM's server
+/// deletes every file under `test/` whose name holds neither the date of a recent mock alert nor `alert.json`.
 fn begin(root: &Path, path: &Path) -> io::Result<NamedTempFile> {
     if path.is_dir() {
         return Err(io::Error::new(ErrorKind::IsADirectory, "expected no folder of that name, found one"));
@@ -244,8 +247,10 @@ fn begin(root: &Path, path: &Path) -> io::Result<NamedTempFile> {
             None => error,
         })?;
     }
+    let target = path.file_name().and_then(OsStr::to_str).filter(|name| name.len() <= LONGEST_TARGET);
+    let prefix = target.map_or_else(|| UNFINISHED_PREFIX.to_owned(), |name| format!("{UNFINISHED_PREFIX}{name}-"));
     let mut builder = tempfile::Builder::new();
-    builder.prefix(UNFINISHED_PREFIX);
+    builder.prefix(&prefix);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -450,6 +455,17 @@ mod tests {
         for code in [2, 13, 20, 21, 22, 27, 30, 36] {
             assert!(!class(io::Error::from_raw_os_error(code)), "{code}");
         }
+    }
+
+    #[test]
+    fn names_an_unfinished_file_after_its_target() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let name = |target: &str| {
+            let unfinished = begin(folder.path(), &folder.path().join("test").join(target)).expect("a file");
+            unfinished.path().file_name().expect("a name").to_string_lossy().into_owned()
+        };
+        assert!(name("MS261127a-Initial_alert.json").starts_with(".unfinished-MS261127a-Initial_alert.json-"));
+        assert!(name(&"x".repeat(255)).starts_with(".unfinished-"));
     }
 
     fn key(name: &str) -> Key {
