@@ -59,7 +59,7 @@ def environment(deployment):
     return found
 
 
-tables = (workspace / "README.md").read_text() + (infra / "README.md").read_text()
+tables = (workspace / "docs/settings.md").read_text()
 settings = set(re.findall(r"^\| `([A-Z][A-Z0-9_]+)` \|", tables, re.MULTILINE))
 expect(len(settings) > 40, f"expected the tables of settings, found {len(settings)}")
 version = tomllib.loads((workspace / "Cargo.toml").read_text())["workspace"]["package"]["version"]

@@ -1,4 +1,5 @@
-"""Runs compose.yaml with podman-compose: both listeners with .env.example and a broker, a notice through each, and down.
+"""Runs compose.yaml with podman-compose: both listeners with .env.example and a broker, a notice through each, and down;
+then the demo as it stands.
 
     check_compose.py SCRATCH    an empty folder
 
@@ -7,6 +8,7 @@ Needs what containers.py needs, and the image that check_image.py has built."""
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -15,13 +17,13 @@ from pathlib import Path
 import yaml
 
 import local
-from containers import WORKSPACE, expect, run
+from containers import WORKSPACE, build, ensure_base, expect, run
 
 scratch = Path(sys.argv[1])
 text = (WORKSPACE / "compose.yaml").read_text()
 (scratch / "compose.yaml").write_text(text)
 services = yaml.safe_load(text)["services"]
-tables = (WORKSPACE / "README.md").read_text() + (WORKSPACE / "infra/README.md").read_text()
+tables = (WORKSPACE / "docs/settings.md").read_text()
 settings = set(re.findall(r"^\| `([A-Z][A-Z0-9_]+)` \|", tables, re.MULTILINE))
 for name, service in services.items():
     for setting in service.get("environment", {}) if "kafka" not in service["image"] else []:
@@ -40,48 +42,127 @@ for command in commands:
     services_named = [word for word in words[verb + 1:] if not word.startswith("-")][:1]
     expect(all(name in services for name in services_named), f"docker compose {command}: no such service")
 
-logs = scratch / "logs"
-logs.mkdir()
-broker = local.Kafka(logs)
-(scratch / ".env").write_text((WORKSPACE / ".env.example").read_text() + f"KAFKA_BOOTSTRAP={broker.address}\n"
-                             "KAFKA_OFFSET_RESET=earliest\n")
-listeners = {"ligo-listener": ("S090101a-4-initial.json", "fit/S090101a-Initial.fits.gz"),
-             "icecube-listener": ("S090101a-6-icecube-nested.json", "work/")}
-ports = {name: local.free_port() for name in listeners}
-# This machine's broker is reached on the host's network, and its limits may not be raised.
-override = {name: {"network_mode": "host", "ports": [], "ulimits": {"nofile": 1024, "nproc": 1024},
-                   "environment": {"HEALTH_ADDR": f"127.0.0.1:{port}"}} for name, port in ports.items()}
-(scratch / "override.yaml").write_text(json.dumps({"services": override}))
 project = f"gwtm-check-{os.getpid()}"
-compose = [Path(sys.executable).with_name("podman-compose"), "--podman-args=--runtime=runc", "--project-name", project,
-           "-f", scratch / "compose.yaml", "-f", scratch / "override.yaml"]
 environment = os.environ | {"GWTM_IMAGE": "localhost/gwtm-listener:check"}
 
 
-def objects():
-    folder = json.loads(run("podman", "volume", "inspect", f"{project}_store"))[0]["Mountpoint"]
+def is_healthy(port):
+    try:
+        return urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5).status == 200
+    except OSError:
+        return False
+
+
+def objects(volume):
+    folder = json.loads(run("podman", "volume", "inspect", f"{project}_{volume}"))[0]["Mountpoint"]
     return [str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file()]
 
 
-try:
-    run(*compose, "up", "--detach", "--no-build", *listeners, env=environment)
-    for name, (notice, product) in listeners.items():
-        def is_healthy():
-            try:
-                return urllib.request.urlopen(f"http://127.0.0.1:{ports[name]}/healthz", timeout=5).status == 200
-            except OSError:
-                return False
+def containers():
+    labelled = f"label=io.podman.compose.project={project}"
+    for container in run("podman", "ps", "--all", "--quiet", "--filter", labelled).split():
+        yield container, json.loads(run("podman", "inspect", container))[0]["State"]
 
-        local.until(f"{name}'s health", is_healthy)
-        broker.send(WORKSPACE / "events/notices" / notice)
-        local.until(f"{name}'s products", lambda: any(key.startswith(product) for key in objects()))
-    run(*compose, "stop", "--timeout", "30", *listeners, env=environment)
-    for container in run("podman", "ps", "--all", "--quiet", "--filter", f"label=io.podman.compose.project={project}").split():
-        state = json.loads(run("podman", "inspect", container))[0]["State"]
-        expect(state["ExitCode"] == 0, f"{container}: expected to stop by itself, found exit code {state['ExitCode']}")
-    print(f"compose: {len(objects())} objects of two notices")
-except BaseException:
-    subprocess.run([*map(str, compose), "logs"], env=environment)
-    raise
-finally:
-    subprocess.run([*map(str, compose), "down", "--volumes"], env=environment, capture_output=True)
+
+class Compose:
+    """compose.yaml with some settings changed for this machine, and everything removed at the end."""
+
+    def __init__(self, name, changed):
+        override = scratch / f"{name}.yaml"
+        override.write_text(json.dumps({"services": changed}))
+        self.command = [Path(sys.executable).with_name("podman-compose"), "--podman-args=--runtime=runc",
+                        "--project-name", project, "-f", scratch / "compose.yaml", "-f", override]
+
+    def __call__(self, *arguments):
+        return run(*self.command, *arguments, env=environment)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind:
+            subprocess.run([*map(str, self.command), "logs"], env=environment)
+        subprocess.run([*map(str, self.command), "--profile", "demo", "down", "--volumes"], env=environment,
+                       capture_output=True)
+
+
+# The limits of this machine may not be raised.
+LIMITS = {"ulimits": {"nofile": 1024, "nproc": 1024}}
+
+
+def listeners():
+    """Both listeners with .env.example. This machine's broker is reached on the host's network."""
+    logs = scratch / "logs"
+    logs.mkdir()
+    broker = local.Kafka(logs)
+    (scratch / ".env").write_text((WORKSPACE / ".env.example").read_text() + f"KAFKA_BOOTSTRAP={broker.address}\n"
+                                 "KAFKA_OFFSET_RESET=earliest\n")
+    sent = {"ligo-listener": ("S090101a-4-initial.json", "fit/S090101a-Initial.fits.gz"),
+            "icecube-listener": ("S090101a-6-icecube-nested.json", "work/")}
+    ports = {name: local.free_port() for name in sent}
+    changed = {name: LIMITS | {"network_mode": "host", "ports": [], "environment": {"HEALTH_ADDR": f"127.0.0.1:{port}"}}
+               for name, port in ports.items()}
+    with Compose("listeners", changed) as compose:
+        compose("up", "--detach", "--no-build", *sent)
+        for name, (notice, product) in sent.items():
+            local.until(f"{name}'s health", lambda: is_healthy(ports[name]))
+            broker.send(WORKSPACE / "events/notices" / notice)
+            local.until(f"{name}'s products", lambda: any(key.startswith(product) for key in objects("store")))
+        compose("stop", "--timeout", "30", *sent)
+        for container, state in containers():
+            expect(state["ExitCode"] == 0, f"{container}: expected to stop by itself, found exit code {state['ExitCode']}")
+        print(f"compose: {len(objects('store'))} objects of two notices")
+
+
+# How the image of Apache Kafka starts, as far as the demo needs it: its own wrapper makes the settings from the environment.
+KAFKA_IMAGE = """\
+FROM docker.io/library/debian:bookworm-slim
+COPY java /usr/bin/java
+COPY run kafka-topics.sh kafka-console-producer.sh /opt/kafka/bin/
+RUN install -d /etc/kafka/docker /mnt/shared/config /opt/kafka/config \\
+    && printf 'log.dirs=/tmp/kafka-logs\\n' >/etc/kafka/docker/server.properties \\
+    && touch /etc/kafka/docker/log4j2.yaml /etc/kafka/docker/tools-log4j2.yaml
+CMD ["/opt/kafka/bin/run"]
+"""
+KAFKA_TOOL = "#!/bin/sh\nexec java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp '/opt/kafka/libs/*' {} \"$@\"\n"
+KAFKA_RUN = """\
+#!/bin/sh -e
+kafka() { java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp '/opt/kafka/libs/*' "$@"; }
+export CLUSTER_ID=5L6g3nShT-eMCtK--X86sw
+kafka kafka.docker.KafkaDockerWrapper setup --default-configs-dir /etc/kafka/docker \
+    --mounted-configs-dir /mnt/shared/config --final-configs-dir /opt/kafka/config
+kafka kafka.Kafka /opt/kafka/config/server.properties
+"""
+
+
+def demo():
+    """The demo as it stands, but that Kafka's image is made here, of the jars that tests/setup has installed."""
+    [image] = {service["image"] for service in services.values() if "kafka" in service["image"]}
+    jars = WORKSPACE / "tests/servers/kafka/libs"
+    expect(list(jars.glob(f"kafka-tools-{image.split(':')[1]}.jar")), f"{image}: expected the version in {jars}")
+    context = scratch / "kafka"
+    context.mkdir()
+    java = Path(shutil.which("java")).resolve()
+    tools = {"kafka-topics.sh": "TopicCommand", "kafka-console-producer.sh": "ConsoleProducer"}
+    scripts = {name: KAFKA_TOOL.format(f"org.apache.kafka.tools.{tool}") for name, tool in tools.items()}
+    for name, text in (scripts | {"run": KAFKA_RUN, "java": f'#!/bin/sh\nexec {java} "$@"\n'}).items():
+        (context / name).write_text(text)
+        (context / name).chmod(0o755)
+    (context / "Containerfile").write_text(KAFKA_IMAGE)
+    ensure_base("docker.io/library/debian:bookworm-slim")
+    build(image, context, "-f", context / "Containerfile")
+    # Java and the libraries that it is linked to are this machine's.
+    folders = [Path("/usr/lib/jvm"), Path("/usr/lib/x86_64-linux-gnu"), *Path("/etc").glob("java-*-openjdk")]
+    mounted = [f"{path}:{path}:ro" for path in folders] + [f"{jars.resolve()}:/opt/kafka/libs:ro"]
+    changed = {name: LIMITS | ({"volumes": mounted} if "kafka" in service["image"] else {})
+               for name, service in services.items() if "demo" in service.get("profiles", [])}
+    (scratch / "events").symlink_to(WORKSPACE / "events")
+    with Compose("demo", changed) as compose:
+        compose("--profile", "demo", "up", "--detach", "--no-build", "demo")
+        local.until("the demo's health", lambda: is_healthy(8082))
+        local.until("the demo's products", lambda: "fit/S090101a-Initial.html" in objects("demo"))
+        print(f"demo: {len(objects('demo'))} objects")
+
+
+listeners()
+demo()

@@ -3,7 +3,7 @@ through s3fs, adlfs and swiftclient. Two things that the script does are left ou
 beforehand to guess the size of all, and it logs in to Keystone anew for each upload to Swift.
 
 sequential_copy.py swift|abfs PREFIX prints the objects, bytes, seconds and the peak of memory as JSON. Settings are those
-of the README.
+in docs/settings.md.
 """
 import json
 import os

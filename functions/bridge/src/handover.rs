@@ -1,6 +1,5 @@
 //! What the bridge does with a message: stores it, and starts its flow.
 
-use aws_config::BehaviorVersion;
 use std::sync::Arc;
 
 use config::Config;
@@ -35,7 +34,7 @@ impl Deps {
                 "bridge: expected to write to storage, found DRY_RUN or WRITE_TO_STORAGE=false",
             ));
         }
-        Ok(Deps { store, flows: Flows::open(flows, aws_config::defaults(BehaviorVersion::latest())).await, health })
+        Ok(Deps { store, flows: Flows::open(flows, http_client::aws::settings()).await, health })
     }
 }
 

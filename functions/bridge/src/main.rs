@@ -12,7 +12,7 @@ use shared::{Error, Result};
 
 /// Takes GCN's notices from Kafka, stores them and starts their flows.
 ///
-/// It is told everything by settings, which infra/README.md lists.
+/// docs/settings.md lists its settings.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {

@@ -18,12 +18,12 @@ use crate::store::StoreOptions;
 
 /// The help of `--store`.
 pub(crate) fn store_help(what: &str) -> String {
-    format!("{what}: {}; STORAGE_BUCKET_SOURCE and its settings otherwise", store::forms())
+    format!("{what}: {} [default: the store of STORAGE_BUCKET_SOURCE]", store::forms())
 }
 
 /// Turns gravitational-wave alerts and neutrino notices into sky-map products and posts for the Treasure Map.
 ///
-/// Settings come from the environment; see the README for all of them.
+/// Settings come from the environment; docs/settings.md lists them.
 #[derive(Debug, Parser)]
 #[command(
     name = "gwtm",
@@ -31,105 +31,105 @@ pub(crate) fn store_help(what: &str) -> String {
     arg_required_else_help = true,
     after_help = "\
 Examples:
-  gwtm simulate --out alert.json    an invented alert
-  gwtm run alert.json               products, plot and page into ./gwtm-data
-  gwtm check                        what is set, and whether it can be reached
-  gwtm failed ls                    what could not be processed, and why
-  gwtm help run                     more about a command"
+  gwtm simulate --out alert.json    write a simulated alert
+  gwtm run alert.json               write products, plot and page into ./gwtm-data
+  gwtm check                        show the settings and test every connection
+  gwtm failed ls                    list the notices that failed, and why
+  gwtm help run                     show the help of a command"
 )]
 pub struct Arguments {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Takes notices from files through the whole pipeline.
+    /// Process notices from files.
     Run(RunOptions),
-    /// Takes notices from Kafka through the whole pipeline, as they come.
+    /// Process notices from Kafka as they arrive.
     #[cfg(feature = "kafka")]
     Listen(ListenOptions),
-    /// Ask the listener on this machine (HEALTH_ADDR) whether it is healthy: exit code 0, or 1 and what is wrong.
+    /// Ask the listener on this machine (HEALTH_ADDR) whether it is healthy: exit code 0, or 1 with the reasons.
     #[cfg(feature = "kafka")]
     #[command(after_help = "Example:\n  gwtm healthy && echo healthy")]
     Healthy,
-    /// Lists what Kafka holds, up to what is the end now.
+    /// List the notices on the Kafka topics.
     #[cfg(feature = "kafka")]
     List(ListOptions),
-    /// Takes what Kafka holds through the whole pipeline again.
+    /// Process notices that Kafka still holds again.
     #[cfg(feature = "kafka")]
     Replay(ReplayOptions),
-    /// Takes the alerts of superevents, as GraceDB keeps them, through the whole pipeline.
+    /// Process the alerts of superevents from GraceDB.
     Gracedb(GracedbOptions),
-    /// Lists, shows, tries again or drops what could not be processed.
+    /// List, show, retry or drop failed notices.
     Failed(FailedOptions),
-    /// Builds the galaxy index that lists are made from, or says what a catalogue holds.
+    /// Build or inspect a galaxy catalogue.
     #[command(subcommand)]
     Catalog(Catalog),
-    /// Copies objects from one store to another.
+    /// Copy objects from one store to another.
     Migrate(Migrate),
-    /// Lists, reads, writes, removes and verifies objects.
+    /// List, read, write, delete or verify objects.
     Store(StoreOptions),
-    /// Says what is set, and tries the store, the API, the catalogue, Fermi's orbit and Kafka.
+    /// Show the effective settings and test every connection.
     Check(CheckOptions),
-    /// Tries those whom NOTIFY_CONFIG names.
+    /// Send a test notification to every configured target.
     Notify(NotifyOptions),
-    /// Writes an invented notice, or an invented galaxy catalogue.
+    /// Write a simulated notice or galaxy catalogue.
     Simulate(Box<Simulate>),
-    /// Prints what completes commands in a shell.
+    /// Print a shell completion script.
     Completions(CompletionOptions),
-    /// Writes man pages.
+    /// Write man pages.
     Man(ManOptions),
 }
 
-/// A time, UTC unless it says otherwise; a day is its first moment, and `6h` or `2 days` is so long ago.
+/// Parses a time: UTC without an offset, the start of a day without a time, and `6h` or `2 days` before now.
 pub(crate) fn time(text: &str) -> Result<Timestamp, String> {
     let ago = |span: Span| Zoned::now().checked_sub(span.abs()).map(|then| then.timestamp());
     shared::notice::parse_time(text).or_else(|error| {
-        text.parse().and_then(ago).map_err(|_| format!("{error}, `2023-05-18`, or how long ago, such as `6h`"))
+        text.parse().and_then(ago).map_err(|_| format!("{error}, `2023-05-18`, or a time before now such as `6h`"))
     })
 }
 
-/// A length of time, `90s` or `15m`.
+/// Parses a duration: `90s`, `15m`.
 pub(crate) fn patience(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let span = || text.parse::<SignedDuration>().ok().and_then(|span| Duration::try_from(span).ok());
-    seconds.or_else(span).ok_or_else(|| "expected a length of time such as `90s` or `15m`".to_owned())
+    seconds.or_else(span).ok_or_else(|| "expected a duration such as `90s` or `15m`".to_owned())
 }
 
 /// Options of `gwtm run`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  gwtm run alert.json                     products into ./gwtm-data, nothing posted
-  gwtm run --store s3://my-bucket alerts/ every notice in a folder, products into a bucket
+  gwtm run alert.json                     write products into ./gwtm-data
+  gwtm run --store s3://my-bucket alerts/ process a folder, write products into a bucket
   gwtm run --dry-run --json - < alert.json
-  gwtm run --report=pages alert.json      the alert's page into ./pages as well
-  gwtm run inbox/igwn.gwalert/0/          again, from the store's own archive
-  gwtm run fit/S230518h-                  again, all alerts of a superevent
+  gwtm run --report=pages alert.json      write the alert's page into ./pages too
+  gwtm run inbox/igwn.gwalert/0/          process archived notices again
+  gwtm run fit/S230518h-                  process all alerts of a superevent again
 
-Nothing is posted unless API_BASE and API_TOKEN are set. The same notice twice changes nothing.
-Exit code: 0 all done, 1 something failed (the rest still ran), 2 wrong usage or settings.")]
+Nothing is posted unless API_BASE and API_TOKEN are set. Processing a notice again changes nothing.
+Exit code: 0 all succeeded, 1 some failed (the rest ran), 2 wrong usage or settings.")]
 pub struct RunOptions {
-    /// Where products go.
-    #[arg(long, value_name = "URL|DIR", help = store_help("Where products go"))]
+    /// Store for the products.
+    #[arg(long, value_name = "URL|DIR", help = store_help("Store for the products"))]
     pub store: Option<String>,
-    /// Writes nothing, calls no API, and prints what would be done (as DRY_RUN=true does).
+    /// Write nothing, call no API, and print the planned actions (same as DRY_RUN=true).
     #[arg(long)]
     pub dry_run: bool,
-    /// Prints one JSON object per notice.
+    /// Print one JSON object per notice.
     #[arg(long)]
     pub json: bool,
-    /// Writes each alert's page into a folder as well, the current one unless another is named; of a dry run too.
+    /// Also write each alert's page into this folder, even in a dry run [default folder: the current one].
     #[arg(long, value_name = "FOLDER", num_args = 0..=1, require_equals = true, default_missing_value = ".")]
     pub report: Option<PathBuf>,
-    /// How long alerts are tried again that failed in a way that may pass, and later ones of their superevent wait:
-    /// `90s`, `15m`; 0 tries once.
+    /// How long to retry an alert after a temporary failure, while later alerts of its superevent wait: `90s`, `15m`;
+    /// 0 disables retries.
     #[arg(long, value_name = "TIME", default_value = "15m", value_parser = patience)]
     pub patience: Duration,
-    /// Files, folders of `*.json`, what the store's archived notices are named or begin with, or `-` for standard input.
+    /// Files, folders of `*.json` files, names or prefixes of archived notices in the store, or `-` for standard input.
     #[arg(required = true, value_name = "NOTICE")]
     pub notices: Vec<String>,
 }
@@ -138,9 +138,9 @@ pub struct RunOptions {
 #[cfg(feature = "kafka")]
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-It needs KAFKA_CLIENT_ID and KAFKA_CLIENT_SECRET (https://gcn.nasa.gov/quickstart), or another broker in KAFKA_BOOTSTRAP.
-A notice is acknowledged when all of it is done: a crash anywhere repeats it, and that changes nothing. SIGTERM and
-SIGINT let it finish what is in hand, within 25 s.
+Set KAFKA_CLIENT_ID and KAFKA_CLIENT_SECRET (https://gcn.nasa.gov/quickstart), or another broker in KAFKA_BOOTSTRAP.
+The offset of a notice is committed after all its steps have finished; after a crash the notice is processed again, which
+changes nothing. SIGTERM and SIGINT drain the notices in progress, for at most 25 s.
 
 Examples:
   gwtm listen --store /srv/gwtm
@@ -148,37 +148,37 @@ Examples:
   KAFKA_BOOTSTRAP=127.0.0.1:9092 gwtm listen
   curl http://127.0.0.1:8080/healthz")]
 pub struct ListenOptions {
-    /// A topic (default: `igwn.gwalert` and `gcn.notices.icecube.lvk_nu_track_search`); may be repeated.
+    /// Topic, repeatable [default: `igwn.gwalert` and `gcn.notices.icecube.lvk_nu_track_search`].
     #[arg(long = "topic", value_name = "TOPIC")]
     pub topics: Vec<String>,
-    /// Where products go.
-    #[arg(long, value_name = "URL|DIR", help = store_help("Where products go"))]
+    /// Store for the products.
+    #[arg(long, value_name = "URL|DIR", help = store_help("Store for the products"))]
     pub store: Option<String>,
-    /// Writes nothing and calls no API (as DRY_RUN=true does).
+    /// Write nothing and call no API (same as DRY_RUN=true).
     #[arg(long)]
     pub dry_run: bool,
 }
 
-/// Which of the notices that Kafka holds. No group is joined and no offset stored, so a listener is not disturbed.
+/// Selects notices that Kafka holds. Joins no group and commits no offset, so it does not disturb a listener.
 #[cfg(feature = "kafka")]
 #[derive(Debug, Clone, clap::Args)]
 pub struct Selection {
-    /// A topic (default: `igwn.gwalert` and `gcn.notices.icecube.lvk_nu_track_search`); may be repeated.
+    /// Topic, repeatable [default: `igwn.gwalert` and `gcn.notices.icecube.lvk_nu_track_search`].
     #[arg(long = "topic", value_name = "TOPIC")]
     pub topics: Vec<String>,
-    /// Only superevents whose id contains this; may be repeated.
+    /// Only superevents whose id contains this text, repeatable.
     #[arg(long = "id", value_name = "TEXT")]
     pub ids: Vec<String>,
-    /// Only notices that announce this, such as `initial`; may be repeated.
+    /// Only notices of this type, such as `initial`, repeatable.
     #[arg(long = "type", value_name = "TYPE")]
     pub types: Vec<String>,
-    /// Leaves out mock and test events.
+    /// Exclude mock and test events.
     #[arg(long)]
     pub exclude_test: bool,
-    /// Only what Kafka took at this time or later: `2026-11-01T06:00:00Z`, `2026-11-01`, or how long ago, `6h`.
+    /// Only notices published at or after this time: `2026-11-01T06:00:00Z`, `2026-11-01`, or `6h` before now.
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub since: Option<Timestamp>,
-    /// Only what Kafka took until then.
+    /// Only notices published up to this time.
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub until: Option<Timestamp>,
 }
@@ -192,10 +192,10 @@ Examples:
   gwtm list --id S230518h --type initial --type update
   gwtm list --topic gcn.notices.icecube.lvk_nu_track_search --json")]
 pub struct ListOptions {
-    /// Which notices.
+    /// The selection.
     #[command(flatten)]
     pub selection: Selection,
-    /// Prints one JSON object per notice.
+    /// Print one JSON object per notice.
     #[arg(long)]
     pub json: bool,
 }
@@ -208,20 +208,20 @@ Examples:
   gwtm replay --since 6h --exclude-test --dry-run
   gwtm replay --id S230518h --store /tmp/again")]
 pub struct ReplayOptions {
-    /// Which notices.
+    /// The selection.
     #[command(flatten)]
     pub selection: Selection,
-    /// Where products go.
-    #[arg(long, value_name = "URL|DIR", help = store_help("Where products go"))]
+    /// Store for the products.
+    #[arg(long, value_name = "URL|DIR", help = store_help("Store for the products"))]
     pub store: Option<String>,
-    /// Only lists what would be taken through the pipeline.
+    /// Only list the notices that would be processed.
     #[arg(long)]
     pub dry_run: bool,
-    /// How long alerts are tried again that failed in a way that may pass, and later ones of their superevent wait:
-    /// `90s`, `15m`; 0 tries once.
+    /// How long to retry an alert after a temporary failure, while later alerts of its superevent wait: `90s`, `15m`;
+    /// 0 disables retries.
     #[arg(long, value_name = "TIME", default_value = "15m", value_parser = patience)]
     pub patience: Duration,
-    /// Prints one JSON object per notice.
+    /// Print one JSON object per notice.
     #[arg(long)]
     pub json: bool,
 }

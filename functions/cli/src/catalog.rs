@@ -24,32 +24,32 @@ const FOLDER: &str = "galaxy_catalog/";
 /// What to do with a catalogue.
 #[derive(Debug, Subcommand)]
 pub enum Catalog {
-    /// Turns a FITS or CSV catalogue into an index: Parquet sorted along the HEALPix curve.
+    /// Convert a FITS or CSV catalogue to an index: Parquet sorted by HEALPix cell.
     #[command(after_help = "\
 Examples:
   gwtm catalog build NEDLVS_20250602.fits --out galaxy_catalog/ned-lvs.parquet
   gwtm catalog build mine.csv --out mine.parquet --columns name=id,distance=d_mpc,mass=stellar_mass
   gwtm catalog build mine.csv --out mine.parquet --columns 'ra=ra_hours[h],mass=logM[log(solMass)]'
 
-CATALOG_PATH then names what --out named. A manifest is written beside it.")]
+Set CATALOG_PATH to the path given to --out. A manifest is written beside it.")]
     Build {
-        /// The catalogue: FITS or CSV, raw or gzipped.
+        /// Catalogue file: FITS or CSV, plain or gzipped.
         source: PathBuf,
-        /// A file, or an object of the store when it begins with `galaxy_catalog/`.
+        /// Output file; an object of the store if it begins with `galaxy_catalog/`.
         #[arg(long, value_name = "KEY|FILE")]
         out: String,
-        /// Names of the columns, where not as in NED-LVS: name=objname,ra=ra,dec=dec,distance=DistMpc,mass=Mstar; a unit
-        /// in brackets after a name, such as `ra=ra_hours[h]`, replaces the column's own.
+        /// Column names that differ from NED-LVS (name=objname,ra=ra,dec=dec,distance=DistMpc,mass=Mstar); a unit in
+        /// brackets after a name, such as `ra=ra_hours[h]`, overrides the column's unit.
         #[arg(long)]
         columns: Option<Columns>,
     },
-    /// Says what a catalogue holds.
+    /// Show the contents of a catalogue.
     #[command(after_help = "\
 Examples:
   gwtm catalog info galaxy_catalog/ned-lvs.parquet
   gwtm catalog info NEDLVS_20250602.fits")]
     Info {
-        /// A file, or an object of the store.
+        /// Catalogue: a file or an object of the store.
         #[arg(value_name = "PATH|KEY")]
         catalogue: String,
     },

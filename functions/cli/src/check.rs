@@ -31,18 +31,18 @@ const NO_CLIENT: &str = "no client is set (KAFKA_CLIENT_ID, KAFKA_CLIENT_SECRET)
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  gwtm check                  the settings, then the store, the API, the catalogue, Fermi's orbit and Kafka
-  gwtm check --offline        the settings alone, and the files that they name
-  gwtm check --json           for monitors
+  gwtm check                  check settings, store, API, catalogue, Fermi's orbit and Kafka
+  gwtm check --offline        check settings and the files they name
+  gwtm check --json           print JSON for monitoring
 
-Nothing is posted; a small object, check/probe-….json, is written below each of fit/, test/, work/, inbox/, failed/ and
-fermi/ in the store and deleted again; no group of Kafka is joined.
-Exit code: 0 all is well, 1 something cannot be reached or used, 2 settings are missing or malformed.")]
+Posts nothing and joins no Kafka group. Writes and deletes a small object, check/probe-….json, below each of fit/, test/,
+work/, inbox/, failed/ and fermi/ in the store.
+Exit code: 0 all checks passed, 1 a service is unreachable or unusable, 2 settings are missing or malformed.")]
 pub struct CheckOptions {
-    /// Looks at the settings alone, and at the files that they name.
+    /// Check only the settings and the files they name.
     #[arg(long)]
     pub offline: bool,
-    /// Prints one JSON object.
+    /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
 }

@@ -45,38 +45,37 @@ const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_sec
 /// Options of `gwtm gracedb`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Every version of every alert that GraceDB has of a superevent is taken through the pipeline, in
-order of creation. What is there already is seen again and changes nothing. Nothing of Kafka is
-needed. GRACEDB_URL names another GraceDB.
+Processes every version of every alert of a superevent in GraceDB, in order of creation. Alerts that
+were processed before change nothing. Needs no Kafka. GRACEDB_URL selects another GraceDB.
 
 Examples:
-  gwtm gracedb S230518h --dry-run                      what there is
-  gwtm gracedb S230518h S230529ay                      all of it
+  gwtm gracedb S230518h --dry-run                      list the alerts
+  gwtm gracedb S230518h S230529ay                      process all alerts
   gwtm gracedb S230518h --types initial,update --store /tmp/again
   gwtm gracedb $(cat superevents.txt) --exclude-test --json
 
-Exit code: 0 all done, 1 something failed (the rest still ran), 2 wrong usage or settings.")]
+Exit code: 0 all succeeded, 1 some failed (the rest ran), 2 wrong usage or settings.")]
 pub struct GracedbOptions {
-    /// Superevents.
+    /// Superevent ids.
     #[arg(required = true, value_name = "ID")]
     pub ids: Vec<SupereventId>,
-    /// Only alerts of these types, separated by commas: earlywarning, preliminary, initial, update, retraction.
+    /// Only alerts of these types, comma-separated: earlywarning, preliminary, initial, update, retraction.
     #[arg(long, value_name = "TYPE", value_delimiter = ',', value_parser = kind)]
     pub types: Vec<AlertKind>,
-    /// Leaves out mock and test events.
+    /// Exclude mock and test events.
     #[arg(long)]
     pub exclude_test: bool,
-    /// Where products go.
-    #[arg(long, value_name = "URL|DIR", help = store_help("Where products go"))]
+    /// Store for the products.
+    #[arg(long, value_name = "URL|DIR", help = store_help("Store for the products"))]
     pub store: Option<String>,
-    /// Only lists what would be taken through the pipeline.
+    /// Only list the alerts that would be processed.
     #[arg(long)]
     pub dry_run: bool,
-    /// How long alerts are tried again that failed in a way that may pass, and later ones of their superevent wait:
-    /// `90s`, `15m`; 0 tries once.
+    /// How long to retry an alert after a temporary failure, while later alerts of its superevent wait: `90s`, `15m`;
+    /// 0 disables retries.
     #[arg(long, value_name = "TIME", default_value = "15m", value_parser = crate::arguments::patience)]
     pub patience: Duration,
-    /// Prints one JSON object per alert.
+    /// Print one JSON object per alert.
     #[arg(long)]
     pub json: bool,
 }

@@ -30,7 +30,7 @@ Examples:
   gwtm man --out ~/.local/share/man/man1    then: man gwtm, man gwtm-run
   gwtm man | man -l -")]
 pub struct ManOptions {
-    /// The folder for the pages of gwtm and of every command; otherwise gwtm's own goes to standard output.
+    /// Folder for the pages of gwtm and of every command [default: print gwtm's page to standard output].
     #[arg(long, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
 }

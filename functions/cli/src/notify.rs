@@ -18,8 +18,8 @@ use crate::Failure;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  NOTIFY_CONFIG=notify.toml gwtm notify --test                    an invented alert to every target
-  NOTIFY_CONFIG=notify.toml gwtm notify --test S230518h-Initial   a stored alert to every target, marked as a test
+  NOTIFY_CONFIG=notify.toml gwtm notify --test                    send a simulated alert to every target
+  NOTIFY_CONFIG=notify.toml gwtm notify --test S230518h-Initial   send a stored alert, marked as a test
 
 Rules are TOML:
   [[rule]]
@@ -31,12 +31,12 @@ Rules are TOML:
   distance_below_Mpc = 300
   target = [{ kind = \"slack\", url = \"https://hooks.slack.com/services/…\" }]
 
-Exit code: 0 all were told, 1 some could not be, 2 wrong usage or settings.")]
+Exit code: 0 all notifications were sent, 1 some failed, 2 wrong usage or settings.")]
 pub struct NotifyOptions {
-    /// Sends a message marked as a test to every target of every rule.
+    /// Send a message marked as a test to every target of every rule.
     #[arg(long, required = true)]
     pub test: bool,
-    /// The alert that it tells of, from the store; an invented one otherwise.
+    /// Alert in the store [default: a simulated alert].
     pub alert: Option<AlertName>,
 }
 

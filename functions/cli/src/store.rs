@@ -27,17 +27,17 @@ const JOBS: usize = 8;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  gwtm store ls fit/S230518h                    in the store that the settings name
+  gwtm store ls fit/S230518h                    list objects in the configured store
   gwtm store --store s3://my-bucket get fit/S230518h-Initial_alert.json alert.json
   gwtm store put alert.json fit/S230518h-Initial_alert.json --if-absent
-  gwtm store verify fit/                        reads everything and compares it with what the service says
+  gwtm store verify fit/                        read every object and compare its size and MD5
 
-Exit code: 0 all done, 1 something failed or was not there, 2 wrong usage or settings.")]
+Exit code: 0 all succeeded, 1 some failed or were not found, 2 wrong usage or settings.")]
 pub struct StoreOptions {
-    /// Which store.
-    #[arg(long, value_name = "STORE", global = true, help = store_help("Which store"))]
+    /// Store.
+    #[arg(long, value_name = "STORE", global = true, help = store_help("Store"))]
     pub store: Option<String>,
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: StoreCommand,
 }
@@ -45,58 +45,58 @@ pub struct StoreOptions {
 /// What to do with objects.
 #[derive(Debug, Subcommand)]
 pub enum StoreCommand {
-    /// Lists objects with their size and time.
+    /// List objects with size and time of change.
     #[command(after_help = "\
 Examples:
   gwtm store ls fit/S230518h
   gwtm store --store swift ls test/ --json")]
     Ls {
-        /// What their names begin with.
+        /// Prefix of the object names.
         #[arg(default_value = "")]
         prefix: String,
-        /// Prints one JSON object per line.
+        /// Print one JSON object per line.
         #[arg(long)]
         json: bool,
     },
-    /// Reads an object, of any size.
+    /// Read an object of any size.
     #[command(after_help = "\
 Examples:
   gwtm store get fit/S230518h-Initial_alert.json alert.json")]
     Get {
-        /// Its name.
+        /// Object name.
         object: String,
-        /// Where to; standard output otherwise.
+        /// Output file [default: standard output].
         file: Option<PathBuf>,
     },
-    /// Writes an object from a file, of any size.
+    /// Write an object of any size from a file.
     #[command(after_help = "\
 Examples:
   gwtm store put alert.json fit/S230518h-Initial_alert.json --if-absent")]
     Put {
-        /// The file.
+        /// Input file.
         file: PathBuf,
-        /// The object's name.
+        /// Object name.
         object: String,
-        /// Only if there is none of that name (of at most 1 GiB).
+        /// Fail if the object exists (files of at most 1 GiB).
         #[arg(long)]
         if_absent: bool,
     },
-    /// Removes objects.
+    /// Delete objects.
     #[command(after_help = "\
 Examples:
   gwtm store rm test/MS230518a-Preliminary_alert.json")]
     Rm {
-        /// Their names.
+        /// Object names.
         #[arg(required = true, value_name = "OBJECT")]
         objects: Vec<String>,
     },
-    /// Reads objects whole and compares them with the sizes and MD5s that the service lists.
+    /// Read whole objects and compare them with the sizes and MD5s that the service lists.
     #[command(after_help = "\
 Examples:
   gwtm store verify fit/
   gwtm store --store s3://my-bucket verify")]
     Verify {
-        /// What their names begin with.
+        /// Prefix of the object names.
         #[arg(default_value = "")]
         prefix: String,
     },

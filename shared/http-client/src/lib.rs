@@ -3,6 +3,9 @@
 //! Everything is bounded: the bytes, the time, the redirects. Nobody waits for a download that another alert has
 //! begun: concurrent requests for one URL share it.
 
+#[cfg(feature = "aws")]
+pub mod aws;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use aws_config::BehaviorVersion;
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::DisplayErrorContext;
 use serde_json::{Map, Value};
@@ -25,7 +24,7 @@ impl Secrets {
         let ids = config::settings_secrets();
         let client = match ids.is_empty() {
             true => None,
-            false => Some(Client::new(&aws_config::load_defaults(BehaviorVersion::latest()).await)),
+            false => Some(Client::new(&http_client::aws::settings().load().await)),
         };
         Secrets { client, ids, read: Vec::new(), at: Instant::now() }
     }

@@ -114,7 +114,7 @@ struct Aws {
 /// How the SDK reaches moto.
 fn sdk(url: &str) -> aws_config::ConfigLoader {
     let user = aws_sdk_sfn::config::Credentials::new("testing", "testing", None, None, "tests");
-    aws_config::defaults(aws_config::BehaviorVersion::latest()).credentials_provider(user).endpoint_url(url)
+    http_client::aws::settings().credentials_provider(user).endpoint_url(url)
 }
 
 impl Aws {

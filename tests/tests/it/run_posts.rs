@@ -272,7 +272,7 @@ async fn mocks_that_are_removed_while_they_are_in_work_are_no_error() {
     let removing = tokio::spawn(async move {
         loop {
             other.remove_test_alerts();
-            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     });
     let called = run(&server, store, mocks, ("GALAXY_MOCKS", "false")).await;

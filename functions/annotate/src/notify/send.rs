@@ -86,10 +86,7 @@ impl Notifier {
 async fn publish(topic_arn: &str, annotations: &Annotations, test: bool) -> Result<()> {
     // The region is part of the topic's name.
     let region = topic_arn.split(':').nth(3).unwrap_or_default().to_owned();
-    let settings = aws_config::defaults(aws_config::BehaviorVersion::latest())
-        .region(aws_sdk_sns::config::Region::new(region))
-        .load()
-        .await;
+    let settings = http_client::aws::settings().region(aws_sdk_sns::config::Region::new(region)).load().await;
     let bytes = crate::json(annotations)?;
     let subject = format!("{}{}", if test { "TEST " } else { "" }, annotations.name);
     let sent = aws_sdk_sns::Client::new(&settings)

@@ -21,21 +21,21 @@ use show::{output, print_table};
 /// Options of `gwtm failed`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-What could not be processed is kept under failed/ in the store, with the reason, by the bridge, by
-the flows on AWS and by `gwtm listen`; nothing behind it waits for it.
+The bridge, the flows on AWS and `gwtm listen` dead-letter a notice that they cannot process: they
+keep it under failed/ in the store with the reason, and go on with the next.
 
 Examples:
-  gwtm failed ls                                 what there is, the oldest first
-  gwtm failed show igwn_gwalert-0-4711           all of it
-  gwtm failed retry igwn_gwalert-0-4711          again from the start; it is removed when all of it is done
+  gwtm failed ls                                 list failures, oldest first
+  gwtm failed show igwn_gwalert-0-4711           show one in full
+  gwtm failed retry igwn_gwalert-0-4711          process it again; remove it on success
   gwtm failed drop igwn_gwalert-0-4712
 
-Exit code: 0 all done, 1 something failed or was not there, 2 wrong usage or settings.")]
+Exit code: 0 all succeeded, 1 some failed or were not found, 2 wrong usage or settings.")]
 pub struct FailedOptions {
-    /// Which store.
-    #[arg(long, value_name = "URL|DIR", global = true, help = store_help("Which store"))]
+    /// Store.
+    #[arg(long, value_name = "URL|DIR", global = true, help = store_help("Store"))]
     pub store: Option<String>,
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: FailedCommand,
 }
@@ -43,63 +43,62 @@ pub struct FailedOptions {
 /// What to do with what failed.
 #[derive(Debug, Subcommand)]
 pub enum FailedCommand {
-    /// Lists them, the oldest first: when, which notice, where, why.
+    /// List failures, oldest first, with time, notice, step and reason.
     #[command(after_help = "\
 Examples:
   gwtm failed ls --since 6h
   gwtm failed ls --id S230518h --step post
   gwtm failed ls --class Permanent --json")]
     Ls {
-        /// Which.
+        /// The filters.
         #[command(flatten)]
         filter: Filter,
-        /// Prints one JSON object each.
+        /// Print one JSON object per failure.
         #[arg(long)]
         json: bool,
     },
-    /// Shows all that is known of one, the notice's beginning included.
+    /// Show one failure in full, with the start of its notice.
     #[command(after_help = "\
 Examples:
   gwtm failed show igwn_gwalert-0-4711
-  gwtm failed show igwn_gwalert-0-4711 --json      as it is stored")]
+  gwtm failed show igwn_gwalert-0-4711 --json      the stored JSON")]
     Show {
-        /// Its name, as `ls` prints it.
+        /// Name, as printed by `ls`.
         name: String,
-        /// Prints it as it is stored.
+        /// Print the stored JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Takes their notices through the whole pipeline again, in Kafka's order.
+    /// Process failed notices again, in Kafka's order.
     ///
-    /// Of a notice that is then done, everything under failed/ is removed; of one that is not, what fails now is kept
-    /// with its new reason.
+    /// Removes a notice's entries under failed/ when it succeeds, and replaces them with the new reason when it fails.
     #[command(after_help = "\
 Examples:
   gwtm failed retry igwn_gwalert-0-4711
   gwtm failed retry --all --id S230518h
-  gwtm failed retry --all --class Retryable --dry-run      writes nothing, calls no API")]
+  gwtm failed retry --all --class Retryable --dry-run      write nothing, call no API")]
     Retry {
-        /// Which.
+        /// The selection.
         #[command(flatten)]
         choice: Choice,
-        /// Writes nothing, calls no API, and prints what would be done (as DRY_RUN=true does).
+        /// Write nothing, call no API, and print the planned actions (same as DRY_RUN=true).
         #[arg(long)]
         dry_run: bool,
-        /// Prints one JSON object per notice, then one for each that is removed or kept.
+        /// Print one JSON object per notice, then one per entry that is removed or kept.
         #[arg(long)]
         json: bool,
     },
-    /// Removes them, after saying what they are. Their notices stay in inbox/.
+    /// Print failures, then delete them. Their notices stay in inbox/.
     #[command(after_help = "\
 Examples:
   gwtm failed drop igwn_gwalert-0-4711 igwn_gwalert-0-4712
   gwtm failed drop --all --until 30d --dry-run
   gwtm failed drop --all")]
     Drop {
-        /// Which.
+        /// The selection.
         #[command(flatten)]
         choice: Choice,
-        /// Only says what they are.
+        /// Only print the failures.
         #[arg(long)]
         dry_run: bool,
     },
@@ -108,13 +107,13 @@ Examples:
 /// Which of those that failed: by name, or all.
 #[derive(Debug, Clone, Args)]
 pub struct Choice {
-    /// Their names, as `ls` prints them.
+    /// Names, as printed by `ls`.
     #[arg(value_name = "NAME", required_unless_present = "all")]
     pub names: Vec<String>,
-    /// All, or all that the filters leave.
+    /// All failures that pass the filters.
     #[arg(long, conflicts_with = "names")]
     pub all: bool,
-    /// Of these.
+    /// The filters.
     #[command(flatten)]
     pub filter: Filter,
 }
@@ -122,19 +121,19 @@ pub struct Choice {
 /// Which of those that failed.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Filter {
-    /// Only those whose superevent or name contains this; may be repeated.
+    /// Only failures whose superevent or name contains this text, repeatable.
     #[arg(long = "id", value_name = "TEXT")]
     pub ids: Vec<String>,
-    /// Only those that failed in a step that contains this, such as `listen`, `bridge` or `galaxy-list`.
+    /// Only failures of steps whose name contains this text, such as `listen`, `bridge` or `galaxy-list`.
     #[arg(long, value_name = "TEXT")]
     pub step: Option<String>,
-    /// Only those of a class that contains this: `Permanent`, `Retryable`, or what AWS says, such as `Timeout`.
+    /// Only failures whose class contains this text: `Permanent`, `Retryable`, or AWS's own, such as `Timeout`.
     #[arg(long, value_name = "TEXT")]
     pub class: Option<String>,
-    /// Only those that failed at this time or later: `2026-11-01T06:00:00Z`, `2026-11-01`, or how long ago, `6h`.
+    /// Only failures at or after this time: `2026-11-01T06:00:00Z`, `2026-11-01`, or `6h` before now.
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub since: Option<Timestamp>,
-    /// Only those that failed until then.
+    /// Only failures up to this time.
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub until: Option<Timestamp>,
 }

@@ -28,41 +28,41 @@ const MEMORY_KIB: u32 = 12 << 10;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  gwtm migrate --source s3 --dest swift --container fit --dry-run     what would be done
+  gwtm migrate --source s3 --dest swift --container fit --dry-run     list the planned copies
   gwtm migrate --source s3://old --dest swift://new --container fit,test
   gwtm migrate --source abfs --dest /backup --container fit --verify --report copied.jsonl
 
-What is there with the same content is skipped, what changed at the source is copied again, and what fails is tried
-again, listed at the end, and does not stop the rest: call it again and it goes on where it stopped.
-The settings of both stores are those of the README. A setting of one of them alone has SOURCE_ or DEST_ before its
-name, such as DEST_AWS_ENDPOINT_URL.
-Exit code: 0 all done, 1 something failed, 2 wrong usage or settings.")]
+Skips objects that the destination has with the same content, and copies objects again that changed at the source. A
+failed copy is retried, listed at the end, and does not stop the others. Run the command again to resume.
+docs/settings.md lists the settings of a store. Prefix a setting with SOURCE_ or DEST_ to set it for one store only, such
+as DEST_AWS_ENDPOINT_URL.
+Exit code: 0 all succeeded, 1 some failed, 2 wrong usage or settings.")]
 pub struct Migrate {
-    /// Where objects are.
-    #[arg(long, value_name = "STORE", help = format!("Where objects are: {}", store::forms()))]
+    /// Source store.
+    #[arg(long, value_name = "STORE", help = format!("Source store: {}", store::forms()))]
     pub source: String,
-    /// Where they go, named in the same way.
+    /// Destination store, in the same form.
     #[arg(long, value_name = "STORE")]
     pub dest: String,
-    /// The first part of the objects' names, such as `fit`: the container on Azure, a folder elsewhere.
+    /// First segment of the object names, such as `fit`: a container on Azure, a folder elsewhere.
     #[arg(long = "container", value_name = "NAME", required = true, value_delimiter = ',')]
     pub containers: Vec<String>,
-    /// Writes nothing and prints what would be copied.
+    /// Write nothing and print the planned copies.
     #[arg(long)]
     pub dry_run: bool,
-    /// Copies what is there too.
+    /// Copy objects even if the destination has them.
     #[arg(long)]
     pub force: bool,
-    /// Prints no line per object.
+    /// Do not print a line per object.
     #[arg(long)]
     pub quiet: bool,
-    /// How many objects are in hand at once.
+    /// Number of concurrent copies.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub jobs: u16,
-    /// Reads everything back from the destination, what is there already too, and compares its SHA-256.
+    /// Read every object back from the destination, skipped ones too, and compare its SHA-256.
     #[arg(long)]
     pub verify: bool,
-    /// Writes a line of JSON per object into a file.
+    /// Write a line of JSON per object to this file.
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 }

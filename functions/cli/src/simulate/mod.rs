@@ -30,22 +30,22 @@ Examples:
   gwtm simulate --area 1000 --ra 0 --dec -30 --out wide.json
   gwtm simulate --superevent-id TS260101a --type retraction | gwtm run -")]
 pub struct Simulate {
-    /// Where to write (default: standard output)
+    /// Output file (default: standard output)
     #[arg(long, short, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// Whatever is not asked for is drawn from this seed
+    /// Seed of the random values
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Superevent id; M or T in front of the S makes it a test
+    /// Superevent id; an M or T before the S marks a test event
     #[arg(long, value_name = "ID", default_value = "MS090101a")]
     pub superevent_id: String,
-    /// What is announced
+    /// Alert type
     #[arg(long = "type", value_enum, default_value_t = Kind::Preliminary)]
     pub kind: Kind,
     /// Time of the event, UTC
     #[arg(long, default_value = "2009-01-01T00:00:00Z")]
     pub time: Timestamp,
-    /// When the notice is created, UTC (default: some minutes or days after the event, by type)
+    /// Time of creation of the notice, UTC (default: some minutes or days after the event, by type)
     #[arg(long, value_name = "TIME")]
     pub time_created: Option<Timestamp>,
     /// Right ascension of the region's centre [deg]
@@ -72,49 +72,49 @@ pub struct Simulate {
     /// False-alarm rate [Hz]
     #[arg(long, default_value_t = 1e-10)]
     pub far: f64,
-    /// A burst: no distances and no classes, a duration and a central frequency
+    /// Simulate a burst: a duration and a central frequency, no distances and no classes
     #[arg(long, conflicts_with = "ssm")]
     pub burst: bool,
-    /// A sub-solar-mass search: no classes, HasSSM
+    /// Simulate a sub-solar-mass candidate: HasSSM, no classes
     #[arg(long)]
     pub ssm: bool,
-    /// Detectors, separated by commas
+    /// Detectors, comma-separated
     #[arg(long, value_delimiter = ',', default_value = "H1,L1,V1")]
     pub detectors: Vec<String>,
-    /// A coincident gamma-ray burst
+    /// Add a coincident gamma-ray burst
     #[arg(long, value_enum, value_name = "WITH")]
     pub external_coincidence: Option<Coincidence>,
-    /// The coincidence's notice id is a string
+    /// Write the coincidence's notice id as a string
     #[arg(long)]
     pub text_notice_id: bool,
-    /// The sky map is null
+    /// Write a null sky map
     #[arg(long)]
     pub no_map: bool,
-    /// Order of the map's first, whole-sky grid; 3 makes 4,800 rows, 2 makes 1,200
+    /// Order of the map's initial whole-sky grid: 3 gives 4,800 rows, 2 gives 1,200
     #[arg(long, default_value_t = 3)]
     pub start_order: u8,
     /// Finest order of the map
     #[arg(long, default_value_t = sky::MAX_ORDER)]
     pub max_order: u8,
-    /// The map is gzipped inside the notice
+    /// Gzip the map inside the notice
     #[arg(long)]
     pub gzip: bool,
-    /// Rows in no order and a short header, as maps from posterior samples have them
+    /// Write unsorted rows and a short header, like maps from posterior samples
     #[arg(long)]
     pub shuffle: bool,
-    /// The form of older files: EARLY_WARNING, no `significant`
+    /// Write the older notice format: EARLY_WARNING, no `significant`
     #[arg(long)]
     pub older: bool,
     /// Write an IceCube track search around the superevent instead
     #[arg(long, value_enum, value_name = "FORM")]
     pub icecube: Option<TrackForm>,
-    /// Coincident neutrino tracks
+    /// Number of coincident neutrino tracks
     #[arg(long, default_value_t = 2)]
     pub events: usize,
-    /// The track search's p-values are missing
+    /// Leave out the track search's p-values
     #[arg(long, value_enum, value_name = "HOW")]
     pub null_p_values: Option<NullAs>,
-    /// Write a galaxy catalogue of this many galaxies instead, three in ten near the event
+    /// Write a galaxy catalogue of this size instead, with 30 % of the galaxies near the event
     #[arg(long, value_name = "COUNT", conflicts_with = "icecube")]
     pub catalog: Option<usize>,
 }

@@ -9,6 +9,7 @@ mod create;
 mod tests;
 mod walk;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::ops::{ControlFlow, Range};
@@ -52,6 +53,8 @@ fn read(settings: &mut Reader<'_>) -> Location {
 /// How the names of files begin that are being written, beside their targets; a crash leaves only these.
 const UNFINISHED: &str = ".unfinished";
 const UNFINISHED_PREFIX: &str = ".unfinished-";
+/// The longest name that an unfinished file's name can hold [bytes]; file systems allow 255.
+const LONGEST_TARGET: usize = 200;
 /// The longest name of a file or folder [bytes].
 const MAX_NAME_BYTES: usize = 255;
 /// What is read at a time [bytes].
@@ -243,9 +246,9 @@ fn failure(root: &Path, name: &str, error: io::Error) -> Error {
     Error::new(class, format!("object `{name}` in folder `{}`", root.display())).caused_by(error)
 }
 
-/// How often a file is written again that another process removes while it is unfinished: the GWTM's server clears the
-/// files of old test alerts.
-const REWRITES: usize = 5;
+/// How often a write is tried when another process deletes the unfinished file: the GWTM's server deletes the files of old
+/// test alerts, whatever state they are in.
+const REWRITES: usize = 20;
 
 fn rewritten<T>(write: impl Fn() -> io::Result<T>) -> io::Result<T> {
     for _ in 1..REWRITES {
@@ -280,7 +283,8 @@ fn head(found: &fs::Metadata) -> Head {
     Head { size: found.len(), modified, ..Head::default() }
 }
 
-/// A file to be written, beside its target: on the same file system.
+/// A file to be written, beside its target: on the same file system. Its name holds the target's, because the GWTM's server
+/// deletes every file under `test/` whose name holds neither the date of a recent mock alert nor `alert.json`.
 fn begin(root: &Path, path: &Path) -> io::Result<NamedTempFile> {
     if path.is_dir() {
         return Err(io::Error::new(ErrorKind::IsADirectory, "expected no folder of that name, found one"));
@@ -294,8 +298,10 @@ fn begin(root: &Path, path: &Path) -> io::Result<NamedTempFile> {
             None => error,
         })?;
     }
+    let target = path.file_name().and_then(OsStr::to_str).filter(|name| name.len() <= LONGEST_TARGET);
+    let prefix = target.map_or_else(|| UNFINISHED_PREFIX.to_owned(), |name| format!("{UNFINISHED_PREFIX}{name}-"));
     let mut builder = tempfile::Builder::new();
-    builder.prefix(UNFINISHED_PREFIX);
+    builder.prefix(&prefix);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;

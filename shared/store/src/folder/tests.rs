@@ -1,7 +1,5 @@
 //! What only a folder does; what every back end does is in `tests::conformance`.
 
-use std::ffi::OsStr;
-
 use super::super::{EntryKind, Listed, Md5, Store};
 use super::create::{Exclusive, create, lacks_the_way};
 use super::*;
@@ -17,6 +15,17 @@ fn what_may_pass_is_tried_again() {
     for code in [2, 13, 20, 21, 22, 27, 30, 36] {
         assert!(!class(io::Error::from_raw_os_error(code)), "{code}");
     }
+}
+
+#[test]
+fn names_an_unfinished_file_after_its_target() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let name = |target: &str| {
+        let unfinished = begin(folder.path(), &folder.path().join("test").join(target)).expect("a file");
+        unfinished.path().file_name().expect("a name").to_string_lossy().into_owned()
+    };
+    assert!(name("MS261127a-Initial_alert.json").starts_with(".unfinished-MS261127a-Initial_alert.json-"));
+    assert!(name(&"x".repeat(255)).starts_with(".unfinished-"));
 }
 
 fn key(name: &str) -> Key {

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_config::BehaviorVersion;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_credential_types::provider::error::CredentialsError;
@@ -53,7 +52,7 @@ pub(super) struct S3 {
 impl S3 {
     pub(super) async fn connect(settings: S3Settings) -> Self {
         let S3Settings { bucket, region, endpoint_url, credentials } = settings;
-        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        let mut loader = http_client::aws::settings()
             .region(Region::new(region.clone()))
             .retry_config(RetryConfig::standard().with_max_attempts(5))
             .timeout_config(
