@@ -310,6 +310,7 @@ pub async fn wrong_credentials_are_permanent_and_never_shown<B: Backend>(backend
     ] {
         let text = format!("{error} {error:?}");
         assert!(!error.is_retryable() && !text.contains(secret), "{text}");
+        assert!(text.contains(B::SECRET_AND_CONTAINER.0), "the setting that is wrong: {text}");
     }
     assert_eq!(store.read(&name).await, Ok(Bytes::from_static(b"x")));
 }

@@ -8,7 +8,7 @@ use config::Config;
 use kafka::archive;
 use kafka::consumer::{Message, Work};
 use kafka::health::{Health, LatencyStage};
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 use store::Store;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -145,7 +145,7 @@ impl Work for Notices {
 
     async fn take(&self, message: &Message) -> Result<()> {
         // The semaphore is never closed.
-        let _permit = self.permits.acquire().await.map_err(|error| Error::retryable(error.to_string()))?;
+        let _permit = self.permits.acquire().await.retryable("permit")?;
         let place = (message.topic.clone(), message.partition, message.offset);
         let begun = *self.memory().begun.entry(place.clone()).or_insert_with(Instant::now);
         let done = if self.store.writes() {
