@@ -326,7 +326,7 @@ impl Message for Publication {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs)]
-pub enum Request {
+pub enum PostEndpoint {
     PostAlert,
     EventGalaxies,
     #[serde(rename = "post_icecube_notice")]
@@ -361,7 +361,7 @@ pub enum PostStatus {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Post {
     /// Which request.
-    pub request: Request,
+    pub request: PostEndpoint,
     /// Its body, as it is or would be posted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Key>,

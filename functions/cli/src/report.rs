@@ -8,7 +8,8 @@ use config::Config;
 use serde::Serialize;
 use shared::key::{Key, Object, Parsed};
 use shared::message::{
-    Annotated, Galaxies, NotificationStatus, Post, PostStatus, Product, ProductStatus, Request, Role, Settled, Summary,
+    Annotated, Galaxies, NotificationStatus, Post, PostEndpoint, PostStatus, Product, ProductStatus, Role, Settled,
+    Summary,
 };
 use shared::notice::icecube::TrackSearch;
 use shared::{Error, Result};
@@ -293,12 +294,12 @@ fn row(out: &mut impl Write, name: &str, verb: &str, what: &str) -> io::Result<(
     writeln!(out, "    {name:<20} {verb:<18} {what}")
 }
 
-fn endpoint(request: Request) -> &'static str {
+fn endpoint(request: PostEndpoint) -> &'static str {
     match request {
-        Request::PostAlert => "post_alert",
-        Request::EventGalaxies => "event_galaxies",
-        Request::PostIceCube => "post_icecube_notice",
-        Request::DelTestAlerts => "del_test_alerts",
+        PostEndpoint::PostAlert => "post_alert",
+        PostEndpoint::EventGalaxies => "event_galaxies",
+        PostEndpoint::PostIceCube => "post_icecube_notice",
+        PostEndpoint::DelTestAlerts => "del_test_alerts",
     }
 }
 

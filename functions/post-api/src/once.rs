@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use shared::key::Key;
 use shared::{Context, Error, Result};
-use treasuremap::{Client, Failure};
+use treasuremap::{Client, RequestError};
 
 use crate::{Deps, bytes_of};
 
@@ -43,7 +43,7 @@ pub(crate) async fn once<T, L, P>(
 ) -> Result<Once<T>>
 where
     L: Future<Output = Result<Option<T>>>,
-    P: Future<Output = std::result::Result<T, Failure>>,
+    P: Future<Output = std::result::Result<T, RequestError>>,
 {
     if let Some(found) = look().await? {
         deps.store.delete(pending).await?;
@@ -62,11 +62,11 @@ where
                 deps.store.delete(pending).await?;
                 return Ok(Once::Posted(stored));
             }
-            Err(Failure::Refused(error)) => {
+            Err(RequestError::Refused(error)) => {
                 deps.store.delete(pending).await?;
                 return Err(error);
             }
-            Err(Failure::Over(error)) => {
+            Err(RequestError::Over(error)) => {
                 deps.store.delete(pending).await?;
                 api.pause(attempt).await;
                 if let Some(found) = look().await? {
@@ -74,7 +74,7 @@ where
                 }
                 error
             }
-            Err(Failure::Unknown(error)) => {
+            Err(RequestError::Unknown(error)) => {
                 for i in 0..api.timing().looks {
                     api.pause(attempt + i).await;
                     match look().await {
