@@ -415,7 +415,7 @@ impl Message for Settled {
 
 /// An object and its size.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Made {
+pub struct Generated {
     /// The object.
     pub key: Key,
     /// Its size [bytes].
@@ -462,7 +462,7 @@ pub struct Annotated {
     /// Its place among the superevent's alerts, from 1.
     pub sequence: u32,
     /// Annotations, plot, page and pointer.
-    pub objects: Vec<Made>,
+    pub objects: Vec<Generated>,
     /// The other alerts whose annotations changed with it.
     #[serde(default)]
     pub changed: Vec<AlertName>,

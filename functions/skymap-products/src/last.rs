@@ -9,13 +9,13 @@ use shared::message::ProductKind;
 use shared::notice::Envelope;
 use store::Store;
 
-use crate::Made;
+use crate::ProductBytes;
 
 /// The newest alert of a superevent that has a map and contours, and its files; `None` when there is none.
 ///
 /// # Errors
 /// What the store says.
-pub(crate) async fn find(store: &Store, superevent: &SupereventId) -> Result<Option<(AlertName, Vec<Made>)>> {
+pub(crate) async fn find(store: &Store, superevent: &SupereventId) -> Result<Option<(AlertName, Vec<ProductBytes>)>> {
     let keys = store.keys(&prefix_of(superevent)).await?;
     let mut found = Vec::new();
     for name in keys.iter().filter_map(|key| key.map_of()) {

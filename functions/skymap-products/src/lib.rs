@@ -125,7 +125,7 @@ fn missing_because(product: &Product) -> Option<String> {
 type Make = fn(&MultiOrderMap, u8) -> Result<Vec<u8>>;
 
 /// A product and its bytes.
-type Made = (ProductKind, Result<Bytes>);
+type ProductBytes = (ProductKind, Result<Bytes>);
 
 /// What is made from the map.
 const MADE: [(ProductKind, Make); 4] = [
@@ -137,7 +137,7 @@ const MADE: [(ProductKind, Make); 4] = [
 
 /// Decodes the map, once, and makes every product; one that fails, or panics, does not stop the others. Without an
 /// order there is no flat map.
-fn make(bytes: &[u8], max_order: Option<u8>) -> Result<Vec<Made>> {
+fn make(bytes: &[u8], max_order: Option<u8>) -> Result<Vec<ProductBytes>> {
     let map = MultiOrderMap::decode(bytes)?;
     let wanted = MADE.into_iter().filter(|(kind, _)| *kind != ProductKind::FlatMap || max_order.is_some());
     let made = wanted.map(|(kind, make)| {
@@ -149,7 +149,7 @@ fn make(bytes: &[u8], max_order: Option<u8>) -> Result<Vec<Made>> {
 }
 
 /// Writes what was made. The bytes follow from the map, so an object of the same size and content is left as it is.
-async fn keep(deps: &Deps, alert: &Alert, made: Vec<Made>) -> Result<Vec<Product>> {
+async fn keep(deps: &Deps, alert: &Alert, made: Vec<ProductBytes>) -> Result<Vec<Product>> {
     let mut products = Vec::new();
     for (kind, bytes) in made {
         let bytes = match bytes {

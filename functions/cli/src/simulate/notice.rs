@@ -12,7 +12,7 @@ use science::skymap::{Cell, Distance, MapHeader, MultiOrderMap, encode};
 use serde::Serialize;
 use shared::{Context, Result};
 
-use super::sky::{Drawing, Sky, draw};
+use super::sky::{Sky, SkyDrawing, draw};
 use super::{Coincidence, Dice, Kind, Simulate};
 
 #[derive(Serialize)]
@@ -167,7 +167,7 @@ fn external(args: &Simulate, with: Coincidence, sky: &Sky, dice: &mut Dice) -> R
 
 /// A map in base64, as an alert carries it.
 fn skymap(args: &Simulate, sky: &Sky, dice: &mut Dice) -> Result<String> {
-    let Drawing { mut cells, distance } = draw(sky, dice)?;
+    let SkyDrawing { mut cells, distance } = draw(sky, dice)?;
     if args.shuffle {
         dice.shuffle(&mut cells);
     }
