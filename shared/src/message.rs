@@ -24,7 +24,7 @@ pub struct Subject {
 }
 
 /// What one function hands the next.
-pub trait Message {
+pub trait FlowMessage {
     /// What the message is about; `None` when that is not known yet, or is what the function was asked about.
     fn subject(&self) -> Option<Subject> {
         None
@@ -54,7 +54,7 @@ pub struct Received {
     pub body: Body,
 }
 
-impl Message for Received {}
+impl FlowMessage for Received {}
 
 /// Where a notice's bytes are.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -136,7 +136,7 @@ pub struct Summary {
     pub creator: Option<String>,
 }
 
-impl Message for Alert {
+impl FlowMessage for Alert {
     fn subject(&self) -> Option<Subject> {
         let (time_created, time_of_signal) = (Some(self.time_created), self.time_of_signal);
         Some(Subject { name: self.name.to_string(), time_created, time_of_signal })
@@ -150,9 +150,9 @@ pub struct Ingested {
     pub alerts: Vec<Alert>,
 }
 
-impl Message for Ingested {
+impl FlowMessage for Ingested {
     fn subject(&self) -> Option<Subject> {
-        self.alerts.first().and_then(Message::subject)
+        self.alerts.first().and_then(FlowMessage::subject)
     }
 
     fn counts(&self) -> Vec<(&'static str, usize)> {
@@ -257,7 +257,7 @@ pub struct Products {
     pub map_of: Option<AlertName>,
 }
 
-impl Message for Products {
+impl FlowMessage for Products {
     fn counts(&self) -> Vec<(&'static str, usize)> {
         let count = |of: fn(&ProductStatus) -> bool| self.products.iter().filter(|product| of(&product.status)).count();
         vec![
@@ -284,7 +284,7 @@ pub struct Galaxies {
     pub reason: Option<String>,
 }
 
-impl Message for Galaxies {
+impl FlowMessage for Galaxies {
     fn counts(&self) -> Vec<(&'static str, usize)> {
         vec![("galaxies", self.count)]
     }
@@ -310,7 +310,7 @@ pub enum Publication {
     IceCube(TrackSearch),
 }
 
-impl Message for Publication {
+impl FlowMessage for Publication {
     fn subject(&self) -> Option<Subject> {
         match self {
             Publication::Ligo { alert, .. } => alert.subject(),
@@ -380,7 +380,7 @@ pub struct Posted {
     pub posts: Vec<Post>,
 }
 
-impl Message for Posted {
+impl FlowMessage for Posted {
     fn counts(&self) -> Vec<(&'static str, usize)> {
         let count = |of: fn(&PostStatus) -> bool| self.posts.iter().filter(|post| of(&post.status)).count();
         vec![
@@ -407,7 +407,7 @@ pub struct Settled {
     pub posted: Option<Posted>,
 }
 
-impl Message for Settled {
+impl FlowMessage for Settled {
     fn subject(&self) -> Option<Subject> {
         self.alert.subject()
     }
@@ -471,7 +471,7 @@ pub struct Annotated {
     pub notifications: Vec<Notification>,
 }
 
-impl Message for Annotated {
+impl FlowMessage for Annotated {
     fn subject(&self) -> Option<Subject> {
         Some(Subject { name: self.name.to_string(), time_created: None, time_of_signal: None })
     }
@@ -486,7 +486,7 @@ pub struct Notified {
     pub notifications: Vec<Notification>,
 }
 
-impl Message for Notified {
+impl FlowMessage for Notified {
     fn counts(&self) -> Vec<(&'static str, usize)> {
         let count =
             |of: fn(&NotificationStatus) -> bool| self.notifications.iter().filter(|one| of(&one.status)).count();

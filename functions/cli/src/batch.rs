@@ -23,7 +23,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// A notice as it is read.
-type Notice = Result<(NoticeKind, Received)>;
+type NoticeRead = Result<(NoticeKind, Received)>;
 
 /// A batch, and how far it has come.
 ///
@@ -58,7 +58,7 @@ struct Backlog<'a> {
 /// A notice that waits.
 struct Waiting<'a> {
     label: String,
-    fetch: Box<dyn Fn() -> LocalBoxFuture<'a, Notice> + 'a>,
+    fetch: Box<dyn Fn() -> LocalBoxFuture<'a, NoticeRead> + 'a>,
     /// The notice, once it could be read.
     read: Option<(NoticeKind, Received)>,
 }
@@ -118,7 +118,7 @@ impl<'a> Batch<'a> {
     pub(crate) async fn take(
         &mut self,
         label: &str,
-        notice: impl Future<Output = Notice>,
+        notice: impl Future<Output = NoticeRead>,
     ) -> std::result::Result<Option<Outcome>, Failure> {
         let begun = Instant::now();
         let outcome = match notice.await {
@@ -138,7 +138,7 @@ impl<'a> Batch<'a> {
         &mut self,
         label: &str,
         superevent: Option<&SupereventId>,
-        fetch: impl Fn() -> LocalBoxFuture<'a, Notice> + 'a,
+        fetch: impl Fn() -> LocalBoxFuture<'a, NoticeRead> + 'a,
     ) -> std::result::Result<Vec<Outcome>, Failure> {
         let mut waiting = Waiting { label: label.to_owned(), fetch: Box::new(fetch), read: None };
         let failed_to_read = waiting.read().await.err();

@@ -94,12 +94,12 @@ struct Version {
 }
 
 #[derive(Deserialize)]
-struct Logs {
-    logs: Vec<Log>,
+struct LogPage {
+    logs: Vec<LogEntry>,
 }
 
 #[derive(Deserialize)]
-struct Log {
+struct LogEntry {
     #[serde(rename = "N")]
     number: Option<u64>,
     created: Option<String>,
@@ -200,7 +200,7 @@ impl GraceDb {
     /// Every version of every alert of a superevent, in order of creation.
     async fn alerts(&self, id: &SupereventId) -> Result<Vec<Version>> {
         let files: BTreeMap<String, serde_json::Value> = self.list(id, "files").await?;
-        let logs: Logs = self.list(id, "logs").await?;
+        let logs: LogPage = self.list(id, "logs").await?;
         let found = versions(id, files.into_keys(), &logs.logs);
         match found.len() {
             0 => Err(Error::permanent(format!(
@@ -236,7 +236,7 @@ impl GraceDb {
 }
 
 /// The alerts among a superevent's files, in order of creation: by their logs, and what has none after them.
-fn versions(id: &SupereventId, files: impl Iterator<Item = String>, logs: &[Log]) -> Vec<Version> {
+fn versions(id: &SupereventId, files: impl Iterator<Item = String>, logs: &[LogEntry]) -> Vec<Version> {
     let mut found: Vec<Version> = files
         .filter_map(|file| {
             let (name, version) = match file.rsplit_once(',') {
@@ -244,7 +244,7 @@ fn versions(id: &SupereventId, files: impl Iterator<Item = String>, logs: &[Log]
                 None => (file.as_str(), None),
             };
             let kind = kind_of(id, name)?;
-            let is_its = |log: &&Log| log.filename.as_deref() == Some(name) && log.file_version == version;
+            let is_its = |log: &&LogEntry| log.filename.as_deref() == Some(name) && log.file_version == version;
             let log = logs.iter().find(is_its);
             let created = log.and_then(|log| parse_time(log.created.as_deref()?).ok());
             let log = log.and_then(|log| log.number);
@@ -279,7 +279,7 @@ mod tests {
     use super::*;
 
     fn files(names: &[&str], logs: &str) -> Vec<String> {
-        let logs: Vec<Log> = serde_json::from_str(logs).expect("logs");
+        let logs: Vec<LogEntry> = serde_json::from_str(logs).expect("logs");
         let id = "S230518h".parse().expect("an id");
         versions(&id, names.iter().map(|name| (*name).to_owned()), &logs).into_iter().map(|found| found.file).collect()
     }

@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use shared::error::caught;
-use shared::message::Message;
+use shared::message::FlowMessage;
 use shared::{Context, Error, Result};
 use tokio::sync::Mutex;
 use tracing::Instrument;
@@ -34,8 +34,8 @@ fn diagnostic(error: Error) -> Diagnostic {
 /// standard error.
 pub fn serve<D, I, O>(build: impl AsyncFn(&Config) -> Result<D>, handle: impl AsyncFn(&D, I) -> Result<O>) -> ExitCode
 where
-    I: Message + DeserializeOwned,
-    O: Message + Serialize,
+    I: FlowMessage + DeserializeOwned,
+    O: FlowMessage + Serialize,
 {
     runtime::run(async {
         // Boxed here and below: as one type, handler and SDKs nest deeper than the compiler follows.
@@ -54,8 +54,8 @@ async fn calls<D, I, O>(
     handle: &impl AsyncFn(&D, I) -> Result<O>,
 ) -> std::result::Result<(), lambda_runtime::Error>
 where
-    I: Message + DeserializeOwned,
-    O: Message + Serialize,
+    I: FlowMessage + DeserializeOwned,
+    O: FlowMessage + Serialize,
 {
     let mut secrets = Secrets::open().await;
     let config = settings(secrets.read().await?)?;
@@ -96,8 +96,8 @@ async fn watched<D, I, O>(
     function: &str,
 ) -> Result<Value>
 where
-    I: Message + DeserializeOwned,
-    O: Message + Serialize,
+    I: FlowMessage + DeserializeOwned,
+    O: FlowMessage + Serialize,
 {
     let begun = Instant::now();
     let mut subject = None;
@@ -116,7 +116,7 @@ where
             false => tracing::error!("the call failed: {error}"),
         }
     }
-    if let Some(answered) = outcome.as_ref().ok().and_then(Message::subject) {
+    if let Some(answered) = outcome.as_ref().ok().and_then(FlowMessage::subject) {
         subject = Some(answered);
     }
     let outcome = outcome.and_then(|output| Ok((output.counts(), written(output)?)));

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::annotations::{Distance, Peak, SkyMap, Timings};
+use crate::annotations::{DistanceSummary, Peak, SkyMap, Timings};
 
 fn annotations(name: &str, event: Value) -> Annotations {
     let alert = json!({
@@ -70,8 +70,15 @@ async fn store() -> (Store, tempfile::TempDir) {
 fn mapped(name: &str) -> Annotations {
     let level = |number: f64| std::collections::BTreeMap::from([("90".to_owned(), number)]);
     let (mean, std) = (100.0, 30.0);
-    let distance =
-        Distance { mean, std, median: mean, p05: 50.0, p95: 150.0, posted_mean: Some(mean), posted_std: Some(std) };
+    let distance = DistanceSummary {
+        mean,
+        std,
+        median: mean,
+        p05: 50.0,
+        p95: 150.0,
+        posted_mean: Some(mean),
+        posted_std: Some(std),
+    };
     let skymap = SkyMap {
         peak: Peak { ra_deg: 0.0, dec_deg: 0.0, prob_density_per_sr: 1.0 },
         area_deg2: level(301.0),

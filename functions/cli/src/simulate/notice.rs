@@ -16,17 +16,17 @@ use super::sky::{Sky, SkyDrawing, draw};
 use super::{Coincidence, Dice, Kind, Simulate};
 
 #[derive(Serialize)]
-struct Notice<'a> {
+struct SimulatedNotice<'a> {
     alert_type: &'a str,
     time_created: String,
     superevent_id: &'a str,
     urls: BTreeMap<&'static str, String>,
-    event: Option<Event<'a>>,
+    event: Option<SimulatedEvent<'a>>,
     external_coinc: Option<External>,
 }
 
 #[derive(Serialize)]
-struct Event<'a> {
+struct SimulatedEvent<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     significant: Option<bool>,
     time: String,
@@ -85,7 +85,7 @@ pub fn alert(args: &Simulate) -> Result<Vec<u8>> {
     };
     let created = args.time_created();
     let url = format!("https://example.org/superevents/{}/view/", args.superevent_id);
-    let mut notice = Notice {
+    let mut notice = SimulatedNotice {
         alert_type,
         time_created: created.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         superevent_id: &args.superevent_id,
@@ -104,7 +104,7 @@ pub fn alert(args: &Simulate) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn event<'a>(args: &'a Simulate, sky: &Sky, dice: &mut Dice) -> Result<Event<'a>> {
+fn event<'a>(args: &'a Simulate, sky: &Sky, dice: &mut Dice) -> Result<SimulatedEvent<'a>> {
     let (group, pipeline, search) = if args.burst {
         ("Burst", "CWB", "AllSky")
     } else if args.ssm {
@@ -124,7 +124,7 @@ fn event<'a>(args: &'a Simulate, sky: &Sky, dice: &mut Dice) -> Result<Event<'a>
     }
     let mchirp_source = (!args.older && !args.burst && !args.ssm)
         .then(|| ChirpMass { bin_edges: vec![0.1, 0.87, 1.74, 5.0, 11.0], probabilities: vec![0.01, 0.96, 0.03, 0.0] });
-    Ok(Event {
+    Ok(SimulatedEvent {
         significant: (!args.older).then_some(args.far < 3.8e-7), // Hz; the CBC threshold of the GWTM's own list
         time: args.time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
         far: args.far,

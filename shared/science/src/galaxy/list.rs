@@ -7,7 +7,7 @@ use super::Ranking;
 
 /// One line.
 #[derive(Serialize)]
-struct Row<'a> {
+struct CsvRow<'a> {
     rank: usize,
     name: &'a str,
     ra_deg: f64,
@@ -32,7 +32,7 @@ pub fn csv(ranking: &Ranking) -> Result<Vec<u8>> {
     let mut cumulative_score = 0.0;
     for (rank, galaxy) in ranking.entries.iter().enumerate() {
         cumulative_score += galaxy.score;
-        let row = Row {
+        let row = CsvRow {
             rank,
             name: &galaxy.name,
             ra_deg: galaxy.ra,
