@@ -10,7 +10,7 @@ use kafka::archive;
 use kafka::consumer::Message;
 use kafka::topic::{self, Span};
 use serde::Serialize;
-use shared::{Context, Error, Result};
+use shared::{Context, Result};
 use tokio::sync::mpsc;
 
 use crate::Failure;

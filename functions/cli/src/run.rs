@@ -6,7 +6,7 @@ use std::path::Path;
 use config::Config;
 use futures::FutureExt;
 use shared::key::Object;
-use shared::{Context, Error, Result};
+use shared::{Context, Result};
 use store::Store;
 
 use crate::Failure;

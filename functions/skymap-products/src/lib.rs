@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use config::Config;
 use science::skymap::{MultiOrderMap, contour, flat};
-use shared::key::{AlertName, Object};
+use shared::key::AlertName;
 use shared::message::{Alert, Product, ProductKind, ProductStatus, Products, Role};
 use shared::{Error, Result};
 use store::Store;

@@ -7,7 +7,7 @@ use std::io::{self, BufRead, Read};
 
 use flate2::bufread::GzDecoder;
 
-use shared::{Context, Error, Result};
+use shared::{Context, Result};
 
 /// How a member begins.
 const MAGIC: [u8; 2] = [0x1f, 0x8b];

@@ -77,7 +77,7 @@ pub async fn handle(deps: &Deps, annotated: Annotated) -> Result<Notified> {
         Some(bytes) => bytes,
     };
     let annotations = versions::read(&key, &bytes)?;
-    let notifications = deps.notifier.send(&deps.store, &annotations).await?;
+    let notifications = deps.notifier.notify(&deps.store, &annotations).await?;
     tracing::info!(alert.name = %name, notifications = notifications.len(), "notified");
     Ok(Notified { name, notifications })
 }
@@ -115,7 +115,7 @@ impl Notifier {
     ///
     /// # Errors
     /// What the store says when it is read. A notification that fails is in the answer.
-    pub async fn send(&self, store: &Store, annotations: &Annotations) -> Result<Vec<Notification>> {
+    pub async fn notify(&self, store: &Store, annotations: &Annotations) -> Result<Vec<Notification>> {
         let met = self.rules.rules.iter().filter(|rule| meets(rule, annotations));
         let wanted: Vec<(&Rule, usize, &Target)> =
             met.flat_map(|rule| (1..).zip(&rule.targets).map(move |(number, target)| (rule, number, target))).collect();

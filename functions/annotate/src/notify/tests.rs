@@ -142,12 +142,12 @@ async fn an_alert_is_told_of_once_after_trouble() {
     let notifier = notifier(rules("", &format!(r#"{{ kind = "slack", url = "{url}" }}"#)));
     let (store, _folder) = store().await;
     let alert = merger("S260101a-Initial");
-    let told = notifier.send(&store, &alert).await.expect("told");
+    let told = notifier.notify(&store, &alert).await.expect("told");
     assert_eq!(told[0].status, NotificationStatus::Sent, "{told:?}");
     assert!(!format!("{told:?}").contains("hidden"));
-    let told = notifier.send(&store, &alert).await.expect("told");
+    let told = notifier.notify(&store, &alert).await.expect("told");
     assert_eq!(told[0].status, NotificationStatus::AlreadySent);
-    let next = notifier.send(&store, &merger("S260101a-Update")).await.expect("told");
+    let next = notifier.notify(&store, &merger("S260101a-Update")).await.expect("told");
     assert_eq!(next[0].status, NotificationStatus::Sent);
     let bodies = bodies.lock().expect("a lock").clone();
     assert_eq!(bodies.len(), 3);
@@ -162,13 +162,13 @@ async fn what_cannot_be_sent_is_said_and_tried_again_next_time() {
     let notifier = notifier(rules("", &format!(r#"{{ kind = "slack", url = "{url}" }}"#)));
     let (store, _folder) = store().await;
     let alert = merger("S260101a-Initial");
-    let told = notifier.send(&store, &alert).await.expect("told");
+    let told = notifier.notify(&store, &alert).await.expect("told");
     assert!(matches!(&told[0].status, NotificationStatus::Failed { reason } if reason.contains("404")), "{told:?}");
-    let told = notifier.send(&store, &alert).await.expect("told");
+    let told = notifier.notify(&store, &alert).await.expect("told");
     assert_eq!(told[0].status, NotificationStatus::Sent);
     assert_eq!(bodies.lock().expect("a lock").len(), 2);
     let dry = Notifier { dry_run: true, ..notifier };
-    let told = dry.send(&store, &merger("S260101a-Update")).await.expect("told");
+    let told = dry.notify(&store, &merger("S260101a-Update")).await.expect("told");
     assert!(matches!(&told[0].status, NotificationStatus::NotSent { .. }) && bodies.lock().expect("a lock").len() == 2);
 }
 
@@ -179,7 +179,7 @@ async fn targets_that_never_answer_are_given_up() {
     let targets =
         format!(r#"{{ kind = "slack", url = "{url}" }}, {{ kind = "command", command = ["sleep", "86400"] }}"#);
     let (store, _folder) = store().await;
-    let told = notifier(rules("", &targets)).send(&store, &merger("S260101a-Initial")).await.expect("an end");
+    let told = notifier(rules("", &targets)).notify(&store, &merger("S260101a-Initial")).await.expect("an end");
     assert_eq!(told.len(), 2);
     for one in &told {
         assert!(matches!(&one.status, NotificationStatus::Failed { .. }), "{one:?}");

@@ -16,7 +16,7 @@ use crate::Failure;
 use crate::arguments::{store_help, time};
 use crate::run::overrides;
 use entry::{Entry, FOLDER, entries, key};
-use show::{output, print_table};
+use show::print_table;
 
 /// Options of `gwtm failed`.
 #[derive(Debug, Args)]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressStyle};
 use serde::Serialize;
-use shared::{Context, Error, Result};
+use shared::{Context, Result};
 
 use super::copy::{Copied, Proof};
 use super::plan::{Plan, Task};

@@ -31,7 +31,7 @@ fn notify(health: Arc<Health>, systemd: &Systemd) -> Result<()> {
     let socket = &systemd.socket;
     let name = format!("NOTIFY_SOCKET {socket:?}");
     let address = match socket.as_bytes() {
-        [b'@', name @ ..] => SocketAddr::from_abstract_name(name).permanent(&name)?,
+        [b'@', abstract_name @ ..] => SocketAddr::from_abstract_name(abstract_name).permanent(&name)?,
         _ => SocketAddr::from_pathname(socket).permanent(&name)?,
     };
     let sender = UnixDatagram::unbound().permanent(&name)?;

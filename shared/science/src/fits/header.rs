@@ -12,7 +12,7 @@ pub(super) const MAX_CARDS: usize = 100_000;
 /// The keywords and values of one header, in order; strings without their quotes.
 #[derive(Debug, Clone)]
 pub(super) struct Header {
-    cards: Vec<(String, String)>,
+    pub cards: Vec<(String, String)>,
 }
 
 impl Header {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{BufRead, BufReader, Cursor, Read};
 
+use serde::{Deserialize, Serialize};
 use shared::{Context, Error, Result};
 
 use super::columns::{Columns, Scales};

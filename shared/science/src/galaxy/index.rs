@@ -226,7 +226,9 @@ impl Index {
     fn column<T: DataType>(&self, group: usize, place: usize, bytes: &Arc<Piece>, missing: &T::T) -> Result<Vec<T::T>> {
         let rows = self.groups[group].rows;
         let schema = self.metadata.file_metadata().schema_descr().column(place);
-        let named = |error: ParquetError| failure(error).of(format!("column `{}`", schema.name().escape_default()));
+        let named = |error: ParquetError| {
+            Error::permanent(format!("column `{}`: Parquet", schema.name().escape_default())).caused_by(error)
+        };
         let chunk = self.metadata.row_group(group).column(place);
         let pages = SerializedPageReader::new(bytes.clone(), chunk, rows, None).map_err(named)?;
         let optional = schema.max_def_level() > 0;

@@ -1,7 +1,7 @@
 //! A ranking for people: CSV.
 
 use serde::Serialize;
-use shared::{Context, Error, Result};
+use shared::{Context, Result};
 
 use super::Ranking;
 

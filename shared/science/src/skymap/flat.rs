@@ -5,7 +5,7 @@
 
 use std::io::Write;
 
-use shared::{Context, Error, Result};
+use shared::{Context, Result};
 
 use super::cards::{BLOCK, Value, end, known, put, table};
 use super::{Cell, Distance, MultiOrderMap, cell_area, n_cells};
