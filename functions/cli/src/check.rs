@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use config::{Config, Kafka, Surveyed, survey};
 use futures::TryStreamExt;
-use galaxy_list::source::NoticeSource;
+use galaxy_list::source::CatalogueSource;
 use http_client::Fetch;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -219,7 +219,7 @@ async fn look_at_catalogue(config: &Config, store: &Store) -> Look {
         return seen("catalogue", Verdict::Skipped, "no galaxy lists (CATALOG_PATH)");
     };
     let found = async {
-        let source = NoticeSource::find(store, name).await?;
+        let source = CatalogueSource::find(store, name).await?;
         Ok::<_, Error>((source.size(), source.index().await?))
     };
     match found.await {
