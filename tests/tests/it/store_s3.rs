@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use futures::StreamExt;
-use shared::Secret;
 use shared::key::Key;
 use store::{Content, Head, Store};
 use tests::backend::{Backend, Service, open, value};

@@ -185,7 +185,7 @@ async fn every_compression_and_headers_are_read_and_an_aborted_transaction_is_no
         let mut client = world.gcn.kafka().client();
         let producer: FutureProducer = client.set("compression.type", codec).create().expect("a producer");
         let body = notice(name).expect("a notice");
-        let headers = OwnedHeaders::new().insert(rdkafka::message::MapHeader { key: "origin", value: Some("a test") });
+        let headers = OwnedHeaders::new().insert(rdkafka::message::Header { key: "origin", value: Some("a test") });
         let record = FutureRecord::<[u8], [u8]>::to(&topic).partition(0).payload(&body).headers(headers);
         producer.send(record, Duration::from_secs(60)).await.expect("sent");
     }
