@@ -1,5 +1,6 @@
 //! What librdkafka reports beside messages: logs, errors, statistics and rebalances.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,7 +13,8 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
 use tokio::sync::watch;
 
-use super::position;
+use super::TopicPartition;
+use super::position::{self, Unconfirmed};
 use super::throttle::{Connection, LogThrottle, Outage};
 use crate::health::Health;
 
@@ -36,6 +38,8 @@ pub(super) struct Events {
     refused: watch::Sender<String>,
     /// Why partitions that were assigned could not be begun.
     unassigned: watch::Sender<String>,
+    /// Positions of the assignment that holds which are not confirmed yet.
+    unconfirmed: Mutex<HashMap<TopicPartition, Unconfirmed>>,
     throttle: Mutex<LogThrottle>,
     outage: Mutex<Outage>,
     health: Arc<Health>,
@@ -57,6 +61,7 @@ impl Events {
             token_status: AtomicI64::new(0),
             refused: watch::Sender::default(),
             unassigned: watch::Sender::default(),
+            unconfirmed: Mutex::default(),
             throttle: Mutex::default(),
             outage: Mutex::default(),
             health,
@@ -78,9 +83,14 @@ impl Events {
         self.unassigned.subscribe()
     }
 
+    /// Takes the position of a partition that is not confirmed yet.
+    pub(super) fn unconfirmed(&self, partition: &TopicPartition) -> Option<Unconfirmed> {
+        locked(&self.unconfirmed).remove(partition)
+    }
+
     /// Whether to log a message now.
     pub(super) fn allows(&self, message: &str) -> bool {
-        locked(&self.throttle).allows(message, Instant::now())
+        locked(&self.throttle).allows(message, Duration::from_secs(1), Instant::now())
     }
 
     /// Logs an error that came instead of a message. Those about connections are reported to [`ClientContext::error`] too.
@@ -121,8 +131,9 @@ impl Events {
         let found = tokio::task::block_in_place(|| position::find(consumer, partitions, self.reset, known));
         let assigned = found.and_then(|mut found| {
             // Not the group's: every member reads the heartbeat, and nothing is committed for it.
-            found.add_partition_offset(&self.heartbeat, 0, Offset::End)?;
-            consumer.assign(&found)
+            found.begin.add_partition_offset(&self.heartbeat, 0, Offset::End)?;
+            *locked(&self.unconfirmed) = found.unconfirmed;
+            consumer.assign(&found.begin)
         });
         match assigned {
             Ok(()) => {
