@@ -78,7 +78,7 @@ pub async fn handle(deps: &Deps, notifiable: Notifiable) -> Result<Notified> {
     match notifiable {
         Notifiable::Alert(annotated) => alert(deps, annotated).await,
         Notifiable::Notice(received) => {
-            let notifications = self::notice(deps, &received).await?;
+            let notifications = notice(deps, &received).await?;
             Ok(Notified { name: None, notifications })
         }
     }

@@ -368,7 +368,8 @@ impl<W: Work> Run<'_, W> {
         if let Some(position) = events.unconfirmed(&partition)
             && message.offset < position.committed
         {
-            return self.confirm(&message, position).await;
+            // On the heap: as one type, store and consumer nest deeper than the compiler follows.
+            return Box::pin(self.confirm(&message, position)).await;
         }
         self.consumer.health.received(&message);
         self.progress.started(&partition, message.offset, size);
