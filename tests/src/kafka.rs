@@ -284,12 +284,12 @@ impl Kafka {
         }
     }
 
-    /// Commits a group's position in the first partition of a topic. The group has no member.
-    pub fn commit(&self, group: &str, topic: &str, offset: i64) {
+    /// Commits a group's position in the first partition of a topic; false while the group has a member.
+    pub fn commit(&self, group: &str, topic: &str, offset: i64) -> bool {
         let consumer: BaseConsumer = self.client().set("group.id", group).create().expect("a client");
         let mut position = TopicPartitionList::new();
         position.add_partition_offset(topic, 0, Offset::Offset(offset)).expect("an offset");
-        consumer.commit(&position, CommitMode::Sync).expect("committed");
+        consumer.commit(&position, CommitMode::Sync).is_ok()
     }
 
     /// Sends messages to a topic's first partition, one after another.

@@ -92,11 +92,12 @@ async fn recovers_when_a_token_expired_while_the_endpoint_was_away() {
     assert!(listener.runs());
     assert!(listener.stop().success(), "{}", listening.said());
     let said = listening.said();
-    // One line when it is lost, which names the endpoint's answer; one a minute while it is away; one when it is back.
-    let complaints: Vec<&str> = said.lines().filter(|line| line.contains("ERROR") || line.contains("WARN")).collect();
-    assert!(complaints.len() <= 2, "{said}");
-    assert!(complaints[0].contains("lost the broker") && complaints[0].contains("token"), "{said}");
-    assert!(said.matches("the broker is back").count() == 1 && !said.contains("librdkafka"), "{said}");
+    // One line when it is lost, and one a minute while it is away, which say that a token is missing. For 30 s after it has
+    // expired the broker takes a token to begin with, so that it may be lost twice.
+    let complaints: Vec<&str> = said.lines().filter(|line| line.contains("ERROR")).collect();
+    assert!((1..=3).contains(&complaints.len()) && !said.contains("librdkafka"), "{said}");
+    assert!(complaints.iter().all(|line| line.contains("the broker: ") && line.contains("token")), "{said}");
+    assert!(said.contains("the broker is back"), "{said}");
     assert_eq!(said.matches("notice done").count(), 4, "each once: {said}");
 }
 

@@ -93,9 +93,11 @@ impl Events {
         locked(&self.throttle).allows(message, Duration::from_secs(1), Instant::now())
     }
 
-    /// Logs an error that came instead of a message. Those about connections are reported to [`ClientContext::error`] too.
+    /// Logs an error that came instead of a message. Those about connections and log-ins are reported to
+    /// [`ClientContext::error`] too, with the reason.
     pub(super) fn failed(&self, error: &KafkaError) {
-        if !is_connection(error.rdkafka_error_code()) && self.allows(&error.to_string()) {
+        let code = error.rdkafka_error_code();
+        if !is_connection(code) && !is_refusal(code, "", false, 0) && self.allows(&error.to_string()) {
             tracing::warn!("Kafka consumer: {error}");
         }
     }
@@ -148,6 +150,19 @@ impl Events {
         }
     }
 
+    /// A reason why the log-in with a token failed, with what librdkafka does not say. It asks for a new token for up to 20 s
+    /// before it says that it has none; until then it shows the broker the old one.
+    fn without_token(&self, reason: &str, status: i64) -> String {
+        if reason.contains("acquire SASL OAUTHBEARER token") {
+            let answer = if status > 0 { format!("answered {status}") } else { "did not answer".to_owned() };
+            return format!("the token endpoint {answer} (KAFKA_TOKEN_URL): {reason}");
+        }
+        if self.by_token && (reason.contains("OAUTHBEARER") || reason.contains("invalid_token")) {
+            return format!("not logged in, as when the token has expired and there is no new one: {reason}");
+        }
+        reason.to_owned()
+    }
+
     fn unassign(&self, consumer: &BaseConsumer<Self>) {
         if let Err(error) = consumer.unassign() {
             tracing::warn!("giving up partitions: {error}");
@@ -182,12 +197,13 @@ impl ClientContext for Events {
         let code = error.rdkafka_error_code();
         let status = self.token_status.load(Ordering::Acquire);
         if is_refusal(code, reason, self.by_token, status) {
-            self.refused.send_replace(format!("log-in: {reason}"));
+            let advice = http_client::certificate_advice(reason).map(|advice| format!(" ({advice})"));
+            self.refused.send_replace(format!("log-in: {reason}{}", advice.unwrap_or_default()));
         } else if code == Some(RDKafkaErrorCode::Authentication) {
-            locked(&self.outage).failed_login(reason, Instant::now());
+            locked(&self.outage).failed_login(&self.without_token(reason, status), Instant::now());
         } else if is_connection(code) {
             let says_why = code != Some(RDKafkaErrorCode::AllBrokersDown);
-            locked(&self.outage).failed(reason, says_why, Instant::now());
+            locked(&self.outage).failed(&self.without_token(reason, status), says_why, Instant::now());
         } else if self.allows(&error.to_string()) {
             tracing::error!("Kafka: {error}: {reason}");
         }

@@ -501,7 +501,8 @@ impl<W: Work> Run<'_, W> {
 
     fn log_silence(&self) {
         let silence = self.consumer.health.silence();
-        if silence > SILENCE {
+        // An outage is logged as such.
+        if silence > SILENCE && !self.consumer.kafka.context().was_away(SILENCE) {
             tracing::error!(silence_s = silence.as_secs(), "no heartbeat from the broker");
         }
     }
