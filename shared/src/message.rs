@@ -454,7 +454,7 @@ pub struct Notification {
     pub status: NotificationStatus,
 }
 
-/// What `annotate` did: the input of `notify`.
+/// What `annotate` did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Annotated {
     /// The alert.
@@ -477,12 +477,33 @@ impl FlowMessage for Annotated {
     }
 }
 
+/// The input of `notify`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Notifiable {
+    /// An alert that `annotate` has annotated.
+    Alert(Annotated),
+    /// A notice that becomes no alert, or no post, and that may be one to notify about: an alert of a type that this
+    /// software does not know, or a track search that is retracted.
+    Notice(Received),
+}
+
+impl FlowMessage for Notifiable {
+    fn subject(&self) -> Option<Subject> {
+        match self {
+            Notifiable::Alert(annotated) => annotated.subject(),
+            Notifiable::Notice(_) => None,
+        }
+    }
+}
+
 /// What `notify` did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Notified {
-    /// The alert.
-    pub name: AlertName,
-    /// Every rule that the alert meets, with each of its targets.
+    /// The alert; absent for a notice that is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<AlertName>,
+    /// Every rule that the alert or the notice meets, with each of its targets.
     pub notifications: Vec<Notification>,
 }
 

@@ -72,6 +72,10 @@ impl Work for Deps {
         take(self, message).await
     }
 
+    async fn was_taken(&self, message: &Message) -> Result<Option<bool>> {
+        archive::holds(&self.store, message).await
+    }
+
     async fn dead_letter(&self, message: &Message, reason: &Error) -> Result<()> {
         dead_letter(self, message, reason).await
     }

@@ -61,7 +61,7 @@ pub(crate) async fn publish(
         keep(deps, &key, &body).await.map_err(RequestError::Refused)?;
         api.post_alert(&body).await
     };
-    let outcome = once(deps, api, &Object::PostAlertPending(name).key()?, look, post).await;
+    let outcome = once(deps, api, |n| Object::PostAlertPending(name, n).key(), look, post).await;
     let outcome = outcome.map_err(|error| error.of(name))?;
     let mut post = done(status(&outcome, |row| Some(row.id)));
     let (mut rows, copies) = seen.into_inner().unwrap_or_else(PoisonError::into_inner);

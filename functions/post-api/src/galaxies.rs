@@ -73,8 +73,8 @@ async fn replace(
         let lists = api.galaxy_lists(&body.superevent_id, &body.groupname, None).await?;
         Ok(lists.iter().find(|(_, list)| is_same(list, body)).map(|(id, _)| Some(*id)))
     };
-    let pending = Object::EventGalaxiesPending(&alert.name).key()?;
-    let outcome = once(deps, api, &pending, look, || api.post_galaxies(body)).await?;
+    let pending = |n| Object::EventGalaxiesPending(&alert.name, n).key();
+    let outcome = once(deps, api, pending, look, || api.post_galaxies(body)).await?;
     let mut own = None;
     for (id, list) in api.galaxy_lists(&body.superevent_id, &body.groupname, None).await? {
         // Of lists that are the same, the first stays.

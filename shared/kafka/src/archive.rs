@@ -51,6 +51,16 @@ pub async fn keep(store: &Store, message: &Message) -> Result<(NoticeKind, Recei
     Ok((kind, received(message, Body::Key(key))))
 }
 
+/// Whether `inbox/` holds this message at its offset, and not another; `None` when it holds nothing there.
+///
+/// # Errors
+/// What the store says.
+pub async fn holds(store: &Store, message: &Message) -> Result<Option<bool>> {
+    let Ok(key) = inbox(message) else { return Ok(None) };
+    let kept = store.get(&key).await?;
+    Ok(kept.map(|kept| kept == message.body.as_deref().unwrap_or_default()))
+}
+
 /// Keeps a message under `failed/`, with the step that failed and the reason. `part` tells apart what failed of one
 /// message.
 ///

@@ -41,16 +41,19 @@ pub enum Object<'a> {
     Page(&'a AlertName),
     /// Which notifications have been sent of an alert.
     Notified(&'a AlertName),
+    /// The same of a notice that is no alert: an alert of an unknown type, a search that is retracted.
+    NoticeNotified(&'a str),
     /// The body of `post_alert`.
     PostAlert(&'a AlertName),
-    /// When a `post_alert` began whose fate is not known yet.
-    PostAlertPending(&'a AlertName),
+    /// The claim of a `post_alert`, from before it is made until its fate is known. The number counts the claims before it
+    /// that were given up.
+    PostAlertPending(&'a AlertName, u32),
     /// The ranked galaxies for people, CSV.
     GalaxiesCsv(&'a AlertName),
     /// The body of `event_galaxies`.
     EventGalaxies(&'a AlertName),
-    /// When an `event_galaxies` began whose fate is not known yet.
-    EventGalaxiesPending(&'a AlertName),
+    /// The same of an `event_galaxies`.
+    EventGalaxiesPending(&'a AlertName, u32),
     /// The body of `post_icecube_notice`, by the notice's `ref_id`, which may be any text: what cannot be in a name is
     /// percent-encoded.
     PostIceCube(&'a str),
@@ -248,11 +251,12 @@ impl Object<'_> {
             Object::PlotPng(name) => product(name, ".png"),
             Object::Page(name) => product(name, ".html"),
             Object::Notified(name) => format!("work/{name}/notified.json"),
+            Object::NoticeNotified(what) => format!("work/{}/notified.json", encoded(what)),
             Object::PostAlert(name) => format!("work/{name}/post_alert.json"),
-            Object::PostAlertPending(name) => format!("work/{name}/post_alert{PENDING}"),
+            Object::PostAlertPending(name, n) => format!("work/{name}/post_alert{}", pending(*n)),
             Object::GalaxiesCsv(name) => product(name, "-galaxies.csv"),
             Object::EventGalaxies(name) => format!("work/{name}/event_galaxies.json"),
-            Object::EventGalaxiesPending(name) => format!("work/{name}/event_galaxies{PENDING}"),
+            Object::EventGalaxiesPending(name, n) => format!("work/{name}/event_galaxies{}", pending(*n)),
             Object::PostIceCube(ref_id) => format!("work/{}/post_icecube_notice.json", encoded(ref_id)),
             Object::Inbox { topic, partition, offset } => {
                 // Twenty digits, so that a listing is in Kafka's order.
@@ -263,6 +267,11 @@ impl Object<'_> {
             Object::FermiFt2(file) => format!("fermi/ft2/{}", segment("file", file)?),
         })
     }
+}
+
+/// How the name of a claim ends: the first has no number.
+fn pending(n: u32) -> String {
+    if n == 0 { PENDING.to_owned() } else { format!(".{n}{PENDING}") }
 }
 
 /// A part of a name that came from outside: one segment of letters, digits and `._-:+,`.

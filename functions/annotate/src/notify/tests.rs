@@ -192,14 +192,14 @@ async fn a_template_is_filled_in_as_its_media_type_wants() {
     let (url, bodies) = server(&[200]);
     let template = r#"{"who": "{{name}}", "by": "{{event.pipeline}}", "bns": {{event.classification.BNS}}, "area": {{skymap.area_deg2.90}}, "tags": "{{tags}}", "test": {{test}}}"#;
     let target = format!("{{ kind = \"webhook\", url = \"{url}\", template = '''{template}''' }}");
-    let told = notifier(rules("", &target)).test(&merger("S260101a-Initial")).await;
+    let told = notifier(rules("", &target)).test(&merger("S260101a-Initial")).await.expect("told");
     assert_eq!(told[0].status, NotificationStatus::Sent, "{told:?}");
     let body: Value = serde_json::from_str(&bodies.lock().expect("a lock")[0]).expect("JSON");
     let expected = json!({
         "who": "S260101a-Initial", "by": "a\"b<c", "bns": 0.9, "area": null, "tags": "BNS, HasNS, Significant", "test": true,
     });
     assert_eq!(body, expected);
-    let alert = merger("S260101a-Initial");
+    let alert = Content::of_alert(&merger("S260101a-Initial")).expect("its content");
     assert_eq!(
         words::filled("{{event.pipeline}}|{{no.such}}|", "text/plain", &alert, false).expect("a text"),
         "a\"b<c||"
@@ -218,10 +218,10 @@ async fn a_command_gets_the_annotations_and_no_secret() {
         rules("", &format!("{{ kind = \"command\", command = {command} }}"))
     };
     let alert = merger("S260101a-Initial");
-    let told = notifier(target(&script)).test(&alert).await;
+    let told = notifier(target(&script)).test(&alert).await.expect("told");
     assert_eq!(told[0].status, NotificationStatus::Sent, "{told:?}");
     let written = fs::read_to_string(out).expect("the command's file");
     assert_eq!(serde_json::from_str::<Annotations>(&written).expect("annotations"), alert);
-    let told = notifier(target("echo no >&2; exit 3")).test(&alert).await;
+    let told = notifier(target("echo no >&2; exit 3")).test(&alert).await.expect("told");
     assert!(matches!(&told[0].status, NotificationStatus::Failed { reason } if reason.contains("3: no")), "{told:?}");
 }

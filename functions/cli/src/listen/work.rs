@@ -172,6 +172,10 @@ impl Work for Notices {
         }
     }
 
+    async fn was_taken(&self, message: &Message) -> Result<Option<bool>> {
+        archive::holds(&self.store, message).await
+    }
+
     async fn dead_letter(&self, message: &Message, reason: &Error) -> Result<()> {
         archive::fail(&self.store, message, "", "listen", reason).await?;
         self.memory().begun.remove(&(message.topic.clone(), message.partition, message.offset));

@@ -13,15 +13,15 @@ mod retry;
 mod throttle;
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
-use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::{Offset, TopicPartitionList};
 
 use shared::{Error, Result};
 use tokio::sync::{mpsc, watch};
@@ -32,7 +32,9 @@ use crate::progress::Progress;
 use events::Events;
 use lanes::Lanes;
 pub use message::{Message, TopicPartition};
+use position::Unconfirmed;
 pub use retry::Backoff;
+use throttle::LogThrottle;
 
 /// GCN's topic with a message a second: it shows that the connection lives.
 pub const HEARTBEAT: &str = "gcn.heartbeat";
@@ -49,6 +51,12 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long nothing may be polled: librdkafka expels a consumer that does not poll for five minutes, and renews no token.
 const STANDSTILL: Duration = Duration::from_secs(5);
 
+/// How long the comparison of one message may take: nothing is polled meanwhile.
+const COMPARISON: Duration = Duration::from_secs(30);
+
+/// Timeout of moving to another offset.
+const SEEK_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// How long a refused log-in counts as trouble: librdkafka tries again every 10 s.
 const REFUSAL: Duration = Duration::from_secs(30);
 
@@ -59,6 +67,11 @@ pub trait Work: Send + Sync + 'static {
 
     /// Handles a message. It may be delivered again, after a crash or a rebalance.
     fn take(&self, message: &Message) -> impl Future<Output = Result<()>> + Send;
+
+    /// Whether this message is the one that was taken at its offset before; `None` when that is not known.
+    fn was_taken(&self, _message: &Message) -> impl Future<Output = Result<Option<bool>>> + Send {
+        std::future::ready(Ok(None))
+    }
 
     /// Keeps a message that can never be handled, with the reason.
     fn dead_letter(&self, message: &Message, reason: &Error) -> impl Future<Output = Result<()>> + Send;
@@ -196,6 +209,7 @@ impl Consumer {
             running: JoinSet::new(),
             held_back,
             failures,
+            throttle: Arc::default(),
             paused: HashSet::new(),
             standstill: false,
             heard: false,
@@ -233,6 +247,8 @@ struct Run<'a, W> {
     /// Lanes whose message has failed for the first time.
     held_back: mpsc::UnboundedSender<String>,
     failures: mpsc::UnboundedReceiver<String>,
+    /// Reasons for retries that were logged.
+    throttle: Arc<Mutex<LogThrottle>>,
     /// Partitions with as much in hand as they may have.
     paused: HashSet<TopicPartition>,
     /// Whether everything is paused, because nothing has finished for long.
@@ -294,7 +310,7 @@ impl<W: Work> Run<'_, W> {
                 message = self.consumer.kafka.recv(), if polls => {
                     self.notice_rebalance();
                     match message {
-                        Ok(message) => self.received(&message),
+                        Ok(message) => self.received(&message).await,
                         Err(KafkaError::MessageConsumptionFatal(code)) => return Err(self.beyond_repair(code)),
                         // An event, never a notice: librdkafka goes on by itself.
                         Err(error) => events.failed(&error),
@@ -340,14 +356,21 @@ impl<W: Work> Run<'_, W> {
         }
     }
 
-    fn received(&mut self, message: &BorrowedMessage<'_>) {
+    async fn received(&mut self, message: &BorrowedMessage<'_>) {
         self.heard = true;
-        self.consumer.kafka.context().answered();
+        let events = self.consumer.kafka.context();
+        events.answered();
         if message.topic() == self.consumer.heartbeat {
             return self.consumer.health.heartbeat();
         }
         let message = Message::from(message);
         let (partition, size) = (message.topic_partition(), message.size());
+        if let Some(position) = events.unconfirmed(&partition)
+            && message.offset < position.committed
+        {
+            // On the heap: as one type, store and consumer nest deeper than the compiler follows.
+            return Box::pin(self.confirm(&message, position)).await;
+        }
         self.consumer.health.received(&message);
         self.progress.started(&partition, message.offset, size);
         self.consumer.health.in_flight(self.progress.in_hand());
@@ -360,15 +383,49 @@ impl<W: Work> Run<'_, W> {
         }
     }
 
+    /// Compares the message before the group's position with the one that was taken there. Another one means that the topic
+    /// was made anew: it begins at its oldest.
+    async fn confirm(&self, message: &Message, position: Unconfirmed) {
+        let compared = tokio::time::timeout(COMPARISON, self.work.was_taken(message)).await;
+        match compared.unwrap_or_else(|_| Err(Error::retryable(format!("expected an answer within {COMPARISON:?}")))) {
+            Ok(Some(false)) => {}
+            Ok(_) => return,
+            Err(error) => {
+                tracing::warn!(%message, "the group's position was not confirmed: {error}");
+                return;
+            }
+        }
+        let Unconfirmed { committed, oldest } = position;
+        tracing::error!(
+            topic = message.topic,
+            partition = message.partition,
+            committed,
+            oldest,
+            "the topic was made anew since the group's position was committed: beginning at the oldest"
+        );
+        let kafka = &self.consumer.kafka;
+        let begin = || {
+            let mut list = TopicPartitionList::new();
+            list.add_partition_offset(&message.topic, message.partition, Offset::Offset(oldest))?;
+            // librdkafka commits no offset that is below the one that it committed last.
+            kafka.commit(&list, CommitMode::Sync)?;
+            kafka.seek(&message.topic, message.partition, Offset::Offset(oldest), SEEK_TIMEOUT)
+        };
+        if let Err(error) = tokio::task::block_in_place(begin) {
+            tracing::error!(topic = message.topic, partition = message.partition, "beginning at the oldest: {error}");
+        }
+    }
+
     fn start(&mut self, lane: String, message: Message) {
         let (work, backoff, stopping) = (Arc::clone(&self.work), self.consumer.backoff, self.stopping.subscribe());
         let (epoch, health) = (self.epoch, Arc::clone(&self.consumer.health));
+        let throttle = Arc::clone(&self.throttle);
         let held_back = self.held_back.clone();
         self.running.spawn(async move {
             let failed = lane.clone();
             // The receiver is gone when this run has ended.
             let held_back = move || drop(held_back.send(failed));
-            let done = retry::handle(&*work, &message, backoff, &health, stopping, held_back).await;
+            let done = retry::handle(&*work, &message, backoff, &health, &throttle, stopping, held_back).await;
             Finished { lane, partition: message.topic_partition(), offset: message.offset, epoch, done }
         });
     }
@@ -444,7 +501,8 @@ impl<W: Work> Run<'_, W> {
 
     fn log_silence(&self) {
         let silence = self.consumer.health.silence();
-        if silence > SILENCE {
+        // An outage is logged as such.
+        if silence > SILENCE && !self.consumer.kafka.context().was_away(SILENCE) {
             tracing::error!(silence_s = silence.as_secs(), "no heartbeat from the broker");
         }
     }

@@ -1,12 +1,18 @@
 //! Handling one message until it is done: retries with backoff, and the dead letter.
 
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use shared::Error;
 use shared::error::caught;
 use tokio::sync::watch;
 
+use super::throttle::LogThrottle;
 use super::{Message, Work};
 use crate::health::Health;
+
+/// How long a certificate that is refused is not logged again, at first.
+const CERTIFICATE_PAUSE: Duration = Duration::from_secs(60);
 
 /// How long to wait before the next attempt: from `first`, doubling, up to `most`, less up to a half by chance.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +29,14 @@ impl Default for Backoff {
     }
 }
 
+/// Whether to log why a message is retried. A certificate that is refused is so for every message: it is logged for one,
+/// and ever more seldom.
+fn is_logged(error: &Error, throttle: &Mutex<LogThrottle>) -> bool {
+    let Some(advice) = http_client::certificate_advice(&error.to_string()) else { return true };
+    let mut throttle = throttle.lock().unwrap_or_else(PoisonError::into_inner);
+    throttle.allows(advice, CERTIFICATE_PAUSE, Instant::now())
+}
+
 /// Handles a message until it is done or dead-lettered; false when `stopping` came first.
 ///
 /// A Retryable error is retried for as long as it takes, a Permanent one is dead-lettered. `held_back` is called when the
@@ -32,6 +46,7 @@ pub(super) async fn handle<W: Work>(
     message: &Message,
     backoff: Backoff,
     health: &Health,
+    throttle: &Mutex<LogThrottle>,
     mut stopping: watch::Receiver<bool>,
     held_back: impl FnOnce() + Send,
 ) -> bool {
@@ -55,13 +70,15 @@ pub(super) async fn handle<W: Work>(
         }
         health.retried(&message.topic);
         let pause = wait.mul_f64(rand::random_range(0.5..=1.0));
-        tracing::warn!(
-            topic = message.topic,
-            partition = message.partition,
-            offset = message.offset,
-            retry_in_ms = pause.as_millis(),
-            "retrying notice: {error}"
-        );
+        if is_logged(&error, throttle) {
+            tracing::warn!(
+                topic = message.topic,
+                partition = message.partition,
+                offset = message.offset,
+                retry_in_ms = pause.as_millis(),
+                "retrying notice: {error}"
+            );
+        }
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             _ = stopping.wait_for(|stopping| *stopping) => return false,

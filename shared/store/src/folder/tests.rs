@@ -166,13 +166,17 @@ async fn special_files_are_listed_as_such_and_never_opened() {
     store.put(&key("fit/a"), Bytes::from_static(b"123")).await.expect("written");
     rustix::fs::mkfifoat(rustix::fs::CWD, folder.path().join("fit/pipe"), rustix::fs::Mode::RUSR).expect("a FIFO");
     let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("fit/socket")).expect("a socket");
+    std::os::unix::fs::symlink("/dev/zero", folder.path().join("fit/device")).expect("a link");
     fs::write(folder.path().join("fit/.unfinished-x"), b"left by a crash").expect("a file");
     let all: Vec<Listed> = store.list_all("fit/").try_collect().await.expect("a list");
-    assert_eq!(all.iter().filter(|listed| listed.kind == EntryKind::SpecialFile).count(), 2);
+    assert_eq!(all.iter().filter(|listed| listed.kind == EntryKind::SpecialFile).count(), 3);
     assert_eq!(store.keys("fit/").await, Ok(vec![key("fit/a")]));
-    for name in ["fit/pipe", "fit/socket"] {
-        assert_eq!(store.get(&key(name)).await, Ok(None), "{name}");
-        assert_eq!(store.head(&key(name)).await, Ok(None), "{name}");
+    for name in ["fit/pipe", "fit/socket", "fit/device"].map(key) {
+        assert_eq!(store.get(&name).await, Ok(None), "{name}");
+        assert_eq!(store.get_range(&name, 0..5).await, Ok(None), "{name}");
+        assert_eq!(store.head(&name).await, Ok(None), "{name}");
+        assert!(store.get_stream(&name).await.expect("an answer").is_none(), "{name}");
+        assert_eq!(store.put_if_absent(&name, Bytes::from_static(b"1")).await, Ok(false), "{name}: it is taken");
     }
 }
 
