@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 
-use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_s3::config::{Credentials, Region};
 use config::Config;
 use store::{Location, Store};
 use tempfile::TempDir;
@@ -120,13 +120,13 @@ impl<S: S3Server> Backend for S {
 
     async fn make(&self, settings: &Settings) {
         let (access_key, secret_key) = S::KEYS;
-        let config = aws_sdk_s3::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
+        let sdk = http_client::aws::settings()
             .region(Region::new("us-east-1"))
             .endpoint_url(value(settings, "AWS_ENDPOINT_URL"))
             .credentials_provider(Credentials::new(access_key, secret_key, None, None, "tests"))
-            .force_path_style(true)
-            .build();
+            .load()
+            .await;
+        let config = aws_sdk_s3::config::Builder::from(&sdk).force_path_style(true).build();
         let client = aws_sdk_s3::Client::from_conf(config);
         client.create_bucket().bucket(value(settings, "AWS_BUCKET")).send().await.expect("a bucket");
     }
