@@ -42,7 +42,7 @@ def translated(code="s3://code/bootstrap.zip"):
     """The template that AWS would make of it, with every function's code at one place."""
     source = template()
     for resource in source["Resources"].values():
-        properties = resource["Properties"]
+        properties = resource.get("Properties", {})
         if resource["Type"] == "AWS::Serverless::Function":
             properties["CodeUri"] = code
         if resource["Type"] == "AWS::Serverless::StateMachine":
