@@ -1,6 +1,7 @@
 //! `gwtm check`: what is set, and whether everything that is set can be reached.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;

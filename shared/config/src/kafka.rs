@@ -72,6 +72,7 @@ pub const SETTINGS: &[Setting] = &[
         "required by the bridge",
         "the state machine for `gcn.notices.icecube.lvk_nu_track_search`",
     ),
+    defaulted("FLOWS_AT_ONCE", "8", "how many superevents the bridge has in a flow at once, 1 to 1000"),
 ];
 
 /// How Kafka is reached.
@@ -384,6 +385,8 @@ pub struct Flows {
     pub ligo: String,
     /// For IceCube track searches.
     pub icecube: String,
+    /// How many superevents are in a flow at once.
+    pub at_once: usize,
 }
 
 /// What the bridge needs, read together so that problems are reported together.
@@ -424,7 +427,8 @@ impl Bridge {
             }
             arn
         };
-        let flows = Flows { ligo: arn("LIGO_FLOW_ARN"), icecube: arn("ICECUBE_FLOW_ARN") };
+        let (ligo, icecube) = (arn("LIGO_FLOW_ARN"), arn("ICECUBE_FLOW_ARN"));
+        let flows = Flows { ligo, icecube, at_once: settings.number("FLOWS_AT_ONCE", 1..=1000) };
         settings.finish(Bridge { config, kafka, health, flows })
     }
 }
@@ -524,7 +528,7 @@ mod tests {
             _ => None,
         };
         let bridge = Bridge::read(&given).expect("all it needs");
-        assert_eq!(bridge.flows, Flows { ligo: arn.clone(), icecube: arn.clone() });
+        assert_eq!(bridge.flows, Flows { ligo: arn.clone(), icecube: arn.clone(), at_once: 8 });
         let mistaken =
             |name: &str| ["STORAGE_BUCKET_SOURCE", "HEALTH_ADDR"].contains(&name).then(|| "floppy".to_owned());
         let error = Bridge::read(&mistaken).expect_err("nothing").to_string();

@@ -10,7 +10,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "SETTINGS",
         "none",
-        "settings of the [README](../README.md#settings) that are no secrets, a JSON object; they go before the environment",
+        "a JSON object of the settings of every program, other than secrets; they go before the environment",
     ),
     setting(
         "SETTINGS_SECRETS",

@@ -2,7 +2,10 @@
 
 use std::io::{self, IsTerminal};
 
+use shared::Result;
 use tracing_subscriber::EnvFilter;
+
+use super::Reader;
 
 /// What is logged, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +49,17 @@ pub const CRATES: [&str; 17] = [
 ];
 
 impl Log {
+    /// Reads the environment, for a program whose other settings cannot be read yet.
+    ///
+    /// # Errors
+    /// Permanent, naming every setting that is malformed.
+    pub fn from_env() -> Result<Self> {
+        let get = super::environment(&[]);
+        let mut settings = Reader::new(&get);
+        let log = settings.log();
+        settings.finish(log)
+    }
+
     /// Starts logging to standard error, at `level` unless LOG_LEVEL says otherwise; a second start changes nothing.
     pub fn start(&self, level: &str) {
         self.start_without(level, None);
@@ -74,7 +88,7 @@ impl Log {
 
 /// The filter that a LOG_LEVEL means: a bare level is ours, and what libraries say stays at `warn` or above. In a list of
 /// directives `gwtm=debug` covers every crate of ours.
-pub(super) fn directives(level: &str) -> Result<EnvFilter, String> {
+pub(super) fn directives(level: &str) -> std::result::Result<EnvFilter, String> {
     let level = level.trim().to_ascii_lowercase();
     let level = match level.as_str() {
         // Python's names, which the older listeners' settings use.

@@ -1,6 +1,7 @@
 //! Messages in the store: under `inbox/` as they came, and under `failed/` when they cannot be taken.
 
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 use shared::key::{Key, Object};
 use shared::message::{Body, Failed, Received};
 use shared::notice::{MAX_NOTICE_BYTES, NoticeKind};
@@ -15,13 +16,23 @@ const MAX_NAME: usize = 80;
 /// The name of a notice's flow, `{topic}-{partition}-{offset}`: one name for one message, in the characters that
 /// Step Functions and CloudWatch allow (letters, digits, `-`, `_`). It names the notice under `failed/` too.
 pub fn flow_name(topic: &str, partition: i32, offset: i64) -> String {
-    let place = format!("-{partition}-{offset}");
+    name(topic, &format!("-{partition}-{offset}"))
+}
+
+/// As [`flow_name`], with 8 hexadecimal digits of the content's SHA-256, for a message whose name another one has.
+pub fn flow_name_with_hash(message: &Message) -> String {
+    let digest = Sha256::digest(message.body.as_deref().unwrap_or_default());
+    let hash: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    name(&message.topic, &format!("-{}-{}-{hash}", message.partition, message.offset))
+}
+
+fn name(topic: &str, place: &str) -> String {
     let topic: String = topic
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' })
         .take(MAX_NAME - place.len())
         .collect();
-    topic + &place
+    topic + place
 }
 
 /// The kind of a message that carries a notice.
@@ -112,5 +123,10 @@ mod tests {
             assert!(name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'), "{name}");
             assert!(name.ends_with("-2147483647-9223372036854775807"), "{name}");
         }
+        let named = |topic: &str, body: &'static str| {
+            flow_name_with_hash(&Message::new(topic.to_owned(), i32::MAX, i64::MAX, None, Some(body.into())))
+        };
+        assert_ne!(named("t", "a"), named("t", "b"));
+        assert!(named(&"x".repeat(300), "a").len() <= MAX_NAME);
     }
 }

@@ -105,6 +105,7 @@ async fn refresh<D>(
         Some(_) => secrets.read_again().await.map(Ok),
     };
     if let Some(settings) = settings {
+        *deps = None;
         *deps = Some(ready(build, settings).await?);
     }
     Ok(())

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use aws_config::timeout::TimeoutConfig;
 use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::config::Builder;
+use aws_sdk_secretsmanager::config::timeout::TimeoutConfig;
 use aws_sdk_secretsmanager::error::DisplayErrorContext;
 use shared::{Error, Result};
 
@@ -31,7 +32,8 @@ impl Secrets {
             true => None,
             false => {
                 let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_timeout(ANSWER).build();
-                Some(Client::new(&http_client::aws::settings().timeout_config(timeouts).load().await))
+                let sdk = http_client::aws::settings().load().await;
+                Some(Client::from_conf(Builder::from(&sdk).timeout_config(timeouts).build()))
             }
         };
         Secrets { client, ids, read: Vec::new(), at: Instant::now() }

@@ -119,6 +119,7 @@ impl Notifier {
     /// # Errors
     /// What the store says when it is read. A notification that fails is in the answer.
     pub async fn tell(&self, store: &Store, annotations: &Annotations) -> Result<Vec<Notification>> {
+        let age_hours = Timestamp::now().duration_since(annotations.time_created).as_secs_f64() / 3600.0;
         let met = self.rules.rules.iter().filter(|rule| meets(rule, annotations));
         let wanted: Vec<(&Rule, usize, &Target)> =
             met.flat_map(|rule| (1..).zip(&rule.targets).map(move |(number, target)| (rule, number, target))).collect();
@@ -137,6 +138,11 @@ impl Notifier {
         let told = wanted.iter().map(async |(rule, number, target)| {
             if had(rule, *number, target) {
                 return NotificationStatus::AlreadySent;
+            }
+            if age_hours >= rule.max_age_hours {
+                let limit = rule.max_age_hours;
+                let reason = format!("created {age_hours:.1} h ago, expected less than {limit} h (max_age_hours)");
+                return NotificationStatus::NotSent { reason };
             }
             if self.dry_run {
                 return NotificationStatus::NotSent { reason: "dry run".to_owned() };
