@@ -125,7 +125,7 @@ class Functions:
                 "AWS_LAMBDA_FUNCTION_NAME": function["FunctionName"],
                 "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function["MemorySize"]),
                 "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-                "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/gwtm/{name}",
+                "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/gwtm",
                 "AWS_LAMBDA_LOG_STREAM_NAME": "local",
             }
             log = (self.logs / f"{name}.log").open("wb")
@@ -152,28 +152,34 @@ class Functions:
         return next(name for name, process in self.running.items() if arn.endswith(self.names[name]))
 
 
+def start_aws():
+    """Starts moto, with a bucket for the functions' code."""
+    interpreter.leave_out_no_value()
+    default_user_config["stepfunctions"] = {"execute_state_machine": True}
+    # moto copies a flow with all that runs of it, which cannot be copied.
+    StateMachine.__deepcopy__ = lambda machine, memo: copy.copy(machine)
+    logging.disable()
+    warnings.simplefilter("ignore")  # what moto does not make is seen in `differences`
+    ThreadedMotoServer(ip_address="127.0.0.1", port=int(os.environ["MOTO_PORT"]), verbose=False).start()
+    until("moto", lambda: listens(int(os.environ["MOTO_PORT"])))
+    s3, code = aws("s3"), io.BytesIO()
+    with zipfile.ZipFile(code, "w") as archive:
+        archive.writestr("bootstrap", "")
+    s3.create_bucket(Bucket="code", CreateBucketConfiguration={"LocationConstraint": REGION})
+    s3.put_object(Bucket="code", Key="bootstrap.zip", Body=code.getvalue())
+
+
 class Stack:
     """The template, deployed on moto."""
 
     def __init__(self, parameters, secrets, hurry):
-        default_user_config["stepfunctions"] = {"execute_state_machine": True}
-        # moto copies a flow with all that runs of it, which cannot be copied.
-        StateMachine.__deepcopy__ = lambda machine, memo: copy.copy(machine)
-        logging.disable()
-        warnings.simplefilter("ignore")  # what moto does not make is seen in `differences`
-        ThreadedMotoServer(ip_address="127.0.0.1", port=int(os.environ["MOTO_PORT"]), verbose=False).start()
-        until("moto", lambda: listens(int(os.environ["MOTO_PORT"])))
+        start_aws()
         for name, text in secrets:
             parameters[name] = aws("secretsmanager").create_secret(Name=name, SecretString=text)["ARN"]
         made = stack.translated()
         for resource in made["Resources"].values():
             if resource["Type"] == "AWS::StepFunctions::StateMachine":
                 inline(resource["Properties"], hurry)
-        s3, code = aws("s3"), io.BytesIO()
-        with zipfile.ZipFile(code, "w") as archive:
-            archive.writestr("bootstrap", "")
-        s3.create_bucket(Bucket="code", CreateBucketConfiguration={"LocationConstraint": REGION})
-        s3.put_object(Bucket="code", Key="bootstrap.zip", Body=code.getvalue())
         formation = aws("cloudformation")
         formation.create_stack(
             StackName="gwtm",

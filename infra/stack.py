@@ -23,9 +23,14 @@ class NoManagedPolicies:
         return {}
 
 
+def parsed(file):
+    """A template as it is written."""
+    return yaml_parse(file.read_text())
+
+
 def template():
-    """The template as it is written, its functions, and its flows by the file of each."""
-    return yaml_parse((INFRA / "template.yaml").read_text())
+    """The template as it is written, its flows by the file of each."""
+    return parsed(INFRA / "template.yaml")
 
 
 def functions():
@@ -47,6 +52,11 @@ def translated(code="s3://code/bootstrap.zip"):
             properties["CodeUri"] = code
         if resource["Type"] == "AWS::Serverless::StateMachine":
             properties["Definition"] = yaml.safe_load((INFRA / properties.pop("DefinitionUri")).read_text())
+    return transformed(source)
+
+
+def transformed(source):
+    """A template with code and flows inside, as AWS translates it."""
     return transform(source, {}, NoManagedPolicies())
 
 

@@ -12,14 +12,14 @@ use aws_sdk_sfn::operation::describe_execution::DescribeExecutionOutput;
 use aws_sdk_sfn::types::ExecutionStatus;
 use jiff::Timestamp;
 use kafka::archive;
-use kafka::consumer::Message;
+use kafka::consumer::{Backoff, Message};
 use shared::message::Received;
 use shared::notice::NoticeKind;
 use shared::{Context, Error, Result};
 use tokio::time::Instant;
 
-/// The pauses between two looks at an execution: the first, doubling up to the longest.
-const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
+/// The pauses between two looks at an execution.
+pub const PAUSES: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(15) };
 /// How long an execution is waited for: more than a flow retries one function (`infra/flows`).
 const LONGEST: Duration = Duration::from_secs(6 * 3600);
 
@@ -28,6 +28,7 @@ const LONGEST: Duration = Duration::from_secs(6 * 3600);
 pub struct Flows {
     client: Client,
     arns: config::Flows,
+    pauses: Backoff,
 }
 
 /// The execution of a notice's flow.
@@ -42,7 +43,7 @@ pub struct Execution {
 
 impl Flows {
     /// Makes the client in the region that the ARNs name. `sdk` has the credentials, and the endpoint where it is not AWS.
-    pub async fn open(arns: &config::Flows, sdk: ConfigLoader) -> Self {
+    pub async fn open(arns: &config::Flows, sdk: ConfigLoader, pauses: Backoff) -> Self {
         let mut settings = sdk.retry_config(RetryConfig::standard().with_max_attempts(3)).timeout_config(
             TimeoutConfig::builder()
                 .connect_timeout(Duration::from_secs(5))
@@ -54,7 +55,7 @@ impl Flows {
         if let Some(region) = arns.ligo.split(':').nth(3).filter(|region| !region.is_empty()) {
             settings = settings.region(Region::new(region.to_owned()));
         }
-        Flows { client: Client::new(&settings.load().await), arns: arns.clone() }
+        Flows { client: Client::new(&settings.load().await), arns: arns.clone(), pauses }
     }
 
     /// Starts the flow of a notice under the name of its place in Kafka, or finds the one that was started before. Step
@@ -105,7 +106,7 @@ impl Flows {
     /// # Errors
     /// Permanent, when it was aborted or timed out, which no flow keeps; Retryable, when Step Functions does not say.
     pub async fn wait(&self, execution: &Execution) -> Result<()> {
-        let (mut pause, longest) = PAUSES;
+        let mut pause = self.pauses.first;
         loop {
             let described = match self.describe(&execution.arn).await {
                 Err(error) if execution.since.elapsed() < LONGEST => return Err(error),
@@ -131,7 +132,7 @@ impl Flows {
                 }
                 _ => tokio::time::sleep(pause).await,
             }
-            pause = (pause * 2).min(longest);
+            pause = (pause * 2).min(self.pauses.most);
         }
     }
 

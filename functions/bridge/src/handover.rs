@@ -6,7 +6,7 @@ use config::Config;
 use shared::{Error, Result};
 use store::Store;
 
-use crate::flows::{Execution, Flows};
+use crate::flows::{Execution, Flows, PAUSES};
 use kafka::archive;
 use kafka::consumer::{Message, Work};
 use kafka::health::{Health, LatencyStage};
@@ -37,7 +37,7 @@ impl Deps {
             ));
         }
         let at_once = flows.at_once;
-        Ok(Deps { store, flows: Flows::open(flows, http_client::aws::settings()).await, health, at_once })
+        Ok(Deps { store, flows: Flows::open(flows, http_client::aws::settings(), PAUSES).await, health, at_once })
     }
 }
 
