@@ -88,7 +88,7 @@ def main():
     ec2 = local.aws("ec2")
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24")["Subnet"]["SubnetId"]
-    secret = local.aws("secretsmanager").create_secret(Name="gcn", SecretString='{"client_id":"","client_secret":""}')
+    parameter = "arn:aws:ssm:us-east-2:123456789012:parameter/gwtm"
     (example / "provider.tf").write_text(PROVIDER)
     variables = {
         "packaged": str(template),
@@ -96,7 +96,7 @@ def main():
         "settings": {"FLAT_MAX_ORDER": "9"},
         "bridge": {
             "image": "123456789012.dkr.ecr.us-east-2.amazonaws.com/gwtm-bridge:1",
-            "gcn_secret_arn": secret["ARN"],
+            "secrets": {"KAFKA_CLIENT_ID": f"{parameter}/client_id", "KAFKA_CLIENT_SECRET": f"{parameter}/client_secret"},
             "vpc_id": vpc,
             "subnet_ids": [subnet],
             "settings": {"FLOWS_AT_ONCE": "4"},

@@ -28,13 +28,15 @@ locals {
     HEALTH_MOCK_MINUTES = "0"
     LOG_FORMAT          = "json"
   }, var.settings)
-  secrets = merge({
+  client = var.gcn_secret_arn == "" ? {} : {
     KAFKA_CLIENT_ID     = "${var.gcn_secret_arn}:client_id::"
     KAFKA_CLIENT_SECRET = "${var.gcn_secret_arn}:client_secret::"
-  }, var.secrets)
+  }
+  secrets = merge(local.client, var.secrets)
   # arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME, and a key behind it
-  secret_arns = distinct([for arn in values(local.secrets) : join(":", slice(split(":", arn), 0, 7))])
-  stack_keys  = [for arn in [lookup(local.stack, "KmsKeyArn", "none")] : arn if startswith(arn, "arn:")]
+  secret_arns    = distinct([for arn in values(local.secrets) : join(":", slice(split(":", arn), 0, 7)) if strcontains(arn, ":secretsmanager:")])
+  parameter_arns = [for arn in values(local.secrets) : arn if strcontains(arn, ":ssm:")]
+  stack_keys     = [for arn in [lookup(local.stack, "KmsKeyArn", "none")] : arn if startswith(arn, "arn:")]
   # ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME:TAG
   ecr_repositories = [
     for found in regexall("^(\\d+)\\.dkr\\.ecr\\.([a-z0-9-]+)\\.amazonaws\\.com[a-z.]*/([^:@]+)", var.image) :
@@ -66,6 +68,13 @@ resource "aws_ecs_task_definition" "bridge" {
   memory                   = 512
   execution_role_arn       = aws_iam_role.start.arn
   task_role_arn            = aws_iam_role.bridge.arn
+
+  lifecycle {
+    precondition {
+      condition     = contains(keys(local.environment), "KAFKA_BOOTSTRAP") || length(setintersection(keys(local.secrets), ["KAFKA_CLIENT_ID", "KAFKA_CLIENT_SECRET"])) == 2
+      error_message = "gcn_secret_arn: expected an ARN, or KAFKA_CLIENT_ID and KAFKA_CLIENT_SECRET in secrets."
+    }
+  }
 
   runtime_platform {
     operating_system_family = "LINUX"

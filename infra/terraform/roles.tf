@@ -15,9 +15,15 @@ resource "aws_iam_role" "start" {
 }
 
 data "aws_iam_policy_document" "start" {
-  statement {
-    actions   = ["secretsmanager:GetSecretValue"]
-    resources = local.secret_arns
+  dynamic "statement" {
+    for_each = { for action, arns in {
+      "secretsmanager:GetSecretValue" = local.secret_arns
+      "ssm:GetParameters"             = local.parameter_arns
+    } : action => arns if length(arns) > 0 }
+    content {
+      actions   = [statement.key]
+      resources = statement.value
+    }
   }
 
   dynamic "statement" {

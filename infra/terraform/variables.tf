@@ -15,11 +15,12 @@ variable "image" {
 }
 
 variable "gcn_secret_arn" {
-  description = "ARN of the Secrets Manager secret with the GCN client, a JSON object with `client_id` and `client_secret`."
+  description = "ARN of the Secrets Manager secret with the GCN client, a JSON object with `client_id` and `client_secret`; empty when `secrets` has KAFKA_CLIENT_ID and KAFKA_CLIENT_SECRET."
   type        = string
+  default     = ""
 
   validation {
-    condition     = startswith(var.gcn_secret_arn, "arn:")
+    condition     = var.gcn_secret_arn == "" || startswith(var.gcn_secret_arn, "arn:")
     error_message = "gcn_secret_arn: expected an ARN."
   }
 }
@@ -54,7 +55,7 @@ variable "settings" {
 }
 
 variable "secrets" {
-  description = "Settings that are secrets, by their names: ARNs of Secrets Manager secrets, with `:key::` behind where it is one of several, such as OS_PASSWORD or AZURE_ACCOUNT_KEY."
+  description = "Settings that are secrets, by their names: ARNs of parameters of Systems Manager, which are free, or of Secrets Manager secrets, with `:key::` behind where it is one of several."
   type        = map(string)
   default     = {}
 

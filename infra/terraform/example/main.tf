@@ -35,10 +35,10 @@ variable "settings" {
 }
 
 variable "bridge" {
-  description = "Variables of the bridge: image, gcn_secret_arn, vpc_id, subnet_ids."
+  description = "Variables of the bridge, see ../variables.tf."
   type = object({
     image            = string
-    gcn_secret_arn   = string
+    gcn_secret_arn   = optional(string, "")
     vpc_id           = string
     subnet_ids       = list(string)
     gcn_domain       = optional(string, "gcn.nasa.gov")

@@ -185,3 +185,29 @@ run "another_gcn_is_refused" {
     gcn_domain = "gcn.example.org"
   }
 }
+
+run "the_gcn_client_may_be_parameters_which_are_free" {
+  command = plan
+
+  variables {
+    gcn_secret_arn = ""
+    secrets = {
+      KAFKA_CLIENT_ID     = "arn:aws:ssm:us-east-2:123456789012:parameter/gwtm/client_id"
+      KAFKA_CLIENT_SECRET = "arn:aws:ssm:us-east-2:123456789012:parameter/gwtm/client_secret"
+    }
+  }
+
+  assert {
+    condition     = [for statement in data.aws_iam_policy_document.start.statement : statement.resources if contains(statement.actions, "ssm:GetParameters")] == [toset(values(var.secrets))]
+    error_message = "expected the parameters to be readable"
+  }
+}
+
+run "a_bridge_without_a_client_is_refused" {
+  command         = plan
+  expect_failures = [aws_ecs_task_definition.bridge]
+
+  variables {
+    gcn_secret_arn = ""
+  }
+}
