@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 
-use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_s3::config::{Credentials, Region};
 use config::Config;
 use store::{Location, Store};
 use tempfile::TempDir;
@@ -117,8 +117,7 @@ impl<S: S3Server> Backend for S {
 
     async fn make(&self, settings: &Settings) {
         let (access_key, secret_key) = S::KEYS;
-        let config = aws_sdk_s3::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
+        let config = aws_sdk_s3::config::Builder::from(&http_client::aws::settings().load().await)
             .region(Region::new("us-east-1"))
             .endpoint_url(value(settings, "AWS_ENDPOINT_URL"))
             .credentials_provider(Credentials::new(access_key, secret_key, None, None, "tests"))
