@@ -316,9 +316,10 @@ def main():
     parser.add_argument("--parameter", type=pair, action="append", default=[], metavar="NAME=VALUE", help="of the template")
     parser.add_argument("--secret", type=pair, action="append", default=[], metavar="NAME=JSON", help="made before; its ARN is the parameter NAME")
     parser.add_argument("--object", type=pair, action="append", default=[], metavar="KEY=FILE", help="put into the bucket before")
-    parser.add_argument("--set", type=pair, action="append", default=[], metavar="NAME=VALUE", help="of every function's environment")
+    parser.add_argument("--set", type=pair, action="append", default=[], metavar="NAME=VALUE", help="of every function's environment, as a file of this machine is named")
     parser.add_argument("--hang", metavar="FUNCTION", help="a function that answers nothing")
     parser.add_argument("--hurry", action="store_true", help="waits between attempts of 1 s, time-outs of 20 s")
+    parser.add_argument("--kill", action="store_true", help="kill the bridge once the first flow runs, and start it again")
     parser.add_argument("--twice", action="store_true", help="have the bridge take everything once more")
     parser.add_argument("--logs", type=Path, help="a folder for what every program prints")
     parser.add_argument("--json", action="store_true", help="say everything, for programs")
@@ -347,6 +348,10 @@ def main():
         handing_over = started([find("bridge")], env=settings, stdout=log, stderr=log)
         for notice in asked.notices:
             broker.send(notice)
+        if asked.kill:
+            until("the first flow", deployed.executions)
+            handing_over.kill()
+            handing_over = started([find("bridge")], env=settings, stdout=log, stderr=log)
         ended = until("the flows", lambda: all_ended(deployed.executions(), len(asked.notices)), 300)
         healthy = [is_healthy(find, settings)]
         exits = [leave(handing_over)]

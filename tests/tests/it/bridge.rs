@@ -286,7 +286,7 @@ async fn what_cannot_be_taken_is_kept_and_stops_nothing() {
 }
 
 /// A way to moto that can be closed: connections then end at once.
-async fn gate(moto: SocketAddr, open: Arc<AtomicBool>) -> String {
+pub(crate) async fn gate(moto: SocketAddr, open: Arc<AtomicBool>) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move {
