@@ -26,7 +26,8 @@ pub async fn coverage(
     time: Option<Timestamp>,
 ) -> Product {
     let make = async {
-        let name = pointings.ok_or_else(|| Error::permanent("no Swift pointing is configured (SWIFT_POINTING_FILE)"))?;
+        let name =
+            pointings.ok_or_else(|| Error::permanent("no Swift pointing is configured (SWIFT_POINTING_FILE)"))?;
         let (time, from) = (time.ok_or_else(no_time)?, format!("file `{name}`"));
         let pointing = pointing(store, name, time).await.map_err(|error| error.of(&from))?;
         let swift::Pointing { start, ra, dec, roll, .. } = pointing;

@@ -92,5 +92,8 @@ async fn the_pointings_may_be_an_object_of_the_store() {
     let object = Key::new("swift/pointings.csv").expect("a name");
     store.put(&object, POINTINGS.into()).await.expect("an object");
     let status = run(Some("swift/pointings.csv"), &store, signal).await;
-    assert!(matches!(&status, ProductStatus::Written { key, .. } if key.as_str() == "fit/S230518h-BAT.json"), "{status:?}");
+    assert!(
+        matches!(&status, ProductStatus::Written { key, .. } if key.as_str() == "fit/S230518h-BAT.json"),
+        "{status:?}"
+    );
 }

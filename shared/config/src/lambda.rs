@@ -46,7 +46,9 @@ fn read_object(text: &str) -> Result<Vec<(String, String)>> {
             return Err(Error::permanent(format!("setting `SETTINGS`: expected settings, found `{shown}`")));
         }
         if secrets().any(|secret| secret == name) {
-            return Err(Error::permanent(format!("setting `SETTINGS`: expected `{name}` in a secret, see SETTINGS_SECRETS")));
+            return Err(Error::permanent(format!(
+                "setting `SETTINGS`: expected `{name}` in a secret, see SETTINGS_SECRETS"
+            )));
         }
     }
     Ok(settings)

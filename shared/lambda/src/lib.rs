@@ -83,7 +83,8 @@ where
         let env = &context.env_config;
         let called = async {
             let ready = refresh(build, secrets, deps).await;
-            let deps = ready.and_then(|()| deps.as_ref().ok_or_else(|| Error::retryable("expected settings, found none")));
+            let deps =
+                ready.and_then(|()| deps.as_ref().ok_or_else(|| Error::retryable("expected settings, found none")));
             watched(deps, handle, call, &env.function_name, &env.log_group).await
         };
         Box::pin(called.instrument(span)).await.map_err(diagnostic)

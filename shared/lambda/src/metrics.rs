@@ -122,17 +122,29 @@ mod tests {
             time_of_signal: Some(time("2026-01-01T00:00:00Z")),
         };
         let (duration, now) = (Duration::from_millis(250), time("2026-01-01T00:00:40Z"));
-        let went = record("post-api", "/aws/lambda/gwtm", Some(&flow), Some(&subject), Ok(&[("posted", 2)]), duration, now);
+        let went =
+            record("post-api", "/aws/lambda/gwtm", Some(&flow), Some(&subject), Ok(&[("posted", 2)]), duration, now);
         assert_eq!((&went["alert_name"], &went["execution"]), (&json!(subject.name), &json!(flow.execution)));
         let expected = json!({
             "retryable_errors": ["Count", 0.0], "permanent_errors": ["Count", 0.0], "flow_age_s": ["Seconds", 10.0],
             "posted": ["Count", 2.0], "since_signal_s": ["Seconds", 40.0], "since_created_s": ["Seconds", 15.0],
         });
-        assert_eq!((&went["stack"], &went["retries"], &went["duration_ms"]), (&json!("gwtm"), &json!(1.0), &json!(250.0)));
+        assert_eq!(
+            (&went["stack"], &went["retries"], &went["duration_ms"]),
+            (&json!("gwtm"), &json!(1.0), &json!(250.0))
+        );
         assert_eq!(Value::Object(read(&went)), expected);
 
         // A failed call tells nobody anything, so it is not late yet; it still says how old its flow is.
-        let failed = read(&record("post-api", "/aws/lambda/gwtm", Some(&flow), Some(&subject), Err(Class::Retryable), duration, now));
+        let failed = read(&record(
+            "post-api",
+            "/aws/lambda/gwtm",
+            Some(&flow),
+            Some(&subject),
+            Err(Class::Retryable),
+            duration,
+            now,
+        ));
         assert_eq!(failed["retryable_errors"], json!(["Count", 1.0]));
         assert!(failed.contains_key("flow_age_s") && !failed.contains_key("since_created_s"), "{failed:?}");
         // A person calls without a flow, with what may be no message at all.

@@ -53,7 +53,10 @@ impl Secrets {
                     .send()
                     .await
                     .map_err(|error| Error::retryable(format!("secret `{id}`: {}", DisplayErrorContext(&error))))?;
-                settings.extend(config::parse_settings(&format!("secret `{id}`"), answer.secret_string().unwrap_or_default())?);
+                settings.extend(config::parse_settings(
+                    &format!("secret `{id}`"),
+                    answer.secret_string().unwrap_or_default(),
+                )?);
             }
         }
         self.at = Instant::now();

@@ -288,8 +288,11 @@ fn a_topic_gets_the_annotations() {
     query(&moto, "sns", &[&[("Action", "Subscribe")][..], &subscription].concat());
 
     let folder = tempfile::tempdir().expect("a folder");
-    let rules =
-        |topic: &str| format!("[[rule]]\nname = \"all\"\nmax_age_hours = 1e9\ntarget = [{{ kind = \"sns\", topic_arn = \"{topic}\" }}]");
+    let rules = |topic: &str| {
+        format!(
+            "[[rule]]\nname = \"all\"\nmax_age_hours = 1e9\ntarget = [{{ kind = \"sns\", topic_arn = \"{topic}\" }}]"
+        )
+    };
     let gwtm = |gwtm: Gwtm, topic: &str| {
         gwtm.set("NOTIFY_CONFIG", rules(topic))
             .set("AWS_ENDPOINT_URL_SNS", moto.url())

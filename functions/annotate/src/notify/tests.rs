@@ -26,7 +26,8 @@ fn merger(name: &str) -> Annotations {
 }
 
 fn rules(conditions: &str, target: &str) -> Notify {
-    Notify::from_toml(&format!("[[rule]]\nname = \"r\"\nmax_age_hours = 1e9\n{conditions}\ntarget = [{target}]\n")).expect("rules")
+    Notify::from_toml(&format!("[[rule]]\nname = \"r\"\nmax_age_hours = 1e9\n{conditions}\ntarget = [{target}]\n"))
+        .expect("rules")
 }
 
 fn notifier(rules: Notify) -> Notifier {
