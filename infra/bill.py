@@ -82,7 +82,7 @@ def total(rows):
 
 
 def main():
-    alerts = int(sys.argv[1]) if len(sys.argv) > 1 else 100
+    alerts = int(sys.argv[1]) if sys.argv[1:] and sys.argv[1].isdigit() else 100
     rows = items(alerts)
     print(f"A month at {alerts} alerts a day, list prices of us-east-2 (November 2025):\n")
     print("| what | list | always free | paid |\n|---|---|---|---|")
