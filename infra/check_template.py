@@ -18,7 +18,7 @@ READS = {
     "GalaxyList": "fit test galaxy_catalog",
     "PostApi": "fit test work",
     "Annotate": "fit test work",
-    "Notify": "fit test work",
+    "Notify": "fit test inbox work",
 }
 WRITES = {
     "IngestLigo": "fit test",

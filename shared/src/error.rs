@@ -95,6 +95,13 @@ impl Error {
         self
     }
 
+    /// The same with its cause, which prints behind it.
+    #[must_use]
+    pub fn caused_by(mut self, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.cause = Some(Arc::new(cause));
+        self
+    }
+
     /// Whether to try again.
     pub fn class(&self) -> Class {
         self.class
@@ -123,11 +130,11 @@ pub trait Context<T> {
 
 impl<T, E: std::error::Error + Send + Sync + 'static> Context<T> for std::result::Result<T, E> {
     fn permanent(self, what: impl fmt::Display) -> Result<T> {
-        self.map_err(|cause| Error { cause: Some(Arc::new(cause)), ..Error::permanent(what.to_string()) })
+        self.map_err(|cause| Error::permanent(what.to_string()).caused_by(cause))
     }
 
     fn retryable(self, what: impl fmt::Display) -> Result<T> {
-        self.map_err(|cause| Error { cause: Some(Arc::new(cause)), ..Error::retryable(what.to_string()) })
+        self.map_err(|cause| Error::retryable(what.to_string()).caused_by(cause))
     }
 }
 

@@ -6,6 +6,7 @@ pub mod message;
 pub mod notice;
 pub mod ranking;
 mod secret;
+pub mod settings;
 
 pub use error::{Class, Context, Error, Result};
 pub use secret::Secret;

@@ -8,7 +8,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::key::{AlertName, Key};
+use crate::key::{AlertName, Key, Object};
 use crate::notice::icecube::TrackSearch;
 use crate::notice::igwn::{Event, ExternalCoincidence};
 
@@ -24,7 +24,7 @@ pub struct Subject {
 }
 
 /// What one function hands the next.
-pub trait Message {
+pub trait FlowMessage {
     /// What the message is about; `None` when that is not known yet, or is what the function was asked about.
     fn subject(&self) -> Option<Subject> {
         None
@@ -54,7 +54,7 @@ pub struct Received {
     pub body: Body,
 }
 
-impl Message for Received {}
+impl FlowMessage for Received {}
 
 /// Where a notice's bytes are.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -136,7 +136,7 @@ pub struct Summary {
     pub creator: Option<String>,
 }
 
-impl Message for Alert {
+impl FlowMessage for Alert {
     fn subject(&self) -> Option<Subject> {
         let (time_created, time_of_signal) = (Some(self.time_created), self.time_of_signal);
         Some(Subject { name: self.name.to_string(), time_created, time_of_signal })
@@ -150,9 +150,9 @@ pub struct Ingested {
     pub alerts: Vec<Alert>,
 }
 
-impl Message for Ingested {
+impl FlowMessage for Ingested {
     fn subject(&self) -> Option<Subject> {
-        self.alerts.first().and_then(Message::subject)
+        self.alerts.first().and_then(FlowMessage::subject)
     }
 
     fn counts(&self) -> Vec<(&'static str, usize)> {
@@ -174,6 +174,34 @@ pub enum ProductKind {
     FermiGbm,
     FermiLat,
     SwiftBat,
+}
+
+impl ProductKind {
+    /// What people call it.
+    pub fn label(self) -> &'static str {
+        match self {
+            ProductKind::FlatMap => "flat map",
+            ProductKind::Contours => "contours",
+            ProductKind::CredibleRegion50 => "50 % region",
+            ProductKind::CredibleRegion90 => "90 % region",
+            ProductKind::FermiGbm => "Fermi GBM",
+            ProductKind::FermiLat => "Fermi LAT",
+            ProductKind::SwiftBat => "Swift BAT",
+        }
+    }
+
+    /// The object that it is, of an alert.
+    pub fn object(self, name: &AlertName) -> Object<'_> {
+        match self {
+            ProductKind::FlatMap => Object::FlatMap(name),
+            ProductKind::Contours => Object::Contours(name),
+            ProductKind::CredibleRegion50 => Object::CredibleRegion(name, 50),
+            ProductKind::CredibleRegion90 => Object::CredibleRegion(name, 90),
+            ProductKind::FermiGbm => Object::FermiGbm(&name.superevent_id),
+            ProductKind::FermiLat => Object::FermiLat(&name.superevent_id),
+            ProductKind::SwiftBat => Object::SwiftBat(&name.superevent_id),
+        }
+    }
 }
 
 /// What became of one product.
@@ -229,7 +257,7 @@ pub struct Products {
     pub map_of: Option<AlertName>,
 }
 
-impl Message for Products {
+impl FlowMessage for Products {
     fn counts(&self) -> Vec<(&'static str, usize)> {
         let count = |of: fn(&ProductStatus) -> bool| self.products.iter().filter(|product| of(&product.status)).count();
         vec![
@@ -256,7 +284,7 @@ pub struct Galaxies {
     pub reason: Option<String>,
 }
 
-impl Message for Galaxies {
+impl FlowMessage for Galaxies {
     fn counts(&self) -> Vec<(&'static str, usize)> {
         vec![("galaxies", self.count)]
     }
@@ -282,7 +310,7 @@ pub enum Publication {
     IceCube(TrackSearch),
 }
 
-impl Message for Publication {
+impl FlowMessage for Publication {
     fn subject(&self) -> Option<Subject> {
         match self {
             Publication::Ligo { alert, .. } => alert.subject(),
@@ -298,7 +326,7 @@ impl Message for Publication {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs)]
-pub enum Request {
+pub enum PostEndpoint {
     PostAlert,
     EventGalaxies,
     #[serde(rename = "post_icecube_notice")]
@@ -333,7 +361,7 @@ pub enum PostStatus {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Post {
     /// Which request.
-    pub request: Request,
+    pub request: PostEndpoint,
     /// Its body, as it is or would be posted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Key>,
@@ -352,7 +380,7 @@ pub struct Posted {
     pub posts: Vec<Post>,
 }
 
-impl Message for Posted {
+impl FlowMessage for Posted {
     fn counts(&self) -> Vec<(&'static str, usize)> {
         let count = |of: fn(&PostStatus) -> bool| self.posts.iter().filter(|post| of(&post.status)).count();
         vec![
@@ -379,7 +407,7 @@ pub struct Settled {
     pub posted: Option<Posted>,
 }
 
-impl Message for Settled {
+impl FlowMessage for Settled {
     fn subject(&self) -> Option<Subject> {
         self.alert.subject()
     }
@@ -387,7 +415,7 @@ impl Message for Settled {
 
 /// An object and its size.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Made {
+pub struct Generated {
     /// The object.
     pub key: Key,
     /// Its size [bytes].
@@ -426,7 +454,7 @@ pub struct Notification {
     pub status: NotificationStatus,
 }
 
-/// What `annotate` did: the input of `notify`.
+/// What `annotate` did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Annotated {
     /// The alert.
@@ -434,7 +462,7 @@ pub struct Annotated {
     /// Its place among the superevent's alerts, from 1.
     pub sequence: u32,
     /// Annotations, plot, page and pointer.
-    pub objects: Vec<Made>,
+    pub objects: Vec<Generated>,
     /// The other alerts whose annotations changed with it.
     #[serde(default)]
     pub changed: Vec<AlertName>,
@@ -443,22 +471,43 @@ pub struct Annotated {
     pub notifications: Vec<Notification>,
 }
 
-impl Message for Annotated {
+impl FlowMessage for Annotated {
     fn subject(&self) -> Option<Subject> {
         Some(Subject { name: self.name.to_string(), time_created: None, time_of_signal: None })
+    }
+}
+
+/// The input of `notify`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Notifiable {
+    /// An alert that `annotate` has annotated.
+    Alert(Annotated),
+    /// A notice that becomes no alert, or no post, and that may be one to notify about: an alert of a type that this
+    /// software does not know, or a track search that is retracted.
+    Notice(Received),
+}
+
+impl FlowMessage for Notifiable {
+    fn subject(&self) -> Option<Subject> {
+        match self {
+            Notifiable::Alert(annotated) => annotated.subject(),
+            Notifiable::Notice(_) => None,
+        }
     }
 }
 
 /// What `notify` did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Notified {
-    /// The alert.
-    pub name: AlertName,
-    /// Every rule that the alert meets, with each of its targets.
+    /// The alert; absent for a notice that is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<AlertName>,
+    /// Every rule that the alert or the notice meets, with each of its targets.
     pub notifications: Vec<Notification>,
 }
 
-impl Message for Notified {
+impl FlowMessage for Notified {
     fn counts(&self) -> Vec<(&'static str, usize)> {
         let count =
             |of: fn(&NotificationStatus) -> bool| self.notifications.iter().filter(|one| of(&one.status)).count();

@@ -194,7 +194,7 @@ async fn held_back(gcn: &Gcn, stuck: bool) -> Duration {
     let kafka = config::Kafka::read(&get).expect("settings");
     let topics = [gcn.topic(IGWN), gcn.topic(ICECUBE)];
     let topics = topics.each_ref().map(String::as_str);
-    let health = config::Health { address: None, heartbeat: Duration::from_secs(60), mock: None };
+    let health = config::HealthSettings { address: None, heartbeat: Duration::from_secs(60), mock: None };
     let health = Arc::new(Health::new(&health, &topics));
     let consumer = Consumer::join(&kafka, &topics, Membership::Static, Backoff::default(), Arc::default(), health);
     let work = Arc::new(Stuck(AtomicUsize::new(0)));

@@ -23,6 +23,8 @@ pub trait Backend: Sync {
     const LISTED: usize = 10_010;
     /// How often writers meet at one moment.
     const ROUNDS: u8 = 12;
+    /// The setting that holds its log-in's secret, and the one that names the container.
+    const SECRET_AND_CONTAINER: (&'static str, &'static str) = ("", "");
 
     /// Whether it takes this name as others do.
     fn takes(&self, _name: &str) -> bool {
@@ -97,6 +99,7 @@ pub trait S3Server: Sync {
 impl<S: S3Server> Backend for S {
     const CREATES_ATOMICALLY: bool = <S as S3Server>::CREATES_ATOMICALLY;
     const LISTED: usize = <S as S3Server>::LISTED;
+    const SECRET_AND_CONTAINER: (&'static str, &'static str) = ("AWS_SECRET_ACCESS_KEY", "AWS_BUCKET");
 
     fn takes(&self, name: &str) -> bool {
         S3Server::takes(self, name)

@@ -7,12 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use serde_json::json;
-use shared::Secret;
 use shared::key::Key;
 use shared::message::Settled;
-use store::{Content, Head, Location, Md5, Store};
+use store::{Content, Head, Md5, Store};
 
-use crate::backend::{Backend, Service, location, open};
+use crate::backend::{Backend, Service, open, value, with};
 use crate::faults::{Fault, Faults};
 use crate::swift::Swift;
 
@@ -272,13 +271,9 @@ pub async fn a_missing_container_is_no_empty_list(backend: &impl Backend) {
 ///
 /// # Panics
 /// When the back end does otherwise.
-pub async fn a_missing_container_is_no_missing_object(backend: &impl Backend) {
+pub async fn a_missing_container_is_no_missing_object<B: Backend>(backend: &B) {
     let settings = backend.absent("absent");
-    let container = match location(&settings) {
-        Location::S3(s3) => s3.bucket,
-        Location::Swift(swift) => swift.container,
-        Location::Azure(_) | Location::Folder(_) => unreachable!("what is not there is made when it is written"),
-    };
+    let container = value(&settings, B::SECRET_AND_CONTAINER.1);
     let store = open(&settings).await;
     let name = key("fit/x.json");
     for error in [
@@ -289,7 +284,7 @@ pub async fn a_missing_container_is_no_missing_object(backend: &impl Backend) {
         store.head(&name).await.expect_err("head"),
         store.delete(&name).await.expect_err("delete"),
     ] {
-        assert!(!error.is_retryable() && error.to_string().contains(&container), "{error}");
+        assert!(!error.is_retryable() && error.to_string().contains(container), "{error}");
     }
 }
 
@@ -297,23 +292,14 @@ pub async fn a_missing_container_is_no_missing_object(backend: &impl Backend) {
 ///
 /// # Panics
 /// When the back end does otherwise.
-pub async fn wrong_credentials_are_permanent_and_never_shown(backend: &impl Backend) {
+pub async fn wrong_credentials_are_permanent_and_never_shown<B: Backend>(backend: &B) {
     let settings = backend.create("credentials").await;
     let store = open(&settings).await;
     let name = key("fit/x.json");
     store.put(&name, Bytes::from_static(b"x")).await.expect("written");
     // In base64, as Azure wants it.
     let secret = "aHVudGVyMmh1bnRlcjJodW50ZXIyaHVudGVyMg==";
-    let mut wrong = location(&settings);
-    match &mut wrong {
-        Location::Folder(_) => unreachable!("a server"),
-        Location::S3(s3) => {
-            s3.credentials.as_mut().expect("a key").secret_access_key = Secret::new(secret);
-        }
-        Location::Azure(azure) => azure.key = Secret::new(secret),
-        Location::Swift(swift) => swift.password = Secret::new(secret),
-    }
-    let refused = Store::open(&wrong).await.expect("nothing is asked yet");
+    let refused = open(&with(&settings, B::SECRET_AND_CONTAINER.0, secret.to_owned())).await;
     for error in [
         refused.get(&name).await.expect_err("get"),
         refused.head(&name).await.expect_err("head"),
@@ -324,6 +310,7 @@ pub async fn wrong_credentials_are_permanent_and_never_shown(backend: &impl Back
     ] {
         let text = format!("{error} {error:?}");
         assert!(!error.is_retryable() && !text.contains(secret), "{text}");
+        assert!(text.contains(B::SECRET_AND_CONTAINER.0), "the setting that is wrong: {text}");
     }
     assert_eq!(store.read(&name).await, Ok(Bytes::from_static(b"x")));
 }

@@ -18,7 +18,7 @@ use rcgen::{
 };
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
@@ -282,6 +282,14 @@ impl Kafka {
             Offset::Offset(offset) => Some(offset),
             _ => None,
         }
+    }
+
+    /// Commits a group's position in the first partition of a topic; false while the group has a member.
+    pub fn commit(&self, group: &str, topic: &str, offset: i64) -> bool {
+        let consumer: BaseConsumer = self.client().set("group.id", group).create().expect("a client");
+        let mut position = TopicPartitionList::new();
+        position.add_partition_offset(topic, 0, Offset::Offset(offset)).expect("an offset");
+        consumer.commit(&position, CommitMode::Sync).is_ok()
     }
 
     /// Sends messages to a topic's first partition, one after another.

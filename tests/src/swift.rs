@@ -137,6 +137,7 @@ impl Swift {
 impl Backend for Swift {
     /// It checks and writes in two steps.
     const CREATES_ATOMICALLY: bool = false;
+    const SECRET_AND_CONTAINER: (&'static str, &'static str) = ("OS_PASSWORD", "OS_CONTAINER_NAME");
 
     fn absent(&self, name: &str) -> Settings {
         vec![

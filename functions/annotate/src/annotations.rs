@@ -81,7 +81,7 @@ pub struct SkyMap {
     pub prob_within_deg2: BTreeMap<String, f64>,
     /// The distance over the sky; absent for a map without distances.
     #[serde(rename = "distance_Mpc")]
-    pub distance: Option<Distance>,
+    pub distance: Option<DistanceSummary>,
     /// The smallest volumes that hold the source [Mpc³], by level [percent].
     #[serde(rename = "volume_Mpc3")]
     pub volume: Option<BTreeMap<String, f64>>,
@@ -104,7 +104,7 @@ pub struct Peak {
 
 /// The distance of the source over the whole sky [Mpc].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Distance {
+pub struct DistanceSummary {
     /// Mean.
     pub mean: f64,
     /// Standard deviation.
@@ -226,7 +226,7 @@ impl SkyMap {
         let summary = credible.summary();
         let distance = map.distance_moments().and_then(|(mean, std)| {
             let [p05, median, p95] = map.distance_quantiles([0.05, 0.5, 0.95])?;
-            Some(Distance {
+            Some(DistanceSummary {
                 mean,
                 std,
                 median,

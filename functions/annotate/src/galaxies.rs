@@ -5,7 +5,7 @@ use shared::{Context, Result};
 
 /// A galaxy of the list.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Galaxy {
+pub struct PlottedGalaxy {
     /// Its place, from 0.
     pub rank: u32,
     /// Its name in the catalogue.
@@ -30,7 +30,7 @@ pub struct Galaxy {
 ///
 /// # Errors
 /// Permanent, for a table that is none.
-pub fn first(table: &[u8], count: usize) -> Result<Vec<Galaxy>> {
+pub fn first(table: &[u8], count: usize) -> Result<Vec<PlottedGalaxy>> {
     csv::Reader::from_reader(table)
         .deserialize()
         .take(count)

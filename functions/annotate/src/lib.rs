@@ -22,12 +22,12 @@ use jiff::Timestamp;
 use science::skymap::{MultiOrderMap, Region};
 use sha2::{Digest, Sha256};
 use shared::key::{AlertName, Key, Object};
-use shared::message::{Alert, Annotated, Made, ProductStatus, Products, Role, Settled};
+use shared::message::{Alert, Annotated, Generated, ProductStatus, Products, Role, Settled};
 use shared::{Context, Error, Result};
 use store::Store;
 
 use annotations::{Annotations, Link, SkyMap, Timings};
-use galaxies::Galaxy;
+use galaxies::PlottedGalaxy;
 
 /// How many galaxies the page lists.
 const LISTED_GALAXIES: usize = 50;
@@ -100,7 +100,7 @@ struct Linked {
     own: Annotations,
     /// The other alerts whose annotations changed.
     changed: Vec<AlertName>,
-    objects: Vec<Made>,
+    objects: Vec<Generated>,
 }
 
 /// Writes an alert's annotations, what follows from them for the superevent's other alerts, and the pointer to the
@@ -117,7 +117,7 @@ async fn link_all(deps: &Deps, own: Annotations) -> Result<Linked> {
     let name = own.name.clone();
     let mut own = own;
     let mut regions = BTreeMap::new();
-    let (mut changed, mut objects): (BTreeSet<AlertName>, Vec<Made>) = Default::default();
+    let (mut changed, mut objects): (BTreeSet<AlertName>, Vec<Generated>) = Default::default();
     for round in 0..MAX_ROUNDS {
         let (mut alerts, unread) = versions::stored(&deps.store, &name).await?;
         own.unread = unread;
@@ -174,7 +174,7 @@ async fn link_all(deps: &Deps, own: Annotations) -> Result<Linked> {
 }
 
 /// Notes an object as it is now, in the place where it was first written.
-fn note(objects: &mut Vec<Made>, made: Made) {
+fn note(objects: &mut Vec<Generated>, made: Generated) {
     match objects.iter_mut().find(|before| before.key == made.key) {
         Some(before) => *before = made,
         None => objects.push(made),
@@ -184,10 +184,10 @@ fn note(objects: &mut Vec<Made>, made: Made) {
 /// What was read from the map.
 struct Seen {
     annotations: Annotations,
-    drawn: Option<Drawn>,
+    drawn: Option<PlotFiles>,
 }
 
-struct Drawn {
+struct PlotFiles {
     svg: String,
     png: Vec<u8>,
 }
@@ -197,7 +197,7 @@ async fn look(
     deps: &Deps,
     alert: &Alert,
     products: Option<&Products>,
-    galaxies: Vec<Galaxy>,
+    galaxies: Vec<PlottedGalaxy>,
     count: Option<usize>,
 ) -> Result<Seen> {
     let first = match deps.store.get(&Object::Annotations(&alert.name).key()?).await? {
@@ -245,7 +245,7 @@ async fn look(
         let clock = Instant::now();
         let scene = plot::Scene { annotations: &annotations, map: &map, gbm, lat, galaxies: &galaxies };
         // The annotations go out without a plot that cannot be drawn.
-        let drawn = plot::svg(&scene).and_then(|svg| Ok(Drawn { png: plot::png(&svg)?, svg }));
+        let drawn = plot::svg(&scene).and_then(|svg| Ok(PlotFiles { png: plot::png(&svg)?, svg }));
         let drawn = drawn.inspect_err(|error| tracing::error!(alert.name = %alert.name, "no plot: {error}")).ok();
         timings.plot_ms = milliseconds(clock.elapsed());
         annotations.timings = ended(timings, &alert);
@@ -269,7 +269,7 @@ async fn coverage(deps: &Deps, products: Option<&Products>, object: Object<'_>) 
     }))
 }
 
-async fn read_galaxies(deps: &Deps, alert: &Alert) -> Result<Vec<Galaxy>> {
+async fn read_galaxies(deps: &Deps, alert: &Alert) -> Result<Vec<PlottedGalaxy>> {
     let key = Object::GalaxiesCsv(&alert.name).key()?;
     match deps.store.get(&key).await? {
         Some(table) => galaxies::first(&table, LISTED_GALAXIES).map_err(|error| error.of(format!("object `{key}`"))),
@@ -303,7 +303,7 @@ fn linked(kind: &str, key: &Key, bytes: &[u8]) -> Link {
 }
 
 /// Writes an alert's page, and its annotations with the link to it; whether either was another before.
-async fn publish(deps: &Deps, annotations: &mut Annotations) -> Result<([Made; 2], bool)> {
+async fn publish(deps: &Deps, annotations: &mut Annotations) -> Result<([Generated; 2], bool)> {
     const PAGE: &str = "page";
     let name = annotations.name.clone();
     annotations.objects.retain(|link| link.kind != PAGE);
@@ -324,13 +324,10 @@ async fn publish(deps: &Deps, annotations: &mut Annotations) -> Result<([Made; 2
 }
 
 /// Writes an object unless it is there just so; whether it was written.
-async fn keep(deps: &Deps, key: Key, bytes: Bytes) -> Result<(Made, bool)> {
+async fn keep(deps: &Deps, key: Key, bytes: Bytes) -> Result<(Generated, bool)> {
     let size = bytes.len() as u64;
-    let differs = deps.store.get(&key).await?.as_ref() != Some(&bytes);
-    if differs {
-        deps.store.put(&key, bytes).await?;
-    }
-    Ok((Made { key, size }, differs))
+    let is_new = deps.store.put_if_changed(&key, bytes).await?;
+    Ok((Generated { key, size }, is_new))
 }
 
 fn json(value: &impl serde::Serialize) -> Result<Bytes> {

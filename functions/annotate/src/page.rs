@@ -6,7 +6,7 @@ use shared::key::AlertName;
 use shared::message::Role;
 
 use crate::annotations::{Annotations, Link};
-use crate::galaxies::Galaxy;
+use crate::galaxies::PlottedGalaxy;
 use crate::text::{escaped, found_by, number, of_level, percent, place, probabilities, rate};
 
 const STYLE: &str = "\
@@ -23,7 +23,7 @@ body{color:#eee;background:#151515}th,td{border-color:#333}a{color:#7fc4f5}}";
 /// The page: plot, numbers, galaxies and links. `plot`: the SVG, which is put inside.
 ///
 /// What comes from outside is written as text, and nothing is fetched when the page is opened.
-pub fn html(annotations: &Annotations, plot: Option<&[u8]>, galaxies: &[Galaxy]) -> String {
+pub fn html(annotations: &Annotations, plot: Option<&[u8]>, galaxies: &[PlottedGalaxy]) -> String {
     let name = annotations.name.to_string();
     let mut page = format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" \
@@ -203,7 +203,7 @@ fn changes(page: &mut String, annotations: &Annotations) {
     }
 }
 
-fn table(page: &mut String, annotations: &Annotations, galaxies: &[Galaxy]) {
+fn table(page: &mut String, annotations: &Annotations, galaxies: &[PlottedGalaxy]) {
     if galaxies.is_empty() {
         return;
     }

@@ -178,7 +178,7 @@ mod tests {
             posted_area_deg2: level(0.0),
             modes: BTreeMap::new(),
             prob_within_deg2: BTreeMap::new(),
-            distance: Some(crate::annotations::Distance {
+            distance: Some(crate::annotations::DistanceSummary {
                 mean: distance,
                 std: 1.0,
                 median: distance,

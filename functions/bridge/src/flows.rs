@@ -27,7 +27,7 @@ const LONGEST: Duration = Duration::from_secs(6 * 3600);
 #[derive(Debug, Clone)]
 pub struct Flows {
     client: Client,
-    arns: config::Flows,
+    arns: config::FlowArns,
     pauses: Backoff,
 }
 
@@ -43,7 +43,7 @@ pub struct Execution {
 
 impl Flows {
     /// Makes the client in the region that the ARNs name. `sdk` has the credentials, and the endpoint where it is not AWS.
-    pub async fn open(arns: &config::Flows, sdk: ConfigLoader, pauses: Backoff) -> Self {
+    pub async fn open(arns: &config::FlowArns, sdk: ConfigLoader, pauses: Backoff) -> Self {
         let mut settings = sdk.retry_config(RetryConfig::standard().with_max_attempts(3)).timeout_config(
             TimeoutConfig::builder()
                 .connect_timeout(Duration::from_secs(5))

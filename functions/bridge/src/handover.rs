@@ -29,7 +29,7 @@ impl Deps {
     ///
     /// # Errors
     /// Permanent, when nothing may be written: a flow could not read what was not stored.
-    pub async fn from_config(config: &Config, flows: &config::Flows, health: Arc<Health>) -> Result<Self> {
+    pub async fn from_config(config: &Config, flows: &config::FlowArns, health: Arc<Health>) -> Result<Self> {
         let store = config.open_store().await?;
         if !store.writes() {
             return Err(Error::permanent(
@@ -62,6 +62,10 @@ impl Work for Deps {
 
     async fn wait(&self, _: &Message, execution: &Execution) -> Result<()> {
         self.flows.wait(execution).await
+    }
+
+    async fn was_taken(&self, message: &Message) -> Result<Option<bool>> {
+        archive::holds(&self.store, message).await
     }
 
     async fn dead_letter(&self, message: &Message, reason: &Error) -> Result<()> {

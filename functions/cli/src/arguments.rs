@@ -16,6 +16,11 @@ use crate::notify::NotifyOptions;
 use crate::simulate::Simulate;
 use crate::store::StoreOptions;
 
+/// The help of `--store`.
+pub(crate) fn store_help(what: &str) -> String {
+    format!("{what}: {} [default: the store of STORAGE_BUCKET_SOURCE]", store::forms())
+}
+
 /// Turns gravitational-wave alerts and neutrino notices into sky-map products and posts for the Treasure Map.
 ///
 /// Settings come from the environment; docs/settings.md lists them.
@@ -108,9 +113,8 @@ Examples:
 Nothing is posted unless API_BASE and API_TOKEN are set. Processing a notice again changes nothing.
 Exit code: 0 all succeeded, 1 some failed (the rest ran), 2 wrong usage or settings.")]
 pub struct RunOptions {
-    /// Store for the products: a folder, `s3://BUCKET`, `abfs://ACCOUNT` or `swift://CONTAINER` [default: the store of
-    /// STORAGE_BUCKET_SOURCE].
-    #[arg(long, value_name = "URL|DIR")]
+    /// Store for the products.
+    #[arg(long, value_name = "URL|DIR", help = store_help("Store for the products"))]
     pub store: Option<String>,
     /// Write nothing, call no API, and print the planned actions (same as DRY_RUN=true).
     #[arg(long)]
@@ -147,9 +151,8 @@ pub struct ListenOptions {
     /// Topic, repeatable [default: `igwn.gwalert` and `gcn.notices.icecube.lvk_nu_track_search`].
     #[arg(long = "topic", value_name = "TOPIC")]
     pub topics: Vec<String>,
-    /// Store for the products: a folder, `s3://BUCKET`, `abfs://ACCOUNT` or `swift://CONTAINER` [default: the store of
-    /// STORAGE_BUCKET_SOURCE].
-    #[arg(long, value_name = "URL|DIR")]
+    /// Store for the products.
+    #[arg(long, value_name = "URL|DIR", help = store_help("Store for the products"))]
     pub store: Option<String>,
     /// Write nothing and call no API (same as DRY_RUN=true).
     #[arg(long)]
@@ -208,9 +211,8 @@ pub struct ReplayOptions {
     /// The selection.
     #[command(flatten)]
     pub selection: Selection,
-    /// Store for the products: a folder, `s3://BUCKET`, `abfs://ACCOUNT` or `swift://CONTAINER` [default: the store of
-    /// STORAGE_BUCKET_SOURCE].
-    #[arg(long, value_name = "URL|DIR")]
+    /// Store for the products.
+    #[arg(long, value_name = "URL|DIR", help = store_help("Store for the products"))]
     pub store: Option<String>,
     /// Only list the notices that would be processed.
     #[arg(long)]

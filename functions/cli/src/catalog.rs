@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use clap::Subcommand;
 use config::Config;
-use galaxy_list::source::Source;
+use galaxy_list::source::CatalogueSource;
 use indicatif::{ProgressBar, ProgressStyle};
 use science::galaxy::{self, Catalogue, Columns, Manifest, ROW_GROUP_ROWS};
 use sha2::{Digest, Sha256};
 use shared::key::Key;
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 use store::Store;
 
 use crate::Failure;
@@ -107,8 +107,9 @@ async fn build(source: &Path, out: &str, columns: &Columns) -> std::result::Resu
             }
         }
         None => {
-            written.persist(out).map_err(|error| Failure::work(format!("file `{out}`: {error}")))?;
-            fs::write(manifest_name(out), text).map_err(|error| Failure::work(format!("file `{out}`: {error}")))?;
+            let written =
+                written.persist(out).map_err(|error| error.error).and_then(|_| fs::write(manifest_name(out), text));
+            written.permanent(format_args!("file `{out}`")).map_err(Failure::work)?;
         }
     }
     let mut stdout = io::stdout().lock();
@@ -129,14 +130,13 @@ fn manifest_name(out: &str) -> String {
 
 /// Reads the source and its digest.
 fn read(source: &Path, columns: &Columns) -> Result<(Catalogue, Manifest)> {
-    let failure = |error: io::Error| Error::permanent(error.to_string());
-    let file = File::open(source).map_err(failure)?;
-    let size = file.metadata().map_err(failure)?.len();
+    let file = File::open(source).permanent("cannot be read")?;
+    let size = file.metadata().permanent("cannot be read")?.len();
     let progress = progress_bar(size, "reading {bytes}/{total_bytes} {bar:30} {eta}");
     let mut digested = Digested { source: progress.wrap_read(file), digest: Sha256::new(), bytes: 0 };
     let catalogue = Catalogue::read_from(&mut digested, columns)?;
     // What comes after the table counts too.
-    io::copy(&mut digested, &mut io::sink()).map_err(failure)?;
+    io::copy(&mut digested, &mut io::sink()).permanent("cannot be read")?;
     progress.finish_and_clear();
     let name = source.file_name().map(|name| name.to_string_lossy().into_owned());
     let manifest = Manifest {
@@ -155,7 +155,6 @@ fn read(source: &Path, columns: &Columns) -> Result<(Catalogue, Manifest)> {
 /// Writes the index to a file that has its name only when it is whole.
 fn write(catalogue: &Catalogue, manifest: &Manifest, folder: Option<&Path>) -> Result<tempfile::NamedTempFile> {
     let place = folder.map_or("for temporary files".to_owned(), |folder| format!("`{}`", folder.display()));
-    let failure = |error: io::Error| Error::permanent(format!("folder {place}: {error}"));
     let progress = progress_bar(catalogue.len() as u64, "writing {pos}/{len} galaxies {bar:30} {eta}");
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
@@ -167,10 +166,10 @@ fn write(catalogue: &Catalogue, manifest: &Manifest, folder: Option<&Path>) -> R
         Some(folder) => builder.tempfile_in(folder),
         None => builder.tempfile(),
     };
-    let mut file = file.map_err(failure)?;
+    let mut file = file.permanent(format_args!("folder {place}"))?;
     let mut out = io::BufWriter::with_capacity(1 << 20, file.as_file_mut());
     galaxy::build(catalogue, manifest, &mut out, |rows| progress.inc(rows as u64))?;
-    out.flush().map_err(failure)?;
+    out.flush().permanent(format_args!("folder {place}"))?;
     drop(out);
     progress.finish_and_clear();
     Ok(file)
@@ -179,7 +178,7 @@ fn write(catalogue: &Catalogue, manifest: &Manifest, folder: Option<&Path>) -> R
 async fn info(name: &str) -> std::result::Result<(), Failure> {
     let named = |error: Error| Failure::work(error.of(format!("galaxy catalogue `{name}`")));
     // Without settings a file can be looked at all the same.
-    let source = Source::find(&open_store().await?, name).await.map_err(named)?;
+    let source = CatalogueSource::find(&open_store().await?, name).await.map_err(named)?;
     let mut lines = vec![("catalogue", name.to_owned()), ("size", megabytes(source.size()))];
     match source.index().await.map_err(named)? {
         Some(index) => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use config::{Config, Kafka, Surveyed, survey};
 use futures::TryStreamExt;
-use galaxy_list::source::Source;
+use galaxy_list::source::CatalogueSource;
 use http_client::Fetch;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -38,7 +38,8 @@ Examples:
 
 Posts nothing and joins no Kafka group. Writes and deletes a small object, check/probe-….json, below each of fit/, test/,
 work/, inbox/, failed/ and fermi/ in the store.
-Exit code: 0 all checks passed, 1 a service is unreachable or unusable, 2 settings are missing or malformed.")]
+Exit code: 0 all checks passed, 1 a service is unreachable or unusable, 2 settings are missing or malformed, or a
+server's certificate cannot be trusted.")]
 pub struct CheckOptions {
     /// Check only the settings and the files they name.
     #[arg(long)]
@@ -65,12 +66,16 @@ struct Look {
     verdict: Verdict,
     /// What was seen, or what to do next.
     text: String,
+    /// Whether it failed for settings that no retry will help.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    permanent: bool,
 }
 
 /// Looks at everything; whether all is well.
 ///
 /// # Errors
-/// When settings are missing or malformed, after the table has been printed.
+/// When settings are missing or malformed, or name a server whose certificate cannot be trusted, after the table has been
+/// printed.
 pub async fn check(options: &CheckOptions) -> Result<bool, Failure> {
     let surveyed = survey();
     let looks = match Config::from_env(&[]) {
@@ -85,6 +90,9 @@ pub async fn check(options: &CheckOptions) -> Result<bool, Failure> {
     if let Some(first) = surveyed.problems.first() {
         return Err(Failure::usage(format!("{first}. Set what is missing, then run `gwtm check` again")));
     }
+    if let Some(Look { what, text, .. }) = looks.iter().find(|look| look.permanent) {
+        return Err(Failure::usage(format!("{what}: {text}")));
+    }
     Ok(looks.iter().all(|look| look.verdict != Verdict::Failed))
 }
 
@@ -96,7 +104,7 @@ async fn look_at_pointings(config: &Config, store: Option<&Store>) -> Vec<Look> 
     if store.is_none() && Key::new(name).is_ok() && !Path::new(name).exists() {
         return vec![seen(what, Verdict::Skipped, format!("`{name}` is no file: an object of the store, perhaps"))];
     }
-    vec![match skymap_products::swift::count(store, name).await {
+    vec![match skymap_products::swift_bat::count(store, name).await {
         Ok(count) => seen(what, Verdict::Ok, format!("file `{name}`: {count} pointings")),
         Err(error) => failed(what, &error.of(format!("file `{name}`")), "see SWIFT_POINTING_FILE"),
     }]
@@ -126,18 +134,19 @@ async fn look(config: &Config) -> Vec<Look> {
 }
 
 fn seen(what: &'static str, verdict: Verdict, text: impl Into<String>) -> Look {
-    Look { what, verdict, text: text.into() }
+    Look { what, verdict, text: text.into(), permanent: false }
 }
 
 fn failed(what: &'static str, error: &Error, next: &str) -> Look {
     let text = error.to_string();
     // Retries do not help, whatever class the error has for who listens.
-    let next = match http_client::certificate_advice(&text) {
+    let advice = http_client::certificate_advice(&text);
+    let next = match advice {
         Some(advice) if text.contains(advice) => "a settings error: no retry will help".to_owned(),
         Some(advice) => format!("a settings error, no retry will help: {advice}"),
         None => next.to_owned(),
     };
-    seen(what, Verdict::Failed, format!("{text}; {next}"))
+    Look { permanent: advice.is_some(), ..seen(what, Verdict::Failed, format!("{text}; {next}")) }
 }
 
 async fn within(what: &'static str, look: impl Future<Output = Look>) -> Look {
@@ -224,7 +233,7 @@ async fn look_at_catalogue(config: &Config, store: &Store) -> Look {
         return seen("catalogue", Verdict::Skipped, "no galaxy lists (CATALOG_PATH)");
     };
     let found = async {
-        let source = Source::find(store, name).await?;
+        let source = CatalogueSource::find(store, name).await?;
         Ok::<_, Error>((source.size(), source.index().await?))
     };
     match found.await {
@@ -309,7 +318,10 @@ async fn look_at_log_in() -> Look {
     let form: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
     let asked = async {
         let body = Bytes::from(form.join("&"));
-        Fetch::new()?.post(token_url, "application/x-www-form-urlencoded", body, LIMIT).await
+        // As the listener does, whose librdkafka knows nothing of SSL_CERT_FILE.
+        Fetch::trusting(kafka.ca_location.as_deref().map(Path::new))?
+            .post(token_url, "application/x-www-form-urlencoded", body, LIMIT)
+            .await
     };
     match asked.await {
         Ok(()) => seen(what, Verdict::Ok, "GCN gives a token for the client"),
@@ -345,7 +357,7 @@ fn print(out: &mut impl Write, surveyed: &Surveyed, looks: &[Look]) -> io::Resul
     if !looks.is_empty() {
         writeln!(out, "\nWhat can be reached")?;
     }
-    for Look { what, verdict, text } in looks {
+    for Look { what, verdict, text, .. } in looks {
         let verdict = match verdict {
             Verdict::Ok => "ok",
             Verdict::Warning => "warning",

@@ -27,8 +27,9 @@ use shared::notice::{MAX_NOTICE_BYTES, parse_time};
 use shared::{Context, Error, Result};
 
 use crate::Failure;
+use crate::arguments::store_help;
+use crate::batch::{Batch, received};
 use crate::run::overrides;
-use crate::series::{Series, received};
 
 /// The largest list that is read [bytes]; a superevent with hundreds of files has some 100 kB of logs.
 const MAX_LIST_BYTES: usize = 16 << 20;
@@ -64,9 +65,8 @@ pub struct GracedbOptions {
     /// Exclude mock and test events.
     #[arg(long)]
     pub exclude_test: bool,
-    /// Store for the products: a folder, `s3://BUCKET`, `abfs://ACCOUNT` or `swift://CONTAINER` [default: the store of
-    /// STORAGE_BUCKET_SOURCE].
-    #[arg(long, value_name = "URL|DIR")]
+    /// Store for the products.
+    #[arg(long, value_name = "URL|DIR", help = store_help("Store for the products"))]
     pub store: Option<String>,
     /// Only list the alerts that would be processed.
     #[arg(long)]
@@ -94,12 +94,12 @@ struct Version {
 }
 
 #[derive(Deserialize)]
-struct Logs {
-    logs: Vec<Log>,
+struct LogPage {
+    logs: Vec<LogEntry>,
 }
 
 #[derive(Deserialize)]
-struct Log {
+struct LogEntry {
     #[serde(rename = "N")]
     number: Option<u64>,
     created: Option<String>,
@@ -120,13 +120,13 @@ pub async fn gracedb(options: &GracedbOptions) -> std::result::Result<bool, Fail
     if options.dry_run {
         return plan(&gracedb, &ids, options).await;
     }
-    let mut series = Series::open(config, options.json, options.patience).await?;
+    let mut batch = Batch::open(config, options.json, options.patience).await?;
     let gracedb = &gracedb;
     for id in ids {
         let found = match gracedb.alerts(id).await {
             Ok(found) => found,
             Err(error) => {
-                series.take(id.as_str(), async { Err(error) }).await?;
+                batch.take(id.as_str(), async { Err(error) }).await?;
                 continue;
             }
         };
@@ -136,11 +136,11 @@ pub async fn gracedb(options: &GracedbOptions) -> std::result::Result<bool, Fail
                 let file = file.clone();
                 async move { received(gracedb.file(id, &file).await?) }.boxed_local()
             };
-            series.offer(&label, Some(id), fetch).await?;
+            batch.offer(&label, Some(id), fetch).await?;
         }
     }
-    series.finish().await?;
-    series.end()
+    batch.finish().await?;
+    batch.end()
 }
 
 async fn plan(
@@ -200,7 +200,7 @@ impl GraceDb {
     /// Every version of every alert of a superevent, in order of creation.
     async fn alerts(&self, id: &SupereventId) -> Result<Vec<Version>> {
         let files: BTreeMap<String, serde_json::Value> = self.list(id, "files").await?;
-        let logs: Logs = self.list(id, "logs").await?;
+        let logs: LogPage = self.list(id, "logs").await?;
         let found = versions(id, files.into_keys(), &logs.logs);
         match found.len() {
             0 => Err(Error::permanent(format!(
@@ -236,7 +236,7 @@ impl GraceDb {
 }
 
 /// The alerts among a superevent's files, in order of creation: by their logs, and what has none after them.
-fn versions(id: &SupereventId, files: impl Iterator<Item = String>, logs: &[Log]) -> Vec<Version> {
+fn versions(id: &SupereventId, files: impl Iterator<Item = String>, logs: &[LogEntry]) -> Vec<Version> {
     let mut found: Vec<Version> = files
         .filter_map(|file| {
             let (name, version) = match file.rsplit_once(',') {
@@ -244,7 +244,7 @@ fn versions(id: &SupereventId, files: impl Iterator<Item = String>, logs: &[Log]
                 None => (file.as_str(), None),
             };
             let kind = kind_of(id, name)?;
-            let is_its = |log: &&Log| log.filename.as_deref() == Some(name) && log.file_version == version;
+            let is_its = |log: &&LogEntry| log.filename.as_deref() == Some(name) && log.file_version == version;
             let log = logs.iter().find(is_its);
             let created = log.and_then(|log| parse_time(log.created.as_deref()?).ok());
             let log = log.and_then(|log| log.number);
@@ -279,7 +279,7 @@ mod tests {
     use super::*;
 
     fn files(names: &[&str], logs: &str) -> Vec<String> {
-        let logs: Vec<Log> = serde_json::from_str(logs).expect("logs");
+        let logs: Vec<LogEntry> = serde_json::from_str(logs).expect("logs");
         let id = "S230518h".parse().expect("an id");
         versions(&id, names.iter().map(|name| (*name).to_owned()), &logs).into_iter().map(|found| found.file).collect()
     }

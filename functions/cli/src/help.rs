@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Command, CommandFactory, FromArgMatches};
 use clap_complete::Shell;
+use shared::Context;
 
 use crate::Failure;
 use crate::arguments::Arguments;
@@ -90,9 +91,8 @@ pub fn man(options: &ManOptions) -> Result<(), Failure> {
     let Some(folder) = &options.out else {
         return clap_mangen::Man::new(command()).render(&mut io::stdout()).map_err(Failure::work);
     };
-    let named = |error: io::Error| Failure::work(format!("folder `{}`: {error}", folder.display()));
-    fs::create_dir_all(folder).map_err(named)?;
-    clap_mangen::generate_to(command(), folder).map_err(named)
+    let written = fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(command(), folder));
+    written.permanent(format_args!("folder `{}`", folder.display())).map_err(Failure::work)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The commands of `gwtm`, and the functions they call in order inside one process.
 
 pub mod arguments;
+mod batch;
 pub mod catalog;
 pub mod check;
 pub mod failed;
@@ -16,7 +17,6 @@ pub mod pipeline;
 pub mod replay;
 mod report;
 pub mod run;
-mod series;
 pub mod simulate;
 pub mod store;
 

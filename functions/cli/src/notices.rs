@@ -14,7 +14,7 @@ use bytes::Bytes;
 use science::gzip::{self, Inflated};
 use shared::key::{Key, SupereventId};
 use shared::message::Body;
-use shared::notice::Glance;
+use shared::notice::Envelope;
 use shared::{Error, Result};
 use store::Store;
 
@@ -25,7 +25,7 @@ const ENDINGS: [&str; 6] = [".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz
 
 /// A notice that is to be read.
 #[derive(Debug, Clone)]
-pub(crate) enum Source {
+pub(crate) enum NoticeSource {
     /// The only document of a file.
     File(PathBuf),
     /// A document that was read already: one of several, or of what can be read only once.
@@ -33,17 +33,17 @@ pub(crate) enum Source {
     Stored(Key),
 }
 
-impl Source {
+impl NoticeSource {
     /// Reads it, up to the largest notice there may be.
     pub(crate) async fn read(&self, store: &Store) -> Result<Vec<u8>> {
         match self {
-            Source::File(path) => {
+            NoticeSource::File(path) => {
                 let bytes = read_file(path)?;
                 let document = documents(&bytes).into_iter().next().unwrap_or_default();
                 Ok(bytes[document].to_vec())
             }
-            Source::Document(bytes) => Ok(bytes.to_vec()),
-            Source::Stored(key) => Ok(store.read_body(&Body::Key(key.clone())).await?.to_vec()),
+            NoticeSource::Document(bytes) => Ok(bytes.to_vec()),
+            NoticeSource::Stored(key) => Ok(store.read_body(&Body::Key(key.clone())).await?.to_vec()),
         }
     }
 }
@@ -51,8 +51,8 @@ impl Source {
 /// A notice in the order of the arguments.
 struct Found {
     label: String,
-    source: Result<Source>,
-    glance: Glance,
+    source: Result<NoticeSource>,
+    envelope: Envelope,
 }
 
 /// The notices that arguments name, each with what a person calls it. Those of one superevent are together, in the order
@@ -60,13 +60,13 @@ struct Found {
 /// What the store has archived stays in its own order, which is Kafka's or that of the alerts' names.
 ///
 /// An argument that cannot be used is an error of its own, and the others still count.
-pub(crate) async fn find(arguments: &[String], store: &Store) -> Vec<(String, Result<Source>)> {
+pub(crate) async fn find(arguments: &[String], store: &Store) -> Vec<(String, Result<NoticeSource>)> {
     let mut found = Vec::new();
     for argument in arguments {
         match expand(argument, store).await {
             Ok(more) => found.extend(more),
             Err(error) => {
-                found.push(Found { label: argument.clone(), source: Err(error), glance: Glance::default() });
+                found.push(Found { label: argument.clone(), source: Err(error), envelope: Envelope::default() });
             }
         }
     }
@@ -77,11 +77,11 @@ fn in_order(found: Vec<Found>) -> Vec<Found> {
     let mut first: HashMap<SupereventId, usize> = HashMap::new();
     let mut placed = Vec::with_capacity(found.len());
     for (place, found) in found.into_iter().enumerate() {
-        let group = match &found.glance.superevent_id {
+        let group = match &found.envelope.superevent_id {
             Some(id) => *first.entry(id.clone()).or_insert(place),
             None => place,
         };
-        let time = found.glance.time_created;
+        let time = found.envelope.time_created;
         placed.push(((group, time.is_none(), time), found));
     }
     // Stable: documents of one time stay in the order in which they were given.
@@ -105,8 +105,11 @@ async fn expand(argument: &str, store: &Store) -> Result<Vec<Found>> {
         if keys.is_empty() {
             return Err(Error::permanent("expected a file, or an archived notice in the store, found neither"));
         }
-        let found =
-            |key: Key| Found { label: key.to_string(), source: Ok(Source::Stored(key)), glance: Glance::default() };
+        let found = |key: Key| Found {
+            label: key.to_string(),
+            source: Ok(NoticeSource::Stored(key)),
+            envelope: Envelope::default(),
+        };
         return Ok(keys.into_iter().map(found).collect());
     }
     file(path)
@@ -128,7 +131,7 @@ fn folder(path: &Path) -> Result<Vec<Found>> {
     let found = files.into_iter().flat_map(|path| {
         file(&path).unwrap_or_else(|error| {
             let label = path.display().to_string();
-            vec![Found { label, source: Err(error), glance: Glance::default() }]
+            vec![Found { label, source: Err(error), envelope: Envelope::default() }]
         })
     });
     Ok(found.collect())
@@ -141,7 +144,7 @@ fn file(path: &Path) -> Result<Vec<Found>> {
     if let [only] = &mut found[..]
         && path.is_file()
     {
-        only.source = Ok(Source::File(path.to_owned()));
+        only.source = Ok(NoticeSource::File(path.to_owned()));
     }
     Ok(found)
 }
@@ -154,8 +157,8 @@ fn split(label: &str, bytes: Bytes) -> Vec<Found> {
         let bytes = bytes.slice(range);
         Found {
             label: if several { format!("{label}:{number}") } else { label.to_owned() },
-            glance: Glance::of(&bytes),
-            source: Ok(Source::Document(bytes)),
+            envelope: Envelope::of(&bytes),
+            source: Ok(NoticeSource::Document(bytes)),
         }
     });
     found.collect()
@@ -299,11 +302,11 @@ mod tests {
     fn a_superevents_notices_are_in_the_order_of_their_times() {
         let found = |label: &str, id: &str, minute: Option<u32>| Found {
             label: label.to_owned(),
-            source: Ok(Source::Document(Bytes::new())),
-            glance: Glance {
+            source: Ok(NoticeSource::Document(Bytes::new())),
+            envelope: Envelope {
                 superevent_id: id.parse().ok(),
                 time_created: minute.map(|minute| format!("2026-01-01T00:{minute:02}:00Z").parse().expect("a time")),
-                ..Glance::default()
+                ..Envelope::default()
             },
         };
         let order = in_order(vec![

@@ -63,7 +63,7 @@ pub async fn notify(options: &NotifyOptions) -> std::result::Result<bool, Failur
         None => invented().map_err(Failure::work)?,
     };
     let deps = Deps::new(&config, store).map_err(Failure::usage)?;
-    let told = Notifier { folder: None, ..deps.notifier }.test(&annotations).await;
+    let told = Notifier { folder: None, ..deps.notifier }.test(&annotations).await.map_err(Failure::work)?;
     let mut out = io::stdout().lock();
     for notification in &told {
         let (verb, why) = match &notification.status {

@@ -2,8 +2,11 @@
 //!
 //! ```text
 //! igwn:    ingest-ligo → for each alert ( skymap-products ‖ galaxy-list ) → post-api → annotate → notify
-//! icecube: ingest-icecube → post-api
+//! icecube: ingest-icecube → post-api → notify
 //! ```
+//!
+//! An igwn notice that `ingest-ligo` cannot read goes to `notify`, which knows alerts of unknown types.
+//!
 //!
 //! `infra/flows/*.asl.yaml` hold the same order for Step Functions; tests/tests/flows.rs compares the two. Nothing is
 //! retried here: an error keeps its class, and the caller decides.
@@ -13,7 +16,7 @@ use std::time::{Duration, Instant};
 use config::Config;
 use shared::error::caught;
 use shared::key::AlertName;
-use shared::message::{Annotated, Ingested, Posted, Publication, Received, Settled};
+use shared::message::{Annotated, Ingested, Notifiable, Notification, Posted, Publication, Received, Settled};
 use shared::notice::NoticeKind;
 use shared::notice::icecube::TrackSearch;
 use shared::{Error, Result};
@@ -101,6 +104,8 @@ pub struct Outcome {
     pub alerts: Vec<ProcessedAlert>,
     /// The search of an IceCube notice, and its post.
     pub icecube: Option<(TrackSearch, Option<Posted>)>,
+    /// The notifications about a notice that is no alert.
+    pub notifications: Vec<Notification>,
 }
 
 impl Outcome {
@@ -191,8 +196,16 @@ impl Pipeline {
 
     async fn igwn(&self, received: Received, wait: bool) -> Outcome {
         let mut outcome = Outcome::default();
-        let ingested = timed(ingest_ligo::handle(&self.ingest_ligo, received)).await;
-        let Ok(Ingested { alerts }) = outcome.record(Function::IngestLigo, None, ingested) else { return outcome };
+        let ingested = timed(ingest_ligo::handle(&self.ingest_ligo, received.clone())).await;
+        let alerts = match outcome.record(Function::IngestLigo, None, ingested) {
+            Ok(Ingested { alerts }) => alerts,
+            Err(error) => {
+                if !error.is_retryable() {
+                    self.notify(&mut outcome, received).await;
+                }
+                return outcome;
+            }
+        };
         // Why nothing more is posted of this notice.
         let mut held: Option<Error> = None;
         // One after another, since the GWTM counts alerts in the order in which they are posted; the second is tried
@@ -218,7 +231,8 @@ impl Pipeline {
             let annotated = timed(annotate::handle(&self.annotate, settled.clone())).await;
             let mut annotated = outcome.record(Function::Annotate, Some(name), annotated).ok();
             if let Some(annotated) = &mut annotated {
-                let notified = timed(annotate::notify::handle(&self.notify, annotated.clone())).await;
+                let notifiable = Notifiable::Alert(annotated.clone());
+                let notified = timed(annotate::notify::handle(&self.notify, notifiable)).await;
                 let notified = outcome.record(Function::Notify, Some(name), notified);
                 annotated.notifications = notified.map(|notified| notified.notifications).unwrap_or_default();
             }
@@ -229,14 +243,24 @@ impl Pipeline {
 
     async fn icecube(&self, received: Received) -> Outcome {
         let mut outcome = Outcome::default();
-        let ingested = timed(ingest_icecube::handle(&self.ingest_icecube, received)).await;
+        let ingested = timed(ingest_icecube::handle(&self.ingest_icecube, received.clone())).await;
         let Ok(publication) = outcome.record(Function::IngestIceCube, None, ingested) else { return outcome };
         let posted = timed(post_api::handle(&self.post_api, publication.clone())).await;
         let posted = outcome.record(Function::PostApi, None, posted).ok();
+        if posted.is_some() {
+            self.notify(&mut outcome, received).await;
+        }
         if let Publication::IceCube(search) = publication {
             outcome.icecube = Some((search, posted));
         }
         outcome
+    }
+
+    /// Notifies about a notice that is no alert.
+    async fn notify(&self, outcome: &mut Outcome, received: Received) {
+        let notified = timed(annotate::notify::handle(&self.notify, Notifiable::Notice(received))).await;
+        let notified = outcome.record(Function::Notify, None, notified);
+        outcome.notifications = notified.map(|notified| notified.notifications).unwrap_or_default();
     }
 }
 

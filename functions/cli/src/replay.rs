@@ -10,14 +10,14 @@ use kafka::archive;
 use kafka::consumer::Message;
 use kafka::topic::{self, Span};
 use serde::Serialize;
-use shared::{Context, Error, Result};
+use shared::{Context, Result};
 use tokio::sync::mpsc;
 
 use crate::Failure;
 use crate::arguments::{ListOptions, ReplayOptions, Selection};
+use crate::batch::Batch;
 use crate::listen::topics;
 use crate::run::overrides;
-use crate::series::Series;
 
 /// How many notices are read ahead of the one that is worked on.
 const AHEAD: usize = 4;
@@ -55,21 +55,21 @@ pub async fn replay(options: &ReplayOptions) -> std::result::Result<bool, Failur
     if options.dry_run {
         return print_all(&mut messages, options.json).await.map(|_| true);
     }
-    let mut series = Series::open(config, options.json, options.patience).await?;
-    let store = series.store().clone();
+    let mut batch = Batch::open(config, options.json, options.patience).await?;
+    let store = batch.store().clone();
     while let Some(message) = messages.recv().await {
         let message = Arc::new(message.map_err(Failure::work)?);
         let label = message.to_string().replace('`', "");
-        let superevent = message.glance.superevent_id.clone();
+        let superevent = message.envelope.superevent_id.clone();
         let keep_in = store.clone();
         let fetch = move || {
             let (message, store) = (Arc::clone(&message), keep_in.clone());
             async move { archive::keep(&store, &message).await }.boxed_local()
         };
-        series.offer(&label, superevent.as_ref(), fetch).await?;
+        batch.offer(&label, superevent.as_ref(), fetch).await?;
     }
-    series.finish().await?;
-    series.end()
+    batch.finish().await?;
+    batch.end()
 }
 
 type Messages = mpsc::Receiver<Result<Message>>;
@@ -100,13 +100,13 @@ fn selected(selection: &Selection, overrides: &[(&str, String)]) -> std::result:
 }
 
 fn wanted(selection: &Selection, message: &Message) -> bool {
-    let glance = &message.glance;
-    let id = glance.superevent_id.as_ref().map_or("", |id| id.as_str());
-    let announces = glance.announces.as_deref().unwrap_or_default();
+    let envelope = &message.envelope;
+    let id = envelope.superevent_id.as_ref().map_or("", |id| id.as_str());
+    let announces = envelope.announces.as_deref().unwrap_or_default();
     let contains = |text: &str, part: &String| text.to_lowercase().contains(&part.to_lowercase());
     (selection.ids.is_empty() || selection.ids.iter().any(|part| contains(id, part)))
         && (selection.types.is_empty() || selection.types.iter().any(|part| contains(announces, part)))
-        && !(selection.exclude_test && glance.superevent_id.as_ref().is_some_and(|id| id.is_test()))
+        && !(selection.exclude_test && envelope.superevent_id.as_ref().is_some_and(|id| id.is_test()))
 }
 
 async fn print_all(messages: &mut Messages, json: bool) -> std::result::Result<usize, Failure> {
@@ -125,20 +125,19 @@ async fn print_all(messages: &mut Messages, json: bool) -> std::result::Result<u
 }
 
 fn print_line(out: &mut impl Write, message: &Message, json: bool) -> Result<()> {
-    let failed = |error: io::Error| Error::permanent(format!("standard output: {error}"));
     let line = Line {
         topic: &message.topic,
         partition: message.partition,
         offset: message.offset,
-        id: message.glance.superevent_id.as_ref().map(|id| id.as_str()),
-        announces: message.glance.announces.as_deref(),
-        time_created: message.glance.time_created,
+        id: message.envelope.superevent_id.as_ref().map(|id| id.as_str()),
+        announces: message.envelope.announces.as_deref(),
+        time_created: message.envelope.time_created,
         kafka_time: message.time,
         bytes: message.size(),
     };
     if json {
         serde_json::to_writer(&mut *out, &line).permanent("JSON")?;
-        return writeln!(out).map_err(failed);
+        return writeln!(out).permanent("standard output");
     }
     let time = |time: Option<Timestamp>| time.map_or_else(|| "-".to_owned(), |time| format!("{time:.0}"));
     writeln!(
@@ -152,5 +151,5 @@ fn print_line(out: &mut impl Write, message: &Message, json: bool) -> Result<()>
         line.partition,
         line.offset
     )
-    .map_err(failed)
+    .permanent("standard output")
 }

@@ -8,8 +8,8 @@ use config::Config;
 use serde::Serialize;
 use shared::key::{Key, Object, Parsed};
 use shared::message::{
-    Annotated, Galaxies, NotificationStatus, Post, PostStatus, Product, ProductKind, ProductStatus, Request, Role,
-    Settled, Summary,
+    Annotated, Galaxies, Notification, NotificationStatus, Post, PostEndpoint, PostStatus, Product, ProductStatus,
+    Role, Settled, Summary,
 };
 use shared::notice::icecube::TrackSearch;
 use shared::{Error, Result};
@@ -29,6 +29,9 @@ pub(crate) struct Report<'a> {
     alerts: Vec<AlertReport<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     icecube: Option<IceCubeReport<'a>>,
+    /// Those about a notice that is no alert; an alert's are with it.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    notifications: &'a [Notification],
     errors: Vec<ReportedError>,
     /// How long each function took, over all of the notice's alerts [ms].
     durations_ms: BTreeMap<&'static str, f64>,
@@ -84,6 +87,7 @@ impl<'a> Report<'a> {
             name: None,
             alerts: Vec::new(),
             icecube: None,
+            notifications: &[],
             errors: Vec::new(),
             durations_ms: BTreeMap::from([("total", milliseconds(total))]),
         }
@@ -131,7 +135,7 @@ impl<'a> Report<'a> {
             let products = products.as_ref().map_or(&[][..], |products| &products.products);
             for Product { product, status } in products {
                 if let ProductStatus::Failed { reason } = status {
-                    let error = Error::permanent(format!("{}: {reason}", label(*product)));
+                    let error = Error::permanent(format!("{}: {reason}", product.label()));
                     self.error(Function::SkymapProducts.name(), Some(alert.name.to_string()), &error);
                 }
             }
@@ -152,6 +156,7 @@ impl<'a> Report<'a> {
             search,
             posts: posted.as_ref().map_or(&[], |posted| &posted.posts),
         });
+        self.notifications = &outcome.notifications;
         let first = outcome.alerts.first().map(|alert| alert.settled.alert.name.to_string());
         self.name = first.or(search.map(str::to_owned));
     }
@@ -185,6 +190,7 @@ pub(crate) fn print(out: &mut impl Write, report: &Report, json: bool) -> io::Re
         writeln!(out, "  {} · IceCube track search around {} · {events}", search.ref_id, search.superevent_id)?;
         print_posts(out, posts)?;
     }
+    print_notifications(out, report.notifications)?;
     for error in &report.errors {
         let alert = error.alert.as_deref().map(|name| format!(" of {name}")).unwrap_or_default();
         writeln!(out, "  FAILED {}{alert} ({}): {}", error.stage, error.class.to_lowercase(), error.message)?;
@@ -227,7 +233,7 @@ fn print_alert(out: &mut impl Write, alert: &AlertReport, stored: bool) -> io::R
             ProductStatus::Missing { reason } => ("not made".to_owned(), reason.clone()),
             ProductStatus::Failed { reason } => ("FAILED".to_owned(), reason.clone()),
         };
-        row(out, label(*product), &verb, &what)?;
+        row(out, product.label(), &verb, &what)?;
     }
     if let Some(galaxies) = alert.galaxies {
         let reason = galaxies.reason.clone().unwrap_or_default();
@@ -260,7 +266,11 @@ fn print_annotated(out: &mut impl Write, annotated: &Annotated, written: &str) -
     for name in &annotated.changed {
         row(out, "older alert", "brought up to date", &name.to_string())?;
     }
-    for notification in &annotated.notifications {
+    print_notifications(out, &annotated.notifications)
+}
+
+fn print_notifications(out: &mut impl Write, notifications: &[Notification]) -> io::Result<()> {
+    for notification in notifications {
         let (verb, reason) = match &notification.status {
             NotificationStatus::Sent => ("told", String::new()),
             NotificationStatus::AlreadySent => ("told before", String::new()),
@@ -294,24 +304,12 @@ fn row(out: &mut impl Write, name: &str, verb: &str, what: &str) -> io::Result<(
     writeln!(out, "    {name:<20} {verb:<18} {what}")
 }
 
-fn label(product: ProductKind) -> &'static str {
-    match product {
-        ProductKind::FlatMap => "flat map",
-        ProductKind::Contours => "contours",
-        ProductKind::CredibleRegion50 => "50 % region",
-        ProductKind::CredibleRegion90 => "90 % region",
-        ProductKind::FermiGbm => "Fermi GBM",
-        ProductKind::FermiLat => "Fermi LAT",
-        ProductKind::SwiftBat => "Swift BAT",
-    }
-}
-
-fn endpoint(request: Request) -> &'static str {
+fn endpoint(request: PostEndpoint) -> &'static str {
     match request {
-        Request::PostAlert => "post_alert",
-        Request::EventGalaxies => "event_galaxies",
-        Request::PostIceCube => "post_icecube_notice",
-        Request::DelTestAlerts => "del_test_alerts",
+        PostEndpoint::PostAlert => "post_alert",
+        PostEndpoint::EventGalaxies => "event_galaxies",
+        PostEndpoint::PostIceCube => "post_icecube_notice",
+        PostEndpoint::DelTestAlerts => "del_test_alerts",
     }
 }
 

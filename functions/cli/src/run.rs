@@ -6,14 +6,14 @@ use std::path::Path;
 use config::Config;
 use futures::FutureExt;
 use shared::key::Object;
-use shared::{Error, Result};
+use shared::{Context, Result};
 use store::Store;
 
 use crate::Failure;
 use crate::arguments::RunOptions;
+use crate::batch::{Batch, received};
 use crate::notices;
 use crate::pipeline::Outcome;
-use crate::series::{Series, received};
 
 /// Runs every notice; whether all of them were done.
 ///
@@ -24,22 +24,22 @@ pub async fn run(options: &RunOptions) -> std::result::Result<bool, Failure> {
     let config = Config::from_env(&settings).map_err(Failure::usage)?;
     // What is done is printed; only what is odd is logged beside it.
     config.log.start("warn");
-    let mut series = Series::open(config, options.json, options.patience).await?;
-    let store = series.store().clone();
+    let mut batch = Batch::open(config, options.json, options.patience).await?;
+    let store = batch.store().clone();
     let sources = notices::find(&options.notices, &store).await;
-    series.of(sources.len());
+    batch.of(sources.len());
     for (label, source) in sources {
         let read_from = store.clone();
         let fetch = move || {
             let (source, store) = (source.clone(), read_from.clone());
             async move { received(source?.read(&store).await?) }.boxed_local()
         };
-        let done = series.offer(&label, None, fetch).await?;
+        let done = batch.offer(&label, None, fetch).await?;
         pages(options, &store, done).await?;
     }
-    let last = series.finish().await?;
+    let last = batch.finish().await?;
     pages(options, &store, last).await?;
-    series.end()
+    batch.end()
 }
 
 /// Writes the pages of what was done, where they are asked for.
@@ -59,7 +59,7 @@ async fn write_pages(folder: &Path, store: &Store, outcome: &Outcome) -> Result<
         let Some(page) = store.get(&key).await? else { continue };
         let path = folder.join(format!("{name}.html"));
         let written = fs::create_dir_all(folder).and_then(|()| fs::write(&path, page));
-        written.map_err(|error| Error::permanent(format!("file `{}`: {error}", path.display())))?;
+        written.permanent(format_args!("file `{}`", path.display()))?;
     }
     Ok(())
 }
@@ -69,7 +69,7 @@ async fn write_pages(folder: &Path, store: &Store, outcome: &Outcome) -> Result<
 /// # Errors
 /// Permanent, when the store is none.
 pub(crate) fn overrides(store: Option<&str>, dry_run: bool) -> Result<Vec<(&'static str, String)>> {
-    let mut settings = store.map(config::store_settings).transpose()?.unwrap_or_default();
+    let mut settings = store.map(store::overrides).transpose()?.unwrap_or_default();
     if dry_run {
         settings.push(("DRY_RUN", "true".to_owned()));
     }

@@ -11,10 +11,11 @@ use futures::{StreamExt, TryStreamExt};
 use serde_json::json;
 use shared::key::Key;
 use shared::{Context, Error, Result};
-use store::{Content, Head, Kind, Listed, Md5, Store};
+use store::{Content, EntryKind, Head, Listed, Md5, Store};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::Failure;
+use crate::arguments::store_help;
 use crate::migrate::{digest, passed_over};
 
 /// How much of a file is read at once [bytes].
@@ -33,9 +34,8 @@ Examples:
 
 Exit code: 0 all succeeded, 1 some failed or were not found, 2 wrong usage or settings.")]
 pub struct StoreOptions {
-    /// Store: `s3`, `abfs`, `swift` or `fs` with its settings, `s3://BUCKET`, `abfs://ACCOUNT`, `swift://CONTAINER`, or
-    /// a folder [default: the store of STORAGE_BUCKET_SOURCE].
-    #[arg(long, value_name = "STORE", global = true)]
+    /// Store.
+    #[arg(long, value_name = "STORE", global = true, help = store_help("Store"))]
     pub store: Option<String>,
     /// The command.
     #[command(subcommand)]
@@ -125,10 +125,6 @@ impl StoreOptions {
     }
 }
 
-fn output(error: io::Error) -> Error {
-    Error::permanent(format!("standard output: {error}"))
-}
-
 async fn list(store: &Store, prefix: &str, json: bool) -> Result<bool> {
     let mut out = io::BufWriter::new(io::stdout().lock());
     let (mut objects, mut bytes) = (0_u64, 0_u64);
@@ -153,12 +149,12 @@ async fn list(store: &Store, prefix: &str, json: bool) -> Result<bool> {
             let modified = head.modified.map(|time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
             writeln!(out, "{:>12} {:20} {name}", head.size, modified.unwrap_or_default())
         }
-        .map_err(output)?;
+        .permanent("standard output")?;
     }
     if !json {
-        writeln!(out, "{objects} objects, {}{others}", indicatif::HumanBytes(bytes)).map_err(output)?;
+        writeln!(out, "{objects} objects, {}{others}", indicatif::HumanBytes(bytes)).permanent("standard output")?;
     }
-    out.flush().map_err(output)?;
+    out.flush().permanent("standard output")?;
     Ok(true)
 }
 
@@ -169,42 +165,41 @@ async fn get(store: &Store, key: &Key, file: Option<&Path>) -> Result<bool> {
     let Some(path) = file else {
         let mut out = io::stdout().lock();
         while let Some(chunk) = content.chunks.try_next().await? {
-            out.write_all(&chunk).map_err(output)?;
+            out.write_all(&chunk).permanent("standard output")?;
         }
-        out.flush().map_err(output)?;
+        out.flush().permanent("standard output")?;
         return Ok(true);
     };
-    let failure = |error: &io::Error| Error::permanent(format!("file `{}`: {error}", path.display()));
+    let file = format!("file `{}`", path.display());
     // Beside it, so that it is there whole or not at all.
     let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-    let unfinished = tempfile::NamedTempFile::new_in(folder).map_err(|error| failure(&error))?;
-    let mut out = tokio::fs::File::from_std(unfinished.reopen().map_err(|error| failure(&error))?);
+    let unfinished = tempfile::NamedTempFile::new_in(folder).permanent(&file)?;
+    let mut out = tokio::fs::File::from_std(unfinished.reopen().permanent(&file)?);
     while let Some(chunk) = content.chunks.try_next().await? {
-        out.write_all(&chunk).await.map_err(|error| failure(&error))?;
+        out.write_all(&chunk).await.permanent(&file)?;
     }
-    out.flush().await.map_err(|error| failure(&error))?;
-    unfinished.persist(path).map_err(|error| failure(&error.error))?;
+    out.flush().await.permanent(&file)?;
+    unfinished.persist(path).map_err(|error| error.error).permanent(&file)?;
     Ok(true)
 }
 
 async fn put(store: &Store, path: &Path, key: &Key, if_absent: bool) -> Result<bool> {
-    let failure = |error: io::Error| Error::permanent(format!("file `{}`: {error}", path.display()));
+    let name = format!("file `{}`", path.display());
     if if_absent {
-        let bytes = tokio::fs::read(path).await.map_err(failure)?;
+        let bytes = tokio::fs::read(path).await.permanent(&name)?;
         let written = store.put_if_absent(key, Bytes::from(bytes)).await?;
         let said = if written { "written" } else { "not written: it is there already" };
-        writeln!(io::stdout(), "{key} {said}").map_err(output)?;
+        writeln!(io::stdout(), "{key} {said}").permanent("standard output")?;
         return Ok(written);
     }
-    let file = tokio::fs::File::open(path).await.map_err(failure)?;
-    let size = file.metadata().await.map_err(failure)?.len();
-    let name = path.display().to_string();
+    let file = tokio::fs::File::open(path).await.permanent(&name)?;
+    let size = file.metadata().await.permanent(&name)?.len();
     let chunks = futures::stream::try_unfold(file, move |mut file| {
         let name = name.clone();
         async move {
             let mut chunk = Vec::with_capacity(CHUNK_BYTES);
             let read = (&mut file).take(CHUNK_BYTES as u64).read_to_end(&mut chunk).await;
-            match read.permanent(format_args!("file `{name}`"))? {
+            match read.permanent(&name)? {
                 0 => Ok(None),
                 _ => Ok(Some((Bytes::from(chunk), file))),
             }
@@ -212,7 +207,7 @@ async fn put(store: &Store, path: &Path, key: &Key, if_absent: bool) -> Result<b
     });
     let head = Head { size, ..Head::default() };
     store.put_stream(key, Content { head, chunks: chunks.boxed() }).await?;
-    writeln!(io::stdout(), "{key} written").map_err(output)?;
+    writeln!(io::stdout(), "{key} written").permanent("standard output")?;
     Ok(true)
 }
 
@@ -221,7 +216,8 @@ async fn remove(store: &Store, keys: &[Key]) -> Result<bool> {
     for key in keys {
         let there = store.delete(key).await?;
         all &= there;
-        writeln!(io::stdout(), "{key} {}", if there { "removed" } else { "was not there" }).map_err(output)?;
+        writeln!(io::stdout(), "{key} {}", if there { "removed" } else { "was not there" })
+            .permanent("standard output")?;
     }
     Ok(all)
 }
@@ -235,11 +231,11 @@ struct Others {
 
 impl Others {
     /// Counts an entry that is no object; whether it is none.
-    fn count(&mut self, kind: Kind) -> bool {
+    fn count(&mut self, kind: EntryKind) -> bool {
         match kind {
-            Kind::Object => return false,
-            Kind::FolderMarker => self.markers += 1,
-            Kind::SpecialFile => self.special_files += 1,
+            EntryKind::Object => return false,
+            EntryKind::FolderMarker => self.markers += 1,
+            EntryKind::SpecialFile => self.special_files += 1,
         }
         true
     }
@@ -276,14 +272,14 @@ async fn verify(store: &Store, prefix: &str) -> Result<bool> {
             }
             Ok(Some(difference)) | Err(difference) => {
                 failed += 1;
-                writeln!(io::stdout(), "FAILED {difference}").map_err(output)?;
+                writeln!(io::stdout(), "FAILED {difference}").permanent("standard output")?;
             }
         }
     }
     drop(found);
     let others = others.into_inner().unwrap_or_else(PoisonError::into_inner);
     writeln!(io::stdout(), "{sound} objects are whole ({with_md5} by a listed MD5), {failed} are not{others}")
-        .map_err(output)?;
+        .permanent("standard output")?;
     Ok(failed == 0)
 }
 

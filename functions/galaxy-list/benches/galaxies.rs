@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use galaxy_list::indexed;
-use galaxy_list::source::Source;
+use galaxy_list::source::CatalogueSource;
 use science::galaxy::{Catalogue, Columns, Manifest, ROW_GROUP_ROWS, Ranking, build};
 use science::skymap::MultiOrderMap;
 use shared::notice::igwn::Notice;
 use shared::ranking::Settings;
-use store::{Location, Store};
+use store::Store;
 
 const GALAXIES: usize = 2_000_000;
 const ALERTS: [&str; 3] = ["MS181101ab-initial", "S230518h-initial", "S230522a-preliminary"];
@@ -172,8 +172,8 @@ fn index() -> &'static Path {
 
 async fn list(path: &Path, map: &[u8]) -> (Ranking, (u64, u64)) {
     let map = Arc::new(MultiOrderMap::decode(map).expect("a map"));
-    let store = Store::open(&Location::Folder("nowhere".into())).await.expect("a store");
-    let source = Source::find(&store, path.to_str().expect("a path")).await.expect("an index");
+    let store = Store::folder("nowhere");
+    let source = CatalogueSource::find(&store, path.to_str().expect("a path")).await.expect("an index");
     let index = source.index().await.expect("an index").expect("an index");
     let ranking = indexed::rank(&source, index, map, &Arc::new(Settings::default())).await.expect("a ranking");
     (ranking, source.reads())

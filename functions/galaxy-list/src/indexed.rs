@@ -10,7 +10,7 @@ use shared::ranking::Settings;
 use shared::{Error, Result};
 use tokio::sync::mpsc;
 
-use crate::source::Source;
+use crate::source::CatalogueSource;
 
 /// How many parts are read at once: with those that wait, what bounds the memory.
 const AT_ONCE: usize = 4;
@@ -18,8 +18,13 @@ const AT_ONCE: usize = 4;
 /// [`science::galaxy::rank`] from an index.
 ///
 /// # Errors
-/// Permanent, for an index that is broken; otherwise as [`Source::range`].
-pub async fn rank(source: &Source, index: Index, map: Arc<MultiOrderMap>, settings: &Arc<Settings>) -> Result<Ranking> {
+/// Permanent, for an index that is broken; otherwise as [`CatalogueSource::range`].
+pub async fn rank(
+    source: &CatalogueSource,
+    index: Index,
+    map: Arc<MultiOrderMap>,
+    settings: &Arc<Settings>,
+) -> Result<Ranking> {
     let index = Arc::new(index);
     let strict = rank_in(source, &index, &map, settings, Zone::strict(settings)).await?;
     if strict.in_zone > 0 {
@@ -29,7 +34,7 @@ pub async fn rank(source: &Source, index: Index, map: Arc<MultiOrderMap>, settin
 }
 
 async fn rank_in(
-    source: &Source,
+    source: &CatalogueSource,
     index: &Arc<Index>,
     map: &Arc<MultiOrderMap>,
     settings: &Arc<Settings>,

@@ -17,7 +17,7 @@ use store::Store;
 use tokio::sync::OnceCell;
 use treasuremap::bodies::{EventGalaxies, GalaxyEntry};
 
-use crate::source::Source;
+use crate::source::CatalogueSource;
 
 /// What this function touches.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub struct Deps {
     /// Where the map is, where the list goes, and where the catalogue may be.
     pub store: Store,
     /// Which catalogue, and how galaxies are ranked and signed.
-    pub galaxies: config::Galaxies,
+    pub galaxies: config::GalaxySettings,
     /// A catalogue without index, read once.
     pub catalogue: OnceCell<Arc<Catalogue>>,
 }
@@ -89,7 +89,7 @@ pub async fn handle(deps: &Deps, alert: Alert) -> Result<Galaxies> {
 }
 
 /// The body of `event_galaxies`.
-fn body(signed: &config::Galaxies, alert: &Alert, ranking: Ranking) -> EventGalaxies {
+fn body(signed: &config::GalaxySettings, alert: &Alert, ranking: Ranking) -> EventGalaxies {
     let entry = |(rank, galaxy): (u32, Ranked)| GalaxyEntry {
         name: galaxy.name,
         score: galaxy.score,
@@ -125,7 +125,7 @@ fn significant(number: f64, digits: i32) -> f64 {
 async fn ranking(deps: &Deps, name: &str, map: Arc<MultiOrderMap>) -> Result<Ranking> {
     let settings = Arc::new(deps.galaxies.settings.clone());
     if deps.catalogue.get().is_none() {
-        let source = Source::find(&deps.store, name).await?;
+        let source = CatalogueSource::find(&deps.store, name).await?;
         if let Some(index) = source.index().await? {
             let ranking = indexed::rank(&source, index, map, &settings).await?;
             let (requests, bytes) = source.reads();
@@ -139,7 +139,7 @@ async fn ranking(deps: &Deps, name: &str, map: Arc<MultiOrderMap>) -> Result<Ran
 }
 
 /// Reads a catalogue without index.
-async fn load(source: &Source, name: &str) -> Result<Arc<Catalogue>> {
+async fn load(source: &CatalogueSource, name: &str) -> Result<Arc<Catalogue>> {
     let catalogue = source.read_whole(&Columns::default()).await?;
     let (galaxies, dropped) = (catalogue.len(), catalogue.dropped());
     for warning in catalogue.warnings() {

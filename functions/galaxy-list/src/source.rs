@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use science::galaxy::{Catalogue, Columns, FOOTER_TAIL, Index, footer_bytes};
 use shared::key::Key;
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 use store::Store;
 
 /// The first bytes of every Parquet file.
@@ -18,36 +18,36 @@ const MAGIC: &[u8] = b"PAR1";
 
 /// A catalogue that is there, and how much of it has been read.
 #[derive(Debug, Clone)]
-pub struct Source {
-    place: Place,
+pub struct CatalogueSource {
+    place: SourcePlace,
     size: u64,
     reads: Arc<(AtomicU64, AtomicU64)>,
 }
 
 #[derive(Debug, Clone)]
-enum Place {
+enum SourcePlace {
     File(PathBuf),
     Object(Store, Key),
 }
 
-impl Source {
+impl CatalogueSource {
     /// Finds a catalogue: a file when there is one of that name, else an object of the store.
     ///
     /// # Errors
     /// Permanent, when there is neither; otherwise what the file system or the store says.
     pub async fn find(store: &Store, name: &str) -> Result<Self> {
-        let source = |place, size| Source { place, size, reads: Arc::default() };
+        let source = |place, size| CatalogueSource { place, size, reads: Arc::default() };
         match tokio::fs::metadata(name).await {
-            Ok(file) if file.is_file() => return Ok(source(Place::File(name.into()), file.len())),
+            Ok(file) if file.is_file() => return Ok(source(SourcePlace::File(name.into()), file.len())),
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(Error::permanent(error.to_string())),
+            Err(error) => return Err(Error::permanent("cannot be read").caused_by(error)),
         }
         // An absolute path is no object's name.
         if let Ok(key) = Key::new(name)
             && let Some(head) = store.head(&key).await?
         {
-            return Ok(source(Place::Object(store.clone(), key), head.size));
+            return Ok(source(SourcePlace::Object(store.clone(), key), head.size));
         }
         Err(Error::permanent("expected a file or an object of the store, found neither"))
     }
@@ -60,8 +60,8 @@ impl Source {
     /// Its path, when it is a file.
     pub fn path(&self) -> Option<&Path> {
         match &self.place {
-            Place::File(path) => Some(path),
-            Place::Object(..) => None,
+            SourcePlace::File(path) => Some(path),
+            SourcePlace::Object(..) => None,
         }
     }
 
@@ -77,14 +77,11 @@ impl Source {
     pub async fn range(&self, range: Range<u64>) -> Result<Bytes> {
         let wanted = range.end.saturating_sub(range.start);
         let bytes = match &self.place {
-            Place::File(path) => {
+            SourcePlace::File(path) => {
                 let path = path.clone();
-                runtime::blocking("galaxy catalogue", move || {
-                    read(&path, range).map_err(|error| Error::permanent(error.to_string()))
-                })
-                .await?
+                runtime::blocking("galaxy catalogue", move || read(&path, range).permanent("cannot be read")).await?
             }
-            Place::Object(store, key) => {
+            SourcePlace::Object(store, key) => {
                 let found = store.get_range(key, range).await?;
                 found.ok_or_else(|| Error::permanent("expected the object to be there still, found none"))?
             }
@@ -103,19 +100,19 @@ impl Source {
     /// All of its galaxies, when it is no index: a file is read as a stream, an object whole.
     ///
     /// # Errors
-    /// As [`Catalogue::read_from`] and [`Source::range`].
+    /// As [`Catalogue::read_from`] and [`CatalogueSource::range`].
     pub async fn read_whole(&self, columns: &Columns) -> Result<Catalogue> {
         let columns = columns.clone();
         match &self.place {
-            Place::File(path) => {
+            SourcePlace::File(path) => {
                 let path = path.clone();
                 runtime::blocking("galaxy catalogue", move || {
-                    let file = fs::File::open(path).map_err(|error| Error::permanent(error.to_string()))?;
+                    let file = fs::File::open(path).permanent("cannot be read")?;
                     Catalogue::read_from(file, &columns)
                 })
                 .await
             }
-            Place::Object(store, key) => {
+            SourcePlace::Object(store, key) => {
                 let bytes = store.read(key).await?;
                 runtime::blocking("galaxy catalogue", move || Catalogue::read_from(&bytes[..], &columns)).await
             }
@@ -125,7 +122,7 @@ impl Source {
     /// Its footer, when it is an index; `None` when it is no Parquet file.
     ///
     /// # Errors
-    /// Permanent, for Parquet that is truncated or has not the columns of an index; otherwise as [`Source::range`].
+    /// Permanent, for Parquet that is truncated or has not the columns of an index; otherwise as [`CatalogueSource::range`].
     pub async fn index(&self) -> Result<Option<Index>> {
         let tail = self.range(self.size.saturating_sub(FOOTER_TAIL)..self.size).await?;
         let Some(footer) = footer_bytes(&tail)? else {

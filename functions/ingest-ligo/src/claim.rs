@@ -1,9 +1,11 @@
 //! The claim of an alert's name: its suffix n is taken by creating `{name}_alert.json`.
 
 use bytes::Bytes;
+use science::skymap::MultiOrderMap;
 use serde_json::Value;
 use shared::key::{AlertName, AlertType, Object, SupereventId};
 use shared::notice::content;
+use shared::notice::igwn::Notice;
 use shared::{Error, Result};
 use store::Store;
 
@@ -14,6 +16,9 @@ const MAX_ALERTS: u32 = 1_000;
 ///
 /// An object with the same content is this alert seen again, a different one means the next n. Contents are compared,
 /// not bytes: the same notice from GraceDB differs from Kafka's in white space and the order of its fields.
+///
+/// A notice whose sky map cannot be read is the same alert as one that differs from it in the map alone: the mended notice
+/// takes its place, so that the products of an alert that went out without a map can be made.
 ///
 /// # Errors
 /// What the store says; Permanent after [`MAX_ALERTS`] names.
@@ -26,13 +31,52 @@ pub(crate) async fn claim(
     for n in 0..MAX_ALERTS {
         let name = AlertName { superevent_id: superevent_id.clone(), alert_type, n };
         let key = Object::Notice(&name).key()?;
-        if store.put_if_absent(&key, notice.clone()).await? || same_content(&store.read(&key).await?, notice) {
+        if store.put_if_absent(&key, notice.clone()).await? {
             return Ok(name);
+        }
+        let archived = store.read(&key).await?;
+        if same_content(&archived, notice) {
+            return Ok(name);
+        }
+        let (other, own) = (archived.clone(), notice.clone());
+        let compare =
+            move || Ok(same_but_for_maps(&other, &own).then(|| [other, own].map(|bytes| has_sound_maps(&bytes))));
+        match runtime::blocking("sky map", compare).await? {
+            Some([false, true]) => {
+                tracing::warn!(alert.name = %name, "the archived notice, whose sky map cannot be read, is replaced");
+                store.put(&key, notice.clone()).await?;
+                return Ok(name);
+            }
+            Some([true, false] | [false, false]) => return Ok(name),
+            Some([true, true]) | None => {}
         }
     }
     Err(Error::permanent(format!(
         "superevent `{superevent_id}`: expected fewer than {MAX_ALERTS} alerts of type `{alert_type}`"
     )))
+}
+
+/// Whether two notices say the same, and both carry the same kinds of map.
+fn same_but_for_maps(a: &[u8], b: &[u8]) -> bool {
+    let without_maps = |bytes: &[u8]| {
+        let mut content = content(bytes)?;
+        for pointer in ["/event/skymap", "/external_coinc/combined_skymap"] {
+            if let Some(map) = content.pointer_mut(pointer).filter(|map| !map.is_null()) {
+                *map = Value::Bool(true);
+            }
+        }
+        Some(content)
+    };
+    without_maps(a).zip(without_maps(b)).is_some_and(|(a, b)| same_value(&a, &b))
+}
+
+/// Whether every map that a notice carries can be read.
+fn has_sound_maps(bytes: &[u8]) -> bool {
+    Notice::parse(bytes).is_ok_and(|notice| {
+        let errors = [&notice.skymap_error, &notice.combined_skymap_error];
+        let mut maps = [&notice.skymap, &notice.combined_skymap].into_iter().flatten();
+        errors.iter().all(|error| error.is_none()) && maps.all(|map| MultiOrderMap::decode(map).is_ok())
+    })
 }
 
 fn same_content(a: &[u8], b: &[u8]) -> bool {
@@ -55,11 +99,10 @@ fn same_value(a: &Value, b: &Value) -> bool {
 mod tests {
     use super::*;
     use shared::key::AlertKind;
-    use store::Location;
 
     async fn names(notices: &[&'static str]) -> Vec<String> {
         let folder = tempfile::tempdir().expect("a folder");
-        let store = Store::open(&Location::Folder(folder.path().to_owned())).await.expect("a store");
+        let store = Store::folder(folder.path());
         let id = "MS181101ab".parse().expect("an id");
         let alert_type = AlertType { kind: AlertKind::Preliminary, external: false };
         let mut names = Vec::new();
@@ -87,9 +130,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_mended_map_is_the_same_alert_and_another_notice_is_not() {
+        let notice = |map: &str, time: &str| -> &'static str {
+            format!(
+                r#"{{"superevent_id": "MS181101ab", "alert_type": "PRELIMINARY", "time_created": "{time}",
+                    "event": {{"time": "2018-11-01T22:22:46Z", "skymap": {map}}}}}"#
+            )
+            .leak()
+        };
+        let (time, later) = ("2018-11-01T22:34:49Z", "2018-11-01T22:39:49Z");
+        let [junk, broken, none] = [r#""no base64!""#, r#""U0lNUExF""#, "null"].map(|map| notice(map, time));
+        let seen = names(&[junk, broken, none, notice(r#""U0lNUExF""#, later)]).await;
+        let second = "MS181101ab-Preliminary1";
+        assert_eq!(seen, ["MS181101ab-Preliminary", "MS181101ab-Preliminary", second, "MS181101ab-Preliminary2"]);
+    }
+
+    #[tokio::test]
     async fn racing_claims_of_different_notices_get_different_names() {
         let folder = tempfile::tempdir().expect("a folder");
-        let store = Store::open(&Location::Folder(folder.path().to_owned())).await.expect("a store");
+        let store = Store::folder(folder.path());
         let id: SupereventId = "S230518h".parse().expect("an id");
         let alert_type = AlertType { kind: AlertKind::Update, external: true };
         let claims = (0..16).map(|i| {

@@ -7,8 +7,8 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use shared::Result;
 use shared::key::{Object, SupereventId};
-use shared::message::{Alert, Post, PostStatus, ProductKind, ProductStatus, Products, Request, Role};
-use treasuremap::{Failure, PostAlert, Row};
+use shared::message::{Alert, Post, PostEndpoint, PostStatus, ProductKind, ProductStatus, Products, Role};
+use treasuremap::{PostAlert, RequestError, Row};
 
 use crate::once::{Once, once};
 use crate::rows::{Placed, find, place};
@@ -32,7 +32,7 @@ pub(crate) async fn publish(
     let url = skymap_url(deps, alert, products).await?;
     let (body, warnings) = PostAlert::new(alert, Some(&deps.observing_run), url.as_deref());
     warn_all(name, "post_alert", &warnings);
-    let done = |status| Post { request: Request::PostAlert, key: Some(key.clone()), status, note: None };
+    let done = |status| Post { request: PostEndpoint::PostAlert, key: Some(key.clone()), status, note: None };
     let removal = removal(alert);
     let (Some(api), false) = (&deps.api, removal == Removal::AtOnce) else {
         keep(deps, &key, &body).await?;
@@ -58,10 +58,10 @@ pub(crate) async fn publish(
         Ok(row)
     };
     let post = async || {
-        keep(deps, &key, &body).await.map_err(Failure::Refused)?;
+        keep(deps, &key, &body).await.map_err(RequestError::Refused)?;
         api.post_alert(&body).await
     };
-    let outcome = once(deps, api, &Object::PostAlertPending(name).key()?, look, post).await;
+    let outcome = once(deps, api, |n| Object::PostAlertPending(name, n).key(), look, post).await;
     let outcome = outcome.map_err(|error| error.of(name))?;
     let mut post = done(status(&outcome, |row| Some(row.id)));
     let (mut rows, copies) = seen.into_inner().unwrap_or_else(PoisonError::into_inner);

@@ -2,10 +2,10 @@
 
 use jiff::SignedDuration;
 use shared::key::{AlertKind, AlertName, Key, Object};
-use shared::message::{Alert, Galaxies, Post, PostStatus, Request, Role};
+use shared::message::{Alert, Galaxies, Post, PostEndpoint, PostStatus, Role};
 use shared::notice::parse_time;
 use shared::{Context, Error, Result};
-use treasuremap::{Client, EventGalaxies, ListedGalaxy, Removal};
+use treasuremap::{Client, EventGalaxies, ListRemoval, ListedGalaxy};
 
 use crate::alert::{Published, REMOVED_AT_ONCE};
 use crate::once::once;
@@ -24,7 +24,7 @@ pub(crate) async fn publish(
     galaxies: &Galaxies,
     published: Option<&Published>,
 ) -> Result<Post> {
-    let post = |status| Post { request: Request::EventGalaxies, key: galaxies.key.clone(), status, note: None };
+    let post = |status| Post { request: PostEndpoint::EventGalaxies, key: galaxies.key.clone(), status, note: None };
     let not_posted = |reason: &str| Ok(post(PostStatus::NotPosted { reason: reason.to_owned() }));
     let Some(key) = &galaxies.key else {
         return not_posted(galaxies.reason.as_deref().unwrap_or("there is no galaxy list"));
@@ -73,14 +73,14 @@ async fn replace(
         let lists = api.galaxy_lists(&body.superevent_id, &body.groupname, None).await?;
         Ok(lists.iter().find(|(_, list)| is_same(list, body)).map(|(id, _)| Some(*id)))
     };
-    let pending = Object::EventGalaxiesPending(&alert.name).key()?;
-    let outcome = once(deps, api, &pending, look, || api.post_galaxies(body)).await?;
+    let pending = |n| Object::EventGalaxiesPending(&alert.name, n).key();
+    let outcome = once(deps, api, pending, look, || api.post_galaxies(body)).await?;
     let mut own = None;
     for (id, list) in api.galaxy_lists(&body.superevent_id, &body.groupname, None).await? {
         // Of lists that are the same, the first stays.
         if own.is_none() && is_same(&list, body) {
             own = Some(id);
-        } else if api.remove_galaxies(id).await? == Removal::Foreign {
+        } else if api.remove_galaxies(id).await? == ListRemoval::Foreign {
             tracing::warn!(alert.name = %alert.name, "galaxy list {id} of group `{}` stays: another user's", body.groupname);
         }
     }

@@ -33,15 +33,15 @@ const CREATORS: [(&[&str], &[&str]); 6] = [
 
 /// A superevent's log; those about a file name it.
 #[derive(Debug, Deserialize)]
-struct Log {
+struct LogEntry {
     created: Option<String>,
     filename: Option<String>,
     file_version: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Logs {
-    logs: Vec<Log>,
+struct LogPage {
+    logs: Vec<LogEntry>,
 }
 
 /// The address of the file that holds the alert's own map, with its version; `None` when it is not known which file that
@@ -54,7 +54,7 @@ pub(crate) async fn map_url(fetch: &Fetch, gracedb: &str, alert: &Alert) -> Opti
         let (files, logs) = tokio::join!(list(fetch, gracedb, id, "files"), list(fetch, gracedb, id, "logs"));
         let files: BTreeMap<String, Value> = serde_json::from_slice(&files?).ok()?;
         let logs =
-            logs.and_then(|logs| serde_json::from_slice::<Logs>(&logs).ok()).map_or(Vec::new(), |logs| logs.logs);
+            logs.and_then(|logs| serde_json::from_slice::<LogPage>(&logs).ok()).map_or(Vec::new(), |logs| logs.logs);
         let names: Vec<&str> = files.keys().map(String::as_str).collect();
         let file = file(&names, &logs, stems, alert.time_created)?;
         let url = format!("{gracedb}/api/superevents/{id}/files/{file}");
@@ -76,7 +76,7 @@ fn stems(creator: &str) -> Option<&'static [&'static str]> {
 
 /// The file among a superevent's that was the newest of its name when the notice was created. `None` when there is none,
 /// when several names would do, or when it cannot be told which version it was.
-fn file(names: &[&str], logs: &[Log], stems: &[&str], created: Timestamp) -> Option<String> {
+fn file(names: &[&str], logs: &[LogEntry], stems: &[&str], created: Timestamp) -> Option<String> {
     let base = |name: &str| name.split(',').next().unwrap_or_default().to_owned();
     let is_its = |name: &str| {
         let stem = name.strip_suffix(".fits.gz").map(str::to_ascii_lowercase);
@@ -93,7 +93,7 @@ fn file(names: &[&str], logs: &[Log], stems: &[&str], created: Timestamp) -> Opt
         [] => return None,
         [only] => only,
         _ => {
-            let time = |log: &Log| parse_time(log.created.as_deref()?).ok();
+            let time = |log: &LogEntry| parse_time(log.created.as_deref()?).ok();
             let of = |version: u32| {
                 logs.iter().find(|log| log.filename.as_deref() == Some(name) && log.file_version == Some(version))
             };
@@ -111,9 +111,9 @@ fn file(names: &[&str], logs: &[Log], stems: &[&str], created: Timestamp) -> Opt
 mod tests {
     use super::*;
 
-    fn log(filename: &str, file_version: u32, minute: u32) -> Log {
+    fn log(filename: &str, file_version: u32, minute: u32) -> LogEntry {
         let created = Some(format!("2009-01-01 00:{minute:02}:00 UTC"));
-        Log { created, filename: Some(filename.to_owned()), file_version: Some(file_version) }
+        LogEntry { created, filename: Some(filename.to_owned()), file_version: Some(file_version) }
     }
 
     #[test]

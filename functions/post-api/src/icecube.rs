@@ -2,9 +2,9 @@
 
 use shared::Result;
 use shared::key::Object;
-use shared::message::{Post, PostStatus, Request};
+use shared::message::{Post, PostEndpoint, PostStatus};
 use shared::notice::icecube::{TrackSearch, Withheld};
-use treasuremap::{Client, Failure, Generation, PostIceCube};
+use treasuremap::{Client, Generation, PostIceCube, RequestError};
 
 use crate::{Deps, bytes_of, keep, warn_all};
 
@@ -49,7 +49,7 @@ pub(crate) async fn publish(deps: &Deps, search: &TrackSearch) -> Result<Post> {
     if matches!(status, PostStatus::Posted { .. }) {
         keep(deps, &key, &json).await?;
     }
-    Ok(Post { request: Request::PostIceCube, key: Some(key), status, note: None })
+    Ok(Post { request: PostEndpoint::PostIceCube, key: Some(key), status, note: None })
 }
 
 /// Posts a search, again after a failure, since the GWTM looks itself: its number, or none when the GWTM had it; and
@@ -61,10 +61,10 @@ async fn post(api: &Client, body: &PostIceCube) -> Result<(Option<i64>, bool)> {
     loop {
         let (pauses, error) = match api.post_icecube_notice(body).await {
             Ok(id) => return Ok((id, unsure)),
-            Err(Failure::Refused(error)) => return Err(error),
-            Err(Failure::Over(error)) => (1, error),
+            Err(RequestError::Refused(error)) => return Err(error),
+            Err(RequestError::Over(error)) => (1, error),
             // The GWTM's own look is not atomic: what it may still be at should be over.
-            Err(Failure::Unknown(error)) => (api.timing().looks, error),
+            Err(RequestError::Unknown(error)) => (api.timing().looks, error),
         };
         unsure = true;
         for i in 0..pauses {

@@ -15,7 +15,7 @@ use config::Config;
 use http_client::Fetch;
 use serde::Serialize;
 use shared::key::{AlertKind, Key};
-use shared::message::{Alert, Galaxies, Post, PostStatus, Posted, Products, Publication, Request, Role};
+use shared::message::{Alert, Galaxies, Post, PostEndpoint, PostStatus, Posted, Products, Publication, Role};
 use shared::{Context, Error, Result};
 use store::Store;
 use treasuremap::{Client, Timing};
@@ -140,7 +140,7 @@ async fn remove_test_alerts(deps: &Deps) -> Post {
             }
         },
     };
-    Post { request: Request::DelTestAlerts, key: None, status, note: None }
+    Post { request: PostEndpoint::DelTestAlerts, key: None, status, note: None }
 }
 
 /// A body as it is stored and posted.
@@ -151,11 +151,7 @@ fn bytes_of(body: &impl Serialize) -> Result<bytes::Bytes> {
 
 /// Writes a body unless it is there just so.
 async fn keep(deps: &Deps, key: &Key, body: &impl Serialize) -> Result<()> {
-    let bytes = bytes_of(body)?;
-    if deps.store.get(key).await?.as_ref() == Some(&bytes) {
-        return Ok(());
-    }
-    deps.store.put(key, bytes).await
+    deps.store.put_if_changed(key, bytes_of(body)?).await.map(drop)
 }
 
 /// Logs what had to be changed in a body.

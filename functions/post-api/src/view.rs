@@ -29,8 +29,7 @@ pub(crate) async fn keep(deps: &Deps, name: &AlertName, own: &Row, rows: &[Row])
     {
         let (from, to) = (from.key()?, to.key()?);
         let Some(bytes) = deps.store.get(&from).await? else { continue };
-        if deps.store.get(&to).await?.as_ref() != Some(&bytes) {
-            deps.store.put(&to, bytes).await?;
+        if deps.store.put_if_changed(&to, bytes).await? {
             tracing::info!(alert.name = %name, object.key = %to, "copied to where the website looks");
         }
     }

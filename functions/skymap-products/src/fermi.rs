@@ -17,7 +17,7 @@ use science::visibility::orbit::{self, Tle};
 use science::visibility::{Coverage, fermi};
 use shared::key::{Key, Object, Parsed, SupereventId};
 use shared::message::{Product, ProductKind, ProductStatus};
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 use store::Store;
 use tokio::io::AsyncReadExt;
 
@@ -382,10 +382,9 @@ async fn first_pointing(
 
 /// The spacecraft files of a folder.
 async fn files_of(folder: &Path) -> Result<Vec<FileName>> {
-    let failed = |error: std::io::Error| Error::permanent(error.to_string());
-    let mut entries = tokio::fs::read_dir(folder).await.map_err(failed)?;
+    let mut entries = tokio::fs::read_dir(folder).await.permanent("cannot be read")?;
     let mut names = Vec::new();
-    while let Some(entry) = entries.next_entry().await.map_err(failed)? {
+    while let Some(entry) = entries.next_entry().await.permanent("cannot be read")? {
         names.extend(entry.file_name().to_str().and_then(FileName::parse));
     }
     names.sort();
@@ -393,10 +392,9 @@ async fn files_of(folder: &Path) -> Result<Vec<FileName>> {
 }
 
 pub(crate) async fn read_file(path: &Path, max_bytes: usize) -> Result<Bytes> {
-    let failed = |error: std::io::Error| Error::permanent(error.to_string());
-    let file = tokio::fs::File::open(path).await.map_err(failed)?;
+    let file = tokio::fs::File::open(path).await.permanent("cannot be read")?;
     let mut bytes = Vec::new();
-    file.take(max_bytes as u64 + 1).read_to_end(&mut bytes).await.map_err(failed)?;
+    file.take(max_bytes as u64 + 1).read_to_end(&mut bytes).await.permanent("cannot be read")?;
     if bytes.len() > max_bytes {
         return Err(Error::permanent(format!("expected at most {max_bytes} bytes, found more")));
     }

@@ -6,31 +6,29 @@
 use shared::Result;
 use shared::key::{AlertName, Object, SupereventId, prefix_of};
 use shared::message::ProductKind;
-use shared::notice::Glance;
+use shared::notice::Envelope;
 use store::Store;
 
-use crate::Made;
+use crate::ProductBytes;
 
 /// The newest alert of a superevent that has a map and contours, and its files; `None` when there is none.
 ///
 /// # Errors
 /// What the store says.
-pub(crate) async fn find(store: &Store, superevent: &SupereventId) -> Result<Option<(AlertName, Vec<Made>)>> {
+pub(crate) async fn find(store: &Store, superevent: &SupereventId) -> Result<Option<(AlertName, Vec<ProductBytes>)>> {
     let keys = store.keys(&prefix_of(superevent)).await?;
     let mut found = Vec::new();
     for name in keys.iter().filter_map(|key| key.map_of()) {
         if keys.contains(&Object::Contours(&name).key()?) {
             let notice = store.get(&Object::Notice(&name).key()?).await?;
-            let created = notice.and_then(|notice| Glance::of(&notice).time_created);
+            let created = notice.and_then(|notice| Envelope::of(&notice).time_created);
             found.push((created, name.alert_type.external, name.n, name));
         }
     }
     let Some((.., name)) = found.into_iter().max() else { return Ok(None) };
     let mut files = Vec::new();
-    for (kind, object) in
-        [(ProductKind::FlatMap, Object::FlatMap(&name)), (ProductKind::Contours, Object::Contours(&name))]
-    {
-        if let Some(bytes) = store.get(&object.key()?).await? {
+    for kind in [ProductKind::FlatMap, ProductKind::Contours] {
+        if let Some(bytes) = store.get(&kind.object(&name).key()?).await? {
             files.push((kind, Ok(bytes)));
         }
     }

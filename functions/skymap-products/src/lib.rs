@@ -3,14 +3,14 @@
 
 pub mod fermi;
 mod last;
-pub mod swift;
+pub mod swift_bat;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 use config::Config;
 use science::skymap::{MultiOrderMap, contour, flat};
-use shared::key::{AlertName, Key, Object};
+use shared::key::AlertName;
 use shared::message::{Alert, Product, ProductKind, ProductStatus, Products, Role};
 use shared::{Error, Result};
 use store::Store;
@@ -83,7 +83,7 @@ pub async fn handle(deps: &Deps, alert: Alert) -> Result<Products> {
     };
     let (superevent, time) = (&alert.name.superevent_id, alert.time_of_signal);
     let fermi = fermi::coverage(&deps.fermi, &deps.store, superevent, time);
-    let swift = swift::coverage(deps.swift_pointing_file.as_deref(), &deps.store, superevent, time);
+    let swift = swift_bat::coverage(deps.swift_pointing_file.as_deref(), &deps.store, superevent, time);
     let (from_map, fermi, swift) = tokio::join!(from_map, fermi, swift);
     let (mut products, map_of): (Vec<Product>, Option<AlertName>) = from_map?;
     products.extend(fermi);
@@ -114,7 +114,7 @@ async fn without_map(deps: &Deps, alert: &Alert) -> Result<(Vec<Product>, Option
 fn missing_because(product: &Product) -> Option<String> {
     match &product.status {
         ProductStatus::Missing { reason } | ProductStatus::Failed { reason } => {
-            Some(format!("{:?}: {reason}", product.product))
+            Some(format!("{}: {reason}", product.product.label()))
         }
         ProductStatus::Written { .. } | ProductStatus::AlreadyThere { .. } => None,
     }
@@ -124,7 +124,7 @@ fn missing_because(product: &Product) -> Option<String> {
 type Make = fn(&MultiOrderMap, u8) -> Result<Vec<u8>>;
 
 /// A product and its bytes.
-type Made = (ProductKind, Result<Bytes>);
+type ProductBytes = (ProductKind, Result<Bytes>);
 
 /// What is made from the map.
 const MADE: [(ProductKind, Make); 4] = [
@@ -136,7 +136,7 @@ const MADE: [(ProductKind, Make); 4] = [
 
 /// Decodes the map, once, and makes every product; one that fails, or panics, does not stop the others. Without an
 /// order there is no flat map.
-fn make(bytes: &[u8], max_order: Option<u8>) -> Result<Vec<Made>> {
+fn make(bytes: &[u8], max_order: Option<u8>) -> Result<Vec<ProductBytes>> {
     let map = MultiOrderMap::decode(bytes)?;
     let wanted = MADE.into_iter().filter(|(kind, _)| *kind != ProductKind::FlatMap || max_order.is_some());
     let made = wanted.map(|(kind, make)| {
@@ -148,7 +148,7 @@ fn make(bytes: &[u8], max_order: Option<u8>) -> Result<Vec<Made>> {
 }
 
 /// Writes what was made. The bytes follow from the map, so an object of the same size and content is left as it is.
-async fn keep(deps: &Deps, alert: &Alert, made: Vec<Made>) -> Result<Vec<Product>> {
+async fn keep(deps: &Deps, alert: &Alert, made: Vec<ProductBytes>) -> Result<Vec<Product>> {
     let mut products = Vec::new();
     for (kind, bytes) in made {
         let bytes = match bytes {
@@ -160,32 +160,16 @@ async fn keep(deps: &Deps, alert: &Alert, made: Vec<Made>) -> Result<Vec<Product
                 continue;
             }
         };
-        let key = object(alert, kind)?;
+        let key = kind.object(&alert.name).key()?;
         let size = bytes.len() as u64;
-        let same_size = deps.store.head(&key).await?.is_some_and(|head| head.size == size);
-        let status = if same_size && deps.store.get(&key).await?.as_ref() == Some(&bytes) {
-            ProductStatus::AlreadyThere { key }
-        } else {
-            deps.store.put(&key, bytes).await?;
+        let status = if deps.store.put_if_changed(&key, bytes).await? {
             ProductStatus::Written { key, size, source: None }
+        } else {
+            ProductStatus::AlreadyThere { key }
         };
         products.push(Product { product: kind, status });
     }
     Ok(products)
-}
-
-fn object(alert: &Alert, kind: ProductKind) -> Result<Key> {
-    let (name, superevent_id) = (&alert.name, &alert.name.superevent_id);
-    match kind {
-        ProductKind::FlatMap => Object::FlatMap(name),
-        ProductKind::Contours => Object::Contours(name),
-        ProductKind::CredibleRegion50 => Object::CredibleRegion(name, 50),
-        ProductKind::CredibleRegion90 => Object::CredibleRegion(name, 90),
-        ProductKind::FermiGbm => Object::FermiGbm(superevent_id),
-        ProductKind::FermiLat => Object::FermiLat(superevent_id),
-        ProductKind::SwiftBat => Object::SwiftBat(superevent_id),
-    }
-    .key()
 }
 
 fn missing(product: ProductKind, reason: &str) -> Product {

@@ -16,7 +16,7 @@ use science::visibility::saa;
 use shared::key::{Object, SupereventId};
 use shared::message::{Product, ProductKind, ProductStatus};
 use skymap_products::fermi::{LIMIT, Sources, coverage};
-use store::{Location, Store};
+use store::Store;
 use tempfile::TempDir;
 
 const SIGNAL: &str = "2023-05-18T12:59:08.153968Z";
@@ -160,7 +160,7 @@ fn week(counts_leap_seconds: bool, columns: &[&str]) -> Vec<u8> {
 }
 
 async fn store(folder: &TempDir) -> Store {
-    Store::open(&Location::Folder(folder.path().to_owned())).await.expect("a store")
+    Store::folder(folder.path())
 }
 
 fn folder() -> TempDir {

@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn every_setting_of_a_function_reaches_it_by_the_settings_object() {
-        for Setting { name, is_secret, .. } in crate::SETTINGS {
+        for Setting { name, is_secret, .. } in crate::settings() {
             let read = read_object(&serde_json::json!({ *name: "x" }).to_string());
             assert_eq!(read.is_err(), *is_secret, "{name}: {read:?}");
         }

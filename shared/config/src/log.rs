@@ -3,9 +3,8 @@
 use std::io::{self, IsTerminal};
 
 use shared::Result;
+use shared::settings::Reader;
 use tracing_subscriber::EnvFilter;
-
-use super::Reader;
 
 /// What is logged, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,9 +54,22 @@ impl Log {
     /// Permanent, naming every setting that is malformed.
     pub fn from_env() -> Result<Self> {
         let get = super::environment(&[]);
-        let mut settings = Reader::new(&get);
-        let log = settings.log();
+        let mut settings = super::reader(&get);
+        let log = Self::settings(&mut settings);
         settings.finish(log)
+    }
+
+    pub(super) fn settings(settings: &mut Reader<'_>) -> Self {
+        let format = match &*settings.one_of("LOG_FORMAT", &["text", "json"]) {
+            "json" => LogFormat::Json,
+            _ => LogFormat::Text,
+        };
+        let verbose = settings.flag("VERBOSE");
+        let level = settings.text("LOG_LEVEL").or_else(|| verbose.then(|| "debug".to_owned()));
+        if let Some(Err(error)) = level.as_deref().map(directives) {
+            settings.problems.push(format!("`LOG_LEVEL`: expected a level or tracing directives: {error}"));
+        }
+        Log { format, level, warnings: std::mem::take(&mut settings.warnings) }
     }
 
     /// Starts logging to standard error, at `level` unless LOG_LEVEL says otherwise; a second start changes nothing.

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::Deserialize;
 use shared::message::Role;
+use shared::settings::Reader;
 use shared::{Error, Result, Secret};
 
 /// The most rules, and targets of a rule.
@@ -116,6 +117,27 @@ fn host(url: &Secret) -> &str {
 }
 
 impl Notify {
+    pub(super) fn settings(settings: &mut Reader<'_>) -> Self {
+        let name = "NOTIFY_CONFIG";
+        let Some(text) = settings.text(name) else { return Notify::default() };
+        // A file's name has neither; rules have both.
+        let (from, rules) = if text.contains("[[") && text.contains('=') {
+            (String::new(), Ok(text))
+        } else {
+            (
+                format!("file `{text}`: "),
+                std::fs::read_to_string(&text).map_err(|error| error.to_string().to_lowercase()),
+            )
+        };
+        match rules.and_then(|rules| Notify::from_toml(&rules).map_err(|error| error.to_string())) {
+            Ok(notify) => notify,
+            Err(error) => {
+                settings.problems.push(format!("`{name}`: {from}{error}"));
+                Notify::default()
+            }
+        }
+    }
+
     /// Reads rules from TOML: a `[[rule]]` each, with a `[[rule.target]]` for each target.
     ///
     /// # Errors

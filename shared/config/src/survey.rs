@@ -1,6 +1,6 @@
 //! What is set, what holds by default, and what does not go together.
 
-use super::{Config, KAFKA_SETTINGS, Kafka, SETTINGS, Setting, environment, secrets};
+use super::{Config, KAFKA_SETTINGS, Kafka, Setting, environment, secrets, settings};
 
 /// A setting as it is now.
 #[derive(Debug, Clone)]
@@ -29,8 +29,7 @@ pub fn survey() -> Surveyed {
 
 fn survey_of(get: &dyn Fn(&str) -> Option<String>) -> Surveyed {
     let text = |name: &str| get(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
-    let settings = SETTINGS
-        .iter()
+    let settings = settings()
         .chain(KAFKA_SETTINGS)
         .map(|setting| Survey { setting, value: text(setting.name).map(|value| shown(setting.name, &value)) })
         .collect();
@@ -127,6 +126,6 @@ mod tests {
         assert!(survey.contradictions.iter().any(|text| text.contains("DRY_RUN")), "{survey:?}");
         let nothing = survey_of(&|_| None);
         assert!(nothing.problems.is_empty() && nothing.contradictions.is_empty(), "{nothing:?}");
-        assert_eq!(nothing.settings.len(), SETTINGS.len() + KAFKA_SETTINGS.len());
+        assert_eq!(nothing.settings.len(), settings().count() + KAFKA_SETTINGS.len());
     }
 }

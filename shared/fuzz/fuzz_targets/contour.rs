@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use science::skymap::{Cell, Header, MultiOrderMap, contour};
+use science::skymap::{Cell, MapHeader, MultiOrderMap, contour};
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((level, bytes)) = bytes.split_first() else { return };
@@ -27,7 +27,7 @@ fuzz_target!(|bytes: &[u8]| {
         .collect();
     let total: f64 = cells.iter().map(Cell::prob).sum();
     cells.iter_mut().for_each(|cell| cell.prob_density /= total);
-    let Ok(map) = MultiOrderMap::from_cells(cells, None, Header::default()) else { return };
+    let Ok(map) = MultiOrderMap::from_cells(cells, None, MapHeader::default()) else { return };
     let contours = contour::contours(&map, &[level % 99 + 1]).expect("a level in range");
     for ring in contours.iter().flat_map(|contour| &contour.rings) {
         assert!(ring.len() >= 4 && ring.first() == ring.last());

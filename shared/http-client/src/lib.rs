@@ -7,6 +7,8 @@
 pub mod aws;
 
 use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,8 +16,8 @@ use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 use reqwest::redirect::Policy;
-use reqwest::{Client, ClientBuilder, Response, Url};
-use shared::{Class, Error, Result};
+use reqwest::{Certificate, Client, ClientBuilder, Response, Url};
+use shared::{Class, Context, Error, Result};
 
 /// How this software names itself to servers.
 const USER_AGENT: &str = concat!("treasuremap-functions/", env!("CARGO_PKG_VERSION"));
@@ -25,6 +27,15 @@ const FITS_BEGINNING: &[u8] = b"SIMPLE  =";
 pub const MAX_REDIRECTS: usize = 5;
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where systems keep the authorities that they trust, in the order in which librdkafka looks (`rdkafka_ssl.c`).
+const SYSTEM_AUTHORITIES: [&str; 5] = [
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/certs/ca-certificates.crt",
+];
 
 type Download = BoxFuture<'static, Result<Bytes>>;
 /// By URL and limit.
@@ -43,6 +54,22 @@ impl Fetch {
     /// # Errors
     /// Permanent, when TLS cannot be set up (a machine without root certificates, say).
     pub fn new() -> Result<Self> {
+        Fetch::with(|builder| builder)
+    }
+
+    /// A client that trusts what librdkafka does: the authorities in a PEM file or in the files of a folder, else those of
+    /// the system, whatever SSL_CERT_FILE says.
+    ///
+    /// # Errors
+    /// Permanent, when the certificates cannot be read, and as [`Fetch::new`].
+    pub fn trusting(authorities: Option<&Path>) -> Result<Self> {
+        let systems = || SYSTEM_AUTHORITIES.iter().map(Path::new).find(|path| path.exists());
+        let Some(path) = authorities.or_else(systems) else { return Fetch::new() };
+        let certificates = certificates(path).map_err(|error| error.of(format_args!("`{}`", path.display())))?;
+        Fetch::with(|builder| builder.tls_certs_only(certificates))
+    }
+
+    fn with(settings: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Result<Self> {
         let redirects = Policy::custom(|attempt| {
             if attempt.previous().len() > MAX_REDIRECTS {
                 attempt.error(format!("more than {MAX_REDIRECTS} redirects"))
@@ -55,7 +82,7 @@ impl Fetch {
                 attempt.follow()
             }
         });
-        Ok(Fetch { client: client(|builder| builder.redirect(redirects))?, under_way: Arc::default() })
+        Ok(Fetch { client: client(|builder| settings(builder.redirect(redirects)))?, under_way: Arc::default() })
     }
 
     /// The body of a URL, of at most `max_bytes`, within `deadline` from now, redirects included. Concurrent calls for one URL and one limit share one download; it ends with its last caller.
@@ -170,6 +197,25 @@ async fn body(client: &Client, url: Url, max_bytes: usize, shown: &str) -> Resul
     read(answer, max_bytes, shown).await
 }
 
+/// The certificates in a PEM file, or in the files of a folder.
+fn certificates(path: &Path) -> Result<Vec<Certificate>> {
+    let mut files = vec![path.to_owned()];
+    if path.is_dir() {
+        let entries = fs::read_dir(path).permanent("folder")?;
+        files = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()).collect();
+    }
+    let mut found = Vec::new();
+    for file in files {
+        let bytes = fs::read(&file).permanent("file")?;
+        // A folder holds other files too.
+        found.extend(Certificate::from_pem_bundle(&bytes).unwrap_or_default());
+    }
+    if found.is_empty() {
+        return Err(Error::permanent("expected certificates in PEM, found none"));
+    }
+    Ok(found)
+}
+
 fn failure(error: reqwest::Error, shown: &str) -> Error {
     let error = error.without_url();
     let message = format!("`{shown}`: {}", causes(&error));
@@ -219,7 +265,7 @@ pub fn client(settings: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Result<C
 }
 
 fn parse(url: &str) -> Result<Url> {
-    let parsed = Url::parse(url).map_err(|error| Error::permanent(format!("url `{}`: {error}", shown(url))))?;
+    let parsed = Url::parse(url).permanent(format_args!("url `{}`", shown(url)))?;
     if !matches!(parsed.scheme(), "http" | "https") {
         return Err(Error::permanent(format!("url `{}`: expected http or https", shown(url))));
     }
@@ -260,8 +306,8 @@ pub fn causes(error: &dyn std::error::Error) -> String {
 
 /// What to do about a server's certificate that an error says is refused; `None` for other errors. No retry will help.
 pub fn certificate_advice(error: &str) -> Option<&'static str> {
-    // The names of rustls::CertificateError and webpki::Error, which rustls prints.
-    const ADVICE: [(&str, &str); 5] = [
+    // rustls names the reason; librdkafka (OpenSSL) and libcurl, which follow, have settings of their own.
+    const ADVICE: [(&str, &str); 9] = [
         (
             "CaUsedAsEndEntity",
             "the server shows the certificate of an authority, CA:TRUE, as its own: give it one with CA:FALSE, and name the \
@@ -269,19 +315,39 @@ pub fn certificate_advice(error: &str) -> Option<&'static str> {
         ),
         (
             "UnknownIssuer",
-            "no authority that this machine trusts has signed the certificate: name a file with the authority's in \
-             SSL_CERT_FILE",
+            "no authority that is trusted has signed the certificate: name a file with the authority's in SSL_CERT_FILE, or in \
+             KAFKA_CA_LOCATION for GCN's log-in",
         ),
-        ("NotValidForName", "the certificate is for other names than the address has"),
-        ("Expired", "the certificate has expired, or this machine's clock is wrong"),
+        ("NotValidForName", NAMES),
+        ("Expired", EXPIRED),
         ("NotValidYet", "the certificate is not valid yet, or this machine's clock is wrong"),
+        ("SSL: no alternative certificate subject name", NAMES),
+        ("certificate has expired", EXPIRED),
+        (
+            "SSL certificate problem",
+            "no authority that is trusted has signed the certificate: name a file with the authority's in KAFKA_CA_LOCATION",
+        ),
+        (
+            "certificate verify failed",
+            "the broker's certificate is of an authority that is not trusted, for other names than the address has, or \
+             expired: name a file with the authority's in KAFKA_CA_LOCATION, or mend the address or the certificate",
+        ),
     ];
-    let (_, reason) = error.split_once("invalid peer certificate")?;
-    // Longer texts of newer versions name the reason in words.
-    let reason = reason.replace("not valid for name", "NotValidForName").replace("expired", "Expired");
-    let known = ADVICE.iter().find(|(name, _)| reason.contains(name)).map(|(_, advice)| *advice);
-    Some(known.unwrap_or("the server's certificate cannot be used"))
+    let known = |reason: &str| ADVICE.iter().find(|(name, _)| reason.contains(name)).map(|(_, advice)| *advice);
+    match error.split_once("invalid peer certificate") {
+        Some((_, reason)) => {
+            // Longer texts of newer versions name the reason in words.
+            let reason = reason.replace("not valid for name", "NotValidForName").replace("expired", "Expired");
+            Some(known(&reason).unwrap_or("the server's certificate cannot be used"))
+        }
+        None => known(error),
+    }
 }
+
+/// The advice about a certificate's names.
+const NAMES: &str = "the certificate is for other names than the address has";
+/// The advice about a certificate's time.
+const EXPIRED: &str = "the certificate has expired, or this machine's clock is wrong";
 
 #[cfg(test)]
 mod tests {
@@ -493,6 +559,10 @@ mod tests {
             ),
             ("invalid peer certificate: certificate expired: verification time 1", "clock"),
             ("invalid peer certificate: BadSignature", "cannot be used"),
+            ("SSL certificate problem: self-signed certificate (-1)", "KAFKA_CA_LOCATION"),
+            ("SSL certificate problem: certificate has expired (-1)", "clock"),
+            ("SSL: no alternative certificate subject name matches target host name '127.0.0.1' (-1)", "names"),
+            ("error:0A000086:SSL routines::certificate verify failed: broker certificate could …", "KAFKA_CA_LOCATION"),
         ] {
             assert!(certificate_advice(error).is_some_and(|advice| advice.contains(says)), "{error}");
         }

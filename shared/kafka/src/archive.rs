@@ -62,6 +62,16 @@ pub async fn keep(store: &Store, message: &Message) -> Result<(NoticeKind, Recei
     Ok((kind, received(message, Body::Key(key))))
 }
 
+/// Whether `inbox/` holds this message at its offset, and not another; `None` when it holds nothing there.
+///
+/// # Errors
+/// What the store says.
+pub async fn holds(store: &Store, message: &Message) -> Result<Option<bool>> {
+    let Ok(key) = inbox(message) else { return Ok(None) };
+    let kept = store.get(&key).await?;
+    Ok(kept.map(|kept| kept == message.body.as_deref().unwrap_or_default()))
+}
+
 /// Keeps a message under `failed/`, with the step that failed and the reason. `part` tells apart what failed of one
 /// message.
 ///
@@ -98,7 +108,7 @@ pub async fn fail(store: &Store, message: &Message, part: &str, step: &str, reas
 const MOCK: &str = "mock.";
 
 fn inbox(message: &Message) -> Result<Key> {
-    let is_test = message.glance.superevent_id.as_ref().is_some_and(SupereventId::is_test);
+    let is_test = message.envelope.superevent_id.as_ref().is_some_and(SupereventId::is_test);
     let topic = if is_test { format!("{MOCK}{}", message.topic) } else { message.topic.clone() };
     Object::Inbox { topic: &topic, partition: message.partition, offset: message.offset }.key()
 }

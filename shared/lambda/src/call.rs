@@ -32,12 +32,12 @@ impl Call {
     pub(super) fn new(payload: Value) -> Self {
         /// As a flow calls. No message has these two fields.
         #[derive(Deserialize)]
-        struct Envelope {
+        struct FlowCall {
             flow: Flow,
             message: Value,
         }
-        match Envelope::deserialize(&payload) {
-            Ok(Envelope { flow, message }) => Call { flow: Some(flow), message },
+        match FlowCall::deserialize(&payload) {
+            Ok(FlowCall { flow, message }) => Call { flow: Some(flow), message },
             Err(_) => Call { flow: None, message: payload },
         }
     }

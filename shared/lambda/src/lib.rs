@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use shared::error::caught;
-use shared::message::Message;
+use shared::message::FlowMessage;
 use shared::{Context, Error, Result};
 use tokio::sync::Mutex;
 use tracing::Instrument;
@@ -39,8 +39,8 @@ fn diagnostic(error: Error) -> Diagnostic {
 /// standard error. While a secret cannot be read, each call is a Retryable error.
 pub fn serve<D, I, O>(build: impl AsyncFn(&Config) -> Result<D>, handle: impl AsyncFn(&D, I) -> Result<O>) -> ExitCode
 where
-    I: Message + DeserializeOwned,
-    O: Message + Serialize,
+    I: FlowMessage + DeserializeOwned,
+    O: FlowMessage + Serialize,
 {
     runtime::run(async {
         // Boxed here and below: as one type, handler and SDKs nest deeper than the compiler follows.
@@ -59,8 +59,8 @@ async fn calls<D, I, O>(
     handle: &impl AsyncFn(&D, I) -> Result<O>,
 ) -> std::result::Result<(), lambda_runtime::Error>
 where
-    I: Message + DeserializeOwned,
-    O: Message + Serialize,
+    I: FlowMessage + DeserializeOwned,
+    O: FlowMessage + Serialize,
 {
     let mut secrets = Secrets::open().await;
     let deps = match ready(build, secrets.read().await).await {
@@ -141,8 +141,8 @@ async fn watched<D, I, O>(
     log_group: &str,
 ) -> Result<Value>
 where
-    I: Message + DeserializeOwned,
-    O: Message + Serialize,
+    I: FlowMessage + DeserializeOwned,
+    O: FlowMessage + Serialize,
 {
     let begun = Instant::now();
     let mut subject = None;
@@ -161,7 +161,7 @@ where
             false => tracing::error!("the call failed: {error}"),
         }
     }
-    if let Some(answered) = outcome.as_ref().ok().and_then(Message::subject) {
+    if let Some(answered) = outcome.as_ref().ok().and_then(FlowMessage::subject) {
         subject = Some(answered);
     }
     let outcome = outcome.and_then(|output| Ok((output.counts(), written(output)?)));

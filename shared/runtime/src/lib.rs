@@ -29,7 +29,7 @@ pub fn run(program: impl Future<Output = ExitCode>) -> ExitCode {
 pub async fn blocking<T: Send + 'static>(what: &str, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
         let class = if error.is_panic() { Class::Permanent } else { Class::Retryable };
-        Err(Error::new(class, format!("{what}: {error}")))
+        Err(Error::new(class, what).caused_by(error))
     })
 }
 

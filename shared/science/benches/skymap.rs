@@ -4,7 +4,7 @@
 //! and number of cells as a real one.
 
 use divan::{Bencher, black_box};
-use science::skymap::{Cell, Distance, Header, MultiOrderMap, contour, encode, flat};
+use science::skymap::{Cell, Distance, MapHeader, MultiOrderMap, contour, encode, flat};
 use shared::notice::igwn::Notice;
 
 fn main() {
@@ -35,7 +35,7 @@ fn spot(order: u8) -> MultiOrderMap {
     cells.iter_mut().for_each(|cell| cell.prob_density /= total);
     let distance = |i: usize| Distance::of_moments(40.0 + (i % 100) as f64 / 50.0, 8.0);
     let distances = (0..cells.len()).map(distance).collect();
-    MultiOrderMap::from_cells(cells, Some(distances), Header::default()).expect("a map")
+    MultiOrderMap::from_cells(cells, Some(distances), MapHeader::default()).expect("a map")
 }
 
 /// The named notice, if any.

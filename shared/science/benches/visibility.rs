@@ -4,7 +4,7 @@ use divan::{Bencher, black_box};
 use jiff::Timestamp;
 use science::visibility::ft2::Pointings;
 use science::visibility::orbit::{Tle, sample_tle};
-use science::visibility::{Coverage, bat, fermi, swift};
+use science::visibility::{Coverage, bat, fermi, swift_pointing};
 
 fn main() {
     divan::main();
@@ -43,7 +43,8 @@ fn swift_pointings(bencher: Bencher) {
     };
     let file: String = (0..36_500).map(row).collect();
     let at: Timestamp = "2023-05-18T12:59:08Z".parse().expect("a time");
-    bencher.bench(|| swift::read(black_box(file.as_bytes())).and_then(|all| swift::at(&all, at)).ok());
+    bencher
+        .bench(|| swift_pointing::read(black_box(file.as_bytes())).and_then(|all| swift_pointing::at(&all, at)).ok());
 }
 
 #[divan::bench]

@@ -3,6 +3,7 @@
 //! The header is read and checked here, so that `cfitsio` (by way of `fitsio`) only ever sees a table whose declared
 //! size fits into the bytes at hand; `cfitsio` then converts the columns. It never opens a file.
 
+mod header;
 mod rows;
 
 use std::borrow::Cow;
@@ -12,6 +13,7 @@ use std::sync::{Mutex, PoisonError};
 
 use fitsio::{FileOpenMode, FitsFile};
 
+use header::{BLOCK, CARD, Header, MAX_CARDS};
 pub use rows::Rows;
 use shared::{Error, Result};
 
@@ -19,12 +21,6 @@ use crate::gzip;
 
 /// The most bytes that a gzipped file may inflate to, unless the caller says otherwise [bytes].
 pub const MAX_INFLATED_BYTES: u64 = 256 << 20;
-/// FITS files are sequences of blocks [bytes] (FITS standard 4.0, section 3.1).
-const BLOCK: usize = 2880;
-/// A header is a sequence of cards [bytes] (section 3.2).
-const CARD: usize = 80;
-/// The most cards in one header; real headers have a few hundred.
-const MAX_CARDS: usize = 100_000;
 /// The most header-data units that are looked through for a table.
 const MAX_HDUS: usize = 100;
 /// The most columns of a table (section 7.3.1).
@@ -317,7 +313,7 @@ impl<'a> Table<'a> {
     }
 
     #[allow(unsafe_code)]
-    fn read<T: Copy>(&self, index: usize, null: T, reader: Reader<T>) -> Result<Vec<T>> {
+    fn read<T: Copy>(&self, index: usize, null: T, reader: ReadColumn<T>) -> Result<Vec<T>> {
         if self.rows == 0 {
             return Ok(Vec::new());
         }
@@ -347,7 +343,7 @@ impl<'a> Table<'a> {
                         reader(handle, column, 1, 1, rows, null, values.as_mut_ptr(), &mut any_null, &mut status);
                         drop(file);
                     }
-                    Err(error) => return Err(Error::permanent(format!("cfitsio: {error}"))),
+                    Err(error) => return Err(Error::permanent("cfitsio").caused_by(error)),
                 }
             }
             fitsio_sys::ffcmsg();
@@ -360,7 +356,7 @@ impl<'a> Table<'a> {
     }
 }
 
-type Reader<T> =
+type ReadColumn<T> =
     unsafe extern "C" fn(*mut fitsio_sys::fitsfile, c_int, i64, i64, i64, T, *mut T, *mut c_int, *mut c_int) -> c_int;
 
 #[allow(unsafe_code)]
@@ -369,98 +365,6 @@ fn status_text(status: c_int) -> String {
     // SAFETY: ffgerr writes at most 31 characters including the terminator; the array holds 81.
     unsafe { fitsio_sys::ffgerr(status, text.as_mut_ptr()) };
     text.iter().take_while(|c| **c != 0).map(|c| char::from(*c as u8)).collect()
-}
-
-/// The keywords and values of one header, in order; strings without their quotes.
-#[derive(Debug, Clone)]
-struct Header {
-    cards: Vec<(String, String)>,
-}
-
-impl Header {
-    /// The header at `at`, and where its data begin.
-    fn parse(bytes: &[u8], at: usize) -> Result<(Self, usize)> {
-        let mut cards = Vec::new();
-        for (i, card) in bytes[at..].chunks_exact(CARD).take(MAX_CARDS).enumerate() {
-            let keyword = card[..8].trim_ascii_end();
-            if keyword == b"END" {
-                let start = (at + (i + 1) * CARD).next_multiple_of(BLOCK);
-                return Ok((Header { cards }, start));
-            }
-            if &card[8..10] == b"= " {
-                cards.push((String::from_utf8_lossy(keyword).into_owned(), value(&card[10..])));
-            }
-        }
-        Err(Error::permanent("expected the header to end with `END`"))
-    }
-
-    fn text(&self, key: &str) -> Option<&str> {
-        self.cards.iter().find(|(keyword, _)| keyword == key).map(|(_, value)| value.as_str())
-    }
-
-    fn text_once(&self, key: &str) -> Result<Option<&str>> {
-        let mut found = self.cards.iter().filter(|(keyword, _)| keyword == key);
-        let first = found.next().map(|(_, value)| value.as_str());
-        if found.next().is_some() {
-            return Err(Error::permanent(format!("`{key}`: expected it once")));
-        }
-        Ok(first)
-    }
-
-    fn size(&self, key: &str) -> Result<usize> {
-        let text = self.text_once(key)?.unwrap_or("");
-        text.parse().map_err(|_| {
-            Error::permanent(format!("`{key}` is `{}`, expected a number that is not negative", text.escape_default()))
-        })
-    }
-
-    /// |BITPIX|/8 · GCOUNT · (PCOUNT + ∏ NAXISn) [bytes] (FITS standard 4.0, section 4.4.1).
-    fn data_bytes(&self) -> Result<usize> {
-        let axes = self.size("NAXIS")?;
-        if axes > 999 {
-            return Err(Error::permanent(format!("`NAXIS` is {axes}, expected at most 999")));
-        }
-        if axes == 0 {
-            return Ok(0);
-        }
-        let bits = self.text_once("BITPIX")?.unwrap_or("").trim_start_matches('-');
-        let bytes = match bits {
-            "8" => 1,
-            "16" => 2,
-            "32" => 4,
-            "64" => 8,
-            _ => return Err(Error::permanent(format!("`BITPIX` is `{}`, expected 8 to 64", bits.escape_default()))),
-        };
-        let optional = |key: &str, absent: usize| match self.text(key) {
-            Some(_) => self.size(key),
-            None => Ok(absent),
-        };
-        let mut elements = 1usize;
-        for n in 1..=axes {
-            elements = elements.saturating_mul(self.size(&format!("NAXIS{n}"))?);
-        }
-        let groups = optional("GCOUNT", 1)?;
-        Ok(elements.saturating_add(optional("PCOUNT", 0)?).saturating_mul(groups).saturating_mul(bytes))
-    }
-}
-
-/// The value of a card: what stands between quotes (two quotes are one), or up to the comment.
-fn value(field: &[u8]) -> String {
-    let field = String::from_utf8_lossy(field);
-    let field = field.trim_start();
-    let Some(quoted) = field.strip_prefix('\'') else {
-        return field.split('/').next().unwrap_or_default().trim().to_owned();
-    };
-    let mut text = String::new();
-    let mut characters = quoted.chars().peekable();
-    while let Some(c) = characters.next() {
-        if c == '\'' && characters.next_if_eq(&'\'').is_none() {
-            break;
-        }
-        text.push(c);
-    }
-    text.truncate(text.trim_end().len());
-    text
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::io::{self, BufRead, Read};
 
 use flate2::bufread::GzDecoder;
 
-use shared::{Error, Result};
+use shared::{Context, Result};
 
 /// How a member begins.
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
@@ -23,9 +23,7 @@ pub fn is_gzip(bytes: &[u8]) -> bool {
 /// Permanent, when a member is broken or more than `limit` bytes come out.
 pub fn inflate(bytes: &[u8], limit: u64) -> Result<Vec<u8>> {
     let mut inflated = Vec::new();
-    Inflated::new(bytes, limit)
-        .read_to_end(&mut inflated)
-        .map_err(|error| Error::permanent(format!("gzip: {error}")))?;
+    Inflated::new(bytes, limit).read_to_end(&mut inflated).permanent("gzip")?;
     Ok(inflated)
 }
 

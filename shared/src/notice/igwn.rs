@@ -158,17 +158,43 @@ impl Notice {
     }
 }
 
+/// An alert of a type that this software does not know: a newer schema's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownAlert {
+    /// The superevent.
+    pub superevent_id: SupereventId,
+    /// The type, as the notice spells it.
+    pub alert_type: String,
+    /// When it was created, as the notice writes it.
+    pub time_created: Option<String>,
+}
+
+impl UnknownAlert {
+    /// What a notice says of itself; `None` when its type is known, or it is no alert.
+    pub fn find(bytes: &[u8]) -> Option<Self> {
+        let document = Document::read(bytes).ok()?;
+        let notice = Fields::of_notice(&document.fields);
+        let superevent_id = notice.text("superevent_id").ok()??.parse().ok()?;
+        let alert_type = notice.text("alert_type").ok()??;
+        let time_created = notice.text("time_created").ok().flatten();
+        known_kind(&alert_type).is_none().then_some(UnknownAlert { superevent_id, alert_type, time_created })
+    }
+}
+
 fn kind(notice: &Fields) -> Result<AlertKind> {
     let wrong = || notice.wrong("alert_type", "EARLYWARNING, PRELIMINARY, INITIAL, UPDATE or RETRACTION");
-    let text = notice.text("alert_type")?.ok_or_else(wrong)?;
-    // Older files write EARLY_WARNING; spelling varies only in case and underscores.
+    known_kind(&notice.text("alert_type")?.ok_or_else(wrong)?).ok_or_else(wrong)
+}
+
+/// Older files write EARLY_WARNING; spelling varies only in case and underscores.
+fn known_kind(text: &str) -> Option<AlertKind> {
     match text.replace(['_', '-', ' '], "").to_ascii_uppercase().as_str() {
-        "EARLYWARNING" => Ok(AlertKind::EarlyWarning),
-        "PRELIMINARY" => Ok(AlertKind::Preliminary),
-        "INITIAL" => Ok(AlertKind::Initial),
-        "UPDATE" => Ok(AlertKind::Update),
-        "RETRACTION" => Ok(AlertKind::Retraction),
-        _ => Err(wrong()),
+        "EARLYWARNING" => Some(AlertKind::EarlyWarning),
+        "PRELIMINARY" => Some(AlertKind::Preliminary),
+        "INITIAL" => Some(AlertKind::Initial),
+        "UPDATE" => Some(AlertKind::Update),
+        "RETRACTION" => Some(AlertKind::Retraction),
+        _ => None,
     }
 }
 

@@ -40,10 +40,10 @@ impl Document {
         match value(bytes, &mut warnings) {
             Ok(Value::Object(fields)) => Ok(Document { fields, warnings }),
             Ok(other) => Err(Error::permanent(format!("expected a JSON object, found {}", type_of(&other)))),
-            Err(error) => Err(Error::permanent(match format_of(bytes) {
-                Some(format) => format!("expected JSON, found {format}"),
-                None => format!("expected JSON: {error}"),
-            })),
+            Err(error) => Err(match format_of(bytes) {
+                Some(format) => Error::permanent(format!("expected JSON, found {format}")),
+                None => Error::permanent("expected JSON").caused_by(error),
+            }),
         }
     }
 }

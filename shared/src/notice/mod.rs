@@ -1,12 +1,12 @@
 //! What upstream sends.
 
+mod envelope;
 mod fields;
-mod glance;
 pub mod icecube;
 pub mod igwn;
 mod json;
 
-pub use glance::Glance;
+pub use envelope::Envelope;
 use jiff::Timestamp;
 use jiff::ToSpan;
 use jiff::civil::DateTime;

@@ -1,5 +1,6 @@
 //! HTTP for the back ends that have no SDK: one request at a time, and the policy of trying again.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 pub(super) use reqwest::header::HeaderMap;
 use reqwest::{Body, Client};
 pub(super) use reqwest::{Method, Url};
-use shared::{Class, Error, Result};
+use shared::{Class, Context, Error, Result};
 
 use super::stream::BACKOFF;
 
@@ -51,6 +52,18 @@ impl Request {
     pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
+    }
+
+    /// Asks for the part of an object that the header `name` says, of the version `etag` alone.
+    #[must_use]
+    pub fn part(mut self, name: &'static str, range: Option<&Range<u64>>, etag: Option<&str>) -> Self {
+        if let Some(range) = range {
+            self = self.header(name, format!("bytes={}-{}", range.start, range.end - 1));
+        }
+        match etag {
+            Some(etag) => self.header("if-match", etag),
+            None => self,
+        }
     }
 
     #[must_use]
@@ -126,8 +139,12 @@ pub(super) struct Http {
 impl Http {
     pub fn new() -> Result<Self> {
         // No redirects: what a store answers is never found elsewhere.
-        let client = http_client::client(|builder| builder)?;
-        Ok(Http { client, idle: IDLE_TIMEOUT, answer: ANSWER_TIMEOUT })
+        Ok(Http { client: http_client::client(|builder| builder)?, idle: IDLE_TIMEOUT, answer: ANSWER_TIMEOUT })
+    }
+
+    /// A client for an address that only this machine reaches.
+    pub fn without_proxy() -> Result<Self> {
+        Ok(Http { client: http_client::client(|builder| builder.no_proxy())?, ..Http::new()? })
     }
 
     /// One request, whatever the status of its answer.
@@ -221,17 +238,12 @@ pub(super) async fn retried<'a, T>(attempt: impl Fn() -> BoxFuture<'a, Result<T>
 /// The address of what is at `path` below `base`.
 pub(super) fn address(base: &str, path: &str) -> Result<Url> {
     let text = format!("{}/{}", base.trim_end_matches('/'), utf8_percent_encode(path, IN_A_PATH));
-    Url::parse(&text).map_err(|error| Error::permanent(format!("address `{}`: {error}", shown(base))))
+    Url::parse(&text).permanent(format_args!("address `{}`", shown(base)))
 }
 
 /// A time as HTTP headers give it: `Sun, 06 Nov 1994 08:49:37 GMT`.
 pub(super) fn time(text: &str) -> Option<Timestamp> {
     jiff::fmt::rfc2822::parse(text).ok().map(|time| time.timestamp())
-}
-
-/// Who creates a name: noted with the object, so that a creator who lost the answer, or a race, can tell.
-pub(super) fn writer() -> String {
-    format!("{:032x}", rand::random::<u128>())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! | get, get_range | the object or a part of it, or `None`; read again from where it broke off |
 //! | get_stream, put_stream | an object of any size, in memory for a few parts |
 //! | put | the object is there whole or not at all |
+//! | put_if_changed | the same, unless it is there already with these bytes |
 //! | put_if_absent | of all who create one name, one is told `true` (see the back end for how strong that is) |
 //! | head | size, time and checksum, or `None` |
 //! | list | what is under a prefix, page by page |
@@ -14,28 +15,29 @@
 //! are errors.
 
 mod azure;
+mod backend;
+mod dry_run;
 mod folder;
 mod http;
 mod location;
-#[cfg(feature = "s3")]
+mod object;
 mod s3;
 mod stream;
 mod swift;
+mod token;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
+use backend::Backend;
 use bytes::Bytes;
+use dry_run::DryRun;
+use futures::TryStreamExt;
 use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt};
-use jiff::Timestamp;
-pub use location::{AzureSettings, Location, S3Credentials, S3Settings, SwiftSettings};
-use md5::Digest;
+pub use location::{Location, forms, log_in, overrides, settings};
+pub use object::{Content, EntryKind, Head, Listed, Md5};
 use shared::key::Key;
 use shared::message::Body;
 use shared::notice::MAX_NOTICE_BYTES;
@@ -43,168 +45,13 @@ use shared::{Error, Result};
 
 /// The largest object that is read into memory [bytes].
 pub const MAX_OBJECT_BYTES: u64 = 1 << 30;
-/// How long after a name was created, where the service does not create it atomically, its creator looks whose object
-/// is there.
-const SETTLED: Duration = Duration::from_millis(500);
-/// What is sent in one piece, from memory, so that it can be sent again [bytes].
-const PIECE_BYTES: u64 = 16 << 20;
-/// The same with Swift, which takes an object of any size as it comes [bytes].
-const SWIFT_PIECE_BYTES: u64 = 256 << 10;
-
-/// What is known of an object without reading it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Head {
-    /// Size [bytes].
-    pub size: u64,
-    /// When it was written.
-    pub modified: Option<Timestamp>,
-    /// Of its bytes, where the service knows it.
-    pub md5: Option<Md5>,
-    /// What the service calls this version of the object; another version has another.
-    pub etag: Option<String>,
-}
-
-/// An object in a list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
-    /// Its name; an error, with the name in it, where others have made what [`Key`] refuses (a folder's marker
-    /// `fit/`, a control character): it cannot be read or written here.
-    pub key: Result<Key>,
-    /// What the list says of it. S3's lists do not tell an MD5 from another 32 hexadecimal digits: a bucket that is
-    /// encrypted with KMS lists other MD5s than its objects have.
-    pub head: Head,
-    /// Whether it is an object at all.
-    pub kind: Kind,
-}
-
-/// What an entry of a list is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// An object.
-    Object,
-    /// A marker that stands for a folder: a directory of a hierarchical namespace (Azure), an empty object of the media
-    /// type `application/directory` (Swift), an empty name that ends with `/` (S3 consoles) or `_$folder$` (Hadoop).
-    FolderMarker,
-    /// A FIFO, socket or device among the files of a folder: to open it could wait for ever.
-    SpecialFile,
-}
-
-impl Listed {
-    /// An entry of that name, which the service may call a folder.
-    fn new(name: Result<String>, head: Head, is_folder: bool) -> Self {
-        let is_marker = |name: &str| head.size == 0 && (name.ends_with('/') || name.ends_with("_$folder$"));
-        let is_folder = is_folder || name.as_deref().is_ok_and(is_marker);
-        let kind = if is_folder { Kind::FolderMarker } else { Kind::Object };
-        Listed { key: name.and_then(Key::new), head, kind }
-    }
-}
-
-/// An object's bytes, in chunks, and what is known of them. A chunk that does not come in time is an error.
-pub struct Content {
-    /// What is known of it.
-    pub head: Head,
-    /// Its bytes, in order.
-    pub chunks: BoxStream<'static, Result<Bytes>>,
-}
-
-impl fmt::Debug for Content {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Content").field("head", &self.head).finish_non_exhaustive()
-    }
-}
-
-/// An MD5, as services give it; prints as 32 hexadecimal digits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Md5(pub [u8; 16]);
-
-impl Md5 {
-    /// The MD5 of some bytes.
-    pub fn of(bytes: &[u8]) -> Self {
-        Md5(md5::Md5::digest(bytes).into())
-    }
-
-    /// From 32 hexadecimal digits, in quotes or not; `None` for other text, such as the ETag of a multipart upload.
-    pub fn from_hex(text: &str) -> Option<Self> {
-        let digits = text.trim_matches('"').as_bytes();
-        let mut md5 = [0; 16];
-        if digits.len() != 32 || !digits.is_ascii() {
-            return None;
-        }
-        for (byte, pair) in md5.iter_mut().zip(digits.chunks(2)) {
-            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-        }
-        Some(Md5(md5))
-    }
-
-    /// From base64, as in `Content-MD5`.
-    pub fn from_base64(text: &str) -> Option<Self> {
-        Some(Md5(BASE64_STANDARD.decode(text).ok()?.try_into().ok()?))
-    }
-
-    /// In base64, as in `Content-MD5`.
-    pub fn to_base64(self) -> String {
-        BASE64_STANDARD.encode(self.0)
-    }
-}
-
-impl fmt::Display for Md5 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
 
 /// An object store. Cloning is cheap and shares the connection.
 #[derive(Debug, Clone)]
 pub struct Store {
-    backend: Arc<Backend>,
-    /// Objects that were put, when nothing may be written: they are kept here and read back from here.
-    unwritten: Option<Arc<Mutex<BTreeMap<Key, Unwritten>>>>,
-}
-
-/// An object that was put and not written.
-#[derive(Debug, Clone)]
-struct Unwritten {
-    size: u64,
-    /// Until [`Store::forget_unwritten`].
-    bytes: Option<Bytes>,
-}
-
-#[derive(Debug)]
-enum Backend {
-    Folder(folder::Folder),
-    #[cfg(feature = "s3")]
-    S3(s3::S3),
-    Azure(azure::Azure),
-    Swift(swift::Swift),
-}
-
-/// Does the same with whatever back end it is.
-macro_rules! with {
-    ($backend:expr, $it:ident => $do:expr) => {
-        match $backend {
-            Backend::Folder($it) => $do,
-            #[cfg(feature = "s3")]
-            Backend::S3($it) => $do,
-            Backend::Azure($it) => $do,
-            Backend::Swift($it) => $do,
-        }
-    };
-}
-
-impl Backend {
-    /// The object, or the part `range` of it (its head then is the part's), or `None` when there is none. With an
-    /// `etag`, an object that has another is an error.
-    async fn open(&self, key: &Key, range: Option<Range<u64>>, etag: Option<&str>) -> Result<Option<Content>> {
-        with!(self, it => it.open(key, range, etag).await)
-    }
-
-    /// Up to what size an object that comes in chunks is sent in one piece [bytes].
-    fn piece_bytes(&self) -> u64 {
-        match self {
-            Backend::Swift(_) => SWIFT_PIECE_BYTES,
-            _ => PIECE_BYTES,
-        }
-    }
+    backend: Arc<dyn Backend>,
+    /// The back end, when nothing may be written.
+    dry_run: Option<Arc<DryRun>>,
 }
 
 impl Store {
@@ -213,68 +60,38 @@ impl Store {
     /// # Errors
     /// Permanent, when this program was built without the back end, or a key is none.
     pub async fn open(location: &Location) -> Result<Self> {
-        let backend = match location {
-            Location::Folder(root) => Backend::Folder(folder::Folder::new(root.clone())),
-            #[cfg(feature = "s3")]
-            Location::S3(settings) => Backend::S3(s3::S3::connect(settings.clone()).await),
-            #[cfg(not(feature = "s3"))]
-            Location::S3(_) => {
-                return Err(Error::permanent(format!(
-                    "store `{location}`: this program was built without S3 (build it with `--features s3`)"
-                )));
-            }
-            Location::Azure(settings) => Backend::Azure(azure::Azure::connect(settings)?),
-            Location::Swift(settings) => Backend::Swift(swift::Swift::connect(settings)?),
-        };
-        Ok(Store { backend: Arc::new(backend), unwritten: None })
+        Ok(Store { backend: location.connect().await?, dry_run: None })
+    }
+
+    /// A folder on this machine.
+    pub fn folder(path: impl Into<PathBuf>) -> Self {
+        Store { backend: Arc::new(folder::Folder::new(path.into())), dry_run: None }
     }
 
     /// The same store, read but never written: what is put is kept in memory, read back from there, and listed by
     /// [`Store::unwritten`].
     #[must_use]
-    pub fn without_writing(mut self) -> Self {
-        self.unwritten = Some(Arc::default());
-        self
+    pub fn without_writing(self) -> Self {
+        let dry_run = Arc::new(DryRun::new(self.backend));
+        Store { backend: Arc::clone(&dry_run) as Arc<dyn Backend>, dry_run: Some(dry_run) }
     }
 
     /// Whether puts reach the back end.
     pub fn writes(&self) -> bool {
-        self.unwritten.is_none()
+        self.dry_run.is_none()
     }
 
     /// The objects that were put and not written, with their sizes [bytes].
     pub fn unwritten(&self) -> Vec<(Key, u64)> {
-        match &self.unwritten {
-            None => Vec::new(),
-            Some(objects) => locked(objects).iter().map(|(key, object)| (key.clone(), object.size)).collect(),
-        }
+        self.dry_run.as_ref().map(|dry_run| dry_run.unwritten()).unwrap_or_default()
     }
 
     /// Forgets the bytes of what was put and not written, so that memory does not grow from notice to notice. The
     /// notices themselves stay: they hold their alerts' names.
     pub fn forget_unwritten(&self) {
-        if let Some(objects) = &self.unwritten {
-            let mut objects = locked(objects);
-            for (_, object) in objects.iter_mut().filter(|(key, _)| !key.outlasts_notice()) {
-                object.bytes = None;
-            }
+        if let Some(dry_run) = &self.dry_run {
+            dry_run.forget();
         }
-    }
-
-    /// The bytes of an object that was put and not written.
-    fn kept(&self, key: &Key) -> Option<Bytes> {
-        locked(self.unwritten.as_ref()?).get(key)?.bytes.clone()
-    }
-
-    /// Keeps an object instead of writing it; whether that is so.
-    fn keep(&self, key: &Key, bytes: &Bytes) -> bool {
-        self.note(key, Unwritten { size: bytes.len() as u64, bytes: Some(bytes.clone()) })
-    }
-
-    fn note(&self, key: &Key, object: Unwritten) -> bool {
-        let Some(objects) = &self.unwritten else { return false };
-        locked(objects).insert(key.clone(), object);
-        true
     }
 
     /// The whole object, or `None` when there is none.
@@ -282,9 +99,6 @@ impl Store {
     /// # Errors
     /// Permanent above [`MAX_OBJECT_BYTES`]; otherwise what the back end says.
     pub async fn get(&self, key: &Key) -> Result<Option<Bytes>> {
-        if let Some(bytes) = self.kept(key) {
-            return Ok(Some(bytes));
-        }
         self.fetch(key, None).await
     }
 
@@ -293,9 +107,7 @@ impl Store {
     /// # Errors
     /// As [`Store::get`]; Permanent when there is no such object.
     pub async fn read(&self, key: &Key) -> Result<Bytes> {
-        self.get(key)
-            .await?
-            .ok_or_else(|| Error::permanent(format!("object `{key}`: expected it in the store, found none")))
+        self.get(key).await?.ok_or_else(|| absent(key))
     }
 
     /// A notice's bytes, from where its message says they are.
@@ -320,10 +132,6 @@ impl Store {
     /// # Errors
     /// What the back end says.
     pub async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Option<Bytes>> {
-        if let Some(bytes) = self.kept(key) {
-            let clip = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
-            return Ok(Some(bytes.slice(clip(range.start)..clip(range.end).max(clip(range.start)))));
-        }
         if range.is_empty() {
             return Ok(self.head(key).await?.map(|_| Bytes::new()));
         }
@@ -346,10 +154,6 @@ impl Store {
     /// # Errors
     /// What the back end says.
     pub async fn get_stream(&self, key: &Key) -> Result<Option<Content>> {
-        if let Some(bytes) = self.kept(key) {
-            let head = Head { size: bytes.len() as u64, ..Head::default() };
-            return Ok(Some(Content { head, chunks: futures::stream::iter([Ok(bytes)]).boxed() }));
-        }
         let content = self.backend.open(key, None, None).await?;
         Ok(content.map(|content| stream::resumed(self.backend.clone(), key.clone(), 0, content)))
     }
@@ -360,7 +164,7 @@ impl Store {
     /// # Errors
     /// Permanent, with the reason.
     pub fn accepts(&self, key: &Key) -> Result<()> {
-        with!(&*self.backend, it => it.accepts(key))
+        self.backend.accepts(key)
     }
 
     /// Writes an object, whole or not at all, over whatever was there.
@@ -369,13 +173,23 @@ impl Store {
     /// As [`Store::accepts`]; otherwise what the back end says.
     pub async fn put(&self, key: &Key, bytes: Bytes) -> Result<()> {
         self.accepts(key)?;
-        if self.keep(key, &bytes) {
-            return Ok(());
-        }
         let size = bytes.len();
-        with!(&*self.backend, it => it.put(key, bytes).await)?;
+        self.backend.put(key, bytes).await?;
         tracing::debug!(object = key.as_str(), bytes = size, "object written");
         Ok(())
+    }
+
+    /// Writes an object unless it is there with these very bytes; whether it was written.
+    ///
+    /// # Errors
+    /// As [`Store::get`] and [`Store::put`].
+    pub async fn put_if_changed(&self, key: &Key, bytes: Bytes) -> Result<bool> {
+        let same_size = self.head(key).await?.is_some_and(|head| head.size == bytes.len() as u64);
+        if same_size && self.get(key).await?.as_ref() == Some(&bytes) {
+            return Ok(false);
+        }
+        self.put(key, bytes).await?;
+        Ok(true)
     }
 
     /// Writes an object unless one is there; whether it was written.
@@ -384,12 +198,8 @@ impl Store {
     /// As [`Store::put`].
     pub async fn put_if_absent(&self, key: &Key, bytes: Bytes) -> Result<bool> {
         self.accepts(key)?;
-        if self.unwritten.is_some() {
-            let there = self.head(key).await?.is_some();
-            return Ok(!there && self.keep(key, &bytes));
-        }
         let size = bytes.len();
-        let written = with!(&*self.backend, it => it.put_if_absent(key, bytes).await)?;
+        let written = self.backend.put_if_absent(key, bytes).await?;
         tracing::debug!(object = key.as_str(), bytes = size, written, "object written unless it was there");
         Ok(written)
     }
@@ -404,18 +214,13 @@ impl Store {
     pub async fn put_stream(&self, key: &Key, content: Content) -> Result<Option<Md5>> {
         self.accepts(key)?;
         let head = content.head.clone();
-        let mut chunks = stream::checked(key, content);
-        if self.unwritten.is_some() {
-            while chunks.try_next().await?.is_some() {}
-            self.note(key, Unwritten { size: head.size, bytes: None });
-            return Ok(None);
-        }
+        let chunks = stream::checked(key, content);
         let piece = self.backend.piece_bytes();
         if head.size <= piece {
             let bytes = stream::collect(key, chunks, head.size, piece).await?;
-            return with!(&*self.backend, it => it.put(key, bytes).await);
+            return self.backend.put(key, bytes).await;
         }
-        with!(&*self.backend, it => it.put_stream(key, Content { head, chunks }).await)
+        self.backend.put_stream(key, Content { head, chunks }).await
     }
 
     /// How much of an object of `size` bytes [`Store::put_stream`] holds in memory, about [bytes].
@@ -428,12 +233,7 @@ impl Store {
     /// # Errors
     /// What the back end says.
     pub async fn head(&self, key: &Key) -> Result<Option<Head>> {
-        if let Some(objects) = &self.unwritten
-            && let Some(object) = locked(objects).get(key)
-        {
-            return Ok(Some(Head { size: object.size, ..Head::default() }));
-        }
-        with!(&*self.backend, it => it.head(key).await)
+        self.backend.head(key).await
     }
 
     /// Removes an object; whether it was there. A store that is not written keeps what its back end holds.
@@ -441,38 +241,19 @@ impl Store {
     /// # Errors
     /// What the back end says.
     pub async fn delete(&self, key: &Key) -> Result<bool> {
-        if let Some(objects) = &self.unwritten {
-            let forgotten = locked(objects).remove(key).is_some();
-            return Ok(forgotten || self.head(key).await?.is_some());
-        }
-        with!(&*self.backend, it => it.delete(key).await)
+        self.backend.delete(key).await
     }
 
     /// What is under a prefix (not only whole segments), in no promised order; memory holds a page. The stream ends
     /// after its first error.
     pub fn list(&self, prefix: &str) -> BoxStream<'static, Result<Listed>> {
-        let is_object = |listed: &Listed| futures::future::ready(listed.kind == Kind::Object);
-        self.list_all(prefix).try_filter(is_object).boxed()
+        let is_object = |listed: &Listed| futures::future::ready(listed.kind == EntryKind::Object);
+        Box::pin(self.list_all(prefix).try_filter(is_object))
     }
 
     /// As [`Store::list`], with the entries that are no objects.
     pub fn list_all(&self, prefix: &str) -> BoxStream<'static, Result<Listed>> {
-        let found = with!(&*self.backend, it => it.list(prefix));
-        let Some(objects) = &self.unwritten else { return found };
-        let unwritten: BTreeMap<Key, u64> = locked(objects)
-            .iter()
-            .filter(|(key, _)| key.as_str().starts_with(prefix))
-            .map(|(key, object)| (key.clone(), object.size))
-            .collect();
-        let more = unwritten
-            .clone()
-            .into_iter()
-            .map(|(key, size)| Ok(Listed::new(Ok(key.into()), Head { size, ..Head::default() }, false)));
-        let more = futures::stream::iter(more);
-        let written = found.try_filter(move |listed| {
-            futures::future::ready(!listed.key.as_ref().is_ok_and(|key| unwritten.contains_key(key)))
-        });
-        written.chain(more).boxed()
+        self.backend.list(prefix)
     }
 
     /// The names that start with `prefix` (not only whole segments), sorted. What cannot be a [`Key`] is left out, and so
@@ -499,9 +280,4 @@ impl Store {
 
 fn absent(key: &Key) -> Error {
     Error::permanent(format!("object `{key}`: expected it in the store, found none"))
-}
-
-/// A poisoned lock holds a map that is still whole: no insertion can stop half-way.
-fn locked(objects: &Mutex<BTreeMap<Key, Unwritten>>) -> MutexGuard<'_, BTreeMap<Key, Unwritten>> {
-    objects.lock().unwrap_or_else(PoisonError::into_inner)
 }

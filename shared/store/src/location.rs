@@ -1,94 +1,264 @@
-//! Where objects are kept, and what it takes to get there.
+//! Where objects are kept: the back ends that there are, by the names that settings and `--store` give them.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::Path;
+use std::sync::Arc;
 
-use shared::Secret;
+use shared::settings::{Reader, Setting, defaulted};
+use shared::{Error, Result};
 
-/// Where objects are kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Location {
-    /// A folder.
-    Folder(PathBuf),
-    /// A bucket on S3, or on a server that speaks its protocol.
-    S3(S3Settings),
-    /// An account of Azure Blob Storage; the first segment of a name is the container.
-    Azure(AzureSettings),
-    /// A container of OpenStack Swift.
-    Swift(SwiftSettings),
+use super::backend::{Backend, BackendSettings};
+use super::{azure, folder, s3, swift};
+
+/// Every back end.
+const SCHEMES: [&Scheme; 4] = [&folder::SCHEME, &s3::SCHEME, &azure::SCHEME, &swift::SCHEME];
+
+/// Which of them.
+const SOURCE: Setting = defaulted(
+    "STORAGE_BUCKET_SOURCE",
+    "fs",
+    "where objects are kept: `fs` (a folder), `s3`, `abfs` (Azure) or `swift`",
+);
+
+/// A back end as settings and URLs name it.
+pub(crate) struct Scheme {
+    /// Its value of STORAGE_BUCKET_SOURCE.
+    pub source: &'static str,
+    /// What its URLs begin with: `s3` of `s3://BUCKET`.
+    pub schemes: &'static [&'static str],
+    /// The setting that stands behind that.
+    pub name: &'static str,
+    /// The form of its URLs, for help and errors.
+    pub form: &'static str,
+    /// What it reads.
+    pub settings: &'static [Setting],
+    /// Those of them that are taken together, from one source of settings or from the other: another's session token
+    /// does not fit an access key.
+    pub log_in: &'static [&'static str],
+    /// Reads them.
+    pub read: fn(&mut Reader<'_>) -> Location,
 }
 
-/// A bucket on S3, or on a server that speaks its protocol.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct S3Settings {
-    /// AWS_BUCKET.
-    pub bucket: String,
-    /// AWS_DEFAULT_REGION.
-    pub region: String,
-    /// AWS_ENDPOINT_URL; other servers are addressed path-style.
-    pub endpoint_url: Option<String>,
-    /// AWS_ACCESS_KEY_ID and its like; without them the SDK's ordinary chain (a profile, a role) is asked.
-    pub credentials: Option<S3Credentials>,
+/// The settings of the store: which back end, and what each of them reads.
+pub fn settings() -> impl Iterator<Item = &'static Setting> {
+    std::iter::once(&SOURCE).chain(SCHEMES.iter().flat_map(|scheme| scheme.settings))
 }
 
-/// An access key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct S3Credentials {
-    /// AWS_ACCESS_KEY_ID.
-    pub access_key_id: String,
-    /// AWS_SECRET_ACCESS_KEY.
-    pub secret_access_key: Secret,
-    /// AWS_SESSION_TOKEN, with a key that a role has been given for a while.
-    pub session_token: Option<Secret>,
+/// The settings that are taken together with this one, itself among them.
+pub fn log_in(name: &str) -> &'static [&'static str] {
+    SCHEMES.iter().map(|scheme| scheme.log_in).find(|names| names.contains(&name)).unwrap_or_default()
 }
 
-/// An account of Azure Blob Storage.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AzureSettings {
-    /// AZURE_ACCOUNT_NAME.
-    pub account: String,
-    /// AZURE_ACCOUNT_KEY, in base64.
-    pub key: Secret,
-    /// AZURE_STORAGE_ENDPOINT; without it `https://ACCOUNT.blob.core.windows.net`.
-    pub endpoint_url: Option<String>,
+/// What `--store` takes: "a folder, `s3://BUCKET`, … or `swift://CONTAINER`".
+pub fn forms() -> String {
+    let [others @ .., last] = SCHEMES.map(|scheme| scheme.form);
+    format!("{} or {last}", others.join(", "))
 }
 
-/// A container of OpenStack Swift, and the log-in at Keystone v3.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SwiftSettings {
-    /// OS_AUTH_URL, with or without `/v3`.
-    pub auth_url: String,
-    /// OS_USERNAME: a user's name, or the 32 hexadecimal digits of an application credential.
-    pub username: String,
-    /// OS_PASSWORD: the user's password, or the application credential's secret.
-    pub password: Secret,
-    /// OS_PROJECT_NAME, with a user's name.
-    pub project_name: Option<String>,
-    /// OS_USER_DOMAIN_NAME.
-    pub user_domain_name: String,
-    /// OS_PROJECT_DOMAIN_NAME.
-    pub project_domain_name: String,
-    /// OS_CONTAINER_NAME.
-    pub container: String,
-    /// OS_STORAGE_URL; with a user's name it is found in Keystone's catalogue.
-    pub storage_url: Option<String>,
+/// The settings that `--store` stands for: a folder, plain or as `file://PATH`, or a URL such as `s3://BUCKET`.
+/// Everything else that the back end needs comes from its other settings; so does everything after `fs`, `s3`, `abfs` or
+/// `swift` alone.
+///
+/// # Errors
+/// Permanent for any other address.
+pub fn overrides(url: &str) -> Result<Vec<(&'static str, String)>> {
+    let source = |scheme: &Scheme| (SOURCE.name, scheme.source.to_owned());
+    if let Some(scheme) = SCHEMES.iter().find(|scheme| scheme.source == url) {
+        return Ok(vec![source(scheme)]);
+    }
+    // What was given is not shown: it may hold a password.
+    let not_a_store = || Error::permanent(format!("store: expected {}", forms()));
+    let Some((given, rest)) = url.split_once("://") else {
+        return Ok(vec![source(&folder::SCHEME), (folder::SCHEME.name, url.to_owned())]);
+    };
+    let scheme = SCHEMES.iter().find(|scheme| scheme.schemes.contains(&given)).ok_or_else(not_a_store)?;
+    let is_folder = scheme.source == folder::SCHEME.source;
+    let name = if is_folder { rest } else { rest.trim_end_matches('/') };
+    if !is_folder && (name.is_empty() || name.contains(['/', '?', '#', '@'])) {
+        return Err(not_a_store());
+    }
+    Ok(vec![source(scheme), (scheme.name, name.to_owned())])
 }
 
-impl SwiftSettings {
-    /// Whether the user's name is the id of an application credential.
-    pub fn is_application_credential(&self) -> bool {
-        self.username.len() == 32 && self.username.bytes().all(|b| b.is_ascii_hexdigit())
+/// Where objects are kept. Two are equal that are the same store, whoever logs in; it prints as `--store` takes it,
+/// without secrets.
+#[derive(Clone)]
+pub struct Location(Arc<dyn BackendSettings>);
+
+impl Location {
+    pub(crate) fn new(settings: impl BackendSettings + 'static) -> Self {
+        Location(Arc::new(settings))
+    }
+
+    /// Reads the settings of the store.
+    pub fn read(settings: &mut Reader<'_>) -> Self {
+        let source = settings.text(SOURCE.name).unwrap_or_default();
+        let scheme = SCHEMES.iter().find(|scheme| scheme.source == source).unwrap_or_else(|| {
+            let sources = SCHEMES.map(|scheme| format!("`{}`", scheme.source)).join(", ");
+            settings.problem(SOURCE.name, &format!("one of {sources}"), &source);
+            &SCHEMES[0]
+        });
+        (scheme.read)(settings)
+    }
+
+    /// Reads the settings of the store alone, from anywhere; an empty value is an unset one.
+    ///
+    /// # Errors
+    /// Permanent, naming every setting that is missing or malformed.
+    pub fn from_settings(get: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
+        let default = |name: &str| {
+            settings().find(|setting| setting.name == name && setting.has_value).map(|setting| setting.default)
+        };
+        let mut settings = Reader::new(get, &default);
+        let location = Location::read(&mut settings);
+        settings.finish(location)
+    }
+
+    /// The folder on this machine, where it is one.
+    pub fn folder(&self) -> Option<&Path> {
+        self.0.folder()
+    }
+
+    pub(crate) async fn connect(&self) -> Result<Arc<dyn Backend>> {
+        self.0.connect().await
     }
 }
 
-/// As `--store` takes it, without secrets.
+impl PartialEq for Location {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.identity() == other.0.identity()
+    }
+}
+
+impl fmt::Debug for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Location::Folder(path) => write!(f, "{}", path.display()),
-            Location::S3(s3) => write!(f, "s3://{}", s3.bucket),
-            Location::Azure(azure) => write!(f, "abfs://{}", azure.account),
-            Location::Swift(swift) => write!(f, "swift://{}", swift.container),
+        f.write_str(&self.0.url())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(settings: &[(&str, &str)]) -> Result<Location> {
+        Location::from_settings(&|name| {
+            settings.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn an_address_stands_for_settings() {
+        let settings = |url: &str| {
+            overrides(url).map(|settings| settings.into_iter().map(|(_, value)| value).collect::<Vec<_>>().join(" "))
+        };
+        for (url, expected) in [
+            ("data", "fs data"),
+            ("./s3", "fs ./s3"),
+            ("s3", "s3"),
+            ("swift", "swift"),
+            ("/data/x:y/", "fs /data/x:y/"),
+            ("file:///data/", "fs /data/"),
+            ("s3://bucket/", "s3 bucket"),
+            ("abfs://account", "abfs account"),
+            ("swift://container", "swift container"),
+        ] {
+            assert_eq!(settings(url).as_deref(), Ok(expected), "{url}");
         }
+        for url in ["s3://", "s3://bucket/folder", "https://hunter2@example.org/", "S3://bucket", "swift://a?hunter2"] {
+            let error = settings(url).expect_err(url);
+            assert!(!error.is_retryable() && !error.to_string().contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_a_back_end_misses_is_reported_together() {
+        for (source, missing) in [
+            ("abfs", &["AZURE_ACCOUNT_NAME", "AZURE_ACCOUNT_KEY"][..]),
+            ("swift", &["OS_AUTH_URL", "OS_USERNAME", "OS_PASSWORD"][..]),
+        ] {
+            let error = read(&[("STORAGE_BUCKET_SOURCE", source)]).expect_err(source).to_string();
+            for name in missing {
+                assert!(error.contains(&format!("`{name}`: required with `{source}`: ")), "{name}: {error}");
+            }
+        }
+        let swift = [("STORAGE_BUCKET_SOURCE", "swift"), ("OS_AUTH_URL", "keystone:5000"), ("OS_PASSWORD", "hunter2")];
+        let error = read(&[&swift[..], &[("OS_USERNAME", "me")]].concat()).expect_err("two problems").to_string();
+        assert!(
+            error.contains("OS_PROJECT_NAME") && error.contains("OS_AUTH_URL") && !error.contains("hunter2"),
+            "{error}"
+        );
+        let id = "0123456789abcdef0123456789ABCDEF";
+        let error = read(&[&swift[..], &[("OS_USERNAME", id)]].concat()).expect_err("two problems").to_string();
+        assert!(error.contains("OS_STORAGE_URL") && !error.contains("OS_PROJECT_NAME"), "{error}");
+        let error = read(&[("STORAGE_BUCKET_SOURCE", "s3"), ("AWS_ACCESS_KEY_ID", "x")]).expect_err("half a key");
+        assert!(error.to_string().contains("AWS_SECRET_ACCESS_KEY"), "{error}");
+        let azure = [("STORAGE_BUCKET_SOURCE", "abfs"), ("AZURE_ACCOUNT_NAME", "a")];
+        let error = read(&[&azure[..], &[("AZURE_FEDERATED_TOKEN_FILE", "/token")]].concat()).expect_err("no tenant");
+        assert!(
+            error.to_string().contains("AZURE_TENANT_ID") && error.to_string().contains("AZURE_CLIENT_ID"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn secrets_never_show() {
+        let secret = "hunter2";
+        for settings in [
+            &[("STORAGE_BUCKET_SOURCE", "abfs"), ("AZURE_ACCOUNT_NAME", "a"), ("AZURE_ACCOUNT_KEY", secret)][..],
+            &[
+                ("STORAGE_BUCKET_SOURCE", "abfs"),
+                ("AZURE_ACCOUNT_NAME", "a"),
+                ("AZURE_STORAGE_SAS_TOKEN", "sig=hunter2"),
+            ],
+            &[
+                ("STORAGE_BUCKET_SOURCE", "s3"),
+                ("AWS_ACCESS_KEY_ID", "a"),
+                ("AWS_SECRET_ACCESS_KEY", secret),
+                ("AWS_SESSION_TOKEN", secret),
+            ],
+            &[
+                ("STORAGE_BUCKET_SOURCE", "swift"),
+                ("OS_AUTH_URL", "http://x"),
+                ("OS_USERNAME", "a"),
+                ("OS_PASSWORD", secret),
+                ("OS_PROJECT_NAME", "p"),
+            ],
+        ] {
+            let location = read(settings).expect("a location");
+            assert!(!format!("{location:?} {location}").contains(secret), "{location:?}");
+        }
+    }
+
+    #[test]
+    fn every_setting_that_is_read_is_declared() {
+        let asked = std::cell::RefCell::new(std::collections::BTreeSet::new());
+        for scheme in SCHEMES {
+            let _ = Location::from_settings(&|name| {
+                asked.borrow_mut().insert(name.to_owned());
+                (name == SOURCE.name).then(|| scheme.source.to_owned())
+            });
+        }
+        assert_eq!(asked.into_inner(), settings().map(|setting| setting.name.to_owned()).collect());
+    }
+
+    #[test]
+    fn one_store_is_the_same_whoever_logs_in() {
+        let s3 = |more: &[(&'static str, &'static str)]| {
+            read(&[&[("STORAGE_BUCKET_SOURCE", "s3"), ("AWS_BUCKET", "a")], more].concat()).expect("a location")
+        };
+        assert_eq!(s3(&[]), s3(&[("AWS_ACCESS_KEY_ID", "me"), ("AWS_SECRET_ACCESS_KEY", "x")]));
+        assert_ne!(s3(&[]), s3(&[("AWS_ENDPOINT_URL", "http://127.0.0.1:9000")]));
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().display().to_string();
+        let fs = |path: &str| read(&[("STORAGE_FOLDER", path)]).expect("a location");
+        assert_eq!(fs(&path), fs(&format!("{path}//.")));
+        assert_ne!(fs(&path), fs(&format!("{path}/x")));
+        assert_ne!(fs("a"), read(&[("STORAGE_BUCKET_SOURCE", "s3"), ("AWS_BUCKET", "a")]).expect("a location"));
     }
 }

@@ -11,7 +11,8 @@ use runtime::Backoff;
 use shared::key::Key;
 use shared::{Error, Result};
 
-use super::{Backend, Content, Md5};
+use super::backend::Backend;
+use super::object::{Content, Md5};
 
 /// How long the next chunk of an object may take.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(60);
@@ -23,7 +24,7 @@ pub(super) const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Dur
 
 /// The chunks of an object, or of a part of it: what is being read, and how far it is.
 struct Reading {
-    backend: Arc<Backend>,
+    backend: Arc<dyn Backend>,
     key: Key,
     /// Where it begins in the object [bytes].
     from: u64,
@@ -36,7 +37,7 @@ struct Reading {
 
 /// The same content, which begins at `from` in the object; where it breaks off, it is asked for again from there, as
 /// long as it is the same version.
-pub(super) fn resumed(backend: Arc<Backend>, key: Key, from: u64, content: Content) -> Content {
+pub(super) fn resumed(backend: Arc<dyn Backend>, key: Key, from: u64, content: Content) -> Content {
     let Content { head, chunks } = content;
     let reading = Reading { backend, key, from, size: head.size, etag: head.etag.clone(), at: 0, failures: 0, chunks };
     let chunks = stream::try_unfold(reading, |mut reading| async move {

@@ -1,7 +1,7 @@
 //! The client of the GWTM API.
 //!
 //! The server adds a row for every POST it gets, whether or not it has had it before. So a POST is never repeated here:
-//! a [`Failure`] says whether it may have been stored, and the caller decides.
+//! a [`RequestError`] says whether it may have been stored, and the caller decides.
 
 mod transport;
 
@@ -93,7 +93,7 @@ impl fmt::Debug for Client {
 
 /// Why a POST failed, which says whether it may have been stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Failure {
+pub enum RequestError {
     /// The server refused it: nothing was stored.
     Refused(Error),
     /// The server is done with it, or never had it: whether it was stored can be seen now.
@@ -102,10 +102,10 @@ pub enum Failure {
     Unknown(Error),
 }
 
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Error {
+impl From<RequestError> for Error {
+    fn from(failure: RequestError) -> Error {
         match failure {
-            Failure::Refused(error) | Failure::Over(error) | Failure::Unknown(error) => error,
+            RequestError::Refused(error) | RequestError::Over(error) | RequestError::Unknown(error) => error,
         }
     }
 }
@@ -156,7 +156,7 @@ pub enum Access {
 
 /// What the server says of a removal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Removal {
+pub enum ListRemoval {
     /// The list is gone.
     Gone,
     /// The list is another user's, and stays.
@@ -247,8 +247,8 @@ impl Client {
     /// Posts an alert. Made twice, it leaves two rows.
     ///
     /// # Errors
-    /// A [`Failure`].
-    pub async fn post_alert(&self, body: &PostAlert) -> std::result::Result<Row, Failure> {
+    /// A [`RequestError`].
+    pub async fn post_alert(&self, body: &PostAlert) -> std::result::Result<Row, RequestError> {
         self.post("post_alert", json!(body)).await
     }
 
@@ -278,8 +278,8 @@ impl Client {
     /// Posts a list. Made twice, it leaves two lists. The list's number, when the server's message holds it.
     ///
     /// # Errors
-    /// A [`Failure`].
-    pub async fn post_galaxies(&self, body: &EventGalaxies) -> std::result::Result<Option<i64>, Failure> {
+    /// A [`RequestError`].
+    pub async fn post_galaxies(&self, body: &EventGalaxies) -> std::result::Result<Option<i64>, RequestError> {
         let answer: Value = self.post("event_galaxies", json!(body)).await?;
         // v1 writes `{"message": "… List ID: 17", …}`, v0 `{"… List ID": "17", …}`.
         let text = answer.to_string();
@@ -290,8 +290,8 @@ impl Client {
     /// Removes a galaxy list; one that is gone already is gone.
     ///
     /// # Errors
-    /// As [`Client::query_alerts`], but another user's list is [`Removal::Foreign`].
-    pub async fn remove_galaxies(&self, listid: i64) -> Result<Removal> {
+    /// As [`Client::query_alerts`], but another user's list is [`ListRemoval::Foreign`].
+    pub async fn remove_galaxies(&self, listid: i64) -> Result<ListRemoval> {
         let method = match self.generation {
             Generation::V0 => Method::POST,
             Generation::V1 => Method::DELETE,
@@ -301,11 +301,11 @@ impl Client {
         // v0 says everything with status 500.
         let v0 = self.generation == Generation::V0;
         match answer.status {
-            status if self.success(status) => Ok(Removal::Gone),
-            StatusCode::NOT_FOUND => Ok(Removal::Gone),
-            StatusCode::FORBIDDEN => Ok(Removal::Foreign),
-            _ if v0 && text.contains("No galaxies with that listid") => Ok(Removal::Gone),
-            _ if v0 && text.contains("only delete information related to your") => Ok(Removal::Foreign),
+            status if self.success(status) => Ok(ListRemoval::Gone),
+            StatusCode::NOT_FOUND => Ok(ListRemoval::Gone),
+            StatusCode::FORBIDDEN => Ok(ListRemoval::Foreign),
+            _ if v0 && text.contains("No galaxies with that listid") => Ok(ListRemoval::Gone),
+            _ if v0 && text.contains("only delete information related to your") => Ok(ListRemoval::Foreign),
             _ => Err(self.failure(&method, "remove_event_galaxies", &answer).into()),
         }
     }
@@ -314,8 +314,8 @@ impl Client {
     /// time later, since the server looks itself (though not atomically).
     ///
     /// # Errors
-    /// A [`Failure`].
-    pub async fn post_icecube_notice(&self, body: &PostIceCube) -> std::result::Result<Option<i64>, Failure> {
+    /// A [`RequestError`].
+    pub async fn post_icecube_notice(&self, body: &PostIceCube) -> std::result::Result<Option<i64>, RequestError> {
         let answer: Value = self.post("post_icecube_notice", body.to_json(self.generation)).await?;
         // A known search is answered with 200 and a message; success is the presence of a number.
         let notice = match answer.get("icecube_notice") {
@@ -330,7 +330,7 @@ impl Client {
             None if message.contains("already exists") => Ok(None),
             None => {
                 let found = self.hide(&cut(&answer.to_string()));
-                Err(Failure::Over(Error::retryable(format!(
+                Err(RequestError::Over(Error::retryable(format!(
                     "{}: expected the stored notice's `id`, found `{found}`",
                     self.name(&Method::POST, "post_icecube_notice")
                 ))))
@@ -399,17 +399,17 @@ mod tests {
         };
         let v1 = "http://127.0.0.1:1/api/v1/";
         for status in [301, 400, 401, 403, 404, 405, 409, 413] {
-            assert!(matches!(class(v1, status, ""), Failure::Refused(error) if !error.is_retryable()), "{status}");
+            assert!(matches!(class(v1, status, ""), RequestError::Refused(error) if !error.is_retryable()), "{status}");
         }
         for status in [408, 429, 500, 503] {
-            assert!(matches!(class(v1, status, ""), Failure::Over(error) if error.is_retryable()), "{status}");
+            assert!(matches!(class(v1, status, ""), RequestError::Over(error) if error.is_retryable()), "{status}");
         }
         for status in [502, 504] {
-            assert!(matches!(class(v1, status, ""), Failure::Unknown(error) if error.is_retryable()), "{status}");
+            assert!(matches!(class(v1, status, ""), RequestError::Unknown(error) if error.is_retryable()), "{status}");
         }
         let v0 = "http://127.0.0.1:1/api/v0/";
-        assert!(matches!(class(v0, 500, "Invalid api_token"), Failure::Refused(_)));
-        assert!(matches!(class(v0, 500, "<html>oops"), Failure::Over(_)));
+        assert!(matches!(class(v0, 500, "Invalid api_token"), RequestError::Refused(_)));
+        assert!(matches!(class(v0, 500, "<html>oops"), RequestError::Over(_)));
     }
 
     #[test]

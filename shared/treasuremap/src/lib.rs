@@ -7,4 +7,4 @@ mod client;
 mod limits;
 
 pub use bodies::{EventGalaxies, GalaxyEntry, Generation, PostAlert, PostIceCube};
-pub use client::{Access, Client, Failure, ListedGalaxy, Removal, Row, Timing};
+pub use client::{Access, Client, ListRemoval, ListedGalaxy, RequestError, Row, Timing};

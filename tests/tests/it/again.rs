@@ -123,6 +123,62 @@ async fn what_a_listener_could_not_do_is_listed_and_tried_again() {
     assert!(files(&store).contains_key(&inbox), "the notice is still there");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_whose_map_is_broken_is_posted_and_its_products_are_made_once_the_map_is_mended() {
+    let (broker, server) = (Gcn::shared().await, GwtmServer::start().await);
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path().join("data");
+    let initial = |id: &str, map: Option<&str>| {
+        let mut notice = reprinted("S090101a-4-initial.json");
+        notice["superevent_id"] = id.into();
+        if let Some(map) = map {
+            notice["event"]["skymap"] = map.into();
+        }
+        notice.to_string().into_bytes()
+    };
+    // Base64 that is none, a FITS file that ends early, and an alert that waits behind neither.
+    let broken = [("S090101x", "no base64!"), ("S090101y", "U0lNUExFICA9")];
+    broker.send(IGWN, broken.map(|(id, map)| Some(initial(id, Some(map))))).await;
+    broker.send(IGWN, [Some(notice("S090102b-2-retraction.json"))]).await;
+    let listening = Listening::to(&broker, &store, &server.base("v1"));
+    let listener = listening.start();
+    let names =
+        [0, 1].map(|n: usize| format!("{}-{}-Initial-skymap-products", broker.flow_name(IGWN, n as i64), broken[n].0));
+    eventually("three alerts and two failures", async || server.alerts().len() == 3 && failed(&store) == names).await;
+    assert!(listener.stop().success(), "{}", listening.said());
+    for row in server.alerts() {
+        assert!(row["area_90"].is_null() && row["skymap_fits_url"].is_null(), "as an alert without a map: {row:?}");
+    }
+    let call = async |arguments: &[&str]| gwtm(&store, &server, &[], arguments).await;
+    let listed = call(&["failed", "ls", "--json"]).await;
+    let lines = listed.json();
+    assert_eq!(lines.len(), 2, "{}", listed.stdout);
+    assert!(lines.iter().all(|line| line["reason"].as_str().is_some_and(|reason| reason.contains("event.skymap"))));
+    // As it is, a retry fails for the same reason, and posts nothing.
+    assert_eq!(call(&["failed", "retry", "--all"]).await.code, Some(1));
+    assert_eq!((failed(&store).as_slice(), server.alerts().len()), (&names[..], 3));
+
+    // The notices come again with their maps, from GraceDB for example: one by a retry, one by `gwtm run`.
+    let inbox = store.join(format!("inbox/{}/0/{:020}.json", broker.topic(IGWN), 0));
+    fs::write(&inbox, initial("S090101x", None)).expect("written");
+    let retried = call(&["failed", "retry", &names[0]]).await;
+    assert_eq!(retried.code, Some(0), "{}{}", retried.stdout, retried.stderr);
+    let mended = folder.path().join("mended.json");
+    fs::write(&mended, initial("S090101y", None)).expect("written");
+    let again = call(&["run", &mended.display().to_string()]).await;
+    assert_eq!(again.code, Some(0), "{}{}", again.stdout, again.stderr);
+    assert_eq!(failed(&store), names[1..], "what a retry has not done stays");
+    for (id, _) in broken {
+        let made = files(&store);
+        for ending in ["_moc.fits.gz", "-contours-smooth.json", "-moc-90.json", "-galaxies.csv", ".html"] {
+            assert!(made.contains_key(&format!("fit/{id}-Initial{ending}")), "{id}{ending}: {:?}", made.keys());
+        }
+        assert!(!made.keys().any(|name| name.contains(&format!("{id}-Initial1"))), "it is the same alert");
+        assert_eq!(made[&format!("fit/{id}-Initial_alert.json")], initial(id, None), "the mended notice is archived");
+    }
+    assert_eq!((server.alerts().len(), server.galaxy_lists().len()), (3, 2), "no row again, and a list each");
+}
+
 /// What a flow keeps of a notice in `inbox/`, as infra/flows/*.asl.yaml write it.
 fn keep(store: &Path, offset: usize, part: Option<(&str, &str)>, notice: &[u8]) {
     let inbox = format!("inbox/{IGWN}/0/{offset:020}.json");

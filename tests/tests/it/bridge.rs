@@ -85,7 +85,7 @@ pub(crate) fn listen<W: Work>(settings: &config::Kafka, topics: &[&str], work: A
 }
 
 fn health() -> Arc<Health> {
-    let settings = config::Health { address: None, heartbeat: Duration::from_secs(60), mock: None };
+    let settings = config::HealthSettings { address: None, heartbeat: Duration::from_secs(60), mock: None };
     Arc::new(Health::new(&settings, &[IGWN, ICECUBE]))
 }
 
@@ -107,7 +107,7 @@ impl Listener {
 pub(crate) struct Aws {
     pub(crate) moto: Moto,
     pub(crate) sfn: aws_sdk_sfn::Client,
-    pub(crate) arns: config::Flows,
+    pub(crate) arns: config::FlowArns,
 }
 
 /// How the SDK reaches moto.
@@ -140,7 +140,7 @@ impl Aws {
                 .send();
             machine.await.expect("a state machine").state_machine_arn
         };
-        let arns = config::Flows { ligo: make("ligo").await, icecube: make("icecube").await, at_once: 8 };
+        let arns = config::FlowArns { ligo: make("ligo").await, icecube: make("icecube").await, at_once: 8 };
         Aws { moto, sfn, arns }
     }
 

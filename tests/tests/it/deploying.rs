@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use config::{KAFKA_SETTINGS, SETTINGS};
+use config::KAFKA_SETTINGS;
 use shared::ranking::Settings;
 use tests::program::workspace;
 
@@ -16,7 +16,7 @@ fn text(path: &str) -> String {
 fn env_example_has_every_setting_of_a_listener_and_no_secret() {
     let of_a_listener = |name: &&str| !name.contains("FLOW");
     let documented: BTreeSet<&str> =
-        SETTINGS.iter().chain(KAFKA_SETTINGS).map(|setting| setting.name).filter(of_a_listener).collect();
+        config::settings().chain(KAFKA_SETTINGS).map(|setting| setting.name).filter(of_a_listener).collect();
     let example = text(".env.example");
     let lines = example.lines().map(|line| line.strip_prefix('#').unwrap_or(line));
     let entries: Vec<(&str, &str)> =

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shared::key::Key;
-use shared::message::{Alert, Annotated, Body, Failed, Ingested, Notified, Publication, Received, Settled};
+use shared::message::{Alert, Body, Failed, Ingested, Notifiable, Notified, Publication, Received, Settled};
 use shared::notice::NoticeKind;
 use tests::program::{sample, workspace};
 
@@ -81,7 +81,7 @@ fn run_flow_with(flow: &str, answers: &Answers, bucket: &str, each_retry: usize)
             "skymap-products" | "galaxy-list" => printed::<Alert>(message),
             "post-api" => printed::<Publication>(message),
             "annotate" => printed::<Settled>(message),
-            "notify" => printed::<Annotated>(message),
+            "notify" => printed::<Notifiable>(message),
             other => panic!("`{other}` is no function"),
         };
     }
@@ -145,6 +145,10 @@ fn of_notice(outcome: &Outcome, function: Function) -> (Value, Value) {
         Function::IngestLigo => (json!(received()), json!(Ingested { alerts })),
         Function::IngestIceCube => (json!(received()), json!(search)),
         Function::PostApi => (json!(search), json!(posted)),
+        Function::Notify => {
+            let notifications = outcome.notifications.clone();
+            (json!(received()), json!(Notified { name: None, notifications }))
+        }
         other => panic!("`{}` is called with an alert", other.name()),
     }
 }
@@ -153,7 +157,7 @@ fn of_alert(one: &ProcessedAlert, function: Function) -> (Value, Value) {
     let Settled { alert, products, galaxies, posted } = one.settled.clone();
     let mut annotated = one.annotated.clone();
     let notified = annotated.as_mut().map(|annotated| Notified {
-        name: annotated.name.clone(),
+        name: Some(annotated.name.clone()),
         notifications: std::mem::take(&mut annotated.notifications),
     });
     match function {
@@ -243,8 +247,8 @@ async fn the_flows_call_the_functions_of_the_pipeline_in_its_order() {
     let cases = [
         (NoticeKind::Igwn, grb, none, "SUCCEEDED", 11, none),
         (NoticeKind::Igwn, grb, &blocked, "FAILED", 9, &all),
-        (NoticeKind::Igwn, search, none, "FAILED", 1, notice),
-        (NoticeKind::IceCube, search, none, "SUCCEEDED", 2, none),
+        (NoticeKind::Igwn, search, none, "FAILED", 2, notice),
+        (NoticeKind::IceCube, search, none, "SUCCEEDED", 3, none),
         (NoticeKind::IceCube, search, &unposted, "FAILED", 2, notice),
     ];
     for (kind, sample, blocked, status, count, kept) in cases {

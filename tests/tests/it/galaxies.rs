@@ -8,17 +8,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use galaxy_list::source::Source;
+use galaxy_list::source::CatalogueSource;
 use galaxy_list::{Deps, handle, indexed};
 use proptest::prelude::*;
 use science::galaxy::{Catalogue, Columns, Dropped, Manifest, ROW_GROUP_ROWS, Ranked, Ranking, build, rank};
-use science::skymap::{Cell, Distance, Header, MultiOrderMap};
+use science::skymap::{Cell, Distance, MapHeader, MultiOrderMap};
 use serde_json::{Value, json};
 use shared::key::{AlertKind, AlertName, AlertType, Object};
 use shared::message::{Alert, Galaxies, Role};
 use shared::notice::igwn::Notice;
 use shared::ranking::Settings;
-use store::{Location, Store};
+use store::Store;
 use tests::backend::{Backend, Service, open};
 use tests::faults::Faults;
 use tests::s3s::S3s;
@@ -108,8 +108,8 @@ fn index_of(catalogue: &Catalogue) -> Vec<u8> {
 
 /// The ranking from an index in a file, with how many requests and bytes it took.
 async fn rank_from(path: &Path, map: MultiOrderMap, settings: Settings) -> (Ranking, (u64, u64)) {
-    let store = Store::open(&Location::Folder("nowhere".into())).await.expect("a store");
-    let source = Source::find(&store, path.to_str().expect("a path")).await.expect("an index");
+    let store = Store::folder("nowhere");
+    let source = CatalogueSource::find(&store, path.to_str().expect("a path")).await.expect("an index");
     let index = source.index().await.expect("an index").expect("an index");
     let ranking = indexed::rank(&source, index, Arc::new(map), &Arc::new(settings)).await.expect("a ranking");
     (ranking, source.reads())
@@ -180,7 +180,7 @@ async fn an_index_on_s3_is_read_in_part_by_few_requests() {
     let notice = Notice::parse(&sample("S090101a-4-initial.json")).expect("a notice");
     let map = MultiOrderMap::decode(&notice.skymap.expect("a map")).expect("a map");
     let (ranking_settings, before) = (Settings::default(), counter.counts().0);
-    let source = Source::find(&store, key.as_str()).await.expect("an object");
+    let source = CatalogueSource::find(&store, key.as_str()).await.expect("an object");
     let index = source.index().await.expect("an index").expect("an index");
     let ranking = indexed::rank(&source, index, Arc::new(map.clone()), &Arc::new(ranking_settings.clone())).await;
     assert_same(&ranking.expect("a ranking"), &rank(&map, &catalogue, &ranking_settings));
@@ -220,8 +220,9 @@ async fn edges_of_the_sky_and_of_the_table_are_kept_or_counted() {
     let (ranking, _) = rank_from(&path, map.clone(), settings.clone()).await;
     assert_eq!(ranking.in_zone, 7);
     assert_same(&ranking, &rank(&map, &catalogue, &settings));
-    let store = Store::open(&Location::Folder(folder.path().to_owned())).await.expect("a store");
-    let index = Source::find(&store, "index.parquet").await.expect("an object").index().await.expect("an index");
+    let store = Store::folder(folder.path());
+    let index =
+        CatalogueSource::find(&store, "index.parquet").await.expect("an object").index().await.expect("an index");
     let manifest = index.and_then(|index| index.manifest()).expect("a manifest");
     assert_eq!((manifest.rows, manifest.dropped), (7, dropped));
 }
@@ -232,7 +233,7 @@ fn uniform(weights: [f64; 12]) -> MultiOrderMap {
     let density = |weight: f64| weight / total * 12.0 / (4.0 * std::f64::consts::PI);
     let cells = (0..).zip(weights).map(|(ipix, weight)| Cell { order: 0, ipix, prob_density: density(weight) });
     let distance = Distance { mu: 100.0, sigma: 20.0, norm: 1e-4 };
-    MultiOrderMap::from_cells(cells.collect(), Some(vec![distance; 12]), Header::default()).expect("a map")
+    MultiOrderMap::from_cells(cells.collect(), Some(vec![distance; 12]), MapHeader::default()).expect("a map")
 }
 
 proptest! {
@@ -338,8 +339,8 @@ async fn alert(store: &Store, file: &str) -> Alert {
 
 async fn deps(folder: &Path, catalog: Option<&str>) -> Deps {
     Deps {
-        store: Store::open(&Location::Folder(folder.to_owned())).await.expect("a store"),
-        galaxies: config::Galaxies {
+        store: Store::folder(folder),
+        galaxies: config::GalaxySettings {
             catalog: catalog.map(str::to_owned),
             settings: Settings::default(),
             groupname: "LCOGT".to_owned(),

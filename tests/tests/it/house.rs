@@ -12,12 +12,12 @@ use std::process::Command;
 use serde_json::Value;
 
 /// A source file: its path from the workspace's root, and its lines without comments and unit tests.
-struct Source {
+struct SourceFile {
     path: String,
     lines: Vec<(usize, String)>,
 }
 
-impl Source {
+impl SourceFile {
     fn new(path: &str, text: &str) -> Self {
         let all: Vec<&str> = text.lines().collect();
         // Unit tests stand at the end, inline; `mod tests;` elsewhere is a file of its own.
@@ -29,7 +29,7 @@ impl Source {
             .filter(|(_, line)| !line.trim_start().starts_with("//"))
             .map(|(i, line)| (i + 1, (*line).to_owned()))
             .collect();
-        Source { path: path.to_owned(), lines }
+        SourceFile { path: path.to_owned(), lines }
     }
 
     /// Whether the file is in one of the crates that are all of `folders`.
@@ -42,7 +42,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
 }
 
-fn sources() -> Vec<Source> {
+fn sources() -> Vec<SourceFile> {
     let mut found = Vec::new();
     for folder in ["shared", "functions"] {
         walk(&root().join(folder), &mut found);
@@ -51,7 +51,7 @@ fn sources() -> Vec<Source> {
     found
 }
 
-fn walk(folder: &Path, found: &mut Vec<Source>) {
+fn walk(folder: &Path, found: &mut Vec<SourceFile>) {
     for entry in fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
@@ -61,7 +61,7 @@ fn walk(folder: &Path, found: &mut Vec<Source>) {
             }
         } else if path.extension().is_some_and(|ending| ending == "rs") && !path.ends_with("tests.rs") {
             let name = path.strip_prefix(root()).expect("inside").display().to_string();
-            found.push(Source::new(&name, &fs::read_to_string(&path).expect("text")));
+            found.push(SourceFile::new(&name, &fs::read_to_string(&path).expect("text")));
         }
     }
 }
@@ -78,7 +78,7 @@ fn names(line: &str, word: &str) -> bool {
 }
 
 /// The lines that name one of `words` although their file may not.
-fn offences(sources: &[Source], words: &[&str], rule: &str, may: impl Fn(&Source) -> bool) -> Vec<String> {
+fn offences(sources: &[SourceFile], words: &[&str], rule: &str, may: impl Fn(&SourceFile) -> bool) -> Vec<String> {
     let mut found = Vec::new();
     for source in sources.iter().filter(|source| !may(source)) {
         for (number, line) in &source.lines {
@@ -91,7 +91,7 @@ fn offences(sources: &[Source], words: &[&str], rule: &str, may: impl Fn(&Source
 }
 
 /// What does no I/O, reads no clock and no environment.
-fn crates_without_effects(sources: &[Source]) -> Vec<String> {
+fn crates_without_effects(sources: &[SourceFile]) -> Vec<String> {
     let effects = [
         "std::fs",
         "std::env",
@@ -112,14 +112,14 @@ fn crates_without_effects(sources: &[Source]) -> Vec<String> {
 }
 
 /// Who reads the environment.
-fn the_environment(sources: &[Source]) -> Vec<String> {
+fn the_environment(sources: &[SourceFile]) -> Vec<String> {
     offences(sources, &["std::env", "env::var", "env::var_os"], "only `config` reads the environment", |source| {
         source.is_in(&["shared/config"])
     })
 }
 
 /// The GWTM's spellings and sentinels stay at its door.
-fn foreign_spellings(sources: &[Source]) -> Vec<String> {
+fn foreign_spellings(sources: &[SourceFile]) -> Vec<String> {
     let words = ["graceid", "prob_hasremenant", "centralfreq", "alternateid", "timesent_stamp", "-999.9"];
     offences(sources, &words, "the GWTM's spellings live in `treasuremap` alone", |source| {
         source.is_in(&["shared/treasuremap"])
@@ -220,19 +220,19 @@ fn one_log_directive_covers_every_crate() {
 
 #[test]
 fn every_rule_finds_its_offence() {
-    let offends = |rule: fn(&[Source]) -> Vec<String>, path: &str, line: &str| {
-        assert_eq!(rule(&[Source::new(path, line)]).len(), 1, "{path}: {line}");
-        assert_eq!(rule(&[Source::new(path, &format!("// {line}"))]).len(), 0, "a comment in {path}: {line}");
+    let offends = |rule: fn(&[SourceFile]) -> Vec<String>, path: &str, line: &str| {
+        assert_eq!(rule(&[SourceFile::new(path, line)]).len(), 1, "{path}: {line}");
+        assert_eq!(rule(&[SourceFile::new(path, &format!("// {line}"))]).len(), 0, "a comment in {path}: {line}");
     };
     offends(crates_without_effects, "shared/science/src/skymap/flat.rs", "use std::fs::File;");
     offends(crates_without_effects, "shared/src/notice/mod.rs", "let now = Timestamp::now();");
     offends(the_environment, "functions/cli/src/run.rs", "let x = std::env::var(name);");
     offends(foreign_spellings, "shared/src/message.rs", "pub graceid: String,");
     // A declaration of a test file does not end what is read.
-    let hidden = Source::new("shared/science/src/skymap/b.rs", "#[cfg(test)]\nmod tests;\nuse std::fs::File;\n");
+    let hidden = SourceFile::new("shared/science/src/skymap/b.rs", "#[cfg(test)]\nmod tests;\nuse std::fs::File;\n");
     assert_eq!(crates_without_effects(&[hidden]).len(), 1);
     let tests = "let x = 1;\n#[cfg(test)]\nmod tests { use std::fs; }\n";
-    assert!(crates_without_effects(&[Source::new("shared/science/src/skymap/a.rs", tests)]).is_empty());
+    assert!(crates_without_effects(&[SourceFile::new("shared/science/src/skymap/a.rs", tests)]).is_empty());
 
     for (name, dependency) in
         [("post-api", "ingest-ligo"), ("science", "store"), ("store", "kafka"), ("cli", "rdkafka"), ("new", "tokio")]

@@ -1,6 +1,6 @@
 //! `gwtm listen` with a real broker: notices of all kinds, and what is none, from Kafka to the folder and the API.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::gwtm_server::GwtmServer;
 use tests::kafka::{Gcn, HEARTBEAT, ICECUBE, IGWN, Kafka, MAX_MESSAGE_BYTES};
 use tests::listener::{Listening, eventually};
@@ -38,7 +38,12 @@ async fn a_story_is_told_and_what_is_no_notice_is_kept_with_the_reason() {
     broker.send(ICECUBE, [notice("S090101a-6-icecube-nested.json")]).await;
     broker.send(HEARTBEAT, [Some(b"{}".to_vec())]).await;
 
-    let listening = Listening::to(&broker, &store, &server.base("v1")).set("LOG_FORMAT", "json");
+    let told = folder.path().join("told");
+    let rules = json!(["sh", "-c", format!("cat \"$1\" >> {}", told.display()), "sh"]);
+    let rules =
+        format!("[[rule]]\nname = \"r\"\nsignificant = true\ntarget = [{{ kind = \"command\", command = {rules} }}]");
+    let listening =
+        Listening::to(&broker, &store, &server.base("v1")).set("LOG_FORMAT", "json").set("NOTIFY_CONFIG", rules);
     let listener = listening.start();
     let failure = |offset: i64| format!("failed/{}.json", broker.flow_name(IGWN, offset));
     let failed = || files(&store).keys().filter(|name| name.starts_with("failed/")).cloned().collect::<Vec<_>>();
@@ -66,6 +71,10 @@ async fn a_story_is_told_and_what_is_no_notice_is_kept_with_the_reason() {
     assert!(reason(4).contains("expected JSON"), "{}", reason(4));
     assert!(reason(5).contains("superevent_id"), "{}", reason(5));
     assert!(reason(6).contains("PREMONITION"), "{}", reason(6));
+    // The type that is not known yet is notified about as such, once, and nothing else that failed is.
+    let said = std::fs::read_to_string(&told).expect("notifications");
+    let about = said.matches("an alert of a type that this software does not know").count();
+    assert!(about == 1 && said.contains("S090103c-PREMONITION"), "{said}");
     for (offset, name) in [(0, "S090101a-1-earlywarning.json"), (8, "S090102b-2-retraction.json")] {
         let archived = &kept[&format!("inbox/{}/0/{offset:020}.json", broker.topic(IGWN))];
         assert!(*archived == notice(name).expect("a notice"), "{name} is archived as it came");

@@ -31,6 +31,7 @@ mod security;
 mod simulate;
 mod stack;
 mod store_azure;
+mod store_azure_login;
 mod store_commands;
 mod store_s3;
 mod store_swift;

@@ -5,8 +5,9 @@ use std::path::Path;
 use tests::gwtm_server::GwtmServer;
 use tests::kafka::{Gcn, Heart, ICECUBE, IGWN, Kafka};
 use tests::listener::{Listening, eventually};
-use tests::program::{http_get, sample};
+use tests::program::{files, http_get, sample};
 use tests::server::{TestServer, free_port};
+use tests::story;
 
 fn notice(name: &str) -> Option<Vec<u8>> {
     Some(std::fs::read(sample(name)).expect("a sample"))
@@ -159,4 +160,45 @@ async fn a_name_of_its_own_keeps_two_listeners_of_a_topic_apart() {
     eventually("the alert", async || server.alerts().len() == 1).await;
     assert!(one.stop().success() && two.stop().success());
     assert!(!first.said().contains(FENCED) && !second.said().contains(FENCED), "{}", first.said());
+}
+
+/// As in a rolling update, or at a second site with the same store: both processes hold every notice at the same time.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_that_take_every_notice_at_once_post_each_alert_once() {
+    const SUPEREVENTS: usize = 12;
+    let (gcn, server) = (Gcn::shared().await, GwtmServer::start().await);
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path().join("data");
+    let groups = ["first", "second"].map(|name| format!("{}{name}", gcn.prefix()));
+    let listening = [0, 1].map(|n: usize| {
+        listening(&gcn, &folder.path().join(format!("{n}")), &server)
+            .0
+            .set("KAFKA_GROUP_ID", &groups[n])
+            .set("STORAGE_FOLDER", store.display().to_string())
+            .set("FLAT_MAX_ORDER", "1")
+    });
+    let listeners = [0, 1].map(|n: usize| listening[n].start());
+    for listening in &listening {
+        eventually("partitions", async || listening.said().contains("partitions assigned")).await;
+    }
+    let (alerts, searches) = (story::alerts(SUPEREVENTS), story::searches(SUPEREVENTS));
+    for (topic, notices) in [(IGWN, alerts), (ICECUBE, searches)] {
+        let count = notices.len() as i64;
+        gcn.send(topic, notices).await;
+        for group in &groups {
+            let topic = gcn.topic(topic);
+            eventually("both to be done", async || gcn.kafka().committed(group, &topic) == Some(count)).await;
+        }
+    }
+    for listener in listeners {
+        assert!(listener.stop().success());
+    }
+    assert_eq!(story::done(&server), story::rows(SUPEREVENTS), "each once");
+    let mut lists: Vec<String> = server.galaxy_lists().into_iter().map(|list| list.graceid).collect();
+    let count = lists.len();
+    lists.sort();
+    lists.dedup();
+    assert_eq!(lists.len(), count, "a superevent has one list");
+    let left: Vec<String> = files(&store).into_keys().filter(|name| name.contains("pending")).collect();
+    assert_eq!(left, [""; 0], "no claim is left");
 }

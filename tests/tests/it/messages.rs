@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use shared::key::Key;
-use shared::message::{Alert, Annotated, Publication, Received, Settled};
+use shared::message::{Alert, Notifiable, Publication, Received, Settled};
 use store::Store;
 use tests::lambda::Lambda;
 use tests::program::{files, sample, workspace};
@@ -210,6 +210,9 @@ async fn walk(functions: &Functions) {
         is_sample(&format!("post-api.icecube-{case}.json"), &publication);
         let posted = functions.call("post-api", &publication).await;
         assert_eq!(posted["posts"][0]["status"], "not_posted", "{posted}");
+        is_sample(&format!("notify.icecube-{case}.json"), &received);
+        let notified = functions.call("notify", &received).await;
+        assert_eq!(notified, json!({"notifications": []}), "no rule is set");
     }
 }
 
@@ -232,7 +235,7 @@ fn every_sample_reads_and_prints_as_it_is() {
             "skymap-products" | "galaxy-list" => round_trip::<Alert>(&sample),
             "post-api" => round_trip::<Publication>(&sample),
             "annotate" => round_trip::<Settled>(&sample),
-            "notify" => round_trip::<Annotated>(&sample),
+            "notify" => round_trip::<Notifiable>(&sample),
             other => panic!("{name}: no function `{other}`"),
         };
         assert_eq!(again, sample, "{name}");

@@ -8,9 +8,12 @@ use std::sync::Arc;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use serde_json::{Value, json};
-use tests::program::{Gwtm, files, sample};
+use tests::kafka::{Gcn, IGWN};
+use tests::listener::{Listening, eventually};
+use tests::program::{Gwtm, files, http_get, sample};
+use tests::server::free_port;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -169,16 +172,34 @@ fn searches_that_are_no_real_ones_are_recorded_and_not_posted() {
         let mut search = notice("S090101a-6-icecube-nested.json");
         search[field] = value.into();
         let folder = tempfile::tempdir().expect("a folder");
+        let told = folder.path().join("told");
+        let command = json!(["sh", "-c", format!("cat \"$1\" >> {}", told.display()), "sh"]);
         // An API that would take a post is not even asked: nothing listens there.
-        let called = Gwtm::run(folder.path(), ["--json", "-"])
-            .set("API_BASE", "http://127.0.0.1:9/api/v1/")
-            .set("API_TOKEN", "token")
-            .call_with(search.to_string().as_bytes());
-        assert_eq!(called.code, Some(0), "{field} {value}: {}", called.stdout);
-        let post = &called.json()[0]["icecube"]["posts"][0];
+        let run = |retractions: bool| {
+            let target = format!("[{{ kind = \"command\", command = {command} }}]");
+            let rule = format!("[[rule]]\nname = \"r\"\nretractions = {retractions}\ntarget = {target}");
+            let called = Gwtm::run(&folder.path().join("data"), ["--json", "-"])
+                .set("API_BASE", "http://127.0.0.1:9/api/v1/")
+                .set("API_TOKEN", "token")
+                .set("NOTIFY_CONFIG", rule)
+                .call_with(search.to_string().as_bytes());
+            assert_eq!(called.code, Some(0), "{field} {value}: {}", called.stdout);
+            called.json()[0].clone()
+        };
+        assert!(run(false).get("notifications").is_none() && !told.exists());
+        let report = run(true);
+        // A retraction is notified about, once.
+        let is_retraction = field == "alert_type";
+        let statuses = |report: &Value| report["notifications"][0]["status"].clone();
+        assert_eq!(statuses(&report) == "sent", is_retraction, "{report}");
+        assert_eq!(statuses(&run(true)) == "already_sent", is_retraction, "{field} {value}");
+        let said = fs::read_to_string(&told).unwrap_or_default();
+        assert_eq!(said.matches("an administrator must remove it there").count(), usize::from(is_retraction), "{said}");
+        let post = &report["icecube"]["posts"][0];
         assert_eq!(post["status"], "not_posted", "{field} {value}: {post}");
         assert!(post["reason"].as_str().is_some_and(|reason| reason.contains(says)), "{post}");
-        let recorded = files(folder.path()).into_keys().any(|name| name.ends_with("post_icecube_notice.json"));
+        let recorded =
+            files(&folder.path().join("data")).into_keys().any(|name| name.ends_with("post_icecube_notice.json"));
         assert!(recorded, "{field} {value}");
     }
 }
@@ -206,9 +227,14 @@ fn special_files_are_no_objects() {
     let dest = folder.path().join("dest").display().to_string();
     let said = call(&["migrate", "--source", &place, "--dest", &dest, "--container", "fit"]);
     assert!(said.contains("1 copied") && said.contains("2 FIFOs, sockets or devices left out"), "{said}");
-    // To read one is an answer and no waiting.
-    let called = Gwtm::new(["store", "--store", &place, "get", "fit/pipe"]).call();
-    assert_eq!(called.code, Some(1), "{}", called.stdout);
+    // To read one, or to look whether it is there, is an answer and no waiting.
+    std::os::unix::fs::symlink("/dev/zero", store.join("fit/device")).expect("a link");
+    for name in ["fit/pipe", "fit/socket", "fit/device"] {
+        let called = Gwtm::new(["store", "--store", &place, "get", name]).call();
+        assert!(called.code == Some(1) && called.stderr.contains("found none"), "{name}: {}", called.stderr);
+        let called = Gwtm::new(["failed", "--store", &place, "show", name]).call();
+        assert_ne!(called.code, Some(0), "{name}");
+    }
 }
 
 #[test]
@@ -235,6 +261,12 @@ fn content_decides_what_is_there() {
     assert!(migrate(&[]).contains("1 copied"));
     assert_eq!(fs::read(dest.join("fit/a.json")).expect("the copy"), b"two");
     assert!(migrate(&["--verify"]).contains("1 already there"));
+    // The same restored over the copy: `verify` reads both.
+    let copy = fs::File::create(dest.join("fit/a.json")).expect("a file");
+    (&copy).write_all(b"one").expect("written");
+    copy.set_modified(std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(900_000_000)).expect("a time");
+    assert!(migrate(&["--verify"]).contains("1 copied"));
+    assert_eq!(fs::read(dest.join("fit/a.json")).expect("the copy"), b"two");
 }
 
 #[test]
@@ -295,7 +327,8 @@ async fn a_private_authority_is_trusted_by_ssl_cert_file_and_a_refusal_says_so()
     let folder = tempfile::tempdir().expect("a folder");
     let [ca_key, key, own_key] = std::array::from_fn(|_| KeyPair::generate().expect("a key"));
     let ca = certificate(true).self_signed(&ca_key).expect("an authority");
-    let signed = certificate(false).signed_by(&key, &Issuer::new(certificate(true), ca_key)).expect("a certificate");
+    let issuer = Issuer::new(certificate(true), ca_key);
+    let signed = certificate(false).signed_by(&key, &issuer).expect("a certificate");
     let mut another = certificate(true);
     another.distinguished_name.push(DnType::CommonName, "another authority");
     let own = another.self_signed(&own_key).expect("a certificate");
@@ -308,25 +341,67 @@ async fn a_private_authority_is_trusted_by_ssl_cert_file_and_a_refusal_says_so()
     let private = serve_tls(vec![signed.der().clone()], &key).await;
     let self_signed = serve_tls(vec![own.der().clone()], &own_key).await;
     let place = folder.path().to_owned();
-    let look = async |port: u16, trusted: &Path| {
+    let look = async |host: &str, port: u16, trusted: &Path, code: i32| {
         let gwtm = Gwtm::new(["check", "--json"])
             .set("STORAGE_FOLDER", place.join("store"))
             .set("FERMI_TLE_URL", "none")
             .set("SSL_CERT_FILE", trusted)
-            .set("API_BASE", format!("https://localhost:{port}/api/v1/"))
+            .set("API_BASE", format!("https://{host}:{port}/api/v1/"))
             .set("API_TOKEN", "token");
         let called = tokio::task::spawn_blocking(move || gwtm.call()).await.expect("gwtm ends");
-        assert_eq!(called.code, Some(1), "{}", called.stderr);
+        assert_eq!(called.code, Some(code), "{}{}", called.stdout, called.stderr);
         let looks = called.json()[0]["looks"].as_array().expect("looks").clone();
         let api = looks.iter().find(|look| look["what"] == "API").expect("a look");
         assert_eq!(api["verdict"], "failed", "{api}");
-        api["text"].as_str().expect("a text").to_owned()
+        assert_eq!(api["permanent"] == true, code == 2, "{api}");
+        let text = api["text"].as_str().expect("a text").to_owned();
+        assert_eq!(called.stderr.contains(&text), code == 2, "{}", called.stderr);
+        assert_eq!(text.contains("a settings error: no retry will help"), code == 2, "{text}");
+        text
     };
-    let refused = look(private, &own_file).await;
+    let refused = look("localhost", private, &own_file, 2).await;
     assert!(refused.contains("UnknownIssuer") && refused.contains("SSL_CERT_FILE"), "{refused}");
-    assert!(refused.contains("a settings error: no retry will help"), "{refused}");
-    let trusted = look(private, &ca_file).await;
+    let trusted = look("localhost", private, &ca_file, 1).await;
     assert!(trusted.contains("404") && !trusted.contains("certificate"), "{trusted}");
-    let authority = look(self_signed, &own_file).await;
+    let authority = look("localhost", self_signed, &own_file, 2).await;
     assert!(authority.contains("CaUsedAsEndEntity") && authority.contains("CA:FALSE"), "{authority}");
+    let another_host = look("127.0.0.1", private, &ca_file, 2).await;
+    assert!(another_host.contains("other names than the address"), "{another_host}");
+    for (time, says) in [(2001, "has expired"), (2999, "not valid yet")] {
+        let mut params = certificate(false);
+        (params.not_before, params.not_after) = (date_time_ymd(time, 1, 1), date_time_ymd(time + 1, 1, 1));
+        let port = serve_tls(vec![params.signed_by(&key, &issuer).expect("a certificate").der().clone()], &key).await;
+        let said = look("localhost", port, &ca_file, 2).await;
+        assert!(said.contains(says), "{said}");
+    }
+    // Where nobody listens is no question of settings.
+    let nobody = look("localhost", 9, &ca_file, 1).await;
+    assert!(!nobody.contains("certificate"), "{nobody}");
+
+    // A listener goes on trying, and says so once for both alerts and all their retries.
+    let broker = Gcn::shared().await;
+    let early = |id: &str| {
+        let mut early = notice("S090101a-1-earlywarning.json");
+        early["superevent_id"] = id.into();
+        Some(early.to_string().into_bytes())
+    };
+    broker.send(IGWN, ["S090101a", "S090101b"].map(early)).await;
+    let port = free_port();
+    let listening =
+        Listening::to(&broker, &folder.path().join("listen"), &format!("https://localhost:{private}/api/v1/"))
+            .set("SSL_CERT_FILE", own_file.display().to_string())
+            .set("HEALTH_ADDR", format!("127.0.0.1:{port}"));
+    let mut listener = listening.start();
+    let retries = || {
+        let (_, metrics) = http_get(port, "/metrics")?;
+        let line =
+            metrics.lines().find(|line| line.starts_with("gwtm_notices_retried_total{") && line.contains(IGWN))?;
+        line.rsplit(' ').next()?.parse::<f64>().ok()
+    };
+    eventually("six retries", async || retries().is_some_and(|retries| retries >= 6.0)).await;
+    assert!(listener.runs());
+    assert!(listener.stop().success(), "{}", listening.said());
+    let said = listening.said();
+    assert_eq!(said.matches("retrying notice").count(), 1, "{said}");
+    assert!(said.contains("UnknownIssuer") && said.contains("SSL_CERT_FILE"), "{said}");
 }

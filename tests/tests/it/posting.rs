@@ -16,7 +16,7 @@ use shared::message::{
 use shared::notice::icecube::TrackSearch;
 use shared::notice::igwn::{Event, ExternalCoincidence, Notice};
 use shared::{Error, Result};
-use store::{Location, Store};
+use store::Store;
 use tempfile::TempDir;
 use tests::gracedb::GraceDb;
 use tests::gwtm_server::{ADMIN, Fault, GalaxyList, GwtmServer, USER};
@@ -42,7 +42,7 @@ struct House {
 
 async fn house(api: Option<Client>) -> House {
     let folder = TempDir::new().expect("a folder");
-    let store = Store::open(&Location::Folder(folder.path().to_owned())).await.expect("a store");
+    let store = Store::folder(folder.path());
     let deps = Deps {
         store,
         api,
@@ -468,6 +468,18 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         runtime.expect("a runtime").block_on(tell_all(scripts.into_iter().map(|script| ("v1", script))));
     }
+
+    #[test]
+    fn two_that_post_one_alert_through_any_faults_leave_one_row(cases in prop::collection::vec(
+        (
+            prop::array::uniform2(0..80_u64),
+            prop::collection::vec(prop_oneof![2 => Just(Fault::None), 2 => prop::sample::select(FAULTS.to_vec())], 0..16),
+        ),
+        8,
+    )) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        runtime.expect("a runtime").block_on(post_twice_all(cases));
+    }
 }
 
 #[tokio::test]
@@ -677,6 +689,93 @@ async fn a_crash_during_a_post_waits_for_its_row() {
     // Nothing of it is left in the store.
     let keys = house.deps.store.keys("work/").await.expect("keys");
     assert_eq!(keys.iter().map(Key::as_str).collect::<Vec<_>>(), ["work/S230518h-Initial/post_alert.json"]);
+}
+
+/// Two processes that share a store have one publication at once, as in a rolling update: each waits so long before it
+/// begins, and the server does this to their requests.
+async fn post_twice(waits: [u64; 2], script: Vec<Fault>) {
+    let server = GwtmServer::start().await;
+    let house = house_at(&server, "v1").await;
+    let publication =
+        with_galaxies(&house.deps, alert("S230518h-Initial", "2023-05-18T13:05:00Z"), &["NGC 1", "NGC 2"]).await;
+    server.script(script.clone());
+    let post = async |wait: u64| {
+        // A process has connections of its own.
+        let api = Some(Client::new(&server.base("v1"), ADMIN, TIMING).expect("a client"));
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+        call_until_done(&Deps { api, ..house.deps.clone() }, &publication).await
+    };
+    let posted = tokio::join!(post(waits[0]), post(waits[1]));
+    server.settled().await;
+    let left = (server.alerts().len(), server.galaxy_lists().len());
+    assert_eq!(left, (1, 1), "waits {waits:?} ms, faults {script:?}: {posted:?}");
+    let ids = [&posted.0, &posted.1].map(|posted| id(&posted.posts[0].status));
+    assert_eq!(ids[0], ids[1], "both know the row");
+    let keys = house.deps.store.keys("work/").await.expect("keys");
+    assert!(!keys.iter().any(|key| key.as_str().contains("pending")), "{keys:?}");
+}
+
+async fn post_twice_all(cases: impl IntoIterator<Item = ([u64; 2], Vec<Fault>)>) {
+    let posted: Vec<_> = cases.into_iter().map(|(waits, script)| tokio::spawn(post_twice(waits, script))).collect();
+    for one in posted {
+        one.await.expect("one row and one list");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_that_post_one_alert_at_once_leave_one_row() {
+    // The server answers at once, or takes longer for one of the first requests than the other waits to begin.
+    let slow = Fault::Blocked(Duration::from_millis(60));
+    for slow_at in 0..5 {
+        let mut script = vec![Fault::None; slow_at];
+        script.push(slow);
+        post_twice_all((0..20).map(|wait| ([0, 4 * wait], script.clone()))).await;
+    }
+    post_twice_all((0..20).map(|wait| ([wait, 0], Vec::new()))).await;
+}
+
+#[tokio::test]
+async fn a_claim_that_is_left_is_taken_over_by_one_once_it_is_too_old() {
+    let server = GwtmServer::start().await;
+    let house = house_at(&server, "v1").await;
+    let publication = of(alert("S230518h-Initial", "2023-05-18T13:05:00Z"));
+    // Two processes that ended before their POST, one after the other.
+    let name = "S230518h-Initial".parse().expect("a name");
+    let key = |n| Object::PostAlertPending(&name, n).key().expect("a key");
+    let begun = |ago: jiff::SignedDuration| json!({"begun": Timestamp::now() - ago}).to_string();
+    let settle = jiff::SignedDuration::try_from(TIMING.settle).expect("a span");
+    house.deps.store.put(&key(0), begun(2 * settle).into()).await.expect("stored");
+    house.deps.store.put(&key(1), begun(settle / 2).into()).await.expect("stored");
+    let error = refused(&house.deps, &publication).await;
+    assert!(error.is_retryable() && error.to_string().contains("is not stored yet"), "{error}");
+    assert!(server.alerts().is_empty());
+    let ten = futures::future::join_all((0..10).map(|_| call_until_done(&house.deps, &publication))).await;
+    assert_eq!(ten.iter().filter(|posted| statuses(posted) == ["posted"]).count(), 1, "{ten:?}");
+    assert_eq!(server.alerts().len(), 1);
+    let keys = house.deps.store.keys("work/").await.expect("keys");
+    assert_eq!(keys.iter().map(Key::as_str).collect::<Vec<_>>(), ["work/S230518h-Initial/post_alert.json"]);
+}
+
+#[tokio::test]
+async fn what_was_refused_or_not_sent_is_no_longer_claimed() {
+    let server = GwtmServer::start().await;
+    let publication = of(alert("S230518h-Initial", "2023-05-18T13:05:00Z"));
+    let user = Client::new(&server.base("v1"), USER, TIMING).expect("a client");
+    let away = Client::new("http://127.0.0.1:9/api/v1/", ADMIN, TIMING).expect("a client");
+    let house = house(None).await;
+    for api in [user, away] {
+        let deps = Deps { api: Some(api), ..house.deps.clone() };
+        refused(&deps, &publication).await;
+        let api = Some(Client::new(&server.base("v1"), ADMIN, TIMING).expect("a client"));
+        let keys = house.deps.store.keys("work/").await.expect("keys");
+        assert!(!keys.iter().any(|key| key.as_str().contains("pending")), "{keys:?}");
+        let first = server.alerts().is_empty();
+        let expected = if first { "posted" } else { "there" };
+        assert_eq!(
+            statuses(&call(&Deps { api, ..house.deps.clone() }, &publication).await.expect("posted")),
+            [expected]
+        );
+    }
 }
 
 /// A notice of the samples, archived under an alert's name.

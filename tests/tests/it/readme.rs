@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use config::{KAFKA_SETTINGS, LAMBDA_SETTINGS, SETTINGS, Setting};
+use config::{KAFKA_SETTINGS, LAMBDA_SETTINGS, Setting};
 use tests::program::workspace;
 
 fn read(file: &str) -> String {
@@ -13,7 +13,7 @@ fn read(file: &str) -> String {
 fn the_settings_page_lists_exactly_the_declared_settings() {
     let page = read("docs/settings.md");
     let row = |Setting { name, default, purpose, .. }: &Setting| format!("| `{name}` | {default} | {purpose} |");
-    let declared: Vec<String> = SETTINGS.iter().chain(KAFKA_SETTINGS).chain(LAMBDA_SETTINGS).map(row).collect();
+    let declared: Vec<String> = config::settings().chain(KAFKA_SETTINGS).chain(LAMBDA_SETTINGS).map(row).collect();
     let (tables, _) = page.split_once("\n## Where objects are kept").expect("the section on stores");
     let listed: Vec<&str> = tables.lines().filter(|line| line.starts_with("| `")).collect();
     assert_eq!(listed, declared, "docs/settings.md differs from the declarations");

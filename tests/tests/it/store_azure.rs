@@ -2,23 +2,15 @@
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use shared::Secret;
 use shared::key::Key;
-use store::{AzureSettings, Content, Head, Location, Md5, Store};
+use store::{Content, Head, Md5, Store};
 use tests::azurite::{self, Azurite};
-use tests::backend::{Backend, Service, location};
+use tests::backend::{Backend, Service, Settings, location, open, value, with};
 use tests::server::TestServer;
 
 /// An account without containers.
-fn account() -> AzureSettings {
-    match location(&Azurite::shared().absent("")) {
-        Location::Azure(settings) => settings,
-        other => unreachable!("{other:?}"),
-    }
-}
-
-async fn store(settings: AzureSettings) -> Store {
-    Store::open(&Location::Azure(settings)).await.expect("a store")
+fn account() -> Settings {
+    Azurite::shared().absent("")
 }
 
 fn key(name: &str) -> Key {
@@ -27,7 +19,7 @@ fn key(name: &str) -> Key {
 
 #[tokio::test]
 async fn containers_are_made_when_they_are_missing() {
-    let store = store(account()).await;
+    let store = open(&account()).await;
     let names = ["failed/x.json", "fit/S230518h.json", "galaxy_catalog/ned.parquet", "test/a b+c,1: ä.json"].map(key);
     for name in &names {
         assert_eq!(store.get(name).await, Ok(None));
@@ -52,59 +44,28 @@ async fn containers_are_made_when_they_are_missing() {
 }
 
 #[tokio::test]
-async fn what_is_refused_says_which_setting_is_wrong() {
-    let right = account();
-    // base64 of `hunter2`
-    let wrong = AzureSettings { key: Secret::new("aHVudGVyMg=="), ..right.clone() };
-    let store = store(wrong).await;
-    for error in [
-        store.get(&key("fit/x")).await.expect_err("another key"),
-        store.head(&key("fit/x")).await.expect_err("another key"),
-        store.put(&key("fit/x"), Bytes::new()).await.expect_err("another key"),
-        store.put_if_absent(&key("fit/x"), Bytes::new()).await.expect_err("another key"),
-        store.delete(&key("fit/x")).await.expect_err("another key"),
-        store.keys("").await.expect_err("another key"),
-        store.keys("fit/").await.expect_err("another key"),
-    ] {
-        assert!(!error.is_retryable() && error.to_string().contains("AZURE_ACCOUNT_KEY"), "{error}");
-        assert!(!error.to_string().contains("aHVudGVyMg"), "{error}");
-    }
-    assert!(Store::open(&Location::Azure(AzureSettings { key: Secret::new("~"), ..right })).await.is_err());
+async fn a_key_that_is_no_key_is_refused_before_any_request() {
+    let wrong = location(&with(&account(), "AZURE_ACCOUNT_KEY", "~".to_owned()));
+    assert!(Store::open(&wrong).await.is_err_and(|error| error.to_string().contains("AZURE_ACCOUNT_KEY")));
 }
 
 #[tokio::test]
-async fn large_objects_are_streams() {
+async fn streams_have_their_md5_and_media_type() {
     let settings = account();
-    let store = store(settings.clone()).await;
+    let store = open(&settings).await;
     let whole = Bytes::from((0..40_u32 << 20).map(|i| (i / 7) as u8).collect::<Vec<u8>>());
     let name = key("fit/large.fits");
-    let content = |md5| Content {
-        head: Head { size: whole.len() as u64, md5, ..Head::default() },
-        chunks: futures::stream::iter(whole.chunks(999_999).map(Bytes::copy_from_slice).map(Ok).collect::<Vec<_>>())
-            .boxed(),
-    };
-    let error = store.put_stream(&name, content(Some(Md5::of(b"")))).await.expect_err("another MD5");
-    assert!(error.is_retryable() && error.to_string().contains("MD5"), "{error}");
-    assert_eq!(store.head(&name).await, Ok(None));
-    store.put_stream(&name, content(None)).await.expect("written");
-    let found = store.get_stream(&name).await.expect("answered").expect("an object");
-    assert_eq!((found.head.size, found.head.md5), (whole.len() as u64, Some(Md5::of(&whole))));
-    assert!(found.head.modified.is_some());
-    let chunks: Vec<Bytes> = found.chunks.try_collect().await.expect("all of it");
-    assert!(chunks.len() > 1 && chunks.concat() == whole);
-    for (range, expected) in
-        [(0..4, &whole[..4]), (41943038..50_000_000, &whole[41943038..]), (50_000_000..50_000_001, &[])]
-    {
-        assert_eq!(store.get_range(&name, range).await, Ok(Some(Bytes::copy_from_slice(expected))));
-    }
+    let chunks: Vec<_> = whole.chunks(999_999).map(Bytes::copy_from_slice).map(Ok).collect();
+    let head = Head { size: whole.len() as u64, ..Head::default() };
+    store.put_stream(&name, Content { head, chunks: futures::stream::iter(chunks).boxed() }).await.expect("written");
+    assert_eq!(store.head(&name).await.map(|head| head.and_then(|head| head.md5)), Ok(Some(Md5::of(&whole))));
     store.put(&key("fit/x.json"), Bytes::from_static(b"{}")).await.expect("written");
     let address = Azurite::shared().address();
     for (path, media_type) in [("fit/large.fits", "application/fits"), ("fit/x.json", "application/json")] {
-        let answer = azurite::signed(address, &settings.account, "HEAD", path, &[]);
+        let answer = azurite::signed(address, value(&settings, "AZURE_ACCOUNT_NAME"), "HEAD", path, &[]);
         assert_eq!(answer.header("content-type"), Some(media_type), "{path}: {answer:?}");
     }
     let listed: Vec<_> = store.list("fit/large").try_collect().await.expect("a list");
-    assert_eq!(listed.len(), 1);
-    assert_eq!((&listed[0].key, listed[0].head.md5), (&Ok(name.clone()), Some(Md5::of(&whole))));
-    assert_eq!(store.delete(&name).await, Ok(true));
+    assert_eq!((&listed[0].key, listed[0].head.md5), (&Ok(name), Some(Md5::of(&whole))));
+    assert!(listed[0].head.modified.is_some());
 }

@@ -11,21 +11,32 @@ macro_rules! conforms {
         )*
     };
 }
+
+/// The same, of what holds for every back end, and of these checks.
+macro_rules! conforms_with {
+    ($backend:expr => $($check:ident)*) => {
+        crate::stores::conforms! {
+            $backend =>
+            objects_are_whole_or_absent
+            objects_may_be_empty
+            objects_of_9_mib_are_put_at_once
+            objects_of_64_mib_are_streams
+            odd_names_are_names
+            lists_of_more_than_a_page_are_complete
+            one_of_sixteen_creates_a_name
+            a_store_that_is_not_written_reads_what_it_would_have_written
+            $($check)*
+        }
+    };
+}
 pub(crate) use conforms;
+pub(crate) use conforms_with;
 
 mod folder {
     use tests::backend::Folders;
 
-    super::conforms! {
+    super::conforms_with! {
         Folders::default() =>
-        objects_are_whole_or_absent
-        objects_may_be_empty
-        objects_of_9_mib_are_put_at_once
-        objects_of_64_mib_are_streams
-        odd_names_are_names
-        lists_of_more_than_a_page_are_complete
-        one_of_sixteen_creates_a_name
-        a_store_that_is_not_written_reads_what_it_would_have_written
         alerts_that_are_annotated_at_once_are_linked
     }
 }
@@ -34,20 +45,12 @@ mod ceph {
     use tests::ceph::Ceph;
     use tests::server::TestServer;
 
-    super::conforms! {
+    super::conforms_with! {
         Ceph::shared() =>
-        objects_are_whole_or_absent
-        objects_may_be_empty
-        objects_of_9_mib_are_put_at_once
-        objects_of_64_mib_are_streams
-        odd_names_are_names
-        lists_of_more_than_a_page_are_complete
-        one_of_sixteen_creates_a_name
         a_missing_container_is_no_empty_list
         a_missing_container_is_no_missing_object
         wrong_credentials_are_permanent_and_never_shown
         a_connection_that_breaks_leaves_nothing_half_written
-        a_store_that_is_not_written_reads_what_it_would_have_written
         alerts_that_are_annotated_at_once_are_linked
     }
 }
@@ -57,19 +60,11 @@ mod s3s_fs {
     use tests::server::TestServer;
 
     // It makes the folder that a bucket is, and says of a missing bucket that the object is missing.
-    super::conforms! {
+    super::conforms_with! {
         S3s::shared() =>
-        objects_are_whole_or_absent
-        objects_may_be_empty
-        objects_of_9_mib_are_put_at_once
-        objects_of_64_mib_are_streams
-        odd_names_are_names
-        lists_of_more_than_a_page_are_complete
-        one_of_sixteen_creates_a_name
         a_missing_container_is_no_empty_list
         wrong_credentials_are_permanent_and_never_shown
         a_connection_that_breaks_leaves_nothing_half_written
-        a_store_that_is_not_written_reads_what_it_would_have_written
         alerts_that_are_annotated_at_once_are_linked
     }
 }
@@ -79,18 +74,10 @@ mod azurite {
     use tests::server::TestServer;
 
     // A container that is missing is empty, and is made when it is written.
-    super::conforms! {
+    super::conforms_with! {
         Azurite::shared() =>
-        objects_are_whole_or_absent
-        objects_may_be_empty
-        objects_of_9_mib_are_put_at_once
-        objects_of_64_mib_are_streams
-        odd_names_are_names
-        lists_of_more_than_a_page_are_complete
-        one_of_sixteen_creates_a_name
         wrong_credentials_are_permanent_and_never_shown
         a_connection_that_breaks_leaves_nothing_half_written
-        a_store_that_is_not_written_reads_what_it_would_have_written
         alerts_that_are_annotated_at_once_are_linked
     }
 }
@@ -99,20 +86,12 @@ mod swift {
     use tests::server::TestServer;
     use tests::swift::Swift;
 
-    super::conforms! {
+    super::conforms_with! {
         Swift::shared() =>
-        objects_are_whole_or_absent
-        objects_may_be_empty
-        objects_of_9_mib_are_put_at_once
-        objects_of_64_mib_are_streams
-        odd_names_are_names
-        lists_of_more_than_a_page_are_complete
-        one_of_sixteen_creates_a_name
         a_missing_container_is_no_empty_list
         a_missing_container_is_no_missing_object
         wrong_credentials_are_permanent_and_never_shown
         a_connection_that_breaks_leaves_nothing_half_written
-        a_store_that_is_not_written_reads_what_it_would_have_written
         alerts_that_are_annotated_at_once_are_linked
     }
 

@@ -124,34 +124,81 @@ async fn a_position_that_has_expired_begins_at_the_oldest_and_says_so() {
     assert!(world.listening.said().contains("no longer holds the group's position"), "{}", world.listening.said());
 }
 
+/// Makes the topic of alerts anew.
+async fn make_anew(gcn: &Gcn) {
+    let topic = gcn.topic(IGWN);
+    gcn.kafka().delete_topic(&topic).await;
+    // The broker takes a moment to forget it.
+    eventually("the topic to go", async || !gcn.kafka().has_topic(&topic)).await;
+    gcn.create(IGWN).await;
+}
+
+const MADE_ANEW: &str = "the topic was made anew";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_is_made_anew_is_read_from_its_start() {
     let mut world = World::shared().await;
     world.listening = world.listening.set("KAFKA_OFFSET_RESET", "latest");
-    let topic = world.gcn.topic(IGWN);
-    let anew = async || {
-        world.gcn.kafka().delete_topic(&topic).await;
-        // The broker takes a moment to forget it.
-        eventually("the topic to go", async || !world.gcn.kafka().has_topic(&topic)).await;
-        world.gcn.create(IGWN).await;
-    };
     let mut listener = world.listening.start();
     world.assigned(1).await;
-    // More than the new topic holds when it is found: a position tells one topic from another, and nothing else does.
     let old = ["S090101a-1-earlywarning.json", "S090103c-1-preliminary-burst.json", "S090104d-1-preliminary-ssm.json"];
     world.gcn.send(IGWN, old.map(notice)).await;
     eventually("three rows", async || world.rows().len() == 3).await;
     // Under the listener.
-    anew().await;
+    make_anew(&world.gcn).await;
     world.gcn.send(IGWN, [notice("S090101a-2-preliminary.json")]).await;
     world.row("S090101a Preliminary").await;
     assert!(listener.runs());
     assert!(listener.stop().success());
     // And while it is away: the group still has a position in the other topic.
-    anew().await;
+    make_anew(&world.gcn).await;
     world.gcn.send(IGWN, [notice("S090102b-2-retraction.json")]).await;
     let listener = world.listening.start();
     world.row("S090102b Retraction").await;
+    assert!(listener.stop().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_made_anew_and_holds_as_many_messages_is_read_from_its_start() {
+    let world = World::shared().await;
+    let topic = world.gcn.topic(IGWN);
+    let old = ["S090101a-1-earlywarning.json", "S090103c-1-preliminary-burst.json"];
+    world.gcn.send(IGWN, old.map(notice)).await;
+    let listener = world.listening.start();
+    eventually("two rows", async || world.rows().len() == 2).await;
+    eventually("a position", async || world.gcn.committed(IGWN) == Some(2)).await;
+    assert!(listener.stop().success());
+    // The same topic: nothing is taken again, and the position holds.
+    let listener = world.listening.start();
+    world.assigned(2).await;
+    world.gcn.send(IGWN, [notice("S090104d-1-preliminary-ssm.json")]).await;
+    eventually("three rows", async || world.rows().len() == 3).await;
+    eventually("a position", async || world.gcn.committed(IGWN) == Some(3)).await;
+    assert!(listener.stop().success());
+    assert!(!world.listening.said().contains(MADE_ANEW), "{}", world.listening.said());
+    assert_eq!(world.listening.said().matches("notice done").count(), 3);
+    // Another topic with more messages than the position, which a broker may keep: a site's mirror that was set up anew
+    // and copied its groups' positions, for example.
+    make_anew(&world.gcn).await;
+    let new = ["S090101a-2-preliminary.json", "S090102b-2-retraction.json", "S090101a-4-initial.json"];
+    world.gcn.send(IGWN, new.map(notice)).await;
+    world.gcn.send(IGWN, [notice("S090106f-1-initial-null-map.json")]).await;
+    // The broker keeps a static member until its session ends.
+    eventually("a commit", async || world.gcn.kafka().commit(&world.gcn.group(), &topic, 3)).await;
+    let listener = world.listening.start();
+    for row in ["S090101a Preliminary", "S090102b Retraction", "S090101a Initial", "S090106f Initial"] {
+        world.row(row).await;
+    }
+    eventually("a position", async || world.gcn.committed(IGWN) == Some(4)).await;
+    assert!(listener.stop().success());
+    assert_eq!(world.rows().len(), 7);
+    assert_eq!(world.listening.said().matches(MADE_ANEW).count(), 1, "{}", world.listening.said());
+    // And once more it holds.
+    let listener = world.listening.start();
+    world.assigned(4).await;
+    world.gcn.send(IGWN, [notice("MS090105e-1-preliminary-mock.json")]).await;
+    eventually("a position", async || world.gcn.committed(IGWN) == Some(5)).await;
+    assert_eq!(world.listening.said().matches(MADE_ANEW).count(), 1, "{}", world.listening.said());
     assert!(listener.stop().success());
 }
 

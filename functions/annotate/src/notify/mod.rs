@@ -1,23 +1,30 @@
-//! `Annotated → Notified`: sends an alert to the targets of the rules that it meets, once each.
+//! `Notifiable → Notified`: sends an alert to the targets of the rules that it meets, once each.
 //!
-//! It is a function of its own, after the annotations. What cannot be sent is part of the answer and not an error. What was sent is kept in
-//! `work/{name}/notified.json`, so that a repeat does not send it again; only a process that ends between the two does.
+//! It is a function of its own, after the annotations. What cannot be sent is part of the answer and not an error. What was
+//! sent is kept in `work/{name}/notified.json`, so that a repeat does not send it again; a crash between the two sends it
+//! twice.
+//!
+//! It is called with notices too that become no alert: [`notice`] says which of them are notified about.
 
+mod notice;
 mod send;
 mod words;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytes::Bytes;
 use config::{Config, Notify, Rule, Target};
 use http_client::Fetch;
 use jiff::Timestamp;
 use runtime::Backoff;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use shared::key::{AlertKind, Key, Object};
-use shared::message::{Annotated, Notification, NotificationStatus, Notified};
+use shared::message::{Annotated, Notifiable, Notification, NotificationStatus, Notified, Received};
+use shared::notice::NoticeKind;
 use shared::{Context, Error, Result};
-use store::{Location, Store};
+use store::Store;
 
 use crate::annotations::Annotations;
 use crate::text::of_level;
@@ -45,10 +52,7 @@ impl Deps {
     /// # Errors
     /// Permanent, when there can be no HTTP client.
     pub fn new(config: &Config, store: Store) -> Result<Self> {
-        let folder = match &config.storage {
-            Location::Folder(folder) if store.writes() => Some(folder.clone()),
-            _ => None,
-        };
+        let folder = config.storage.folder().filter(|_| store.writes()).map(ToOwned::to_owned);
         let notifier = Notifier { rules: config.notify.clone(), fetch: Fetch::new()?, folder, dry_run: config.dry_run };
         Ok(Deps { store, notifier })
     }
@@ -62,27 +66,79 @@ impl Deps {
     }
 }
 
-/// Sends an annotated alert to the targets of the rules that it meets.
+/// Sends an annotated alert, or a notice that becomes none, to the targets of the rules that it meets.
 ///
 /// # Errors
 /// Permanent, when the alert's annotations are not in the store or cannot be read; otherwise what the store says. A
 /// notification that fails is in the answer.
-pub async fn handle(deps: &Deps, annotated: Annotated) -> Result<Notified> {
+pub async fn handle(deps: &Deps, notifiable: Notifiable) -> Result<Notified> {
+    match notifiable {
+        Notifiable::Alert(annotated) => alert(deps, annotated).await,
+        Notifiable::Notice(received) => {
+            let notifications = notice(deps, &received).await?;
+            Ok(Notified { name: None, notifications })
+        }
+    }
+}
+
+async fn alert(deps: &Deps, annotated: Annotated) -> Result<Notified> {
     let name = annotated.name;
     let key = Object::Annotations(&name).key()?;
     let bytes = match deps.store.get(&key).await? {
         // The GWTM removes the files of old mock alerts whenever it is asked to.
         None if name.superevent_id.is_test() => {
             tracing::info!(alert.name = %name, "not notified: the mock alert's annotations have been removed");
-            return Ok(Notified { name, notifications: Vec::new() });
+            return Ok(Notified { name: Some(name), notifications: Vec::new() });
         }
         None => deps.store.read(&key).await?,
         Some(bytes) => bytes,
     };
     let annotations = versions::read(&key, &bytes)?;
-    let notifications = deps.notifier.tell(&deps.store, &annotations).await?;
+    let notifications = deps.notifier.notify(&deps.store, &annotations).await?;
     tracing::info!(alert.name = %name, notifications = notifications.len(), "notified");
-    Ok(Notified { name, notifications })
+    Ok(Notified { name: Some(name), notifications })
+}
+
+async fn notice(deps: &Deps, received: &Received) -> Result<Vec<Notification>> {
+    if deps.notifier.rules.rules.is_empty() {
+        return Ok(Vec::new());
+    }
+    let bytes = deps.store.read_body(&received.body).await?;
+    let Some(news) = notice::News::of(NoticeKind::of_topic(&received.topic)?, &bytes) else { return Ok(Vec::new()) };
+    let content = Content { created: received.kafka_time, ..news.content()? };
+    let key = Object::NoticeNotified(&news.id).key()?;
+    let notifications = deps.notifier.send_once(&deps.store, &key, &content, |rule| news.meets(rule)).await?;
+    tracing::warn!(notifications = notifications.len(), "{}", content.line);
+    Ok(notifications)
+}
+
+/// What is sent.
+pub(crate) struct Content {
+    /// The alert or notice, for subjects and names of files.
+    pub name: String,
+    /// One line for people.
+    pub line: String,
+    /// For templates.
+    pub fields: Value,
+    /// For programs: JSON.
+    pub document: Bytes,
+    /// Where the document lies in the store, if it does.
+    pub stored: Option<Key>,
+    /// When the notice was created, or the broker took it.
+    pub created: Option<Timestamp>,
+}
+
+impl Content {
+    fn of_alert(annotations: &Annotations) -> Result<Self> {
+        Ok(Content {
+            name: annotations.name.to_string(),
+            line: words::line(annotations),
+            fields: serde_json::to_value(annotations).permanent("JSON")?,
+            document: crate::json(annotations)?,
+            stored: Some(Object::Annotations(&annotations.name).key()?),
+            created: Some(annotations.time_created),
+        })
+    }
 }
 
 /// Tells people and programs.
@@ -118,19 +174,31 @@ impl Notifier {
     ///
     /// # Errors
     /// What the store says when it is read. A notification that fails is in the answer.
-    pub async fn tell(&self, store: &Store, annotations: &Annotations) -> Result<Vec<Notification>> {
-        let age_hours = Timestamp::now().duration_since(annotations.time_created).as_secs_f64() / 3600.0;
-        let met = self.rules.rules.iter().filter(|rule| meets(rule, annotations));
+    pub async fn notify(&self, store: &Store, annotations: &Annotations) -> Result<Vec<Notification>> {
+        let key = Object::Notified(&annotations.name).key()?;
+        self.send_once(store, &key, &Content::of_alert(annotations)?, |rule| meets(rule, annotations)).await
+    }
+
+    /// Sends to the targets of the rules that are met and that `key` does not record yet.
+    async fn send_once(
+        &self,
+        store: &Store,
+        key: &Key,
+        content: &Content,
+        meets: impl Fn(&Rule) -> bool,
+    ) -> Result<Vec<Notification>> {
+        let met = self.rules.rules.iter().filter(|rule| meets(rule));
         let wanted: Vec<(&Rule, usize, &Target)> =
             met.flat_map(|rule| (1..).zip(&rule.targets).map(move |(number, target)| (rule, number, target))).collect();
         if wanted.is_empty() {
             return Ok(Vec::new());
         }
-        let key = Object::Notified(&annotations.name).key()?;
-        let mut record = match store.get(&key).await? {
-            Some(bytes) => read(&key, &bytes),
+        let mut record = match store.get(key).await? {
+            Some(bytes) => read(key, &bytes),
             None => Record::default(),
         };
+        let age = content.created.map(|created| Timestamp::now().duration_since(created));
+        let age_hours = age.map(|age| age.as_secs_f64() / 3600.0);
         let had = |rule: &Rule, number: usize, target: &Target| {
             let target = target.to_string();
             record.sent.iter().any(|sent| sent.rule == rule.name && sent.number == number && sent.target == target)
@@ -139,7 +207,9 @@ impl Notifier {
             if had(rule, *number, target) {
                 return NotificationStatus::AlreadySent;
             }
-            if age_hours >= rule.max_age_hours {
+            if let Some(age_hours) = age_hours
+                && age_hours >= rule.max_age_hours
+            {
                 let limit = rule.max_age_hours;
                 let reason = format!("created {age_hours:.1} h ago, expected less than {limit} h (max_age_hours)");
                 return NotificationStatus::NotSent { reason };
@@ -147,7 +217,7 @@ impl Notifier {
             if self.dry_run {
                 return NotificationStatus::NotSent { reason: "dry run".to_owned() };
             }
-            self.status(target, annotations, false).await
+            self.status(target, content, false).await
         });
         let told = futures::future::join_all(told).await;
         let mut notifications = Vec::new();
@@ -157,12 +227,12 @@ impl Notifier {
                 record.sent.push(Sent { rule, number, target, time: Timestamp::now() });
             }
             if let NotificationStatus::Failed { reason } = &status {
-                tracing::error!(alert.name = %annotations.name, rule = rule.name, %target, "not told: {reason}");
+                tracing::error!(alert.name = content.name, rule = rule.name, %target, "not told: {reason}");
             }
             notifications.push(Notification { rule: rule.name.clone(), target: target.to_string(), status });
         }
         if notifications.iter().any(|notification| notification.status == NotificationStatus::Sent)
-            && let Err(error) = keep(store, &key, &record).await
+            && let Err(error) = keep(store, key, &record).await
         {
             // To fail here would send them again.
             tracing::error!(object.key = %key, "what was sent could not be kept: {error}");
@@ -171,18 +241,22 @@ impl Notifier {
     }
 
     /// Sends a test, marked as such, to every target of every rule, and keeps no record.
-    pub async fn test(&self, annotations: &Annotations) -> Vec<Notification> {
+    ///
+    /// # Errors
+    /// Permanent, when the annotations have no name in the store.
+    pub async fn test(&self, annotations: &Annotations) -> Result<Vec<Notification>> {
+        let content = &Content::of_alert(annotations)?;
         let targets = self.rules.rules.iter().flat_map(|rule| rule.targets.iter().map(move |target| (rule, target)));
         let told = targets.map(async |(rule, target)| Notification {
             rule: rule.name.clone(),
             target: target.to_string(),
-            status: self.status(target, annotations, true).await,
+            status: self.status(target, content, true).await,
         });
-        futures::future::join_all(told).await
+        Ok(futures::future::join_all(told).await)
     }
 
-    async fn status(&self, target: &Target, annotations: &Annotations, test: bool) -> NotificationStatus {
-        let attempts = runtime::retry(ATTEMPTS, BACKOFF, || self.send(target, annotations, test));
+    async fn status(&self, target: &Target, content: &Content, test: bool) -> NotificationStatus {
+        let attempts = runtime::retry(ATTEMPTS, BACKOFF, || self.send(target, content, test));
         let outcome = tokio::time::timeout(LIMIT, attempts)
             .await
             .unwrap_or_else(|_| Err(Error::retryable(format!("expected it to be sent within {LIMIT:?}"))));

@@ -7,12 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use config::{Target, secrets};
-use shared::key::Object;
 use shared::{Error, Result, Secret};
 use tokio::io::AsyncReadExt;
 
-use super::{Notifier, words};
-use crate::annotations::Annotations;
+use super::{Content, Notifier, words};
 
 /// How long one webhook's answer may take.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -21,15 +19,15 @@ const MAX_COMPLAINT_BYTES: u64 = 500;
 
 impl Notifier {
     /// Sends once.
-    pub(super) async fn send(&self, target: &Target, annotations: &Annotations, test: bool) -> Result<()> {
+    pub(super) async fn send(&self, target: &Target, content: &Content, test: bool) -> Result<()> {
         match target {
             Target::Webhook { url, template, content_type } => {
-                let body = words::filled(template, content_type, annotations, test)?;
+                let body = words::filled(template, content_type, content, test)?;
                 self.post(url, content_type, body).await
             }
-            Target::Slack { url } => self.post(url, "application/json", words::slack(annotations, test)).await,
-            Target::Sns { topic_arn } => publish(topic_arn, annotations, test).await,
-            Target::Command { command } => self.run(command, annotations, test).await,
+            Target::Slack { url } => self.post(url, "application/json", words::slack(content, test)).await,
+            Target::Sns { topic_arn } => publish(topic_arn, content, test).await,
+            Target::Command { command } => self.run(command, content, test).await,
         }
     }
 
@@ -37,11 +35,11 @@ impl Notifier {
         self.fetch.post(url.reveal(), content_type, Bytes::from(body), ANSWER).await
     }
 
-    /// Runs a program with the path of the annotations as its last argument. It gets no secret of ours, and is ended
+    /// Runs a program with the path of the document as its last argument. It gets no secret of ours, and is ended
     /// when it takes too long.
-    async fn run(&self, command: &[String], annotations: &Annotations, test: bool) -> Result<()> {
+    async fn run(&self, command: &[String], content: &Content, test: bool) -> Result<()> {
         let (program, arguments) = command.split_first().ok_or_else(|| Error::permanent("expected a program"))?;
-        let (path, _copy) = self.file(annotations, test)?;
+        let (path, _copy) = self.file(content, test)?;
         let mut running = tokio::process::Command::new(program);
         running.args(arguments).arg(path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         for name in secrets() {
@@ -66,34 +64,32 @@ impl Notifier {
         Err(Error::permanent(format!("expected exit code 0, found {status}: {complaint}")))
     }
 
-    /// The annotations as a file: the one in the store's folder, or a copy, which goes when it is dropped.
-    fn file(&self, annotations: &Annotations, test: bool) -> Result<(PathBuf, Option<tempfile::TempDir>)> {
-        let key = Object::Annotations(&annotations.name).key()?;
-        if let Some(folder) = self.folder.as_ref().filter(|_| !test) {
+    /// The document as a file: the one in the store's folder, or a copy, which goes when it is dropped.
+    fn file(&self, content: &Content, test: bool) -> Result<(PathBuf, Option<tempfile::TempDir>)> {
+        if let (Some(folder), Some(key), false) = (&self.folder, &content.stored, test) {
             return Ok((folder.join(key.as_str()), None));
         }
         let wrong = |error: std::io::Error| Error::permanent(error.to_string().to_lowercase());
         let folder = tempfile::tempdir().map_err(wrong)?;
-        let path = folder.path().join(key.as_str().rsplit('/').next().unwrap_or("annotations.json"));
-        let bytes = crate::json(annotations)?;
-        std::fs::File::create(&path).and_then(|mut file| file.write_all(&bytes)).map_err(wrong)?;
+        let stored = content.stored.as_ref().and_then(|key| key.as_str().rsplit('/').next());
+        let path = folder.path().join(stored.unwrap_or("notice.json"));
+        std::fs::File::create(&path).and_then(|mut file| file.write_all(&content.document)).map_err(wrong)?;
         Ok((path, Some(folder)))
     }
 }
 
-/// Publishes the annotations to a topic; its subject is the line that a mail shows.
+/// Publishes the document to a topic; its subject is the line that a mail shows.
 #[cfg(feature = "sns")]
-async fn publish(topic_arn: &str, annotations: &Annotations, test: bool) -> Result<()> {
+async fn publish(topic_arn: &str, content: &Content, test: bool) -> Result<()> {
     // The region is part of the topic's name.
     let region = topic_arn.split(':').nth(3).unwrap_or_default().to_owned();
     let settings = http_client::aws::settings().region(aws_sdk_sns::config::Region::new(region)).load().await;
-    let bytes = crate::json(annotations)?;
-    let subject = format!("{}{}", if test { "TEST " } else { "" }, annotations.name);
+    let subject = format!("{}{}", if test { "TEST " } else { "" }, content.name);
     let sent = aws_sdk_sns::Client::new(&settings)
         .publish()
         .topic_arn(topic_arn)
         .subject(subject)
-        .message(String::from_utf8_lossy(&bytes))
+        .message(String::from_utf8_lossy(&content.document))
         .send()
         .await;
     sent.map(drop).map_err(|error| {
@@ -104,6 +100,6 @@ async fn publish(topic_arn: &str, annotations: &Annotations, test: bool) -> Resu
 }
 
 #[cfg(not(feature = "sns"))]
-async fn publish(_topic_arn: &str, _annotations: &Annotations, _test: bool) -> Result<()> {
+async fn publish(_topic_arn: &str, _content: &Content, _test: bool) -> Result<()> {
     Err(Error::permanent("this program was built without SNS (build it with `--features s3`)"))
 }

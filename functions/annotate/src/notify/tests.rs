@@ -4,10 +4,9 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
-use store::Location;
 
 use super::*;
-use crate::annotations::{Distance, Peak, SkyMap, Timings};
+use crate::annotations::{DistanceSummary, Peak, SkyMap, Timings};
 
 fn annotations(name: &str, event: Value) -> Annotations {
     let alert = json!({
@@ -65,15 +64,22 @@ fn server(statuses: &'static [u16]) -> (String, Arc<Mutex<Vec<String>>>) {
 
 async fn store() -> (Store, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
-    (Store::open(&Location::Folder(folder.path().to_owned())).await.expect("a store"), folder)
+    (Store::folder(folder.path()), folder)
 }
 
 /// A merger whose map has a 90 % area of 300 deg² and a mean distance of 100 Mpc.
 fn mapped(name: &str) -> Annotations {
     let level = |number: f64| std::collections::BTreeMap::from([("90".to_owned(), number)]);
     let (mean, std) = (100.0, 30.0);
-    let distance =
-        Distance { mean, std, median: mean, p05: 50.0, p95: 150.0, posted_mean: Some(mean), posted_std: Some(std) };
+    let distance = DistanceSummary {
+        mean,
+        std,
+        median: mean,
+        p05: 50.0,
+        p95: 150.0,
+        posted_mean: Some(mean),
+        posted_std: Some(std),
+    };
     let skymap = SkyMap {
         peak: Peak { ra_deg: 0.0, dec_deg: 0.0, prob_density_per_sr: 1.0 },
         area_deg2: level(301.0),
@@ -137,12 +143,12 @@ async fn an_alert_is_told_of_once_after_trouble() {
     let notifier = notifier(rules("", &format!(r#"{{ kind = "slack", url = "{url}" }}"#)));
     let (store, _folder) = store().await;
     let alert = merger("S260101a-Initial");
-    let told = notifier.tell(&store, &alert).await.expect("told");
+    let told = notifier.notify(&store, &alert).await.expect("told");
     assert_eq!(told[0].status, NotificationStatus::Sent, "{told:?}");
     assert!(!format!("{told:?}").contains("hidden"));
-    let told = notifier.tell(&store, &alert).await.expect("told");
+    let told = notifier.notify(&store, &alert).await.expect("told");
     assert_eq!(told[0].status, NotificationStatus::AlreadySent);
-    let next = notifier.tell(&store, &merger("S260101a-Update")).await.expect("told");
+    let next = notifier.notify(&store, &merger("S260101a-Update")).await.expect("told");
     assert_eq!(next[0].status, NotificationStatus::Sent);
     let bodies = bodies.lock().expect("a lock").clone();
     assert_eq!(bodies.len(), 3);
@@ -157,13 +163,13 @@ async fn what_cannot_be_sent_is_said_and_tried_again_next_time() {
     let notifier = notifier(rules("", &format!(r#"{{ kind = "slack", url = "{url}" }}"#)));
     let (store, _folder) = store().await;
     let alert = merger("S260101a-Initial");
-    let told = notifier.tell(&store, &alert).await.expect("told");
+    let told = notifier.notify(&store, &alert).await.expect("told");
     assert!(matches!(&told[0].status, NotificationStatus::Failed { reason } if reason.contains("404")), "{told:?}");
-    let told = notifier.tell(&store, &alert).await.expect("told");
+    let told = notifier.notify(&store, &alert).await.expect("told");
     assert_eq!(told[0].status, NotificationStatus::Sent);
     assert_eq!(bodies.lock().expect("a lock").len(), 2);
     let dry = Notifier { dry_run: true, ..notifier };
-    let told = dry.tell(&store, &merger("S260101a-Update")).await.expect("told");
+    let told = dry.notify(&store, &merger("S260101a-Update")).await.expect("told");
     assert!(matches!(&told[0].status, NotificationStatus::NotSent { .. }) && bodies.lock().expect("a lock").len() == 2);
 }
 
@@ -174,7 +180,7 @@ async fn targets_that_never_answer_are_given_up() {
     let targets =
         format!(r#"{{ kind = "slack", url = "{url}" }}, {{ kind = "command", command = ["sleep", "86400"] }}"#);
     let (store, _folder) = store().await;
-    let told = notifier(rules("", &targets)).tell(&store, &merger("S260101a-Initial")).await.expect("an end");
+    let told = notifier(rules("", &targets)).notify(&store, &merger("S260101a-Initial")).await.expect("an end");
     assert_eq!(told.len(), 2);
     for one in &told {
         assert!(matches!(&one.status, NotificationStatus::Failed { .. }), "{one:?}");
@@ -187,14 +193,14 @@ async fn a_template_is_filled_in_as_its_media_type_wants() {
     let (url, bodies) = server(&[200]);
     let template = r#"{"who": "{{name}}", "by": "{{event.pipeline}}", "bns": {{event.classification.BNS}}, "area": {{skymap.area_deg2.90}}, "tags": "{{tags}}", "test": {{test}}}"#;
     let target = format!("{{ kind = \"webhook\", url = \"{url}\", template = '''{template}''' }}");
-    let told = notifier(rules("", &target)).test(&merger("S260101a-Initial")).await;
+    let told = notifier(rules("", &target)).test(&merger("S260101a-Initial")).await.expect("told");
     assert_eq!(told[0].status, NotificationStatus::Sent, "{told:?}");
     let body: Value = serde_json::from_str(&bodies.lock().expect("a lock")[0]).expect("JSON");
     let expected = json!({
         "who": "S260101a-Initial", "by": "a\"b<c", "bns": 0.9, "area": null, "tags": "BNS, HasNS, Significant", "test": true,
     });
     assert_eq!(body, expected);
-    let alert = merger("S260101a-Initial");
+    let alert = Content::of_alert(&merger("S260101a-Initial")).expect("its content");
     assert_eq!(
         words::filled("{{event.pipeline}}|{{no.such}}|", "text/plain", &alert, false).expect("a text"),
         "a\"b<c||"
@@ -213,11 +219,11 @@ async fn a_command_gets_the_annotations_and_no_secret() {
         rules("", &format!("{{ kind = \"command\", command = {command} }}"))
     };
     let alert = merger("S260101a-Initial");
-    let told = notifier(target(&script)).test(&alert).await;
+    let told = notifier(target(&script)).test(&alert).await.expect("told");
     assert_eq!(told[0].status, NotificationStatus::Sent, "{told:?}");
     let written = fs::read_to_string(out).expect("the command's file");
     assert_eq!(serde_json::from_str::<Annotations>(&written).expect("annotations"), alert);
-    let told = notifier(target("echo no >&2; exit 3")).test(&alert).await;
+    let told = notifier(target("echo no >&2; exit 3")).test(&alert).await.expect("told");
     assert!(matches!(&told[0].status, NotificationStatus::Failed { reason } if reason.contains("3: no")), "{told:?}");
 }
 
@@ -235,14 +241,14 @@ async fn an_old_alert_notifies_nobody() {
     };
     // A first start and a replay bring alerts of any age; the default is a day.
     for (age, hours) in [("", 25), ("max_age_hours = 0.5", 1)] {
-        let told = notifier(rule(age)).tell(&store, &aged(hours)).await.expect("an answer");
+        let told = notifier(rule(age)).notify(&store, &aged(hours)).await.expect("an answer");
         let NotificationStatus::NotSent { reason } = &told[0].status else { panic!("{told:?}") };
         assert!(reason.contains("max_age_hours"), "{reason}");
     }
     let retraction = annotations("S260101a-Retraction", Value::Null);
-    let told = notifier(rule("")).tell(&store, &retraction).await.expect("an answer");
+    let told = notifier(rule("")).notify(&store, &retraction).await.expect("an answer");
     assert!(matches!(told[0].status, NotificationStatus::NotSent { .. }), "{told:?}");
     assert_eq!(bodies.lock().expect("a lock").len(), 0);
-    let told = notifier(rule("")).tell(&store, &aged(23)).await.expect("an answer");
+    let told = notifier(rule("")).notify(&store, &aged(23)).await.expect("an answer");
     assert_eq!(told[0].status, NotificationStatus::Sent);
 }

@@ -1,14 +1,16 @@
 //! What is said of an alert.
 
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use shared::message::Role;
 use shared::{Context, Error, Result};
 
+use super::Content;
 use crate::annotations::Annotations;
 use crate::text::{number, of_level, place, probabilities, rate};
 
 /// One line about an alert.
-pub(super) fn line(annotations: &Annotations, test: bool) -> String {
+pub(super) fn line(annotations: &Annotations) -> String {
     let mut words = vec![annotations.name.to_string()];
     if annotations.role == Role::Test {
         words.push("test event".to_owned());
@@ -32,26 +34,31 @@ pub(super) fn line(annotations: &Annotations, test: bool) -> String {
     words.extend(annotations.rubin.class.as_ref().map(|class| format!("Rubin {class}")));
     words.extend(annotations.event.as_ref().and_then(|event| event.gracedb_url.clone()));
     words.extend(annotations.unread.iter().map(|key| format!("without `{key}`, which could not be read")));
-    format!("{}{}", if test { "[TEST] " } else { "" }, words.join(" · "))
+    words.join(" · ")
+}
+
+/// The line, marked when it is a test.
+fn marked(content: &Content, test: bool) -> String {
+    format!("{}{}", if test { "[TEST] " } else { "" }, content.line)
 }
 
 /// A message as Slack takes it.
-pub(super) fn slack(annotations: &Annotations, test: bool) -> String {
+pub(super) fn slack(content: &Content, test: bool) -> String {
     // https://api.slack.com/reference/surfaces/formatting#escaping
-    let text = line(annotations, test).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let text = marked(content, test).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     json!({ "text": text }).to_string()
 }
 
-/// A template with its fields filled in: `{{name}}`, `{{skymap.area_deg2.90}}`, and `{{text}}` for [`line`].
+/// A template with its fields filled in: `{{name}}`, `{{skymap.area_deg2.90}}`, and `{{text}}` for the line.
 ///
 /// In JSON a text is escaped as inside quotes, and what is absent is `null`; elsewhere it is nothing.
 ///
 /// # Errors
 /// Permanent, for a field that does not end, and when the result is no JSON although it is to be.
-pub(super) fn filled(template: &str, content_type: &str, annotations: &Annotations, test: bool) -> Result<String> {
+pub(super) fn filled(template: &str, content_type: &str, content: &Content, test: bool) -> Result<String> {
     let is_json = content_type.contains("json");
-    let mut fields = serde_json::to_value(annotations).permanent("JSON")?;
-    fields["text"] = line(annotations, test).into();
+    let mut fields = content.fields.clone();
+    fields["text"] = marked(content, test).into();
     fields["test"] = test.into();
     let mut text = String::new();
     let mut rest = template;
@@ -64,8 +71,8 @@ pub(super) fn filled(template: &str, content_type: &str, annotations: &Annotatio
         rest = after;
     }
     text.push_str(rest);
-    if is_json && let Err(error) = serde_json::from_str::<Value>(&text) {
-        return Err(Error::permanent(format!("template: expected JSON once it is filled in: {error}")));
+    if is_json {
+        serde_json::from_str::<IgnoredAny>(&text).permanent("template: expected JSON once it is filled in")?;
     }
     Ok(text)
 }

@@ -16,7 +16,7 @@ use shared::Result;
 use self::paper::{Anchor, Paper};
 use self::projection::{Direction, Point, degrees, direction, unit};
 use crate::annotations::Annotations;
-use crate::galaxies::Galaxy;
+use crate::galaxies::PlottedGalaxy;
 use crate::text::{found_by, number, of_level, percent, place, probabilities, rate};
 
 pub use raster::png;
@@ -50,11 +50,11 @@ pub struct Scene<'a> {
     /// What Fermi LAT saw: a cone.
     pub lat: Option<Region>,
     /// The galaxies by rank.
-    pub galaxies: &'a [Galaxy],
+    pub galaxies: &'a [PlottedGalaxy],
 }
 
 /// The rings around a credible region; seen on paper, which is from inside the sphere, the region lies to the right.
-struct Contour {
+struct OutlinedRegion {
     /// Credible level [percent].
     level: u8,
     fill: &'static str,
@@ -62,7 +62,7 @@ struct Contour {
     rings: Vec<Vec<Direction>>,
 }
 
-impl Contour {
+impl OutlinedRegion {
     fn on_paper(&self, line: impl Fn(&[Direction]) -> Vec<Vec<Point>>) -> Vec<Vec<Point>> {
         self.rings.iter().flat_map(|ring| line(ring)).collect()
     }
@@ -70,35 +70,35 @@ impl Contour {
 
 /// A disc on the sky.
 #[derive(Debug, Clone, Copy)]
-struct Disc {
+struct Circle {
     axis: Direction,
     radius_deg: f64,
 }
 
-impl Disc {
+impl Circle {
     /// The disc that a region is, by its area and middle.
     fn of(area_deg2: f64, axis: Direction) -> Self {
         let sr = area_deg2 / science::skymap::DEG2_PER_SR;
         let radius_deg = (1.0 - sr / std::f64::consts::TAU).clamp(-1.0, 1.0).acos().to_degrees();
-        Disc { axis, radius_deg }
+        Circle { axis, radius_deg }
     }
 }
 
 /// Everything that both panels draw.
-struct Drawn<'a> {
+struct Layers<'a> {
     scene: &'a Scene<'a>,
     /// The outer one first, so that the inner one stays visible.
-    contours: Vec<Contour>,
-    earth: Option<Disc>,
-    lat: Option<Disc>,
+    contours: Vec<OutlinedRegion>,
+    earth: Option<Circle>,
+    lat: Option<Circle>,
     peak: Direction,
     /// Of each cell of the map: 50, 90 or 0.
     levels: Vec<u8>,
 }
 
-impl Drawn<'_> {
+impl Layers<'_> {
     /// Whether a credible region holds a direction.
-    fn holds(&self, at: Direction, contour: &Contour) -> bool {
+    fn holds(&self, at: Direction, contour: &OutlinedRegion) -> bool {
         let (ra, dec) = degrees(at);
         self.scene.map.cell_at(ra, dec).is_some_and(|cell| (1..=contour.level).contains(&self.levels[cell]))
     }
@@ -116,21 +116,21 @@ pub fn svg(scene: &Scene<'_>) -> Result<String> {
         levels[*i as usize] = if rank < half { 50 } else { 90 };
     }
     let (ra, dec) = scene.map.cells()[scene.map.peak()].centre();
-    let drawn = Drawn {
+    let drawn = Layers {
         scene,
         contours: contours(scene.map, &[90, 50])?
             .into_iter()
             .map(|contour| {
                 let (fill, stroke) = if contour.level == 50 { (INSIDE_50, VERMILLION) } else { (INSIDE_90, BLUE) };
                 let ring = |ring: &Vec<[f64; 2]>| ring.iter().map(|[ra, dec]| direction(*ra, *dec)).collect();
-                Contour { level: contour.level, fill, stroke, rings: contour.rings.iter().map(ring).collect() }
+                OutlinedRegion { level: contour.level, fill, stroke, rings: contour.rings.iter().map(ring).collect() }
             })
             .collect(),
         earth: scene.gbm.as_ref().and_then(|gbm| {
             let sky = 4.0 * std::f64::consts::PI * science::skymap::DEG2_PER_SR;
-            Some(Disc::of(sky - gbm.area_deg2(), gbm.centre()?.map(|x| -x)))
+            Some(Circle::of(sky - gbm.area_deg2(), gbm.centre()?.map(|x| -x)))
         }),
-        lat: scene.lat.as_ref().and_then(|lat| Some(Disc::of(lat.area_deg2(), lat.centre()?))),
+        lat: scene.lat.as_ref().and_then(|lat| Some(Circle::of(lat.area_deg2(), lat.centre()?))),
         peak: direction(ra.to_degrees(), dec.to_degrees()),
         levels,
     };
@@ -164,7 +164,7 @@ fn title(paper: &mut Paper, annotations: &Annotations) {
     paper.fitted(30.0, 90.0, 23.0, 1140.0, GREY, &words.join(" · "));
 }
 
-fn legend(paper: &mut Paper, drawn: &Drawn<'_>) {
+fn legend(paper: &mut Paper, drawn: &Layers<'_>) {
     let mut items = vec![
         (INSIDE_50, VERMILLION, "", "50 %"),
         (INSIDE_90, BLUE, "", "90 %"),
@@ -261,7 +261,7 @@ fn wrapped(list: &str) -> Vec<String> {
     lines
 }
 
-/// The middle of the Galaxy's plane in ICRS: the directions of its pole, of its centre and of the third axis
+/// The middle of the PlottedGalaxy's plane in ICRS: the directions of its pole, of its centre and of the third axis
 /// (Hipparcos catalogue, ESA SP-1200, volume 1, section 1.5.3).
 fn galactic_plane() -> Vec<Direction> {
     let (pole, ascending) = (direction(192.859_48, 27.128_25), direction(282.859_48, 0.0));
@@ -276,7 +276,7 @@ fn galactic_plane() -> Vec<Direction> {
 mod tests {
     use std::path::Path;
 
-    use science::skymap::{Cell, Header};
+    use science::skymap::{Cell, MapHeader};
     use serde_json::json;
     use shared::notice::igwn::Notice;
 
@@ -331,7 +331,7 @@ mod tests {
                 ipix,
                 prob_density: density(ipix) / (4.0 * std::f64::consts::PI),
             });
-            MultiOrderMap::from_cells(cells.collect(), None, Header::default()).expect("a map")
+            MultiOrderMap::from_cells(cells.collect(), None, MapHeader::default()).expect("a map")
         };
         // One cell of twelve holds everything; or each as much as any other.
         let one = filled_deg2(&drawn(&cells(0, &|ipix| if ipix == 4 { 12.0 } else { 0.0 })), INSIDE_90);

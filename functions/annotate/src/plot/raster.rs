@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use resvg::tiny_skia::{Pixmap, Transform};
 use resvg::usvg::{Options, Tree, fontdb};
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 
 /// Noto Sans under the SIL Open Font License, from the crate `notosans`.
 fn fonts() -> Arc<fontdb::Database> {
@@ -24,11 +24,11 @@ fn fonts() -> Arc<fontdb::Database> {
 /// # Errors
 /// Permanent, when the text is no SVG or larger than memory allows.
 pub fn png(svg: &str) -> Result<Vec<u8>> {
-    let failure = |error: &dyn std::fmt::Display| Error::permanent(format!("plot: {error}"));
     let options = Options { fontdb: fonts(), ..Options::default() };
-    let tree = Tree::from_str(svg, &options).map_err(|error| failure(&error))?;
+    let tree = Tree::from_str(svg, &options).permanent("plot")?;
     let size = tree.size().to_int_size();
-    let mut pixels = Pixmap::new(size.width(), size.height()).ok_or_else(|| failure(&"expected a size"))?;
+    let mut pixels =
+        Pixmap::new(size.width(), size.height()).ok_or_else(|| Error::permanent("plot: expected a size"))?;
     pixels.fill(resvg::tiny_skia::Color::WHITE);
     resvg::render(&tree, Transform::identity(), &mut pixels.as_mut());
     let mut bytes = Vec::new();
@@ -39,8 +39,8 @@ pub fn png(svg: &str) -> Result<Vec<u8>> {
     // On white everything is opaque.
     let (pixels, _) = pixels.data().as_chunks::<4>();
     let colours: Vec<u8> = pixels.iter().flat_map(|[red, green, blue, _]| [*red, *green, *blue]).collect();
-    let mut writer = encoder.write_header().map_err(|error| failure(&error))?;
-    writer.write_image_data(&colours).map_err(|error| failure(&error))?;
-    writer.finish().map_err(|error| failure(&error))?;
+    let mut writer = encoder.write_header().permanent("plot")?;
+    writer.write_image_data(&colours).permanent("plot")?;
+    writer.finish().permanent("plot")?;
     Ok(bytes)
 }

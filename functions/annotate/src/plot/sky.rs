@@ -2,12 +2,12 @@
 
 use super::paper::{Anchor, Paper};
 use super::projection::{Mollweide, degrees, direction, small_circle};
-use super::{BLACK, Drawn, EARTH, GREEN, GREY, galactic_plane};
+use super::{BLACK, EARTH, GREEN, GREY, Layers, galactic_plane};
 
 /// A region smaller than this is pointed out [deg²].
 const SMALL_DEG2: f64 = 100.0;
 
-pub(super) fn draw(paper: &mut Paper, drawn: &Drawn<'_>) {
+pub(super) fn draw(paper: &mut Paper, drawn: &Layers<'_>) {
     let peak = degrees(drawn.peak);
     // The peak is near the middle, and the middle a round number.
     let middle_deg = ((peak.0 / 30.0).round() * 30.0).rem_euclid(360.0);

@@ -2,7 +2,7 @@
 
 use super::paper::{Anchor, Paper};
 use super::projection::{Azimuthal, Direction, Point, angle, clipped, degrees, direction, unit};
-use super::{BLACK, Drawn, GALAXIES, NUMBERED, PURPLE};
+use super::{BLACK, GALAXIES, Layers, NUMBERED, PURPLE};
 
 /// Where the square is: its centre, and half its side.
 const CENTRE: Point = (342.0, 1006.0);
@@ -16,7 +16,7 @@ const GAP_DEG: f64 = 10.0;
 const DEC_STEPS: [f64; 9] = [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0];
 const RA_STEPS: [f64; 11] = [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 45.0, 90.0];
 
-pub(super) fn draw(paper: &mut Paper, drawn: &Drawn<'_>) {
+pub(super) fn draw(paper: &mut Paper, drawn: &Layers<'_>) {
     let (towards, radius_deg, whole) = window(drawn);
     let part = Azimuthal { towards, centre: CENTRE, half: HALF, radius_deg };
     let corner = (CENTRE.0 - HALF, CENTRE.1 - HALF);
@@ -67,7 +67,7 @@ pub(super) fn draw(paper: &mut Paper, drawn: &Drawn<'_>) {
 }
 
 /// What the zoom shows: its middle, the angle from there to a side [deg], and whether that is the whole 90 % region.
-fn window(drawn: &Drawn<'_>) -> (Direction, f64, bool) {
+fn window(drawn: &Layers<'_>) -> (Direction, f64, bool) {
     let map = drawn.scene.map;
     let inside = map.cells().iter().zip(&drawn.levels).filter(|(_, level)| **level > 0);
     let mut cells: Vec<(f64, Direction, f64, f64)> = inside

@@ -1,4 +1,4 @@
-//! Something under `failed/`, at a glance.
+//! An entry under `failed/`, without its input.
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use shared::key::{Key, Object, Parsed};
 use shared::message::{Body, Failed, Received};
-use shared::notice::Glance;
+use shared::notice::Envelope;
 use shared::{Context, Error, Result};
 use store::{Listed, Store};
 
@@ -19,7 +19,7 @@ const MAX_ENTRY_BYTES: u64 = 64 << 20;
 /// How many are read at once.
 const AT_ONCE: usize = 8;
 
-/// Something under `failed/`, at a glance.
+/// An entry under `failed/`, without its input.
 #[derive(Debug, Serialize)]
 pub(super) struct Entry {
     pub(super) name: String,
@@ -94,17 +94,17 @@ impl Entry {
             }
         };
         let received: Option<Received> = serde_json::from_value(failed.input).ok();
-        let glance = match &received {
+        let envelope = match &received {
             // What cannot be read has nothing to tell; the reason may be just that.
-            Some(received) => store.read_body(&received.body).await.map(|body| Glance::of(&body)).unwrap_or_default(),
-            None => Glance::default(),
+            Some(received) => store.read_body(&received.body).await.map(|body| Envelope::of(&body)).unwrap_or_default(),
+            None => Envelope::default(),
         };
         Ok(Some(Entry {
             name,
             object,
             time,
-            id: glance.superevent_id.map(String::from),
-            announces: glance.announces,
+            id: envelope.superevent_id.map(String::from),
+            announces: envelope.announces,
             step: failed.step,
             error: failed.error,
             reason: in_words(&failed.reason),

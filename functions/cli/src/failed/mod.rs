@@ -9,14 +9,14 @@ use std::io::{self, Write};
 use clap::{Args, Subcommand};
 use config::Config;
 use jiff::Timestamp;
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 use store::Store;
 
 use crate::Failure;
-use crate::arguments::time;
+use crate::arguments::{store_help, time};
 use crate::run::overrides;
 use entry::{Entry, FOLDER, entries, key};
-use show::{output, print_table};
+use show::print_table;
 
 /// Options of `gwtm failed`.
 #[derive(Debug, Args)]
@@ -32,9 +32,8 @@ Examples:
 
 Exit code: 0 all succeeded, 1 some failed or were not found, 2 wrong usage or settings.")]
 pub struct FailedOptions {
-    /// Store: a folder, `s3://BUCKET`, `abfs://ACCOUNT` or `swift://CONTAINER` [default: the store of
-    /// STORAGE_BUCKET_SOURCE].
-    #[arg(long, value_name = "URL|DIR", global = true)]
+    /// Store.
+    #[arg(long, value_name = "URL|DIR", global = true, help = store_help("Store"))]
     pub store: Option<String>,
     /// The command.
     #[command(subcommand)]
@@ -219,9 +218,9 @@ async fn discard(store: &Store, choice: &Choice) -> Result<bool> {
     {
         let mut out = io::stdout().lock();
         if !found.is_empty() {
-            print_table(&mut out, &found).map_err(output)?;
+            print_table(&mut out, &found).permanent("standard output")?;
         }
-        out.flush().map_err(output)?;
+        out.flush().permanent("standard output")?;
     }
     if store.writes() {
         for entry in &found {
@@ -229,7 +228,7 @@ async fn discard(store: &Store, choice: &Choice) -> Result<bool> {
         }
     }
     let verb = if store.writes() { "dropped" } else { "would be dropped" };
-    writeln!(io::stdout(), "{} {verb}", found.len()).map_err(output)?;
+    writeln!(io::stdout(), "{} {verb}", found.len()).permanent("standard output")?;
     problems.iter().for_each(|problem| eprintln!("error: {problem}"));
     Ok(problems.is_empty())
 }

@@ -5,21 +5,21 @@ use std::time::Duration;
 
 use config::Config;
 use serde_json::json;
-use shared::Error;
 use shared::key::Key;
 use shared::message::{Failed, Received};
 use shared::notice::NoticeKind;
+use shared::{Context, Error};
 use store::Store;
 
 use super::entry::{Entry, FOLDER, entries, key, read};
 use super::{Choice, chosen};
 use crate::Failure;
-use crate::series::Series;
+use crate::batch::Batch;
 
 pub(super) async fn retry(config: Config, choice: &Choice, json: bool) -> Result<bool, Failure> {
     config.log.start("warn");
-    let mut series = Series::open(config, json, Duration::ZERO).await?;
-    let store = series.store().clone();
+    let mut batch = Batch::open(config, json, Duration::ZERO).await?;
+    let store = batch.store().clone();
     let (found, problems) = chosen(&store, choice).await.map_err(Failure::work)?;
     let mut notices: BTreeMap<String, Entry> = BTreeMap::new();
     for entry in found {
@@ -32,17 +32,17 @@ pub(super) async fn retry(config: Config, choice: &Choice, json: bool) -> Result
             entry.received.as_ref().map(|received| (received.topic.clone(), received.partition, received.offset));
         (place, name.clone())
     });
-    series.of(notices.len());
+    batch.of(notices.len());
     for (name, entry) in notices {
-        retry_one(&mut series, &store, &name, &entry, json).await?;
+        retry_one(&mut batch, &store, &name, &entry, json).await?;
     }
     problems.iter().for_each(|problem| eprintln!("error: {problem}"));
-    Ok(series.end()? && problems.is_empty())
+    Ok(batch.end()? && problems.is_empty())
 }
 
 /// Takes a notice through its flow again. What is under `failed/` of it afterwards is what failed this time.
 async fn retry_one(
-    series: &mut Series<'_>,
+    batch: &mut Batch<'_>,
     store: &Store,
     notice: &str,
     entry: &Entry,
@@ -52,12 +52,12 @@ async fn retry_one(
     let begin = async {
         let failed = read(store, &entry.object).await?;
         let failed = failed.ok_or_else(|| Error::permanent(format!("object `{}`: it is gone", entry.object)))?;
-        let received: Received = serde_json::from_value(failed.input.clone())
-            .map_err(|error| Error::permanent(format!("object `{}`, input: {error}", entry.object)))?;
+        let received: Received =
+            serde_json::from_value(failed.input.clone()).permanent(format_args!("object `{}`, input", entry.object))?;
         input = Some(failed.input);
         Ok((NoticeKind::of_topic(&received.topic)?, received))
     };
-    let outcome = series.take(notice, begin).await?;
+    let outcome = batch.take(notice, begin).await?;
     // What never began leaves everything as it was.
     let (Some(input), Some(outcome)) = (input, outcome) else { return Ok(()) };
     let mut now: BTreeMap<String, (String, Error)> = BTreeMap::new();
@@ -69,7 +69,7 @@ async fn retry_one(
     let before: Vec<Entry> = before.into_iter().filter(|entry| entry.notice() == notice).collect();
     for entry in before.iter().filter(|entry| !now.contains_key(&entry.name)) {
         store.delete(&entry.object).await.map_err(Failure::work)?;
-        tell(series, &entry.object, "removed", json)?;
+        print(batch, &entry.object, "removed", json)?;
     }
     for (name, (step, error)) in now {
         let object = key(&name).map_err(Failure::work)?;
@@ -79,13 +79,13 @@ async fn retry_one(
         let failed = Failed { step, error: class, reason, input: input.clone() };
         let bytes = serde_json::to_vec_pretty(&failed).map_err(Failure::work)?;
         store.put(&object, bytes.into()).await.map_err(Failure::work)?;
-        tell(series, &object, "kept", json)?;
+        print(batch, &object, "kept", json)?;
     }
     Ok(())
 }
 
-fn tell(series: &mut Series<'_>, object: &Key, status: &str, json: bool) -> Result<(), Failure> {
-    let verb = if series.store().writes() { status.to_owned() } else { format!("would be {status}") };
+fn print(batch: &mut Batch<'_>, object: &Key, status: &str, json: bool) -> Result<(), Failure> {
+    let verb = if batch.store().writes() { status.to_owned() } else { format!("would be {status}") };
     let line = if json { json!({"object": object, "status": verb}).to_string() } else { format!("  {object} {verb}") };
-    series.say(&line)
+    batch.say(&line)
 }

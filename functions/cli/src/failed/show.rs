@@ -51,22 +51,18 @@ fn row(entry: &Entry) -> [String; 6] {
     ]
 }
 
-pub(super) fn output(error: io::Error) -> Error {
-    Error::permanent(format!("standard output: {error}"))
-}
-
 pub(super) async fn list(store: &Store, choice: &Choice, json: bool) -> Result<bool> {
     let (found, _) = chosen(store, choice).await?;
     let mut out = io::stdout().lock();
     if json {
         for entry in &found {
             let line = serde_json::to_string(entry).permanent("JSON")?;
-            writeln!(out, "{line}").map_err(output)?;
+            writeln!(out, "{line}").permanent("standard output")?;
         }
     } else if found.is_empty() {
-        writeln!(out, "nothing has failed").map_err(output)?;
+        writeln!(out, "nothing has failed").permanent("standard output")?;
     } else {
-        print_table(&mut out, &found).map_err(output)?;
+        print_table(&mut out, &found).permanent("standard output")?;
     }
     Ok(true)
 }
@@ -76,7 +72,7 @@ pub(super) async fn show(store: &Store, key: &Key, json: bool) -> Result<bool> {
     let mut out = io::stdout().lock();
     if json {
         let bytes = stored(store, key).await?.ok_or_else(absent)?;
-        out.write_all(&bytes).and_then(|()| writeln!(out)).map_err(output)?;
+        out.write_all(&bytes).and_then(|()| writeln!(out)).permanent("standard output")?;
         return Ok(true);
     }
     let head = store.head(key).await?.ok_or_else(absent)?;
@@ -102,18 +98,18 @@ pub(super) async fn show(store: &Store, key: &Key, json: bool) -> Result<bool> {
         rows.push(("notice", Some(body)));
     }
     for (what, text) in rows {
-        writeln!(out, "{what:<12}{}", or_dash(text)).map_err(output)?;
+        writeln!(out, "{what:<12}{}", or_dash(text)).permanent("standard output")?;
     }
     // Line by line, since a panic's text may have many.
-    writeln!(out, "\nreason").map_err(output)?;
+    writeln!(out, "\nreason").permanent("standard output")?;
     for line in entry.reason.lines() {
-        writeln!(out, "  {}", in_one_line(line, usize::MAX)).map_err(output)?;
+        writeln!(out, "  {}", in_one_line(line, usize::MAX)).permanent("standard output")?;
     }
     if let Some(failed) = read(store, key).await? {
         let text = serde_json::to_string_pretty(&failed.input).permanent("JSON")?;
-        writeln!(out, "\ninput").map_err(output)?;
+        writeln!(out, "\ninput").permanent("standard output")?;
         for line in text.lines() {
-            writeln!(out, "  {}", in_one_line_indented(line)).map_err(output)?;
+            writeln!(out, "  {}", in_one_line_indented(line)).permanent("standard output")?;
         }
     }
     Ok(true)

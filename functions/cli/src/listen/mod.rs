@@ -8,7 +8,7 @@ use kafka::consumer::{self, REJOIN, stopped};
 use kafka::health::{self, Health};
 use shared::notice::NoticeKind;
 
-pub use work::{Notices, Patience};
+pub use work::{Notices, RetryLimits};
 
 use crate::Failure;
 use crate::arguments::ListenOptions;
@@ -25,7 +25,7 @@ pub async fn listen(options: &ListenOptions) -> Result<(), Failure> {
     let topics = topics(&kafka, &options.topics)?;
     let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
     let counts = Arc::new(Health::new(&health, &topics));
-    let notices = Notices::open(&config, Patience::default(), Arc::clone(&counts)).await.map_err(Failure::usage)?;
+    let notices = Notices::open(&config, RetryLimits::default(), Arc::clone(&counts)).await.map_err(Failure::usage)?;
     if config.api.is_none() {
         tracing::warn!("nothing will be posted: {}", if config.dry_run { "DRY_RUN" } else { "API_BASE is not set" });
     }
@@ -41,7 +41,7 @@ pub async fn listen(options: &ListenOptions) -> Result<(), Failure> {
 /// # Errors
 /// With what is wrong, when it is not healthy or does not answer; of usage, when `HEALTH_ADDR` names no address.
 pub async fn healthy() -> Result<(), Failure> {
-    match config::Health::from_env().map_err(Failure::usage)?.address {
+    match config::HealthSettings::from_env().map_err(Failure::usage)?.address {
         Some(address) => health::ask(address).await.map_err(Failure::work),
         None => Err(Failure::usage("setting `HEALTH_ADDR`: expected an address, found `none`")),
     }

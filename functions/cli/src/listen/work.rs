@@ -8,7 +8,7 @@ use config::Config;
 use kafka::archive;
 use kafka::consumer::{Message, Work};
 use kafka::health::{Health, LatencyStage};
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 use store::Store;
 use tokio::runtime::Handle;
 
@@ -21,17 +21,17 @@ const REMEMBERED: usize = 100;
 
 /// For how long what may yet succeed is tried again.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
+pub struct RetryLimits {
     /// How long a post waits for products and galaxies whose making fails; then it goes out without them.
     pub products: Duration,
     /// How long a notice that fails is tried while others succeed; then it is the notice, and not the world.
     pub notice: Duration,
 }
 
-impl Default for Patience {
+impl Default for RetryLimits {
     fn default() -> Self {
         // As long as the flows on AWS try a notice; products get longer than there, since here only one superevent waits.
-        Patience { products: Duration::from_secs(600), notice: Duration::from_secs(4 * 3600) }
+        RetryLimits { products: Duration::from_secs(600), notice: Duration::from_secs(4 * 3600) }
     }
 }
 
@@ -40,11 +40,11 @@ pub struct Notices {
     config: Config,
     store: Store,
     pipeline: Arc<Pipeline>,
-    patience: Patience,
+    patience: RetryLimits,
     health: Arc<Health>,
     memory: Mutex<Memory>,
     /// Instead of the store and the functions above, when nothing is written.
-    unwritten: tokio::sync::Mutex<Option<Unwritten>>,
+    unwritten: tokio::sync::Mutex<Option<InMemory>>,
 }
 
 /// What is known of the messages that were tried and are not done.
@@ -57,7 +57,7 @@ struct Memory {
 }
 
 /// What is kept in memory instead of being written, for so many notices.
-struct Unwritten {
+struct InMemory {
     store: Store,
     pipeline: Arc<Pipeline>,
     notices: usize,
@@ -68,7 +68,7 @@ impl Notices {
     ///
     /// # Errors
     /// What the store or a function says of its settings.
-    pub async fn open(config: &Config, patience: Patience, health: Arc<Health>) -> Result<Self> {
+    pub async fn open(config: &Config, patience: RetryLimits, health: Arc<Health>) -> Result<Self> {
         let store = config.open_store().await?;
         Ok(Notices {
             pipeline: Arc::new(Pipeline::new(config, &store)?),
@@ -107,8 +107,8 @@ impl Notices {
             topic = message.topic,
             partition = message.partition,
             offset = message.offset,
-            superevent.id = message.glance.superevent_id.as_ref().map(|id| id.as_str()),
-            announces = message.glance.announces,
+            superevent.id = message.envelope.superevent_id.as_ref().map(|id| id.as_str()),
+            announces = message.envelope.announces,
             bytes = message.size(),
             duration_ms = message.received.elapsed().as_millis(),
             "notice done"
@@ -121,7 +121,7 @@ impl Notices {
         let mut held = self.unwritten.lock().await;
         if held.as_ref().is_none_or(|held| held.notices >= REMEMBERED) {
             let store = self.config.open_store().await?;
-            *held = Some(Unwritten { pipeline: Arc::new(Pipeline::new(&self.config, &store)?), store, notices: 0 });
+            *held = Some(InMemory { pipeline: Arc::new(Pipeline::new(&self.config, &store)?), store, notices: 0 });
         }
         let Some(unwritten) = held.as_mut() else { return Ok(()) };
         unwritten.notices += 1;
@@ -163,6 +163,10 @@ impl Work for Notices {
             }
             Err(error) => Err(error),
         }
+    }
+
+    async fn was_taken(&self, message: &Message) -> Result<Option<bool>> {
+        archive::holds(&self.store, message).await
     }
 
     async fn dead_letter(&self, message: &Message, reason: &Error) -> Result<()> {

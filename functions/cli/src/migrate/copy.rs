@@ -30,11 +30,11 @@ pub(crate) struct Copier {
 
 /// What became of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum Copied {
     /// It was there.
     Same,
     /// It was copied, and the destination has it.
-    Copied(Digests, Proof),
+    Now(Digests, Proof),
     /// It would be copied.
     WouldCopy,
 }
@@ -61,11 +61,11 @@ impl Copier {
     ///
     /// # Errors
     /// The last attempt's.
-    pub(crate) async fn take(&self, task: &Task) -> Result<Outcome> {
+    pub(crate) async fn take(&self, task: &Task) -> Result<Copied> {
         runtime::retry(ATTEMPTS, BACKOFF, || self.attempt(task)).await
     }
 
-    async fn attempt(&self, task: &Task) -> Result<Outcome> {
+    async fn attempt(&self, task: &Task) -> Result<Copied> {
         let key = &task.key;
         let is_there = match task.there {
             There::Same => true,
@@ -73,19 +73,19 @@ impl Copier {
             There::Perhaps => self.is_the_same(key).await?,
         };
         if is_there && !self.force {
-            return Ok(Outcome::Same);
+            return Ok(Copied::Same);
         }
         if self.dry_run {
-            return Ok(Outcome::WouldCopy);
+            return Ok(Copied::WouldCopy);
         }
         let content = self.source.get_stream(key).await?.ok_or_else(|| gone(key))?;
-        let reading = Arc::new(Mutex::new(Reading::default()));
+        let reading = Arc::new(Mutex::new(Digesting::default()));
         let seen = reading.clone();
         let chunks = content.chunks.inspect_ok(move |chunk| locked(&seen).add(chunk)).boxed();
         let stored = self.dest.put_stream(key, Content { head: content.head, chunks }).await?;
         let copied = std::mem::take(&mut *locked(&reading)).finish();
         let proof = self.prove(key, &copied, stored).await?;
-        Ok(Outcome::Copied(copied, proof))
+        Ok(Copied::Now(copied, proof))
     }
 
     /// Compares what was read with what the destination said of it, or else with what it has.
@@ -139,7 +139,7 @@ fn gone(key: &Key) -> Error {
 /// What the store says.
 pub(crate) async fn digest(store: &Store, key: &Key) -> Result<Option<Digests>> {
     let Some(mut content) = store.get_stream(key).await? else { return Ok(None) };
-    let mut reading = Reading::default();
+    let mut reading = Digesting::default();
     while let Some(chunk) = content.chunks.try_next().await? {
         reading.add(&chunk);
     }
@@ -148,13 +148,13 @@ pub(crate) async fn digest(store: &Store, key: &Key) -> Result<Option<Digests>> 
 
 /// Digests of what has been read so far.
 #[derive(Default)]
-struct Reading {
+struct Digesting {
     size: u64,
     md5: Md5Digest,
     sha256: Sha256,
 }
 
-impl Reading {
+impl Digesting {
     fn add(&mut self, chunk: &[u8]) {
         self.size += chunk.len() as u64;
         self.md5.update(chunk);
@@ -167,6 +167,6 @@ impl Reading {
 }
 
 /// A poisoned lock holds digests that nobody goes on with.
-fn locked(reading: &Mutex<Reading>) -> std::sync::MutexGuard<'_, Reading> {
+fn locked(reading: &Mutex<Digesting>) -> std::sync::MutexGuard<'_, Digesting> {
     reading.lock().unwrap_or_else(PoisonError::into_inner)
 }

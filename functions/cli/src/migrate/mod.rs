@@ -16,9 +16,9 @@ use tokio::sync::Semaphore;
 
 use crate::Failure;
 pub(crate) use copy::digest;
-use copy::{Copier, Outcome};
+use copy::{Copied, Copier};
 use plan::{Plan, Task};
-use progress::Progress;
+use progress::CopyReport;
 pub(crate) use progress::passed_over;
 
 /// How much of all objects in hand is in memory at once [KiB]; an object of which more would be held is in hand alone.
@@ -38,9 +38,8 @@ docs/settings.md lists the settings of a store. Prefix a setting with SOURCE_ or
 as DEST_AWS_ENDPOINT_URL.
 Exit code: 0 all succeeded, 1 some failed, 2 wrong usage or settings.")]
 pub struct Migrate {
-    /// Source store: `s3`, `abfs`, `swift` or `fs` with their settings, `s3://BUCKET`, `abfs://ACCOUNT`,
-    /// `swift://CONTAINER`, or a folder.
-    #[arg(long, value_name = "STORE")]
+    /// Source store.
+    #[arg(long, value_name = "STORE", help = format!("Source store: {}", store::forms()))]
     pub source: String,
     /// Destination store, in the same form.
     #[arg(long, value_name = "STORE")]
@@ -77,11 +76,11 @@ impl Migrate {
         let (from, to) = self.locations().map_err(Failure::usage)?;
         let source = Store::open(&from).await.map_err(Failure::usage)?;
         let dest = Store::open(&to).await.map_err(Failure::usage)?;
-        let mut progress = Progress::new(self.quiet, self.report.as_deref()).map_err(Failure::usage)?;
+        let mut progress = CopyReport::new(self.quiet, self.report.as_deref()).map_err(Failure::usage)?;
 
         let plan = Plan::make(&source, &dest, &self.containers, self.force, self.verify).await;
         let plan = plan.map_err(Failure::work)?;
-        if let (Location::Folder(_), [one, rest @ ..]) = (&to, plan.files_that_are_folders().as_slice()) {
+        if let (Some(_), [one, rest @ ..]) = (to.folder(), plan.files_that_are_folders().as_slice()) {
             let more = rest.len();
             return Err(Failure::work(format!(
                 "nothing was written: a folder cannot hold `{one}` and names below it ({more} more such names)"
@@ -108,14 +107,14 @@ impl Migrate {
             (Err(one), Err(other)) => return Err(Error::permanent(format!("{one}; {other}"))),
             (Err(error), _) | (_, Err(error)) => return Err(error),
         };
-        if plan::is_same_place(&from, &to) {
+        if from == to {
             return Err(Error::permanent(format!("source and destination: expected two stores, found `{from}` twice")));
         }
         Ok((from, to))
     }
 }
 
-async fn one(copier: &Copier, task: Task, memory: Arc<Semaphore>) -> (Task, Result<Outcome>, Instant) {
+async fn one(copier: &Copier, task: Task, memory: Arc<Semaphore>) -> (Task, Result<Copied>, Instant) {
     let held_kib = u32::try_from(copier.dest.held_bytes(task.head.size) >> 10).unwrap_or(u32::MAX).saturating_add(1);
     // It is never closed, and never asked for more than there is.
     let _taken = memory.acquire_many(held_kib.min(MEMORY_KIB)).await.ok();

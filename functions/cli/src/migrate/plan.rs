@@ -1,13 +1,11 @@
 //! What is to be done, from the lists of both stores: no object is read for it.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs;
-use std::path::PathBuf;
 
 use futures::TryStreamExt;
 use shared::key::Key;
 use shared::{Error, Result};
-use store::{Head, Kind, Location, Store};
+use store::{EntryKind, Head, Store};
 
 /// How many refused names an error lists.
 const SHOWN: usize = 20;
@@ -67,12 +65,12 @@ impl Plan {
             let mut listed = source.list_all(&prefix);
             while let Some(object) = listed.try_next().await.map_err(|error| error.of("source"))? {
                 match object.kind {
-                    Kind::Object => {}
-                    Kind::FolderMarker => {
+                    EntryKind::Object => {}
+                    EntryKind::FolderMarker => {
                         plan.markers += 1;
                         continue;
                     }
-                    Kind::SpecialFile => {
+                    EntryKind::SpecialFile => {
                         plan.special_files += 1;
                         continue;
                     }
@@ -140,28 +138,6 @@ fn compare(source: &Head, dest: &Head) -> There {
         (Some(one), Some(other)) if one == other => There::Same,
         // An encrypted object's entry may have another MD5 than the object.
         _ => There::Perhaps,
-    }
-}
-
-/// Whether two stores are one, whoever asks.
-pub(crate) fn is_same_place(one: &Location, other: &Location) -> bool {
-    let real = |path: &PathBuf| fs::canonicalize(path).or_else(|_| std::path::absolute(path)).unwrap_or(path.clone());
-    match (one, other) {
-        (Location::Folder(one), Location::Folder(other)) => real(one) == real(other),
-        (Location::S3(one), Location::S3(other)) => {
-            (&one.bucket, &one.endpoint_url) == (&other.bucket, &other.endpoint_url)
-        }
-        (Location::Azure(one), Location::Azure(other)) => {
-            (&one.account, &one.endpoint_url) == (&other.account, &other.endpoint_url)
-        }
-        (Location::Swift(one), Location::Swift(other)) => {
-            let place = |swift: &store::SwiftSettings| {
-                let keystone = swift.auth_url.trim_end_matches('/').trim_end_matches("/v3").to_owned();
-                (swift.container.clone(), swift.storage_url.clone(), swift.project_name.clone(), keystone)
-            };
-            place(one) == place(other)
-        }
-        _ => false,
     }
 }
 

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressStyle};
 use serde::Serialize;
-use shared::{Error, Result};
+use shared::{Context, Result};
 
-use super::copy::{Outcome, Proof};
+use super::copy::{Copied, Proof};
 use super::plan::{Plan, Task};
 
 /// Counts, and says how far it is.
 #[derive(Debug)]
-pub(crate) struct Progress {
+pub(crate) struct CopyReport {
     quiet: bool,
     report: Option<BufWriter<File>>,
     bar: ProgressBar,
@@ -40,7 +40,7 @@ struct Totals {
 
 /// A line of the report.
 #[derive(Debug, Serialize)]
-struct Line<'a> {
+struct ReportLine<'a> {
     object: &'a str,
     outcome: &'static str,
     bytes: u64,
@@ -56,16 +56,14 @@ struct Line<'a> {
     error: Option<String>,
 }
 
-impl Progress {
+impl CopyReport {
     /// Opens the report before anything is done.
     ///
     /// # Errors
     /// Permanent, when its file cannot be written.
     pub(crate) fn new(quiet: bool, report: Option<&Path>) -> Result<Self> {
-        let open = |path: &Path| {
-            File::create(path).map_err(|error| Error::permanent(format!("report `{}`: {error}", path.display())))
-        };
-        Ok(Progress {
+        let open = |path: &Path| File::create(path).permanent(format_args!("report `{}`", path.display()));
+        Ok(CopyReport {
             quiet,
             report: report.map(open).transpose()?.map(BufWriter::new),
             bar: ProgressBar::hidden(),
@@ -96,11 +94,11 @@ impl Progress {
     }
 
     /// Counts an object and says what became of it.
-    pub(crate) fn object(&mut self, task: &Task, outcome: &Result<Outcome>, took: Duration) -> io::Result<()> {
+    pub(crate) fn object(&mut self, task: &Task, outcome: &Result<Copied>, took: Duration) -> io::Result<()> {
         let (key, size) = (task.key.as_str(), task.head.size);
         self.done += 1;
         self.done_bytes += size;
-        let mut line = Line {
+        let mut line = ReportLine {
             object: key,
             outcome: "already there",
             bytes: size,
@@ -112,13 +110,13 @@ impl Progress {
         };
         let mut said = None;
         match outcome {
-            Ok(Outcome::Same) => self.totals.already_there += 1,
-            Ok(Outcome::WouldCopy) => {
+            Ok(Copied::Same) => self.totals.already_there += 1,
+            Ok(Copied::WouldCopy) => {
                 line.outcome = "would be copied";
                 self.totals.would_copy += 1;
                 said = Some(format!("would copy {key} ({})", HumanBytes(size)));
             }
-            Ok(Outcome::Copied(digests, proof)) => {
+            Ok(Copied::Now(digests, proof)) => {
                 line.outcome = "copied";
                 line.bytes = digests.size;
                 line.md5 = Some(digests.md5.to_string());

@@ -28,9 +28,9 @@ struct Search<'a> {
     pval_bayesian: PValue,
     n_events_coincident: usize,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    coincident_events: Vec<Event>,
+    coincident_events: Vec<SimulatedTrack>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    most_probable_direction: Option<Direction>,
+    most_probable_direction: Option<BestFit>,
     neutrino_flux_sensitivity_range: Sensitivity,
 }
 
@@ -57,7 +57,7 @@ enum PValue {
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Event {
+enum SimulatedTrack {
     Nested {
         event_dt: f64,
         localization: Localization,
@@ -86,7 +86,7 @@ struct Localization {
 }
 
 #[derive(Serialize)]
-struct Direction {
+struct BestFit {
     ra: f64,
     dec: f64,
 }
@@ -109,7 +109,7 @@ pub fn track_search(args: &Simulate, form: TrackForm) -> Result<Vec<u8>> {
     let mut dice = Dice::new(args.seed);
     let flat = form == TrackForm::Flat;
     let half = SignedDuration::from_secs(WINDOW / 2);
-    let events: Vec<Event> = (0..args.events).map(|_| event(args, flat, &mut dice)).collect();
+    let events: Vec<SimulatedTrack> = (0..args.events).map(|_| event(args, flat, &mut dice)).collect();
     let p = |dice: &mut Dice| {
         let value = if args.events == 0 { 1.0 } else { places(0.2 * dice.uniform(), 4) };
         p_value(args.null_p_values, value)
@@ -133,7 +133,7 @@ pub fn track_search(args: &Simulate, form: TrackForm) -> Result<Vec<u8>> {
         pval_generic: p(&mut dice),
         pval_bayesian: p(&mut dice),
         n_events_coincident: events.len(),
-        most_probable_direction: (!events.is_empty()).then_some(Direction { ra: args.ra, dec: args.dec }),
+        most_probable_direction: (!events.is_empty()).then_some(BestFit { ra: args.ra, dec: args.dec }),
         coincident_events: events,
         neutrino_flux_sensitivity_range: Sensitivity {
             flux_sensitivity: [0.03, 0.6],          // GeV cm⁻²
@@ -145,7 +145,7 @@ pub fn track_search(args: &Simulate, form: TrackForm) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn event(args: &Simulate, flat: bool, dice: &mut Dice) -> Event {
+fn event(args: &Simulate, flat: bool, dice: &mut Dice) -> SimulatedTrack {
     let event_dt = places((dice.uniform() - 0.5) * WINDOW as f64, 2);
     let ra = places((args.ra + 4.0 * (dice.uniform() - 0.5)).rem_euclid(360.0), 2);
     let dec = places((args.dec + 4.0 * (dice.uniform() - 0.5)).clamp(-90.0, 90.0), 2);
@@ -153,7 +153,7 @@ fn event(args: &Simulate, flat: bool, dice: &mut Dice) -> Event {
     let event_pval_generic = p_value(args.null_p_values, places(0.1 * dice.uniform(), 4));
     let event_pval_bayesian = p_value(Some(args.null_p_values.unwrap_or(NullAs::Null)), 0.0);
     if flat {
-        Event::Flat {
+        SimulatedTrack::Flat {
             event_dt,
             ra,
             dec,
@@ -163,7 +163,7 @@ fn event(args: &Simulate, flat: bool, dice: &mut Dice) -> Event {
             event_pval_bayesian,
         }
     } else {
-        Event::Nested {
+        SimulatedTrack::Nested {
             event_dt,
             localization: Localization {
                 ra,

@@ -13,8 +13,8 @@ use std::path::PathBuf;
 use jiff::{SignedDuration, Timestamp};
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use shared::Result;
 use shared::key::SupereventId;
+use shared::{Context, Result};
 
 use crate::Failure;
 use sky::{Shape, Sky};
@@ -194,13 +194,11 @@ impl Simulate {
     /// Wrong usage, as [`Simulate::bytes`]; failed work, when they cannot be written.
     pub fn run(&self) -> std::result::Result<(), Failure> {
         let bytes = self.bytes().map_err(Failure::usage)?;
-        match &self.out {
-            Some(path) => std::fs::write(path, &bytes)
-                .map_err(|error| Failure::work(format!("file `{}`: {error}", path.display()))),
-            None => {
-                std::io::stdout().write_all(&bytes).map_err(|error| Failure::work(format!("standard output: {error}")))
-            }
-        }
+        let written = match &self.out {
+            Some(path) => std::fs::write(path, &bytes).permanent(format_args!("file `{}`", path.display())),
+            None => std::io::stdout().write_all(&bytes).permanent("standard output"),
+        };
+        written.map_err(Failure::work)
     }
 
     fn time_created(&self) -> Timestamp {

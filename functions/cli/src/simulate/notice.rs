@@ -8,25 +8,25 @@ use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use jiff::SignedDuration;
-use science::skymap::{Cell, Distance, Header, MultiOrderMap, encode};
+use science::skymap::{Cell, Distance, MapHeader, MultiOrderMap, encode};
 use serde::Serialize;
 use shared::{Context, Result};
 
-use super::sky::{Drawing, Sky, draw};
+use super::sky::{Sky, SkyDrawing, draw};
 use super::{Coincidence, Dice, Kind, Simulate};
 
 #[derive(Serialize)]
-struct Notice<'a> {
+struct SimulatedNotice<'a> {
     alert_type: &'a str,
     time_created: String,
     superevent_id: &'a str,
     urls: BTreeMap<&'static str, String>,
-    event: Option<Event<'a>>,
+    event: Option<SimulatedEvent<'a>>,
     external_coinc: Option<External>,
 }
 
 #[derive(Serialize)]
-struct Event<'a> {
+struct SimulatedEvent<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     significant: Option<bool>,
     time: String,
@@ -85,7 +85,7 @@ pub fn alert(args: &Simulate) -> Result<Vec<u8>> {
     };
     let created = args.time_created();
     let url = format!("https://example.org/superevents/{}/view/", args.superevent_id);
-    let mut notice = Notice {
+    let mut notice = SimulatedNotice {
         alert_type,
         time_created: created.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         superevent_id: &args.superevent_id,
@@ -104,7 +104,7 @@ pub fn alert(args: &Simulate) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn event<'a>(args: &'a Simulate, sky: &Sky, dice: &mut Dice) -> Result<Event<'a>> {
+fn event<'a>(args: &'a Simulate, sky: &Sky, dice: &mut Dice) -> Result<SimulatedEvent<'a>> {
     let (group, pipeline, search) = if args.burst {
         ("Burst", "CWB", "AllSky")
     } else if args.ssm {
@@ -124,7 +124,7 @@ fn event<'a>(args: &'a Simulate, sky: &Sky, dice: &mut Dice) -> Result<Event<'a>
     }
     let mchirp_source = (!args.older && !args.burst && !args.ssm)
         .then(|| ChirpMass { bin_edges: vec![0.1, 0.87, 1.74, 5.0, 11.0], probabilities: vec![0.01, 0.96, 0.03, 0.0] });
-    Ok(Event {
+    Ok(SimulatedEvent {
         significant: (!args.older).then_some(args.far < 3.8e-7), // Hz; the CBC threshold of the GWTM's own list
         time: args.time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
         far: args.far,
@@ -167,7 +167,7 @@ fn external(args: &Simulate, with: Coincidence, sky: &Sky, dice: &mut Dice) -> R
 
 /// A map in base64, as an alert carries it.
 fn skymap(args: &Simulate, sky: &Sky, dice: &mut Dice) -> Result<String> {
-    let Drawing { mut cells, distance } = draw(sky, dice)?;
+    let SkyDrawing { mut cells, distance } = draw(sky, dice)?;
     if args.shuffle {
         dice.shuffle(&mut cells);
     }
@@ -185,19 +185,19 @@ fn skymap(args: &Simulate, sky: &Sky, dice: &mut Dice) -> Result<String> {
 }
 
 /// The header as the program that a map is said to come from writes it: maps from posterior samples say less.
-fn header(args: &Simulate, distance: Option<(f64, f64)>, dice: &mut Dice) -> Header {
-    let short = Header {
+fn header(args: &Simulate, distance: Option<(f64, f64)>, dice: &mut Dice) -> MapHeader {
+    let short = MapHeader {
         date_obs: Some(args.time),
         date: Some(args.time + SignedDuration::from_secs(30)),
         creator: Some("ligo-skymap-from-samples".to_owned()),
         dist_mean: distance.map(|(mean, _)| mean),
         dist_std: distance.map(|(_, std)| std),
-        ..Header::default()
+        ..MapHeader::default()
     };
     if args.shuffle {
         return short;
     }
-    Header {
+    MapHeader {
         creator: Some(if args.burst { "cWB" } else { "BAYESTAR" }.to_owned()),
         object: Some(args.superevent_id.clone()),
         instruments: args.detectors.clone(),

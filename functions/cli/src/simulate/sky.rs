@@ -54,7 +54,7 @@ pub struct Sky {
 
 /// One cell of the sky that was drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Drawn {
+pub struct DrawnSky {
     /// HEALPix order.
     pub order: u8,
     /// HEALPix index, NESTED.
@@ -65,7 +65,7 @@ pub struct Drawn {
     pub distance: Option<[f64; 3]>,
 }
 
-impl Drawn {
+impl DrawnSky {
     fn prob(&self) -> f64 {
         self.prob_density * area(self.order)
     }
@@ -73,9 +73,9 @@ impl Drawn {
 
 /// Cells that tile the sphere, sorted by UNIQ, with the moments of the distance.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Drawing {
+pub struct SkyDrawing {
     /// The cells.
-    pub cells: Vec<Drawn>,
+    pub cells: Vec<DrawnSky>,
     /// Posterior mean and standard deviation of the distance over all cells [Mpc].
     pub distance: Option<(f64, f64)>,
 }
@@ -84,7 +84,7 @@ pub struct Drawing {
 ///
 /// # Errors
 /// Permanent, for a position, area, order or distance outside its range.
-pub fn draw(sky: &Sky, dice: &mut Dice) -> Result<Drawing> {
+pub fn draw(sky: &Sky, dice: &mut Dice) -> Result<SkyDrawing> {
     check(sky)?;
     let bend = if dice.uniform() < 0.5 { 1.0 } else { -1.0 };
     // log σ of the spots: the area grows with it.
@@ -100,7 +100,7 @@ pub fn draw(sky: &Sky, dice: &mut Dice) -> Result<Drawing> {
         Some((mean, std)) => Some(distances(&mut cells, mean, std)?),
         None => None,
     };
-    Ok(Drawing { cells, distance })
+    Ok(SkyDrawing { cells, distance })
 }
 
 fn check(sky: &Sky) -> Result<()> {
@@ -176,15 +176,17 @@ impl Density {
 }
 
 /// Starts from a whole-sky grid and splits the quarter of its number with the largest probability, several times.
-fn refine(sky: &Sky, density: &Density) -> Vec<Drawn> {
+fn refine(sky: &Sky, density: &Density) -> Vec<DrawnSky> {
     // prob_density holds the density's logarithm until the end.
     let cell =
-        |order: u8, ipix: u64| Drawn { order, ipix, prob_density: density.ln(centre(order, ipix)), distance: None };
-    let mut cells: Vec<Drawn> = (0..12u64 << (2 * sky.start_order)).map(|ipix| cell(sky.start_order, ipix)).collect();
+        |order: u8, ipix: u64| DrawnSky { order, ipix, prob_density: density.ln(centre(order, ipix)), distance: None };
+    let mut cells: Vec<DrawnSky> =
+        (0..12u64 << (2 * sky.start_order)).map(|ipix| cell(sky.start_order, ipix)).collect();
     let split = cells.len() / 4;
     for _ in 0..ROUNDS {
-        let key = |cell: &Drawn| cell.prob_density + libm::log(area(cell.order));
-        let (mut open, done): (Vec<Drawn>, Vec<Drawn>) = cells.into_iter().partition(|cell| cell.order < sky.max_order);
+        let key = |cell: &DrawnSky| cell.prob_density + libm::log(area(cell.order));
+        let (mut open, done): (Vec<DrawnSky>, Vec<DrawnSky>) =
+            cells.into_iter().partition(|cell| cell.order < sky.max_order);
         open.sort_by(|a, b| descending(key(a), key(b)).then((a.order, a.ipix).cmp(&(b.order, b.ipix))));
         let rest = open.split_off(split.min(open.len()));
         cells = done;
@@ -199,7 +201,7 @@ fn refine(sky: &Sky, density: &Density) -> Vec<Drawn> {
     }
     // Twice: the second pass takes out the rounding of the first.
     for _ in 0..2 {
-        let total: f64 = cells.iter().map(Drawn::prob).sum();
+        let total: f64 = cells.iter().map(DrawnSky::prob).sum();
         for cell in &mut cells {
             cell.prob_density /= total;
         }
@@ -208,8 +210,8 @@ fn refine(sky: &Sky, density: &Density) -> Vec<Drawn> {
 }
 
 /// Area of the cells, by falling density, before the one that reaches 90 % [deg²].
-fn area_90(cells: &[Drawn]) -> f64 {
-    let mut cells: Vec<&Drawn> = cells.iter().collect();
+fn area_90(cells: &[DrawnSky]) -> f64 {
+    let mut cells: Vec<&DrawnSky> = cells.iter().collect();
     cells.sort_by(|a, b| descending(a.prob_density, b.prob_density));
     let (mut prob, mut sr) = (0.0, 0.0);
     for cell in cells {
@@ -230,10 +232,10 @@ fn descending(a: f64, b: f64) -> Ordering {
 ///
 /// In a cell p(r) = dist_norm · r² · N(r; dist_mu, dist_sigma) (Singer et al. 2016, doi:10.3847/2041-8205/829/1/L15).
 /// All of it scales with the distance, so the shape μ/σ is found first, then the scale.
-fn distances(cells: &mut [Drawn], mean: f64, std: f64) -> Result<(f64, f64)> {
+fn distances(cells: &mut [DrawnSky], mean: f64, std: f64) -> Result<(f64, f64)> {
     let peak = cells.iter().map(|cell| cell.prob_density).fold(0.0, f64::max);
     // Away from the peak the source is nearer: half as far where the density has fallen to nothing.
-    let nearness = |cell: &Drawn| 0.5 + 0.5 * libm::sqrt(cell.prob_density / peak);
+    let nearness = |cell: &DrawnSky| 0.5 + 0.5 * libm::sqrt(cell.prob_density / peak);
     // Mean and mean square over the sky, of a distribution with μ = shape · σ in each cell and μ + σ = nearness.
     let moments = |shape: f64| {
         let (mut total, mut first, mut second) = (0.0, 0.0, 0.0);
@@ -340,7 +342,7 @@ mod tests {
         for shape in [Shape::Spot, Shape::Banana, Shape::TwoLobes] {
             for area_asked in [1.0, 30.0, 1000.0, 24_000.0] {
                 let drawing = draw(&sky(area_asked, shape), &mut Dice::new(1)).expect("a sky");
-                let total: f64 = drawing.cells.iter().map(Drawn::prob).sum();
+                let total: f64 = drawing.cells.iter().map(DrawnSky::prob).sum();
                 assert!((total - 1.0).abs() < 1e-12, "{total}");
                 let covered: f64 = drawing.cells.iter().map(|cell| area(cell.order)).sum();
                 assert!((covered / (4.0 * PI) - 1.0).abs() < 1e-12, "{covered}");

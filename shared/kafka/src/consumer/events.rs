@@ -1,5 +1,6 @@
 //! What librdkafka reports beside messages: logs, errors, statistics and rebalances.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,7 +13,8 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
 use tokio::sync::watch;
 
-use super::position;
+use super::TopicPartition;
+use super::position::{self, Unconfirmed};
 use super::throttle::{Connection, LogThrottle, Outage};
 use crate::health::Health;
 
@@ -36,6 +38,8 @@ pub(super) struct Events {
     refused: watch::Sender<String>,
     /// Why partitions that were assigned could not be begun.
     unassigned: watch::Sender<String>,
+    /// Positions of the assignment that holds which are not confirmed yet.
+    unconfirmed: Mutex<HashMap<TopicPartition, Unconfirmed>>,
     throttle: Mutex<LogThrottle>,
     outage: Mutex<Outage>,
     health: Arc<Health>,
@@ -57,6 +61,7 @@ impl Events {
             token_status: AtomicI64::new(0),
             refused: watch::Sender::default(),
             unassigned: watch::Sender::default(),
+            unconfirmed: Mutex::default(),
             throttle: Mutex::default(),
             outage: Mutex::default(),
             health,
@@ -78,14 +83,21 @@ impl Events {
         self.unassigned.subscribe()
     }
 
-    /// Whether to log a message now.
-    pub(super) fn allows(&self, message: &str) -> bool {
-        locked(&self.throttle).allows(message, Instant::now())
+    /// Takes the position of a partition that is not confirmed yet.
+    pub(super) fn unconfirmed(&self, partition: &TopicPartition) -> Option<Unconfirmed> {
+        locked(&self.unconfirmed).remove(partition)
     }
 
-    /// Logs an error that came instead of a message. Those about connections are reported to [`ClientContext::error`] too.
+    /// Whether to log a message now.
+    pub(super) fn allows(&self, message: &str) -> bool {
+        locked(&self.throttle).allows(message, Duration::from_secs(1), Instant::now())
+    }
+
+    /// Logs an error that came instead of a message. Those about connections and log-ins are reported to
+    /// [`ClientContext::error`] too, with the reason.
     pub(super) fn failed(&self, error: &KafkaError) {
-        if !is_connection(error.rdkafka_error_code()) && self.allows(&error.to_string()) {
+        let code = error.rdkafka_error_code();
+        if !is_connection(code) && !is_refusal(code, "", false, 0) && self.allows(&error.to_string()) {
             tracing::warn!("Kafka consumer: {error}");
         }
     }
@@ -121,8 +133,9 @@ impl Events {
         let found = tokio::task::block_in_place(|| position::find(consumer, partitions, self.reset, known));
         let assigned = found.and_then(|mut found| {
             // Not the group's: every member reads the heartbeat, and nothing is committed for it.
-            found.add_partition_offset(&self.heartbeat, 0, Offset::End)?;
-            consumer.assign(&found)
+            found.begin.add_partition_offset(&self.heartbeat, 0, Offset::End)?;
+            *locked(&self.unconfirmed) = found.unconfirmed;
+            consumer.assign(&found.begin)
         });
         match assigned {
             Ok(()) => {
@@ -135,6 +148,19 @@ impl Events {
                 self.unassigned.send_replace(format!("positions in the partitions: {error}"));
             }
         }
+    }
+
+    /// A reason why the log-in with a token failed, with what librdkafka does not say. It asks for a new token for up to 20 s
+    /// before it says that it has none; until then it shows the broker the old one.
+    fn without_token(&self, reason: &str, status: i64) -> String {
+        if reason.contains("acquire SASL OAUTHBEARER token") {
+            let answer = if status > 0 { format!("answered {status}") } else { "did not answer".to_owned() };
+            return format!("the token endpoint {answer} (KAFKA_TOKEN_URL): {reason}");
+        }
+        if self.by_token && (reason.contains("OAUTHBEARER") || reason.contains("invalid_token")) {
+            return format!("not logged in, as when the token has expired and there is no new one: {reason}");
+        }
+        reason.to_owned()
     }
 
     fn unassign(&self, consumer: &BaseConsumer<Self>) {
@@ -171,12 +197,13 @@ impl ClientContext for Events {
         let code = error.rdkafka_error_code();
         let status = self.token_status.load(Ordering::Acquire);
         if is_refusal(code, reason, self.by_token, status) {
-            self.refused.send_replace(format!("log-in: {reason}"));
+            let advice = http_client::certificate_advice(reason).map(|advice| format!(" ({advice})"));
+            self.refused.send_replace(format!("log-in: {reason}{}", advice.unwrap_or_default()));
         } else if code == Some(RDKafkaErrorCode::Authentication) {
-            locked(&self.outage).failed_login(reason, Instant::now());
+            locked(&self.outage).failed_login(&self.without_token(reason, status), Instant::now());
         } else if is_connection(code) {
             let says_why = code != Some(RDKafkaErrorCode::AllBrokersDown);
-            locked(&self.outage).failed(reason, says_why, Instant::now());
+            locked(&self.outage).failed(&self.without_token(reason, status), says_why, Instant::now());
         } else if self.allows(&error.to_string()) {
             tracing::error!("Kafka: {error}: {reason}");
         }

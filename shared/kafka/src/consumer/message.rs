@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use jiff::Timestamp;
 use rdkafka::message::{BorrowedMessage, Message as _};
-use shared::notice::Glance;
+use shared::notice::Envelope;
 
 /// A partition of a topic.
 pub type TopicPartition = (String, i32);
@@ -25,7 +25,7 @@ pub struct Message {
     /// Its value; a tombstone has none.
     pub body: Option<Bytes>,
     /// The few fields that are read before the notice is parsed.
-    pub glance: Glance,
+    pub envelope: Envelope,
     /// When it arrived here.
     pub received: Instant,
 }
@@ -33,8 +33,8 @@ pub struct Message {
 impl Message {
     /// A message that has just arrived.
     pub fn new(topic: String, partition: i32, offset: i64, time: Option<Timestamp>, body: Option<Bytes>) -> Self {
-        let glance = body.as_deref().map(Glance::of).unwrap_or_default();
-        Message { topic, partition, offset, time, body, glance, received: Instant::now() }
+        let envelope = body.as_deref().map(Envelope::of).unwrap_or_default();
+        Message { topic, partition, offset, time, body, envelope, received: Instant::now() }
     }
 
     /// The size of its value [bytes].
@@ -44,7 +44,7 @@ impl Message {
 
     /// What must follow one another: a superevent, its track searches among it; what cannot be told stands alone.
     pub fn lane(&self) -> String {
-        self.glance.superevent_id.as_ref().map_or_else(|| self.to_string(), ToString::to_string)
+        self.envelope.superevent_id.as_ref().map_or_else(|| self.to_string(), ToString::to_string)
     }
 
     /// Its partition.

@@ -13,15 +13,15 @@ mod retry;
 mod throttle;
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
-use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::{Offset, TopicPartitionList};
 
 use shared::{Error, Result};
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -32,8 +32,10 @@ use crate::progress::Progress;
 use events::Events;
 use lanes::Lanes;
 pub use message::{Message, TopicPartition};
+use position::Unconfirmed;
 pub use retry::Backoff;
 use retry::Signal;
+use throttle::LogThrottle;
 
 /// GCN's topic with a message a second: it shows that the connection lives.
 pub const HEARTBEAT: &str = "gcn.heartbeat";
@@ -49,6 +51,12 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// How long nothing may be polled: librdkafka expels a consumer that does not poll for five minutes, and renews no token.
 const STANDSTILL: Duration = Duration::from_secs(5);
+
+/// How long the comparison of one message may take: nothing is polled meanwhile.
+const COMPARISON: Duration = Duration::from_secs(30);
+
+/// Timeout of moving to another offset.
+const SEEK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a refused log-in counts as trouble: librdkafka tries again every 10 s.
 const REFUSAL: Duration = Duration::from_secs(30);
@@ -72,6 +80,11 @@ pub trait Work: Send + Sync + 'static {
     /// Waits until what [`Work::take`] began elsewhere has ended. The message's body is gone by then.
     fn wait(&self, _: &Message, _: &Self::Taken) -> impl Future<Output = Result<()>> + Send {
         async { Ok(()) }
+    }
+
+    /// Whether this message is the one that was taken at its offset before; `None` when that is not known.
+    fn was_taken(&self, _message: &Message) -> impl Future<Output = Result<Option<bool>>> + Send {
+        std::future::ready(Ok(None))
     }
 
     /// Keeps a message that can never be handled, with the reason.
@@ -211,6 +224,7 @@ impl Consumer {
             running: JoinSet::new(),
             sender,
             signals,
+            throttle: Arc::default(),
             paused: HashSet::new(),
             standstill: false,
             heard: false,
@@ -250,6 +264,8 @@ struct Run<'a, W> {
     /// What lanes tell of the message that they handle.
     sender: mpsc::UnboundedSender<(String, Signal)>,
     signals: mpsc::UnboundedReceiver<(String, Signal)>,
+    /// Reasons for retries that were logged.
+    throttle: Arc<Mutex<LogThrottle>>,
     /// Partitions with as much in hand as they may have.
     paused: HashSet<TopicPartition>,
     /// Whether everything is paused, because nothing has finished for long.
@@ -311,7 +327,7 @@ impl<W: Work> Run<'_, W> {
                 message = self.consumer.kafka.recv(), if polls => {
                     self.notice_rebalance();
                     match message {
-                        Ok(message) => self.received(&message),
+                        Ok(message) => self.received(&message).await,
                         Err(KafkaError::MessageConsumptionFatal(code)) => return Err(self.beyond_repair(code)),
                         // An event, never a notice: librdkafka goes on by itself.
                         Err(error) => events.failed(&error),
@@ -357,14 +373,21 @@ impl<W: Work> Run<'_, W> {
         }
     }
 
-    fn received(&mut self, message: &BorrowedMessage<'_>) {
+    async fn received(&mut self, message: &BorrowedMessage<'_>) {
         self.heard = true;
-        self.consumer.kafka.context().answered();
+        let events = self.consumer.kafka.context();
+        events.answered();
         if message.topic() == self.consumer.heartbeat {
             return self.consumer.health.heartbeat();
         }
         let message = Message::from(message);
         let (partition, size) = (message.topic_partition(), message.size());
+        if let Some(position) = events.unconfirmed(&partition)
+            && message.offset < position.committed
+        {
+            // On the heap: as one type, store and consumer nest deeper than the compiler follows.
+            return Box::pin(self.confirm(&message, position)).await;
+        }
         self.consumer.health.received(&message);
         self.progress.started(&partition, message.offset, size);
         self.consumer.health.in_flight(self.progress.in_hand());
@@ -384,14 +407,48 @@ impl<W: Work> Run<'_, W> {
         }
     }
 
+    /// Compares the message before the group's position with the one that was taken there. Another one means that the topic
+    /// was made anew: it begins at its oldest.
+    async fn confirm(&self, message: &Message, position: Unconfirmed) {
+        let compared = tokio::time::timeout(COMPARISON, self.work.was_taken(message)).await;
+        match compared.unwrap_or_else(|_| Err(Error::retryable(format!("expected an answer within {COMPARISON:?}")))) {
+            Ok(Some(false)) => {}
+            Ok(_) => return,
+            Err(error) => {
+                tracing::warn!(%message, "the group's position was not confirmed: {error}");
+                return;
+            }
+        }
+        let Unconfirmed { committed, oldest } = position;
+        tracing::error!(
+            topic = message.topic,
+            partition = message.partition,
+            committed,
+            oldest,
+            "the topic was made anew since the group's position was committed: beginning at the oldest"
+        );
+        let kafka = &self.consumer.kafka;
+        let begin = || {
+            let mut list = TopicPartitionList::new();
+            list.add_partition_offset(&message.topic, message.partition, Offset::Offset(oldest))?;
+            // librdkafka commits no offset that is below the one that it committed last.
+            kafka.commit(&list, CommitMode::Sync)?;
+            kafka.seek(&message.topic, message.partition, Offset::Offset(oldest), SEEK_TIMEOUT)
+        };
+        if let Err(error) = tokio::task::block_in_place(begin) {
+            tracing::error!(topic = message.topic, partition = message.partition, "beginning at the oldest: {error}");
+        }
+    }
+
     fn start(&mut self, lane: String, mut message: Message) {
         let (work, backoff, stopping) = (Arc::clone(&self.work), self.consumer.backoff, self.stopping.subscribe());
         let (epoch, health) = (self.epoch, Arc::clone(&self.consumer.health));
-        let (permits, sender) = (Arc::clone(&self.permits), self.sender.clone());
+        let (permits, throttle, sender) = (Arc::clone(&self.permits), Arc::clone(&self.throttle), self.sender.clone());
         self.running.spawn(async move {
             // The receiver is gone when this run has ended.
             let signal = |signal| drop(sender.send((lane.clone(), signal)));
-            let done = retry::handle(&*work, &mut message, backoff, &permits, &health, stopping, signal).await;
+            let done =
+                retry::handle(&*work, &mut message, backoff, &permits, &health, &throttle, stopping, signal).await;
             Finished { lane, partition: message.topic_partition(), offset: message.offset, epoch, done }
         });
     }
@@ -467,7 +524,8 @@ impl<W: Work> Run<'_, W> {
 
     fn log_silence(&self) {
         let silence = self.consumer.health.silence();
-        if silence > SILENCE {
+        // An outage is logged as such.
+        if silence > SILENCE && !self.consumer.kafka.context().was_away(SILENCE) {
             tracing::error!(silence_s = silence.as_secs(), "no heartbeat from the broker");
         }
     }

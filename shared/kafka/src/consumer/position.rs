@@ -1,5 +1,6 @@
 //! Where a partition begins: at the group's position, or where a new group is to begin.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use config::OffsetReset;
@@ -8,6 +9,8 @@ use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
+
+use super::TopicPartition;
 
 /// How long the broker may take to answer a question.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -34,6 +37,25 @@ fn begin(committed: Option<i64>, low: i64, high: i64, reset: i64) -> Begin {
     }
 }
 
+/// Where partitions begin.
+pub(super) struct Found {
+    /// The partitions with their offsets.
+    pub begin: TopicPartitionList,
+    /// Of the group's positions, those that are confirmed before they hold: the partition begins with the message before
+    /// the position, which was taken already if this is the same topic. A topic that was made anew, and holds as many
+    /// messages as the old one did, has another message there; a position says nothing of that.
+    pub unconfirmed: HashMap<TopicPartition, Unconfirmed>,
+}
+
+/// A position that is not confirmed yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unconfirmed {
+    /// The group's position.
+    pub committed: i64,
+    /// The oldest offset that the broker holds.
+    pub oldest: i64,
+}
+
 /// Finds where each of the partitions begins, and commits it for those where the group has no position yet, so that
 /// nothing is skipped if this process ends before the first message.
 ///
@@ -47,8 +69,8 @@ pub(super) fn find<C: ConsumerContext + ClientContext>(
     partitions: &TopicPartitionList,
     reset: OffsetReset,
     known: bool,
-) -> KafkaResult<TopicPartitionList> {
-    let mut found = TopicPartitionList::new();
+) -> KafkaResult<Found> {
+    let mut found = Found { begin: TopicPartitionList::new(), unconfirmed: HashMap::new() };
     if partitions.count() == 0 {
         return Ok(found);
     }
@@ -79,6 +101,11 @@ pub(super) fn find<C: ConsumerContext + ClientContext>(
         let committed = offset(one.offset());
         let begin = begin(committed, low, high, reset);
         let at = match begin {
+            Begin::Committed(committed) if committed > low => {
+                let place = (topic.to_owned(), partition);
+                found.unconfirmed.insert(place, Unconfirmed { committed, oldest: low });
+                committed - 1
+            }
             Begin::Committed(at) => at,
             Begin::New(at) => {
                 tracing::info!(
@@ -105,7 +132,7 @@ pub(super) fn find<C: ConsumerContext + ClientContext>(
                 at
             }
         };
-        found.add_partition_offset(topic, partition, Offset::Offset(at))?;
+        found.begin.add_partition_offset(topic, partition, Offset::Offset(at))?;
     }
     if new.count() > 0 {
         consumer.commit(&new, CommitMode::Sync)?;

@@ -1,13 +1,18 @@
 //! Handling one message until it is done: retries with backoff, and the dead letter.
 
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use shared::Result;
 use shared::error::caught;
+use shared::{Error, Result};
 use tokio::sync::{Semaphore, watch};
 
+use super::throttle::LogThrottle;
 use super::{Message, Work};
 use crate::health::Health;
+
+/// How long a certificate that is refused is not logged again, at first.
+const CERTIFICATE_PAUSE: Duration = Duration::from_secs(60);
 
 /// How long to wait before the next attempt: from `first`, doubling, up to `most`, less up to a half by chance.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +38,14 @@ pub(super) enum Signal {
     Released,
 }
 
+/// Whether to log why a message is retried. A certificate that is refused is so for every message: it is logged for one,
+/// and ever more seldom.
+fn is_logged(error: &Error, throttle: &Mutex<LogThrottle>) -> bool {
+    let Some(advice) = http_client::certificate_advice(&error.to_string()) else { return true };
+    let mut throttle = throttle.lock().unwrap_or_else(PoisonError::into_inner);
+    throttle.allows(advice, CERTIFICATE_PAUSE, Instant::now())
+}
+
 /// Handles a message until it is done or dead-lettered; false when `stopping` came first, which interrupts neither
 /// [`Work::take`] nor [`Work::dead_letter`].
 ///
@@ -44,6 +57,7 @@ pub(super) async fn handle<W: Work>(
     backoff: Backoff,
     permits: &Semaphore,
     health: &Health,
+    throttle: &Mutex<LogThrottle>,
     mut stopping: watch::Receiver<bool>,
     signal: impl Fn(Signal),
 ) -> bool {
@@ -74,13 +88,15 @@ pub(super) async fn handle<W: Work>(
         }
         health.retried(&message.topic);
         let pause = wait.mul_f64(rand::random_range(0.5..=1.0));
-        tracing::warn!(
-            topic = message.topic,
-            partition = message.partition,
-            offset = message.offset,
-            retry_in_ms = pause.as_millis(),
-            "retrying notice: {error}"
-        );
+        if is_logged(&error, throttle) {
+            tracing::warn!(
+                topic = message.topic,
+                partition = message.partition,
+                offset = message.offset,
+                retry_in_ms = pause.as_millis(),
+                "retrying notice: {error}"
+            );
+        }
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             _ = stopping.wait_for(|stopping| *stopping) => return false,

@@ -11,19 +11,19 @@ const OUTAGE_INTERVAL: Duration = Duration::from_secs(60);
 /// at once.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Rate-limits repeated log messages with exponential backoff: after a second, two, four, up to five minutes.
+/// Rate-limits repeated log messages with exponential backoff, up to five minutes.
 #[derive(Debug, Default)]
 pub(super) struct LogThrottle(HashMap<String, (Instant, Duration)>);
 
 impl LogThrottle {
-    /// Whether to log a message now.
-    pub(super) fn allows(&mut self, message: &str, now: Instant) -> bool {
+    /// Whether to log a message now; again after `first`, twice that, and so on.
+    pub(super) fn allows(&mut self, message: &str, first: Duration, now: Instant) -> bool {
         self.0.retain(|_, (at, _)| now.duration_since(*at) < 2 * LONGEST_PAUSE);
         let (at, pause) = self.0.get(message).copied().unwrap_or((now, Duration::ZERO));
         if now.duration_since(at) < pause {
             return false;
         }
-        let next = (pause * 2).clamp(Duration::from_secs(1), LONGEST_PAUSE);
+        let next = (pause * 2).clamp(first, LONGEST_PAUSE);
         self.0.insert(message.to_owned(), (now, next));
         true
     }
@@ -112,10 +112,13 @@ mod tests {
     #[test]
     fn a_repeated_message_is_logged_ever_more_seldom() {
         let (mut throttle, start) = (LogThrottle::default(), Instant::now());
-        let logged: Vec<u64> =
-            (0..1000).filter(|second| throttle.allows("again", start + Duration::from_secs(*second))).collect();
-        assert_eq!(logged, [0, 1, 3, 7, 15, 31, 63, 127, 255, 511, 811]);
-        assert!(throttle.allows("another", start + Duration::from_secs(1000)));
+        let mut logged = |first: u64| -> Vec<u64> {
+            let (message, first) = (first.to_string(), Duration::from_secs(first));
+            let at = |second: u64| start + Duration::from_secs(second);
+            (0..1000).filter(|second| throttle.allows(&message, first, at(*second))).collect()
+        };
+        assert_eq!(logged(1), [0, 1, 3, 7, 15, 31, 63, 127, 255, 511, 811]);
+        assert_eq!(logged(60), [0, 60, 180, 420, 720]);
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub enum LatencyStage {
 /// What has been counted.
 #[derive(Debug)]
 pub struct Health {
-    settings: config::Health,
+    settings: config::HealthSettings,
     counts: Mutex<Counts>,
 }
 
@@ -59,7 +59,7 @@ struct Topic {
 
 impl Health {
     /// Nothing has been counted yet. Mock alerts are waited for where their topic is among `topics`.
-    pub fn new(settings: &config::Health, topics: &[&str]) -> Self {
+    pub fn new(settings: &config::HealthSettings, topics: &[&str]) -> Self {
         let mut settings = settings.clone();
         let is_alerts = |topic: &&str| NoticeKind::of_topic(topic) == Ok(NoticeKind::Igwn);
         if !topics.iter().any(is_alerts) {
@@ -110,10 +110,10 @@ impl Health {
     /// A message has arrived.
     pub fn received(&self, message: &Message) {
         self.topic(&message.topic, |topic| topic.last = Some(message.received));
-        if message.glance.is_mock() {
+        if message.envelope.is_mock() {
             self.counts().mock = message.received;
         }
-        let (event, created) = (message.glance.time_of_event, message.glance.time_created);
+        let (event, created) = (message.envelope.time_of_event, message.envelope.time_created);
         for (stage, from, to) in
             [(LatencyStage::Created, event, created), (LatencyStage::Received, created, Some(Timestamp::now()))]
         {
@@ -183,7 +183,8 @@ mod tests {
     use super::*;
 
     fn health(mock: Option<u64>) -> Health {
-        let settings = config::Health { address: None, heartbeat: Duration::ZERO, mock: mock.map(Duration::from_secs) };
+        let settings =
+            config::HealthSettings { address: None, heartbeat: Duration::ZERO, mock: mock.map(Duration::from_secs) };
         Health::new(&settings, &["igwn.gwalert"])
     }
 
@@ -208,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_refused_log_in_is_trouble_at_once_until_it_is_accepted() {
-        let settings = config::Health { address: None, heartbeat: Duration::from_secs(60), mock: None };
+        let settings = config::HealthSettings { address: None, heartbeat: Duration::from_secs(60), mock: None };
         let health = Health::new(&settings, &["igwn.gwalert"]);
         assert_eq!(health.troubles(), [""; 0]);
         health.refused("invalid_client", Duration::from_secs(60));

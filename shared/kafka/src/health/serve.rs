@@ -13,7 +13,7 @@ use http_client::Fetch;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
@@ -33,9 +33,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// # Errors
 /// Permanent, when the address cannot be bound.
 pub async fn serve(health: Arc<Health>, address: SocketAddr) -> Result<SocketAddr> {
-    let failed = |error: std::io::Error| Error::permanent(format!("health at `{address}` (HEALTH_ADDR): {error}"));
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
+    let name = format!("health at `{address}` (HEALTH_ADDR)");
+    let listener = TcpListener::bind(address).await.permanent(&name)?;
+    let address = listener.local_addr().permanent(&name)?;
     tracing::info!(%address, "serving /healthz and /metrics");
     let service = TowerToHyperService::new(router(health));
     tokio::spawn(async move {
@@ -100,7 +100,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_request_is_answered_once_and_the_connection_closed() {
-        let settings = config::Health { address: None, heartbeat: Duration::from_secs(60), mock: None };
+        let settings = config::HealthSettings { address: None, heartbeat: Duration::from_secs(60), mock: None };
         let health = Arc::new(Health::new(&settings, &["igwn.gwalert"]));
         let address = serve(health, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.expect("served");
         assert_eq!(ask(address).await, Ok(()));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use config::Systemd;
-use shared::{Error, Result};
+use shared::{Context, Result};
 
 use super::Health;
 
@@ -29,15 +29,15 @@ pub fn notify_systemd(health: Arc<Health>) -> Result<()> {
 
 fn notify(health: Arc<Health>, systemd: &Systemd) -> Result<()> {
     let socket = &systemd.socket;
-    let failed = |error: std::io::Error| Error::permanent(format!("NOTIFY_SOCKET {socket:?}: {error}"));
+    let name = format!("NOTIFY_SOCKET {socket:?}");
     let address = match socket.as_bytes() {
-        [b'@', name @ ..] => SocketAddr::from_abstract_name(name).map_err(failed)?,
-        _ => SocketAddr::from_pathname(socket).map_err(failed)?,
+        [b'@', abstract_name @ ..] => SocketAddr::from_abstract_name(abstract_name).permanent(&name)?,
+        _ => SocketAddr::from_pathname(socket).permanent(&name)?,
     };
-    let sender = UnixDatagram::unbound().map_err(failed)?;
+    let sender = UnixDatagram::unbound().permanent(&name)?;
     // A full socket must not stop the thread that polls Kafka.
-    sender.set_nonblocking(true).map_err(failed)?;
-    sender.send_to_addr(b"READY=1\nSTATUS=listening", &address).map_err(failed)?;
+    sender.set_nonblocking(true).permanent(&name)?;
+    sender.send_to_addr(b"READY=1\nSTATUS=listening", &address).permanent(&name)?;
     // Two may be lost before the time-out, and the status stays fresh.
     let Some(interval) = systemd.watchdog.map(|timeout| (timeout / 3).clamp(SHORTEST, LONGEST)) else { return Ok(()) };
     tokio::spawn(async move {
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     fn health(heartbeat: Duration) -> Arc<Health> {
-        Arc::new(Health::new(&config::Health { address: None, heartbeat, mock: None }, &[]))
+        Arc::new(Health::new(&config::HealthSettings { address: None, heartbeat, mock: None }, &[]))
     }
 
     fn received(socket: &UnixDatagram) -> String {

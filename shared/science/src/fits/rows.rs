@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::io::{self, Read};
 
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 
 use super::{BLOCK, CARD, Header, MAX_CARDS, MAX_HDUS, Table};
 
@@ -52,7 +52,7 @@ impl<R: Read> Rows<R> {
                 return Ok(table);
             }
             let size = (header.data_bytes()? as u64).next_multiple_of(BLOCK as u64);
-            let skipped = io::copy(&mut (&mut source).take(size), &mut io::sink()).map_err(failure)?;
+            let skipped = io::copy(&mut (&mut source).take(size), &mut io::sink()).permanent("FITS")?;
             if skipped < size {
                 return Err(Error::permanent(format!(
                     "header-data unit {} declares {size} bytes of data, found {skipped}",
@@ -79,7 +79,7 @@ impl<R: Read> Rows<R> {
         let rows = (max_bytes / self.row_bytes.max(1)).clamp(1, self.left);
         let size = rows.saturating_mul(self.row_bytes);
         let mut bytes = Vec::new();
-        (&mut self.source).take(size as u64).read_to_end(&mut bytes).map_err(failure)?;
+        (&mut self.source).take(size as u64).read_to_end(&mut bytes).permanent("FITS")?;
         if bytes.len() < size {
             let whole = self.rows - self.left + bytes.len() / self.row_bytes.max(1);
             return Err(Error::permanent(format!("the table declares {} rows, found {whole}", self.rows)));
@@ -119,7 +119,7 @@ fn header_blocks(source: &mut impl Read) -> Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     loop {
         let from = bytes.len();
-        source.by_ref().take(BLOCK as u64).read_to_end(&mut bytes).map_err(failure)?;
+        source.by_ref().take(BLOCK as u64).read_to_end(&mut bytes).permanent("FITS")?;
         match bytes.len() - from {
             0 if from == 0 => return Ok(None),
             BLOCK => {}
@@ -132,8 +132,4 @@ fn header_blocks(source: &mut impl Read) -> Result<Option<Vec<u8>>> {
             return Err(Error::permanent(format!("expected a header of at most {MAX_CARDS} cards")));
         }
     }
-}
-
-fn failure(error: io::Error) -> Error {
-    Error::permanent(format!("FITS: {error}"))
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use parquet::basic::{Compression, Encoding};
 use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int64Type};
-use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
@@ -77,8 +76,8 @@ pub fn build(
         .set_compression(Compression::SNAPPY)
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .build();
-    let schema = Arc::new(parse_message_type(SCHEMA).map_err(failure)?);
-    let mut writer = SerializedFileWriter::new(out, schema, Arc::new(properties)).map_err(failure)?;
+    let schema = Arc::new(parse_message_type(SCHEMA).permanent("index")?);
+    let mut writer = SerializedFileWriter::new(out, schema, Arc::new(properties)).permanent("index")?;
     let mut order: Vec<usize> = (0..catalogue.len()).collect();
     order.sort_unstable_by(|a, b| {
         let (a, b) = (*a, *b);
@@ -90,7 +89,7 @@ pub fn build(
         })
     });
     for rows in order.chunks(ROW_GROUP_ROWS) {
-        let mut group = writer.next_row_group().map_err(failure)?;
+        let mut group = writer.next_row_group().permanent("index")?;
         // Cells of order 29 stay below 2^62.
         let cells: Vec<i64> = rows.iter().map(|i| catalogue.ipix_29()[*i] as i64).collect();
         let names: Vec<ByteArray> = rows.iter().map(|i| ByteArray::from(catalogue.galaxy(*i).name)).collect();
@@ -101,10 +100,10 @@ pub fn build(
             let values: Vec<f64> = rows.iter().map(|i| column(catalogue.galaxy(*i))).collect();
             write::<DoubleType, _>(&mut group, &values)?;
         }
-        group.close().map_err(failure)?;
+        group.close().permanent("index")?;
         done(rows.len());
     }
-    writer.close().map_err(failure)?;
+    writer.close().permanent("index")?;
     Ok(())
 }
 
@@ -112,13 +111,9 @@ fn write<T: parquet::data_type::DataType, W: Write + Send>(
     group: &mut SerializedRowGroupWriter<'_, W>,
     values: &[T::T],
 ) -> Result<()> {
-    let Some(mut column) = group.next_column().map_err(failure)? else {
+    let Some(mut column) = group.next_column().permanent("index")? else {
         return Err(Error::permanent("index: expected another column"));
     };
-    column.typed::<T>().write_batch(values, None, None).map_err(failure)?;
-    column.close().map_err(failure)
-}
-
-fn failure(error: ParquetError) -> Error {
-    Error::permanent(format!("index: {error}"))
+    column.typed::<T>().write_batch(values, None, None).permanent("index")?;
+    column.close().permanent("index")
 }

@@ -4,12 +4,11 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{BufRead, BufReader, Cursor, Read};
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use shared::{Context, Error, Result};
 
-use super::units::{self, Quantity, Scale};
+use super::columns::{Columns, Scales};
 use crate::fits::Rows;
 use crate::gzip::{self, Inflated};
 use crate::skymap::MAX_ORDER;
@@ -20,125 +19,6 @@ pub const MAX_ROWS: usize = 50_000_000;
 const MAX_INFLATED_BYTES: u64 = 4 << 30;
 /// How much of a FITS table is in memory at a time [bytes].
 const CHUNK_BYTES: usize = 8 << 20;
-
-/// What a catalogue's columns are called.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Columns {
-    /// The galaxy's name.
-    pub name: String,
-    /// Right ascension [deg].
-    pub ra: String,
-    /// Declination [deg].
-    pub dec: String,
-    /// Distance [Mpc].
-    pub distance: String,
-    /// Stellar mass [M☉].
-    pub mass: String,
-    /// The units of columns that do not say theirs, or say a wrong one: `ra`, `dec`, `distance` or `mass` and its unit.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub units: BTreeMap<String, String>,
-}
-
-impl Default for Columns {
-    /// The names of NED-LVS (Cook et al. 2023, doi:10.3847/1538-4365/acdd06).
-    fn default() -> Self {
-        let [name, ra, dec, distance, mass] = ["objname", "ra", "dec", "DistMpc", "Mstar"].map(str::to_owned);
-        Columns { name, ra, dec, distance, mass, units: BTreeMap::new() }
-    }
-}
-
-impl Columns {
-    fn all(&self) -> [&str; 5] {
-        [&self.name, &self.ra, &self.dec, &self.distance, &self.mass]
-    }
-
-    /// How the values of the columns of numbers become ours, from the units that were given or else those that the
-    /// columns say.
-    fn scales(&self, said: [Option<String>; 4]) -> Result<Scales> {
-        let mut scales = Scales::default();
-        for (i, ((what, quantity), said)) in NUMBERS.into_iter().zip(said).enumerate() {
-            let unit = self.units.get(what).or(said.as_ref()).map_or("", String::as_str);
-            let scale =
-                units::scale(quantity, unit).map_err(|error| error.of(format!("column `{}`", self.all()[i + 1])))?;
-            scales.known[i] = scale.is_some();
-            scales.of[i] = scale.unwrap_or(Scale::Linear(1.0));
-        }
-        Ok(scales)
-    }
-}
-
-impl FromStr for Columns {
-    type Err = Error;
-
-    /// `name=…,ra=…,dec=…,distance=…,mass=…`; what is left out has the name of NED-LVS. A unit may follow a name in
-    /// brackets: `ra=ra_hours[h],mass=logM[log(solMass)]`.
-    fn from_str(text: &str) -> Result<Self> {
-        let mut columns = Columns::default();
-        for part in text.split(',') {
-            let (what, column) = part.split_once('=').map_or((part, ""), |(what, column)| (what.trim(), column.trim()));
-            let place = match what {
-                "name" => &mut columns.name,
-                "ra" => &mut columns.ra,
-                "dec" => &mut columns.dec,
-                "distance" => &mut columns.distance,
-                "mass" => &mut columns.mass,
-                _ => {
-                    return Err(Error::permanent(format!(
-                        "`{}`: expected `name=…`, `ra=…`, `dec=…`, `distance=…` or `mass=…`",
-                        what.escape_default()
-                    )));
-                }
-            };
-            if column.is_empty() {
-                return Err(Error::permanent(format!("`{what}`: expected the name of a column")));
-            }
-            let unit = column.strip_suffix(']').and_then(|text| text.split_once('['));
-            if let Some((column, unit)) = unit.filter(|(column, _)| !column.trim().is_empty()) {
-                let Some((_, quantity)) = NUMBERS.iter().find(|(number, _)| *number == what) else {
-                    return Err(Error::permanent(format!(
-                        "`{what}`: expected no unit, found `{}`",
-                        unit.escape_default()
-                    )));
-                };
-                units::scale(*quantity, unit).map_err(|error| error.of(format!("`{what}`")))?;
-                *place = column.trim().to_owned();
-                columns.units.insert(what.to_owned(), unit.to_owned());
-            } else {
-                *place = column.to_owned();
-            }
-        }
-        Ok(columns)
-    }
-}
-
-/// The columns of numbers, by what they are called among [`Columns`].
-const NUMBERS: [(&str, Quantity); 4] = [
-    ("ra", Quantity::RightAscension),
-    ("dec", Quantity::Declination),
-    ("distance", Quantity::Distance),
-    ("mass", Quantity::Mass),
-];
-
-/// How values become ours.
-#[derive(Debug, Clone, Copy)]
-struct Scales {
-    of: [Scale; 4],
-    /// Whether the column, or who named it, says its unit.
-    known: [bool; 4],
-}
-
-impl Default for Scales {
-    fn default() -> Self {
-        Scales { of: [Scale::Linear(1.0); 4], known: [false; 4] }
-    }
-}
-
-impl Scales {
-    fn galaxy<'a>(&self, name: &'a str, values: [f64; 4]) -> Galaxy<'a> {
-        let [ra, dec, dist, mstar] = std::array::from_fn(|i| self.of[i].apply(values[i]));
-        Galaxy { name, ra, dec, dist, mstar }
-    }
-}
 
 /// Galaxies that can be ranked, in the order of their file.
 #[derive(Debug, Clone, Default)]
@@ -256,10 +136,9 @@ impl Catalogue {
     }
 
     fn from_csv(mut source: impl BufRead, columns: &Columns) -> Result<(Self, Scales)> {
-        let csv = |error: csv::Error| Error::permanent(format!("expected FITS or CSV: {error}"));
         let units = ecsv_units(&mut source)?;
         let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).comment(Some(b'#')).from_reader(source);
-        let header = reader.byte_headers().map_err(csv)?.clone();
+        let header = reader.byte_headers().permanent("expected FITS or CSV")?.clone();
         let mut places = [0; 5];
         for (place, column) in places.iter_mut().zip(columns.all()) {
             let named = |same: &dyn Fn(&[u8]) -> bool| -> Vec<usize> {
@@ -292,7 +171,7 @@ impl Catalogue {
         let scales = columns.scales(said)?;
         let mut catalogue = Catalogue::default();
         let mut record = csv::ByteRecord::new();
-        while reader.read_byte_record(&mut record).map_err(csv)? {
+        while reader.read_byte_record(&mut record).permanent("expected FITS or CSV")? {
             if catalogue.len() >= MAX_ROWS {
                 return Err(Error::permanent(format!("expected at most {MAX_ROWS} rows, found more")));
             }
@@ -425,11 +304,11 @@ const MAX_ECSV_HEADER_BYTES: usize = 1 << 20;
 /// The units of an ECSV file's header, by column; none of a plain CSV file. What is read are comments.
 fn ecsv_units(source: &mut impl BufRead) -> Result<BTreeMap<String, String>> {
     let mut units = BTreeMap::new();
-    let failed = |error: std::io::Error| Error::permanent(format!("catalogue: {error}"));
     let (mut line, mut read) = (Vec::new(), 0);
-    while source.fill_buf().map_err(failed)?.first() == Some(&b'#') && read < MAX_ECSV_HEADER_BYTES {
+    while source.fill_buf().permanent("catalogue")?.first() == Some(&b'#') && read < MAX_ECSV_HEADER_BYTES {
         line.clear();
-        read += source.by_ref().take(MAX_ECSV_HEADER_BYTES as u64).read_until(b'\n', &mut line).map_err(failed)?;
+        read +=
+            source.by_ref().take(MAX_ECSV_HEADER_BYTES as u64).read_until(b'\n', &mut line).permanent("catalogue")?;
         // `# - {name: ra, unit: hourangle, datatype: float64}`, as astropy writes it.
         let text = String::from_utf8_lossy(&line);
         let Some(fields) = text.split_once("- {").and_then(|(_, rest)| rest.rsplit_once('}')) else { continue };

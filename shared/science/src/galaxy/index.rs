@@ -12,7 +12,7 @@ use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::file::statistics::Statistics;
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 
 use super::build::MANIFEST;
 use super::catalogue::MAX_ROWS;
@@ -84,7 +84,7 @@ impl Index {
         let length = footer_bytes(end)?.and_then(|length| usize::try_from(length).ok());
         let footer = length.and_then(|length| end.get(end.len().checked_sub(length)?..end.len() - 8));
         let footer = footer.ok_or_else(|| Error::permanent("expected the footer of a Parquet file"))?;
-        let metadata = ParquetMetaDataReader::decode_metadata(footer).map_err(failure)?;
+        let metadata = ParquetMetaDataReader::decode_metadata(footer).permanent("Parquet")?;
         let end_of_rows = size.saturating_sub(footer.len() as u64 + 8);
         let places = places(&metadata)?;
         let mut groups = Vec::with_capacity(metadata.num_row_groups());
@@ -226,7 +226,9 @@ impl Index {
     fn column<T: DataType>(&self, group: usize, place: usize, bytes: &Arc<Piece>, missing: &T::T) -> Result<Vec<T::T>> {
         let rows = self.groups[group].rows;
         let schema = self.metadata.file_metadata().schema_descr().column(place);
-        let named = |error: ParquetError| failure(error).of(format!("column `{}`", schema.name().escape_default()));
+        let named = |error: ParquetError| {
+            Error::permanent(format!("column `{}`: Parquet", schema.name().escape_default())).caused_by(error)
+        };
         let chunk = self.metadata.row_group(group).column(place);
         let pages = SerializedPageReader::new(bytes.clone(), chunk, rows, None).map_err(named)?;
         let optional = schema.max_def_level() > 0;
@@ -316,8 +318,4 @@ impl ChunkReader for Piece {
         }
         Ok(bytes.slice(..length))
     }
-}
-
-fn failure(error: ParquetError) -> Error {
-    Error::permanent(format!("Parquet: {error}"))
 }

@@ -1,13 +1,13 @@
 //! A ranking for people: CSV.
 
 use serde::Serialize;
-use shared::{Error, Result};
+use shared::{Context, Result};
 
 use super::Ranking;
 
 /// One line.
 #[derive(Serialize)]
-struct Row<'a> {
+struct CsvRow<'a> {
     rank: usize,
     name: &'a str,
     ra_deg: f64,
@@ -28,12 +28,11 @@ struct Row<'a> {
 /// # Errors
 /// None that is known.
 pub fn csv(ranking: &Ranking) -> Result<Vec<u8>> {
-    let failure = |error: String| Error::permanent(format!("galaxy list: {error}"));
     let mut writer = csv::Writer::from_writer(Vec::new());
     let mut cumulative_score = 0.0;
     for (rank, galaxy) in ranking.entries.iter().enumerate() {
         cumulative_score += galaxy.score;
-        let row = Row {
+        let row = CsvRow {
             rank,
             name: &galaxy.name,
             ra_deg: galaxy.ra,
@@ -44,7 +43,7 @@ pub fn csv(ranking: &Ranking) -> Result<Vec<u8>> {
             cumulative_score,
             credible_level: galaxy.credible_level,
         };
-        writer.serialize(row).map_err(|error| failure(error.to_string()))?;
+        writer.serialize(row).permanent("galaxy list")?;
     }
-    writer.into_inner().map_err(|error| failure(error.to_string()))
+    writer.into_inner().map_err(csv::IntoInnerError::into_error).permanent("galaxy list")
 }

@@ -2,13 +2,15 @@
 
 mod build;
 mod catalogue;
+mod columns;
 mod index;
 mod list;
 mod rank;
 mod units;
 
 pub use build::{Manifest, ROW_GROUP_ROWS, build};
-pub use catalogue::{Catalogue, Columns, Dropped, Galaxy};
+pub use catalogue::{Catalogue, Dropped, Galaxy};
+pub use columns::Columns;
 pub use index::{FOOTER_TAIL, Index, Part, footer_bytes};
 pub use list::csv;
 pub use rank::{Ranked, Ranker, Ranking, Zone, rank};

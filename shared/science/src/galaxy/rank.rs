@@ -222,7 +222,7 @@ fn detectability(dist: f64, settings: &Settings) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::skymap::{Cell, Header};
+    use crate::skymap::{Cell, MapHeader};
     use proptest::prelude::*;
 
     const UNIFORM: f64 = 1.0 / (4.0 * PI);
@@ -233,7 +233,8 @@ mod tests {
             .zip(shares)
             .map(|(ipix, share)| Cell { order: 0, ipix, prob_density: share * 12.0 * UNIFORM })
             .collect();
-        MultiOrderMap::from_cells(cells, distance.map(|distance| vec![distance; 12]), Header::default()).expect("a map")
+        MultiOrderMap::from_cells(cells, distance.map(|distance| vec![distance; 12]), MapHeader::default())
+            .expect("a map")
     }
 
     fn uniform(distance: Option<Distance>) -> MultiOrderMap {

@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 use shared::{Error, Result};
 
-use super::Header;
+use super::MapHeader;
 
 /// FITS files are written in blocks of this size [bytes].
 pub(super) const BLOCK: usize = 2880; // FITS Standard 4.0, section 3.1
@@ -50,7 +50,7 @@ pub(super) fn table(columns: &[(&str, &str, &str)], rows: u64) -> Result<Vec<u8>
 }
 
 /// The cards for what a header says.
-pub(super) fn known(header: &Header) -> Vec<(&'static str, Value, &'static str)> {
+pub(super) fn known(header: &MapHeader) -> Vec<(&'static str, Value, &'static str)> {
     const UNIX_EPOCH_MJD: f64 = 40_587.0; // 1970-01-01 as a modified Julian date
     let text = |value: &Option<String>| value.clone().map(Value::Text);
     let time = |time: Timestamp| Value::Text(time.strftime("%Y-%m-%dT%H:%M:%S%.6f").to_string());

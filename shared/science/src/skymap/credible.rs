@@ -10,12 +10,12 @@ use super::{Cell, DEG2_PER_SR, MultiOrderMap, Summary};
 #[derive(Debug, Clone, Copy)]
 pub struct Credible<'a> {
     map: &'a MultiOrderMap,
-    ranking: &'a Ranking,
+    ranking: &'a CellRanking,
 }
 
 /// The cells sorted: the one part that takes time, kept with the map.
 #[derive(Debug, Clone)]
-pub(super) struct Ranking {
+pub(super) struct CellRanking {
     /// Indices of cells, by falling density.
     cells: Vec<u32>,
     /// Of each cell: its place in `cells`.
@@ -24,7 +24,7 @@ pub(super) struct Ranking {
     cumulative: Vec<(f64, f64)>,
 }
 
-impl Ranking {
+impl CellRanking {
     pub(super) fn of(map: &[Cell]) -> Self {
         let mut keys: Vec<(u64, u32)> = Vec::with_capacity(map.len());
         // Densities are finite and not negative, so their bits sort as they do (−0 is made 0).
@@ -44,12 +44,12 @@ impl Ranking {
                 (prob, area)
             })
             .collect();
-        Ranking { cells, places, cumulative }
+        CellRanking { cells, places, cumulative }
     }
 }
 
 impl<'a> Credible<'a> {
-    pub(super) fn new(map: &'a MultiOrderMap, ranking: &'a Ranking) -> Self {
+    pub(super) fn new(map: &'a MultiOrderMap, ranking: &'a CellRanking) -> Self {
         Credible { map, ranking }
     }
 

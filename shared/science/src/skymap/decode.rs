@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use shared::notice::parse_time;
 use shared::{Error, Result};
 
-use super::{Cell, Distance, Header, MAX_CELLS, MAX_ORDER, MultiOrderMap};
+use super::{Cell, Distance, MAX_CELLS, MAX_ORDER, MapHeader, MultiOrderMap};
 use crate::fits::Table;
 
 /// The columns that may be there: name, place by convention, unit as the FITS standard writes it.
@@ -90,9 +90,9 @@ fn power(unit: &str) -> Option<(&str, i32)> {
     Some((name, exponent.checked_mul(sign)?))
 }
 
-fn header(table: &Table) -> Header {
+fn header(table: &Table) -> MapHeader {
     let time = |key: &str| table.header_str(key).and_then(|text| time(&text));
-    Header {
+    MapHeader {
         date_obs: time("DATE-OBS"),
         date: time("DATE"),
         creator: table.header_str("CREATOR"),

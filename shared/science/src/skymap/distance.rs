@@ -186,12 +186,6 @@ impl Sight<'_> {
 }
 
 impl MultiOrderMap {
-    /// Mean and standard deviation of the distance in a direction, ICRS [deg] → [Mpc]; `None` where the map does not
-    /// know.
-    pub fn distance_towards(&self, ra_deg: f64, dec_deg: f64) -> Option<(f64, f64)> {
-        self.distances()?.get(self.cell_at(ra_deg, dec_deg)?)?.moments()
-    }
-
     /// The distances below which the source is with the probabilities `quantiles` (0–1) [Mpc]; `None` for a map without
     /// distances.
     pub fn distance_quantiles<const N: usize>(&self, quantiles: [f64; N]) -> Option<[f64; N]> {
@@ -285,7 +279,7 @@ impl MultiOrderMap {
 #[cfg(test)]
 mod tests {
     use super::super::tests::real_maps;
-    use super::super::{Header, n_cells};
+    use super::super::{MapHeader, n_cells};
     use super::*;
 
     /// ∫₀^∞ rᵏ N(r; mu, sigma) dr by the trapezoidal rule.
@@ -328,12 +322,10 @@ mod tests {
         let distance = Distance::of_moments(mean, std);
         let cells: Vec<Cell> = (0..n_cells(1)).map(|ipix| Cell { order: 1, ipix, prob_density: 0.25 / PI }).collect();
         let n = cells.len();
-        let map = MultiOrderMap::from_cells(cells, Some(vec![distance; n]), Header::default()).expect("a map");
+        let map = MultiOrderMap::from_cells(cells, Some(vec![distance; n]), MapHeader::default()).expect("a map");
         let [median] = map.distance_quantiles([0.5]).expect("a median");
         assert!((distance.cdf(median) - 0.5).abs() < 1e-9);
         let (found_mean, found_std) = map.distance_moments().expect("moments");
-        assert!((found_mean - mean).abs() < 1e-6 && (found_std - std).abs() < 1e-6);
-        let (found_mean, found_std) = map.distance_towards(12.0, 34.0).expect("moments");
         assert!((found_mean - mean).abs() < 1e-6 && (found_std - std).abs() < 1e-6);
         // One shell of r² N around mu: its limits hold the level and are equally far from mu.
         let volume = map.credible_volume(0.5).expect("a volume");

@@ -45,10 +45,10 @@ pub fn encode(map: &MultiOrderMap) -> Result<Vec<u8>> {
 mod tests {
     use super::*;
     use crate::fits::Table;
-    use crate::skymap::{Cell, Distance, Header};
+    use crate::skymap::{Cell, Distance, MapHeader};
 
     /// Twelve cells of order 0, the last split in four, in no order.
-    fn map(with_distances: bool, header: Header) -> MultiOrderMap {
+    fn map(with_distances: bool, header: MapHeader) -> MultiOrderMap {
         let density = 1.0 / (4.0 * std::f64::consts::PI);
         let cell = |order: u8, ipix: u64| Cell { order, ipix, prob_density: density };
         let cells: Vec<Cell> = (44..48).map(|i| cell(1, i)).chain((0..11).rev().map(|i| cell(0, i))).collect();
@@ -60,8 +60,8 @@ mod tests {
         MultiOrderMap::from_cells(cells, distances, header).expect("a map")
     }
 
-    fn header() -> Header {
-        Header {
+    fn header() -> MapHeader {
+        MapHeader {
             date_obs: Some("2018-11-01T22:22:46.654437Z".parse().expect("a time")),
             date: Some("2018-11-01T22:34:49Z".parse().expect("a time")),
             creator: Some("o'BAYESTAR".to_owned()),
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn what_is_encoded_decodes() {
-        for (with_distances, header) in [(true, header()), (false, header()), (true, Header::default())] {
+        for (with_distances, header) in [(true, header()), (false, header()), (true, MapHeader::default())] {
             let map = map(with_distances, header);
             let bytes = encode(&map).expect("FITS");
             assert_eq!(bytes.len() % BLOCK, 0);
@@ -110,9 +110,9 @@ mod tests {
     #[test]
     fn what_fits_cannot_hold_is_refused() {
         for change in [
-            Header { object: Some("x".repeat(100)), ..Header::default() },
-            Header { creator: Some("a\nb".to_owned()), ..Header::default() },
-            Header { dist_mean: Some(f64::NAN), ..Header::default() },
+            MapHeader { object: Some("x".repeat(100)), ..MapHeader::default() },
+            MapHeader { creator: Some("a\nb".to_owned()), ..MapHeader::default() },
+            MapHeader { dist_mean: Some(f64::NAN), ..MapHeader::default() },
         ] {
             let error = encode(&map(false, change)).expect_err("a header");
             assert!(error.to_string().starts_with("FITS card `"), "{error}");

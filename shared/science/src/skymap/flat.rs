@@ -5,7 +5,7 @@
 
 use std::io::Write;
 
-use shared::{Error, Result};
+use shared::{Context, Result};
 
 use super::cards::{BLOCK, Value, end, known, put, table};
 use super::{Cell, Distance, MultiOrderMap, cell_area, n_cells};
@@ -27,9 +27,8 @@ const LEAST_ORDER: u8 = 9;
 /// What `out` says, as Permanent.
 pub fn write<W: Write>(map: &MultiOrderMap, max_order: u8, out: W) -> Result<W> {
     let order = map.order().max(LEAST_ORDER).min(max_order);
-    let failed = |error: std::io::Error| Error::permanent(format!("flat map: {error}"));
-    let mut gzip = RepeatWriter::new(out).map_err(failed)?;
-    gzip.write(&headers(map, order)?).map_err(failed)?;
+    let mut gzip = RepeatWriter::new(out).permanent("flat map")?;
+    gzip.write(&headers(map, order)?).permanent("flat map")?;
     let columns = columns(map).len();
     let mut equal: Option<([u8; 32], u64)> = None;
     for run in (Runs { map, order, along: map.along_curve().peekable() }) {
@@ -38,17 +37,17 @@ pub fn write<W: Write>(map: &MultiOrderMap, max_order: u8, out: W) -> Result<W> 
             Some((before, pixels)) if *before == row => *pixels += run.pixels,
             _ => {
                 if let Some((row, pixels)) = equal.replace((row, run.pixels)) {
-                    gzip.repeat(&row[..8 * columns], pixels).map_err(failed)?;
+                    gzip.repeat(&row[..8 * columns], pixels).permanent("flat map")?;
                 }
             }
         }
     }
     if let Some((row, pixels)) = equal {
-        gzip.repeat(&row[..8 * columns], pixels).map_err(failed)?;
+        gzip.repeat(&row[..8 * columns], pixels).permanent("flat map")?;
     }
     let data = n_cells(order) as usize * 8 * columns;
-    gzip.repeat(&[0], (data.next_multiple_of(BLOCK) - data) as u64).map_err(failed)?;
-    gzip.finish().map_err(failed)
+    gzip.repeat(&[0], (data.next_multiple_of(BLOCK) - data) as u64).permanent("flat map")?;
+    gzip.finish().permanent("flat map")
 }
 
 fn columns(map: &MultiOrderMap) -> &'static [(&'static str, &'static str, &'static str)] {
@@ -161,7 +160,7 @@ mod tests {
 
     use super::*;
     use crate::fits::Table;
-    use crate::skymap::Header;
+    use crate::skymap::MapHeader;
     use crate::skymap::tests::{real_maps, sampled};
 
     fn read(map: &MultiOrderMap, max_order: u8) -> Vec<Vec<f64>> {
@@ -251,7 +250,7 @@ mod tests {
             .map(|ipix| Cell { order: 1, ipix, prob_density: [1.0, 2.0, 0.5, 0.5][ipix as usize % 4] / (4.0 * PI) })
             .collect();
         let distances = (0..48).map(|i| [near, far, Distance::UNKNOWN, Distance::UNKNOWN][i % 4]).collect();
-        let map = MultiOrderMap::from_cells(cells, Some(distances), Header::default()).expect("a map");
+        let map = MultiOrderMap::from_cells(cells, Some(distances), MapHeader::default()).expect("a map");
         let columns = read(&map, 0);
         let distance = Distance { mu: columns[1][0], sigma: columns[2][0], norm: columns[3][0] };
         let (mean, std) = distance.moments().expect("moments");

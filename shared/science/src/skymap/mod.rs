@@ -24,8 +24,8 @@ use shared::{Error, Result};
 #[cfg(test)]
 pub(crate) mod tests;
 
+use credible::CellRanking;
 pub use credible::Credible;
-use credible::Ranking;
 pub use encode::encode;
 pub use region::Region;
 
@@ -110,7 +110,7 @@ pub struct Distance {
 
 /// What a map's header says; every field may be absent.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Header {
+pub struct MapHeader {
     /// When the signal arrived, DATE-OBS.
     pub date_obs: Option<Timestamp>,
     /// When the map was made, DATE.
@@ -137,14 +137,14 @@ pub struct Header {
 pub struct MultiOrderMap {
     cells: Vec<Cell>,
     distances: Option<Vec<Distance>>,
-    header: Header,
+    header: MapHeader,
     /// The cells by their place along the NESTED curve: (first cell at order 29, index into `cells`).
     curve: Vec<(u64, u32)>,
     /// How many of `curve` begin before each cell of [`BUCKET_ORDER`]: where to look.
     buckets: Vec<u32>,
     order: u8,
     /// Made when it is first asked for.
-    ranking: OnceLock<Ranking>,
+    ranking: OnceLock<CellRanking>,
 }
 
 /// The order by which cells are looked up.
@@ -156,7 +156,7 @@ impl MultiOrderMap {
     /// # Errors
     /// Permanent, when a cell is invalid, cells overlap or leave a hole, a density is negative or not finite, the
     /// probabilities do not sum to 1, or the distances are not one per cell.
-    pub fn from_cells(cells: Vec<Cell>, distances: Option<Vec<Distance>>, header: Header) -> Result<Self> {
+    pub fn from_cells(cells: Vec<Cell>, distances: Option<Vec<Distance>>, header: MapHeader) -> Result<Self> {
         if cells.is_empty() || cells.len() > MAX_CELLS {
             return Err(Error::permanent(format!("{} cells, expected 1 to {MAX_CELLS}", cells.len())));
         }
@@ -229,7 +229,7 @@ impl MultiOrderMap {
     }
 
     /// What the header says.
-    pub fn header(&self) -> &Header {
+    pub fn header(&self) -> &MapHeader {
         &self.header
     }
 
@@ -280,7 +280,7 @@ impl MultiOrderMap {
 
     /// The cells sorted by density, once a map, for everything about credible levels.
     pub fn credible(&self) -> Credible<'_> {
-        Credible::new(self, self.ranking.get_or_init(|| Ranking::of(&self.cells)))
+        Credible::new(self, self.ranking.get_or_init(|| CellRanking::of(&self.cells)))
     }
 
     /// What the map says in a few numbers.

@@ -102,19 +102,6 @@ impl Credible<'_> {
         Ok(json)
     }
 
-    /// [`Credible::moc`] as an IVOA MOC FITS file.
-    ///
-    /// # Errors
-    /// None that memory would give.
-    pub fn moc_fits(&self, level: f64) -> Result<Vec<u8>> {
-        let mut fits = Vec::new();
-        self.moc(level)
-            .into_range_moc_iter()
-            .to_fits_ivoa(None, None, &mut fits)
-            .permanent("credible region as FITS")?;
-        Ok(fits)
-    }
-
     /// How many separate modes the strict credible region at `level` (0–1) has, or the one cell that crosses the level
     /// when it is empty: cells that touch, if only at a corner, are of one mode.
     pub fn modes(&self, level: f64) -> usize {
@@ -226,8 +213,6 @@ mod tests {
             .sum();
         let cell = super::super::cell_area(4) * DEG2_PER_SR;
         assert!((area - credible.area(0.9) - cell).abs() < 1e-6);
-        let fits = credible.moc_fits(0.9).expect("FITS");
-        assert!(fits.starts_with(b"SIMPLE") && fits.len() % 2880 == 0);
         assert_eq!(credible.moc_json(0.0).expect("JSON"), b"{\n  \"4\": []\n}");
     }
 
@@ -261,7 +246,8 @@ mod tests {
             prob_density: probs.get(ipix / 7).filter(|_| ipix.is_multiple_of(7)).copied().unwrap_or(rest)
                 / super::super::cell_area(order),
         };
-        MultiOrderMap::from_cells((0..cells).map(cell).collect(), None, super::super::Header::default()).expect("a map")
+        MultiOrderMap::from_cells((0..cells).map(cell).collect(), None, super::super::MapHeader::default())
+            .expect("a map")
     }
 
     #[test]

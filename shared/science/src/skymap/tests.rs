@@ -87,7 +87,7 @@ pub(crate) fn sampled(order: u8, density: impl Fn(f64, f64) -> f64) -> MultiOrde
 pub(crate) fn normalised(mut cells: Vec<Cell>) -> MultiOrderMap {
     let total: f64 = cells.iter().map(Cell::prob).sum();
     cells.iter_mut().for_each(|cell| cell.prob_density /= total);
-    MultiOrderMap::from_cells(cells, None, Header::default()).expect("a map")
+    MultiOrderMap::from_cells(cells, None, MapHeader::default()).expect("a map")
 }
 
 /// The cosine of the distance between two directions (longitude, latitude) [rad].
@@ -143,7 +143,7 @@ fn the_cell_under_a_direction() {
 }
 
 fn refused(cells: Vec<Cell>) -> String {
-    MultiOrderMap::from_cells(cells, None, Header::default()).expect_err("a refusal").to_string()
+    MultiOrderMap::from_cells(cells, None, MapHeader::default()).expect_err("a refusal").to_string()
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn what_is_no_map_is_refused() {
         changed(|cells| cells.iter_mut().for_each(|cell| cell.prob_density *= 1.01)).contains("probability is 1.0")
     );
     assert!(changed(|cells| cells.iter_mut().for_each(|cell| cell.prob_density = 0.0)).contains("probability"));
-    assert!(MultiOrderMap::from_cells(sky(0).collect(), Some(Vec::new()), Header::default()).is_err());
+    assert!(MultiOrderMap::from_cells(sky(0).collect(), Some(Vec::new()), MapHeader::default()).is_err());
 }
 
 #[test]
@@ -263,6 +263,6 @@ proptest! {
     #[test]
     fn arbitrary_cells_are_a_map_or_an_error(cells in proptest::collection::vec((0..40u8, any::<u64>(), any::<f64>()), 0..30)) {
         let cells = cells.into_iter().map(|(order, ipix, prob_density)| Cell { order, ipix, prob_density });
-        prop_assert!(MultiOrderMap::from_cells(cells.collect(), None, Header::default()).is_err());
+        prop_assert!(MultiOrderMap::from_cells(cells.collect(), None, MapHeader::default()).is_err());
     }
 }

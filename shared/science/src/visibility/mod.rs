@@ -8,7 +8,7 @@
 //! | ft2 | where LAT points: weekly spacecraft files |
 //! | coverage | cells of the sky, by cone and complement |
 //! | fermi | what GBM and LAT see |
-//! | swift | where Swift points: a file of pointings |
+//! | swift_pointing | where Swift points: a file of pointings |
 //! | bat | what Swift's BAT sees |
 //!
 //! Nothing here reads a clock, a file or the network.
@@ -20,6 +20,6 @@ pub mod fermi;
 pub mod ft2;
 pub mod orbit;
 pub mod saa;
-pub mod swift;
+pub mod swift_pointing;
 
 pub use coverage::Coverage;

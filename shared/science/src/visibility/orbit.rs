@@ -5,7 +5,7 @@ use std::fmt::Write;
 use jiff::civil::DateTime;
 use jiff::tz::Offset;
 use jiff::{SignedDuration, Timestamp, Unit};
-use shared::{Error, Result};
+use shared::{Context, Error, Result};
 
 use super::earth::{Position, mean_sidereal_time};
 
@@ -122,16 +122,15 @@ impl Tle {
                 )));
             }
         }
-        let wrong = |error: &dyn std::fmt::Display| Error::permanent(format!("tle of NORAD {NORAD_ID}: {error}"));
-        let elements = sgp4::Elements::from_tle(None, first.as_bytes(), second.as_bytes()).map_err(|e| wrong(&e))?;
+        let name = format_args!("tle of NORAD {NORAD_ID}");
+        let elements = sgp4::Elements::from_tle(None, first.as_bytes(), second.as_bytes()).permanent(name)?;
         let utc = elements.datetime.and_utc();
         let epoch = i32::try_from(utc.timestamp_subsec_nanos())
             .ok()
             .and_then(|nanoseconds| Timestamp::new(utc.timestamp(), nanoseconds).ok())
-            .ok_or_else(|| wrong(&"expected an epoch between 1957 and 2056"))?;
+            .ok_or_else(|| Error::permanent(format!("{name}: expected an epoch between 1957 and 2056")))?;
         // TLEs are fitted with WGS 72: Vallado et al. 2006, doi:10.2514/6.2006-6753.
-        let constants =
-            sgp4::Constants::from_elements_afspc_compatibility_mode(&elements).map_err(|error| wrong(&error))?;
+        let constants = sgp4::Constants::from_elements_afspc_compatibility_mode(&elements).permanent(name)?;
         Ok(Tle { synthetic, lines: [first.to_owned(), second.to_owned()], epoch, constants })
     }
 

@@ -26,7 +26,7 @@ pub(super) struct Blob {
 
 impl Page {
     pub fn read(body: &[u8]) -> Result<Self> {
-        let text = std::str::from_utf8(body).map_err(|error| Error::permanent(error.to_string()))?;
+        let text = std::str::from_utf8(body).permanent("expected XML")?;
         let document = Document::parse(text.trim_start_matches('\u{feff}')).permanent("expected XML")?;
         let root = document.root_element();
         let named = |name: &'static str| root.descendants().filter(move |node| node.has_tag_name(name));
@@ -92,7 +92,7 @@ fn child<'a>(node: Node<'a, '_>, name: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::Kind;
+    use super::super::super::EntryKind;
     use super::*;
     use shared::key::Key;
 
@@ -139,9 +139,9 @@ mod tests {
         ];
         let page = format!("<EnumerationResults><Blobs>{}</Blobs><NextMarker /></EnumerationResults>", page.concat());
         let page = Page::read(page.as_bytes()).expect("a page");
-        let kinds: Vec<Kind> = page.blobs.into_iter().map(|blob| blob.listed("fit").kind).collect();
-        assert_eq!(kinds[..5], [Kind::FolderMarker; 5]);
-        assert_eq!(kinds[5..], [Kind::Object; 2]);
+        let kinds: Vec<EntryKind> = page.blobs.into_iter().map(|blob| blob.listed("fit").kind).collect();
+        assert_eq!(kinds[..5], [EntryKind::FolderMarker; 5]);
+        assert_eq!(kinds[5..], [EntryKind::Object; 2]);
     }
 
     #[test]

@@ -1,409 +1,144 @@
-//! Azure Blob Storage, with the account's key.
+//! Azure Blob Storage, with the account's key, a shared access signature, or an identity of Microsoft Entra.
 //!
 //! The first segment of a name is the container, made when something is first put there. Containers have no underscores:
 //! `galaxy_catalog/` is kept in `galaxy-catalog`. Create-if-absent is `If-None-Match: *`, which is atomic; each creator
 //! notes who it is with its object, so that one who lost the answer and asks again recognises itself. What is too large
 //! for one piece is sent in blocks, which are seen once their list is written.
 
+mod client;
+mod credentials;
+mod identity;
 mod list;
 mod sign;
 
-use std::ops::Range;
+use std::sync::Arc;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use bytes::{Bytes, BytesMut};
-use futures::stream::{self, BoxStream};
-use futures::{FutureExt, StreamExt, TryStreamExt};
-use md5::Digest;
-use shared::key::Key;
-use shared::{Error, Result};
+use async_trait::async_trait;
+use identity::Identity;
+use shared::settings::{Reader, Setting, defaulted, secret, setting};
+use shared::{Result, Secret};
 
-use super::http::{Answer, Http, Method, Request, Url, address, retried, writer};
-use super::stream::part;
-use super::{AzureSettings, Content, Head, Listed, Md5, PIECE_BYTES};
+use super::backend::{Backend, BackendSettings};
+use super::location::{Location, Scheme};
 
-/// The most blocks of one object.
-const MAX_BLOCKS: u64 = 50_000;
-/// The largest page of a list [bytes]: five thousand names of a kilobyte, escaped, each with its properties.
-const MAX_PAGE_BYTES: u64 = 64 << 20;
-/// The metadata that holds who created an object.
-const WRITER: &str = "x-ms-meta-writer";
-/// Names of objects begin with it; of containers' names it is the one that Azure refuses.
-const CATALOGUES: (&str, &str) = ("galaxy_catalog", "galaxy-catalog");
+pub(super) const SCHEME: Scheme = Scheme {
+    source: "abfs",
+    schemes: &["abfs", "abfss", "az"],
+    name: "AZURE_ACCOUNT_NAME",
+    form: "`abfs://ACCOUNT`",
+    settings: SETTINGS,
+    log_in: &[
+        "AZURE_ACCOUNT_KEY",
+        "AZURE_STORAGE_SAS_TOKEN",
+        "AZURE_FEDERATED_TOKEN_FILE",
+        "AZURE_MANAGED_IDENTITY",
+        "AZURE_CLIENT_ID",
+        "AZURE_TENANT_ID",
+    ],
+    read,
+};
 
-#[derive(Debug, Clone)]
-pub(super) struct Azure {
-    http: Http,
-    signer: sign::Signer,
-    /// Without a slash at the end.
-    endpoint: String,
+const SETTINGS: &[Setting] = &[
+    setting("AZURE_ACCOUNT_NAME", "required with `abfs`", "the storage account"),
+    secret("AZURE_ACCOUNT_KEY", "one of the next three", "the storage account's key"),
+    secret("AZURE_STORAGE_SAS_TOKEN", "one of the next two", "a shared access signature, `sv=…&sig=…`"),
+    setting(
+        "AZURE_FEDERATED_TOKEN_FILE",
+        "the next",
+        "a file with the token of a workload identity; AKS sets it, and AZURE_CLIENT_ID and AZURE_TENANT_ID with it",
+    ),
+    defaulted("AZURE_MANAGED_IDENTITY", "false", "`true` logs in with the machine's managed identity"),
+    setting(
+        "AZURE_CLIENT_ID",
+        "the machine's only one",
+        "the identity's client id; required with AZURE_FEDERATED_TOKEN_FILE",
+    ),
+    setting("AZURE_TENANT_ID", "required with AZURE_FEDERATED_TOKEN_FILE", "the identity's tenant"),
+    defaulted(
+        "AZURE_AUTHORITY_HOST",
+        "https://login.microsoftonline.com",
+        "where a workload identity's token is exchanged",
+    ),
+    defaulted(
+        "AZURE_POD_IDENTITY_AUTHORITY_HOST",
+        "http://169.254.169.254",
+        "where the machine's managed identity answers (IMDS)",
+    ),
+    setting(
+        "AZURE_STORAGE_ENDPOINT",
+        "Azure itself",
+        "another address of the account, `http://127.0.0.1:10000/ACCOUNT`",
+    ),
+];
+
+/// An account of Azure Blob Storage.
+#[derive(Debug)]
+struct AzureSettings {
+    account: String,
+    login: AzureLogin,
+    /// Without it `https://ACCOUNT.blob.core.windows.net`.
+    endpoint_url: Option<String>,
 }
 
-impl Azure {
-    pub(super) fn connect(settings: &AzureSettings) -> Result<Self> {
-        let AzureSettings { account, key, endpoint_url } = settings;
-        let endpoint = endpoint_url.clone().unwrap_or_else(|| format!("https://{account}.blob.core.windows.net"));
-        Ok(Azure { http: Http::new()?, signer: sign::Signer::new(account, key)?, endpoint })
-    }
-
-    pub(super) fn accepts(&self, key: &Key) -> Result<()> {
-        let refuse = |expected: &str| {
-            Err(Error::permanent(format!(
-                "object `{key}` in storage account `{}`: expected {expected}",
-                self.signer.account
-            )))
-        };
-        let Some((first, blob)) = key.as_str().split_once('/') else {
-            return refuse("a name with a `/`: its first segment is the container");
-        };
-        if !is_container(container(first)) || first == CATALOGUES.1 {
-            return refuse("a first segment that can be a container: 3 to 63 of `a-z`, `0-9` and single `-`");
-        }
-        if blob.ends_with('.') || blob.split('/').count() > 254 {
-            return refuse("a name that does not end in a full stop and has at most 254 segments");
-        }
-        Ok(())
-    }
-
-    pub(super) async fn open(
-        &self,
-        key: &Key,
-        range: Option<Range<u64>>,
-        etag: Option<&str>,
-    ) -> Result<Option<Content>> {
-        if self.accepts(key).is_err() {
-            return Ok(None);
-        }
-        let ranged = range.is_some();
-        let what = self.object(key);
-        let answer = self
-            .send(&what, key, |mut request| {
-                if let Some(range) = &range {
-                    request = request.header("x-ms-range", format!("bytes={}-{}", range.start, range.end - 1));
-                }
-                match etag {
-                    Some(etag) => request.header("if-match", etag),
-                    None => request,
-                }
-            })
-            .await?;
-        match answer.status {
-            _ if is_absent(&answer) => Ok(None),
-            416 => Ok(Some(Content { head: Head::default(), chunks: stream::empty().boxed() })),
-            412 => Err(Error::retryable(format!("{what}: has changed while it was read"))),
-            _ if answer.is_success() => {
-                let head = head(&answer);
-                let head = Head { md5: head.md5.filter(|_| !ranged), ..head };
-                Ok(Some(Content { head, chunks: answer.chunks }))
-            }
-            _ => Err(self.failure(&what, answer).await),
-        }
-    }
-
-    pub(super) async fn put(&self, key: &Key, bytes: Bytes) -> Result<Option<Md5>> {
-        let answer = self.write(key, bytes, None).await?;
-        if answer.is_success() { Ok(head(&answer).md5) } else { Err(self.failure(&self.object(key), answer).await) }
-    }
-
-    pub(super) async fn put_if_absent(&self, key: &Key, bytes: Bytes) -> Result<bool> {
-        let writer = writer();
-        let answer = self.write(key, bytes, Some(&writer)).await?;
-        match answer.status {
-            409 | 412 if answer.header("x-ms-error-code") != Some("LeaseIdMissing") => {
-                let found = self.look(key).await?;
-                if !found.is_success() && !is_absent(&found) {
-                    return Err(self.failure(&self.object(key), found).await);
-                }
-                Ok(found.header(WRITER) == Some(&*writer))
-            }
-            _ if answer.is_success() => Ok(true),
-            _ => Err(self.failure(&self.object(key), answer).await),
-        }
-    }
-
-    async fn write(&self, key: &Key, bytes: Bytes, creator: Option<&str>) -> Result<Answer> {
-        let md5 = Md5::of(&bytes).to_base64();
-        self.send_where_made(key, |request| {
-            let request = Request { method: Method::PUT, ..request }
-                .header("x-ms-blob-type", "BlockBlob")
-                .header("content-type", key.content_type())
-                .header("content-md5", md5.clone());
-            let request = match creator {
-                Some(writer) => request.header("if-none-match", "*").header(WRITER, writer),
-                None => request,
-            };
-            request.body(bytes.clone())
-        })
-        .await
-    }
-
-    pub(super) async fn put_stream(&self, key: &Key, content: Content) -> Result<Option<Md5>> {
-        let what = self.object(key);
-        let block_bytes = PIECE_BYTES.max(content.head.size.div_ceil(MAX_BLOCKS));
-        let block_bytes = usize::try_from(block_bytes).unwrap_or(usize::MAX);
-        // Blocks of another writer of the same name have other ids, and are thrown away by whoever is last.
-        let upload = writer();
-        let (mut chunks, mut rest, mut blocks) = (content.chunks, BytesMut::new(), String::new());
-        let (mut whole, mut number) = (md5::Md5::new(), 0_u32);
-        while let Some(bytes) = part(&mut chunks, &mut rest, block_bytes).await? {
-            whole.update(&bytes);
-            let id = BASE64_STANDARD.encode(format!("{upload}-{number:06}"));
-            let md5 = Md5::of(&bytes).to_base64();
-            let answer = self
-                .send_where_made(key, |request| {
-                    let mut request = Request { method: Method::PUT, ..request };
-                    request.url.query_pairs_mut().extend_pairs([("comp", "block"), ("blockid", id.as_str())]);
-                    request.header("content-md5", md5.clone()).body(bytes.clone())
-                })
-                .await?;
-            if !answer.is_success() {
-                return Err(self.failure(&what, answer).await);
-            }
-            blocks.push_str(&format!("<Uncommitted>{id}</Uncommitted>"));
-            number += 1;
-        }
-        let body = Bytes::from(format!("<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList>{blocks}</BlockList>"));
-        let whole = Md5(whole.finalize().into());
-        let answer = self
-            .send(&what, key, |request| {
-                let mut request = Request { method: Method::PUT, ..request };
-                request.url.query_pairs_mut().append_pair("comp", "blocklist");
-                request
-                    .header("content-type", "text/plain; charset=utf-8")
-                    .header("x-ms-blob-content-type", key.content_type())
-                    .header("x-ms-blob-content-md5", whole.to_base64())
-                    .body(body.clone())
-            })
-            .await?;
-        // Each block arrived with its MD5.
-        if answer.is_success() {
-            return Ok(Some(whole));
-        }
-        // It may have been written and the answer lost: then this very object is there.
-        let found = self.head(key).await?.and_then(|head| head.md5);
-        if found == Some(whole) { Ok(found) } else { Err(self.failure(&what, answer).await) }
-    }
-
-    pub(super) async fn head(&self, key: &Key) -> Result<Option<Head>> {
-        if self.accepts(key).is_err() {
-            return Ok(None);
-        }
-        let answer = self.look(key).await?;
-        match answer.status {
-            _ if is_absent(&answer) => Ok(None),
-            _ if answer.is_success() => Ok(Some(head(&answer))),
-            _ => Err(self.failure(&self.object(key), answer).await),
-        }
-    }
-
-    async fn look(&self, key: &Key) -> Result<Answer> {
-        self.send(&self.object(key), key, |request| Request { method: Method::HEAD, ..request }).await
-    }
-
-    pub(super) async fn delete(&self, key: &Key) -> Result<bool> {
-        if self.accepts(key).is_err() {
-            return Ok(false);
-        }
-        let what = self.object(key);
-        let answer = self
-            .send(&what, key, |request| {
-                Request { method: Method::DELETE, ..request }.header("x-ms-delete-snapshots", "include")
-            })
-            .await?;
-        match answer.status {
-            _ if is_absent(&answer) => Ok(false),
-            _ if answer.is_success() => Ok(true),
-            _ => Err(self.failure(&what, answer).await),
-        }
-    }
-
-    pub(super) fn list(&self, prefix: &str) -> BoxStream<'static, Result<Listed>> {
-        let azure = self.clone();
-        if let Some((first, rest)) = prefix.split_once('/') {
-            if !is_container(container(first)) || first == CATALOGUES.1 {
-                return stream::empty().boxed();
-            }
-            return azure.blobs(first.to_owned(), rest.to_owned());
-        }
-        let containers = self.pages(String::new(), &[("comp", "list")]);
-        let prefix = prefix.to_owned();
-        containers
-            .map_ok(move |page| {
-                let azure = azure.clone();
-                let firsts: Vec<String> = page
-                    .containers
-                    .iter()
-                    .map(|name| first(name).to_owned())
-                    .filter(|first| first.starts_with(&prefix))
-                    .collect();
-                stream::iter(firsts).map(move |first| azure.blobs(first, String::new())).flatten()
-            })
-            .try_flatten()
-            .boxed()
-    }
-
-    /// The objects of a container whose names in it begin with `prefix`.
-    fn blobs(&self, first: String, prefix: String) -> BoxStream<'static, Result<Listed>> {
-        let query = [("restype", "container"), ("comp", "list"), ("include", "metadata"), ("prefix", prefix.as_str())];
-        self.pages(container(&first).to_owned(), &query)
-            .map_ok(move |page| {
-                let first = first.clone();
-                stream::iter(page.blobs.into_iter().map(move |blob| Ok(blob.listed(&first))))
-            })
-            .try_flatten()
-            .boxed()
-    }
-
-    /// A list, page by page; a container that is not there has none.
-    fn pages(&self, path: String, query: &[(&str, &str)]) -> BoxStream<'static, Result<list::Page>> {
-        let query: Vec<(String, String)> =
-            query.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        stream::try_unfold(
-            (self.clone(), path, query, Some(String::new())),
-            |(azure, path, query, marker)| async move {
-                let Some(marker) = marker else { return Ok(None) };
-                let page = azure.page(&path, &query, &marker).await?;
-                let next = page.next.clone();
-                Ok(Some((page, (azure, path, query, next))))
-            },
-        )
-        .boxed()
-    }
-
-    async fn page(&self, path: &str, query: &[(String, String)], marker: &str) -> Result<list::Page> {
-        let what = format!("list of `{path}` in storage account `{}`", self.signer.account);
-        let (what, url) = (what.as_str(), address(&self.endpoint, path)?);
-        let url = &url;
-        retried(|| {
-            async move {
-                let mut request = Request::new(Method::GET, url.clone());
-                request.url.query_pairs_mut().extend_pairs(query);
-                if !marker.is_empty() {
-                    request.url.query_pairs_mut().append_pair("marker", marker);
-                }
-                let answer = self.attempt(what, request).await?;
-                if is_absent(&answer) {
-                    return Ok(list::Page::default());
-                }
-                if !answer.is_success() {
-                    return Err(self.failure(what, answer).await);
-                }
-                let body = answer.bytes(MAX_PAGE_BYTES).await.map_err(|error| error.of(what))?;
-                list::Page::read(&body).map_err(|error| error.of(what))
-            }
-            .boxed()
-        })
-        .await
-    }
-
-    /// As [`Azure::send`]; where the container is missing it is made first.
-    async fn send_where_made(&self, key: &Key, with: impl Fn(Request) -> Request + Send + Sync) -> Result<Answer> {
-        let what = self.object(key);
-        let answer = self.send(&what, key, &with).await?;
-        if answer.header("x-ms-error-code") != Some("ContainerNotFound") {
-            return Ok(answer);
-        }
-        let name = container(key.as_str().split('/').next().unwrap_or_default());
-        let what_container = format!("container `{name}` in storage account `{}`", self.signer.account);
-        let mut url = address(&self.endpoint, name)?;
-        url.query_pairs_mut().append_pair("restype", "container");
-        let made = retried(|| self.attempt(&what_container, Request::new(Method::PUT, url.clone())).boxed()).await?;
-        // 409: another writer was faster.
-        if !made.is_success() && made.status != 409 {
-            return Err(self.failure(&what_container, made).await);
-        }
-        self.send(&what, key, &with).await
-    }
-
-    /// A request for an object; it begins as a GET.
-    async fn send(&self, what: &str, key: &Key, with: impl Fn(Request) -> Request + Send + Sync) -> Result<Answer> {
-        let request = with(Request::new(Method::GET, self.url(key)?));
-        retried(|| self.attempt(what, request.clone()).boxed()).await
-    }
-
-    async fn attempt(&self, what: &str, request: Request) -> Result<Answer> {
-        let answer = self.http.once(self.signer.sign(request)).await?;
-        // A container that is being deleted can be made again once it is gone.
-        let later = answer.is_busy() || answer.header("x-ms-error-code") == Some("ContainerBeingDeleted");
-        if later { Err(self.failure(what, answer).await) } else { Ok(answer) }
-    }
-
-    fn url(&self, key: &Key) -> Result<Url> {
-        let (first, blob) = key.as_str().split_once('/').unwrap_or((key.as_str(), ""));
-        address(&self.endpoint, &format!("{}/{blob}", container(first)))
-    }
-
-    /// The object as errors name it.
-    fn object(&self, key: &Key) -> String {
-        format!("object `{key}` in storage account `{}`", self.signer.account)
-    }
-
-    async fn failure(&self, what: &str, answer: Answer) -> Error {
-        let (status, busy) = (answer.status, answer.is_busy());
-        let code = answer.header("x-ms-error-code").unwrap_or_default().to_owned();
-        let message = list::message(&answer.message().await);
-        let why = match (status, code.as_str()) {
-            (403, "AuthenticationFailed" | "AuthorizationFailure") => {
-                "the account's name or key is refused (AZURE_ACCOUNT_NAME, AZURE_ACCOUNT_KEY): "
-            }
-            (403, _) => "the account's key is not allowed to do this: ",
-            (404, "ResourceNotFound") | (400, "InvalidUri" | "OutOfRangeInput") => {
-                "no such account is there (AZURE_ACCOUNT_NAME, AZURE_STORAGE_ENDPOINT): "
-            }
-            _ => "",
-        };
-        let text = format!("{what}: {why}status {status} {code}: {message}");
-        let later = busy || matches!(code.as_str(), "ContainerBeingDeleted" | "Md5Mismatch");
-        if later { Error::retryable(text) } else { Error::permanent(text) }
-    }
+/// How requests are authorised.
+#[derive(Debug)]
+enum AzureLogin {
+    /// With the account's key, in base64.
+    Key(Secret),
+    /// With a shared access signature.
+    Sas(Secret),
+    /// With a token.
+    Identity(Identity),
 }
 
-/// The container of the names that begin with `first/`.
-fn container(first: &str) -> &str {
-    if first == CATALOGUES.0 { CATALOGUES.1 } else { first }
-}
-
-/// The first segment of the names that are kept in a container.
-fn first(container: &str) -> &str {
-    if container == CATALOGUES.1 { CATALOGUES.0 } else { container }
-}
-
-/// Whether Azure takes it as the name of a container.
-fn is_container(name: &str) -> bool {
-    (3..=63).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-        && !name.starts_with('-')
-        && !name.ends_with('-')
-        && !name.contains("--")
-}
-
-/// Whether the object, or its container, is not there.
-fn is_absent(answer: &Answer) -> bool {
-    answer.status == 404 && matches!(answer.header("x-ms-error-code"), Some("BlobNotFound" | "ContainerNotFound"))
-}
-
-fn head(answer: &Answer) -> Head {
-    let md5 = answer.header("content-md5").and_then(Md5::from_base64);
-    Head { size: answer.length(), modified: answer.modified(), md5, etag: answer.header("etag").map(str::to_owned) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::{Location, Store};
-    use super::*;
-    use shared::Secret;
-
-    #[tokio::test]
-    async fn the_first_segment_is_a_container() {
-        let settings = AzureSettings { account: "alerts".to_owned(), key: Secret::new("a2V5"), endpoint_url: None };
-        let store = Store::open(&Location::Azure(settings)).await.expect("a store");
-        let accepts = |name: &str| store.accepts(&Key::new(name).expect("a name"));
-        for name in ["fit/x", "test/a/b", "galaxy_catalog/ned.parquet", "fermi/tle/x.tle", "my-own/x"] {
-            assert_eq!(accepts(name), Ok(()), "{name}");
+fn read(settings: &mut Reader<'_>) -> Location {
+    let (key, sas) = (settings.text("AZURE_ACCOUNT_KEY"), settings.text("AZURE_STORAGE_SAS_TOKEN"));
+    let (client_id, tenant_id) = (settings.text("AZURE_CLIENT_ID"), settings.text("AZURE_TENANT_ID"));
+    let token_file = settings.text("AZURE_FEDERATED_TOKEN_FILE");
+    let (is_managed, imds) =
+        (settings.flag("AZURE_MANAGED_IDENTITY"), settings.url("AZURE_POD_IDENTITY_AUTHORITY_HOST"));
+    let authority = settings.url("AZURE_AUTHORITY_HOST");
+    let login = match (key, sas, token_file) {
+        (Some(key), ..) => AzureLogin::Key(Secret::new(key)),
+        (None, Some(sas), _) => {
+            if !sas.contains("sig=") {
+                settings.problems.push("`AZURE_STORAGE_SAS_TOKEN`: expected a signature, `sv=…&sig=…`".to_owned());
+            }
+            AzureLogin::Sas(Secret::new(sas))
         }
-        for name in ["x", "fi/x", "Fit/x", "my_own/x", "galaxy-catalog/x", "a--b/x", "-ab/x", "fit/x."] {
-            assert!(accepts(name).is_err_and(|error| !error.is_retryable()), "{name}");
+        (None, None, Some(file)) => {
+            let with = "AZURE_FEDERATED_TOKEN_FILE";
+            let client_id = settings.required("AZURE_CLIENT_ID", with, "the identity's client id");
+            let tenant_id = tenant_id.unwrap_or_else(|| settings.required("AZURE_TENANT_ID", with, "the tenant"));
+            AzureLogin::Identity(Identity::Workload { authority, tenant_id, client_id, token_file: file.into() })
         }
+        (None, None, None) => {
+            if !is_managed {
+                let purpose = "the storage account's key, or AZURE_STORAGE_SAS_TOKEN, AZURE_FEDERATED_TOKEN_FILE or \
+                               AZURE_MANAGED_IDENTITY=true";
+                settings.required("AZURE_ACCOUNT_KEY", "abfs", purpose);
+            }
+            AzureLogin::Identity(Identity::Managed { endpoint: imds, client_id })
+        }
+    };
+    Location::new(AzureSettings {
+        account: settings.required("AZURE_ACCOUNT_NAME", "abfs", "the storage account"),
+        login,
+        endpoint_url: settings.optional_url("AZURE_STORAGE_ENDPOINT"),
+    })
+}
+
+#[async_trait]
+impl BackendSettings for AzureSettings {
+    async fn connect(&self) -> Result<Arc<dyn Backend>> {
+        Ok(Arc::new(client::Azure::connect(self)?))
+    }
+
+    fn url(&self) -> String {
+        format!("abfs://{}", self.account)
+    }
+
+    fn identity(&self) -> String {
+        format!("{:?}", (self.url(), &self.endpoint_url))
     }
 }

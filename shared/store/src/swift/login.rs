@@ -1,98 +1,65 @@
 //! Log-in at Keystone v3: tokens, shared by every request until they end.
 
-use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
-
 use bytes::Bytes;
 use futures::FutureExt;
 use http_client::shown;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use shared::Secret;
-use shared::{Error, Result};
-use tokio::sync::Mutex;
+use shared::{Error, Result, Secret};
 
-use super::super::SwiftSettings;
 use super::super::http::{Http, Method, Request, address, retried};
+use super::super::token::{Token, TokenCache};
+use super::SwiftSettings;
 
-/// How long before its end a token is not used any more; half its life, when that is shorter.
-const MARGIN: Duration = Duration::from_secs(60);
-/// For how long a token counts as new.
-const NEW: SignedDuration = SignedDuration::from_secs(60);
 /// The largest answer to a log-in, with the whole catalogue of services [bytes].
 const MAX_ANSWER_BYTES: u64 = 4 << 20;
 
 /// What requests to Swift need.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Access {
+pub(super) struct Session {
     pub token: Secret,
     /// The account's address.
     pub storage_url: String,
-    given: Timestamp,
-    /// From when a new one is asked for.
-    stale: Timestamp,
 }
 
 /// The log-in, and the token it last gave. Cloning shares the token.
-#[derive(Clone)]
-pub(super) struct Login {
+#[derive(Debug, Clone)]
+pub(super) struct Keystone {
     http: Http,
     settings: SwiftSettings,
-    /// Locked while somebody logs in: the others wait for the same token.
-    access: Arc<Mutex<Option<Access>>>,
+    tokens: TokenCache<Session>,
 }
 
-impl fmt::Debug for Login {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Login").field("settings", &self.settings).finish_non_exhaustive()
-    }
-}
-
-impl Login {
+impl Keystone {
     pub fn new(http: Http, settings: SwiftSettings) -> Self {
-        Login { http, settings, access: Arc::default() }
+        Keystone { http, settings, tokens: TokenCache::default() }
     }
 
     /// The token that is there, or a new one.
-    pub async fn access(&self) -> Result<Access> {
-        let mut access = self.access.lock().await;
-        if let Some(access) = access.as_ref().filter(|access| Timestamp::now() < access.stale) {
-            return Ok(access.clone());
-        }
-        let new = retried(|| self.log_in().boxed()).await?;
-        Ok(access.insert(new).clone())
+    pub async fn access(&self) -> Result<Session> {
+        self.tokens.get(retried(|| self.log_in().boxed())).await
     }
 
     /// A new token, for a request that cannot be made again.
-    pub async fn fresh(&self) -> Result<Access> {
-        let mut access = self.access.lock().await;
-        let now = Timestamp::now();
-        if let Some(access) = access.as_ref().filter(|access| now < access.stale && now < access.given + NEW) {
-            return Ok(access.clone());
-        }
-        let new = retried(|| self.log_in().boxed()).await?;
-        Ok(access.insert(new).clone())
+    pub async fn fresh(&self) -> Result<Session> {
+        self.tokens.new_one(retried(|| self.log_in().boxed())).await
     }
 
     /// A text without the token, whatever the server may have sent back.
     pub async fn hide(&self, text: &str) -> String {
-        match self.access.lock().await.as_ref() {
+        match self.tokens.peek().await {
             Some(access) => text.replace(access.token.reveal(), "***"),
             None => text.to_owned(),
         }
     }
 
     /// Forgets a token that was refused, unless somebody has a newer one already.
-    pub async fn forget(&self, refused: &Access) {
-        let mut access = self.access.lock().await;
-        if access.as_ref() == Some(refused) {
-            *access = None;
-        }
+    pub async fn forget(&self, refused: &Session) {
+        self.tokens.forget(refused).await;
     }
 
-    async fn log_in(&self) -> Result<Access> {
+    async fn log_in(&self) -> Result<Token<Session>> {
         let swift = &self.settings;
         let url = address(&versioned(&swift.auth_url), "auth/tokens")?;
         let shown = shown(url.as_str());
@@ -136,16 +103,8 @@ impl Login {
                 ))
             })?,
         };
-        let given = Timestamp::now();
-        Ok(Access { token, storage_url, given, stale: stale(given, found.token.expires_at) })
+        Ok(Token::until(Session { token, storage_url }, found.token.expires_at))
     }
-}
-
-/// When a token given now is not used any more.
-fn stale(now: Timestamp, end: Timestamp) -> Timestamp {
-    let margin = SignedDuration::try_from(MARGIN).unwrap_or_default();
-    let half = now.duration_until(end) / 2;
-    end - margin.min(half).max(SignedDuration::ZERO)
 }
 
 /// OS_AUTH_URL is written with and without `/v3`.
@@ -179,11 +138,11 @@ fn credentials(swift: &SwiftSettings) -> Value {
 
 #[derive(Debug, Deserialize)]
 struct Answered {
-    token: Token,
+    token: Scope,
 }
 
 #[derive(Debug, Deserialize)]
-struct Token {
+struct Scope {
     expires_at: Timestamp,
     #[serde(default)]
     project: Option<Project>,
@@ -210,7 +169,7 @@ struct Endpoint {
     url: String,
 }
 
-impl Token {
+impl Scope {
     /// The account's public address in Swift.
     fn storage_url(&self) -> Option<String> {
         let swift = self.catalog.iter().filter(|service| service.kind == "object-store");
@@ -249,15 +208,8 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_renewed_before_it_ends() {
-        let now: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
-        let after = |seconds: i64| stale(now, now + SignedDuration::from_secs(seconds)).duration_since(now).as_secs();
-        assert_eq!((after(3600), after(10), after(0), after(-5)), (3540, 5, 0, -5));
-    }
-
-    #[test]
     fn an_address_without_an_account_gets_the_tokens() {
-        let token = |catalogue: Option<&str>| -> Token {
+        let token = |catalogue: Option<&str>| -> Scope {
             let endpoints = catalogue.map(|url| json!({"interface": "public", "url": url}));
             let services = endpoints.map(|endpoint| json!({"type": "object-store", "endpoints": [endpoint]}));
             let services: Vec<Value> = services.into_iter().collect();

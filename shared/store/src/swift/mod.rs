@@ -5,324 +5,117 @@
 //! looks after a while whose object is there: only that one has created it. A writer that takes longer than that while
 //! between Swift's check and its write is not caught; nothing that Swift offers is stronger.
 
+mod client;
 mod login;
 
-use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
-use futures::stream::{self, BoxStream};
-use futures::{FutureExt, StreamExt, TryStreamExt};
-use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
-use serde::Deserialize;
-use shared::key::Key;
-use shared::{Context, Error, Result};
+use async_trait::async_trait;
+use shared::settings::{Reader, Setting, defaulted, secret, setting};
+use shared::{Result, Secret};
 
-use super::http::{Answer, Http, Method, Request, Url, address, retried, writer};
-use super::{Content, Head, Listed, Md5, SETTLED, SwiftSettings};
+use super::backend::{Backend, BackendSettings};
+use super::location::{Location, Scheme};
 
-/// The largest page of a list [bytes]: ten thousand names of a kilobyte, escaped.
-const MAX_PAGE_BYTES: u64 = 64 << 20;
-/// The metadata that holds who created an object.
-const WRITER: &str = "x-object-meta-writer";
+pub(super) const SCHEME: Scheme = Scheme {
+    source: "swift",
+    schemes: &["swift"],
+    name: "OS_CONTAINER_NAME",
+    form: "`swift://CONTAINER`",
+    settings: SETTINGS,
+    log_in: &[],
+    read,
+};
 
+const SETTINGS: &[Setting] = &[
+    setting("OS_AUTH_URL", "required with `swift`", "where Keystone v3 gives tokens, with or without `/v3`"),
+    setting(
+        "OS_USERNAME",
+        "required with `swift`",
+        "the user, or the 32 hexadecimal digits of an application credential",
+    ),
+    secret("OS_PASSWORD", "required with `swift`", "the user's password, or the credential's secret"),
+    setting("OS_PROJECT_NAME", "required with a user", "the project that is logged in to"),
+    defaulted("OS_USER_DOMAIN_NAME", "Default", "the user's domain"),
+    defaulted("OS_PROJECT_DOMAIN_NAME", "Default", "the project's domain"),
+    defaulted("OS_CONTAINER_NAME", "gwtreasuremap", "the container, with `swift`"),
+    setting(
+        "OS_STORAGE_URL",
+        "Keystone's catalogue",
+        "the account's address in Swift, or Swift's (`…/v1`); required with an application credential",
+    ),
+];
+
+/// A container of OpenStack Swift, and the log-in at Keystone v3.
 #[derive(Debug, Clone)]
-pub(super) struct Swift {
-    http: Http,
-    login: login::Login,
+struct SwiftSettings {
+    /// With or without `/v3`.
+    auth_url: String,
+    /// A user's name, or the 32 hexadecimal digits of an application credential.
+    username: String,
+    /// The user's password, or the application credential's secret.
+    password: Secret,
+    /// With a user's name.
+    project_name: Option<String>,
+    user_domain_name: String,
+    project_domain_name: String,
     container: String,
-    /// Whether the container has shown itself: until then, an object that is absent may be a container that is.
-    is_there: Arc<AtomicBool>,
+    /// With a user's name it is found in Keystone's catalogue.
+    storage_url: Option<String>,
 }
 
-impl Swift {
-    pub(super) fn connect(settings: &SwiftSettings) -> Result<Self> {
-        let http = Http::new()?;
-        let login = login::Login::new(http.clone(), settings.clone());
-        Ok(Swift { http, login, container: settings.container.clone(), is_there: Arc::default() })
-    }
-
-    /// Swift holds whatever a key can be.
-    #[allow(clippy::unused_self, clippy::unnecessary_wraps)]
-    pub(super) fn accepts(&self, _: &Key) -> Result<()> {
-        Ok(())
-    }
-
-    pub(super) async fn open(
-        &self,
-        key: &Key,
-        range: Option<Range<u64>>,
-        etag: Option<&str>,
-    ) -> Result<Option<Content>> {
-        let ranged = range.is_some();
-        let answer = self
-            .ask(key, |mut request| {
-                if let Some(range) = &range {
-                    request = request.header("range", format!("bytes={}-{}", range.start, range.end - 1));
-                }
-                match etag {
-                    Some(etag) => request.header("if-match", etag),
-                    None => request,
-                }
-            })
-            .await?;
-        match answer.status {
-            404 => self.absent().await.map(|()| None),
-            416 => Ok(Some(Content { head: Head::default(), chunks: stream::empty().boxed() })),
-            412 => Err(Error::retryable(format!("{}: has changed while it was read", self.object(key)))),
-            _ if answer.is_success() => {
-                self.is_there.store(true, Ordering::Relaxed);
-                let head = head(&answer);
-                let head = Head { md5: head.md5.filter(|_| !ranged), ..head };
-                Ok(Some(Content { head, chunks: answer.chunks }))
-            }
-            _ => Err(self.failure(&self.object(key), answer).await),
-        }
-    }
-
-    pub(super) async fn put(&self, key: &Key, bytes: Bytes) -> Result<Option<Md5>> {
-        let answer = self.write(key, bytes, None).await?;
-        if answer.is_success() { Ok(head(&answer).md5) } else { Err(self.failure(&self.object(key), answer).await) }
-    }
-
-    pub(super) async fn put_if_absent(&self, key: &Key, bytes: Bytes) -> Result<bool> {
-        let writer = writer();
-        let answer = self.write(key, bytes, Some(&writer)).await?;
-        match answer.status {
-            412 => {}
-            _ if answer.is_success() => tokio::time::sleep(SETTLED).await,
-            _ => return Err(self.failure(&self.object(key), answer).await),
-        }
-        // Also after 412: the answer to an earlier attempt may have been lost.
-        let found = self.look(key).await?;
-        if !found.is_success() && found.status != 404 {
-            return Err(self.failure(&self.object(key), found).await);
-        }
-        Ok(found.header(WRITER) == Some(&*writer))
-    }
-
-    async fn write(&self, key: &Key, bytes: Bytes, creator: Option<&str>) -> Result<Answer> {
-        let md5 = Md5::of(&bytes).to_string();
-        self.send(&self.object(key), Some(key), |request| {
-            let request = Request { method: Method::PUT, ..request };
-            let request = request.header("content-type", key.content_type()).header("etag", md5.clone());
-            let request = match creator {
-                Some(writer) => request.header("if-none-match", "*").header(WRITER, writer),
-                None => request,
-            };
-            request.body(bytes.clone())
-        })
-        .await
-    }
-
-    pub(super) async fn put_stream(&self, key: &Key, content: Content) -> Result<Option<Md5>> {
-        // Chunks pass once: what could be refused for an old token is asked for with a new one.
-        let access = self.login.fresh().await?;
-        let mut request = Request::new(Method::PUT, self.url(&access.storage_url, Some(key))?)
-            .header("x-auth-token", access.token.reveal())
-            .header("content-type", key.content_type());
-        if let Some(md5) = content.head.md5 {
-            request = request.header("etag", md5.to_string());
-        }
-        let sent = self.http.once_streaming(request, content.head.size, content.chunks).await;
-        let refused = sent.as_ref().is_ok_and(|answer| answer.status == 401);
-        // A token that is refused may show as a connection that breaks: whoever reads again comes with another.
-        if refused || sent.is_err() {
-            self.login.forget(&access).await;
-        }
-        let answer = sent?;
-        if answer.is_success() {
-            return Ok(head(&answer).md5);
-        }
-        let error = self.failure(&self.object(key), answer).await;
-        Err(if refused { Error::retryable(error.to_string()) } else { error })
-    }
-
-    pub(super) async fn head(&self, key: &Key) -> Result<Option<Head>> {
-        let answer = self.look(key).await?;
-        match answer.status {
-            404 => self.absent().await.map(|()| None),
-            _ if answer.is_success() => {
-                self.is_there.store(true, Ordering::Relaxed);
-                Ok(Some(head(&answer)))
-            }
-            _ => Err(self.failure(&self.object(key), answer).await),
-        }
-    }
-
-    async fn look(&self, key: &Key) -> Result<Answer> {
-        self.ask(key, |request| Request { method: Method::HEAD, ..request }).await
-    }
-
-    pub(super) async fn delete(&self, key: &Key) -> Result<bool> {
-        let answer = self.ask(key, |request| Request { method: Method::DELETE, ..request }).await?;
-        match answer.status {
-            404 => self.absent().await.map(|()| false),
-            _ if answer.is_success() => Ok(true),
-            _ => Err(self.failure(&self.object(key), answer).await),
-        }
-    }
-
-    pub(super) fn list(&self, prefix: &str) -> BoxStream<'static, Result<Listed>> {
-        let start = (self.clone(), prefix.to_owned(), Some(String::new()));
-        stream::try_unfold(start, |(swift, prefix, marker)| async move {
-            let Some(marker) = marker else { return Ok::<_, Error>(None) };
-            let page = swift.page(&prefix, &marker).await?;
-            let next = page.last().map(|object| object.name.clone());
-            let listed = stream::iter(page.into_iter().map(|object| Ok(object.listed())));
-            Ok(Some((listed, (swift, prefix, next))))
-        })
-        .try_flatten()
-        .boxed()
-    }
-
-    /// The names after `marker`, as many as Swift gives at a time; none at the end.
-    async fn page(&self, prefix: &str, marker: &str) -> Result<Vec<Object>> {
-        let what = format!("list `{prefix}` of container `{}`", self.container);
-        let what = what.as_str();
-        retried(|| {
-            async move {
-                let answer = self
-                    .attempt(what, None, &|mut request| {
-                        request.url.query_pairs_mut().extend_pairs([
-                            ("format", "json"),
-                            ("prefix", prefix),
-                            ("marker", marker),
-                        ]);
-                        request
-                    })
-                    .await?;
-                if !answer.is_success() {
-                    return Err(self.failure(what, answer).await);
-                }
-                let body = answer.bytes(MAX_PAGE_BYTES).await.map_err(|error| error.of(what))?;
-                if body.is_empty() {
-                    return Ok(Vec::new());
-                }
-                serde_json::from_slice(&body).permanent(format_args!("{what}"))
-            }
-            .boxed()
-        })
-        .await
-    }
-
-    /// An object was not found: whether its container is there.
-    async fn absent(&self) -> Result<()> {
-        if self.is_there.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        let what = format!("container `{}`", self.container);
-        let answer = self.send(&what, None, |request| Request { method: Method::HEAD, ..request }).await?;
-        // Who may read objects need not be allowed to ask for the container.
-        if !answer.is_success() && answer.status != 403 {
-            return Err(self.failure(&what, answer).await);
-        }
-        self.is_there.store(true, Ordering::Relaxed);
-        Ok(())
-    }
-
-    async fn ask(&self, key: &Key, with: impl Fn(Request) -> Request + Send + Sync) -> Result<Answer> {
-        self.send(&self.object(key), Some(key), with).await
-    }
-
-    /// A request for an object, or for the container; it begins as a GET.
-    async fn send(
-        &self,
-        what: &str,
-        key: Option<&Key>,
-        with: impl Fn(Request) -> Request + Send + Sync,
-    ) -> Result<Answer> {
-        retried(|| self.attempt(what, key, &with).boxed()).await
-    }
-
-    async fn attempt(
-        &self,
-        what: &str,
-        key: Option<&Key>,
-        with: &(impl Fn(Request) -> Request + Send + Sync),
-    ) -> Result<Answer> {
-        let mut renewed = false;
-        loop {
-            let access = self.login.access().await?;
-            let url = self.url(&access.storage_url, key)?;
-            let request = with(Request::new(Method::GET, url)).header("x-auth-token", access.token.reveal());
-            let answer = self.http.once(request).await?;
-            // A token may end before its time: it was revoked, or the clocks differ.
-            if answer.status == 401 && !renewed {
-                self.login.forget(&access).await;
-                renewed = true;
-                continue;
-            }
-            return if answer.is_busy() { Err(self.failure(what, answer).await) } else { Ok(answer) };
-        }
-    }
-
-    fn url(&self, storage_url: &str, key: Option<&Key>) -> Result<Url> {
-        match key {
-            Some(key) => address(storage_url, &format!("{}/{key}", self.container)),
-            None => address(storage_url, &self.container),
-        }
-    }
-
-    /// The object as errors name it.
-    fn object(&self, key: &Key) -> String {
-        format!("object `{key}` in container `{}`", self.container)
-    }
-
-    async fn failure(&self, what: &str, answer: Answer) -> Error {
-        let (status, busy) = (answer.status, answer.is_busy());
-        let message = self.login.hide(&answer.message().await).await;
-        let why = match status {
-            401 => "the token is refused although it is new (OS_STORAGE_URL may be another cloud's)".to_owned(),
-            403 => "the user is not allowed to do this (OS_USERNAME, OS_PROJECT_NAME)".to_owned(),
-            404 => format!("expected the container `{}`, found none (OS_CONTAINER_NAME)", self.container),
-            413 => "too large for this Swift, or the account is full".to_owned(),
-            422 => "another MD5 arrived than was sent".to_owned(),
-            498 => "too many requests".to_owned(),
-            507 => "no space is left".to_owned(),
-            _ => String::new(),
-        };
-        let text = format!("{what}: {why}{}status {status} {message}", if why.is_empty() { "" } else { ": " });
-        let text = text.trim_end();
-        // What arrived damaged may arrive whole the next time.
-        if busy || status == 422 { Error::retryable(text) } else { Error::permanent(text) }
+impl SwiftSettings {
+    /// Whether the user's name is the id of an application credential.
+    fn is_application_credential(&self) -> bool {
+        self.username.len() == 32 && self.username.bytes().all(|b| b.is_ascii_hexdigit())
     }
 }
 
-/// What the headers say of an object. The ETag of one that is made of segments is no MD5, and stands in quotes.
-fn head(answer: &Answer) -> Head {
-    let etag = answer.header("etag").map(str::to_owned);
-    let segmented = answer.header("x-static-large-object").is_some() || answer.header("x-object-manifest").is_some();
-    Head {
-        size: answer.length(),
-        modified: answer.modified(),
-        md5: etag.as_deref().filter(|etag| !segmented && !etag.starts_with('"')).and_then(Md5::from_hex),
-        etag,
+fn read(settings: &mut Reader<'_>) -> Location {
+    let swift = SwiftSettings {
+        auth_url: settings.required("OS_AUTH_URL", "swift", "where Keystone v3 gives tokens"),
+        username: settings.required("OS_USERNAME", "swift", "the user, or an application credential's id"),
+        password: Secret::new(settings.required(
+            "OS_PASSWORD",
+            "swift",
+            "the user's password, or the credential's secret",
+        )),
+        project_name: settings.text("OS_PROJECT_NAME"),
+        user_domain_name: settings.text("OS_USER_DOMAIN_NAME").unwrap_or_default(),
+        project_domain_name: settings.text("OS_PROJECT_DOMAIN_NAME").unwrap_or_default(),
+        container: settings.text("OS_CONTAINER_NAME").unwrap_or_default(),
+        storage_url: settings.optional_url("OS_STORAGE_URL"),
+    };
+    if !swift.auth_url.is_empty() {
+        settings.url("OS_AUTH_URL");
     }
+    if swift.is_application_credential() {
+        if swift.storage_url.is_none() {
+            let why = "required with an application credential (an OS_USERNAME of 32 hexadecimal digits)";
+            settings.problems.push(format!("`OS_STORAGE_URL`: {why}: the account's address in Swift"));
+        }
+    } else if swift.project_name.is_none() && !swift.username.is_empty() {
+        let problem = "`OS_PROJECT_NAME`: required with a user's name: the project that is logged in to";
+        settings.problems.push(problem.to_owned());
+    }
+    if swift.container.contains('/') {
+        settings.problem("OS_CONTAINER_NAME", "a name without `/`", &swift.container);
+    }
+    Location::new(swift)
 }
 
-/// An object as a list gives it.
-#[derive(Debug, Deserialize)]
-struct Object {
-    name: String,
-    bytes: u64,
-    hash: String,
-    last_modified: String,
-    /// Where it is made of segments; `hash` then is that of their list.
-    slo_etag: Option<String>,
-    content_type: Option<String>,
-}
+#[async_trait]
+impl BackendSettings for SwiftSettings {
+    async fn connect(&self) -> Result<Arc<dyn Backend>> {
+        Ok(Arc::new(client::Swift::connect(self)?))
+    }
 
-impl Object {
-    fn listed(self) -> Listed {
-        let modified = self.last_modified.parse::<DateTime>().ok();
-        let modified = modified.and_then(|time| time.to_zoned(TimeZone::UTC).ok()).map(|time| time.timestamp());
-        let md5 = if self.slo_etag.is_none() { Md5::from_hex(&self.hash) } else { None };
-        let head = Head { size: self.bytes, modified, md5, etag: self.slo_etag.or(Some(self.hash)) };
-        // What Swift's own tools and gateways write for a folder.
-        let directory = self.content_type.is_some_and(|kind| kind.starts_with("application/directory"));
-        Listed::new(Ok(self.name), head, directory && self.bytes == 0)
+    fn url(&self) -> String {
+        format!("swift://{}", self.container)
+    }
+
+    fn identity(&self) -> String {
+        let keystone = self.auth_url.trim_end_matches('/').trim_end_matches("/v3");
+        format!("{:?}", (self.url(), &self.storage_url, &self.project_name, keystone))
     }
 }

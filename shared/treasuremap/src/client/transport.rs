@@ -8,9 +8,9 @@ use reqwest::{Method, StatusCode};
 use runtime::Backoff;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use shared::{Class, Error, Result};
+use shared::{Class, Context, Error, Result};
 
-use super::{Client, Failure, Generation, MAX_DELAY};
+use super::{Client, Generation, MAX_DELAY, RequestError};
 
 /// The largest answer that is read [bytes]: some lists of 50,000 galaxies.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
@@ -60,13 +60,13 @@ impl Client {
         &self,
         endpoint: &str,
         body: Value,
-    ) -> std::result::Result<T, Failure> {
+    ) -> std::result::Result<T, RequestError> {
         let method = Method::POST;
         let answer = self.send(&method, endpoint, &[], Some(body)).await?;
         if !self.success(answer.status) {
             return Err(self.failure(&method, endpoint, &answer));
         }
-        self.read(&method, endpoint, &answer.body).map_err(Failure::Over)
+        self.read(&method, endpoint, &answer.body).map_err(RequestError::Over)
     }
 
     /// One request and its whole answer.
@@ -76,16 +76,13 @@ impl Client {
         endpoint: &str,
         query: &[(&str, &str)],
         body: Option<Value>,
-    ) -> std::result::Result<Answer, Failure> {
+    ) -> std::result::Result<Answer, RequestError> {
         let name = || self.name(method, endpoint);
         let left = self.left();
         if left.is_zero() {
-            return Err(Failure::Over(self.out_of_time(name())));
+            return Err(RequestError::Over(self.out_of_time(name())));
         }
-        let url = self
-            .base
-            .join(endpoint)
-            .map_err(|error| Failure::Refused(Error::permanent(format!("{}: {error}", name()))))?;
+        let url = self.base.join(endpoint).permanent(name()).map_err(RequestError::Refused)?;
         let mut request = self.http.request(method.clone(), url).query(query).timeout(self.timing.answer.min(left));
         request = match (self.generation, body) {
             (Generation::V1, None) => request.bearer_auth(&self.token),
@@ -99,10 +96,10 @@ impl Client {
         let failed = |error: reqwest::Error| format!("{}: {}", name(), self.hide(&causes(&error.without_url())));
         let mut answer = match request.send().await {
             Ok(answer) => answer,
-            Err(error) if error.is_builder() => return Err(Failure::Refused(Error::permanent(failed(error)))),
+            Err(error) if error.is_builder() => return Err(RequestError::Refused(Error::permanent(failed(error)))),
             // No connection: nothing was sent.
-            Err(error) if error.is_connect() => return Err(Failure::Over(Error::retryable(failed(error)))),
-            Err(error) => return Err(Failure::Unknown(Error::retryable(failed(error)))),
+            Err(error) if error.is_connect() => return Err(RequestError::Over(Error::retryable(failed(error)))),
+            Err(error) => return Err(RequestError::Unknown(Error::retryable(failed(error)))),
         };
         let status = answer.status();
         tracing::debug!(%method, endpoint, status = status.as_u16(), "API answered");
@@ -112,12 +109,12 @@ impl Client {
                 Ok(None) => return Ok(Answer { status, body: bytes.freeze() }),
                 Ok(Some(chunk)) if bytes.len() + chunk.len() <= MAX_ANSWER_BYTES => bytes.extend_from_slice(&chunk),
                 Ok(Some(_)) => {
-                    return Err(Failure::Over(Error::permanent(format!(
+                    return Err(RequestError::Over(Error::permanent(format!(
                         "{}: expected an answer of at most {MAX_ANSWER_BYTES} bytes, found more",
                         name()
                     ))));
                 }
-                Err(error) => return Err(Failure::Unknown(Error::retryable(failed(error)))),
+                Err(error) => return Err(RequestError::Unknown(Error::retryable(failed(error)))),
             }
         }
     }
@@ -130,20 +127,20 @@ impl Client {
     }
 
     /// What a status other than success means.
-    pub(super) fn failure(&self, method: &Method, endpoint: &str, answer: &Answer) -> Failure {
+    pub(super) fn failure(&self, method: &Method, endpoint: &str, answer: &Answer) -> RequestError {
         let status = answer.status.as_u16();
         let message = self.hide(&cut(&server_message(&answer.body)));
         let text = format!("{}: expected status 200, found {status}: {message}", self.name(method, endpoint));
         match status {
             // v0 refuses with 500 and a sentence; its own failures are a page.
             500 if self.generation == Generation::V0 && !message.starts_with('<') => {
-                Failure::Refused(Error::permanent(text))
+                RequestError::Refused(Error::permanent(text))
             }
             // A gateway gave up waiting for the server.
-            502 | 504 => Failure::Unknown(Error::retryable(text)),
+            502 | 504 => RequestError::Unknown(Error::retryable(text)),
             _ => match http_client::class(status) {
-                Class::Retryable => Failure::Over(Error::retryable(text)),
-                Class::Permanent => Failure::Refused(Error::permanent(text)),
+                Class::Retryable => RequestError::Over(Error::retryable(text)),
+                Class::Permanent => RequestError::Refused(Error::permanent(text)),
             },
         }
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use science::visibility::{bat, swift};
+use science::visibility::{bat, swift_pointing};
 use shared::key::{Key, Object, SupereventId};
 use shared::message::{Product, ProductKind};
 use shared::{Error, Result};
@@ -18,7 +18,8 @@ use crate::fermi::{no_time, once, read_file};
 /// What BAT saw at the time of a signal: written, already there, or missing with the reason. Once per superevent; what
 /// is missing may be filled by a later alert, and never takes longer than [`crate::fermi::LIMIT`].
 ///
-/// `pointings`: a file, or else an object of the store; see [`swift`] for its format. `time`: the time of the signal; a retraction has none.
+/// `pointings`: a file, or else an object of the store; see [`swift_pointing`] for its format. `time`: the time of the
+/// signal; a retraction has none.
 pub async fn coverage(
     pointings: Option<&str>,
     store: &Store,
@@ -30,7 +31,7 @@ pub async fn coverage(
             pointings.ok_or_else(|| Error::permanent("no Swift pointing is configured (SWIFT_POINTING_FILE)"))?;
         let (time, from) = (time.ok_or_else(no_time)?, format!("file `{name}`"));
         let pointing = pointing(store, name, time).await.map_err(|error| error.of(&from))?;
-        let swift::Pointing { start, ra, dec, roll, .. } = pointing;
+        let swift_pointing::Pointing { start, ra, dec, roll, .. } = pointing;
         let source = format!(
             "{from}: Swift at RA {ra:.3}°, Dec {dec:.3}°, roll {roll:.3}° since {start}, partial coding > 10 %"
         );
@@ -45,12 +46,12 @@ pub async fn coverage(
 /// Permanent, when there is neither or it is no list of pointings; otherwise what the store says.
 pub async fn count(store: Option<&Store>, name: &str) -> Result<usize> {
     let bytes = read(store, name).await?;
-    swift::read(&bytes).map(|all| all.len())
+    swift_pointing::read(&bytes).map(|all| all.len())
 }
 
-async fn pointing(store: &Store, name: &str, time: Timestamp) -> Result<swift::Pointing> {
+async fn pointing(store: &Store, name: &str, time: Timestamp) -> Result<swift_pointing::Pointing> {
     let bytes = read(Some(store), name).await?;
-    runtime::blocking("Swift's pointings", move || swift::at(&swift::read(&bytes)?, time)).await
+    runtime::blocking("Swift's pointings", move || swift_pointing::at(&swift_pointing::read(&bytes)?, time)).await
 }
 
 async fn read(store: Option<&Store>, name: &str) -> Result<Bytes> {
@@ -60,11 +61,11 @@ async fn read(store: Option<&Store>, name: &str) -> Result<Bytes> {
     {
         return match store.head(&key).await? {
             None => Err(Error::permanent("expected a file or an object of the store, found neither")),
-            Some(head) if head.size > swift::MAX_FILE_BYTES as u64 => {
-                Err(Error::permanent(format!("expected at most {} bytes, found {}", swift::MAX_FILE_BYTES, head.size)))
+            Some(head) if head.size > swift_pointing::MAX_FILE_BYTES as u64 => {
+                Err(Error::permanent(format!("expected at most {} bytes, found {}", swift_pointing::MAX_FILE_BYTES, head.size)))
             }
             Some(_) => store.read(&key).await,
         };
     }
-    read_file(Path::new(name), swift::MAX_FILE_BYTES).await
+    read_file(Path::new(name), swift_pointing::MAX_FILE_BYTES).await
 }

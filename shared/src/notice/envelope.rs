@@ -1,5 +1,5 @@
-//! What can be told of a notice at a glance: enough to keep each superevent's notices in order, to list them, and to
-//! measure how late they are. Nothing here is wrong with a notice: what cannot be told is absent.
+//! The fields of a notice that order, list and time it: superevent, kind, and when it was made. A field that cannot be read
+//! is absent, never an error.
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -10,9 +10,9 @@ use super::json::strict;
 use super::{MAX_NOTICE_BYTES, parse_time};
 use crate::key::SupereventId;
 
-/// A notice at a glance.
+/// The fields of a notice that order, list and time it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Glance {
+pub struct Envelope {
     /// The superevent that it is about.
     pub superevent_id: Option<SupereventId>,
     /// What it announces, as the notice spells it: `PRELIMINARY`, or the alert that a track search refers to.
@@ -25,7 +25,7 @@ pub struct Glance {
 
 /// The fields that are looked at. The others, the sky map among them, are passed over without being kept.
 #[derive(Deserialize)]
-struct Head {
+struct EnvelopeFields {
     superevent_id: Option<Value>,
     #[serde(rename = "ref_ID")]
     ref_id: Option<Value>,
@@ -43,14 +43,14 @@ enum Inside {
     Other(IgnoredAny),
 }
 
-impl Glance {
+impl Envelope {
     /// Looks at a notice of either kind; anything else has nothing to tell.
     pub fn of(bytes: &[u8]) -> Self {
         if bytes.len() > MAX_NOTICE_BYTES {
-            return Glance::default();
+            return Envelope::default();
         }
-        let head = serde_json::from_slice::<Head>(bytes).or_else(|_| serde_json::from_slice(&strict(bytes)));
-        let Ok(head) = head else { return Glance::default() };
+        let head = serde_json::from_slice::<EnvelopeFields>(bytes).or_else(|_| serde_json::from_slice(&strict(bytes)));
+        let Ok(head) = head else { return Envelope::default() };
         let text = |value: &Option<Value>| value.as_ref().and_then(Value::as_str).map(str::to_owned);
         let time = |value: &Option<Value>| text(value).and_then(|text| parse_time(&text).ok());
         let referred = head.reference.as_ref().and_then(|reference| reference.get("gcn.notices.LVK.alert"));
@@ -58,7 +58,7 @@ impl Glance {
         // `S230914ak-2-Preliminary` is about `S230914ak`; older track searches have the two fields swapped.
         let about = |text: Option<String>| text.and_then(|text| text.split('-').next()?.trim().parse().ok());
         let of_search = about(text(&head.ref_id)).or_else(|| about(referred.clone()));
-        Glance {
+        Envelope {
             superevent_id: about(text(&head.superevent_id)).or(of_search),
             announces: text(&head.alert_type).or(referred).or_else(|| text(&head.ref_id)),
             time_created: time(&head.time_created).or_else(|| time(&head.alert_datetime)),
@@ -79,12 +79,12 @@ impl Glance {
 mod tests {
     use super::*;
 
-    fn glance(text: &str) -> Glance {
-        Glance::of(text.as_bytes())
+    fn envelope(text: &str) -> Envelope {
+        Envelope::of(text.as_bytes())
     }
 
     fn id(text: &str) -> Option<String> {
-        glance(text).superevent_id.map(String::from)
+        envelope(text).superevent_id.map(String::from)
     }
 
     #[test]
@@ -107,16 +107,16 @@ mod tests {
     fn what_cannot_be_told_is_absent() {
         for text in ["", "{", "null", "[1]", "Obj\u{1} Avro", r#"{"superevent_id": "GRB230914A"}"#, r#"{"ref_ID": {}}"#]
         {
-            assert_eq!(glance(text), Glance::default(), "{text}");
+            assert_eq!(envelope(text), Envelope::default(), "{text}");
         }
-        assert_eq!(Glance::of(&[0xff, 0xfe]), Glance::default());
+        assert_eq!(Envelope::of(&[0xff, 0xfe]), Envelope::default());
     }
 
     #[test]
     fn times_and_types_are_read() {
         let text = r#"{"superevent_id": "MS230914ak", "alert_type": "UPDATE", "time_created": "2023-09-14T12:00:00Z",
             "event": {"time": "2023-09-14T11:40:00.5"}}"#;
-        let seen = glance(text);
+        let seen = envelope(text);
         assert!(seen.is_mock());
         assert_eq!(seen.announces.as_deref(), Some("UPDATE"));
         assert_eq!(seen.time_created.map(|time| time.to_string()).as_deref(), Some("2023-09-14T12:00:00Z"));

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use science::visibility::bat;
 use shared::key::{Key, SupereventId};
 use shared::message::{ProductKind, ProductStatus};
-use skymap_products::swift::coverage;
-use store::{Location, Store};
+use skymap_products::swift_bat::coverage;
+use store::Store;
 use tempfile::TempDir;
 
 const POINTINGS: &str = "start,end,ra,dec,roll\n\
@@ -29,7 +29,7 @@ async fn run(file: Option<&str>, store: &Store, time: Option<&str>) -> ProductSt
 #[tokio::test]
 async fn the_product_is_made_once_from_the_pointing_of_the_signal() {
     let (folder, signal) = (folder(), Some("2023-05-18T12:59:08.153968Z"));
-    let store = Store::open(&Location::Folder(folder.path().join("store"))).await.expect("a store");
+    let store = Store::folder(folder.path().join("store"));
     let file = folder.path().join("pointings.csv");
     fs::write(&file, POINTINGS).expect("a file");
 
@@ -56,7 +56,7 @@ async fn the_product_is_made_once_from_the_pointing_of_the_signal() {
 #[tokio::test]
 async fn what_cannot_be_made_has_a_reason() {
     let folder = folder();
-    let store = Store::open(&Location::Folder(folder.path().join("store"))).await.expect("a store");
+    let store = Store::folder(folder.path().join("store"));
     let file = folder.path().join("pointings.csv");
     let signal = Some("2023-05-18T12:59:08.153968Z");
     for (content, time, expected) in [

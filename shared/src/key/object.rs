@@ -1,251 +1,14 @@
-//! Every object's name, parsed and printed in one place.
-//!
-//! The names of products are a contract with the GWTM server, which derives them again from its own rows, and with
-//! everyone who reads the bucket.
+//! Every object that there is, by what its name says; [`Parsed`] is the inverse of [`Object::key`].
 
 use std::fmt;
-use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::{AlertName, Key, SupereventId};
 use crate::{Error, Result};
 
-/// The longest object name that every back end accepts [bytes].
-pub const MAX_KEY_BYTES: usize = 1024;
 /// The longest part of a name that came from outside [bytes]; files have at most 255.
 const MAX_SEGMENT_BYTES: usize = 200;
-
-/// The name of an object in the store: relative, of `/`-separated segments, none of them empty, `.` or `..`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Key(String);
-
-impl Key {
-    /// Checks a name that came from outside.
-    ///
-    /// # Errors
-    /// Permanent, when the name could leave the store or cannot be stored everywhere.
-    pub fn new(name: impl Into<String>) -> Result<Self> {
-        let name = name.into();
-        let refuse = |why: &str| Err(Error::permanent(format!("object name `{}`: {why}", name.escape_default())));
-        if name.is_empty() || name.len() > MAX_KEY_BYTES {
-            return refuse("expected 1 to 1024 bytes");
-        }
-        if name.chars().any(|c| c.is_control() || c == '\\') {
-            return refuse("expected no control character and no backslash");
-        }
-        if name.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
-            return refuse("expected segments other than ``, `.` and `..`");
-        }
-        Ok(Key(name))
-    }
-
-    /// The name as a string.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The media type of the object, by the ending of its name.
-    pub fn content_type(&self) -> &'static str {
-        match self.0.rsplit_once('.').map(|(_, ending)| ending) {
-            Some("json") => "application/json",
-            Some("gz") => "application/gzip",
-            Some("fits") => "application/fits",
-            Some("csv") => "text/csv; charset=utf-8",
-            Some("tle" | "txt") => "text/plain; charset=utf-8",
-            Some("html") => "text/html; charset=utf-8",
-            Some("png") => "image/png",
-            Some("svg") => "image/svg+xml",
-            _ => "application/octet-stream",
-        }
-    }
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl TryFrom<String> for Key {
-    type Error = Error;
-    fn try_from(name: String) -> Result<Self> {
-        Key::new(name)
-    }
-}
-
-impl From<Key> for String {
-    fn from(key: Key) -> String {
-        key.0
-    }
-}
-
-/// A GraceDB superevent id, `[T|M]S{YYMMDD}{letters}`; M is a mock event, T a test event.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct SupereventId(String);
-
-impl SupereventId {
-    /// The id as GraceDB spells it.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether the event is a mock or a test.
-    pub fn is_test(&self) -> bool {
-        self.0.starts_with(['M', 'T'])
-    }
-
-    /// The folder of its products: `test` or `fit`.
-    pub fn root(&self) -> &'static str {
-        if self.is_test() { "test" } else { "fit" }
-    }
-}
-
-impl FromStr for SupereventId {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self> {
-        let rest = text.strip_prefix(['M', 'T']).unwrap_or(text);
-        let valid = rest.strip_prefix('S').is_some_and(|rest| {
-            rest.len() > 6
-                && rest.len() <= 16
-                && rest.bytes().take(6).all(|b| b.is_ascii_digit())
-                && rest.bytes().skip(6).all(|b| b.is_ascii_lowercase())
-        });
-        if valid {
-            return Ok(SupereventId(text.to_owned()));
-        }
-        let shown: String = text.chars().take(60).collect();
-        Err(Error::permanent(format!(
-            "superevent id `{}`: expected `[T|M]S`, six digits and lower-case letters",
-            shown.escape_default()
-        )))
-    }
-}
-
-impl fmt::Display for SupereventId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl TryFrom<String> for SupereventId {
-    type Error = Error;
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
-impl From<SupereventId> for String {
-    fn from(id: SupereventId) -> String {
-        id.0
-    }
-}
-
-/// What a LIGO/Virgo/KAGRA notice announces.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[allow(missing_docs)]
-pub enum AlertKind {
-    EarlyWarning,
-    Preliminary,
-    Initial,
-    Update,
-    Retraction,
-}
-
-impl AlertKind {
-    /// Every kind.
-    pub const ALL: [AlertKind; 5] =
-        [AlertKind::EarlyWarning, AlertKind::Preliminary, AlertKind::Initial, AlertKind::Update, AlertKind::Retraction];
-
-    /// The spelling in object names and in the GWTM.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            AlertKind::EarlyWarning => "EarlyWarning",
-            AlertKind::Preliminary => "Preliminary",
-            AlertKind::Initial => "Initial",
-            AlertKind::Update => "Update",
-            AlertKind::Retraction => "Retraction",
-        }
-    }
-}
-
-/// What counts separately for one superevent: a kind, and whether it is the external coincidence's own alert.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AlertType {
-    /// What the notice announces.
-    pub kind: AlertKind,
-    /// The alert of the coincidence with a non-GW event, printed as `-ExtCoinc`.
-    pub external: bool,
-}
-
-impl fmt::Display for AlertType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.kind.as_str())?;
-        f.write_str(if self.external { "-ExtCoinc" } else { "" })
-    }
-}
-
-/// The name of one alert, `{superevent_id}-{type}{n}`: n counts the earlier alerts of exactly that type, and nothing
-/// is written for 0.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct AlertName {
-    /// The superevent.
-    pub superevent_id: SupereventId,
-    /// The type that `n` counts.
-    pub alert_type: AlertType,
-    /// How many alerts of this type the superevent had before this one.
-    pub n: u32,
-}
-
-impl fmt::Display for AlertName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.superevent_id, self.alert_type)?;
-        if self.n == 0 { Ok(()) } else { write!(f, "{}", self.n) }
-    }
-}
-
-impl FromStr for AlertName {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self> {
-        let refuse = || {
-            Error::permanent(format!(
-                "alert name `{}`: expected `{{superevent_id}}-{{type}}{{n}}`",
-                text.escape_default()
-            ))
-        };
-        let (id, rest) = text.split_once('-').ok_or_else(refuse)?;
-        let kind = AlertKind::ALL.into_iter().find(|kind| rest.starts_with(kind.as_str())).ok_or_else(refuse)?;
-        let rest = &rest[kind.as_str().len()..];
-        let (external, digits) = match rest.strip_prefix("-ExtCoinc") {
-            Some(digits) => (true, digits),
-            None => (false, rest),
-        };
-        let n = if digits.is_empty() {
-            0
-        } else if digits.starts_with('0') || !digits.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(refuse());
-        } else {
-            digits.parse().map_err(|_| refuse())?
-        };
-        Ok(AlertName { superevent_id: id.parse()?, alert_type: AlertType { kind, external }, n })
-    }
-}
-
-impl TryFrom<String> for AlertName {
-    type Error = Error;
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
-impl From<AlertName> for String {
-    fn from(name: AlertName) -> String {
-        name.to_string()
-    }
-}
 
 /// Every object that this software reads or writes; [`Object::key`] is its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -278,16 +41,19 @@ pub enum Object<'a> {
     Page(&'a AlertName),
     /// Which notifications have been sent of an alert.
     Notified(&'a AlertName),
+    /// The same of a notice that is no alert: an alert of an unknown type, a search that is retracted.
+    NoticeNotified(&'a str),
     /// The body of `post_alert`.
     PostAlert(&'a AlertName),
-    /// When a `post_alert` began whose fate is not known yet.
-    PostAlertPending(&'a AlertName),
+    /// The claim of a `post_alert`, from before it is made until its fate is known. The number counts the claims before it
+    /// that were given up.
+    PostAlertPending(&'a AlertName, u32),
     /// The ranked galaxies for people, CSV.
     GalaxiesCsv(&'a AlertName),
     /// The body of `event_galaxies`.
     EventGalaxies(&'a AlertName),
-    /// When an `event_galaxies` began whose fate is not known yet.
-    EventGalaxiesPending(&'a AlertName),
+    /// The same of an `event_galaxies`.
+    EventGalaxiesPending(&'a AlertName, u32),
     /// The body of `post_icecube_notice`, by the notice's `ref_id`, which may be any text: what cannot be in a name is
     /// percent-encoded.
     PostIceCube(&'a str),
@@ -485,11 +251,12 @@ impl Object<'_> {
             Object::PlotPng(name) => product(name, ".png"),
             Object::Page(name) => product(name, ".html"),
             Object::Notified(name) => format!("work/{name}/notified.json"),
+            Object::NoticeNotified(what) => format!("work/{}/notified.json", encoded(what)),
             Object::PostAlert(name) => format!("work/{name}/post_alert.json"),
-            Object::PostAlertPending(name) => format!("work/{name}/post_alert{PENDING}"),
+            Object::PostAlertPending(name, n) => format!("work/{name}/post_alert{}", pending(*n)),
             Object::GalaxiesCsv(name) => product(name, "-galaxies.csv"),
             Object::EventGalaxies(name) => format!("work/{name}/event_galaxies.json"),
-            Object::EventGalaxiesPending(name) => format!("work/{name}/event_galaxies{PENDING}"),
+            Object::EventGalaxiesPending(name, n) => format!("work/{name}/event_galaxies{}", pending(*n)),
             Object::PostIceCube(ref_id) => format!("work/{}/post_icecube_notice.json", encoded(ref_id)),
             Object::Inbox { topic, partition, offset } => {
                 // Twenty digits, so that a listing is in Kafka's order.
@@ -500,6 +267,11 @@ impl Object<'_> {
             Object::FermiFt2(file) => format!("fermi/ft2/{}", segment("file", file)?),
         })
     }
+}
+
+/// How the name of a claim ends: the first has no number.
+fn pending(n: u32) -> String {
+    if n == 0 { PENDING.to_owned() } else { format!(".{n}{PENDING}") }
 }
 
 /// A part of a name that came from outside: one segment of letters, digits and `._-:+,`.
@@ -556,59 +328,11 @@ fn decoded(segment: &str) -> Option<String> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::{AlertKind, AlertType};
     use super::*;
 
     fn name(text: &str) -> AlertName {
         text.parse().expect("a valid name")
-    }
-
-    #[test]
-    fn names_print_as_they_parse() {
-        for text in [
-            "S230518h-Preliminary",
-            "S230518h-Preliminary1",
-            "MS181101ab-Update-ExtCoinc",
-            "TS200101a-EarlyWarning-ExtCoinc12",
-        ] {
-            assert_eq!(name(text).to_string(), text);
-        }
-    }
-
-    #[test]
-    fn names_that_nobody_writes_are_refused() {
-        for text in [
-            "S230518h",
-            "S230518h-Preliminary0",
-            "S230518h-Preliminary01",
-            "S230518h-Preliminary-1",
-            "S230518h-Other",
-            "../../x-Update",
-            "S230518h-Update99999999999",
-        ] {
-            assert!(text.parse::<AlertName>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn superevent_ids() {
-        for text in ["S230518h", "MS181101ab", "TS200101a", "S190425z"] {
-            assert!(text.parse::<SupereventId>().is_ok(), "{text}");
-        }
-        for text in [
-            "",
-            "S",
-            "S230518",
-            "S23051h8",
-            "GW170817",
-            "s230518h",
-            "MTS230518h",
-            "S230518H",
-            "../../x",
-            "S230518h/",
-            "S230518habcdefghijk",
-        ] {
-            assert!(text.parse::<SupereventId>().is_err(), "{text}");
-        }
     }
 
     #[test]

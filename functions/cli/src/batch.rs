@@ -9,7 +9,7 @@ use futures::future::LocalBoxFuture;
 use indicatif::{ProgressBar, ProgressStyle};
 use shared::key::SupereventId;
 use shared::message::{Body, Received};
-use shared::notice::{Glance, NoticeKind};
+use shared::notice::{Envelope, NoticeKind};
 use shared::{Error, Result};
 use store::Store;
 
@@ -23,13 +23,13 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// A notice as it is read.
-type Notice = Result<(NoticeKind, Received)>;
+type NoticeRead = Result<(NoticeKind, Received)>;
 
-/// A series, and how far it has come.
+/// A batch, and how far it has come.
 ///
 /// Alerts of one superevent take effect in order: after one that failed in a way that may pass, the later ones wait until
 /// it is done, and other superevents go on.
-pub(crate) struct Series<'a> {
+pub(crate) struct Batch<'a> {
     config: Config,
     store: Store,
     pipeline: Pipeline,
@@ -40,13 +40,13 @@ pub(crate) struct Series<'a> {
     failed: usize,
     /// How long what may pass is tried again.
     patience: Duration,
-    lanes: BTreeMap<String, Lane<'a>>,
+    backlogs: BTreeMap<String, Backlog<'a>>,
     /// The superevents whose patience is used up, and what failed.
     given_up: BTreeMap<String, String>,
 }
 
 /// A superevent's notices that wait: the first failed, the others are behind it.
-struct Lane<'a> {
+struct Backlog<'a> {
     notices: VecDeque<Waiting<'a>>,
     /// When the first of them failed first.
     since: Instant,
@@ -58,7 +58,7 @@ struct Lane<'a> {
 /// A notice that waits.
 struct Waiting<'a> {
     label: String,
-    fetch: Box<dyn Fn() -> LocalBoxFuture<'a, Notice> + 'a>,
+    fetch: Box<dyn Fn() -> LocalBoxFuture<'a, NoticeRead> + 'a>,
     /// The notice, once it could be read.
     read: Option<(NoticeKind, Received)>,
 }
@@ -71,7 +71,7 @@ struct Attempt {
     again: Option<Error>,
 }
 
-impl<'a> Series<'a> {
+impl<'a> Batch<'a> {
     /// Opens the store and gets every function ready. What may pass is tried again for as long as `patience`.
     ///
     /// # Errors
@@ -80,7 +80,7 @@ impl<'a> Series<'a> {
         let store = config.open_store().await.map_err(Failure::usage)?;
         let pipeline = Pipeline::new(&config, &store).map_err(Failure::usage)?;
         let (out, progress) = (io::stdout().lock(), ProgressBar::hidden());
-        Ok(Series {
+        Ok(Batch {
             config,
             store,
             pipeline,
@@ -90,7 +90,7 @@ impl<'a> Series<'a> {
             notices: 0,
             failed: 0,
             patience,
-            lanes: BTreeMap::new(),
+            backlogs: BTreeMap::new(),
             given_up: BTreeMap::new(),
         })
     }
@@ -118,14 +118,14 @@ impl<'a> Series<'a> {
     pub(crate) async fn take(
         &mut self,
         label: &str,
-        notice: impl Future<Output = Notice>,
+        notice: impl Future<Output = NoticeRead>,
     ) -> std::result::Result<Option<Outcome>, Failure> {
         let begun = Instant::now();
         let outcome = match notice.await {
             Ok((kind, received)) => Ok(self.run(label, kind, received, false).await),
             Err(error) => Err(error),
         };
-        self.tell(label, &Report::new(label, &outcome, self.store.writes(), begun.elapsed()))?;
+        self.print(label, &Report::new(label, &outcome, self.store.writes(), begun.elapsed()))?;
         Ok(outcome.ok())
     }
 
@@ -138,21 +138,21 @@ impl<'a> Series<'a> {
         &mut self,
         label: &str,
         superevent: Option<&SupereventId>,
-        fetch: impl Fn() -> LocalBoxFuture<'a, Notice> + 'a,
+        fetch: impl Fn() -> LocalBoxFuture<'a, NoticeRead> + 'a,
     ) -> std::result::Result<Vec<Outcome>, Failure> {
         let mut waiting = Waiting { label: label.to_owned(), fetch: Box::new(fetch), read: None };
         let failed_to_read = waiting.read().await.err();
         let known = superevent.map(ToString::to_string);
-        let lane = match &waiting.read {
+        let backlog = match &waiting.read {
             Some((_, received)) => known.or(self.superevent_of(received).await),
             None => known,
         };
-        let lane = lane.unwrap_or_else(|| label.to_owned());
+        let backlog = backlog.unwrap_or_else(|| label.to_owned());
         let mut done = Vec::new();
-        if let Some(because) = self.given_up.get(&lane) {
+        if let Some(because) = self.given_up.get(&backlog) {
             let report = Report::not_tried(label, because);
-            self.tell(label, &report)?;
-        } else if let Some(behind) = self.lanes.get_mut(&lane) {
+            self.print(label, &report)?;
+        } else if let Some(behind) = self.backlogs.get_mut(&backlog) {
             tracing::warn!(notice = label, "waits behind {}", behind.because);
             behind.notices.push_back(waiting);
         } else {
@@ -160,29 +160,29 @@ impl<'a> Series<'a> {
                 Some(error) => Attempt::unread(error),
                 None => self.attempt(&mut waiting, !self.patience.is_zero()).await,
             };
-            done.extend(self.settle(&lane, waiting, attempt)?);
+            done.extend(self.settle(&backlog, waiting, attempt)?);
         }
         done.extend(self.go_on().await?);
         Ok(done)
     }
 
-    /// Tells of the attempt at a lane's only notice, or opens the lane.
+    /// Tells of the attempt at a backlog's only notice, or opens the backlog.
     fn settle(
         &mut self,
-        lane: &str,
+        backlog: &str,
         waiting: Waiting<'a>,
         attempt: Attempt,
     ) -> std::result::Result<Option<Outcome>, Failure> {
         if let Some(error) = &attempt.again {
             if self.patience.is_zero() {
-                self.given_up.insert(lane.to_owned(), because(&waiting.label, error));
+                self.given_up.insert(backlog.to_owned(), because(&waiting.label, error));
                 return self.done(&waiting.label, attempt);
             }
             let (now, pause) = (Instant::now(), FIRST_PAUSE.min(self.patience));
             let because = because(&waiting.label, error);
             tracing::warn!(notice = waiting.label, retry_in_ms = pause.as_millis(), "retrying notice: {error}");
             let notices = VecDeque::from([waiting]);
-            self.lanes.insert(lane.to_owned(), Lane { notices, since: now, pause, due: now + pause, because });
+            self.backlogs.insert(backlog.to_owned(), Backlog { notices, since: now, pause, due: now + pause, because });
             return Ok(None);
         }
         self.done(&waiting.label, attempt)
@@ -191,36 +191,40 @@ impl<'a> Series<'a> {
     /// Tries the superevents again that are due.
     async fn go_on(&mut self) -> std::result::Result<Vec<Outcome>, Failure> {
         let mut done = Vec::new();
-        let due: Vec<String> =
-            self.lanes.iter().filter(|(_, lane)| lane.due <= Instant::now()).map(|(name, _)| name.clone()).collect();
+        let due: Vec<String> = self
+            .backlogs
+            .iter()
+            .filter(|(_, backlog)| backlog.due <= Instant::now())
+            .map(|(name, _)| name.clone())
+            .collect();
         for name in due {
-            let Some(mut lane) = self.lanes.remove(&name) else { continue };
-            while let Some(mut waiting) = lane.notices.pop_front() {
-                let last = lane.since.elapsed() >= self.patience;
+            let Some(mut backlog) = self.backlogs.remove(&name) else { continue };
+            while let Some(mut waiting) = backlog.notices.pop_front() {
+                let last = backlog.since.elapsed() >= self.patience;
                 let attempt = self.attempt(&mut waiting, !last).await;
                 let Some(error) = attempt.again.as_ref() else {
                     done.extend(self.done(&waiting.label, attempt)?);
                     // The next one has its own patience.
-                    (lane.since, lane.pause) = (Instant::now(), FIRST_PAUSE.min(self.patience));
+                    (backlog.since, backlog.pause) = (Instant::now(), FIRST_PAUSE.min(self.patience));
                     continue;
                 };
-                lane.because = because(&waiting.label, error);
+                backlog.because = because(&waiting.label, error);
                 if last {
                     done.extend(self.done(&waiting.label, attempt)?);
-                    for behind in lane.notices.drain(..) {
-                        self.tell(&behind.label, &Report::not_tried(&behind.label, &lane.because))?;
+                    for behind in backlog.notices.drain(..) {
+                        self.print(&behind.label, &Report::not_tried(&behind.label, &backlog.because))?;
                     }
-                    self.given_up.insert(name.clone(), lane.because.clone());
+                    self.given_up.insert(name.clone(), backlog.because.clone());
                 } else {
                     tracing::warn!(
                         notice = waiting.label,
-                        retry_in_ms = lane.pause.as_millis(),
+                        retry_in_ms = backlog.pause.as_millis(),
                         "retrying notice: {error}"
                     );
-                    lane.notices.push_front(waiting);
-                    lane.due = (Instant::now() + lane.pause).min(lane.since + self.patience);
-                    lane.pause = (2 * lane.pause).min(LONGEST_PAUSE);
-                    self.lanes.insert(name.clone(), lane);
+                    backlog.notices.push_front(waiting);
+                    backlog.due = (Instant::now() + backlog.pause).min(backlog.since + self.patience);
+                    backlog.pause = (2 * backlog.pause).min(LONGEST_PAUSE);
+                    self.backlogs.insert(name.clone(), backlog);
                     break;
                 }
             }
@@ -251,16 +255,16 @@ impl<'a> Series<'a> {
     /// The superevent that a notice is about.
     async fn superevent_of(&self, received: &Received) -> Option<String> {
         let bytes = self.store.read_body(&received.body).await.ok()?;
-        Glance::of(&bytes).superevent_id.map(|id| id.to_string())
+        Envelope::of(&bytes).superevent_id.map(|id| id.to_string())
     }
 
     fn done(&mut self, label: &str, attempt: Attempt) -> std::result::Result<Option<Outcome>, Failure> {
         let Attempt { outcome, took, .. } = attempt;
-        self.tell(label, &Report::new(label, &outcome, self.store.writes(), took))?;
+        self.print(label, &Report::new(label, &outcome, self.store.writes(), took))?;
         Ok(outcome.ok())
     }
 
-    fn tell(&mut self, label: &str, report: &Report) -> std::result::Result<(), Failure> {
+    fn print(&mut self, label: &str, report: &Report) -> std::result::Result<(), Failure> {
         self.progress.set_message(label.to_owned());
         self.notices += 1;
         self.failed += usize::from(!report.done());
@@ -285,7 +289,7 @@ impl<'a> Series<'a> {
     /// When standard output is gone.
     pub(crate) async fn finish(&mut self) -> std::result::Result<Vec<Outcome>, Failure> {
         let mut done = Vec::new();
-        while let Some(due) = self.lanes.values().map(|lane| lane.due).min() {
+        while let Some(due) = self.backlogs.values().map(|backlog| backlog.due).min() {
             tokio::time::sleep_until(due.into()).await;
             done.extend(self.go_on().await?);
         }

@@ -1,11 +1,4 @@
-//! S3 and servers that speak its protocol.
-//!
-//! Create-if-absent is `If-None-Match: *`. Each creator notes who it is with its object, so that one who lost the answer
-//! and asks again recognises itself. On AWS that is atomic; of other servers (Ceph is too, Swift's S3 is not) nothing is
-//! assumed: a creator looks after a while whose object is there, and only that one has created it.
-//!
-//! What is too large for one piece is a multipart upload, which is seen once it is complete; its MD5, when it was known
-//! beforehand, is kept in the object's metadata, as rclone does, since its ETag is none.
+//! The client: AWS's SDK.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -13,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_credential_types::provider::error::CredentialsError;
@@ -32,9 +26,10 @@ use percent_encoding::percent_decode_str;
 use shared::key::Key;
 use shared::{Error, Result};
 
-use super::http::writer;
-use super::stream::part;
-use super::{Content, Head, Listed, Md5, PIECE_BYTES, S3Settings, SETTLED};
+use super::super::backend::{Backend, CREATE_RACE, PIECE_BYTES, writer};
+use super::super::object::{Content, Head, Listed, Md5};
+use super::super::stream::part;
+use super::S3Settings;
 
 /// The most parts of one upload.
 const MAX_PARTS: u64 = 10_000;
@@ -86,109 +81,9 @@ impl S3 {
         S3 { client: Client::from_conf(config), bucket, region, is_aws, is_there: Arc::default() }
     }
 
-    /// S3 holds whatever a key can be.
-    #[allow(clippy::unused_self, clippy::unnecessary_wraps)]
-    pub(super) fn accepts(&self, _: &Key) -> Result<()> {
-        Ok(())
-    }
-
-    pub(super) async fn open(
-        &self,
-        key: &Key,
-        range: Option<Range<u64>>,
-        etag: Option<&str>,
-    ) -> Result<Option<Content>> {
-        let ranged = range.is_some();
-        let answer = self
-            .client
-            .get_object()
-            .bucket(&self.bucket)
-            .key(key.as_str())
-            .set_range(range.map(|range| format!("bytes={}-{}", range.start, range.end - 1)))
-            .set_if_match(etag.map(str::to_owned))
-            .send()
-            .await;
-        let object = match answer {
-            Ok(object) => object,
-            Err(error) if error.code() == Some("NoSuchKey") => return self.absent().await.map(|()| None),
-            Err(error) if ranged && error.code() == Some("InvalidRange") => {
-                return Ok(Some(Content { head: Head::default(), chunks: stream::empty().boxed() }));
-            }
-            Err(error) if etag.is_some() && error.code() == Some("PreconditionFailed") => {
-                return Err(Error::retryable(format!("{}: has changed while it was read", self.object(key))));
-            }
-            Err(error) => return Err(self.failure(key.as_str(), &error)),
-        };
-        self.is_there.store(true, Ordering::Relaxed);
-        let etag = object.e_tag.clone();
-        let md5 = md5(etag.as_deref(), object.metadata(), object.server_side_encryption());
-        let head = Head {
-            size: bytes(object.content_length()),
-            modified: object.last_modified().and_then(timestamp),
-            md5: md5.filter(|_| !ranged),
-            etag,
-        };
-        let name = self.object(key);
-        let chunks = stream::unfold(object.body, |mut body| async { Some((body.next().await?, body)) });
-        let chunks = chunks.map_err(move |error| Error::retryable(format!("{name}: the answer broke off: {error}")));
-        Ok(Some(Content { head, chunks: chunks.boxed() }))
-    }
-
-    pub(super) async fn put(&self, key: &Key, bytes: Bytes) -> Result<Option<Md5>> {
-        match self.write(key, bytes).send().await {
-            Ok(answer) => Ok(md5(answer.e_tag(), None, answer.server_side_encryption())),
-            Err(error) => Err(self.failure(key.as_str(), &error)),
-        }
-    }
-
-    pub(super) async fn put_if_absent(&self, key: &Key, bytes: Bytes) -> Result<bool> {
-        let writer = writer();
-        match self.write(key, bytes).if_none_match("*").metadata(WRITER_METADATA, &writer).send().await {
-            Ok(_) if self.is_aws => return Ok(true),
-            Ok(_) => tokio::time::sleep(SETTLED).await,
-            // Also when the answer to an earlier attempt was lost.
-            Err(error) if error.code() == Some("PreconditionFailed") => {}
-            // Another writer of the same name is at it: who won is known once it has finished.
-            Err(error) if error.code() == Some("ConditionalRequestConflict") => {
-                return Err(Error::retryable(format!("{}: another writer is creating it", self.object(key))));
-            }
-            Err(error) => return Err(self.failure(key.as_str(), &error)),
-        }
-        match self.client.head_object().bucket(&self.bucket).key(key.as_str()).send().await {
-            Ok(found) => Ok(found.metadata().and_then(|metadata| metadata.get(WRITER_METADATA)) == Some(&writer)),
-            Err(error) if error.as_service_error().is_some_and(|error| error.is_not_found()) => Ok(false),
-            Err(error) => Err(self.failure(key.as_str(), &error)),
-        }
-    }
-
     fn write(&self, key: &Key, bytes: Bytes) -> PutObjectFluentBuilder {
         let request = self.client.put_object().bucket(&self.bucket).key(key.as_str());
         request.content_type(key.content_type()).body(ByteStream::from(bytes))
-    }
-
-    pub(super) async fn put_stream(&self, key: &Key, content: Content) -> Result<Option<Md5>> {
-        let upload = self
-            .client
-            .create_multipart_upload()
-            .bucket(&self.bucket)
-            .key(key.as_str())
-            .content_type(key.content_type())
-            .set_metadata(content.head.md5.map(|md5| [(MD5_METADATA.to_owned(), md5.to_base64())].into()))
-            .send()
-            .await
-            .map_err(|error| self.failure(key.as_str(), &error))?;
-        let id = upload.upload_id().unwrap_or_default();
-        let outcome = self.parts(key, id, content).await;
-        if outcome.is_err() {
-            // What has arrived is kept, and paid for, until it is aborted; the first error says what was wrong.
-            let aborted =
-                self.client.abort_multipart_upload().bucket(&self.bucket).key(key.as_str()).upload_id(id).send().await;
-            if let Err(error) = aborted {
-                let error = self.failure(key.as_str(), &error);
-                tracing::warn!(object.key = %key, %error, "an upload that failed could not be aborted");
-            }
-        }
-        outcome
     }
 
     async fn parts(&self, key: &Key, id: &str, content: Content) -> Result<Option<Md5>> {
@@ -234,72 +129,6 @@ impl S3 {
                 _ => Err(self.failure(key.as_str(), &error)),
             },
         }
-    }
-
-    pub(super) async fn head(&self, key: &Key) -> Result<Option<Head>> {
-        match self.client.head_object().bucket(&self.bucket).key(key.as_str()).send().await {
-            Ok(head) => {
-                self.is_there.store(true, Ordering::Relaxed);
-                Ok(Some(Head {
-                    size: bytes(head.content_length()),
-                    modified: head.last_modified().and_then(timestamp),
-                    md5: md5(head.e_tag(), head.metadata(), head.server_side_encryption()),
-                    etag: head.e_tag,
-                }))
-            }
-            Err(error) if error.as_service_error().is_some_and(|error| error.is_not_found()) => {
-                self.absent().await.map(|()| None)
-            }
-            // An answer to HEAD has no body to say why.
-            Err(error) if error.raw_response().is_some_and(|response| !response.status().is_server_error()) => {
-                match self.open(key, Some(0..1), None).await {
-                    Err(why) => Err(why),
-                    Ok(_) => Err(self.failure(key.as_str(), &error)),
-                }
-            }
-            Err(error) => Err(self.failure(key.as_str(), &error)),
-        }
-    }
-
-    pub(super) async fn delete(&self, key: &Key) -> Result<bool> {
-        // The answer to DELETE is the same whether it was there or not.
-        let was_there = self.head(key).await?.is_some();
-        if was_there {
-            let deleted = self.client.delete_object().bucket(&self.bucket).key(key.as_str()).send().await;
-            deleted.map_err(|error| self.failure(key.as_str(), &error))?;
-        }
-        Ok(was_there)
-    }
-
-    pub(super) fn list(&self, prefix: &str) -> BoxStream<'static, Result<Listed>> {
-        let pages = self
-            .client
-            .list_objects_v2()
-            .bucket(&self.bucket)
-            .prefix(prefix)
-            // A name may hold what XML cannot.
-            .encoding_type(EncodingType::Url)
-            .into_paginator()
-            .send();
-        let (store, prefix) = (self.clone(), prefix.to_owned());
-        stream::unfold(pages, |mut pages| async { Some((pages.next().await?, pages)) })
-            .map(move |page| {
-                let page = page.map_err(|error| store.failure(&prefix, &error))?;
-                let encoded = page.encoding_type() == Some(&EncodingType::Url);
-                let listed = page.contents.unwrap_or_default().into_iter().map(move |object| {
-                    let name = object.key.unwrap_or_default();
-                    let head = Head {
-                        size: bytes(object.size),
-                        modified: object.last_modified.as_ref().and_then(timestamp),
-                        md5: object.e_tag.as_deref().and_then(Md5::from_hex),
-                        etag: object.e_tag,
-                    };
-                    Ok(Listed::new(if encoded { decoded(&name) } else { Ok(name) }, head, false))
-                });
-                Ok::<_, Error>(stream::iter(listed))
-            })
-            .try_flatten()
-            .boxed()
     }
 
     /// An object was not found: whether its bucket is there.
@@ -382,6 +211,165 @@ impl S3 {
             || matches!(error, SdkError::ConstructionFailure(_))
             || no_credentials(error);
         if permanent { Error::permanent(message) } else { Error::retryable(message) }
+    }
+}
+
+#[async_trait]
+impl Backend for S3 {
+    async fn open(&self, key: &Key, range: Option<Range<u64>>, etag: Option<&str>) -> Result<Option<Content>> {
+        let ranged = range.is_some();
+        let answer = self
+            .client
+            .get_object()
+            .bucket(&self.bucket)
+            .key(key.as_str())
+            .set_range(range.map(|range| format!("bytes={}-{}", range.start, range.end - 1)))
+            .set_if_match(etag.map(str::to_owned))
+            .send()
+            .await;
+        let object = match answer {
+            Ok(object) => object,
+            Err(error) if error.code() == Some("NoSuchKey") => return self.absent().await.map(|()| None),
+            Err(error) if ranged && error.code() == Some("InvalidRange") => {
+                return Ok(Some(Content { head: Head::default(), chunks: stream::empty().boxed() }));
+            }
+            Err(error) if etag.is_some() && error.code() == Some("PreconditionFailed") => {
+                return Err(Error::retryable(format!("{}: has changed while it was read", self.object(key))));
+            }
+            Err(error) => return Err(self.failure(key.as_str(), &error)),
+        };
+        self.is_there.store(true, Ordering::Relaxed);
+        let etag = object.e_tag.clone();
+        let md5 = md5(etag.as_deref(), object.metadata(), object.server_side_encryption());
+        let head = Head {
+            size: bytes(object.content_length()),
+            modified: object.last_modified().and_then(timestamp),
+            md5: md5.filter(|_| !ranged),
+            etag,
+        };
+        let name = self.object(key);
+        let chunks = stream::unfold(object.body, |mut body| async { Some((body.next().await?, body)) });
+        let chunks =
+            chunks.map_err(move |error| Error::retryable(format!("{name}: the answer broke off")).caused_by(error));
+        Ok(Some(Content { head, chunks: chunks.boxed() }))
+    }
+
+    async fn put(&self, key: &Key, bytes: Bytes) -> Result<Option<Md5>> {
+        match self.write(key, bytes).send().await {
+            Ok(answer) => Ok(md5(answer.e_tag(), None, answer.server_side_encryption())),
+            Err(error) => Err(self.failure(key.as_str(), &error)),
+        }
+    }
+
+    async fn put_if_absent(&self, key: &Key, bytes: Bytes) -> Result<bool> {
+        let writer = writer();
+        match self.write(key, bytes).if_none_match("*").metadata(WRITER_METADATA, &writer).send().await {
+            Ok(_) if self.is_aws => return Ok(true),
+            Ok(_) => tokio::time::sleep(CREATE_RACE).await,
+            // Also when the answer to an earlier attempt was lost.
+            Err(error) if error.code() == Some("PreconditionFailed") => {}
+            // Another writer of the same name is at it: who won is known once it has finished.
+            Err(error) if error.code() == Some("ConditionalRequestConflict") => {
+                return Err(Error::retryable(format!("{}: another writer is creating it", self.object(key))));
+            }
+            Err(error) => return Err(self.failure(key.as_str(), &error)),
+        }
+        match self.client.head_object().bucket(&self.bucket).key(key.as_str()).send().await {
+            Ok(found) => Ok(found.metadata().and_then(|metadata| metadata.get(WRITER_METADATA)) == Some(&writer)),
+            Err(error) if error.as_service_error().is_some_and(|error| error.is_not_found()) => Ok(false),
+            Err(error) => Err(self.failure(key.as_str(), &error)),
+        }
+    }
+
+    async fn put_stream(&self, key: &Key, content: Content) -> Result<Option<Md5>> {
+        let upload = self
+            .client
+            .create_multipart_upload()
+            .bucket(&self.bucket)
+            .key(key.as_str())
+            .content_type(key.content_type())
+            .set_metadata(content.head.md5.map(|md5| [(MD5_METADATA.to_owned(), md5.to_base64())].into()))
+            .send()
+            .await
+            .map_err(|error| self.failure(key.as_str(), &error))?;
+        let id = upload.upload_id().unwrap_or_default();
+        let outcome = self.parts(key, id, content).await;
+        if outcome.is_err() {
+            // What has arrived is kept, and paid for, until it is aborted; the first error says what was wrong.
+            let aborted =
+                self.client.abort_multipart_upload().bucket(&self.bucket).key(key.as_str()).upload_id(id).send().await;
+            if let Err(error) = aborted {
+                let error = self.failure(key.as_str(), &error);
+                tracing::warn!(object.key = %key, %error, "an upload that failed could not be aborted");
+            }
+        }
+        outcome
+    }
+
+    async fn head(&self, key: &Key) -> Result<Option<Head>> {
+        match self.client.head_object().bucket(&self.bucket).key(key.as_str()).send().await {
+            Ok(head) => {
+                self.is_there.store(true, Ordering::Relaxed);
+                Ok(Some(Head {
+                    size: bytes(head.content_length()),
+                    modified: head.last_modified().and_then(timestamp),
+                    md5: md5(head.e_tag(), head.metadata(), head.server_side_encryption()),
+                    etag: head.e_tag,
+                }))
+            }
+            Err(error) if error.as_service_error().is_some_and(|error| error.is_not_found()) => {
+                self.absent().await.map(|()| None)
+            }
+            // An answer to HEAD has no body to say why.
+            Err(error) if error.raw_response().is_some_and(|response| !response.status().is_server_error()) => {
+                match self.open(key, Some(0..1), None).await {
+                    Err(why) => Err(why),
+                    Ok(_) => Err(self.failure(key.as_str(), &error)),
+                }
+            }
+            Err(error) => Err(self.failure(key.as_str(), &error)),
+        }
+    }
+
+    async fn delete(&self, key: &Key) -> Result<bool> {
+        // The answer to DELETE is the same whether it was there or not.
+        let was_there = self.head(key).await?.is_some();
+        if was_there {
+            let deleted = self.client.delete_object().bucket(&self.bucket).key(key.as_str()).send().await;
+            deleted.map_err(|error| self.failure(key.as_str(), &error))?;
+        }
+        Ok(was_there)
+    }
+
+    fn list(&self, prefix: &str) -> BoxStream<'static, Result<Listed>> {
+        let pages = self
+            .client
+            .list_objects_v2()
+            .bucket(&self.bucket)
+            .prefix(prefix)
+            // A name may hold what XML cannot.
+            .encoding_type(EncodingType::Url)
+            .into_paginator()
+            .send();
+        let (store, prefix) = (self.clone(), prefix.to_owned());
+        stream::unfold(pages, |mut pages| async { Some((pages.next().await?, pages)) })
+            .map(move |page| {
+                let page = page.map_err(|error| store.failure(&prefix, &error))?;
+                let encoded = page.encoding_type() == Some(&EncodingType::Url);
+                let listed = page.contents.unwrap_or_default().into_iter().map(move |object| {
+                    let name = object.key.unwrap_or_default();
+                    let head = Head {
+                        size: bytes(object.size),
+                        modified: object.last_modified.as_ref().and_then(timestamp),
+                        md5: object.e_tag.as_deref().and_then(Md5::from_hex),
+                        etag: object.e_tag,
+                    };
+                    Ok(Listed::new(if encoded { decoded(&name) } else { Ok(name) }, head, false))
+                });
+                Ok::<_, Error>(stream::iter(listed))
+            })
+            .try_flatten()
+            .boxed()
     }
 }
 

@@ -1,0 +1,142 @@
+//! Tokens of Microsoft Entra for an identity without a key: the machine's, or a workload's whose platform vouches for it.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use http_client::shown;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use shared::{Context, Error, Result, Secret};
+use tokio::io::AsyncReadExt;
+
+use super::super::http::{Answer, Http, Method, Request, address};
+use super::super::token::Token;
+
+/// For whom managed identities' tokens are.
+const RESOURCE: &str = "https://storage.azure.com/";
+/// The same for workload identities'.
+const SCOPE: &str = "https://storage.azure.com/.default";
+/// The version of the machine's API.
+const IMDS_VERSION: &str = "2018-02-01";
+/// The largest answer, and the largest token in a file [bytes].
+const MAX_TOKEN_BYTES: u64 = 64 << 10;
+
+/// Who logs in.
+#[derive(Debug, Clone)]
+pub(super) enum Identity {
+    /// An identity that Azure gives the machine:
+    /// <https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token>.
+    Managed {
+        /// Where the machine asks for it.
+        endpoint: String,
+        /// Which one, where there are several.
+        client_id: Option<String>,
+    },
+    /// An identity that trusts a token of the workload's platform, such as Kubernetes:
+    /// <https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow>.
+    Workload {
+        /// Where the token is exchanged.
+        authority: String,
+        tenant_id: String,
+        client_id: String,
+        /// Read for every exchange: the platform renews it.
+        token_file: PathBuf,
+    },
+}
+
+impl Identity {
+    /// What errors call it, with the settings that say who it is.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Identity::Managed { .. } => "managed identity (AZURE_MANAGED_IDENTITY, AZURE_CLIENT_ID)",
+            Identity::Workload { .. } => {
+                "workload identity (AZURE_CLIENT_ID, AZURE_TENANT_ID, AZURE_FEDERATED_TOKEN_FILE)"
+            }
+        }
+    }
+
+    /// A client for these requests: the machine's own address is not reached through a proxy.
+    pub fn http(&self) -> Result<Http> {
+        match self {
+            Identity::Managed { .. } => Http::without_proxy(),
+            Identity::Workload { .. } => Http::new(),
+        }
+    }
+
+    /// Asks for a token, once.
+    pub async fn token(&self, http: &Http) -> Result<Token<Secret>> {
+        let (request, assertion) = match self {
+            Identity::Managed { endpoint, client_id } => (managed(endpoint, client_id.as_deref())?, None),
+            Identity::Workload { authority, tenant_id, client_id, token_file } => {
+                let assertion = read(token_file).await?;
+                (exchange(authority, tenant_id, client_id, &assertion)?, Some(assertion))
+            }
+        };
+        let what = format!("token for the {} from `{}`", self.name(), shown(request.url.as_str()));
+        let answer = http.once(request).await.map_err(|error| error.of(&what))?;
+        if answer.is_success() { token(answer, &what).await } else { Err(self.refused(answer, &what, assertion).await) }
+    }
+
+    async fn refused(&self, answer: Answer, what: &str, assertion: Option<Secret>) -> Error {
+        let (status, busy) = (answer.status, answer.is_busy());
+        let mut message = answer.message().await;
+        if let Some(assertion) = assertion {
+            message = message.replace(assertion.reveal(), "***");
+        }
+        // The machine answers 404 and 410 while it is being updated.
+        let later = busy || matches!((self, status), (Identity::Managed { .. }, 404 | 410));
+        let text = format!("{what}: status {status} {message}");
+        if later { Error::retryable(text) } else { Error::permanent(text) }
+    }
+}
+
+fn managed(endpoint: &str, client_id: Option<&str>) -> Result<Request> {
+    let mut url = address(endpoint, "metadata/identity/oauth2/token")?;
+    url.query_pairs_mut().extend_pairs([("api-version", IMDS_VERSION), ("resource", RESOURCE)]);
+    if let Some(id) = client_id {
+        url.query_pairs_mut().append_pair("client_id", id);
+    }
+    Ok(Request::new(Method::GET, url).header("metadata", "true"))
+}
+
+fn exchange(authority: &str, tenant_id: &str, client_id: &str, assertion: &Secret) -> Result<Request> {
+    let url = address(authority, &format!("{tenant_id}/oauth2/v2.0/token"))?;
+    let mut form = url.clone();
+    form.query_pairs_mut().clear().extend_pairs([
+        ("grant_type", "client_credentials"),
+        ("client_id", client_id),
+        ("scope", SCOPE),
+        ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
+        ("client_assertion", assertion.reveal()),
+    ]);
+    let body = Bytes::from(form.query().unwrap_or_default().to_owned());
+    Ok(Request::new(Method::POST, url).header("content-type", "application/x-www-form-urlencoded").body(body))
+}
+
+async fn read(file: &PathBuf) -> Result<Secret> {
+    let named = || format!("file `{}` (AZURE_FEDERATED_TOKEN_FILE)", file.display());
+    let mut text = String::new();
+    let opened = tokio::fs::File::open(file).await.permanent(named())?;
+    opened.take(MAX_TOKEN_BYTES + 1).read_to_string(&mut text).await.permanent(named())?;
+    match text.trim() {
+        "" => Err(Error::permanent(format!("{}: expected a token, found none", named()))),
+        _ if text.len() as u64 > MAX_TOKEN_BYTES => {
+            Err(Error::permanent(format!("{}: expected at most {MAX_TOKEN_BYTES} bytes, found more", named())))
+        }
+        token => Ok(Secret::new(token)),
+    }
+}
+
+/// The token in an answer, whose numbers are numbers or texts.
+async fn token(answer: Answer, what: &str) -> Result<Token<Secret>> {
+    let body = answer.bytes(MAX_TOKEN_BYTES).await.map_err(|error| error.of(what))?;
+    // An error of the parser may show what it has read.
+    let found: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let seconds = &found["expires_in"];
+    let seconds = seconds.as_i64().or_else(|| seconds.as_str()?.parse().ok());
+    let end = seconds.and_then(|seconds| Timestamp::now().checked_add(SignedDuration::from_secs(seconds)).ok());
+    match (found["access_token"].as_str(), end) {
+        (Some(token), Some(end)) => Ok(Token::until(Secret::new(token), end)),
+        _ => Err(Error::permanent(format!("{what}: expected JSON with `access_token` and `expires_in`, found other"))),
+    }
+}

@@ -1,0 +1,232 @@
+//! What only a folder does; what every back end does is in `tests::conformance`.
+
+use super::super::{EntryKind, Listed, Store};
+use super::create::{Exclusive, create, lacks_the_way};
+use super::*;
+
+#[test]
+fn what_may_pass_is_tried_again() {
+    let class = |error: io::Error| failure(Path::new("/data"), "fit/x", error).is_retryable();
+    // Linux: ENFILE, EMFILE, EBUSY, ENOSPC, ESTALE.
+    for code in [23, 24, 16, 28, 116] {
+        assert!(class(io::Error::from_raw_os_error(code)), "{code}");
+    }
+    // Linux: ENOENT, EACCES, ENOTDIR, EISDIR, EINVAL, EFBIG, EROFS, ENAMETOOLONG.
+    for code in [2, 13, 20, 21, 22, 27, 30, 36] {
+        assert!(!class(io::Error::from_raw_os_error(code)), "{code}");
+    }
+}
+
+#[test]
+fn names_an_unfinished_file_after_its_target() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let name = |target: &str| {
+        let unfinished = begin(folder.path(), &folder.path().join("test").join(target)).expect("a file");
+        unfinished.path().file_name().expect("a name").to_string_lossy().into_owned()
+    };
+    assert!(name("MS261127a-Initial_alert.json").starts_with(".unfinished-MS261127a-Initial_alert.json-"));
+    assert!(name(&"x".repeat(255)).starts_with(".unfinished-"));
+}
+
+fn key(name: &str) -> Key {
+    Key::new(name).expect("a name")
+}
+
+fn content(bytes: Vec<u8>) -> Content {
+    let head = Head { size: bytes.len() as u64, ..Head::default() };
+    let chunks: Vec<_> = bytes.chunks(70_000).map(Bytes::copy_from_slice).map(Ok).collect();
+    Content { head, chunks: stream::iter(chunks).boxed() }
+}
+
+fn store(folder: &tempfile::TempDir) -> Store {
+    Store::folder(folder.path())
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.expect("an entry").path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+#[tokio::test]
+async fn names_that_a_folder_cannot_hold_are_refused_before_anything_is_written() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = store(&folder);
+    let long = format!("fit/{}.json", "x".repeat(251));
+    for (name, expected) in [(long.as_str(), "255 bytes"), (".unfinished/x", ".unfinished")] {
+        let error = store.accepts(&key(name)).expect_err(name);
+        assert!(!error.is_retryable() && error.to_string().contains(expected), "{error}");
+        assert!(store.put(&key(name), Bytes::new()).await.is_err());
+        assert!(store.put_if_absent(&key(name), Bytes::new()).await.is_err());
+        assert!(store.put_stream(&key(name), content(vec![])).await.is_err());
+    }
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
+    assert_eq!(store.accepts(&key(&long.replace("xx.json", "x.json"))), Ok(()));
+
+    // What is an object can hold none, and what holds some is none.
+    store.put(&key("fit/a"), Bytes::from_static(b"1")).await.expect("written");
+    for name in ["fit/a/b", "fit"] {
+        for error in [
+            store.put(&key(name), Bytes::new()).await.expect_err(name),
+            store.put_if_absent(&key(name), Bytes::new()).await.expect_err(name),
+            store.put_stream(&key(name), content(vec![0; 20 << 20])).await.expect_err(name),
+        ] {
+            assert!(!error.is_retryable(), "{error}");
+        }
+    }
+    assert_eq!(files(folder.path()), [folder.path().join("fit/a")]);
+}
+
+fn whole(folder: &Path, bytes: &[u8]) -> NamedTempFile {
+    let mut unfinished = begin(folder, &folder.join("x")).expect("a file");
+    unfinished.write_all(bytes).expect("written");
+    unfinished
+}
+
+#[test]
+fn of_all_who_create_a_name_one_is_told_so_in_every_way() {
+    for ways in [&Exclusive::ALL[..], &[Exclusive::Link], &[Exclusive::Rename], &[Exclusive::Claim]] {
+        let folder = tempfile::tempdir().expect("a folder");
+        for round in 0..20 {
+            let path = folder.path().join(round.to_string());
+            let writer = |i: usize| {
+                let unfinished = whole(folder.path(), i.to_string().as_bytes());
+                let path = &path;
+                move || create(unfinished, path, ways).expect("answered").then_some(i)
+            };
+            let writers: Vec<_> = (0..8).map(writer).collect();
+            let told: Vec<usize> = std::thread::scope(|scope| {
+                let threads: Vec<_> = writers.into_iter().map(|writer| scope.spawn(writer)).collect();
+                threads.into_iter().filter_map(|thread| thread.join().expect("no panic")).collect()
+            });
+            let [first] = told[..] else { panic!("{ways:?}: {told:?}") };
+            assert_eq!(fs::read(&path).expect("whole"), first.to_string().as_bytes(), "{ways:?}");
+        }
+        assert_eq!(files(folder.path()).len(), 20, "{ways:?}: nothing unfinished is left");
+    }
+}
+
+#[test]
+fn a_way_that_the_file_system_lacks_gives_way_to_the_next() {
+    // Linux: EPERM of FAT and FUSE, EXDEV, EINVAL, EMLINK, ENOSYS, EOPNOTSUPP.
+    for code in [1, 18, 22, 31, 38, 95] {
+        assert!(lacks_the_way(&io::Error::from_raw_os_error(code)), "{code}");
+    }
+    // EEXIST, ENOSPC, EIO, EROFS.
+    for code in [17, 28, 5, 30] {
+        assert!(!lacks_the_way(&io::Error::from_raw_os_error(code)), "{code}");
+    }
+}
+
+#[test]
+fn a_claim_that_a_crash_left_is_taken_over_and_a_whole_object_is_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("x");
+    fs::write(&path, b"").expect("a claim");
+    assert!(create(whole(folder.path(), b"new"), &path, &[Exclusive::Claim]).expect("taken over"));
+    assert!(!create(whole(folder.path(), b"other"), &path, &[Exclusive::Claim]).expect("answered"));
+    assert_eq!(fs::read(&path).expect("whole"), b"new");
+    // An empty object is as whole as it gets, and where there are links an empty file is an object.
+    assert!(!create(whole(folder.path(), b"new"), &path, &[Exclusive::Link]).expect("answered"));
+    fs::write(&path, b"").expect("an empty object");
+    assert!(!create(whole(folder.path(), b""), &path, &[Exclusive::Claim]).expect("answered"));
+    assert!(!create(whole(folder.path(), b"new"), &path, &Exclusive::ALL).expect("answered"));
+}
+
+#[tokio::test]
+async fn a_part_of_the_folder_may_be_another_file_system() {
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let memory = Path::new("/dev/shm");
+    let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
+    let other = if device(memory).is_some_and(|other| Some(other) != device(folder.path())) {
+        tempfile::tempdir_in(memory)
+    } else {
+        // One file system is all there is here: the link is still followed.
+        tempfile::tempdir()
+    };
+    let other = other.expect("a folder");
+    symlink(other.path(), folder.path().join("fit")).expect("a link");
+    // One that leads back is no end of folders.
+    symlink(folder.path(), other.path().join("back")).expect("a link");
+    let store = store(&folder);
+    let name = key("fit/a");
+    assert_eq!(store.put_if_absent(&name, Bytes::from_static(b"1")).await, Ok(true));
+    assert_eq!(store.put_if_absent(&name, Bytes::from_static(b"2")).await, Ok(false));
+    store.put(&name, Bytes::from_static(b"3")).await.expect("written");
+    store.put_stream(&key("fit/b"), content(vec![0; 20 << 20])).await.expect("written");
+    assert_eq!(store.get(&name).await, Ok(Some(Bytes::from_static(b"3"))));
+    assert_eq!(store.keys("fit/").await, Ok(vec![key("fit/a"), key("fit/b")]));
+}
+
+#[tokio::test]
+async fn special_files_are_listed_as_such_and_never_opened() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = store(&folder);
+    store.put(&key("fit/a"), Bytes::from_static(b"123")).await.expect("written");
+    rustix::fs::mkfifoat(rustix::fs::CWD, folder.path().join("fit/pipe"), rustix::fs::Mode::RUSR).expect("a FIFO");
+    let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("fit/socket")).expect("a socket");
+    std::os::unix::fs::symlink("/dev/zero", folder.path().join("fit/device")).expect("a link");
+    fs::write(folder.path().join("fit/.unfinished-x"), b"left by a crash").expect("a file");
+    let all: Vec<Listed> = store.list_all("fit/").try_collect().await.expect("a list");
+    assert_eq!(all.iter().filter(|listed| listed.kind == EntryKind::SpecialFile).count(), 3);
+    assert_eq!(store.keys("fit/").await, Ok(vec![key("fit/a")]));
+    for name in ["fit/pipe", "fit/socket", "fit/device"].map(key) {
+        assert_eq!(store.get(&name).await, Ok(None), "{name}");
+        assert_eq!(store.get_range(&name, 0..5).await, Ok(None), "{name}");
+        assert_eq!(store.head(&name).await, Ok(None), "{name}");
+        assert!(store.get_stream(&name).await.expect("an answer").is_none(), "{name}");
+        assert_eq!(store.put_if_absent(&name, Bytes::from_static(b"1")).await, Ok(false), "{name}: it is taken");
+    }
+}
+
+#[tokio::test]
+async fn empty_objects_with_others_below_them_stand_for_folders() {
+    let head = |size| Head { size, ..Head::default() };
+    for (name, size, kind) in [
+        ("fit/", 0, EntryKind::FolderMarker),
+        ("fit_$folder$", 0, EntryKind::FolderMarker),
+        ("fit/a_$folder$", 0, EntryKind::FolderMarker),
+        ("fit/a", 0, EntryKind::Object),
+        ("fit/", 1, EntryKind::Object),
+    ] {
+        assert_eq!(Listed::new(Ok(name.to_owned()), head(size), false).kind, kind, "{name} of {size} bytes");
+    }
+    assert_eq!(Listed::new(Ok("fit/a".to_owned()), head(0), true).kind, EntryKind::FolderMarker);
+}
+
+#[tokio::test]
+async fn a_list_tells_what_cannot_be_read() {
+    use std::os::unix::ffi::OsStrExt;
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = store(&folder);
+    store.put(&key("fit/a"), Bytes::from_static(b"123")).await.expect("written");
+    fs::write(folder.path().join("fit/b\nc"), b"1").expect("written");
+    fs::write(folder.path().join(OsStr::from_bytes(b"fit/\xff")), b"1").expect("written");
+    let listed: Vec<Listed> = store.list("fit/").try_collect().await.expect("a list");
+    let (names, refused): (Vec<_>, Vec<_>) = listed.into_iter().partition(|listed| listed.key.is_ok());
+    assert_eq!(names.len(), 1);
+    assert_eq!((&names[0].key, names[0].head.size), (&Ok(key("fit/a")), 3));
+    assert!(names[0].head.modified.is_some());
+    let mut refused: Vec<String> =
+        refused.into_iter().map(|listed| listed.key.expect_err("no key").to_string()).collect();
+    refused.sort();
+    assert!(refused[0].contains("UTF-8") && refused[1].contains("`fit/b\\nc`"), "{refused:?}");
+    assert_eq!(store.keys("fit/").await, Ok(vec![key("fit/a")]));
+}
+
+#[tokio::test]
+async fn a_list_that_nobody_reads_to_its_end_ends() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = store(&folder);
+    fs::create_dir(folder.path().join("fit")).expect("a folder");
+    for i in 0..3 * PAGE {
+        fs::write(folder.path().join(format!("fit/{i}")), b"").expect("written");
+    }
+    let mut list = store.list("");
+    assert!(list.try_next().await.is_ok_and(|listed| listed.is_some()));
+    // Dropping the runtime would wait for a thread that still walks.
+    drop(list);
+    assert_eq!(store.keys("fit/1").await.expect("keys").len(), 1111);
+}

@@ -1,0 +1,106 @@
+//! S3 and servers that speak its protocol.
+//!
+//! Create-if-absent is `If-None-Match: *`. Each creator notes who it is with its object, so that one who lost the answer
+//! and asks again recognises itself. On AWS that is atomic; of other servers (Ceph is too, Swift's S3 is not) nothing is
+//! assumed: a creator looks after a while whose object is there, and only that one has created it.
+//!
+//! What is too large for one piece is a multipart upload, which is seen once it is complete; its MD5, when it was known
+//! beforehand, is kept in the object's metadata, as rclone does, since its ETag is none.
+
+#[cfg(feature = "s3")]
+mod client;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use shared::settings::{Reader, Setting, defaulted, secret, setting};
+use shared::{Result, Secret};
+
+use super::backend::{Backend, BackendSettings};
+use super::location::{Location, Scheme};
+
+pub(super) const SCHEME: Scheme = Scheme {
+    source: "s3",
+    schemes: &["s3"],
+    name: "AWS_BUCKET",
+    form: "`s3://BUCKET`",
+    settings: SETTINGS,
+    log_in: &["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"],
+    read,
+};
+
+const SETTINGS: &[Setting] = &[
+    defaulted("AWS_BUCKET", "gwtreasuremap", "the bucket, with `s3`"),
+    defaulted("AWS_DEFAULT_REGION", "us-east-2", "the bucket's region, with `s3`"),
+    setting("AWS_ENDPOINT_URL", "AWS itself", "another S3 server, addressed path-style"),
+    secret("AWS_ACCESS_KEY_ID", "a profile or role", "the access key, with `s3`"),
+    secret("AWS_SECRET_ACCESS_KEY", "a profile or role", "its secret"),
+    secret("AWS_SESSION_TOKEN", "none", "the session's token, with an access key that a role was given"),
+];
+
+/// A bucket on S3, or on a server that speaks its protocol.
+#[derive(Debug, Clone)]
+#[cfg_attr(not(feature = "s3"), allow(dead_code, reason = "only the client reads it"))]
+struct S3Settings {
+    bucket: String,
+    region: String,
+    /// Another server than AWS, addressed path-style.
+    endpoint_url: Option<String>,
+    /// Without them the SDK's ordinary chain (a profile, a role) is asked.
+    credentials: Option<S3Credentials>,
+}
+
+/// An access key.
+#[derive(Debug, Clone)]
+#[cfg_attr(not(feature = "s3"), allow(dead_code, reason = "only the client reads it"))]
+struct S3Credentials {
+    access_key_id: String,
+    secret_access_key: Secret,
+    /// With a key that a role has been given for a while.
+    session_token: Option<Secret>,
+}
+
+fn read(settings: &mut Reader<'_>) -> Location {
+    let (id, secret) = (settings.text("AWS_ACCESS_KEY_ID"), settings.text("AWS_SECRET_ACCESS_KEY"));
+    let token = settings.text("AWS_SESSION_TOKEN");
+    let half = match (&id, &secret) {
+        (Some(_), None) => Some("`AWS_SECRET_ACCESS_KEY`: required with AWS_ACCESS_KEY_ID: its secret"),
+        (None, Some(_)) => Some("`AWS_ACCESS_KEY_ID`: required with AWS_SECRET_ACCESS_KEY: the access key"),
+        _ => None,
+    };
+    settings.problems.extend(half.map(str::to_owned));
+    Location::new(S3Settings {
+        bucket: settings.text("AWS_BUCKET").unwrap_or_default(),
+        region: settings.text("AWS_DEFAULT_REGION").unwrap_or_default(),
+        endpoint_url: settings.optional_url("AWS_ENDPOINT_URL"),
+        credentials: id.zip(secret).map(|(access_key_id, secret)| S3Credentials {
+            access_key_id,
+            secret_access_key: Secret::new(secret),
+            session_token: token.map(Secret::new),
+        }),
+    })
+}
+
+#[async_trait]
+impl BackendSettings for S3Settings {
+    #[cfg(feature = "s3")]
+    async fn connect(&self) -> Result<Arc<dyn Backend>> {
+        Ok(Arc::new(client::S3::connect(self.clone()).await))
+    }
+
+    #[cfg(not(feature = "s3"))]
+    async fn connect(&self) -> Result<Arc<dyn Backend>> {
+        let store = self.url();
+        Err(shared::Error::permanent(format!(
+            "store `{store}`: this program was built without S3 (build it with `--features s3`)"
+        )))
+    }
+
+    fn url(&self) -> String {
+        format!("s3://{}", self.bucket)
+    }
+
+    fn identity(&self) -> String {
+        format!("{:?}", (self.url(), &self.endpoint_url))
+    }
+}
