@@ -1,15 +1,22 @@
-"""Applies the Terraform module to moto, beside the stack whose outputs it reads, and plans again: nothing may be left.
+"""Packages the template with SAM and applies the Terraform example to moto, and plans again: nothing may be left.
 
-    check_apply.py MODULE    a copy of infra/terraform in which `terraform init` has run; a provider is written into it
+    check_apply.py EXAMPLE    a copy of infra/terraform/example, beside the module, in which `terraform init` has run; a
+                              provider is written into it
+
+The flows that SAM uploads, and those that are deployed, must be the files of infra/flows.
 """
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import yaml
+
 import local
+import stack
 
 PROVIDER = """
 provider "aws" {
@@ -23,7 +30,7 @@ provider "aws" {
 
 
 # What the emulator does not keep: Terraform would set these again for ever.
-FORGOTTEN = {("aws_ecs_service.bridge", "availability_zone_rebalancing")}
+FORGOTTEN = {("module.bridge.aws_ecs_service.bridge", "availability_zone_rebalancing")}
 
 
 def terraform(module, *words):
@@ -48,38 +55,84 @@ def changes(plan):
             yield from ((resource["address"], name) for name in names if before.get(name) != after.get(name))
 
 
+def packaged(folder):
+    """The template that `sam package` writes, as AWS translates it; each flow must have been uploaded as it is."""
+    written = folder / "packaged.yaml"
+    command = [local.ROOT / "tests/servers/sam/bin/sam", "package", "--template-file", stack.INFRA / "template.yaml"]
+    command += ["--s3-bucket", "code", "--output-template-file", written, "--region", local.REGION]
+    environment = os.environ | {"AWS_ENDPOINT_URL": local.MOTO, "SAM_CLI_TELEMETRY": "0"}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if ended.returncode != 0:
+        sys.exit(f"sam package: exit code {ended.returncode}\n{ended.stdout}{ended.stderr}")
+    source, definitions = stack.parsed(written), {}
+    for name, resource in source["Resources"].items():
+        if resource["Type"] == "AWS::Serverless::StateMachine":
+            place = resource["Properties"].pop("DefinitionUri")
+            uploaded = local.aws("s3").get_object(Bucket=place["Bucket"], Key=place["Key"])["Body"].read()
+            file = stack.INFRA / stack.template()["Resources"][name]["Properties"]["DefinitionUri"]
+            if uploaded != file.read_bytes():
+                sys.exit(f"{file}: expected SAM to upload this file as it is, found {uploaded[:200]}")
+            definitions[name] = resource["Properties"]["Definition"] = yaml.safe_load(uploaded)
+    made = stack.transformed(source)
+    for resource in made["Resources"].values():
+        if resource["Type"] == "AWS::StepFunctions::StateMachine":
+            local.inline(resource["Properties"], hurry=False)
+    written.write_text(json.dumps(made))
+    return written, definitions
+
+
 def main():
-    module = Path(sys.argv[1])
-    stack = local.Stack({}, [], hurry=False)
+    example = Path(sys.argv[1])
+    local.start_aws()
+    template, definitions = packaged(example)
     ec2 = local.aws("ec2")
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24")["Subnet"]["SubnetId"]
-    secret = local.aws("secretsmanager").create_secret(Name="gcn", SecretString='{"client_id":"","client_secret":""}')
-    (module / "provider.tf").write_text(PROVIDER)
-    (module / "terraform.tfvars.json").write_text(
-        json.dumps(
-            {
-                "stack_name": "gwtm",
-                "image": "123456789012.dkr.ecr.us-east-2.amazonaws.com/gwtm-bridge:1",
-                "gcn_secret_arn": secret["ARN"],
-                "vpc_id": vpc,
-                "subnet_ids": [subnet],
-            }
-        )
-    )
-    terraform(module, "apply", "-auto-approve")
-    terraform(module, "plan", "-out=again")
-    left = set(changes(terraform(module, "show", "-json", "again"))) - FORGOTTEN
+    parameter = "arn:aws:ssm:us-east-2:123456789012:parameter/gwtm"
+    (example / "provider.tf").write_text(PROVIDER)
+    variables = {
+        "packaged": str(template),
+        "parameters": {"GalaxyCatalog": "galaxy_catalog/g.csv"},
+        "settings": {"FLAT_MAX_ORDER": "9"},
+        "bridge": {
+            "image": "123456789012.dkr.ecr.us-east-2.amazonaws.com/gwtm-bridge:1",
+            "secrets": {"KAFKA_CLIENT_ID": f"{parameter}/client_id", "KAFKA_CLIENT_SECRET": f"{parameter}/client_secret"},
+            "vpc_id": vpc,
+            "subnet_ids": [subnet],
+            "settings": {"FLOWS_AT_ONCE": "4"},
+        },
+    }
+    (example / "terraform.tfvars.json").write_text(json.dumps(variables))
+    terraform(example, "apply", "-auto-approve")
+    terraform(example, "plan", "-out=again")
+    left = set(changes(terraform(example, "show", "-json", "again"))) - FORGOTTEN
     if left:
         sys.exit(f"a second plan: expected no change, found {sorted(left)}")
+    described = local.aws("cloudformation").describe_stacks(StackName="gwtm")["Stacks"][0]
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
     task = local.aws("ecs").describe_task_definition(taskDefinition="gwtm-bridge")["taskDefinition"]
-    container = task["containerDefinitions"][0]
-    environment = {one["name"]: one["value"] for one in container["environment"]}
+    environment = {one["name"]: one["value"] for one in task["containerDefinitions"][0]["environment"]}
     expected = {"AWS_BUCKET": "BucketName", "LIGO_FLOW_ARN": "LigoFlowArn", "ICECUBE_FLOW_ARN": "IcecubeFlowArn"}
     for name, output in expected.items():
-        if environment.get(name) != stack.outputs[output]:
+        if environment.get(name) != outputs[output]:
             sys.exit(f"task: `{name}`: expected the stack's {output}, found {environment.get(name)}")
-    terraform(module, "destroy", "-auto-approve")
+    if environment.get("FLOWS_AT_ONCE") != "4":
+        sys.exit(f"task: expected the bridge's settings, found {environment}")
+    for function in local.aws("lambda").list_functions()["Functions"]:
+        settings = function["Environment"]["Variables"].get("SETTINGS")
+        if json.loads(settings or "{}") != variables["settings"]:
+            sys.exit(f"{function['FunctionName']}: expected the settings {variables['settings']}, found {settings}")
+    # Only the names of functions and of the bucket differ from the files.
+    listed = local.aws("cloudformation").get_paginator("list_stack_resources").paginate(StackName="gwtm")
+    names = {one["LogicalResourceId"]: one["PhysicalResourceId"] for page in listed for one in page["StackResourceSummaries"]}
+    arns = {one["FunctionName"]: one["FunctionArn"] for one in local.aws("lambda").list_functions()["Functions"]}
+    machines = local.stepfunctions_backends["123456789012"][local.REGION].state_machines
+    for name, wanted in definitions.items():
+        machine = next(one for one in machines if one.arn == names[name])
+        text = re.sub(r"\$\{(\w+)\}", lambda found: arns.get(names[found[1]], names[found[1]]), json.dumps(wanted))
+        if json.loads(machine.definition) != json.loads(text):
+            sys.exit(f"{name}: expected the definition of its file, found {machine.definition[:300]}")
+    terraform(example, "destroy", "-auto-approve")
 
 
 main()

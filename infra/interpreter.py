@@ -1,8 +1,22 @@
-"""What moto's interpreter of Amazon States Language leaves out and Step Functions does."""
+"""What moto leaves out and AWS does."""
 
+import itertools
 import json
 
+from moto.cloudformation import parsing
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import state_task_service_aws_sdk
+
+
+def before_puts(heard):
+    """Calls `heard` before each putObject of a flow, with how many there have been."""
+    make_client, counts = state_task_service_aws_sdk.boto_client_for, itertools.count(1)
+
+    def client(*arguments, **named):
+        made = make_client(*arguments, **named)
+        made.meta.events.register("provide-client-params.s3.PutObject", lambda **_: heard(next(counts)))
+        return made
+
+    state_task_service_aws_sdk.boto_client_for = client
 
 
 def store_bodies_as_text():
@@ -19,3 +33,14 @@ def store_bodies_as_text():
         return made
 
     state_task_service_aws_sdk.boto_client_for = client
+
+
+def leave_out_no_value():
+    """CloudFormation leaves an item of a list out that is `AWS::NoValue`; moto keeps it as null."""
+    clean = parsing.clean_json
+
+    def cleaned(resource_json, resources_map):
+        made = clean(resource_json, resources_map)
+        return [item for item in made if item is not None] if isinstance(made, list) else made
+
+    parsing.clean_json = cleaned

@@ -125,7 +125,7 @@ class Functions:
                 "AWS_LAMBDA_FUNCTION_NAME": function["FunctionName"],
                 "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function["MemorySize"]),
                 "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-                "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/gwtm/{name}",
+                "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/gwtm",
                 "AWS_LAMBDA_LOG_STREAM_NAME": "local",
             }
             log = (self.logs / f"{name}.log").open("wb")
@@ -152,28 +152,34 @@ class Functions:
         return next(name for name, process in self.running.items() if arn.endswith(self.names[name]))
 
 
+def start_aws():
+    """Starts moto, with a bucket for the functions' code."""
+    interpreter.leave_out_no_value()
+    default_user_config["stepfunctions"] = {"execute_state_machine": True}
+    # moto copies a flow with all that runs of it, which cannot be copied.
+    StateMachine.__deepcopy__ = lambda machine, memo: copy.copy(machine)
+    logging.disable()
+    warnings.simplefilter("ignore")  # what moto does not make is seen in `differences`
+    ThreadedMotoServer(ip_address="127.0.0.1", port=int(os.environ["MOTO_PORT"]), verbose=False).start()
+    until("moto", lambda: listens(int(os.environ["MOTO_PORT"])))
+    s3, code = aws("s3"), io.BytesIO()
+    with zipfile.ZipFile(code, "w") as archive:
+        archive.writestr("bootstrap", "")
+    s3.create_bucket(Bucket="code", CreateBucketConfiguration={"LocationConstraint": REGION})
+    s3.put_object(Bucket="code", Key="bootstrap.zip", Body=code.getvalue())
+
+
 class Stack:
     """The template, deployed on moto."""
 
     def __init__(self, parameters, secrets, hurry):
-        default_user_config["stepfunctions"] = {"execute_state_machine": True}
-        # moto copies a flow with all that runs of it, which cannot be copied.
-        StateMachine.__deepcopy__ = lambda machine, memo: copy.copy(machine)
-        logging.disable()
-        warnings.simplefilter("ignore")  # what moto does not make is seen in `differences`
-        ThreadedMotoServer(ip_address="127.0.0.1", port=int(os.environ["MOTO_PORT"]), verbose=False).start()
-        until("moto", lambda: listens(int(os.environ["MOTO_PORT"])))
+        start_aws()
         for name, text in secrets:
             parameters[name] = aws("secretsmanager").create_secret(Name=name, SecretString=text)["ARN"]
         made = stack.translated()
         for resource in made["Resources"].values():
             if resource["Type"] == "AWS::StepFunctions::StateMachine":
                 inline(resource["Properties"], hurry)
-        s3, code = aws("s3"), io.BytesIO()
-        with zipfile.ZipFile(code, "w") as archive:
-            archive.writestr("bootstrap", "")
-        s3.create_bucket(Bucket="code", CreateBucketConfiguration={"LocationConstraint": REGION})
-        s3.put_object(Bucket="code", Key="bootstrap.zip", Body=code.getvalue())
         formation = aws("cloudformation")
         formation.create_stack(
             StackName="gwtm",
@@ -310,9 +316,10 @@ def main():
     parser.add_argument("--parameter", type=pair, action="append", default=[], metavar="NAME=VALUE", help="of the template")
     parser.add_argument("--secret", type=pair, action="append", default=[], metavar="NAME=JSON", help="made before; its ARN is the parameter NAME")
     parser.add_argument("--object", type=pair, action="append", default=[], metavar="KEY=FILE", help="put into the bucket before")
-    parser.add_argument("--set", type=pair, action="append", default=[], metavar="NAME=VALUE", help="of every function's environment")
+    parser.add_argument("--set", type=pair, action="append", default=[], metavar="NAME=VALUE", help="of every function's environment, as a file of this machine is named")
     parser.add_argument("--hang", metavar="FUNCTION", help="a function that answers nothing")
     parser.add_argument("--hurry", action="store_true", help="waits between attempts of 1 s, time-outs of 20 s")
+    parser.add_argument("--kill", action="store_true", help="kill the bridge once the first flow runs, and start it again")
     parser.add_argument("--twice", action="store_true", help="have the bridge take everything once more")
     parser.add_argument("--logs", type=Path, help="a folder for what every program prints")
     parser.add_argument("--json", action="store_true", help="say everything, for programs")
@@ -341,6 +348,10 @@ def main():
         handing_over = started([find("bridge")], env=settings, stdout=log, stderr=log)
         for notice in asked.notices:
             broker.send(notice)
+        if asked.kill:
+            until("the first flow", deployed.executions)
+            handing_over.kill()
+            handing_over = started([find("bridge")], env=settings, stdout=log, stderr=log)
         ended = until("the flows", lambda: all_ended(deployed.executions(), len(asked.notices)), 300)
         healthy = [is_healthy(find, settings)]
         exits = [leave(handing_over)]

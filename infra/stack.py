@@ -23,9 +23,14 @@ class NoManagedPolicies:
         return {}
 
 
+def parsed(file):
+    """A template as it is written."""
+    return yaml_parse(file.read_text())
+
+
 def template():
-    """The template as it is written, its functions, and its flows by the file of each."""
-    return yaml_parse((INFRA / "template.yaml").read_text())
+    """The template as it is written, its flows by the file of each."""
+    return parsed(INFRA / "template.yaml")
 
 
 def functions():
@@ -42,11 +47,16 @@ def translated(code="s3://code/bootstrap.zip"):
     """The template that AWS would make of it, with every function's code at one place."""
     source = template()
     for resource in source["Resources"].values():
-        properties = resource["Properties"]
+        properties = resource.get("Properties", {})
         if resource["Type"] == "AWS::Serverless::Function":
             properties["CodeUri"] = code
         if resource["Type"] == "AWS::Serverless::StateMachine":
             properties["Definition"] = yaml.safe_load((INFRA / properties.pop("DefinitionUri")).read_text())
+    return transformed(source)
+
+
+def transformed(source):
+    """A template with code and flows inside, as AWS translates it."""
     return transform(source, {}, NoManagedPolicies())
 
 

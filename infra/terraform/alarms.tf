@@ -1,70 +1,65 @@
-# Silence: the bridge says so every 30 s once GCN's heartbeat has been missing for a minute.
-resource "aws_cloudwatch_log_metric_filter" "silence" {
-  name           = "${var.name}-silence"
+# Two custom metrics of the bridge's log; each line names the notice or the reason.
+locals {
+  watched = {
+    trouble = {
+      pattern     = "?\"no heartbeat from the broker\" ?\"retrying notice\""
+      description = "For minutes no heartbeat came from GCN, or a notice is held back."
+      # Both are logged once a minute or more often; a retry that helps is no trouble.
+      period    = 300
+      threshold = 4
+    }
+    not-listening = {
+      pattern     = "?\"not listening\" ?\"log-in:\""
+      description = "The bridge does not listen: another one has its place, or the log-in is refused."
+      # Logged when it is lost and before each attempt, at most ten minutes apart; the first two are two seconds apart.
+      period    = 1800
+      threshold = 3
+    }
+  }
+}
+
+resource "aws_cloudwatch_log_metric_filter" "watched" {
+  for_each       = local.watched
+  name           = "${local.name}-${each.key}"
   log_group_name = aws_cloudwatch_log_group.bridge.name
-  pattern        = "\"no heartbeat from the broker\""
+  pattern        = each.value.pattern
 
   metric_transformation {
     namespace = "gwtm"
-    name      = "${var.name}-silence"
+    name      = "${local.name}-${each.key}"
     value     = "1"
   }
 }
 
-resource "aws_cloudwatch_metric_alarm" "silence" {
-  alarm_name          = "${var.name}-silence"
-  alarm_description   = "No heartbeat from GCN for minutes: no notice would arrive either."
+resource "aws_cloudwatch_metric_alarm" "watched" {
+  for_each            = local.watched
+  alarm_name          = "${local.name}-${each.key}"
+  alarm_description   = "${each.value.description} See docs/operations.md, Nothing arrives."
   namespace           = "gwtm"
-  metric_name         = aws_cloudwatch_log_metric_filter.silence.metric_transformation[0].name
+  metric_name         = aws_cloudwatch_log_metric_filter.watched[each.key].metric_transformation[0].name
   statistic           = "Sum"
-  period              = 300
+  period              = each.value.period
   evaluation_periods  = 1
   comparison_operator = "GreaterThanOrEqualToThreshold"
-  threshold           = 4
+  threshold           = each.value.threshold
   treat_missing_data  = "notBreaching"
   alarm_actions       = local.alarm_actions
+  ok_actions          = local.alarm_actions
 }
 
-# Failures: a notice that went to failed/.
-resource "aws_cloudwatch_log_metric_filter" "failed" {
-  name           = "${var.name}-failed"
-  log_group_name = aws_cloudwatch_log_group.bridge.name
-  pattern        = "\"notice failed\""
-
-  metric_transformation {
-    namespace = "gwtm"
-    name      = "${var.name}-failed"
-    value     = "1"
-  }
-}
-
-resource "aws_cloudwatch_metric_alarm" "failed" {
-  alarm_name          = "${var.name}-failed"
-  alarm_description   = "A notice could not be handed to its flow; it is kept under failed/ with the reason."
-  namespace           = "gwtm"
-  metric_name         = aws_cloudwatch_log_metric_filter.failed.metric_transformation[0].name
-  statistic           = "Sum"
-  period              = 300
-  evaluation_periods  = 1
-  comparison_operator = "GreaterThanThreshold"
-  threshold           = 0
-  treat_missing_data  = "notBreaching"
-  alarm_actions       = local.alarm_actions
-}
-
-# Restarts: no task is running.
+# ECS says nothing of the service while no task runs. This metric is free; those of Container Insights are not.
 resource "aws_cloudwatch_metric_alarm" "stopped" {
-  alarm_name          = "${var.name}-stopped"
-  alarm_description   = "The bridge is not running."
-  namespace           = "ECS/ContainerInsights"
-  metric_name         = "RunningTaskCount"
+  alarm_name          = "${local.name}-stopped"
+  alarm_description   = "The bridge is not running. See docs/operations.md, Nothing arrives."
+  namespace           = "AWS/ECS"
+  metric_name         = "CPUUtilization"
   dimensions          = { ClusterName = aws_ecs_cluster.bridge.name, ServiceName = aws_ecs_service.bridge.name }
-  statistic           = "Minimum"
-  period              = 60
-  evaluation_periods  = 5
-  datapoints_to_alarm = 3
+  statistic           = "SampleCount"
+  period              = 300
+  evaluation_periods  = 2
   comparison_operator = "LessThanThreshold"
   threshold           = 1
   treat_missing_data  = "breaching"
   alarm_actions       = local.alarm_actions
+  ok_actions          = local.alarm_actions
 }

@@ -10,46 +10,71 @@ data "aws_cloudformation_stack" "functions" {
 
 locals {
   stack = data.aws_cloudformation_stack.functions.outputs
-  environment = merge(var.group_id == "" ? {} : { KAFKA_GROUP_ID = var.group_id }, {
-    STORAGE_BUCKET_SOURCE = "s3"
-    AWS_BUCKET            = local.stack["BucketName"]
-    AWS_DEFAULT_REGION    = data.aws_region.current.name
-    LIGO_FLOW_ARN         = local.stack["LigoFlowArn"]
-    ICECUBE_FLOW_ARN      = local.stack["IcecubeFlowArn"]
-    GCN_DOMAIN            = var.gcn_domain
-    KAFKA_OFFSET_RESET    = var.offset_reset
-    LOG_FORMAT            = "json"
-  })
+  name  = var.name == "" ? "${var.stack_name}-bridge" : var.name
+  # arn:PARTITION:states:REGION:ACCOUNT:stateMachine:NAME. The broker's groups are everybody's, and a stack's name is not.
+  owner = join(":", slice(split(":", local.stack["LigoFlowArn"]), 3, 5))
+  group = "${var.stack_name}-${substr(sha256(local.owner), 0, 8)}"
+  environment = merge({
+    STORAGE_BUCKET_SOURCE   = "s3"
+    AWS_BUCKET              = local.stack["BucketName"]
+    AWS_DEFAULT_REGION      = data.aws_region.current.name
+    LIGO_FLOW_ARN           = local.stack["LigoFlowArn"]
+    ICECUBE_FLOW_ARN        = local.stack["IcecubeFlowArn"]
+    GCN_DOMAIN              = var.gcn_domain
+    KAFKA_GROUP_ID          = var.group_id == "" ? local.group : var.group_id
+    KAFKA_GROUP_INSTANCE_ID = local.name
+    KAFKA_OFFSET_RESET      = var.offset_reset
+    # Mocks that do not come are no reason to start the task again, which would not bring them: an alarm of the stack.
+    HEALTH_MOCK_MINUTES = "0"
+    LOG_FORMAT          = "json"
+  }, var.settings)
+  client = var.gcn_secret_arn == "" ? {} : {
+    KAFKA_CLIENT_ID     = "${var.gcn_secret_arn}:client_id::"
+    KAFKA_CLIENT_SECRET = "${var.gcn_secret_arn}:client_secret::"
+  }
+  secrets = merge(local.client, var.secrets)
+  # arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME, and a key behind it
+  secret_arns    = distinct([for arn in values(local.secrets) : join(":", slice(split(":", arn), 0, 7)) if strcontains(arn, ":secretsmanager:")])
+  parameter_arns = [for arn in values(local.secrets) : arn if strcontains(arn, ":ssm:")]
+  stack_keys     = [for arn in [lookup(local.stack, "KmsKeyArn", "none")] : arn if startswith(arn, "arn:")]
   # ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME:TAG
   ecr_repositories = [
     for found in regexall("^(\\d+)\\.dkr\\.ecr\\.([a-z0-9-]+)\\.amazonaws\\.com[a-z.]*/([^:@]+)", var.image) :
     "arn:${data.aws_partition.current.partition}:ecr:${found[1]}:${found[0]}:repository/${found[2]}"
   ]
-  alarm_actions = var.alarm_topic_arn == "" ? [] : [var.alarm_topic_arn]
+  alarm_actions = [var.alarm_topic_arn == "" ? local.stack["AlarmTopicArn"] : var.alarm_topic_arn]
 }
 
 resource "aws_cloudwatch_log_group" "bridge" {
-  name              = "/ecs/${var.name}"
+  name              = "/ecs/${local.name}"
   retention_in_days = var.log_retention_days
 }
 
 resource "aws_ecs_cluster" "bridge" {
-  name = var.name
+  name = local.name
 
+  # Its metrics cost more than the rest of the stack; the alarms need none of them.
   setting {
     name  = "containerInsights"
-    value = "enabled"
+    value = "disabled"
   }
 }
 
 resource "aws_ecs_task_definition" "bridge" {
-  family                   = var.name
+  family                   = local.name
   requires_compatibilities = ["FARGATE"]
   network_mode             = "awsvpc"
   cpu                      = 256
   memory                   = 512
   execution_role_arn       = aws_iam_role.start.arn
   task_role_arn            = aws_iam_role.bridge.arn
+
+  lifecycle {
+    precondition {
+      condition     = contains(keys(local.environment), "KAFKA_BOOTSTRAP") || length(setintersection(keys(local.secrets), ["KAFKA_CLIENT_ID", "KAFKA_CLIENT_SECRET"])) == 2
+      error_message = "gcn_secret_arn: expected an ARN, or KAFKA_CLIENT_ID and KAFKA_CLIENT_SECRET in secrets."
+    }
+  }
 
   runtime_platform {
     operating_system_family = "LINUX"
@@ -63,7 +88,7 @@ resource "aws_ecs_task_definition" "bridge" {
     readonlyRootFilesystem = true
     # The bridge leaves within 25 s of SIGTERM.
     stopTimeout = 30
-    # Unhealthy is no heartbeat from GCN, or no mock alert: for five minutes, since a new task is no cure for GCN.
+    # Unhealthy is no heartbeat from GCN for five minutes, since a new task does not mend GCN.
     healthCheck = {
       command     = ["CMD", "bridge", "healthy"]
       interval    = 30
@@ -72,10 +97,7 @@ resource "aws_ecs_task_definition" "bridge" {
       startPeriod = 120
     }
     environment = [for name, value in local.environment : { name = name, value = value }]
-    secrets = [
-      { name = "KAFKA_CLIENT_ID", valueFrom = "${var.gcn_secret_arn}:client_id::" },
-      { name = "KAFKA_CLIENT_SECRET", valueFrom = "${var.gcn_secret_arn}:client_secret::" },
-    ]
+    secrets     = [for name, arn in local.secrets : { name = name, valueFrom = arn }]
     logConfiguration = {
       logDriver = "awslogs"
       options = {
@@ -88,7 +110,7 @@ resource "aws_ecs_task_definition" "bridge" {
 }
 
 resource "aws_ecs_service" "bridge" {
-  name            = var.name
+  name            = local.name
   cluster         = aws_ecs_cluster.bridge.id
   task_definition = aws_ecs_task_definition.bridge.arn
   launch_type     = "FARGATE"
@@ -97,6 +119,14 @@ resource "aws_ecs_service" "bridge" {
   # Never two at once: the old task ends before the new one joins.
   deployment_minimum_healthy_percent = 0
   deployment_maximum_percent         = 100
+  # Rebalancing starts the new task first, which this service never does.
+  availability_zone_rebalancing = "DISABLED"
+
+  # A version that does not become healthy is replaced by the one before.
+  deployment_circuit_breaker {
+    enable   = true
+    rollback = true
+  }
 
   network_configuration {
     subnets          = var.subnet_ids
@@ -106,7 +136,7 @@ resource "aws_ecs_service" "bridge" {
 }
 
 resource "aws_security_group" "bridge" {
-  name        = var.name
+  name        = local.name
   description = "The bridge calls out and is never called"
   vpc_id      = var.vpc_id
 

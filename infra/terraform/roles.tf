@@ -10,14 +10,28 @@ data "aws_iam_policy_document" "ecs" {
 
 # What ECS needs to start the task: the image, the log and the GCN client.
 resource "aws_iam_role" "start" {
-  name               = "${var.name}-start"
+  name               = "${local.name}-start"
   assume_role_policy = data.aws_iam_policy_document.ecs.json
 }
 
 data "aws_iam_policy_document" "start" {
-  statement {
-    actions   = ["secretsmanager:GetSecretValue"]
-    resources = [var.gcn_secret_arn]
+  dynamic "statement" {
+    for_each = { for action, arns in {
+      "secretsmanager:GetSecretValue" = local.secret_arns
+      "ssm:GetParameters"             = local.parameter_arns
+    } : action => arns if length(arns) > 0 }
+    content {
+      actions   = [statement.key]
+      resources = statement.value
+    }
+  }
+
+  dynamic "statement" {
+    for_each = length(local.stack_keys) + length(var.kms_key_arns) > 0 ? [1] : []
+    content {
+      actions   = ["kms:Decrypt"]
+      resources = concat(local.stack_keys, var.kms_key_arns)
+    }
   }
 
   statement {
@@ -49,9 +63,9 @@ resource "aws_iam_role_policy" "start" {
   policy = data.aws_iam_policy_document.start.json
 }
 
-# What the bridge itself may do: put notices and failures, and start the two flows.
+# What the bridge itself may do: put notices and failures, start the two flows and ask whether they have ended.
 resource "aws_iam_role" "bridge" {
-  name               = var.name
+  name               = local.name
   assume_role_policy = data.aws_iam_policy_document.ecs.json
 }
 
@@ -75,6 +89,20 @@ data "aws_iam_policy_document" "bridge" {
   statement {
     actions   = ["states:StartExecution"]
     resources = [local.stack["LigoFlowArn"], local.stack["IcecubeFlowArn"]]
+  }
+
+  # Whether a flow has ended.
+  statement {
+    actions   = ["states:DescribeExecution"]
+    resources = [for arn in [local.stack["LigoFlowArn"], local.stack["IcecubeFlowArn"]] : "${replace(arn, ":stateMachine:", ":execution:")}:*"]
+  }
+
+  dynamic "statement" {
+    for_each = local.stack_keys
+    content {
+      actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
+      resources = [statement.value]
+    }
   }
 }
 

@@ -1,12 +1,12 @@
-variable "name" {
-  description = "Name of the service and prefix of everything it needs."
+variable "stack_name" {
+  description = "Name of the CloudFormation stack made from infra/template.yaml; its outputs name the bucket, the flows and the alarm topic."
   type        = string
-  default     = "gwtm-bridge"
 }
 
-variable "stack_name" {
-  description = "Name of the CloudFormation stack made from infra/template.yaml; its outputs name the bucket and the flows."
+variable "name" {
+  description = "Name of the service and prefix of everything it needs; empty is the stack's name and `-bridge`."
   type        = string
+  default     = ""
 }
 
 variable "image" {
@@ -15,11 +15,12 @@ variable "image" {
 }
 
 variable "gcn_secret_arn" {
-  description = "ARN of the Secrets Manager secret with the GCN client, a JSON object with `client_id` and `client_secret`."
+  description = "ARN of the Secrets Manager secret with the GCN client, a JSON object with `client_id` and `client_secret`; empty when `secrets` has KAFKA_CLIENT_ID and KAFKA_CLIENT_SECRET."
   type        = string
+  default     = ""
 
   validation {
-    condition     = startswith(var.gcn_secret_arn, "arn:")
+    condition     = var.gcn_secret_arn == "" || startswith(var.gcn_secret_arn, "arn:")
     error_message = "gcn_secret_arn: expected an ARN."
   }
 }
@@ -36,7 +37,7 @@ variable "gcn_domain" {
 }
 
 variable "group_id" {
-  description = "Kafka consumer group, under which the broker keeps the position; empty derives it from the GCN client's id. Keep it. A bridge that was deployed before the group was derived keeps its position with `gwtm`."
+  description = "Kafka consumer group, under which the broker keeps the position; empty derives it from the stack's name, the account and the region. Keep it: another group begins anew."
   type        = string
   default     = ""
 }
@@ -45,6 +46,29 @@ variable "offset_reset" {
   description = "Where a new group begins: `latest`, `earliest`, a time such as `2026-11-01T00:00:00Z` or how long ago, such as `24h`."
   type        = string
   default     = "latest"
+}
+
+variable "settings" {
+  description = "Any other setting of docs/settings.md that is no secret, by its name, such as FLOWS_AT_ONCE or, where notices are kept elsewhere than in the stack's bucket, STORAGE_BUCKET_SOURCE and that store's."
+  type        = map(string)
+  default     = {}
+}
+
+variable "secrets" {
+  description = "Settings that are secrets, by their names: ARNs of parameters of Systems Manager, which are free, or of Secrets Manager secrets, with `:key::` behind where it is one of several."
+  type        = map(string)
+  default     = {}
+
+  validation {
+    condition     = alltrue([for arn in values(var.secrets) : startswith(arn, "arn:")])
+    error_message = "secrets: expected ARNs."
+  }
+}
+
+variable "kms_key_arns" {
+  description = "ARNs of your KMS keys with which the secrets above are encrypted; the stack's own key is known."
+  type        = list(string)
+  default     = []
 }
 
 variable "vpc_id" {
@@ -72,10 +96,15 @@ variable "cpu_architecture" {
   description = "The image's architecture, X86_64 or ARM64."
   type        = string
   default     = "X86_64"
+
+  validation {
+    condition     = contains(["X86_64", "ARM64"], var.cpu_architecture)
+    error_message = "cpu_architecture: expected X86_64 or ARM64."
+  }
 }
 
 variable "alarm_topic_arn" {
-  description = "ARN of an SNS topic that is told of alarms; none when empty."
+  description = "ARN of an SNS topic for alarms; empty is the stack's."
   type        = string
   default     = ""
 }

@@ -161,6 +161,10 @@ async fn first_notice(gcn: &Gcn, listening: &Listening) -> Duration {
 struct Stuck(AtomicUsize);
 
 impl Work for Stuck {
+    type Taken = ();
+    fn at_once(&self) -> usize {
+        64
+    }
     fn lane(&self, message: &Message) -> String {
         match message.body.as_deref() {
             Some(b"stuck") => "stuck".to_owned(),

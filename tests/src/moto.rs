@@ -20,7 +20,8 @@ impl TestServer for Moto {
 
     fn start(folder: &Path) -> (Moto, Vec<Process>) {
         let port = free_port();
-        let mut command = Command::new(installed("python").join("bin/moto_server"));
+        let mut command = Command::new(installed("python").join("bin/python"));
+        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/serve_moto.py"));
         command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
         let mut process = Process::start("moto", folder, command);
         process.listens(port);

@@ -1,4 +1,4 @@
-//! Starting flows on AWS Step Functions.
+//! Starting flows on AWS Step Functions, and waiting for their end.
 
 use std::time::Duration;
 
@@ -8,20 +8,42 @@ use aws_config::timeout::TimeoutConfig;
 use aws_sdk_sfn::Client;
 use aws_sdk_sfn::config::Region;
 use aws_sdk_sfn::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_sfn::operation::describe_execution::DescribeExecutionOutput;
+use aws_sdk_sfn::types::ExecutionStatus;
+use jiff::Timestamp;
+use kafka::archive;
+use kafka::consumer::{Backoff, Message};
 use shared::message::Received;
 use shared::notice::NoticeKind;
 use shared::{Context, Error, Result};
+use tokio::time::Instant;
+
+/// The pauses between two looks at an execution.
+pub const PAUSES: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(15) };
+/// How long an execution is waited for: more than a flow retries one function (`infra/flows`).
+const LONGEST: Duration = Duration::from_secs(6 * 3600);
 
 /// The flows, each a state machine.
 #[derive(Debug, Clone)]
 pub struct Flows {
     client: Client,
     arns: config::FlowArns,
+    pauses: Backoff,
+}
+
+/// The execution of a notice's flow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Execution {
+    arn: String,
+    /// Whether this call started it.
+    pub started: bool,
+    /// Since when it is waited for.
+    since: Instant,
 }
 
 impl Flows {
     /// Makes the client in the region that the ARNs name. `sdk` has the credentials, and the endpoint where it is not AWS.
-    pub async fn open(arns: &config::FlowArns, sdk: ConfigLoader) -> Self {
+    pub async fn open(arns: &config::FlowArns, sdk: ConfigLoader, pauses: Backoff) -> Self {
         let mut settings = sdk.retry_config(RetryConfig::standard().with_max_attempts(3)).timeout_config(
             TimeoutConfig::builder()
                 .connect_timeout(Duration::from_secs(5))
@@ -33,31 +55,89 @@ impl Flows {
         if let Some(region) = arns.ligo.split(':').nth(3).filter(|region| !region.is_empty()) {
             settings = settings.region(Region::new(region.to_owned()));
         }
-        Flows { client: Client::new(&settings.load().await), arns: arns.clone() }
+        Flows { client: Client::new(&settings.load().await), arns: arns.clone(), pauses }
     }
 
-    /// Starts the flow of a notice under `name`; whether this call started it. A name that is taken is a success: the
-    /// notice has been handed over before.
+    /// Starts the flow of a notice under the name of its place in Kafka, or finds the one that was started before. Step
+    /// Functions keeps a name for 90 days: where another notice has it, from another cluster or a topic that was made
+    /// anew, a hash of the content is added.
     ///
     /// # Errors
-    /// Permanent, when this input can never start; Retryable otherwise: a missing flow or permission is put right by a
-    /// person, and until then no notice is passed over.
-    pub async fn start(&self, kind: NoticeKind, name: &str, input: &Received) -> Result<bool> {
-        let arn = match kind {
+    /// Permanent, when this input can never start; Retryable otherwise: a person mends a missing flow or permission, and
+    /// until then no notice is passed over.
+    pub async fn start(&self, kind: NoticeKind, message: &Message, input: &Received) -> Result<Execution> {
+        let name = archive::flow_name(&message.topic, message.partition, message.offset);
+        if let Some(execution) = self.start_as(kind, &name, input).await? {
+            return Ok(execution);
+        }
+        let other = archive::flow_name_with_hash(message);
+        tracing::warn!(execution = name, "another notice's flow has this name: starting `{other}`");
+        let taken = || Error::permanent(format!("flow `{other}`: expected this notice's execution, found another's"));
+        self.start_as(kind, &other, input).await?.ok_or_else(taken)
+    }
+
+    /// As [`Flows::start`], under one name; none when another notice has it.
+    async fn start_as(&self, kind: NoticeKind, name: &str, input: &Received) -> Result<Option<Execution>> {
+        let machine = match kind {
             NoticeKind::Igwn => &self.arns.ligo,
             NoticeKind::IceCube => &self.arns.icecube,
         };
-        let input = serde_json::to_string(input).permanent("JSON")?;
-        match self.client.start_execution().state_machine_arn(arn).name(name).input(input).send().await {
-            Ok(_) => Ok(true),
-            Err(error) if error.code() == Some("ExecutionAlreadyExists") => Ok(false),
-            Err(error) => {
-                let message = format!("flow `{arn}`, execution `{name}`: {}", DisplayErrorContext(&error));
-                let permanent =
-                    matches!(error.code(), Some("InvalidExecutionInput" | "InvalidName" | "ValidationException"))
-                        || matches!(error, SdkError::ConstructionFailure(_));
-                Err(if permanent { Error::permanent(message) } else { Error::retryable(message) })
-            }
+        let text = serde_json::to_string(input).permanent("JSON")?;
+        let since = Instant::now();
+        let request = self.client.start_execution().state_machine_arn(machine).name(name).input(text);
+        let error = match request.send().await {
+            Ok(answer) => return Ok(Some(Execution { arn: answer.execution_arn, started: true, since })),
+            Err(error) => error,
+        };
+        if error.code() == Some("ExecutionAlreadyExists") {
+            let arn = format!("{}:{name}", machine.replacen(":stateMachine:", ":execution:", 1));
+            let described = self.describe(&arn).await?;
+            let before: Option<Received> = described.input().and_then(|text| serde_json::from_str(text).ok());
+            return Ok((before.as_ref() == Some(input)).then_some(Execution { arn, started: false, since }));
         }
+        let message = format!("flow `{machine}`, execution `{name}`: {}", DisplayErrorContext(&error));
+        let permanent = matches!(error.code(), Some("InvalidExecutionInput" | "InvalidName" | "ValidationException"))
+            || matches!(error, SdkError::ConstructionFailure(_));
+        Err(if permanent { Error::permanent(message) } else { Error::retryable(message) })
+    }
+
+    /// Waits until an execution has ended. A flow that fails keeps its failure itself.
+    ///
+    /// # Errors
+    /// Permanent, when it was aborted or timed out, which no flow keeps; Retryable, when Step Functions does not say.
+    pub async fn wait(&self, execution: &Execution) -> Result<()> {
+        let mut pause = self.pauses.first;
+        loop {
+            let described = match self.describe(&execution.arn).await {
+                Err(error) if execution.since.elapsed() < LONGEST => return Err(error),
+                described => described.ok(),
+            };
+            let started = described.as_ref().and_then(|found| Timestamp::from_second(found.start_date().secs()).ok());
+            let age = started.map_or(LONGEST, |started| {
+                Timestamp::now().duration_since(started).try_into().unwrap_or(Duration::ZERO)
+            });
+            match described.as_ref().map(DescribeExecutionOutput::status) {
+                Some(ExecutionStatus::Succeeded | ExecutionStatus::Failed) => return Ok(()),
+                Some(status @ (ExecutionStatus::Aborted | ExecutionStatus::TimedOut)) => {
+                    let cause = described.as_ref().and_then(DescribeExecutionOutput::cause).unwrap_or("no cause");
+                    return Err(Error::permanent(format!("flow `{}`: {}: {cause}", execution.arn, status.as_str())));
+                }
+                _ if age >= LONGEST => {
+                    tracing::error!(
+                        execution = execution.arn,
+                        hours = age.as_secs() / 3600,
+                        "the flow has not ended: going on with the next notice of its superevent"
+                    );
+                    return Ok(());
+                }
+                _ => tokio::time::sleep(pause).await,
+            }
+            pause = (pause * 2).min(self.pauses.most);
+        }
+    }
+
+    async fn describe(&self, arn: &str) -> Result<DescribeExecutionOutput> {
+        let answer = self.client.describe_execution().execution_arn(arn).send().await;
+        answer.map_err(|error| Error::retryable(format!("flow `{arn}`: {}", DisplayErrorContext(&error))))
     }
 }

@@ -1,4 +1,4 @@
-//! What the bridge does with a message: stores it, and starts its flow.
+//! What the bridge does with a message: stores it, starts its flow, and waits for the flow's end.
 
 use std::sync::Arc;
 
@@ -6,8 +6,8 @@ use config::Config;
 use shared::{Error, Result};
 use store::Store;
 
-use crate::flows::Flows;
-use kafka::archive::{self, flow_name};
+use crate::flows::{Execution, Flows, PAUSES};
+use kafka::archive;
 use kafka::consumer::{Message, Work};
 use kafka::health::{Health, LatencyStage};
 
@@ -20,6 +20,8 @@ pub struct Deps {
     pub flows: Flows,
     /// Where the bridge counts.
     pub health: Arc<Health>,
+    /// How many superevents are in a flow at once.
+    pub at_once: usize,
 }
 
 impl Deps {
@@ -34,42 +36,32 @@ impl Deps {
                 "bridge: expected to write to storage, found DRY_RUN or WRITE_TO_STORAGE=false",
             ));
         }
-        Ok(Deps { store, flows: Flows::open(flows, http_client::aws::settings()).await, health })
+        let at_once = flows.at_once;
+        Ok(Deps { store, flows: Flows::open(flows, http_client::aws::settings(), PAUSES).await, health, at_once })
     }
-}
-
-/// Stores a message under `inbox/` and starts its flow. The offset may be stored once this has succeeded.
-///
-/// # Errors
-/// Permanent, when the message carries no notice or the store or the flow refuses it; Retryable otherwise.
-pub async fn take(deps: &Deps, message: &Message) -> Result<()> {
-    let (kind, received) = archive::keep(&deps.store, message).await?;
-    let name = flow_name(&message.topic, message.partition, message.offset);
-    let started = deps.flows.start(kind, &name, &received).await?;
-    deps.health.took(LatencyStage::Stored, message.received.elapsed());
-    tracing::info!(
-        topic = message.topic, partition = message.partition, offset = message.offset, object.key = %received.body,
-        bytes = message.size(), started, "notice handed to its flow"
-    );
-    Ok(())
-}
-
-/// Keeps a message that cannot be taken under `failed/`, with the reason.
-///
-/// # Errors
-/// What the store says; the message must then not be acknowledged.
-pub async fn dead_letter(deps: &Deps, message: &Message, reason: &Error) -> Result<()> {
-    archive::fail(&deps.store, message, "", "bridge", reason).await.map(|_| ())
 }
 
 impl Work for Deps {
-    /// A partition is one lane: flows start in Kafka's order.
-    fn lane(&self, message: &Message) -> String {
-        format!("{}/{}", message.topic, message.partition)
+    type Taken = Execution;
+
+    fn at_once(&self) -> usize {
+        self.at_once
     }
 
-    async fn take(&self, message: &Message) -> Result<()> {
-        take(self, message).await
+    /// Stores a message under `inbox/` and starts its flow, or finds the one that was started before.
+    async fn take(&self, message: &Message) -> Result<Execution> {
+        let (kind, received) = archive::keep(&self.store, message).await?;
+        let execution = self.flows.start(kind, message, &received).await?;
+        self.health.took(LatencyStage::Stored, message.received.elapsed());
+        tracing::info!(
+            topic = message.topic, partition = message.partition, offset = message.offset, object.key = %received.body,
+            bytes = message.size(), started = execution.started, "notice handed to its flow"
+        );
+        Ok(execution)
+    }
+
+    async fn wait(&self, _: &Message, execution: &Execution) -> Result<()> {
+        self.flows.wait(execution).await
     }
 
     async fn was_taken(&self, message: &Message) -> Result<Option<bool>> {
@@ -77,6 +69,6 @@ impl Work for Deps {
     }
 
     async fn dead_letter(&self, message: &Message, reason: &Error) -> Result<()> {
-        dead_letter(self, message, reason).await
+        archive::fail(&self.store, message, "", "bridge", reason).await.map(|_| ())
     }
 }

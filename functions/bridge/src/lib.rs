@@ -1,4 +1,4 @@
-//! Kafka → store the bytes → start the flow → acknowledge.
+//! Kafka → store the bytes → start the flow → wait for its end → acknowledge.
 //!
 //! The bridge holds the one long-lived connection to GCN, because Lambda cannot log in there. It knows nothing of what
 //! a notice says. Each step may happen twice and changes nothing the second time: the object has the notice's own
@@ -7,5 +7,5 @@
 mod flows;
 mod handover;
 
-pub use flows::Flows;
-pub use handover::{Deps, dead_letter, take};
+pub use flows::{Execution, Flows};
+pub use handover::Deps;

@@ -79,8 +79,8 @@ struct Look {
 pub async fn check(options: &CheckOptions) -> Result<bool, Failure> {
     let surveyed = survey();
     let looks = match Config::from_env(&[]) {
-        Ok(config) if options.offline => look_at_files(&config).await,
-        Ok(config) => [look_at_files(&config).await, look(&config).await].concat(),
+        Ok(config) if options.offline => look_at_pointings(&config, None).await,
+        Ok(config) => look(&config).await,
         Err(_) => Vec::new(),
     };
     let mut out = io::stdout().lock();
@@ -96,14 +96,17 @@ pub async fn check(options: &CheckOptions) -> Result<bool, Failure> {
     Ok(looks.iter().all(|look| look.verdict != Verdict::Failed))
 }
 
-/// The files of this machine that settings name, read as the functions read them. The settings' own, of galaxies and
-/// notifications, have been read with the settings.
-async fn look_at_files(config: &Config) -> Vec<Look> {
-    let Some(path) = &config.swift_pointing_file else { return Vec::new() };
+/// Reads Swift's pointings as the function reads them. The files of galaxies and notifications have been read with the
+/// settings.
+async fn look_at_pointings(config: &Config, store: Option<&Store>) -> Vec<Look> {
+    let Some(name) = &config.swift_pointing_file else { return Vec::new() };
     let what = "Swift's pointings";
-    vec![match skymap_products::swift_bat::count(path).await {
-        Ok(count) => seen(what, Verdict::Ok, format!("file `{}`: {count} pointings", path.display())),
-        Err(error) => failed(what, &error.of(format!("file `{}`", path.display())), "see SWIFT_POINTING_FILE"),
+    if store.is_none() && Key::new(name).is_ok() && !Path::new(name).exists() {
+        return vec![seen(what, Verdict::Skipped, format!("`{name}` is no file: an object of the store, perhaps"))];
+    }
+    vec![match skymap_products::swift_bat::count(store, name).await {
+        Ok(count) => seen(what, Verdict::Ok, format!("file `{name}`: {count} pointings")),
+        Err(error) => failed(what, &error.of(format!("file `{name}`")), "see SWIFT_POINTING_FILE"),
     }]
 }
 
@@ -121,7 +124,8 @@ async fn look(config: &Config) -> Vec<Look> {
         within("GCN's log-in", look_at_log_in()),
         within("Kafka", look_at_broker()),
     );
-    let mut looks = vec![storage, api, catalogue, orbit, log_in, broker];
+    let mut looks = look_at_pointings(config, Some(&store)).await;
+    looks.extend([storage, api, catalogue, orbit, log_in, broker]);
     looks.push(match config.notify.rules.len() {
         0 => seen("notifications", Verdict::Skipped, "nobody is told (NOTIFY_CONFIG)"),
         rules => seen("notifications", Verdict::Ok, format!("{rules} rules; `gwtm notify --test` tries their targets")),

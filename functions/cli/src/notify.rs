@@ -29,6 +29,7 @@ Rules are TOML:
   classes = { BNS = 0.5, NSBH = 0.5 }
   area_90_below_deg2 = 500
   distance_below_Mpc = 300
+  max_age_hours = 24
   target = [{ kind = \"slack\", url = \"https://hooks.slack.com/services/…\" }]
 
 Exit code: 0 all notifications were sent, 1 some failed, 2 wrong usage or settings.")]

@@ -125,7 +125,7 @@ async fn archive(deps: &Deps, bytes: &Bytes, notice: &Notice, draft: Draft) -> R
     let alert_type = AlertType { kind: notice.kind, external: draft.external.is_some() };
     let name = claim::claim(&deps.store, &notice.superevent_id, alert_type, bytes).await?;
     // What is logged of this call from here on says whose it is.
-    tracing::Span::current().record("alert.name", tracing::field::display(&name));
+    tracing::Span::current().record("alert_name", tracing::field::display(&name));
     let mut alert = Alert {
         role: if name.superevent_id.is_test() { Role::Test } else { Role::Observation },
         time_created: notice.time_created,

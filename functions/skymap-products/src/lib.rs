@@ -6,7 +6,6 @@ mod last;
 pub mod swift_bat;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 
 use bytes::Bytes;
 use config::Config;
@@ -27,8 +26,8 @@ pub struct Deps {
     pub flat_max_order: Option<u8>,
     /// Where Fermi's orbit and pointing come from.
     pub fermi: Sources,
-    /// A file of Swift's pointings.
-    pub swift_pointing_file: Option<PathBuf>,
+    /// Swift's pointings: a file, or an object of the store.
+    pub swift_pointing_file: Option<String>,
 }
 
 impl Deps {

@@ -1,13 +1,14 @@
 //! What Swift's BAT saw: the reading and writing around `science::visibility::bat`.
 //!
-//! The pointing comes from a file. Swift's schedule is to be had over the network from a service that wants a signed
+//! The pointing comes from a file of this machine or an object of the store. Swift's schedule is to be had over the network from a service that wants a signed
 //! request (the TOO API of <https://www.swift.psu.edu/too_api/>), whose answers a file can be made of.
 
 use std::path::Path;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use science::visibility::{bat, swift_pointing};
-use shared::key::{Object, SupereventId};
+use shared::key::{Key, Object, SupereventId};
 use shared::message::{Product, ProductKind};
 use shared::{Error, Result};
 use store::Store;
@@ -17,18 +18,19 @@ use crate::fermi::{no_time, once, read_file};
 /// What BAT saw at the time of a signal: written, already there, or missing with the reason. Once per superevent; what
 /// is missing may be filled by a later alert, and never takes longer than [`crate::fermi::LIMIT`].
 ///
-/// `pointing_file`: see [`swift_pointing`] for its format. `time`: the time of the signal; a retraction has none.
+/// `pointings`: a file, or else an object of the store; see [`swift_pointing`] for its format. `time`: the time of the
+/// signal; a retraction has none.
 pub async fn coverage(
-    pointing_file: Option<&Path>,
+    pointings: Option<&str>,
     store: &Store,
     superevent: &SupereventId,
     time: Option<Timestamp>,
 ) -> Product {
     let make = async {
-        let path =
-            pointing_file.ok_or_else(|| Error::permanent("no Swift pointing is configured (SWIFT_POINTING_FILE)"))?;
-        let (time, from) = (time.ok_or_else(no_time)?, format!("file `{}`", path.display()));
-        let pointing = pointing(path, time).await.map_err(|error| error.of(&from))?;
+        let name =
+            pointings.ok_or_else(|| Error::permanent("no Swift pointing is configured (SWIFT_POINTING_FILE)"))?;
+        let (time, from) = (time.ok_or_else(no_time)?, format!("file `{name}`"));
+        let pointing = pointing(store, name, time).await.map_err(|error| error.of(&from))?;
         let swift_pointing::Pointing { start, ra, dec, roll, .. } = pointing;
         let source = format!(
             "{from}: Swift at RA {ra:.3}°, Dec {dec:.3}°, roll {roll:.3}° since {start}, partial coding > 10 %"
@@ -38,16 +40,32 @@ pub async fn coverage(
     Product { product: ProductKind::SwiftBat, status: once(store, Object::SwiftBat(superevent), make).await }
 }
 
-/// How many pointings a file holds.
+/// How many pointings a file, or else an object of the store, holds.
 ///
 /// # Errors
-/// Permanent, when it cannot be read or is no list of pointings.
-pub async fn count(path: &Path) -> Result<usize> {
-    let bytes = read_file(path, swift_pointing::MAX_FILE_BYTES).await?;
+/// Permanent, when there is neither or it is no list of pointings; otherwise what the store says.
+pub async fn count(store: Option<&Store>, name: &str) -> Result<usize> {
+    let bytes = read(store, name).await?;
     swift_pointing::read(&bytes).map(|all| all.len())
 }
 
-async fn pointing(path: &Path, time: Timestamp) -> Result<swift_pointing::Pointing> {
-    let bytes = read_file(path, swift_pointing::MAX_FILE_BYTES).await?;
+async fn pointing(store: &Store, name: &str, time: Timestamp) -> Result<swift_pointing::Pointing> {
+    let bytes = read(Some(store), name).await?;
     runtime::blocking("Swift's pointings", move || swift_pointing::at(&swift_pointing::read(&bytes)?, time)).await
+}
+
+async fn read(store: Option<&Store>, name: &str) -> Result<Bytes> {
+    // An absolute path is no object's name.
+    if let (Some(store), Ok(key)) = (store, Key::new(name))
+        && !tokio::fs::try_exists(name).await.unwrap_or(true)
+    {
+        return match store.head(&key).await? {
+            None => Err(Error::permanent("expected a file or an object of the store, found neither")),
+            Some(head) if head.size > swift_pointing::MAX_FILE_BYTES as u64 => {
+                Err(Error::permanent(format!("expected at most {} bytes, found {}", swift_pointing::MAX_FILE_BYTES, head.size)))
+            }
+            Some(_) => store.read(&key).await,
+        };
+    }
+    read_file(Path::new(name), swift_pointing::MAX_FILE_BYTES).await
 }

@@ -1,11 +1,10 @@
 //! BAT's coverage from a file of pointings, with a folder as the store.
 
 use std::fs;
-use std::path::Path;
 
 use jiff::Timestamp;
 use science::visibility::bat;
-use shared::key::SupereventId;
+use shared::key::{Key, SupereventId};
 use shared::message::{ProductKind, ProductStatus};
 use skymap_products::swift_bat::coverage;
 use store::Store;
@@ -19,7 +18,7 @@ fn folder() -> TempDir {
     tempfile::tempdir().expect("a folder")
 }
 
-async fn run(file: Option<&Path>, store: &Store, time: Option<&str>) -> ProductStatus {
+async fn run(file: Option<&str>, store: &Store, time: Option<&str>) -> ProductStatus {
     let superevent: SupereventId = "S230518h".parse().expect("a superevent");
     let time: Option<Timestamp> = time.map(|text| text.parse().expect("a time"));
     let product = coverage(file, store, &superevent, time).await;
@@ -38,7 +37,7 @@ async fn the_product_is_made_once_from_the_pointing_of_the_signal() {
     let nothing = run(None, &store, signal).await;
     let reason = "no Swift pointing is configured (SWIFT_POINTING_FILE)".to_owned();
     assert_eq!(nothing, ProductStatus::Missing { reason });
-    let status = run(Some(&file), &store, signal).await;
+    let status = run(file.to_str(), &store, signal).await;
     let ProductStatus::Written { key, size, source: Some(source) } = status else { panic!("{status:?}") };
     assert_eq!(key.as_str(), "fit/S230518h-BAT.json");
     let told = "Swift at RA 187.706°, Dec 12.391°, roll 281.700° since 2023-05-18T12:59:00Z, partial coding > 10 %";
@@ -48,7 +47,7 @@ async fn the_product_is_made_once_from_the_pointing_of_the_signal() {
     assert_eq!(bytes.to_vec(), bat::field_of_view(187.705_93, 12.391_12, 281.7).to_json());
 
     // Whatever comes later, it stays.
-    for (file, time) in [(Some(file.as_path()), Some("2023-05-18T12:40:00Z")), (None, signal), (None, None)] {
+    for (file, time) in [(file.to_str(), Some("2023-05-18T12:40:00Z")), (None, signal), (None, None)] {
         assert_eq!(run(file, &store, time).await, ProductStatus::AlreadyThere { key: key.clone() });
     }
     assert_eq!(store.read(&key).await.expect("the object"), bytes);
@@ -68,16 +67,33 @@ async fn what_cannot_be_made_has_a_reason() {
         ("", signal, "found none"),
     ] {
         fs::write(&file, content).expect("a file");
-        match run(Some(&file), &store, time).await {
+        match run(file.to_str(), &store, time).await {
             ProductStatus::Missing { reason } => assert!(reason.contains(expected), "{reason}"),
             other => panic!("expected a missing product, found {other:?}"),
         }
     }
     for absent in [folder.path().join("absent.csv"), folder.path().to_owned()] {
-        match run(Some(&absent), &store, signal).await {
+        match run(absent.to_str(), &store, signal).await {
             ProductStatus::Missing { reason } => assert!(reason.starts_with("file `"), "{reason}"),
             other => panic!("expected a missing product, found {other:?}"),
         }
     }
     assert_eq!(store.keys("").await.expect("a listing"), []);
+}
+
+#[tokio::test]
+async fn the_pointings_may_be_an_object_of_the_store() {
+    let (folder, signal) = (folder(), Some("2023-05-18T12:59:08.153968Z"));
+    let store = Store::open(&Location::Folder(folder.path().join("store"))).await.expect("a store");
+    match run(Some("swift/pointings.csv"), &store, signal).await {
+        ProductStatus::Missing { reason } => assert!(reason.contains("found neither"), "{reason}"),
+        other => panic!("expected a missing product, found {other:?}"),
+    }
+    let object = Key::new("swift/pointings.csv").expect("a name");
+    store.put(&object, POINTINGS.into()).await.expect("an object");
+    let status = run(Some("swift/pointings.csv"), &store, signal).await;
+    assert!(
+        matches!(&status, ProductStatus::Written { key, .. } if key.as_str() == "fit/S230518h-BAT.json"),
+        "{status:?}"
+    );
 }

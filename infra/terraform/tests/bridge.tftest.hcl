@@ -8,6 +8,8 @@ mock_provider "aws" {
         BucketArn      = "arn:aws:s3:::stack-bucket"
         LigoFlowArn    = "arn:aws:states:us-east-2:123456789012:stateMachine:ligo"
         IcecubeFlowArn = "arn:aws:states:us-east-2:123456789012:stateMachine:icecube"
+        AlarmTopicArn  = "arn:aws:sns:us-east-2:123456789012:alarms"
+        KmsKeyArn      = "none"
       }
     }
   }
@@ -62,7 +64,7 @@ run "one_task_that_knows_the_stack" {
   command = apply
 
   assert {
-    condition     = aws_ecs_service.bridge.desired_count == 1 && aws_ecs_service.bridge.deployment_maximum_percent == 100
+    condition     = aws_ecs_service.bridge.desired_count == 1 && aws_ecs_service.bridge.deployment_maximum_percent == 100 && aws_ecs_service.bridge.availability_zone_rebalancing == "DISABLED"
     error_message = "expected one task and never two"
   }
 
@@ -85,8 +87,71 @@ run "one_task_that_knows_the_stack" {
   }
 
   assert {
-    condition     = length(data.aws_iam_policy_document.bridge.statement) == 4 && alltrue([for statement in data.aws_iam_policy_document.bridge.statement : alltrue([for resource in statement.resources : resource != "*"])])
+    condition     = length(data.aws_iam_policy_document.bridge.statement) == 5 && alltrue([for statement in data.aws_iam_policy_document.bridge.statement : alltrue([for resource in statement.resources : resource != "*"])])
     error_message = "expected a role for named resources alone"
+  }
+}
+
+run "a_service_that_does_not_start_rolls_back_and_alarms_have_an_end" {
+  command = plan
+
+  assert {
+    condition     = one(aws_ecs_service.bridge.deployment_circuit_breaker).enable && one(aws_ecs_service.bridge.deployment_circuit_breaker).rollback
+    error_message = "expected a circuit breaker with rollback"
+  }
+
+  assert {
+    condition = alltrue([
+      for alarm in concat(values(aws_cloudwatch_metric_alarm.watched), [aws_cloudwatch_metric_alarm.stopped]) :
+      alarm.alarm_actions == toset(["arn:aws:sns:us-east-2:123456789012:alarms"]) && alarm.ok_actions == alarm.alarm_actions && strcontains(alarm.alarm_description, "docs/operations.md")
+    ])
+    error_message = "expected every alarm to reach the stack's topic, its end too, and to name the runbook"
+  }
+
+  assert {
+    condition     = alltrue([for words in ["no heartbeat from the broker", "retrying notice"] : strcontains(aws_cloudwatch_log_metric_filter.watched["trouble"].pattern, words)]) && strcontains(aws_cloudwatch_log_metric_filter.watched["not-listening"].pattern, "not listening")
+    error_message = "expected alarms on silence, a notice that is held back and a bridge that does not listen"
+  }
+}
+
+run "two_stacks_do_not_meet" {
+  command = plan
+
+  variables {
+    stack_name = "gwtm-test"
+  }
+
+  assert {
+    condition     = local.name == "gwtm-test-bridge" && local.environment["KAFKA_GROUP_INSTANCE_ID"] == "gwtm-test-bridge"
+    error_message = "expected names from the stack's"
+  }
+
+  # printf us-east-2:123456789012 | sha256sum
+  assert {
+    condition     = local.environment["KAFKA_GROUP_ID"] == "gwtm-test-c3e58550"
+    error_message = "expected the group from stack, region and account, found ${local.environment["KAFKA_GROUP_ID"]}"
+  }
+}
+
+run "another_store_works_by_settings_and_secrets" {
+  command = plan
+
+  variables {
+    settings     = { STORAGE_BUCKET_SOURCE = "swift", OS_AUTH_URL = "https://keystone.example.org/v3", FLOWS_AT_ONCE = "4" }
+    secrets      = { OS_PASSWORD = "arn:aws:secretsmanager:us-east-2:123456789012:secret:swift:OS_PASSWORD::" }
+    kms_key_arns = ["arn:aws:kms:us-east-2:123456789012:key/1"]
+  }
+
+  assert {
+    condition     = local.environment["STORAGE_BUCKET_SOURCE"] == "swift" && local.environment["FLOWS_AT_ONCE"] == "4"
+    error_message = "expected the settings in the environment"
+  }
+
+  assert {
+    condition = contains(flatten([for statement in data.aws_iam_policy_document.start.statement : statement.resources]), "arn:aws:secretsmanager:us-east-2:123456789012:secret:swift") && contains(flatten([
+      for statement in data.aws_iam_policy_document.start.statement : statement.resources
+    ]), "arn:aws:kms:us-east-2:123456789012:key/1")
+    error_message = "expected the secret and its key to be readable"
   }
 }
 
@@ -118,5 +183,31 @@ run "another_gcn_is_refused" {
 
   variables {
     gcn_domain = "gcn.example.org"
+  }
+}
+
+run "the_gcn_client_may_be_parameters_which_are_free" {
+  command = plan
+
+  variables {
+    gcn_secret_arn = ""
+    secrets = {
+      KAFKA_CLIENT_ID     = "arn:aws:ssm:us-east-2:123456789012:parameter/gwtm/client_id"
+      KAFKA_CLIENT_SECRET = "arn:aws:ssm:us-east-2:123456789012:parameter/gwtm/client_secret"
+    }
+  }
+
+  assert {
+    condition     = [for statement in data.aws_iam_policy_document.start.statement : statement.resources if contains(statement.actions, "ssm:GetParameters")] == [toset(values(var.secrets))]
+    error_message = "expected the parameters to be readable"
+  }
+}
+
+run "a_bridge_without_a_client_is_refused" {
+  command         = plan
+  expect_failures = [aws_ecs_task_definition.bridge]
+
+  variables {
+    gcn_secret_arn = ""
   }
 }

@@ -70,6 +70,7 @@ pub const SETTINGS: &[Setting] = &[
         "required by the bridge",
         "the state machine for `gcn.notices.icecube.lvk_nu_track_search`",
     ),
+    defaulted("FLOWS_AT_ONCE", "8", "how many superevents the bridge has in a flow at once, 1 to 1000"),
 ];
 
 /// How Kafka is reached.

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 pub use galaxies::GalaxySettings;
 pub use kafka::{Certificate, Kafka, Login, Mechanism, OffsetReset, SETTINGS as KAFKA_SETTINGS};
-pub use lambda::{SETTINGS as LAMBDA_SETTINGS, settings_secrets};
+pub use lambda::{SETTINGS as LAMBDA_SETTINGS, parse_settings, settings_object, settings_secrets};
 pub use listen::{Bridge, FlowArns, HealthSettings, Listen};
 pub use log::{CRATES, Log, LogFormat};
 pub use notify::{Notify, Rule, Target};
@@ -89,7 +89,11 @@ const SETTINGS: &[Setting] = &[
         "the listing of Fermi's weekly spacecraft files; `none` fetches none",
     ),
     setting("FERMI_FT2_DIR", "none", "a folder with such files, instead of fetching them"),
-    setting("SWIFT_POINTING_FILE", "no BAT products", "a file of Swift's pointings, `start,end,ra,dec,roll` a row"),
+    setting(
+        "SWIFT_POINTING_FILE",
+        "no BAT products",
+        "Swift's pointings, `start,end,ra,dec,roll` a row: a file, or an object under `swift/`",
+    ),
     setting(
         "CATALOG_PATH",
         "the INI file's, else no galaxy lists",
@@ -142,8 +146,8 @@ pub struct Config {
     pub flat_max_order: Option<u8>,
     /// Where Fermi's orbit and pointing come from.
     pub fermi: Fermi,
-    /// A file of Swift's pointings.
-    pub swift_pointing_file: Option<PathBuf>,
+    /// Swift's pointings: a file, or an object of the store.
+    pub swift_pointing_file: Option<String>,
     /// The galaxy catalogue and lists.
     pub galaxies: GalaxySettings,
     /// Who is told of which alerts.
@@ -236,7 +240,7 @@ impl Config {
                 ft2_url: settings.url_or_none("FERMI_FT2_URL"),
                 ft2_dir: settings.text("FERMI_FT2_DIR").map(PathBuf::from),
             },
-            swift_pointing_file: settings.text("SWIFT_POINTING_FILE").map(PathBuf::from),
+            swift_pointing_file: settings.text("SWIFT_POINTING_FILE"),
             galaxies: GalaxySettings::settings(settings),
             notify: Notify::settings(settings),
             log: Log::settings(settings),

@@ -93,6 +93,8 @@ pub struct FlowArns {
     pub ligo: String,
     /// For IceCube track searches.
     pub icecube: String,
+    /// How many superevents are in a flow at once.
+    pub at_once: usize,
 }
 
 /// What the bridge needs, read together so that problems are reported together.
@@ -133,7 +135,8 @@ impl Bridge {
             }
             arn
         };
-        let flows = FlowArns { ligo: arn("LIGO_FLOW_ARN"), icecube: arn("ICECUBE_FLOW_ARN") };
+        let (ligo, icecube) = (arn("LIGO_FLOW_ARN"), arn("ICECUBE_FLOW_ARN"));
+        let flows = FlowArns { ligo, icecube, at_once: settings.number("FLOWS_AT_ONCE", 1..=1000) };
         settings.finish(Bridge { config, kafka, health, flows })
     }
 }
@@ -151,7 +154,7 @@ mod tests {
             _ => None,
         };
         let bridge = Bridge::read(&given).expect("all it needs");
-        assert_eq!(bridge.flows, FlowArns { ligo: arn.clone(), icecube: arn.clone() });
+        assert_eq!(bridge.flows, FlowArns { ligo: arn.clone(), icecube: arn.clone(), at_once: 8 });
         let mistaken =
             |name: &str| ["STORAGE_BUCKET_SOURCE", "HEALTH_ADDR"].contains(&name).then(|| "floppy".to_owned());
         let error = Bridge::read(&mistaken).expect_err("nothing").to_string();

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal};
 
+use shared::Result;
 use shared::settings::Reader;
 use tracing_subscriber::EnvFilter;
 
@@ -47,6 +48,17 @@ pub const CRATES: [&str; 17] = [
 ];
 
 impl Log {
+    /// Reads the environment, for a program whose other settings cannot be read yet.
+    ///
+    /// # Errors
+    /// Permanent, naming every setting that is malformed.
+    pub fn from_env() -> Result<Self> {
+        let get = super::environment(&[]);
+        let mut settings = super::reader(&get);
+        let log = Self::settings(&mut settings);
+        settings.finish(log)
+    }
+
     pub(super) fn settings(settings: &mut Reader<'_>) -> Self {
         let format = match &*settings.one_of("LOG_FORMAT", &["text", "json"]) {
             "json" => LogFormat::Json,
@@ -88,7 +100,7 @@ impl Log {
 
 /// The filter that a LOG_LEVEL means: a bare level is ours, and what libraries say stays at `warn` or above. In a list of
 /// directives `gwtm=debug` covers every crate of ours.
-pub(super) fn directives(level: &str) -> Result<EnvFilter, String> {
+pub(super) fn directives(level: &str) -> std::result::Result<EnvFilter, String> {
     let level = level.trim().to_ascii_lowercase();
     let level = match level.as_str() {
         // Python's names, which the older listeners' settings use.

@@ -42,6 +42,10 @@ pub struct Rule {
     /// Only alerts with an external coincidence (true), or without one (false).
     #[serde(default)]
     pub external_coincidence: Option<bool>,
+    /// Only alerts whose notice was created less than this before it is handled [h], a retraction too: a first start or a
+    /// replay notifies nobody of old alerts.
+    #[serde(default = "day")]
+    pub max_age_hours: f64,
     /// Whether a retraction, which says nothing of the event, meets the conditions other than the role.
     #[serde(default = "yes")]
     pub retractions: bool,
@@ -52,6 +56,10 @@ pub struct Rule {
 
 fn yes() -> bool {
     true
+}
+
+fn day() -> f64 {
+    24.0
 }
 
 /// Who is told, and how.
@@ -172,7 +180,8 @@ impl Rule {
         if let Some((class, _)) = self.classes.iter().find(|(_, prob)| !(0.0..=1.0).contains(*prob)) {
             return Err(Error::permanent(format!("class `{class}`: expected a probability from 0 to 1")));
         }
-        for limit in [self.area_90_below_deg2, self.distance_below_mpc].into_iter().flatten() {
+        let limits = [self.area_90_below_deg2, self.distance_below_mpc, Some(self.max_age_hours)];
+        for limit in limits.into_iter().flatten() {
             if limit.is_nan() || limit <= 0.0 {
                 return Err(Error::permanent("expected limits above 0"));
             }
@@ -207,6 +216,7 @@ mod tests {
         classes = { BNS = 0.5, NSBH = 0.5 }
         area_90_below_deg2 = 500
         distance_below_Mpc = 300.5
+        max_age_hours = 0.5
         [[rule.target]]
         kind = "slack"
         url = "https://user:hidden@hooks.example.org/services/hidden?hidden"
@@ -231,6 +241,7 @@ mod tests {
         assert_eq!(near.targets[0].to_string(), "slack hooks.example.org");
         assert_eq!(near.targets[1].to_string(), "command /usr/bin/logger");
         assert!(!all.significant && all.classes.is_empty());
+        assert_eq!((near.max_age_hours, all.max_age_hours), (0.5, 24.0));
         assert!(!format!("{notify:?}").contains("hidden"));
     }
 

@@ -45,7 +45,7 @@ impl Call {
     /// The span of everything that is logged during the call. Of the highest level, so that it is there whatever is
     /// logged.
     pub(super) fn span(&self, request_id: &str) -> Span {
-        let span = tracing::error_span!("call", request_id, execution = Empty, retries = Empty, alert.name = Empty);
+        let span = tracing::error_span!("call", request_id, execution = Empty, retries = Empty, alert_name = Empty);
         if let Some(flow) = &self.flow {
             span.record("execution", &flow.execution).record("retries", flow.retries);
         }

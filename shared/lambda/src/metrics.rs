@@ -21,9 +21,22 @@ pub(super) fn say(record: &Value) {
     let _ = std::io::stdout().write_all(format!("{record}\n").as_bytes());
 }
 
-/// The record of a call: what it is about, and its metrics.
+/// The fields that CloudWatch makes metrics of, one for each stack; each is paid for. The others are in the log alone.
+const METRICS: [&str; 8] = [
+    "retryable_errors",
+    "permanent_errors",
+    "flow_age_s",
+    "since_signal_s",
+    "since_created_s",
+    "posted",
+    "products_failed",
+    "notifications_failed",
+];
+
+/// The record of a call: what it is about, and its numbers. `log_group` is named as the stack.
 pub(super) fn record(
     function: &str,
+    log_group: &str,
     flow: Option<&Flow>,
     subject: Option<&Subject>,
     counts: Result<&[(&'static str, usize)], Class>,
@@ -41,29 +54,35 @@ pub(super) fn record(
         metrics.push(("retries", "Count", flag(flow.retries > 0)));
         metrics.push(("flow_age_s", "Seconds", since(flow.started)));
     }
-    // How late the world is told, once it has been.
     if let Ok(counts) = counts {
         metrics.extend(counts.iter().map(|(name, count)| (*name, "Count", *count as f64)));
+    }
+    // The delay of the alert, once it is posted.
+    if let Ok(counts) = counts
+        && counts.iter().any(|(name, count)| *name == "posted" && *count > 0)
+    {
         let times = subject.map(|subject| (subject.time_of_signal, subject.time_created));
         let (signal, created) = times.unwrap_or_default();
         metrics.extend(signal.map(|time| ("since_signal_s", "Seconds", since(time))));
         metrics.extend(created.map(|time| ("since_created_s", "Seconds", since(time))));
     }
-    let named: Vec<Value> = metrics.iter().map(|(name, unit, _)| json!({"Name": name, "Unit": unit})).collect();
+    let named = metrics.iter().filter(|(name, ..)| METRICS.contains(name));
+    let named: Vec<Value> = named.map(|(name, unit, _)| json!({"Name": name, "Unit": unit})).collect();
     let mut record = Map::new();
     record.insert(
         "_aws".to_owned(),
         json!({
             "Timestamp": now.as_millisecond(),
-            "CloudWatchMetrics": [{"Namespace": NAMESPACE, "Dimensions": [["function"]], "Metrics": named}],
+            "CloudWatchMetrics": [{"Namespace": NAMESPACE, "Dimensions": [["stack"]], "Metrics": named}],
         }),
     );
+    record.insert("stack".to_owned(), json!(log_group.rsplit('/').next()));
     record.insert("function".to_owned(), json!(function));
     if let Some(flow) = flow {
         record.insert("execution".to_owned(), json!(flow.execution));
     }
     if let Some(subject) = subject {
-        record.insert("alert.name".to_owned(), json!(subject.name));
+        record.insert("alert_name".to_owned(), json!(subject.name));
     }
     record.extend(metrics.into_iter().map(|(name, _, value)| (name.to_owned(), json!(value))));
     Value::Object(record)
@@ -85,7 +104,7 @@ mod tests {
             assert!(record[dimension.as_str().expect("a name")].is_string(), "{dimension}");
         }
         let metrics = directive["Metrics"].as_array().expect("metrics");
-        assert!(metrics.len() <= 100, "the format takes no more");
+        assert!(METRICS.len() + 2 <= 10, "ten are free, and the bridge has two");
         let value = |metric: &Value| {
             let name = metric["Name"].as_str().expect("a name");
             assert!(record[name].is_f64(), "{name}: {record}");
@@ -103,21 +122,33 @@ mod tests {
             time_of_signal: Some(time("2026-01-01T00:00:00Z")),
         };
         let (duration, now) = (Duration::from_millis(250), time("2026-01-01T00:00:40Z"));
-        let went = record("post-api", Some(&flow), Some(&subject), Ok(&[("posted", 2)]), duration, now);
-        assert_eq!((&went["alert.name"], &went["execution"]), (&json!(subject.name), &json!(flow.execution)));
+        let went =
+            record("post-api", "/aws/lambda/gwtm", Some(&flow), Some(&subject), Ok(&[("posted", 2)]), duration, now);
+        assert_eq!((&went["alert_name"], &went["execution"]), (&json!(subject.name), &json!(flow.execution)));
         let expected = json!({
-            "duration_ms": ["Milliseconds", 250.0], "retryable_errors": ["Count", 0.0],
-            "permanent_errors": ["Count", 0.0], "retries": ["Count", 1.0], "flow_age_s": ["Seconds", 10.0],
+            "retryable_errors": ["Count", 0.0], "permanent_errors": ["Count", 0.0], "flow_age_s": ["Seconds", 10.0],
             "posted": ["Count", 2.0], "since_signal_s": ["Seconds", 40.0], "since_created_s": ["Seconds", 15.0],
         });
+        assert_eq!(
+            (&went["stack"], &went["retries"], &went["duration_ms"]),
+            (&json!("gwtm"), &json!(1.0), &json!(250.0))
+        );
         assert_eq!(Value::Object(read(&went)), expected);
 
         // A failed call tells nobody anything, so it is not late yet; it still says how old its flow is.
-        let failed = read(&record("post-api", Some(&flow), Some(&subject), Err(Class::Retryable), duration, now));
+        let failed = read(&record(
+            "post-api",
+            "/aws/lambda/gwtm",
+            Some(&flow),
+            Some(&subject),
+            Err(Class::Retryable),
+            duration,
+            now,
+        ));
         assert_eq!(failed["retryable_errors"], json!(["Count", 1.0]));
         assert!(failed.contains_key("flow_age_s") && !failed.contains_key("since_created_s"), "{failed:?}");
         // A person calls without a flow, with what may be no message at all.
-        let alone = read(&record("post-api", None, None, Err(Class::Permanent), duration, now));
-        assert_eq!(alone.len(), 3, "{alone:?}");
+        let alone = read(&record("post-api", "/aws/lambda/gwtm", None, None, Err(Class::Permanent), duration, now));
+        assert_eq!(alone.len(), 2, "{alone:?}");
     }
 }

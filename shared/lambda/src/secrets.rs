@@ -3,12 +3,18 @@
 use std::time::{Duration, Instant};
 
 use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::config::Builder;
+use aws_sdk_secretsmanager::config::timeout::TimeoutConfig;
 use aws_sdk_secretsmanager::error::DisplayErrorContext;
-use serde_json::{Map, Value};
 use shared::{Error, Result};
 
 /// How long what was read holds: a token that was replaced is used after this at the latest.
 const AGE: Duration = Duration::from_secs(300);
+
+/// How long a connection and an answer may take, all attempts together: a cold start has 10 s (Lambda developer guide,
+/// life cycle of the execution environment), and two secrets are read.
+const CONNECT: Duration = Duration::from_secs(1);
+const ANSWER: Duration = Duration::from_secs(4);
 
 /// The secrets that SETTINGS_SECRETS names, each a JSON object of settings.
 pub(super) struct Secrets {
@@ -24,7 +30,11 @@ impl Secrets {
         let ids = config::settings_secrets();
         let client = match ids.is_empty() {
             true => None,
-            false => Some(Client::new(&http_client::aws::settings().load().await)),
+            false => {
+                let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_timeout(ANSWER).build();
+                let sdk = http_client::aws::settings().load().await;
+                Some(Client::from_conf(Builder::from(&sdk).timeout_config(timeouts).build()))
+            }
         };
         Secrets { client, ids, read: Vec::new(), at: Instant::now() }
     }
@@ -43,7 +53,10 @@ impl Secrets {
                     .send()
                     .await
                     .map_err(|error| Error::retryable(format!("secret `{id}`: {}", DisplayErrorContext(&error))))?;
-                settings.extend(parse(id, answer.secret_string().unwrap_or_default())?);
+                settings.extend(config::parse_settings(
+                    &format!("secret `{id}`"),
+                    answer.secret_string().unwrap_or_default(),
+                )?);
             }
         }
         self.at = Instant::now();
@@ -64,37 +77,6 @@ impl Secrets {
                 self.at = Instant::now();
                 None
             }
-        }
-    }
-}
-
-/// Reads a secret's text. No error holds any of it.
-fn parse(id: &str, text: &str) -> Result<Vec<(String, String)>> {
-    let unreadable = |found: &str| {
-        Error::permanent(format!("secret `{id}`: expected a JSON object of settings, each a text, found {found}"))
-    };
-    let settings: Map<String, Value> = serde_json::from_str(text).map_err(|_| unreadable("something else"))?;
-    let setting = |(name, value)| match value {
-        Value::String(value) => Ok((name, value)),
-        _ => Err(unreadable(&format!("another value of `{name}`"))),
-    };
-    settings.into_iter().map(setting).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_secret_is_an_object_of_settings_and_shows_in_no_error() {
-        let settings = parse("gwtm", r#"{"API_TOKEN": "hunter2", "API_BASE": "https://example.org/"}"#);
-        assert_eq!(settings.expect("settings").len(), 2);
-        for text in ["hunter2", r#"["hunter2"]"#, r#"{"API_TOKEN": ["hunter2"]}"#, ""] {
-            let error = parse("gwtm", text).expect_err("no settings").to_string();
-            assert!(
-                error.starts_with("secret `gwtm`: expected a JSON object") && !error.contains("hunter2"),
-                "{error}"
-            );
         }
     }
 }

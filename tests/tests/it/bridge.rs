@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bridge::{Deps, Flows};
+use bridge::{Deps, Execution, Flows};
 use bytes::Bytes;
 use kafka::consumer::{self, Backoff, Consumer, Ended, HEARTBEAT, Membership, Message, Work};
 use kafka::health::Health;
@@ -15,6 +15,7 @@ use rdkafka::ClientConfig;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{DefaultProducerContext, FutureProducer, FutureRecord};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use serde_json::{Value, json};
 use shared::key::{Key, Object};
 use shared::message::{Body, Failed, Received};
 use shared::notice::NoticeKind;
@@ -66,23 +67,21 @@ impl Broker {
     }
 
     fn listen<W: Work>(&self, group: &str, work: Arc<W>) -> Listener {
-        let backoff = Backoff { first: Duration::from_millis(50), most: Duration::from_millis(400) };
-        let joined = Consumer::join(
-            &self.settings(group),
-            &[IGWN, ICECUBE],
-            Membership::Static,
-            backoff,
-            Arc::default(),
-            health(),
-        );
-        let consumer = joined.expect("a consumer");
-        let (stop, stopped) = oneshot::channel::<()>();
-        let running = tokio::spawn(consumer.run(work, async {
-            // Either way it is time to stop.
-            let _ = stopped.await;
-        }));
-        Listener { stop, running }
+        listen(&self.settings(group), &[IGWN, ICECUBE], work)
     }
+}
+
+/// Listens in this process.
+pub(crate) fn listen<W: Work>(settings: &config::Kafka, topics: &[&str], work: Arc<W>) -> Listener {
+    let backoff = Backoff { first: Duration::from_millis(50), most: Duration::from_millis(400) };
+    let joined = Consumer::join(settings, topics, Membership::Static, backoff, Arc::default(), health());
+    let consumer = joined.expect("a consumer");
+    let (stop, stopped) = oneshot::channel::<()>();
+    let running = tokio::spawn(consumer.run(work, async {
+        // Either way it is time to stop.
+        let _ = stopped.await;
+    }));
+    Listener { stop, running }
 }
 
 fn health() -> Arc<Health> {
@@ -90,13 +89,13 @@ fn health() -> Arc<Health> {
     Arc::new(Health::new(&settings, &[IGWN, ICECUBE]))
 }
 
-struct Listener {
+pub(crate) struct Listener {
     stop: oneshot::Sender<()>,
     running: JoinHandle<std::result::Result<(), Ended>>,
 }
 
 impl Listener {
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         let begun = std::time::Instant::now();
         self.stop.send(()).expect("it is running");
         self.running.await.expect("no panic").expect("no fatal error");
@@ -105,10 +104,10 @@ impl Listener {
 }
 
 /// The two state machines, and the bridge's way to them.
-struct Aws {
-    moto: Moto,
-    sfn: aws_sdk_sfn::Client,
-    arns: config::FlowArns,
+pub(crate) struct Aws {
+    pub(crate) moto: Moto,
+    pub(crate) sfn: aws_sdk_sfn::Client,
+    pub(crate) arns: config::FlowArns,
 }
 
 /// How the SDK reaches moto.
@@ -118,7 +117,18 @@ fn sdk(url: &str) -> aws_config::ConfigLoader {
 }
 
 impl Aws {
+    /// Flows that succeed at once.
     async fn with_flows(name: &str) -> Aws {
+        Aws::with_states(name, &json!({"S": {"Type": "Succeed"}})).await
+    }
+
+    /// Flows of these states, the first of which is `S`.
+    pub(crate) async fn with_states(name: &str, states: &Value) -> Aws {
+        Aws::with_definition(name, &json!({"StartAt": "S", "States": states})).await
+    }
+
+    pub(crate) async fn with_definition(name: &str, definition: &Value) -> Aws {
+        let definition = &definition.to_string();
         let (moto, name) = (Moto::shared(), unique(name));
         let sfn = aws_sdk_sfn::Client::new(&sdk(&moto.url()).region("us-east-2").load().await);
         let make = async |kind: &str| {
@@ -126,24 +136,27 @@ impl Aws {
                 .create_state_machine()
                 .name(format!("{name}-{kind}"))
                 .role_arn("arn:aws:iam::123456789012:role/flow")
-                .definition(r#"{"StartAt": "S", "States": {"S": {"Type": "Succeed"}}}"#)
+                .definition(definition)
                 .send();
             machine.await.expect("a state machine").state_machine_arn
         };
-        let arns = config::FlowArns { ligo: make("ligo").await, icecube: make("icecube").await };
+        let arns = config::FlowArns { ligo: make("ligo").await, icecube: make("icecube").await, at_once: 8 };
         Aws { moto, sfn, arns }
     }
 
-    async fn deps(&self, bucket: &Settings, sfn_url: &str) -> Deps {
-        Deps { store: open(bucket).await, flows: Flows::open(&self.arns, sdk(sfn_url)).await, health: health() }
+    pub(crate) async fn deps(&self, bucket: &Settings, sfn_url: &str) -> Deps {
+        let pauses = Backoff { first: Duration::from_millis(50), most: Duration::from_millis(200) };
+        let flows = Flows::open(&self.arns, sdk(sfn_url), pauses).await;
+        Deps { store: open(bucket).await, flows, health: health(), at_once: self.arns.at_once }
     }
 
     /// The names and inputs of the executions of a flow.
-    async fn executions(&self, kind: NoticeKind) -> Vec<(String, Received)> {
+    pub(crate) async fn executions(&self, kind: NoticeKind) -> Vec<(String, Received)> {
         let arn = if kind == NoticeKind::Igwn { &self.arns.ligo } else { &self.arns.icecube };
-        let list = self.sfn.list_executions().state_machine_arn(arn).send().await.expect("a list");
+        let mut list = self.sfn.list_executions().state_machine_arn(arn).into_paginator().items().send();
         let mut executions = Vec::new();
-        for execution in list.executions() {
+        while let Some(execution) = list.next().await {
+            let execution = execution.expect("an execution");
             let arn = execution.execution_arn();
             let whole = self.sfn.describe_execution().execution_arn(arn).send().await.expect("an execution");
             let input = serde_json::from_str(whole.input().expect("an input")).expect("a message");
@@ -183,16 +196,21 @@ impl Counted {
 }
 
 impl Work for Counted {
-    fn lane(&self, message: &Message) -> String {
-        self.deps.lane(message)
+    type Taken = Execution;
+    fn at_once(&self) -> usize {
+        self.deps.at_once()
     }
-    async fn take(&self, message: &Message) -> Result<()> {
-        bridge::take(&self.deps, message).await?;
+    async fn take(&self, message: &Message) -> Result<Execution> {
+        self.deps.take(message).await
+    }
+    async fn wait(&self, message: &Message, execution: &Execution) -> Result<()> {
+        assert_eq!(message.body, None, "what waits costs no more than its place");
+        self.deps.wait(message, execution).await?;
         self.taken.lock().expect("a lock").push(message.offset);
         Ok(())
     }
     async fn dead_letter(&self, message: &Message, reason: &Error) -> Result<()> {
-        bridge::dead_letter(&self.deps, message, reason).await
+        self.deps.dead_letter(message, reason).await
     }
 }
 
@@ -268,7 +286,7 @@ async fn what_cannot_be_taken_is_kept_and_stops_nothing() {
 }
 
 /// A way to moto that can be closed: connections then end at once.
-async fn gate(moto: SocketAddr, open: Arc<AtomicBool>) -> String {
+pub(crate) async fn gate(moto: SocketAddr, open: Arc<AtomicBool>) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move {
@@ -291,7 +309,7 @@ async fn notices_wait_for_flows_that_are_down_and_for_a_store_that_refuses() {
     let (bucket, open) = (aws.moto.absent("down"), Arc::new(AtomicBool::new(false)));
     let deps = aws.deps(&bucket, &gate(aws.moto.address(), Arc::clone(&open)).await).await;
     for _ in 0..20 {
-        broker.send(IGWN, Some(b"{}")).await;
+        broker.send(IGWN, Some(br#"{"superevent_id": "S181101ab"}"#)).await;
     }
     let work = Counted::new(deps.clone());
     let listener = broker.listen("gwtm", Arc::clone(&work));
@@ -312,12 +330,12 @@ async fn notices_wait_for_flows_that_are_down_and_for_a_store_that_refuses() {
 }
 
 /// The program itself, as the operating system treats it.
-struct Program(std::process::Child);
+pub(crate) struct Program(std::process::Child);
 
 impl Program {
-    fn start(broker: &Broker, aws: &Aws, bucket: &Settings) -> Program {
+    pub(crate) fn start(broker: &[(&str, String)], aws: &Aws, bucket: &Settings) -> Program {
         let program = std::process::Command::new(tests::program::binary("bridge"))
-            .env("KAFKA_BOOTSTRAP", broker.cluster.bootstrap_servers())
+            .envs(broker.iter().cloned())
             .env("KAFKA_OFFSET_RESET", "earliest")
             .env("LIGO_FLOW_ARN", &aws.arns.ligo)
             .env("ICECUBE_FLOW_ARN", &aws.arns.icecube)
@@ -328,7 +346,7 @@ impl Program {
         Program(program.expect("the bridge starts"))
     }
 
-    fn send(&self, signal: &str) {
+    pub(crate) fn send(&self, signal: &str) {
         let sent = std::process::Command::new("kill").args([signal, &self.0.id().to_string()]).status();
         assert!(sent.expect("kill runs").success());
     }
@@ -350,12 +368,13 @@ async fn the_program_may_be_killed_and_ends_when_told() {
     for _ in 0..60 {
         broker.send(IGWN, Some(b"{}")).await;
     }
-    let first = Program::start(&broker, &aws, &bucket);
+    let address = [("KAFKA_BOOTSTRAP", broker.cluster.bootstrap_servers())];
+    let first = Program::start(&address, &aws, &bucket);
     aws.wait_for(NoticeKind::Igwn, 1).await;
     first.send("-KILL");
     drop(first);
     assert!(aws.executions(NoticeKind::Igwn).await.len() < 60, "killed in the middle");
-    let mut second = Program::start(&broker, &aws, &bucket);
+    let mut second = Program::start(&address, &aws, &bucket);
     aws.wait_for(NoticeKind::Igwn, 60).await;
     second.send("-TERM");
     let begun = std::time::Instant::now();
@@ -419,6 +438,10 @@ struct Lanes {
 }
 
 impl Work for Lanes {
+    type Taken = ();
+    fn at_once(&self) -> usize {
+        8
+    }
     fn lane(&self, message: &Message) -> String {
         String::from_utf8_lossy(message.body.as_deref().unwrap_or_default()).into_owned()
     }

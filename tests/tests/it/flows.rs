@@ -13,14 +13,13 @@ use config::Config;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use shared::Class;
 use shared::key::Key;
 use shared::message::{Alert, Body, Failed, Ingested, Notifiable, Notified, Publication, Received, Settled};
 use shared::notice::NoticeKind;
 use tests::program::{sample, workspace};
 
-/// What a function answers, in turn; the last answer for ever.
-type Answers = BTreeMap<&'static str, Vec<Result<Value, Class>>>;
+/// What a function answers, or the name of its error, in turn; the last one for ever.
+type Answers = BTreeMap<&'static str, Vec<Result<Value, &'static str>>>;
 
 /// A function's name and the message it was called with, as its type prints it.
 type Call = (String, Value);
@@ -31,22 +30,25 @@ struct Ran {
     status: String,
     calls: Vec<Call>,
     objects: BTreeMap<String, Value>,
+    /// The errors that each function was to answer because its retriers name them.
+    retried: BTreeMap<String, Vec<String>>,
 }
 
 fn run_flow(flow: &str, answers: &Answers) -> Ran {
-    run_flow_with(flow, answers, true)
+    run_flow_with(flow, answers, "there", 0)
 }
 
-fn run_flow_with(flow: &str, answers: &Answers, bucket: bool) -> Ran {
+/// As tests/scripts/run_flow.py describes it.
+fn run_flow_calls(flow: &str, answers: &Answers, bucket: &str, each_retry: usize) -> Ran {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
     let python = tests.join("servers/python/bin/python");
     assert!(python.exists(), "moto in tests/servers: run `tests/setup` once");
     let given: BTreeMap<_, Vec<Value>> = answers
         .iter()
         .map(|(name, answers)| {
-            let answer = |answer: &Result<Value, Class>| match answer {
+            let answer = |answer: &Result<Value, &'static str>| match answer {
                 Ok(value) => json!({ "ok": value }),
-                Err(class) => json!({ "error": class.as_str() }),
+                Err(error) => json!({ "error": error }),
             };
             (name, answers.iter().map(answer).collect())
         })
@@ -57,11 +59,18 @@ fn run_flow_with(flow: &str, answers: &Answers, bucket: bool) -> Ran {
         .stdout(Stdio::piped())
         .spawn()
         .expect("python runs");
-    let question = json!({ "flow": flow, "input": received(), "answers": given, "bucket": bucket });
+    let question = json!({
+        "flow": flow, "input": received(), "answers": given, "bucket": bucket, "each_retry": each_retry,
+    });
     write!(script.stdin.take().expect("a pipe"), "{question}").expect("asked");
     let answer = script.wait_with_output().expect("an answer");
     assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stdout));
-    let mut ran: Ran = serde_json::from_slice(&answer.stdout).expect("JSON");
+    serde_json::from_slice(&answer.stdout).expect("JSON")
+}
+
+/// As [`run_flow_calls`], with each call's message as its type prints it.
+fn run_flow_with(flow: &str, answers: &Answers, bucket: &str, each_retry: usize) -> Ran {
+    let mut ran = run_flow_calls(flow, answers, bucket, each_retry);
     for (name, call) in &mut ran.calls {
         let (flow, message) = (&call["flow"], &call["message"]);
         assert_eq!(flow["execution"], "notice", "{name}: the execution's name");
@@ -122,7 +131,7 @@ fn calls_and_answers(outcome: &Outcome) -> (Vec<Call>, Answers) {
         calls.push((function.name().to_owned(), message));
         answers.entry(function.name()).or_default().push(match result {
             Ok(()) => Ok(answer),
-            Err(error) => Err(error.class()),
+            Err(error) => Err(error.class().as_str()),
         });
     }
     (calls, answers)
@@ -185,7 +194,7 @@ fn received() -> Received {
     }
 }
 
-fn answers<const N: usize>(answers: [(&'static str, &[Result<Value, Class>]); N]) -> Answers {
+fn answers<const N: usize>(answers: [(&'static str, &[Result<Value, &'static str>]); N]) -> Answers {
     answers.into_iter().map(|(name, answers)| (name, answers.to_vec())).collect()
 }
 
@@ -268,11 +277,11 @@ async fn the_flows_call_the_functions_of_the_pipeline_in_its_order() {
 async fn products_that_fail_are_kept_and_the_flow_succeeds() {
     let without = answers([
         ("ingest-ligo", &[Ok(two_alerts())]),
-        ("skymap-products", &[Err(Class::Permanent), Ok(products())]),
-        ("galaxy-list", &[Ok(galaxies()), Err(Class::Retryable)]),
+        ("skymap-products", &[Err("Permanent"), Ok(products())]),
+        ("galaxy-list", &[Ok(galaxies()), Err("Retryable")]),
         ("post-api", &[Ok(posted())]),
-        ("annotate", &[Ok(annotated()), Err(Class::Permanent)]),
-        ("notify", &[Err(Class::Permanent)]),
+        ("annotate", &[Ok(annotated()), Err("Permanent")]),
+        ("notify", &[Err("Permanent")]),
     ]);
     let ran = run_flow("ligo", &without);
     assert_eq!(ran.status, "SUCCEEDED");
@@ -296,14 +305,14 @@ async fn products_that_fail_are_kept_and_the_flow_succeeds() {
     assert!(notifications.step.starts_with("notify of MS181101ab-Update, arn:"), "{}", notifications.step);
 
     // Where failures cannot be kept, the post goes out all the same.
-    let ran = run_flow_with("ligo", &without, false);
+    let ran = run_flow_with("ligo", &without, "absent", 0);
     assert_eq!((ran.status.as_str(), ran.objects.len()), ("SUCCEEDED", 0));
     assert_eq!(names(&ran.calls).iter().filter(|name| **name == "post-api").count(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_may_pass_is_tried_again() {
-    let again = Err(Class::Retryable);
+    let again = Err("Retryable");
     let flaky = answers([
         ("ingest-ligo", &[again.clone(), Ok(json!({ "alerts": [two_alerts()["alerts"][0]] }))]),
         ("skymap-products", &[again.clone(), Ok(products())]),
@@ -319,4 +328,83 @@ async fn what_may_pass_is_tried_again() {
     assert_eq!(functions.map(count), [2, 2, 1, 3, 2, 2]);
     let (_, settled) = ran.calls.iter().rfind(|(name, _)| name == "annotate").expect("a call");
     assert_eq!((&settled["products"], &settled["posted"]), (&products(), &posted()));
+}
+
+/// Answers with which the flow of one alert succeeds.
+fn fine() -> Answers {
+    answers([
+        ("ingest-ligo", &[Ok(json!({ "alerts": [two_alerts()["alerts"][0]] }))]),
+        ("skymap-products", &[Ok(products())]),
+        ("galaxy-list", &[Ok(galaxies())]),
+        ("post-api", &[Ok(posted())]),
+        ("annotate", &[Ok(annotated())]),
+        ("notify", &[Ok(json!({ "name": "MS181101ab-Update", "notifications": [] }))]),
+    ])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_error_that_a_retrier_names_is_retried() {
+    let search = json!({ "ice_cube": posted() });
+    let icecube = answers([("ingest-icecube", &[Ok(search)]), ("post-api", &[Ok(posted())])]);
+    for (flow, answers) in [("ligo", fine()), ("icecube", icecube)] {
+        let mut named: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for half in [1, 2] {
+            // The messages of the second flow are made up: only its retriers are of interest.
+            let ran = run_flow_calls(flow, &answers, "there", half);
+            assert_eq!((ran.status.as_str(), ran.objects.len()), ("SUCCEEDED", 0), "{flow}");
+            for (function, errors) in ran.retried {
+                let calls = ran.calls.iter().filter(|(name, _)| *name == function).count();
+                assert_eq!(calls, errors.len() + 1, "{function}: {errors:?}");
+                named.entry(function).or_default().extend(errors);
+            }
+        }
+        for (function, errors) in named {
+            for error in ["Lambda.TooManyRequestsException", "Lambda.Unknown", "Retryable"] {
+                assert!(errors.iter().any(|named| named == error), "{function}: {error} is not retried");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_function_is_caught_when_its_answer_is_too_large() {
+    let large = |functions: &[&'static str]| {
+        let mut answers = fine();
+        answers.extend(functions.iter().map(|name| (*name, vec![Err("States.DataLimitExceeded")])));
+        answers
+    };
+    let of_alert = |function: &str| format!("failed/notice-MS181101ab-Update-{function}.json");
+    let notice = "failed/notice.json".to_owned();
+    let all = ["skymap-products", "galaxy-list", "post-api", "annotate"];
+    let kept = [of_alert("annotate"), of_alert("galaxy-list"), of_alert("skymap-products"), notice.clone()];
+    for (functions, bucket, status, kept) in [
+        (&["ingest-ligo"][..], "there", "FAILED", &kept[3..]),
+        (&all, "there", "FAILED", &kept),
+        (&["notify"], "there", "SUCCEEDED", &[of_alert("notify")]),
+        // The bucket is there at the third attempt to keep a failure.
+        (&["ingest-ligo"], "late", "FAILED", &kept[3..]),
+        (&all, "late", "FAILED", &kept),
+    ] {
+        let ran = run_flow_with("ligo", &large(functions), bucket, 0);
+        let keys: Vec<&String> = ran.objects.keys().collect();
+        assert_eq!((ran.status.as_str(), keys), (status, kept.iter().collect()), "{functions:?}, {bucket}");
+        for failed in ran.objects.into_values() {
+            let failed: Failed = serde_json::from_value(failed).expect("a message");
+            assert_eq!(failed.error, "States.DataLimitExceeded");
+        }
+    }
+}
+
+#[test]
+fn a_burst_on_a_small_account_loses_no_call() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for concurrency in ["10", "100"] {
+        let simulated = Command::new(tests.join("servers/python/bin/python"))
+            .args([tests.join("scripts/simulate_burst.py").as_os_str(), "3000".as_ref(), concurrency.as_ref()])
+            .output()
+            .expect("python runs");
+        let said: Value = serde_json::from_slice(&simulated.stdout).expect("JSON");
+        assert_eq!(said["gave_up"], 0, "{said}");
+        assert!(said["hours"].as_f64().is_some_and(|hours| hours < 1.0), "{said}");
+    }
 }

@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 use tests::backend::Service;
@@ -11,6 +13,8 @@ use tests::lambda::Lambda;
 use tests::moto::{self, Moto};
 use tests::program::{binary, sample, workspace};
 use tests::server::{TestServer, ask, unique};
+
+use crate::bridge::gate;
 
 fn lines(log: &Path) -> Vec<Value> {
     let text = fs::read_to_string(log).expect("a log");
@@ -46,7 +50,7 @@ fn what_a_function_says_names_the_alert_and_the_execution() {
         let (execution, retries) = (&line["span"]["execution"], &line["span"]["retries"]);
         assert_eq!((execution, retries), (&json!("igwn_gwalert-0-7"), &json!(1)), "{line}");
         if line["level"] == "INFO" {
-            assert_eq!(line["span"]["alert.name"], "S090103c-Preliminary", "{line}");
+            assert_eq!(line["span"]["alert_name"], "S090103c-Preliminary", "{line}");
         }
     }
     let went: Vec<_> = metrics.iter().map(|line| (&line["permanent_errors"], &line["alerts"])).collect();
@@ -109,14 +113,53 @@ async fn a_token_is_read_from_its_secret_and_shown_nowhere() {
     assert!(said.contains("expected a JSON object of settings") && !said.contains("a-secret-token"), "{said}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_whose_secret_cannot_be_read_answers_retryable_until_it_can() {
+    let moto = Moto::shared();
+    let folder = tempfile::tempdir().expect("a folder");
+    let (store, log) = (folder.path().join("store").display().to_string(), folder.path().join("log"));
+    // Nobody listens where the GWTM should be: what may pass is Retryable.
+    let secret = json!({"API_TOKEN": "a-secret-token", "API_BASE": "http://127.0.0.1:9/api/v1/"});
+    let secret = create_secret(&moto, "gwtm-late", &secret.to_string());
+    let open = Arc::new(AtomicBool::new(false));
+    let address = gate(Service::address(&moto), Arc::clone(&open)).await;
+    let settings = [
+        ("STORAGE_FOLDER", store.as_str()),
+        ("SETTINGS_SECRETS", &secret),
+        ("AWS_ENDPOINT_URL", &address),
+        ("AWS_DEFAULT_REGION", "us-east-2"),
+        ("AWS_ACCESS_KEY_ID", "testing"),
+        ("AWS_SECRET_ACCESS_KEY", "testing"),
+    ];
+    let mut lambda = Lambda::start();
+    lambda.serve("post-api", &settings, &log);
+    let lambda = Arc::new(lambda);
+    let call = async || {
+        let (lambda, message) = (Arc::clone(&lambda), workspace().join("events/messages/post-api.retraction.json"));
+        let called = tokio::task::spawn_blocking(move || lambda.invoke("post-api", &message)).await;
+        called.expect("called").expect_err("nobody listens")
+    };
+    let error = call().await;
+    assert!(error.starts_with("Retryable") && error.contains("secret `arn:"), "{error}");
+    open.store(true, Ordering::Relaxed);
+    let error = call().await;
+    assert!(error.starts_with("Retryable") && error.contains("127.0.0.1:9") && !error.contains("secret"), "{error}");
+}
+
 #[test]
 fn a_wrong_setting_ends_the_process_and_says_so() {
-    let ended = Command::new(binary("ingest-ligo"))
-        .env_clear()
-        .env("AWS_LAMBDA_RUNTIME_API", "http://127.0.0.1:9")
-        .env("DRY_RUN", "perhaps")
-        .output()
-        .expect("it starts");
-    assert_eq!(ended.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&ended.stderr).contains("DRY_RUN"));
+    for (name, value, said) in [
+        ("DRY_RUN", "perhaps", "DRY_RUN"),
+        ("SETTINGS", r#"{"FLAT_MAX_ODER": 9}"#, "FLAT_MAX_ODER"),
+        ("SETTINGS", r#"{"FLAT_MAX_ORDER": 99}"#, "FLAT_MAX_ORDER"),
+    ] {
+        let ended = Command::new(binary("ingest-ligo"))
+            .env_clear()
+            .env("AWS_LAMBDA_RUNTIME_API", "http://127.0.0.1:9")
+            .env(name, value)
+            .output()
+            .expect("it starts");
+        assert_eq!(ended.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&ended.stderr).contains(said));
+    }
 }

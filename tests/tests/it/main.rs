@@ -4,6 +4,7 @@ mod again;
 mod annotations;
 mod bad_input;
 mod bridge;
+mod bridge_order;
 mod catalog;
 mod catching_up;
 mod deploying;

@@ -234,7 +234,7 @@ fn alerts_are_told_of_once_and_targets_can_be_tried() {
     fs::write(
         &rules,
         format!(
-            "[[rule]]\nname = \"mergers\"\nclasses = {{ BNS = 0.5 }}\nrole = \"observation\"\n\
+            "[[rule]]\nname = \"mergers\"\nmax_age_hours = 1e9\nclasses = {{ BNS = 0.5 }}\nrole = \"observation\"\n\
              target = [{{ kind = \"command\", command = {command} }}]\n"
         ),
     )
@@ -288,8 +288,11 @@ fn a_topic_gets_the_annotations() {
     query(&moto, "sns", &[&[("Action", "Subscribe")][..], &subscription].concat());
 
     let folder = tempfile::tempdir().expect("a folder");
-    let rules =
-        |topic: &str| format!("[[rule]]\nname = \"all\"\ntarget = [{{ kind = \"sns\", topic_arn = \"{topic}\" }}]");
+    let rules = |topic: &str| {
+        format!(
+            "[[rule]]\nname = \"all\"\nmax_age_hours = 1e9\ntarget = [{{ kind = \"sns\", topic_arn = \"{topic}\" }}]"
+        )
+    };
     let gwtm = |gwtm: Gwtm, topic: &str| {
         gwtm.set("NOTIFY_CONFIG", rules(topic))
             .set("AWS_ENDPOINT_URL_SNS", moto.url())
@@ -331,7 +334,7 @@ fn a_topic_gets_the_annotations() {
 #[test]
 fn a_target_that_fails_holds_nothing_up() {
     let folder = tempfile::tempdir().expect("a folder");
-    let rules = "[[rule]]\nname = \"all\"\ntarget = [{ kind = \"command\", command = [\"/nowhere/at/all\"] }]";
+    let rules = "[[rule]]\nname = \"all\"\nmax_age_hours = 1e9\ntarget = [{ kind = \"command\", command = [\"/nowhere/at/all\"] }]";
     let notice = sample("S090103c-1-preliminary-burst.json");
     let called = Gwtm::run(folder.path(), [Path::new("--json"), &notice])
         .set("NOTIFY_CONFIG", rules)
@@ -349,7 +352,7 @@ fn an_unreadable_older_alert_does_not_silence_notifications() {
     let copy = folder.path().join("copy.json");
     let script = format!("cp \"$1\" {}", copy.display());
     let rules = format!(
-        "[[rule]]\nname = \"all\"\ntarget = [{{ kind = \"command\", command = [\"sh\", \"-c\", '{script}', \"sh\"] }}]"
+        "[[rule]]\nname = \"all\"\nmax_age_hours = 1e9\ntarget = [{{ kind = \"command\", command = [\"sh\", \"-c\", '{script}', \"sh\"] }}]"
     );
     let store = folder.path().join("data");
     let run = |notice: &str| {

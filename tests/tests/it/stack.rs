@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tests::gwtm_server::{ADMIN, GwtmServer};
+use tests::gwtm_server::{ADMIN, Fault, GwtmServer};
 use tests::listener::eventually;
 use tests::program::{Gwtm, binary, files, sample, workspace};
 
@@ -89,7 +89,7 @@ fn notices(names: &[&str]) -> Vec<String> {
 }
 
 /// What moto's CloudFormation does not know; cfn-lint reads these.
-const UNKNOWN_TO_MOTO: [&str; 2] = ["AWS::CloudWatch::Alarm", "AWS::S3::BucketPolicy"];
+const UNKNOWN_TO_MOTO: [&str; 3] = ["AWS::CloudWatch::Alarm", "AWS::S3::BucketPolicy", "AWS::SNS::TopicPolicy"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn notices_go_through_the_deployed_stack_as_through_one_process() {
@@ -102,7 +102,9 @@ async fn notices_go_through_the_deployed_stack_as_through_one_process() {
         "S090102b-2-retraction.json",
         "S090101a-6-icecube-nested.json",
     ]);
-    let ran = local(&out, &[posting_to(&server), vec!["--twice".to_owned()], sent.clone()].concat()).await;
+    // A setting that the template does not name.
+    let settings = vec!["--parameter".to_owned(), r#"Settings={"FLAT_MAX_ORDER": 4}"#.to_owned()];
+    let ran = local(&out, &[posting_to(&server), settings, vec!["--twice".to_owned()], sent.clone()].concat()).await;
 
     // Everything that the template names was made, but for what the emulator passes over.
     assert_eq!(ran.stack, "CREATE_COMPLETE");
@@ -128,6 +130,7 @@ async fn notices_go_through_the_deployed_stack_as_through_one_process() {
         .set("CATALOG_PATH", workspace().join("events/catalog.csv"))
         .set("FERMI_TLE_FILE", workspace().join("events/fermi.tle"))
         .set("FERMI_FT2_DIR", workspace().join("events"))
+        .set("FLAT_MAX_ORDER", "4")
         .call();
     assert_eq!(called.code, Some(0), "{}", called.stderr);
     let products = |folder: &Path| -> BTreeMap<String, Vec<u8>> {
@@ -168,7 +171,7 @@ async fn what_fails_is_tried_again_or_kept_and_stops_nothing_else() {
     let (ran, ()) = tokio::join!(local(&out, &options), row);
 
     assert_eq!(ran.statuses(), [("igwn_gwalert-0-0", "FAILED"), ("igwn_gwalert-0-1", "SUCCEEDED")]);
-    // A notice that cannot be read is Permanent: asked once, kept with the reason. The two flows run side by side.
+    // A notice that cannot be read is Permanent: asked once, kept with the reason. Superevents run side by side.
     let mut ingested = ran.answers("ingest-ligo");
     ingested.sort_unstable();
     assert_eq!(ingested, [None, Some("Permanent")]);
@@ -191,4 +194,20 @@ async fn what_fails_is_tried_again_or_kept_and_stops_nothing_else() {
     assert!(ran.logs["post-api"].contains(r#""retries":1.0"#), "{}", ran.logs["post-api"]);
     assert_eq!(server.alerts().len(), 2);
     assert_eq!(ran.answers("annotate"), [None]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_superevents_rows_are_in_kafkas_order_though_the_first_is_held_back_and_the_bridge_killed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = GwtmServer::start().await;
+    server.script(std::iter::repeat_n(Fault::Unavailable, 12));
+    let sent = notices(&["S090102b-1-preliminary-across-ra-0.json", "S090102b-2-retraction.json"]);
+    let ran = local(&folder.path().join("out"), &[posting_to(&server), vec!["--kill".to_owned()], sent].concat()).await;
+    assert_eq!(ran.statuses(), [("igwn_gwalert-0-0", "SUCCEEDED"), ("igwn_gwalert-0-1", "SUCCEEDED")]);
+    let types: Vec<Value> = server.alerts().iter().map(|row| row["alert_type"].clone()).collect();
+    assert_eq!(types, ["Preliminary", "Retraction"]);
+    assert!(ran.answers("post-api").contains(&Some("Retryable")), "{:?}", ran.calls);
+    let first = |function: &str| ran.calls.iter().position(|(name, _)| name == function).expect("a call");
+    let last = |function: &str| ran.calls.iter().rposition(|(name, _)| name == function).expect("a call");
+    assert!(first("notify") < last("ingest-ligo"), "the second flow begins when the first has ended: {:?}", ran.calls);
 }

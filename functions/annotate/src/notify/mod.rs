@@ -105,7 +105,7 @@ async fn notice(deps: &Deps, received: &Received) -> Result<Vec<Notification>> {
     }
     let bytes = deps.store.read_body(&received.body).await?;
     let Some(news) = notice::News::of(NoticeKind::of_topic(&received.topic)?, &bytes) else { return Ok(Vec::new()) };
-    let content = news.content()?;
+    let content = Content { created: received.kafka_time, ..news.content()? };
     let key = Object::NoticeNotified(&news.id).key()?;
     let notifications = deps.notifier.send_once(&deps.store, &key, &content, |rule| news.meets(rule)).await?;
     tracing::warn!(notifications = notifications.len(), "{}", content.line);
@@ -124,6 +124,8 @@ pub(crate) struct Content {
     pub document: Bytes,
     /// Where the document lies in the store, if it does.
     pub stored: Option<Key>,
+    /// When the notice was created, or the broker took it.
+    pub created: Option<Timestamp>,
 }
 
 impl Content {
@@ -134,6 +136,7 @@ impl Content {
             fields: serde_json::to_value(annotations).permanent("JSON")?,
             document: crate::json(annotations)?,
             stored: Some(Object::Annotations(&annotations.name).key()?),
+            created: Some(annotations.time_created),
         })
     }
 }
@@ -194,6 +197,8 @@ impl Notifier {
             Some(bytes) => read(key, &bytes),
             None => Record::default(),
         };
+        let age = content.created.map(|created| Timestamp::now().duration_since(created));
+        let age_hours = age.map(|age| age.as_secs_f64() / 3600.0);
         let had = |rule: &Rule, number: usize, target: &Target| {
             let target = target.to_string();
             record.sent.iter().any(|sent| sent.rule == rule.name && sent.number == number && sent.target == target)
@@ -201,6 +206,13 @@ impl Notifier {
         let told = wanted.iter().map(async |(rule, number, target)| {
             if had(rule, *number, target) {
                 return NotificationStatus::AlreadySent;
+            }
+            if let Some(age_hours) = age_hours
+                && age_hours >= rule.max_age_hours
+            {
+                let limit = rule.max_age_hours;
+                let reason = format!("created {age_hours:.1} h ago, expected less than {limit} h (max_age_hours)");
+                return NotificationStatus::NotSent { reason };
             }
             if self.dry_run {
                 return NotificationStatus::NotSent { reason: "dry run".to_owned() };

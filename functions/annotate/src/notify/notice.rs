@@ -91,6 +91,7 @@ impl News {
             fields: serde_json::to_value(self).permanent("JSON")?,
             document: crate::json(self)?,
             stored: None,
+            created: None,
         })
     }
 }

@@ -25,7 +25,8 @@ fn merger(name: &str) -> Annotations {
 }
 
 fn rules(conditions: &str, target: &str) -> Notify {
-    Notify::from_toml(&format!("[[rule]]\nname = \"r\"\n{conditions}\ntarget = [{target}]\n")).expect("rules")
+    Notify::from_toml(&format!("[[rule]]\nname = \"r\"\nmax_age_hours = 1e9\n{conditions}\ntarget = [{target}]\n"))
+        .expect("rules")
 }
 
 fn notifier(rules: Notify) -> Notifier {
@@ -224,4 +225,30 @@ async fn a_command_gets_the_annotations_and_no_secret() {
     assert_eq!(serde_json::from_str::<Annotations>(&written).expect("annotations"), alert);
     let told = notifier(target("echo no >&2; exit 3")).test(&alert).await.expect("told");
     assert!(matches!(&told[0].status, NotificationStatus::Failed { reason } if reason.contains("3: no")), "{told:?}");
+}
+
+#[tokio::test]
+async fn an_old_alert_notifies_nobody() {
+    let (url, bodies) = server(&[200]);
+    let rule = |age: &str| {
+        let target = format!(r#"target = [{{ kind = "slack", url = "{url}" }}]"#);
+        Notify::from_toml(&format!("[[rule]]\nname = \"r\"\n{age}\n{target}\n")).expect("rules")
+    };
+    let (store, _folder) = store().await;
+    let aged = |hours: i64| {
+        let time_created = Timestamp::now() - jiff::SignedDuration::from_hours(hours);
+        Annotations { time_created, ..merger("S260101a-Initial") }
+    };
+    // A first start and a replay bring alerts of any age; the default is a day.
+    for (age, hours) in [("", 25), ("max_age_hours = 0.5", 1)] {
+        let told = notifier(rule(age)).notify(&store, &aged(hours)).await.expect("an answer");
+        let NotificationStatus::NotSent { reason } = &told[0].status else { panic!("{told:?}") };
+        assert!(reason.contains("max_age_hours"), "{reason}");
+    }
+    let retraction = annotations("S260101a-Retraction", Value::Null);
+    let told = notifier(rule("")).notify(&store, &retraction).await.expect("an answer");
+    assert!(matches!(told[0].status, NotificationStatus::NotSent { .. }), "{told:?}");
+    assert_eq!(bodies.lock().expect("a lock").len(), 0);
+    let told = notifier(rule("")).notify(&store, &aged(23)).await.expect("an answer");
+    assert_eq!(told[0].status, NotificationStatus::Sent);
 }

@@ -11,7 +11,6 @@ use kafka::health::{Health, LatencyStage};
 use shared::{Context, Error, Result};
 use store::Store;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 
 use crate::pipeline::{Function, Pipeline};
 
@@ -43,7 +42,6 @@ pub struct Notices {
     pipeline: Arc<Pipeline>,
     patience: RetryLimits,
     health: Arc<Health>,
-    permits: Semaphore,
     memory: Mutex<Memory>,
     /// Instead of the store and the functions above, when nothing is written.
     unwritten: tokio::sync::Mutex<Option<InMemory>>,
@@ -78,7 +76,6 @@ impl Notices {
             store,
             patience,
             health,
-            permits: Semaphore::new(AT_ONCE),
             memory: Mutex::default(),
             unwritten: tokio::sync::Mutex::default(),
         })
@@ -135,17 +132,13 @@ impl Notices {
 }
 
 impl Work for Notices {
-    /// A superevent is one lane, its track searches among it; what cannot be told is a lane of its own.
-    fn lane(&self, message: &Message) -> String {
-        match &message.envelope.superevent_id {
-            Some(id) => id.to_string(),
-            None => message.to_string(),
-        }
+    type Taken = ();
+
+    fn at_once(&self) -> usize {
+        AT_ONCE
     }
 
     async fn take(&self, message: &Message) -> Result<()> {
-        // The semaphore is never closed.
-        let _permit = self.permits.acquire().await.retryable("permit")?;
         let place = (message.topic.clone(), message.partition, message.offset);
         let begun = *self.memory().begun.entry(place.clone()).or_insert_with(Instant::now);
         let done = if self.store.writes() {

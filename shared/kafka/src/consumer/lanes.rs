@@ -86,6 +86,16 @@ impl<T> Lanes<T> {
         }
     }
 
+    /// The body of the message that a lane handles has been dropped.
+    pub(super) fn release(&mut self, name: &str) {
+        if let Some(lane) = self.lanes.get_mut(name) {
+            let bytes = std::mem::take(&mut lane.current);
+            if !lane.held_back {
+                self.active.remove(Load { messages: 0, bytes });
+            }
+        }
+    }
+
     /// The message that a lane handled is finished; the next one of the lane, to be handled now.
     pub(super) fn finish(&mut self, name: &str) -> Option<T> {
         let lane = self.lanes.get_mut(name)?;
@@ -177,9 +187,30 @@ mod tests {
     }
 
     #[test]
+    fn a_message_whose_body_is_dropped_takes_no_bytes() {
+        let mut lanes = Lanes::default();
+        for n in 0..3 {
+            lanes.push("a", n, 4 << 20);
+        }
+        assert!(!lanes.has_room());
+        lanes.release("a");
+        lanes.release("a");
+        assert_eq!(lanes.active, Load { messages: 3, bytes: 8 << 20 });
+        lanes.hold_back("a");
+        assert_eq!(lanes.active, Load::default());
+        assert_eq!(lanes.finish("a"), Some(1));
+        lanes.hold_back("a");
+        lanes.release("a");
+        assert_eq!(lanes.finish("a"), Some(2));
+        assert_eq!(lanes.finish("a"), None);
+        assert_eq!(lanes.active, Load::default());
+    }
+
+    #[test]
     fn a_lane_nobody_knows_changes_nothing() {
         let mut lanes: Lanes<i32> = Lanes::default();
         lanes.hold_back("a");
+        lanes.release("a");
         assert_eq!(lanes.finish("a"), None);
         assert!(lanes.has_room());
     }

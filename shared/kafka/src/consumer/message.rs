@@ -42,6 +42,11 @@ impl Message {
         self.body.as_ref().map_or(0, Bytes::len)
     }
 
+    /// What must follow one another: a superevent, its track searches among it; what cannot be told stands alone.
+    pub fn lane(&self) -> String {
+        self.envelope.superevent_id.as_ref().map_or_else(|| self.to_string(), ToString::to_string)
+    }
+
     /// Its partition.
     pub(crate) fn topic_partition(&self) -> TopicPartition {
         (self.topic.clone(), self.partition)

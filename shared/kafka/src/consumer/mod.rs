@@ -24,7 +24,7 @@ use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 
 use shared::{Error, Result};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::health::Health;
@@ -34,6 +34,7 @@ use lanes::Lanes;
 pub use message::{Message, TopicPartition};
 use position::Unconfirmed;
 pub use retry::Backoff;
+use retry::Signal;
 use throttle::LogThrottle;
 
 /// GCN's topic with a message a second: it shows that the connection lives.
@@ -62,11 +63,24 @@ const REFUSAL: Duration = Duration::from_secs(30);
 
 /// What is done with messages.
 pub trait Work: Send + Sync + 'static {
+    /// What is waited for once a message has been taken.
+    type Taken: Send + Sync;
+
+    /// How many lanes are handled at once.
+    fn at_once(&self) -> usize;
+
     /// Messages of one lane are handled one after another, in Kafka's order; lanes run side by side.
-    fn lane(&self, message: &Message) -> String;
+    fn lane(&self, message: &Message) -> String {
+        message.lane()
+    }
 
     /// Handles a message. It may be delivered again, after a crash or a rebalance.
-    fn take(&self, message: &Message) -> impl Future<Output = Result<()>> + Send;
+    fn take(&self, message: &Message) -> impl Future<Output = Result<Self::Taken>> + Send;
+
+    /// Waits until what [`Work::take`] began elsewhere has ended. The message's body is gone by then.
+    fn wait(&self, _: &Message, _: &Self::Taken) -> impl Future<Output = Result<()>> + Send {
+        async { Ok(()) }
+    }
 
     /// Whether this message is the one that was taken at its offset before; `None` when that is not known.
     fn was_taken(&self, _message: &Message) -> impl Future<Output = Result<Option<bool>>> + Send {
@@ -199,16 +213,17 @@ impl Consumer {
     /// When the consumer ended before: join anew.
     pub async fn run<W: Work>(self, work: Arc<W>, stop: impl Future<Output = ()>) -> std::result::Result<(), Ended> {
         let (stopping, _) = watch::channel(false);
-        let (held_back, failures) = mpsc::unbounded_channel();
+        let (sender, signals) = mpsc::unbounded_channel();
         let mut run = Run {
             consumer: &self,
+            permits: Arc::new(Semaphore::new(work.at_once())),
             work,
             epoch: 0,
             progress: Progress::default(),
             lanes: Lanes::default(),
             running: JoinSet::new(),
-            held_back,
-            failures,
+            sender,
+            signals,
             throttle: Arc::default(),
             paused: HashSet::new(),
             standstill: false,
@@ -239,14 +254,16 @@ impl Consumer {
 struct Run<'a, W> {
     consumer: &'a Consumer,
     work: Arc<W>,
+    /// One for each lane that may be handled now.
+    permits: Arc<Semaphore>,
     /// Which assignment of partitions holds; what was in hand before is delivered again.
     epoch: u64,
     progress: Progress,
     lanes: Lanes<Message>,
     running: JoinSet<Finished>,
-    /// Lanes whose message has failed for the first time.
-    held_back: mpsc::UnboundedSender<String>,
-    failures: mpsc::UnboundedReceiver<String>,
+    /// What lanes tell of the message that they handle.
+    sender: mpsc::UnboundedSender<(String, Signal)>,
+    signals: mpsc::UnboundedReceiver<(String, Signal)>,
     /// Reasons for retries that were logged.
     throttle: Arc<Mutex<LogThrottle>>,
     /// Partitions with as much in hand as they may have.
@@ -305,7 +322,7 @@ impl<W: Work> Run<'_, W> {
                 _ = second.tick() => events.log_outage(),
                 _ = silence.tick() => self.log_silence(),
                 Some(finished) = self.running.join_next() => self.finished(finished),
-                Some(lane) = self.failures.recv() => self.lanes.hold_back(&lane),
+                Some(signal) = self.signals.recv() => self.signalled(signal),
                 () = tokio::time::sleep_until(since + STANDSTILL), if !polls => self.stand_still(),
                 message = self.consumer.kafka.recv(), if polls => {
                     self.notice_rebalance();
@@ -383,6 +400,13 @@ impl<W: Work> Run<'_, W> {
         }
     }
 
+    fn signalled(&mut self, (lane, signal): (String, Signal)) {
+        match signal {
+            Signal::HeldBack => self.lanes.hold_back(&lane),
+            Signal::Released => self.lanes.release(&lane),
+        }
+    }
+
     /// Compares the message before the group's position with the one that was taken there. Another one means that the topic
     /// was made anew: it begins at its oldest.
     async fn confirm(&self, message: &Message, position: Unconfirmed) {
@@ -416,16 +440,15 @@ impl<W: Work> Run<'_, W> {
         }
     }
 
-    fn start(&mut self, lane: String, message: Message) {
+    fn start(&mut self, lane: String, mut message: Message) {
         let (work, backoff, stopping) = (Arc::clone(&self.work), self.consumer.backoff, self.stopping.subscribe());
         let (epoch, health) = (self.epoch, Arc::clone(&self.consumer.health));
-        let throttle = Arc::clone(&self.throttle);
-        let held_back = self.held_back.clone();
+        let (permits, throttle, sender) = (Arc::clone(&self.permits), Arc::clone(&self.throttle), self.sender.clone());
         self.running.spawn(async move {
-            let failed = lane.clone();
             // The receiver is gone when this run has ended.
-            let held_back = move || drop(held_back.send(failed));
-            let done = retry::handle(&*work, &message, backoff, &health, &throttle, stopping, held_back).await;
+            let signal = |signal| drop(sender.send((lane.clone(), signal)));
+            let done =
+                retry::handle(&*work, &mut message, backoff, &permits, &health, &throttle, stopping, signal).await;
             Finished { lane, partition: message.topic_partition(), offset: message.offset, epoch, done }
         });
     }
@@ -445,9 +468,9 @@ impl<W: Work> Run<'_, W> {
         if self.progress.has_room(&partition) && self.paused.remove(&partition) && !self.standstill {
             self.log_failure("resuming", self.consumer.kafka.resume(&one(&partition)));
         }
-        // A failure that was sent before this is of the message that has finished.
-        while let Ok(lane) = self.failures.try_recv() {
-            self.lanes.hold_back(&lane);
+        // A signal that was sent before this is of the message that has finished.
+        while let Ok(signal) = self.signals.try_recv() {
+            self.signalled(signal);
         }
         if let Some(message) = self.lanes.finish(&lane) {
             self.start(lane, message);

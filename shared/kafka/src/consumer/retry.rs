@@ -3,9 +3,9 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use shared::Error;
 use shared::error::caught;
-use tokio::sync::watch;
+use shared::{Error, Result};
+use tokio::sync::{Semaphore, watch};
 
 use super::throttle::LogThrottle;
 use super::{Message, Work};
@@ -29,6 +29,15 @@ impl Default for Backoff {
     }
 }
 
+/// What the handling of a message tells the consumer of its lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Signal {
+    /// The first attempt has failed.
+    HeldBack,
+    /// The body has been dropped.
+    Released,
+}
+
 /// Whether to log why a message is retried. A certificate that is refused is so for every message: it is logged for one,
 /// and ever more seldom.
 fn is_logged(error: &Error, throttle: &Mutex<LogThrottle>) -> bool {
@@ -37,36 +46,45 @@ fn is_logged(error: &Error, throttle: &Mutex<LogThrottle>) -> bool {
     throttle.allows(advice, CERTIFICATE_PAUSE, Instant::now())
 }
 
-/// Handles a message until it is done or dead-lettered; false when `stopping` came first.
+/// Handles a message until it is done or dead-lettered; false when `stopping` came first, which interrupts neither
+/// [`Work::take`] nor [`Work::dead_letter`].
 ///
-/// A Retryable error is retried for as long as it takes, a Permanent one is dead-lettered. `held_back` is called when the
-/// first attempt has failed.
+/// A Retryable error is retried for as long as it takes, a Permanent one is dead-lettered. Each attempt needs a permit,
+/// which is not held while the next one is waited for.
 pub(super) async fn handle<W: Work>(
     work: &W,
-    message: &Message,
+    message: &mut Message,
     backoff: Backoff,
+    permits: &Semaphore,
     health: &Health,
     throttle: &Mutex<LogThrottle>,
     mut stopping: watch::Receiver<bool>,
-    held_back: impl FnOnce() + Send,
+    signal: impl Fn(Signal),
 ) -> bool {
-    let mut wait = backoff.first;
-    let mut held_back = Some(held_back);
+    let (mut wait, mut failures, mut taken) = (backoff.first, 0, None);
     loop {
-        let outcome = match caught(work.take(message)).await {
-            Ok(()) => {
+        let permit = tokio::select! {
+            permit = permits.acquire() => permit,
+            _ = stopping.wait_for(|stopping| *stopping) => return false,
+        };
+        let outcome = attempt(work, message, &mut taken, &mut stopping, &signal).await;
+        let outcome = match outcome {
+            Ok(true) => {
                 health.done(&message.topic);
                 return true;
             }
+            Ok(false) => return false,
             Err(error) if error.is_retryable() => Err(error),
             Err(error) => caught(work.dead_letter(message, &error)).await,
         };
+        drop(permit);
         let Err(error) = outcome else {
             health.failed(&message.topic);
             return true;
         };
-        if let Some(held_back) = held_back.take() {
-            held_back();
+        failures += 1;
+        if failures == 1 {
+            signal(Signal::HeldBack);
         }
         health.retried(&message.topic);
         let pause = wait.mul_f64(rand::random_range(0.5..=1.0));
@@ -84,5 +102,28 @@ pub(super) async fn handle<W: Work>(
             _ = stopping.wait_for(|stopping| *stopping) => return false,
         }
         wait = (wait * 2).min(backoff.most);
+    }
+}
+
+/// Takes a message, once, and waits for its end; false when `stopping` came first.
+async fn attempt<W: Work>(
+    work: &W,
+    message: &mut Message,
+    taken: &mut Option<W::Taken>,
+    stopping: &mut watch::Receiver<bool>,
+    signal: impl Fn(Signal),
+) -> Result<bool> {
+    let begun = match taken {
+        Some(begun) => begun,
+        None => {
+            let begun = caught(work.take(message)).await?;
+            message.body = None;
+            signal(Signal::Released);
+            taken.insert(begun)
+        }
+    };
+    tokio::select! {
+        ended = caught(work.wait(message, begun)) => ended.map(|()| true),
+        _ = stopping.wait_for(|stopping| *stopping) => Ok(false),
     }
 }

@@ -1,0 +1,95 @@
+"""The bill of a month, from the template, the Terraform module and what infra/measure has measured.
+
+    bill.py [ALERTS]    prints it for so many alerts a day, 100 without
+"""
+
+import json
+import re
+import sys
+
+import stack
+
+# List prices of us-east-2 in US dollars, of November 2025 (https://aws.amazon.com/lambda/pricing and its neighbours).
+GB_SECOND, CALL = 0.0000166667, 0.20e-6  # Lambda, x86
+TRANSITION = 25e-6  # Step Functions, standard workflows
+PUT, GET, GB_MONTH = 5e-6, 0.4e-6, 0.023  # S3
+S3_EVENT = 1e-6  # EventBridge, events of S3
+METRIC, ALARM, DASHBOARD, LOG_GB = 0.30, 0.10, 3.00, 0.50  # CloudWatch
+SECRET = 0.40  # Secrets Manager
+VCPU_HOUR, GB_HOUR, ADDRESS_HOUR = 0.04048, 0.004445, 0.005  # Fargate, x86; a public IPv4 address
+# What every account has for nothing, without an end (https://aws.amazon.com/free, "always free").
+FREE_METRICS, FREE_ALARMS, FREE_DASHBOARDS, FREE_LOG_GB = 10, 10, 3, 5
+FREE_GB_SECONDS, FREE_CALLS, FREE_TRANSITIONS = 400_000, 1_000_000, 4_000
+HOURS, DAYS = 730, 30.4
+MEASURED = stack.INFRA / "measured.json"
+
+
+def terraform(file):
+    return (stack.INFRA / "terraform" / file).read_text()
+
+
+def alarms():
+    """Every alarm's name, with those that Terraform makes by a map."""
+    resources = stack.template()["Resources"].items()
+    of_stack = [name for name, resource in resources if resource["Type"] == "AWS::CloudWatch::Alarm"]
+    return of_stack + watched() + ["stopped"] * terraform("alarms.tf").count('"aws_cloudwatch_metric_alarm" "stopped"')
+
+
+def watched():
+    """The bridge's metrics, each with an alarm."""
+    return re.findall(r"^    ([a-z-]+) = \{$", terraform("alarms.tf"), re.MULTILINE)
+
+
+def metrics():
+    """Every custom metric's name."""
+    source = (stack.INFRA.parent / "shared/lambda/src/metrics.rs").read_text()
+    return re.findall(r'"(\w+)"', re.search(r"const METRICS: [^=]+= \[([^\]]+)\]", source)[1]) + watched()
+
+
+def items(alerts=100):
+    """What is paid for in a month: its name, how much at list prices, and how much of that is free."""
+    measured, month = json.loads(MEASURED.read_text()), alerts * DAYS
+    resources = stack.template()["Resources"].values()
+    dashboards = sum(resource["Type"] == "AWS::CloudWatch::Dashboard" for resource in resources)
+    main = terraform("main.tf")
+    vcpus, gb = (int(re.search(rf"\b{name} += (\d+)", main)[1]) / 1024 for name in ("cpu", "memory"))
+    # The token's; the GCN client is two parameters of Systems Manager, which are free.
+    secrets = 1
+
+    def free(amount, above, price):
+        return amount * price, min(amount, above) * price
+
+    gb_seconds, calls = month * measured["gb_seconds"], month * measured["calls"]
+    return [
+        ("the bridge: Fargate, {:g} vCPU, {:g} GB".format(vcpus, gb), HOURS * (vcpus * VCPU_HOUR + gb * GB_HOUR), 0),
+        ("the bridge's public address", HOURS * ADDRESS_HOUR, 0),
+        (f"{secrets} secret", secrets * SECRET, 0),
+        (f"{len(metrics())} custom metrics", *free(len(metrics()), FREE_METRICS, METRIC)),
+        (f"{len(alarms())} alarms", *free(len(alarms()), FREE_ALARMS, ALARM)),
+        (f"{dashboards} dashboard", *free(dashboards, FREE_DASHBOARDS, DASHBOARD)),
+        ("logs", *free(month * measured["log_bytes"] / 1e9, FREE_LOG_GB, LOG_GB)),
+        (f"functions: {gb_seconds:,.0f} GB·s", *free(gb_seconds, FREE_GB_SECONDS, GB_SECOND)),
+        (f"functions: {calls:,.0f} calls", *free(calls, FREE_CALLS, CALL)),
+        (f"flows: {month * measured['states']:,.0f} transitions", *free(month * measured["states"], FREE_TRANSITIONS, TRANSITION)),
+        ("requests to S3", month * (measured["puts"] * PUT + measured["gets"] * GET), 0),
+        ("events of S3", month * measured["puts"] * S3_EVENT, 0),
+        ("storage, more each month by", month * measured["stored_bytes"] / 1e9 * GB_MONTH, 0),
+    ]
+
+
+def total(rows):
+    return sum(price - free for _, price, free in rows)
+
+
+def main():
+    alerts = int(sys.argv[1]) if sys.argv[1:] and sys.argv[1].isdigit() else 100
+    rows = items(alerts)
+    print(f"A month at {alerts} alerts a day, list prices of us-east-2 (November 2025):\n")
+    print("| what | list | always free | paid |\n|---|---|---|---|")
+    for name, price, free in rows:
+        print(f"| {name} | ${price:.2f} | ${free:.2f} | ${price - free:.2f} |")
+    print(f"| in all | ${sum(price for _, price, _ in rows):.2f} | ${sum(free for *_, free in rows):.2f} | ${total(rows):.2f} |")
+
+
+if __name__ == "__main__":
+    main()
