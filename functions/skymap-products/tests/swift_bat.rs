@@ -84,7 +84,7 @@ async fn what_cannot_be_made_has_a_reason() {
 #[tokio::test]
 async fn the_pointings_may_be_an_object_of_the_store() {
     let (folder, signal) = (folder(), Some("2023-05-18T12:59:08.153968Z"));
-    let store = Store::open(&Location::Folder(folder.path().join("store"))).await.expect("a store");
+    let store = Store::folder(folder.path().join("store"));
     match run(Some("swift/pointings.csv"), &store, signal).await {
         ProductStatus::Missing { reason } => assert!(reason.contains("found neither"), "{reason}"),
         other => panic!("expected a missing product, found {other:?}"),
