@@ -61,9 +61,11 @@ async fn read(store: Option<&Store>, name: &str) -> Result<Bytes> {
     {
         return match store.head(&key).await? {
             None => Err(Error::permanent("expected a file or an object of the store, found neither")),
-            Some(head) if head.size > swift_pointing::MAX_FILE_BYTES as u64 => {
-                Err(Error::permanent(format!("expected at most {} bytes, found {}", swift_pointing::MAX_FILE_BYTES, head.size)))
-            }
+            Some(head) if head.size > swift_pointing::MAX_FILE_BYTES as u64 => Err(Error::permanent(format!(
+                "expected at most {} bytes, found {}",
+                swift_pointing::MAX_FILE_BYTES,
+                head.size
+            ))),
             Some(_) => store.read(&key).await,
         };
     }

@@ -51,8 +51,7 @@ fn env_example_lists_exactly_the_settings_of_a_listener() {
         let line = line.map_or_else(|| format!("#{name}="), |line| (*line).to_owned());
         format!("# {} ({})\n{line}\n\n", purpose.replace('`', ""), default.replace('`', ""))
     };
-    let kafka: String =
-        KAFKA_SETTINGS.iter().filter(|setting| !setting.name.contains("FLOW")).map(entry).collect();
+    let kafka: String = KAFKA_SETTINGS.iter().filter(|setting| !setting.name.contains("FLOW")).map(entry).collect();
     let others: String = config::settings().map(entry).collect();
     let expected = format!("{head}# --- GCN's Kafka, and health ---\n\n{kafka}# --- Everything else ---\n\n{others}");
     generated(".env.example", &format!("{}\n", expected.trim_end()));
