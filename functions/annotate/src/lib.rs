@@ -73,6 +73,7 @@ pub async fn handle(deps: &Deps, settled: Settled) -> Result<Annotated> {
     let mut own = seen.annotations;
     own.objects = links(deps, &alert, products.as_ref()).await?;
     own.map_of = products.as_ref().and_then(|products| products.map_of.clone());
+    own.missing = products.as_ref().map(Products::missing).unwrap_or_default();
     if let Some(drawn) = seen.drawn {
         for (kind, object, bytes) in [
             ("plot_svg", Object::PlotSvg(&alert.name), Bytes::from(drawn.svg)),
