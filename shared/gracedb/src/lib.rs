@@ -51,8 +51,10 @@ const ATTEMPTS: u32 = 4;
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(8));
 /// The longest pause that GraceDB may ask for.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
-/// How much of what was answered is kept for its next request [bytes].
-const MAX_CACHE_BYTES: usize = 8 << 20;
+/// The largest answer that is kept for its next request [bytes]: a list; notices are asked for once.
+const MAX_KEPT_BYTES: usize = 256 << 10;
+/// How much of what was answered is kept [bytes].
+const MAX_CACHE_BYTES: usize = 4 << 20;
 
 /// A client. It makes one request at a time, and asks for what it has had before by its ETag.
 #[derive(Debug)]
@@ -249,7 +251,8 @@ impl Cache {
         if let Some((_, old)) = self.answers.remove(&url) {
             self.bytes -= old.len();
         }
-        if let Some(tag) = tag.filter(|_| self.bytes + bytes.len() <= MAX_CACHE_BYTES) {
+        if let Some(tag) = tag.filter(|_| bytes.len() <= MAX_KEPT_BYTES && self.bytes + bytes.len() <= MAX_CACHE_BYTES)
+        {
             self.bytes += bytes.len();
             self.answers.insert(url, (tag, bytes.clone()));
         }
