@@ -245,6 +245,15 @@ pub struct Product {
     pub status: ProductStatus,
 }
 
+/// A product that was not made, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MissingProduct {
+    /// Which product.
+    pub product: ProductKind,
+    /// Why, for a person.
+    pub reason: String,
+}
+
 /// What `skymap-products` did: every [`ProductKind`] once.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Products {
@@ -255,6 +264,19 @@ pub struct Products {
     /// The alert whose contours and flat map these are, when the alert has no map of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub map_of: Option<AlertName>,
+}
+
+impl Products {
+    /// The products that were not made.
+    pub fn missing(&self) -> Vec<MissingProduct> {
+        let missing = |Product { product, status }: &Product| match status {
+            ProductStatus::Missing { reason } | ProductStatus::Failed { reason } => {
+                Some(MissingProduct { product: *product, reason: reason.clone() })
+            }
+            ProductStatus::Written { .. } | ProductStatus::AlreadyThere { .. } => None,
+        };
+        self.products.iter().filter_map(missing).collect()
+    }
 }
 
 impl FlowMessage for Products {
@@ -529,4 +551,47 @@ pub struct Failed {
     pub reason: String,
     /// What to begin again with: a [`Received`].
     pub input: serde_json::Value,
+}
+
+/// What the bridge's and the listener's errors are in words, Step Functions keeps as JSON.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Cause {
+    error_message: String,
+}
+
+impl Failed {
+    /// The reason in words, whoever kept it.
+    pub fn in_words(&self) -> String {
+        serde_json::from_str::<Cause>(&self.reason).map_or_else(|_| self.reason.clone(), |cause| cause.error_message)
+    }
+
+    /// The function and the alert of a step that stopped nothing: `galaxy-list of S230518h-Initial, listen`.
+    pub fn part(&self) -> Option<(&str, AlertName)> {
+        let (function, alert) = self.step.split(',').next()?.split_once(" of ")?;
+        Some((function, alert.parse().ok()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_words() {
+        let failed = |step: &str, reason: &str| Failed {
+            step: step.to_owned(),
+            error: "Permanent".to_owned(),
+            reason: reason.to_owned(),
+            input: serde_json::Value::Null,
+        };
+        let cause = r#"{"errorMessage": "object `a`:\n expected b", "errorType": "Permanent", "stackTrace": []}"#;
+        assert_eq!(failed("", cause).in_words(), "object `a`:\n expected b");
+        for reason in ["plain", "{", "{}", ""] {
+            assert_eq!(failed("", reason).in_words(), reason);
+        }
+        let part = failed("galaxy-list of S230518h-Update-ExtCoinc, listen", "");
+        assert_eq!(part.part(), Some(("galaxy-list", "S230518h-Update-ExtCoinc".parse().expect("a name"))));
+        assert_eq!(failed("arn:aws:states:us-east-2:123456789012:execution:a:b", "").part(), None);
+    }
 }

@@ -9,7 +9,7 @@ mod checks;
 mod routes;
 mod wire;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -94,6 +94,22 @@ struct World {
     blocked: [Option<Instant>; PROCESSES],
     /// The folder of the server's files.
     files: Option<PathBuf>,
+    /// Superevents whose contours the server does not find.
+    lost: BTreeSet<String>,
+}
+
+impl World {
+    /// The name that the server derives for the row of a superevent that is newest by `datecreated`.
+    fn served(&self, graceid: &str) -> Option<String> {
+        let rows: Vec<_> = self.alerts.iter().filter(|row| row["graceid"] == graceid).collect();
+        let created = |row: &Map<String, Value>| (row["datecreated"].to_string(), row["id"].as_i64());
+        let newest = rows.iter().max_by(|a, b| created(a).cmp(&created(b)))?;
+        let alert_type = newest["alert_type"].as_str().unwrap_or_default();
+        Some(match rows.iter().filter(|row| row["alert_type"] == alert_type).count() - 1 {
+            0 => format!("{graceid}-{alert_type}"),
+            n => format!("{graceid}-{alert_type}{n}"),
+        })
+    }
 }
 
 /// What the website shows of a superevent, whichever of its tabs is open.
@@ -216,6 +232,37 @@ impl GwtmServer {
         self.add_alert(body);
     }
 
+    /// Removes the row of this number, as an administrator of the database can.
+    pub fn remove_row(&self, id: i64) {
+        self.world().alerts.retain(|row| row["id"] != id);
+    }
+
+    /// Changes a column of the row of this number.
+    pub fn change_row(&self, id: i64, column: &str, value: Value) {
+        let mut world = self.world();
+        let row = world.alerts.iter_mut().find(|row| row["id"] == id).expect("the row");
+        row.insert(column.to_owned(), value);
+    }
+
+    /// Adds a row as it is, with a number of its own.
+    pub fn add_row(&self, mut row: Map<String, Value>) {
+        let mut world = self.world();
+        world.last_id += 1;
+        let id = world.last_id;
+        row.insert("id".to_owned(), json!(id));
+        world.alerts.push(row);
+    }
+
+    /// Removes a superevent's galaxy lists.
+    pub fn remove_lists(&self, graceid: &str) {
+        self.world().lists.retain(|list| list.graceid != graceid);
+    }
+
+    /// The server finds no contours of a superevent any more.
+    pub fn lose_contours(&self, graceid: &str) {
+        self.world().lost.insert(graceid.to_owned());
+    }
+
     /// The server's files are in this folder: its pages show them, and the removal of test alerts removes them.
     pub fn keep_files_in(&self, folder: &Path) {
         self.world().files = Some(folder.to_owned());
@@ -234,14 +281,7 @@ impl GwtmServer {
     /// What the website shows of a superevent; `None` when it has no row.
     pub fn page(&self, graceid: &str) -> Option<Page> {
         let world = self.world();
-        let rows: Vec<_> = world.alerts.iter().filter(|row| row["graceid"] == graceid).collect();
-        let created = |row: &Map<String, Value>| (row["datecreated"].to_string(), row["id"].as_i64());
-        let newest = rows.iter().max_by(|a, b| created(a).cmp(&created(b)))?;
-        let alert_type = newest["alert_type"].as_str().unwrap_or_default();
-        let name = match rows.iter().filter(|row| row["alert_type"] == alert_type).count() - 1 {
-            0 => format!("{graceid}-{alert_type}"),
-            n => format!("{graceid}-{alert_type}{n}"),
-        };
+        let name = world.served(graceid)?;
         let root = if graceid.starts_with(['M', 'T']) { "test" } else { "fit" };
         let file = |ending: &str| std::fs::read(world.files.as_ref()?.join(format!("{root}/{name}{ending}"))).ok();
         let lists = world.lists.iter().filter(|list| list.graceid == graceid);

@@ -18,3 +18,4 @@ pub mod server;
 pub mod story;
 pub mod swift;
 pub mod wire;
+pub mod year;

@@ -20,9 +20,15 @@ struct Command {
     simulate: Simulate,
 }
 
-/// A notice with a map of a few hundred cells.
+/// A map of a few hundred cells.
+pub const SMALL_MAP: &str = "--start-order 1 --max-order 3";
+
 fn simulated(arguments: &str) -> Option<Vec<u8>> {
-    let words = format!("simulate --start-order 1 --max-order 3 {arguments}");
+    simulated_with(SMALL_MAP, arguments)
+}
+
+fn simulated_with(map: &str, arguments: &str) -> Option<Vec<u8>> {
+    let words = format!("simulate {map} {arguments}");
     let command = Command::try_parse_from(words.split_whitespace()).expect("arguments");
     Some(command.simulate.bytes().expect("a notice"))
 }
@@ -34,6 +40,11 @@ pub fn superevent(n: usize) -> String {
 
 /// Five alerts of each superevent, those of all superevents in turn.
 pub fn alerts(superevents: usize) -> Vec<Option<Vec<u8>>> {
+    alerts_with(SMALL_MAP, superevents)
+}
+
+/// The same with other maps.
+pub fn alerts_with(map: &str, superevents: usize) -> Vec<Option<Vec<u8>>> {
     let types = [
         "--type earlywarning --time-created 2009-01-01T00:01:00Z",
         "--type preliminary --time-created 2009-01-01T00:05:00Z",
@@ -50,7 +61,7 @@ pub fn alerts(superevents: usize) -> Vec<Option<Vec<u8>>> {
                 (4, 1) => "--type update --burst --time-created 2009-01-01T05:00:00Z",
                 _ => arguments,
             };
-            all.push(simulated(&format!("--superevent-id {} --seed {} {arguments}", superevent(n), n + 1)));
+            all.push(simulated_with(map, &format!("--superevent-id {} --seed {} {arguments}", superevent(n), n + 1)));
         }
     }
     all

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use science::skymap::MultiOrderMap;
 use serde::{Deserialize, Serialize};
 use shared::key::{AlertName, Key, SupereventId};
-use shared::message::{Alert, Role};
+use shared::message::{Alert, MissingProduct, Role};
 use shared::notice::igwn::{Event, ExternalCoincidence};
 
 use crate::tags::{self, Rubin};
@@ -57,6 +57,9 @@ pub struct Annotations {
     pub rubin: Rubin,
     /// Every object made from the alert.
     pub objects: Vec<Link>,
+    /// Products that were not made, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<MissingProduct>,
     /// Annotations of the superevent's other alerts that could not be read, and are left out of what is said here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unread: Vec<Key>,
@@ -206,6 +209,7 @@ impl Annotations {
             map_of: None,
             galaxies,
             objects: Vec::new(),
+            missing: Vec::new(),
             unread: Vec::new(),
             software: Software {
                 name: "treasuremap-functions".to_owned(),

@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use science::skymap::{MultiOrderMap, Region};
 use sha2::{Digest, Sha256};
 use shared::key::{AlertName, Key, Object};
-use shared::message::{Alert, Annotated, Generated, ProductStatus, Products, Role, Settled};
+use shared::message::{Alert, Annotated, Generated, MissingProduct, ProductStatus, Products, Role, Settled};
 use shared::{Context, Error, Result};
 use store::Store;
 
@@ -73,6 +73,7 @@ pub async fn handle(deps: &Deps, settled: Settled) -> Result<Annotated> {
     let mut own = seen.annotations;
     own.objects = links(deps, &alert, products.as_ref()).await?;
     own.map_of = products.as_ref().and_then(|products| products.map_of.clone());
+    own.missing = missing(deps, &alert.name, products.as_ref()).await?;
     if let Some(drawn) = seen.drawn {
         for (kind, object, bytes) in [
             ("plot_svg", Object::PlotSvg(&alert.name), Bytes::from(drawn.svg)),
@@ -179,6 +180,15 @@ fn note(objects: &mut Vec<Generated>, made: Generated) {
         Some(before) => *before = made,
         None => objects.push(made),
     }
+}
+
+/// The products that were not made. The reason that was given first stays, so that a repeat changes nothing.
+async fn missing(deps: &Deps, name: &AlertName, products: Option<&Products>) -> Result<Vec<MissingProduct>> {
+    let stored = deps.store.get(&Object::Annotations(name).key()?).await?;
+    let before = stored.and_then(|bytes| serde_json::from_slice::<Annotations>(&bytes).ok());
+    let before = before.map(|annotations| annotations.missing).unwrap_or_default();
+    let now = products.map(Products::missing).unwrap_or_default().into_iter();
+    Ok(now.map(|now| before.iter().find(|before| before.product == now.product).cloned().unwrap_or(now)).collect())
 }
 
 /// What was read from the map.

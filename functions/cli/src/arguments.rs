@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use jiff::{SignedDuration, Span, Timestamp, Zoned};
 
+use crate::audit::AuditOptions;
 use crate::catalog::Catalog;
 use crate::check::CheckOptions;
 use crate::failed::FailedOptions;
@@ -63,6 +64,8 @@ pub enum Command {
     Replay(ReplayOptions),
     /// Process the alerts of superevents from GraceDB.
     Gracedb(GracedbOptions),
+    /// Compare what GraceDB published with the store and the Treasure Map, and repair what is missing
+    Audit(AuditOptions),
     /// List, show, retry or drop failed notices.
     Failed(FailedOptions),
     /// Build or inspect a galaxy catalogue.

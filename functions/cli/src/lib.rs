@@ -1,6 +1,7 @@
 //! The commands of `gwtm`, and the functions they call in order inside one process.
 
 pub mod arguments;
+pub mod audit;
 mod batch;
 pub mod catalog;
 pub mod check;

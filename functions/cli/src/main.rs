@@ -22,6 +22,7 @@ fn main() -> ExitCode {
             #[cfg(feature = "kafka")]
             Command::Replay(options) => cli::replay::replay(&options).await,
             Command::Gracedb(options) => cli::gracedb::gracedb(&options).await,
+            Command::Audit(options) => cli::audit::audit(&options).await,
             Command::Failed(options) => options.run().await,
             Command::Catalog(command) => command.run().await.map(|()| true),
             Command::Migrate(options) => options.run().await,

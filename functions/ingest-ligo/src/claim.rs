@@ -4,8 +4,8 @@ use bytes::Bytes;
 use science::skymap::MultiOrderMap;
 use serde_json::Value;
 use shared::key::{AlertName, AlertType, Object, SupereventId};
-use shared::notice::content;
 use shared::notice::igwn::Notice;
+use shared::notice::{content, same_content, same_value};
 use shared::{Error, Result};
 use store::Store;
 
@@ -77,22 +77,6 @@ fn has_sound_maps(bytes: &[u8]) -> bool {
         let mut maps = [&notice.skymap, &notice.combined_skymap].into_iter().flatten();
         errors.iter().all(|error| error.is_none()) && maps.all(|map| MultiOrderMap::decode(map).is_ok())
     })
-}
-
-fn same_content(a: &[u8], b: &[u8]) -> bool {
-    a == b || content(a).zip(content(b)).is_some_and(|(a, b)| same_value(&a, &b))
-}
-
-/// Equality of canonical JSON (RFC 8785): fields in any order, numbers as IEEE doubles, so that 1 is 1.0.
-fn same_value(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
-        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_value(a, b)),
-        (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len() && a.iter().all(|(name, a)| b.get(name).is_some_and(|b| same_value(a, b)))
-        }
-        _ => a == b,
-    }
 }
 
 #[cfg(test)]

@@ -5,12 +5,11 @@ mod claim;
 
 use bytes::Bytes;
 use config::Config;
-use jiff::{SignedDuration, Timestamp};
-use science::skymap::MultiOrderMap;
-use shared::key::{AlertName, AlertType, Object};
-use shared::message::{Alert, Ingested, Received, Role, Summary};
-use shared::notice::igwn::{ExternalCoincidence, Notice};
-use shared::{Error, Result};
+use science::alert::{self, Draft};
+use shared::Result;
+use shared::key::Object;
+use shared::message::{Alert, Ingested, Received};
+use shared::notice::igwn::Notice;
 use store::Store;
 
 /// What this function touches.
@@ -65,111 +64,31 @@ pub async fn handle(deps: &Deps, received: Received) -> Result<Ingested> {
     Ok(Ingested { alerts })
 }
 
-/// An alert that has no name yet.
-struct Draft {
-    external: Option<ExternalCoincidence>,
-    map: Result<Option<Map>>,
-}
-
-/// A map's bytes as received, and what was read from them.
-struct Map {
-    bytes: Bytes,
-    summary: Summary,
-    date_obs: Option<Timestamp>,
-}
-
 /// Decodes the notice's maps, away from the threads that serve connections.
 async fn read_maps(mut notice: Notice) -> Result<(Notice, Vec<Draft>)> {
     let read = move || {
-        let own = read_map("event.skymap", notice.skymap.take(), notice.skymap_error.take());
-        let mut drafts = vec![Draft { external: None, map: own }];
-        if let Some(external) = notice.external.clone() {
-            let (combined, error) = (notice.combined_skymap.take(), notice.combined_skymap_error.take());
-            let map = read_map("external_coinc.combined_skymap", combined, error);
-            drafts.push(Draft { external: Some(external), map });
-        }
+        let drafts = alert::drafts(&mut notice);
         Ok((notice, drafts))
     };
     runtime::blocking("sky map", read).await
 }
 
-fn read_map(field: &str, bytes: Option<Vec<u8>>, error: Option<Error>) -> Result<Option<Map>> {
-    if let Some(error) = error {
-        return Err(error);
-    }
-    let Some(bytes) = bytes else { return Ok(None) };
-    let map = MultiOrderMap::decode(&bytes).map_err(|error| error.of(format!("field `{field}`")))?;
-    Ok(Some(Map { summary: map.summary(), date_obs: map.header().date_obs, bytes: bytes.into() }))
-}
-
-/// How far a map's DATE-OBS may lie from the event's time and still be the time of the signal: beyond it, it is the time
-/// of something else.
-const MAX_DATE_OBS_OFFSET: SignedDuration = SignedDuration::from_hours(24);
-
-/// The time of the signal: the map's DATE-OBS, else the event's; the event's where the two are more than a day apart.
-fn time_of_signal(name: &AlertName, event: Option<Timestamp>, date_obs: Option<Timestamp>) -> Option<Timestamp> {
-    match (event, date_obs) {
-        (Some(event), Some(date_obs)) if date_obs.duration_since(event).abs() > MAX_DATE_OBS_OFFSET => {
-            tracing::warn!(
-                alert.name = %name,
-                "the map's DATE-OBS {date_obs} is more than a day from the event's time {event}, which is used"
-            );
-            Some(event)
-        }
-        (event, date_obs) => date_obs.or(event),
-    }
-}
-
 /// Claims the alert's name with the notice as received, and archives its map.
 async fn archive(deps: &Deps, bytes: &Bytes, notice: &Notice, draft: Draft) -> Result<Alert> {
-    let alert_type = AlertType { kind: notice.kind, external: draft.external.is_some() };
-    let name = claim::claim(&deps.store, &notice.superevent_id, alert_type, bytes).await?;
+    let name = claim::claim(&deps.store, &notice.superevent_id, draft.alert_type, bytes).await?;
     // What is logged of this call from here on says whose it is.
     tracing::Span::current().record("alert_name", tracing::field::display(&name));
-    let mut alert = Alert {
-        role: if name.superevent_id.is_test() { Role::Test } else { Role::Observation },
-        time_created: notice.time_created,
-        time_of_signal: notice.event.as_ref().map(|event| event.time),
-        event: notice.event.clone(),
-        external: draft.external,
-        skymap: None,
-        summary: None,
-        skymap_error: None,
-        name,
-    };
-    let map = draft.map.unwrap_or_else(|error| {
+    let (mut alert, warning) = draft.alert(notice, name);
+    if let Some(warning) = warning {
+        tracing::warn!(alert.name = %alert.name, "{warning}");
+    }
+    if let Some(error) = &alert.skymap_error {
         tracing::error!(alert.name = %alert.name, "the alert goes out without its sky map: {error}");
-        alert.skymap_error = Some(error.to_string());
-        None
-    });
-    if let Some(map) = map {
+    }
+    if let Ok(Some(map)) = draft.map {
         let key = Object::MultiOrderMap(&alert.name).key()?;
         deps.store.put(&key, map.bytes).await?;
-        alert.time_of_signal = time_of_signal(&alert.name, alert.time_of_signal, map.date_obs);
-        alert.summary = Some(map.summary);
         alert.skymap = Some(key);
     }
     Ok(alert)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_date_obs_of_another_day_is_not_the_time_of_the_signal() {
-        let time = |text: &str| text.parse::<Timestamp>().expect("a time");
-        let name = "S230518h-Initial".parse().expect("a name");
-        let event = time("2023-05-18T12:59:08.167Z");
-        for (date_obs, expected) in [
-            (Some("2023-05-18T12:59:08.5Z"), "2023-05-18T12:59:08.5Z"),
-            (Some("2023-05-19T12:59:00Z"), "2023-05-19T12:59:00Z"),
-            (Some("2023-05-19T12:59:09Z"), "2023-05-18T12:59:08.167Z"),
-            (Some("2013-05-18T12:59:08Z"), "2023-05-18T12:59:08.167Z"),
-            (None, "2023-05-18T12:59:08.167Z"),
-        ] {
-            assert_eq!(time_of_signal(&name, Some(event), date_obs.map(time)), Some(time(expected)), "{date_obs:?}");
-        }
-        assert_eq!(time_of_signal(&name, None, Some(event)), Some(event));
-    }
 }

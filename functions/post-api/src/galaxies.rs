@@ -5,15 +5,13 @@ use shared::key::{AlertKind, AlertName, Key, Object};
 use shared::message::{Alert, Galaxies, Post, PostEndpoint, PostStatus, Role};
 use shared::notice::parse_time;
 use shared::{Context, Error, Result};
-use treasuremap::{Client, EventGalaxies, ListRemoval, ListedGalaxy};
+use treasuremap::{Client, EventGalaxies, ListRemoval};
 
 use crate::alert::{Published, REMOVED_AT_ONCE};
 use crate::once::once;
 use crate::view::is_newer;
 use crate::{Deps, bytes_of, status, warn_all};
 
-/// How far two scores may be apart and still be the same score: they travel as decimal text.
-const SCORE_TOLERANCE: f64 = 1e-9;
 /// The server hangs a list on any row of the superevent sent within this time of the list's stamp.
 const SERVER_TOLERANCE: SignedDuration = SignedDuration::from_secs(15);
 
@@ -71,14 +69,14 @@ async fn replace(
     }
     let look = async || {
         let lists = api.galaxy_lists(&body.superevent_id, &body.groupname, None).await?;
-        Ok(lists.iter().find(|(_, list)| is_same(list, body)).map(|(id, _)| Some(*id)))
+        Ok(lists.iter().find(|(_, list)| body.is_listed_as(list)).map(|(id, _)| Some(*id)))
     };
     let pending = |n| Object::EventGalaxiesPending(&alert.name, n).key();
     let outcome = once(deps, api, pending, look, || api.post_galaxies(body)).await?;
     let mut own = None;
     for (id, list) in api.galaxy_lists(&body.superevent_id, &body.groupname, None).await? {
         // Of lists that are the same, the first stays.
-        if own.is_none() && is_same(&list, body) {
+        if own.is_none() && body.is_listed_as(&list) {
             own = Some(id);
         } else if api.remove_galaxies(id).await? == ListRemoval::Foreign {
             tracing::warn!(alert.name = %alert.name, "galaxy list {id} of group `{}` stays: another user's", body.groupname);
@@ -110,7 +108,7 @@ async fn newer_list(
             None
         };
         let has_list = match &siblings {
-            Some(siblings) => lists.values().any(|list| siblings.iter().any(|sibling| is_same(list, sibling))),
+            Some(siblings) => lists.values().any(|list| siblings.iter().any(|sibling| sibling.is_listed_as(list))),
             None => !lists.is_empty(),
         };
         if has_list {
@@ -155,16 +153,4 @@ async fn stored(deps: &Deps, alert: &Alert, alert_type: &str) -> Result<Vec<Even
 async fn read(deps: &Deps, key: &Key) -> Result<EventGalaxies> {
     serde_json::from_slice(&deps.store.read(key).await?)
         .permanent(format_args!("object `{key}`: expected a galaxy list"))
-}
-
-/// Whether a stored list is this one: the same names, rank by rank, with the same scores.
-fn is_same(stored: &[ListedGalaxy], body: &EventGalaxies) -> bool {
-    let mut own: Vec<_> = body.galaxies.iter().collect();
-    own.sort_by_key(|galaxy| galaxy.rank);
-    stored.len() == own.len()
-        && stored.iter().zip(own).all(|(stored, own)| {
-            stored.rank == i64::from(own.rank)
-                && stored.name == own.name
-                && (stored.score - own.score).abs() <= SCORE_TOLERANCE
-        })
 }

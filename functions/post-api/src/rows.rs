@@ -4,30 +4,13 @@
 //! that repeat an earlier one: gwtm_cron leaves them when it gets a notice twice, and so does a POST that outlived
 //! everything. They are copies of an alert that is there, and stop nothing.
 
-use jiff::Timestamp;
 use shared::key::{AlertKind, AlertName, Object};
 use shared::notice::igwn::Notice;
 use shared::notice::parse_time;
 use shared::{Error, Result};
-use treasuremap::{PostAlert, Row};
+use treasuremap::{Difference, PostAlert, Row, Times};
 
 use crate::Deps;
-
-/// How far the times of a row may be from ours and still be ours [s]: the server keeps microseconds, older ones seconds.
-const TOLERANCE_SECONDS: f64 = 1.0;
-
-/// By what an alert's row is known.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Times {
-    /// When the notice was created: `timesent`, as this software posts it.
-    created: Option<Timestamp>,
-    /// When the signal arrived: `time_of_signal`.
-    signal: Option<Timestamp>,
-    /// When the map was made (DATE): `timesent`, as gwtm_cron posts it.
-    map_date: Option<Timestamp>,
-    /// Whether the event is retracted: gwtm_cron posts no times then.
-    retraction: bool,
-}
 
 /// Where an alert stands among the rows of its type.
 #[derive(Debug, Default)]
@@ -38,64 +21,35 @@ pub(crate) struct Placed {
     pub copies: Vec<i64>,
 }
 
-impl Times {
-    /// What a body says.
-    pub fn of(body: &PostAlert) -> Self {
-        let time = |text: &Option<String>| text.as_deref().and_then(|text| parse_time(text).ok());
-        Times { created: time(&body.timesent), signal: time(&body.time_of_signal), map_date: None, retraction: false }
-    }
-
-    /// What the archived notice of an alert says, with all by which gwtm_cron's row is known; nothing without a notice
-    /// that can be read.
-    ///
-    /// # Errors
-    /// What the store says.
-    async fn archived(deps: &Deps, name: &AlertName) -> Result<Self> {
-        let Some(bytes) = deps.store.get(&Object::Notice(name).key()?).await? else { return Ok(Times::default()) };
-        let external = name.alert_type.external;
-        let read = move || {
-            let notice = Notice::parse(&bytes).ok()?;
-            let (own, combined) = (notice.skymap, notice.combined_skymap);
-            // gwtm_cron posts the event's own times for a coincidence without a map.
-            let map = if external { combined.or(own) } else { own };
-            let date = |keyword: &str| parse_time(&card(map.as_ref()?, keyword)?).ok();
-            Some(Times {
-                created: Some(notice.time_created),
-                signal: date("DATE-OBS").or(notice.event.as_ref().map(|event| event.time)),
-                map_date: date("DATE"),
-                retraction: notice.kind == AlertKind::Retraction,
-            })
-        };
-        let read = tokio::task::spawn_blocking(read).await;
-        Ok(read.map_err(|error| Error::permanent(error.to_string()))?.unwrap_or_default())
-    }
-
-    /// How a row differs from what this software posts.
-    fn disagreement(&self, row: &Row) -> Option<String> {
-        let pairs = [
-            ("timesent", self.created, row.timesent.as_deref()),
-            ("time_of_signal", self.signal, row.time_of_signal.as_deref()),
-        ];
-        pairs.into_iter().find_map(|(field, ours, theirs)| {
-            let ours_text = ours.map_or_else(|| "none".to_owned(), |time| format!("`{time}`"));
-            let found = theirs.map_or_else(|| "none".to_owned(), |time| format!("`{time}`"));
-            (!same(ours, theirs)).then(|| format!("expected {field} {ours_text}, found {found}"))
+/// What the archived notice of an alert says, with all by which gwtm_cron's row is known; nothing without a notice that
+/// can be read.
+///
+/// # Errors
+/// What the store says.
+async fn archived(deps: &Deps, name: &AlertName) -> Result<Times> {
+    let Some(bytes) = deps.store.get(&Object::Notice(name).key()?).await? else { return Ok(Times::default()) };
+    let external = name.alert_type.external;
+    let read = move || {
+        let notice = Notice::parse(&bytes).ok()?;
+        let (own, combined) = (notice.skymap, notice.combined_skymap);
+        // gwtm_cron posts the event's own times for a coincidence without a map.
+        let map = if external { combined.or(own) } else { own };
+        let date = |keyword: &str| parse_time(&card(map.as_ref()?, keyword)?).ok();
+        Some(Times {
+            created: Some(notice.time_created),
+            signal: date("DATE-OBS").or(notice.event.as_ref().map(|event| event.time)),
+            map_date: date("DATE"),
+            retraction: notice.kind == AlertKind::Retraction,
         })
-    }
+    };
+    let read = tokio::task::spawn_blocking(read).await;
+    Ok(read.map_err(|error| Error::permanent(error.to_string()))?.unwrap_or_default())
+}
 
-    /// Whether a row is what gwtm_cron posts.
-    fn is_cron(&self, row: &Row) -> bool {
-        if self.retraction {
-            return row.timesent.is_none() && row.time_of_signal.is_none();
-        }
-        self.map_date.is_some()
-            && same(self.map_date, row.timesent.as_deref())
-            && same(self.signal, row.time_of_signal.as_deref())
-    }
-
-    fn agrees(&self, row: &Row) -> bool {
-        self.created.is_some() && (self.disagreement(row).is_none() || self.is_cron(row))
-    }
+/// How a row differs from what this software posts.
+fn disagreement(times: &Times, row: &Row) -> Option<String> {
+    let Difference { field, expected, found } = times.differences(row).next()?;
+    Some(format!("expected {field} {expected}, found {found}"))
 }
 
 /// The text that a keyword has in the headers of a FITS file: cards of 80 bytes up to the table's END.
@@ -111,22 +65,6 @@ fn card(file: &[u8], keyword: &str) -> Option<String> {
     Some(value.trim_start().strip_prefix('\'')?.split('\'').next()?.trim_end().to_owned())
 }
 
-/// Whether two times are the same, or both absent.
-fn same(ours: Option<Timestamp>, theirs: Option<&str>) -> bool {
-    match (ours, theirs.map(parse_time)) {
-        (None, None) => true,
-        (Some(ours), Some(Ok(theirs))) => ours.duration_since(theirs).as_secs_f64().abs() <= TOLERANCE_SECONDS,
-        _ => false,
-    }
-}
-
-/// Whether a row repeats one of those before it.
-fn repeats(before: &[Row], row: &Row) -> bool {
-    let time = |text: &Option<String>| text.as_deref().and_then(|text| parse_time(text).ok());
-    let (sent, signal) = (time(&row.timesent), time(&row.time_of_signal));
-    before.iter().any(|other| same(sent, other.timesent.as_deref()) && same(signal, other.time_of_signal.as_deref()))
-}
-
 /// Finds the alert's place among the rows of its superevent and type, which are in the order in which they came.
 ///
 /// # Errors
@@ -135,7 +73,7 @@ fn repeats(before: &[Row], row: &Row) -> bool {
 pub(crate) async fn place(deps: &Deps, name: &AlertName, body: &PostAlert, rows: &[Row]) -> Result<Placed> {
     let n = name.n as usize;
     let own = Times::of(body);
-    let doubled = (0..rows.len()).any(|i| repeats(&rows[..i], &rows[i]));
+    let doubled = (0..rows.len()).any(|i| rows[i].repeats(&rows[..i]));
     let is_plain = rows.get(n).is_none_or(|row| own.agrees(row));
     if is_plain && !doubled {
         return align(name, &vec![Times::default(); n], &own, rows);
@@ -144,7 +82,7 @@ pub(crate) async fn place(deps: &Deps, name: &AlertName, body: &PostAlert, rows:
     let mut before = Vec::new();
     if doubled {
         for n in 0..name.n {
-            before.push(Times::archived(deps, &AlertName { n, ..name.clone() }).await?);
+            before.push(archived(deps, &AlertName { n, ..name.clone() }).await?);
         }
     }
     before.resize(n, Times::default());
@@ -157,7 +95,7 @@ pub(crate) async fn place(deps: &Deps, name: &AlertName, body: &PostAlert, rows:
 /// What the store says.
 pub(crate) async fn find(deps: &Deps, name: &AlertName, body: &PostAlert, rows: &[Row]) -> Result<Option<Row>> {
     let own = Times::of(body);
-    if let Some(row) = rows.iter().find(|row| own.disagreement(row).is_none()) {
+    if let Some(row) = rows.iter().find(|row| own.differences(row).next().is_none()) {
         return Ok(Some(row.clone()));
     }
     if rows.is_empty() {
@@ -169,7 +107,7 @@ pub(crate) async fn find(deps: &Deps, name: &AlertName, body: &PostAlert, rows: 
 
 /// The times of a body, and what the archived notice says beside them.
 async fn with_archived(deps: &Deps, name: &AlertName, own: Times) -> Result<Times> {
-    let Times { map_date, retraction, .. } = Times::archived(deps, name).await?;
+    let Times { map_date, retraction, .. } = archived(deps, name).await?;
     Ok(Times { map_date, retraction, ..own })
 }
 
@@ -180,7 +118,7 @@ fn align(name: &AlertName, before: &[Times], own: &Times, rows: &[Row]) -> Resul
     for (k, times) in before.iter().chain([own]).enumerate() {
         // Of an alert whose notice is not there, any row may be its own.
         let known = times.created.is_some();
-        while let Some(row) = rows.get(at).filter(|row| known && !times.agrees(row) && repeats(&rows[..at], row)) {
+        while let Some(row) = rows.get(at).filter(|row| known && !times.agrees(row) && row.repeats(&rows[..at])) {
             copies.push(row.id);
             at += 1;
         }
@@ -196,8 +134,8 @@ fn align(name: &AlertName, before: &[Times], own: &Times, rows: &[Row]) -> Resul
         at += usize::from(k < before.len());
     }
     let Some(row) = rows.get(at) else { return Ok(Placed { row: None, copies }) };
-    let elsewhere = || rows.iter().find(|row| own.disagreement(row).is_none());
-    match own.disagreement(row) {
+    let elsewhere = || rows.iter().find(|row| own.differences(row).next().is_none());
+    match disagreement(own, row) {
         Some(how) if !own.agrees(row) => match elsewhere() {
             Some(row) => Ok(Placed { row: Some(row.clone()), copies }),
             None => Err(Error::permanent(format!(

@@ -64,7 +64,11 @@ pub const SETTINGS: &[Setting] = &[
     ),
     defaulted("HEALTH_HEARTBEAT_SECONDS", "60", "unhealthy when GCN's heartbeat, one a second, is older than this"),
     defaulted("HEALTH_MOCK_MINUTES", "70", "unhealthy when the last mock alert, one an hour, is older; 0 never"),
-    setting("LIGO_FLOW_ARN", "required by the bridge", "the state machine for `igwn.gwalert`"),
+    setting(
+        "LIGO_FLOW_ARN",
+        "required by the bridge, and by the audit with AUDIT_REPAIR",
+        "the state machine for `igwn.gwalert`",
+    ),
     setting(
         "ICECUBE_FLOW_ARN",
         "required by the bridge",

@@ -19,7 +19,7 @@ use std::time::Duration;
 pub use galaxies::GalaxySettings;
 pub use kafka::{Certificate, Kafka, Login, Mechanism, OffsetReset, SETTINGS as KAFKA_SETTINGS};
 pub use lambda::{SETTINGS as LAMBDA_SETTINGS, parse_settings, settings_object, settings_secrets};
-pub use listen::{Bridge, FlowArns, HealthSettings, Listen};
+pub use listen::{Bridge, FlowArns, HealthSettings, Listen, ligo_flow};
 pub use log::{CRATES, Log, LogFormat};
 pub use notify::{Notify, Rule, Target};
 pub use shared::settings::Setting;
@@ -69,8 +69,14 @@ const SETTINGS: &[Setting] = &[
     defaulted(
         "GRACEDB_URL",
         "https://gracedb.ligo.org",
-        "where `skymap_fits_url` is looked for, and where `gwtm gracedb` takes alerts from",
+        "where `skymap_fits_url` is looked for, and where `gwtm gracedb` and `gwtm audit` take alerts from",
     ),
+    defaulted(
+        "AUDIT_INTERVAL_MINUTES",
+        "60",
+        "how often `gwtm listen` compares the last day with GraceDB and the GWTM, 0 to 1440; 0 never",
+    ),
+    defaulted("AUDIT_REPAIR", "false", "`true` takes what an audit in the background finds missing through its flow"),
     defaulted(
         "FLAT_MAX_ORDER",
         "10",
@@ -142,6 +148,8 @@ pub struct Config {
     pub observing_run: String,
     /// GraceDB, without a slash at the end.
     pub gracedb_url: String,
+    /// The audit in the background.
+    pub audit: Audit,
     /// Finest HEALPix order of the flat map; none makes none.
     pub flat_max_order: Option<u8>,
     /// Where Fermi's orbit and pointing come from.
@@ -184,6 +192,15 @@ impl Api {
         let settle = Duration::from_secs_f64(settings.number("API_SETTLE_SECONDS", 0.0..=86_400.0));
         Some(Api { base, token: Secret::new(token.unwrap_or_default()), timeout, settle })
     }
+}
+
+/// The audit in the background: that of `gwtm listen`, and of the function on a schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Audit {
+    /// How often a listener audits; none never.
+    pub interval: Option<Duration>,
+    /// Whether what is missing is taken through its flow.
+    pub repair: bool,
 }
 
 /// Where Fermi's orbit and pointing come from.
@@ -229,6 +246,11 @@ impl Config {
             api: Api::settings(settings, dry_run),
             observing_run: settings.text("OBSERVING_RUN").unwrap_or_default(),
             gracedb_url: settings.url("GRACEDB_URL").trim_end_matches('/').to_owned(),
+            audit: Audit {
+                interval: Some(Duration::from_secs_f64(60.0 * settings.number("AUDIT_INTERVAL_MINUTES", 0.0..=1440.0)))
+                    .filter(|interval| !interval.is_zero()),
+                repair: settings.flag("AUDIT_REPAIR"),
+            },
             flat_max_order: match settings.text("FLAT_MAX_ORDER").as_deref() {
                 Some("none") => None,
                 _ => Some(settings.number("FLAT_MAX_ORDER", 0..=13)),

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use shared::Result;
+use shared::{Error, Result};
 
 use super::{Config, Kafka, Reader};
 
@@ -95,6 +95,18 @@ pub struct FlowArns {
     pub icecube: String,
     /// How many superevents are in a flow at once.
     pub at_once: usize,
+}
+
+/// The state machine that the audit starts flows of.
+///
+/// # Errors
+/// Permanent, when it is not set.
+pub fn ligo_flow() -> Result<String> {
+    let name = "LIGO_FLOW_ARN";
+    let set = super::environment(&[])(name).filter(|arn| !arn.trim().is_empty());
+    set.ok_or_else(|| {
+        Error::permanent(format!("setting `{name}`: required with AUDIT_REPAIR: the state machine's ARN"))
+    })
 }
 
 /// What the bridge needs, read together so that problems are reported together.

@@ -27,12 +27,14 @@ pub enum LogFormat {
 }
 
 /// The crates of this workspace as log targets: what the directive `gwtm=debug` stands for.
-pub const CRATES: [&str; 17] = [
+pub const CRATES: [&str; 19] = [
     "annotate",
+    "audit",
     "bridge",
     "cli",
     "config",
     "galaxy_list",
+    "gracedb",
     "http_client",
     "ingest_icecube",
     "ingest_ligo",

@@ -48,6 +48,19 @@ pub struct Fetch {
     under_way: Arc<Mutex<UnderWay>>,
 }
 
+/// A server's answer, whatever its status.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The content's tag, for the next request.
+    pub etag: Option<String>,
+    /// How long the server asks to be left alone (`Retry-After` in seconds).
+    pub retry_after: Option<Duration>,
+    /// The body.
+    pub body: Bytes,
+}
+
 impl Fetch {
     /// A client with its own connections.
     ///
@@ -105,11 +118,30 @@ impl Fetch {
     /// # Errors
     /// As [`Fetch::get`], but for the status.
     pub async fn get_any(&self, url: &str, max_bytes: usize, deadline: Duration) -> Result<(u16, Bytes)> {
+        let Answer { status, body, .. } = self.ask(url, None, max_bytes, deadline).await?;
+        Ok((status, body))
+    }
+
+    /// The answer to a GET, whatever its status, with a body of at most `max_bytes`, within `deadline` from now. With an
+    /// `etag` the server may answer 304 and no body when the content still has that tag.
+    ///
+    /// # Errors
+    /// As [`Fetch::get`], but for the status.
+    pub async fn ask(&self, url: &str, etag: Option<&str>, max_bytes: usize, deadline: Duration) -> Result<Answer> {
         let shown = shown(url);
-        let request = self.client.get(parse(url)?);
+        let mut request = self.client.get(parse(url)?);
+        if let Some(etag) = etag {
+            request = request.header("if-none-match", etag);
+        }
         let answer = async {
             let answer = request.send().await.map_err(|error| failure(error, &shown))?;
-            Ok((answer.status().as_u16(), read(answer, max_bytes, &shown).await?))
+            let header = |name: &str| Some(answer.headers().get(name)?.to_str().ok()?.to_owned());
+            Ok(Answer {
+                status: answer.status().as_u16(),
+                etag: header("etag"),
+                retry_after: header("retry-after").and_then(|text| text.parse().ok()).map(Duration::from_secs),
+                body: read(answer, max_bytes, &shown).await?,
+            })
         };
         match tokio::time::timeout(deadline, answer).await {
             Ok(answer) => answer,

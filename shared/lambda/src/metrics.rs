@@ -22,7 +22,9 @@ pub(super) fn say(record: &Value) {
 }
 
 /// The fields that CloudWatch makes metrics of, one for each stack; each is paid for. The others are in the log alone.
-const METRICS: [&str; 8] = [
+const METRICS: [&str; 10] = [
+    "audit_findings",
+    "audit_unasked",
     "retryable_errors",
     "permanent_errors",
     "flow_age_s",

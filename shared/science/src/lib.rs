@@ -6,6 +6,7 @@
 //! | [`fits`], [`gzip`] | bytes | tables with checked sizes |
 //! | [`skymap`] | a multi-order map | areas, contours, regions as MOC, flat maps, distances and volumes |
 //! | [`galaxy`] | a map and a catalogue | ranked host galaxies |
+//! | [`alert`] | a notice | its alerts, with what their maps say |
 //! | [`visibility`] | an orbit or a pointing, and a time | the part of the sky that Fermi or Swift saw |
 //!
 //! # Areas, contours and regions of a map
@@ -80,6 +81,7 @@
 //! # Ok::<(), shared::Error>(())
 //! ```
 
+pub mod alert;
 pub mod fits;
 pub mod galaxy;
 pub mod gzip;

@@ -66,6 +66,10 @@ pub enum Object<'a> {
         /// Kafka offset.
         offset: i64,
     },
+    /// An alert's file that an audit took from GraceDB, by its name there (`S230518h-preliminary.json,1`).
+    FromGraceDb(&'a str),
+    /// What an audit found, by the end of its period (`2023-05-20T12:00:00Z`).
+    Audit(&'a str),
     /// What could not be processed, with the reason.
     Failed(&'a str),
     /// A two-line element set of Fermi, by its epoch (`2023-05-20T12:00:00`).
@@ -183,6 +187,10 @@ impl Parsed {
                     Parts::Alert(name.parse().ok()?, object)
                 }
             },
+            "audit" => Parts::Text(rest.strip_suffix(".json")?.to_owned(), of!(Audit)),
+            "inbox" if rest.starts_with("gracedb/") => {
+                Parts::Text(rest.strip_prefix("gracedb/")?.strip_suffix(".json")?.to_owned(), of!(FromGraceDb))
+            }
             "inbox" => {
                 let (place, offset) = rest.strip_suffix(".json")?.rsplit_once('/')?;
                 let (topic, partition) = place.rsplit_once('/')?;
@@ -262,6 +270,8 @@ impl Object<'_> {
                 // Twenty digits, so that a listing is in Kafka's order.
                 format!("inbox/{}/{partition}/{offset:020}.json", segment("topic", topic)?)
             }
+            Object::FromGraceDb(file) => format!("inbox/gracedb/{}.json", segment("file", file)?),
+            Object::Audit(date) => format!("audit/{}.json", segment("date", date)?),
             Object::Failed(id) => format!("failed/{}.json", segment("id", id)?),
             Object::FermiTle(epoch) => format!("fermi/tle/{}.tle", segment("epoch", epoch)?),
             Object::FermiFt2(file) => format!("fermi/ft2/{}", segment("file", file)?),
@@ -358,6 +368,8 @@ mod tests {
             key(Object::Inbox { topic: "igwn.gwalert", partition: 0, offset: 42 }),
             "inbox/igwn.gwalert/0/00000000000000000042.json"
         );
+        assert_eq!(key(Object::FromGraceDb("S230518h-update.json,1")), "inbox/gracedb/S230518h-update.json,1.json");
+        assert_eq!(key(Object::Audit("2023-05-20T12:00:00Z")), "audit/2023-05-20T12:00:00Z.json");
     }
 
     #[test]
@@ -417,6 +429,8 @@ mod tests {
                 Object::CredibleRegion(&name, percent),
                 Object::PostIceCube(&reference),
                 Object::Inbox { topic: &text, partition, offset },
+                Object::FromGraceDb(&text),
+                Object::Audit(&text),
                 Object::Failed(&text),
                 Object::FermiTle(&text),
                 Object::FermiFt2(&text),
@@ -429,7 +443,7 @@ mod tests {
         }
 
         #[test]
-        fn what_parses_prints_the_same(name in "(fit|test|work|failed|fermi/tle|inbox/a)/[A-Za-z0-9/._-]{1,60}") {
+        fn what_parses_prints_the_same(name in "(fit|test|work|failed|audit|fermi/tle|inbox/a|inbox/gracedb)/[A-Za-z0-9/._-]{1,60}") {
             let Ok(key) = Key::new(name) else { return Ok(()) };
             if let Some(parsed) = Parsed::of(&key) {
                 prop_assert_eq!(parsed.object().key().expect("a key"), key);

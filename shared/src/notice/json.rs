@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
 use super::MAX_NOTICE_BYTES;
 use crate::{Error, Result};
@@ -52,6 +53,65 @@ impl Document {
 /// is no JSON.
 pub fn content(bytes: &[u8]) -> Option<Value> {
     value(bytes, &mut Vec::new()).ok()
+}
+
+/// The SHA-256 of a JSON document's content. Two documents have the same one when their canonical JSON (RFC 8785) is the
+/// same: fields in any order, numbers as IEEE doubles, so that 1 is 1.0, and numbers that are not finite are null. `None`
+/// when the bytes are no JSON.
+pub fn fingerprint(bytes: &[u8]) -> Option<[u8; 32]> {
+    Some(fingerprint_of(&content(bytes)?))
+}
+
+fn fingerprint_of(value: &Value) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    digest(value, &mut hash);
+    hash.finalize().into()
+}
+
+/// Whether two JSON values have the same content, in the sense of [`fingerprint`].
+pub fn same_value(a: &Value, b: &Value) -> bool {
+    fingerprint_of(a) == fingerprint_of(b)
+}
+
+/// Whether two JSON documents have the same content.
+pub fn same_content(a: &[u8], b: &[u8]) -> bool {
+    a == b || fingerprint(a).is_some_and(|a| Some(a) == fingerprint(b))
+}
+
+/// Adds a value to a digest: its kind and length go before it, so that different values are different bytes.
+fn digest(value: &Value, hash: &mut Sha256) {
+    let begin = |hash: &mut Sha256, kind: u8, length: usize| {
+        hash.update([kind]);
+        hash.update(length.to_le_bytes());
+    };
+    let text = |hash: &mut Sha256, text: &str| {
+        begin(hash, b's', text.len());
+        hash.update(text);
+    };
+    match value {
+        Value::Null => hash.update(b"n"),
+        Value::Bool(truth) => hash.update([b'b', u8::from(*truth)]),
+        Value::Number(number) => {
+            // -0 is 0.
+            let number = number.as_f64().unwrap_or_default() + 0.0;
+            hash.update(b"f");
+            hash.update(number.to_bits().to_le_bytes());
+        }
+        Value::String(string) => text(hash, string),
+        Value::Array(values) => {
+            begin(hash, b'a', values.len());
+            values.iter().for_each(|value| digest(value, hash));
+        }
+        Value::Object(fields) => {
+            begin(hash, b'o', fields.len());
+            let mut fields: Vec<_> = fields.iter().collect();
+            fields.sort_unstable_by_key(|(name, _)| *name);
+            for (name, value) in fields {
+                text(hash, name);
+                digest(value, hash);
+            }
+        }
+    }
 }
 
 fn value(bytes: &[u8], warnings: &mut Vec<String>) -> serde_json::Result<Value> {

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use jiff::ToSpan;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-pub use json::{content, format_of};
+pub use json::{content, fingerprint, format_of, same_content, same_value};
 use serde_json::Value;
 
 use json::Document;

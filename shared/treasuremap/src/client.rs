@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
@@ -16,6 +17,7 @@ use serde_json::{Value, json};
 
 use http_client::shown;
 use shared::key::SupereventId;
+use shared::notice::parse_time;
 use shared::{Error, Result};
 use transport::cut;
 
@@ -24,6 +26,8 @@ use super::bodies::{EventGalaxies, Generation, PostAlert, PostIceCube, stamp};
 /// How long an idle connection is kept; the server closes it after about 5 s, and a POST that meets that moment has an
 /// unknown fate.
 const IDLE: Duration = Duration::from_secs(3);
+/// The most pages of 100 rows that are read; the longest observing run has had fewer than 100.
+const MAX_PAGES: usize = 1000;
 /// The longest pause between two attempts.
 const MAX_DELAY: Duration = Duration::from_secs(30);
 
@@ -111,7 +115,7 @@ impl From<RequestError> for Error {
 }
 
 /// An alert's row: what is read of it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Row {
     /// The server's number; rows are numbered as they come.
     pub id: i64,
@@ -127,6 +131,39 @@ pub struct Row {
     /// Naive UTC.
     #[serde(default)]
     pub time_of_signal: Option<String>,
+    /// [deg²]
+    #[serde(default)]
+    pub area_50: Option<f64>,
+    /// [deg²]
+    #[serde(default)]
+    pub area_90: Option<f64>,
+    /// [Mpc]
+    #[serde(default)]
+    pub distance: Option<f64>,
+    /// [Mpc]
+    #[serde(default)]
+    pub distance_error: Option<f64>,
+}
+
+/// How the server says what is wrong.
+#[derive(Deserialize)]
+struct Message {
+    #[serde(rename = "message")]
+    _message: String,
+}
+
+/// A page of rows.
+#[derive(Deserialize)]
+struct Page {
+    alerts: Vec<Row>,
+    has_next: bool,
+}
+
+impl Row {
+    /// The superevent; `None` for a row of another kind of event.
+    pub fn superevent_id(&self) -> Option<SupereventId> {
+        self.graceid.parse().ok()
+    }
 }
 
 /// A galaxy of a stored list: what is read of it. Right ascensions above 180° come back negative, so none is read.
@@ -244,6 +281,49 @@ impl Client {
         Ok(rows)
     }
 
+    /// The rows of real events' alerts that the server stored since a time, in the order in which they came; `None` from
+    /// the retired generation, which has no pages.
+    ///
+    /// # Errors
+    /// As [`Client::query_alerts`].
+    pub async fn alerts_since(&self, since: Timestamp) -> Result<Option<Vec<Row>>> {
+        if self.generation == Generation::V0 {
+            return Ok(None);
+        }
+        let stored = |row: &Row| row.datecreated.as_deref().and_then(|time| parse_time(time).ok());
+        let mut rows = BTreeMap::new();
+        for page in 1..=MAX_PAGES {
+            let page = page.to_string();
+            let fields = [("role", "observation"), ("format", "paginated"), ("per_page", "100"), ("page", &page)];
+            let Page { alerts, has_next } = self.get("query_alerts", &fields).await?;
+            // The newest come first; a row that comes meanwhile moves others to the next page.
+            let ends = !has_next || alerts.iter().any(|row| stored(row).is_some_and(|time| time < since));
+            let newer = |row: &Row| stored(row).is_none_or(|time| time >= since);
+            rows.extend(alerts.into_iter().filter(newer).map(|row| (row.id, row)));
+            if ends {
+                return Ok(Some(rows.into_values().collect()));
+            }
+        }
+        Err(Error::permanent(format!(
+            "{}: expected at most {MAX_PAGES} pages of rows since {since}",
+            self.name(&Method::GET, "query_alerts")
+        )))
+    }
+
+    /// The contours that the server's pages draw of a superevent, as they are in its store; `None` when it finds none.
+    ///
+    /// # Errors
+    /// As [`Client::query_alerts`].
+    pub async fn contours(&self, superevent_id: &SupereventId) -> Result<Option<Bytes>> {
+        let answer = self.repeat(Method::GET, "gw_contour", &[("graceid", superevent_id.as_str())]).await?;
+        match answer.status {
+            status if self.success(status) => Ok(Some(answer.body)),
+            // A server without this endpoint has another form of "not found".
+            StatusCode::NOT_FOUND if serde_json::from_slice::<Message>(&answer.body).is_ok() => Ok(None),
+            _ => Err(self.failure(&Method::GET, "gw_contour", &answer).into()),
+        }
+    }
+
     /// Posts an alert. Made twice, it leaves two rows.
     ///
     /// # Errors
@@ -355,8 +435,6 @@ impl Client {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::transport::{Answer, MAX_MESSAGE_CHARS, server_message};
     use super::*;
 

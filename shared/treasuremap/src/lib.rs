@@ -5,6 +5,8 @@
 pub mod bodies;
 mod client;
 mod limits;
+mod rows;
 
 pub use bodies::{EventGalaxies, GalaxyEntry, Generation, PostAlert, PostIceCube};
 pub use client::{Access, Client, ListRemoval, ListedGalaxy, RequestError, Row, Timing};
+pub use rows::{Difference, Times};

@@ -13,7 +13,7 @@ pub(super) fn route(world: &mut World, request: &Request) -> Reply {
     let refuse = |status: u16, message: &str| {
         if request.v0 { reply(500, json!(message)) } else { reply(status, json!({ "message": message })) }
     };
-    let public = request.endpoint == "query_alerts" && !request.v0;
+    let public = ["query_alerts", "gw_contour"].contains(&request.endpoint.as_str()) && !request.v0;
     if !known && !public {
         return refuse(401, "Invalid api_token");
     }
@@ -29,6 +29,7 @@ pub(super) fn route(world: &mut World, request: &Request) -> Reply {
     }
     match (request.method.as_str(), request.endpoint.as_str()) {
         ("GET", "query_alerts") => query_alerts(world, request),
+        ("GET", "gw_contour") if !request.v0 => gw_contour(world, request),
         ("POST", "post_alert") => post_alert(world, body),
         ("GET", "event_galaxies") => event_galaxies(world, request),
         ("POST", "event_galaxies") => post_galaxies(world, token, body, request.v0),
@@ -70,8 +71,39 @@ fn query_alerts(world: &World, request: &Request) -> Reply {
             id && is(row, "alert_type") && is(row, "role") && is(row, "observing_run")
         })
         .collect();
-    rows.reverse(); // newest first
-    reply(200, json!(rows))
+    // Newest first, and of one time in no order that holds.
+    rows.reverse();
+    rows.sort_by_key(|row| std::cmp::Reverse(text(row, "datecreated")));
+    let number = |field: &str, default: usize| wanted(field).and_then(|text| text.parse().ok()).unwrap_or(default);
+    if request.v0 || wanted("format").as_deref() != Some("paginated") {
+        return reply(200, json!(rows));
+    }
+    let (page, per_page) = (number("page", 1), number("per_page", 25));
+    if page < 1 || !(1..=100).contains(&per_page) {
+        return invalid(&[json!({"message": "Input should be less than or equal to 100"})]);
+    }
+    let (total, pages) = (rows.len(), rows.len().div_ceil(per_page));
+    let alerts: Vec<_> = rows.into_iter().skip((page - 1) * per_page).take(per_page).collect();
+    reply(
+        200,
+        json!({
+            "alerts": alerts, "total": total, "page": page, "per_page": per_page, "total_pages": pages,
+            "has_next": page < pages, "has_prev": page > 1,
+        }),
+    )
+}
+
+/// The file of the contours that the pages draw, as the server has it; what it looks for is in `fit/` always.
+fn gw_contour(world: &World, request: &Request) -> Reply {
+    let graceid = request.query.get("graceid").and_then(Value::as_str).unwrap_or_default();
+    let found = world.served(graceid).filter(|_| !world.lost.contains(graceid)).and_then(|name| {
+        let bytes = std::fs::read(world.files.as_ref()?.join(format!("fit/{name}-contours-smooth.json"))).ok()?;
+        serde_json::from_slice::<Value>(&bytes).ok()
+    });
+    found.map_or_else(
+        || reply(404, json!({"message": "Error retrieving contour file"})),
+        |contours| reply(200, contours),
+    )
 }
 
 pub(super) fn post_alert(world: &mut World, body: &Value) -> Reply {

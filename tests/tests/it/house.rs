@@ -1,6 +1,6 @@
 //! Who may know whom: the rules of the house, held by reading manifests and sources.
 //!
-//! `shared ← science, http-client, runtime ← store, treasuremap ← config ← lambda, kafka ← functions ← cli ← tests` ("←": may
+//! `shared ← science, http-client, runtime ← gracedb, store, treasuremap ← config ← lambda, kafka ← functions ← cli ← tests` ("←": may
 //! be a dependency of). Cargo refuses what a manifest does not name; here is what a manifest may name, and what cargo
 //! cannot tell: who reads the environment, a clock or a disk, and where the GWTM's spellings stay.
 
@@ -136,19 +136,20 @@ struct Member {
 const TIERS: [&[&str]; 8] = [
     &["shared"],
     &["science", "http-client", "runtime"],
-    &["store", "treasuremap"],
+    &["gracedb", "store", "treasuremap"],
     &["config"],
     &["lambda", "kafka"],
-    &["annotate", "bridge", "galaxy-list", "ingest-icecube", "ingest-ligo", "post-api", "skymap-products"],
+    &["annotate", "audit", "bridge", "galaxy-list", "ingest-icecube", "ingest-ligo", "post-api", "skymap-products"],
     &["cli"],
     &["tests"],
 ];
 
 /// Outside crates that only these may name.
-const OUTSIDE: [(&str, &[&str]); 11] = [
+const OUTSIDE: [(&str, &[&str]); 12] = [
     ("aws-sdk-s3", &["store"]),
     ("aws-sdk-secretsmanager", &["lambda"]),
-    ("aws-sdk-sfn", &["bridge"]),
+    ("aws-sdk-sfn", &["audit", "bridge"]),
+    ("aws_lambda_events", &["audit"]),
     ("aws-sdk-sns", &["annotate"]),
     ("fitsio", &["science"]),
     ("lambda_runtime", &["lambda"]),

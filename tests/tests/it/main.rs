@@ -2,6 +2,7 @@
 
 mod again;
 mod annotations;
+mod audit;
 mod bad_input;
 mod bridge;
 mod bridge_order;

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use audit::scheduled::{Function, Scheduled};
 use config::Config;
 use futures::future::LocalBoxFuture;
 use lambda::answer;
@@ -16,6 +17,7 @@ use serde_json::{Value, json};
 use shared::key::Key;
 use shared::message::{Alert, Notifiable, Publication, Received, Settled};
 use store::Store;
+use tests::gracedb::GraceDb;
 use tests::lambda::Lambda;
 use tests::program::{files, sample, workspace};
 
@@ -46,14 +48,19 @@ struct Functions {
     config: Config,
     store: Store,
     folder: tempfile::TempDir,
+    /// It has nothing of the samples' superevents.
+    gracedb: GraceDb,
     /// Every call: the function, its message, its answer.
     steps: Mutex<Vec<(String, Value, Value)>>,
 }
 
 /// The settings of `events/messages/environment`, around a folder.
-fn environment(store: &Path) -> Vec<(String, String)> {
+fn environment(store: &Path, gracedb: &str) -> Vec<(String, String)> {
     let text = fs::read_to_string(samples().join("environment")).expect("the samples' settings");
-    let mut settings = vec![("STORAGE_FOLDER".to_owned(), store.display().to_string())];
+    let mut settings = vec![
+        ("STORAGE_FOLDER".to_owned(), store.display().to_string()),
+        ("GRACEDB_URL".to_owned(), gracedb.to_owned()),
+    ];
     let setting = |line: &str| line.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
     settings.extend(text.lines().map(|line| setting(line).unwrap_or_else(|| panic!("no setting: {line}"))));
     settings
@@ -64,11 +71,12 @@ impl Functions {
         let folder = tempfile::tempdir().expect("a folder");
         // The samples' settings name files from the workspace's folder, and no folder of one machine.
         std::env::set_current_dir(workspace()).expect("the workspace");
-        let settings = environment(folder.path());
+        let gracedb = GraceDb::start().await;
+        let settings = environment(folder.path(), &gracedb.url());
         let find = |name: &str| settings.iter().find(|(set, _)| set == name).map(|(_, value)| value.clone());
         let config = Config::read(&find).expect("settings");
         let store = config.open_store().await.expect("a store");
-        Functions { config, store, folder, steps: Mutex::default() }
+        Functions { config, store, folder, gracedb, steps: Mutex::default() }
     }
 
     /// What the bridge leaves: the notice in the inbox and its message.
@@ -89,6 +97,10 @@ impl Functions {
             "post-api" => called(post_api::Deps::new(config, store), post_api::handle, asked),
             "annotate" => called(annotate::Deps::new(config, store), annotate::handle, asked),
             "notify" => called(annotate::notify::Deps::new(config, store), annotate::notify::handle, asked),
+            "audit" => {
+                let function = audit::Deps::new(config, store).map(|deps| Function { deps, flow: None });
+                called(function, audit::scheduled::handle, asked)
+            }
             other => panic!("no function `{other}`"),
         };
         let answer = answer.await;
@@ -115,12 +127,14 @@ async fn every_function_takes_what_the_one_before_it_answers() {
     // On the heap: all functions' states together are more than a test's stack holds.
     Box::pin(walk(&functions)).await;
     let steps = functions.steps.lock().expect("a lock").clone();
-    tokio::task::spawn_blocking(move || invoke_all(functions.folder.path(), &steps)).await.expect("the same answers");
+    tokio::task::spawn_blocking(move || invoke_all(functions.folder.path(), &functions.gracedb.url(), &steps))
+        .await
+        .expect("the same answers");
 }
 
 /// Has every sample answered by the functions' own programs, as `cargo lambda invoke` calls them: each answers what its
 /// handler has answered in this process.
-fn invoke_all(in_process: &Path, steps: &[(String, Value, Value)]) {
+fn invoke_all(in_process: &Path, gracedb: &str, steps: &[(String, Value, Value)]) {
     let folder = tempfile::tempdir().expect("a folder");
     let store = folder.path().join("store");
     for (name, bytes) in files(in_process) {
@@ -130,7 +144,7 @@ fn invoke_all(in_process: &Path, steps: &[(String, Value, Value)]) {
             fs::write(file, bytes).expect("a notice");
         }
     }
-    let settings = environment(&store);
+    let settings = environment(&store, gracedb);
     let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let mut lambda = Lambda::start();
     let functions: BTreeSet<&str> = steps.iter().map(|(function, ..)| function.as_str()).collect();
@@ -214,6 +228,22 @@ async fn walk(functions: &Functions) {
         let notified = functions.call("notify", &received).await;
         assert_eq!(notified, json!({"notifications": []}), "no rule is set");
     }
+    for (case, time, period, found) in
+        [("hourly", "2009-01-02T13:00:00Z", "1d", 2), ("daily", "2009-01-07T00:45:00Z", "30d", 4)]
+    {
+        let schedule = format!("arn:aws:scheduler:us-east-2:123456789012:schedule/default/gwtm-audit-{case}");
+        let event = json!({
+            "version": "0", "id": "d2f1c1f0-7d0c-4f0e-9d57-3f2a5d0b9c11", "detail-type": "Scheduled Event",
+            "source": "aws.scheduler", "account": "123456789012", "time": time, "region": "us-east-2",
+            "resources": [schedule], "detail": {"period": period},
+        });
+        is_sample(&format!("audit.{case}.json"), &event);
+        let audited = functions.call("audit", &event).await;
+        assert_eq!(audited["findings"], json!({"not_in_gracedb": found}), "{audited}");
+        let key = Key::new(audited["key"].as_str().expect("a name")).expect("a key");
+        let kept: Value = serde_json::from_slice(&functions.store.read(&key).await.expect("kept")).expect("JSON");
+        assert_eq!(kept["findings"].as_array().expect("findings").len(), found, "{kept}");
+    }
 }
 
 #[test]
@@ -236,6 +266,7 @@ fn every_sample_reads_and_prints_as_it_is() {
             "post-api" => round_trip::<Publication>(&sample),
             "annotate" => round_trip::<Settled>(&sample),
             "notify" => round_trip::<Notifiable>(&sample),
+            "audit" => round_trip::<Scheduled>(&sample),
             other => panic!("{name}: no function `{other}`"),
         };
         assert_eq!(again, sample, "{name}");

@@ -89,7 +89,8 @@ fn notices(names: &[&str]) -> Vec<String> {
 }
 
 /// What moto's CloudFormation does not know; cfn-lint reads these.
-const UNKNOWN_TO_MOTO: [&str; 3] = ["AWS::CloudWatch::Alarm", "AWS::S3::BucketPolicy", "AWS::SNS::TopicPolicy"];
+const UNKNOWN_TO_MOTO: [&str; 4] =
+    ["AWS::CloudWatch::Alarm", "AWS::S3::BucketPolicy", "AWS::SNS::TopicPolicy", "AWS::Scheduler::Schedule"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn notices_go_through_the_deployed_stack_as_through_one_process() {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use shared::key::{Key, Object, Parsed};
 use shared::message::{Body, Failed, Received};
 use shared::notice::Envelope;
@@ -36,18 +36,6 @@ pub(super) struct Entry {
     pub(super) reason: String,
     /// What the flow begins with; `None` when it is not there or is none.
     pub(super) received: Option<Received>,
-}
-
-/// What the bridge's and the listener's errors are in words, Step Functions keeps as JSON.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Cause {
-    error_message: String,
-}
-
-/// The reason in words.
-fn in_words(reason: &str) -> String {
-    serde_json::from_str::<Cause>(reason).map_or_else(|_| reason.to_owned(), |cause| cause.error_message)
 }
 
 /// The name of an entry, as `ls` prints it, or of its object.
@@ -93,6 +81,7 @@ impl Entry {
                 return Ok(Some(Entry { name, object, time, id, announces, step, error: class, reason, received }));
             }
         };
+        let reason = failed.in_words();
         let received: Option<Received> = serde_json::from_value(failed.input).ok();
         let envelope = match &received {
             // What cannot be read has nothing to tell; the reason may be just that.
@@ -107,7 +96,7 @@ impl Entry {
             announces: envelope.announces,
             step: failed.step,
             error: failed.error,
-            reason: in_words(&failed.reason),
+            reason,
             // The notice's own text is not kept: there may be thousands.
             received: received.map(|received| match received.body {
                 Body::Key(_) => received,
@@ -195,15 +184,6 @@ mod tests {
         ] {
             let entry = entry(name, &step);
             assert_eq!((entry.notice(), entry.step_in_short().as_str()), ("igwn_gwalert-0-5", short));
-        }
-    }
-
-    #[test]
-    fn reasons_are_words() {
-        let cause = r#"{"errorMessage": "object `a`:\n expected b", "errorType": "Permanent", "stackTrace": []}"#;
-        assert_eq!(in_words(cause), "object `a`:\n expected b");
-        for reason in ["plain", "{", "{}", ""] {
-            assert_eq!(in_words(reason), reason);
         }
     }
 

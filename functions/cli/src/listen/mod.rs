@@ -1,5 +1,6 @@
 //! `gwtm listen`: the notices of Kafka, each taken through its whole flow in this process.
 
+mod audit;
 mod work;
 
 use std::sync::Arc;
@@ -33,7 +34,13 @@ pub async fn listen(options: &ListenOptions) -> Result<(), Failure> {
         health::serve(Arc::clone(&counts), address).await.map_err(Failure::usage)?;
     }
     health::notify_systemd(Arc::clone(&counts)).map_err(Failure::work)?;
-    consumer::listen(&kafka, &topics, REJOIN, &counts, Arc::new(notices), stopped()).await.map_err(Failure::work)
+    let notices = Arc::new(notices);
+    let hears_alerts = topics.iter().any(|topic| NoticeKind::of_topic(topic) == Ok(NoticeKind::Igwn));
+    if let Some(interval) = config.audit.interval.filter(|_| hears_alerts) {
+        let deps = ::audit::Deps::new(&config, notices.store().clone()).map_err(Failure::usage)?;
+        tokio::spawn(audit::run(deps, Arc::clone(&notices), Arc::clone(&counts), interval, config.audit.repair));
+    }
+    consumer::listen(&kafka, &topics, REJOIN, &counts, notices, stopped()).await.map_err(Failure::work)
 }
 
 /// Asks the listener that runs beside this process whether it is healthy.

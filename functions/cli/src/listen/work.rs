@@ -8,10 +8,13 @@ use config::Config;
 use kafka::archive;
 use kafka::consumer::{Message, Work};
 use kafka::health::{Health, LatencyStage};
+use shared::key::SupereventId;
 use shared::{Context, Error, Result};
 use store::Store;
 use tokio::runtime::Handle;
+use tokio::sync::OwnedMutexGuard;
 
+use crate::batch::received;
 use crate::pipeline::{Function, Pipeline};
 
 /// How many notices are worked on at once: more than this make maps no faster, and each takes memory.
@@ -43,6 +46,8 @@ pub struct Notices {
     patience: RetryLimits,
     health: Arc<Health>,
     memory: Mutex<Memory>,
+    /// Each superevent that is worked on: by the consumer or by a repair, and never by both.
+    lanes: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// Instead of the store and the functions above, when nothing is written.
     unwritten: tokio::sync::Mutex<Option<InMemory>>,
 }
@@ -77,6 +82,7 @@ impl Notices {
             patience,
             health,
             memory: Mutex::default(),
+            lanes: Mutex::default(),
             unwritten: tokio::sync::Mutex::default(),
         })
     }
@@ -84,6 +90,34 @@ impl Notices {
     /// A poisoned lock holds times that are still times.
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until nobody else works on a superevent.
+    async fn alone(&self, lane: String) -> OwnedMutexGuard<()> {
+        let lane = {
+            let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+            lanes.retain(|_, lane| Arc::strong_count(lane) > 1);
+            Arc::clone(lanes.entry(lane).or_default())
+        };
+        lane.lock_owned().await
+    }
+
+    /// Takes an alert that an audit has found missing through its flow.
+    ///
+    /// # Errors
+    /// Why the alert is not done.
+    pub(super) async fn repair(&self, id: &SupereventId, bytes: Vec<u8>) -> Result<()> {
+        let (kind, received) = received(bytes)?;
+        let _alone = self.alone(id.to_string()).await;
+        let (pipeline, handle) = (Arc::clone(&self.pipeline), Handle::current());
+        let run = move || Ok(handle.block_on(pipeline.run(kind, received, false)));
+        let outcome = runtime::blocking("functions", run).await?;
+        outcome.error(false).cloned().map_or(Ok(()), Err)
+    }
+
+    /// The store around which the functions are.
+    pub(super) fn store(&self) -> &Store {
+        &self.store
     }
 
     async fn run(&self, message: &Message, store: &Store, pipeline: &Arc<Pipeline>, age: Duration) -> Result<()> {
@@ -141,11 +175,13 @@ impl Work for Notices {
     async fn take(&self, message: &Message) -> Result<()> {
         let place = (message.topic.clone(), message.partition, message.offset);
         let begun = *self.memory().begun.entry(place.clone()).or_insert_with(Instant::now);
+        let alone = self.alone(self.lane(message)).await;
         let done = if self.store.writes() {
             self.run(message, &self.store, &self.pipeline, begun.elapsed()).await
         } else {
             self.run_unwritten(message, begun.elapsed()).await
         };
+        drop(alone);
         let mut memory = self.memory();
         match done {
             Ok(()) => {

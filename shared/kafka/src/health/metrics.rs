@@ -76,6 +76,14 @@ pub(super) fn text(counts: &Counts, healthy: bool) -> String {
             text.line(format_args!("gwtm_notices_{what}_total{{topic=\"{name}\"}} {}", count(topic)));
         }
     }
+    text.about("gwtm_audit_findings", "gauge", "What the last audit of a period found missing or wrong.");
+    for (period, (findings, _)) in &counts.audits {
+        text.line(format_args!("gwtm_audit_findings{{period=\"{period}\"}} {findings}"));
+    }
+    text.about("gwtm_audit_unasked", "gauge", "What the last audit of a period could not ask.");
+    for (period, (_, unasked)) in &counts.audits {
+        text.line(format_args!("gwtm_audit_unasked{{period=\"{period}\"}} {unasked}"));
+    }
     text.about("gwtm_latency_seconds", "histogram", "How long each stretch of a notice's way took.");
     for (stage, from, to) in [
         (LatencyStage::Created, "merger", "created"),

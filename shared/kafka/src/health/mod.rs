@@ -46,6 +46,8 @@ struct Counts {
     /// How many messages a partition holds that are not done.
     lag: BTreeMap<(String, i32), i64>,
     in_flight: usize,
+    /// What the last audit of each period found, and what it could not ask.
+    audits: BTreeMap<&'static str, (usize, usize)>,
     latencies: [metrics::Histogram; 4],
 }
 
@@ -73,6 +75,7 @@ impl Health {
             topics: topics.iter().map(|topic| ((*topic).to_owned(), Topic::default())).collect(),
             lag: BTreeMap::new(),
             in_flight: 0,
+            audits: BTreeMap::new(),
             latencies: Default::default(),
         };
         Health { settings, counts: Mutex::new(counts) }
@@ -148,6 +151,11 @@ impl Health {
     /// So many messages are in hand.
     pub fn in_flight(&self, messages: usize) {
         self.counts().in_flight = messages;
+    }
+
+    /// The audit of a period found so much, and could not ask so much.
+    pub fn audited(&self, period: &'static str, findings: usize, unasked: usize) {
+        self.counts().audits.insert(period, (findings, unasked));
     }
 
     /// A partition holds so many messages that are not done.
@@ -232,6 +240,7 @@ mod tests {
         health.retried("igwn.gwalert");
         health.in_flight(3);
         health.lag("igwn.gwalert", 0, 7);
+        health.audited("day", 2, 1);
         health.took(LatencyStage::Posted, Duration::from_millis(300));
         let text = health.metrics();
         for line in [
@@ -239,6 +248,8 @@ mod tests {
             r#"gwtm_notices_failed_total{topic="igwn.gwalert"} 1"#,
             r#"gwtm_notices_retried_total{topic="igwn.gwalert"} 2"#,
             "gwtm_notices_in_flight 3",
+            r#"gwtm_audit_findings{period="day"} 2"#,
+            r#"gwtm_audit_unasked{period="day"} 1"#,
             r#"gwtm_consumer_lag{topic="igwn.gwalert",partition="0"} 7"#,
             r#"gwtm_latency_seconds_bucket{from="merger",to="created",le="30"} 0"#,
             r#"gwtm_latency_seconds_bucket{from="merger",to="created",le="60"} 1"#,

@@ -1,0 +1,71 @@
+//! A year of O4 as simulated, 300 superevents with 1,500 alerts and 8,000 mocks, audited by `gwtm audit` against stand-ins of
+//! GraceDB and the Treasure Map: the last week and the year, the time and the peak of memory; then with 40 faults.
+//!
+//! `cargo build --release --workspace --bins && cargo bench --package tests --bench audit`. Alerts have maps of 19,200 cells,
+//! and are 1 MB.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tests::program::binary;
+use tests::year::{Fault, Year};
+
+/// A map of the size of a real one.
+const REAL_MAP: &str = "--start-order 4 --area 500 --shape banana";
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let (year, ids) = runtime.block_on(async {
+        let year = Year::start(REAL_MAP).await;
+        let ids = year.add(300, 1);
+        year.add_mocks(8000);
+        (year, ids)
+    });
+    let alerts = year.server.alerts().iter().filter(|row| row["role"] == "observation").count();
+    println!("{} superevents, {alerts} alerts, {} rows in all", ids.len(), year.server.alerts().len());
+    let report = |what: &str, since: &str, expected: i32| {
+        let (took, peak_kib, code) = audit(&year, since);
+        assert_eq!(code, Some(expected), "{what}");
+        println!("{what:18} {:6.2} s, at most {:.1} MiB", took.as_secs_f64(), peak_kib as f64 / 1024.0);
+    };
+    // The superevents are one a day: the last one is of day 300.
+    report("the last week", "2009-10-22", 0);
+    report("the year", "2009-01-02", 0);
+    let mut expected = Vec::new();
+    let faults = (0..).map(|n| Fault::ALL[n % Fault::ALL.len()]);
+    let mut free: Vec<usize> = (0..ids.len()).collect();
+    for fault in faults.take(40) {
+        let at = free.iter().position(|n| fault.can_happen_to(*n)).expect("a superevent");
+        let id = &ids[free.remove(at)];
+        expected.push((fault, id.clone(), fault.happen(&year, id)));
+    }
+    let begun = Instant::now();
+    let (findings, superevents, alerts) = runtime.block_on(year.audit(&year.question()));
+    Year::assert_found(&expected, &findings);
+    println!(
+        "40 faults          {:6.2} s: all found among {superevents} superevents and {alerts} alerts, and nothing else",
+        begun.elapsed().as_secs_f64()
+    );
+}
+
+/// How long an audit takes, the peak of its memory [KiB] and its exit code.
+fn audit(year: &Year, since: &str) -> (Duration, u64, Option<i32>) {
+    let begun = Instant::now();
+    let mut child = Command::new(binary("gwtm"))
+        .args(["audit", "--json", "--since", since, "--until", "2010-01-02"])
+        .env_clear()
+        .envs(year.settings())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("gwtm starts");
+    let mut peak_kib = 0;
+    loop {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        peak_kib = peak.and_then(|peak| peak.split_whitespace().next()?.parse().ok()).unwrap_or(peak_kib);
+        if let Some(ended) = child.try_wait().expect("its state") {
+            return (begun.elapsed(), peak_kib, ended.code());
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
