@@ -1,5 +1,4 @@
-//! `Received → Ingested`: reads a LIGO/Virgo/KAGRA notice, claims its alerts' names, archives its maps and summarises
-//! them.
+//! `Received → Ingested`: parses a LIGO/Virgo/KAGRA notice, claims its alerts' names, archives and summarises its maps.
 
 mod claim;
 
@@ -13,23 +12,23 @@ use shared::notice::igwn::{ExternalCoincidence, Notice};
 use shared::{Error, Result};
 use store::Store;
 
-/// What this function touches.
+/// The function's dependencies.
 #[derive(Debug, Clone)]
 pub struct Deps {
-    /// Where the notice is, and where alerts and maps are archived.
+    /// Holds the notice; alerts and maps are archived there.
     pub store: Store,
 }
 
 impl Deps {
-    /// What the settings say, around a store that is open.
+    /// Builds the dependencies from the settings and an open store.
     ///
     /// # Errors
-    /// None; the other functions' may fail.
+    /// Never; the signature is that of the other functions.
     pub fn new(_config: &Config, store: Store) -> Result<Self> {
         Ok(Deps { store })
     }
 
-    /// What the settings say.
+    /// Builds the dependencies from the settings.
     ///
     /// # Errors
     /// As [`Config::open_store`].
@@ -38,13 +37,13 @@ impl Deps {
     }
 }
 
-/// Reads a notice and makes its alerts: the event's own, then its external coincidence's if it has one.
+/// Parses a notice into its alerts: the event's own, then its external coincidence's, if any.
 ///
-/// Everything is read and checked before anything is written, so a notice that cannot be read leaves nothing behind. A map
-/// that cannot be read costs the map and never the alert: the alert says why, and `skymap-products` fails with it.
+/// Everything is validated before anything is written, so an unreadable notice leaves no objects. An unreadable map
+/// does not stop the alert: its error is recorded in the alert, and `skymap-products` fails with it.
 ///
 /// # Errors
-/// Permanent, naming the notice and the field, when it cannot be read; what the store says otherwise.
+/// Permanent, naming the notice and the field, when it cannot be parsed; otherwise the store's.
 pub async fn handle(deps: &Deps, received: Received) -> Result<Ingested> {
     let bytes = deps.store.read_body(&received.body).await?;
     let notice = Notice::parse(&bytes).map_err(|error| error.of(&received.body))?;
@@ -65,20 +64,20 @@ pub async fn handle(deps: &Deps, received: Received) -> Result<Ingested> {
     Ok(Ingested { alerts })
 }
 
-/// An alert that has no name yet.
+/// An alert without a name yet.
 struct Draft {
     external: Option<ExternalCoincidence>,
     map: Result<Option<Map>>,
 }
 
-/// A map's bytes as received, and what was read from them.
+/// A map's bytes as received, and its decoded summary.
 struct Map {
     bytes: Bytes,
     summary: Summary,
     date_obs: Option<Timestamp>,
 }
 
-/// Decodes the notice's maps, away from the threads that serve connections.
+/// Decodes the notice's maps on a blocking thread.
 async fn read_maps(mut notice: Notice) -> Result<(Notice, Vec<Draft>)> {
     let read = move || {
         let own = read_map("event.skymap", notice.skymap.take(), notice.skymap_error.take());
@@ -102,17 +101,16 @@ fn read_map(field: &str, bytes: Option<Vec<u8>>, error: Option<Error>) -> Result
     Ok(Some(Map { summary: map.summary(), date_obs: map.header().date_obs, bytes: bytes.into() }))
 }
 
-/// How far a map's DATE-OBS may lie from the event's time and still be the time of the signal: beyond it, it is the time
-/// of something else.
+/// Largest difference between a map's DATE-OBS and the event's time for DATE-OBS to count as the time of the signal.
 const MAX_DATE_OBS_OFFSET: SignedDuration = SignedDuration::from_hours(24);
 
-/// The time of the signal: the map's DATE-OBS, else the event's; the event's where the two are more than a day apart.
+/// The time of the signal: the map's DATE-OBS, unless it is absent or more than a day from the event's time.
 fn time_of_signal(name: &AlertName, event: Option<Timestamp>, date_obs: Option<Timestamp>) -> Option<Timestamp> {
     match (event, date_obs) {
         (Some(event), Some(date_obs)) if date_obs.duration_since(event).abs() > MAX_DATE_OBS_OFFSET => {
             tracing::warn!(
                 alert.name = %name,
-                "the map's DATE-OBS {date_obs} is more than a day from the event's time {event}, which is used"
+                "the map's DATE-OBS {date_obs} is more than a day from the event's time {event}; using the latter"
             );
             Some(event)
         }
@@ -124,7 +122,7 @@ fn time_of_signal(name: &AlertName, event: Option<Timestamp>, date_obs: Option<T
 async fn archive(deps: &Deps, bytes: &Bytes, notice: &Notice, draft: Draft) -> Result<Alert> {
     let alert_type = AlertType { kind: notice.kind, external: draft.external.is_some() };
     let name = claim::claim(&deps.store, &notice.superevent_id, alert_type, bytes).await?;
-    // What is logged of this call from here on says whose it is.
+    // From here on, every log line of this call has the name.
     tracing::Span::current().record("alert.name", tracing::field::display(&name));
     let mut alert = Alert {
         role: if name.superevent_id.is_test() { Role::Test } else { Role::Observation },
@@ -138,7 +136,7 @@ async fn archive(deps: &Deps, bytes: &Bytes, notice: &Notice, draft: Draft) -> R
         name,
     };
     let map = draft.map.unwrap_or_else(|error| {
-        tracing::error!(alert.name = %alert.name, "the alert goes out without its sky map: {error}");
+        tracing::error!(alert.name = %alert.name, "continuing without the sky map: {error}");
         alert.skymap_error = Some(error.to_string());
         None
     });
@@ -157,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_date_obs_of_another_day_is_not_the_time_of_the_signal() {
+    fn ignores_date_obs_of_another_day() {
         let time = |text: &str| text.parse::<Timestamp>().expect("a time");
         let name = "S230518h-Initial".parse().expect("a name");
         let event = time("2023-05-18T12:59:08.167Z");
