@@ -83,7 +83,7 @@ impl Withheld {
             Withheld::Planned => "the notice announces a planned observation (alert_tense)",
             Withheld::Retraction => {
                 "the notice retracts an earlier one (alert_type): the GWTM cannot retract a search, so an administrator \
-                must delete it there"
+                must remove it there"
             }
         }
     }
