@@ -1,17 +1,17 @@
-//! The settings of the ranking, and the `[GALAXIES]` section that operators keep them in.
+//! The settings of the galaxy ranking, from an operator's `[GALAXIES]` section.
 
 use crate::{Error, Result};
 
-/// How galaxies are chosen and ranked; the names are those of `[GALAXIES]` in `gal_catalog_config.ini`.
+/// Settings of the galaxy ranking; the names are those of `[GALAXIES]` in `gal_catalog_config.ini`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// CREDZONE: credible level of the zone [0–1].
     pub credzone: f64,
-    /// RELAXED_CREDZONE: the same when nobody is in the zone [0–1].
+    /// RELAXED_CREDZONE: the same when the zone is empty [0–1].
     pub relaxed_credzone: f64,
     /// NSIGMAS_IN_D: half-width of the zone in distance [σ].
     pub nsigmas_in_d: f64,
-    /// RELAXED_NSIGMAS_IN_D: the same when nobody is in the zone [σ].
+    /// RELAXED_NSIGMAS_IN_D: the same when the zone is empty [σ].
     pub relaxed_nsigmas_in_d: f64,
     /// SENSITIVITY: limiting apparent magnitude [mag].
     pub sensitivity: f64,
@@ -19,15 +19,14 @@ pub struct Settings {
     pub minl: f64,
     /// MAXL: luminosity of the brightest counterpart [erg/s].
     pub maxl: f64,
-    /// MINDISTFACTOR: least detectability.
+    /// MINDISTFACTOR: smallest detectability.
     pub mindistfactor: f64,
-    /// NGALAXIES: most galaxies in a list.
+    /// NGALAXIES: limit on the galaxies in a list.
     pub ngalaxies: usize,
 }
 
 impl Default for Settings {
-    /// The values of the listeners' own `gal_catalog_config.ini`, and at most 1,000 galaxies, which the GWTM takes in
-    /// 0.2 s.
+    /// The values of gwtm_cron's `gal_catalog_config.ini`, and at most 1,000 galaxies, which the GWTM accepts in 0.2 s.
     fn default() -> Self {
         Settings {
             credzone: 0.5,
@@ -45,12 +44,12 @@ impl Default for Settings {
 
 impl Settings {
     /// Reads the `[GALAXIES]` section of an INI file as Python's `configparser` does: `KEY = value` or `KEY: value`,
-    /// keys in any case, comments after `;` or, at the start of a line, `#`. What is not set keeps its default. Also
-    /// returns CATALOG_PATH, where it is set. The older listeners' files hold keys beside these, which mean nothing here.
+    /// keys in any case, comments after `;` or, at the start of a line, `#`. Missing keys keep their defaults; unknown
+    /// keys of older files are ignored. Also returns CATALOG_PATH, if set.
     ///
     /// # Errors
-    /// Permanent, for a missing section, a line that is neither, or a value that is malformed or out of range, naming
-    /// the line or the key.
+    /// Permanent, naming the line or the key, for a missing section, a malformed line, or a value that is malformed or
+    /// out of range.
     pub fn from_ini(text: &str) -> Result<(Self, Option<String>)> {
         let mut settings = Settings::default();
         let mut catalog = None;
@@ -79,7 +78,7 @@ impl Settings {
             let key = key.trim().to_ascii_uppercase();
             let value = value.trim();
             if key == "CATALOG_PATH" {
-                // configparser keeps quotes, and then finds no file.
+                // configparser keeps quotes in the path, so that the file is not found.
                 catalog = Some(value.trim_matches(['"', '\'']).to_owned()).filter(|path| !path.is_empty());
             } else {
                 settings.set(&key, value)?;
@@ -113,7 +112,7 @@ impl Settings {
             "MINL" => self.minl = number(0.0, 1e60)?,
             "MAXL" => self.maxl = number(0.0, 1e60)?,
             "MINDISTFACTOR" => self.mindistfactor = number(0.0, 1.0)?,
-            // Not above 10,000, for which the GWTM takes 5 s.
+            // The GWTM needs 5 s for 10,000.
             "NGALAXIES" => self.ngalaxies = number(1.0, 10_000.0)? as usize,
             _ => {}
         }
@@ -130,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_listeners_file_is_read() {
+    fn parses_the_file_of_gwtm_cron() {
         let text = "# the listeners' own\n[OTHER]\nCREDZONE = much\n\n[GALAXIES]\ncredzone = 0.9 ; of the sky\nNSIGMAS_IN_D: 2\n\
                     MINL = 1e39;erg/s\nNGALAXIES=50\nCOMPLETENESS = 0.5 ; not used\n\
                     CATALOG_PATH = data/galaxies.fits ; the catalogue\n";
@@ -141,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_values_are_named() {
+    fn rejects_malformed_values_and_names_the_key() {
         for (line, named) in [
             ("CREDZONE = half", "`CREDZONE`"),
             ("CREDZONE = 1.1", "`CREDZONE`"),

@@ -1,4 +1,4 @@
-"""Where the Earth is for a spacecraft on a synthetic Fermi-like orbit: golden values for shared/science/src/visibility.
+"""Golden values for shared/science/src/visibility: the Earth's disc from a spacecraft on a synthetic Fermi-like orbit.
 
     pip install sgp4 astropy
     python fermi.py > fermi.json

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What public tools say of the bundled sky maps: golden values for tests/tests/it/golden.rs.
+"""Golden values for tests/tests/it/golden.rs: the bundled sky maps in public tools.
 
     pip install ligo.skymap mocpy healpy
     python skymap.py ../../events/notices/*.json > skymap.json
@@ -57,21 +57,21 @@ def values(bytes_):
         p, mu, sigma, norm = (np.asarray(a)[known] for a in (prob, table["DISTMU"], table["DISTSIGMA"], table["DISTNORM"]))
         mean, std = parameters_to_marginal_moments(p / p.sum(), mu, sigma)
         result["distance_mean_std"] = [float(mean), float(std)]
-        # marginal_ppf takes pixels of equal area: their probabilities, whatever the area, weight the lines of sight.
+        # marginal_ppf weights lines of sight by probability, so pixels of any area are allowed.
         result["distance_quantiles"] = [float(x) for x in marginal_ppf([0.05, 0.5, 0.95], p / p.sum(), mu, sigma, norm)]
         result["volumes_mpc3"] = [float(v) for v in found.contour_vols]
     flat = rasterize(table)
     nside = 2 ** min(int(order.max()), FLAT_ORDER)
     fine = np.asarray(flat["PROB"])
     degraded = healpy.ud_grade(fine, nside, order_in="NESTED", order_out="NESTED", power=-2)
-    # Pixels from the most probable to where 99.9 % are within.
+    # The most probable pixels that hold 99.9 %.
     falling = np.argsort(-degraded, kind="stable")
     last = int(np.searchsorted(np.cumsum(degraded[falling]), 0.999))
     pixels = falling[np.unique(np.linspace(0, last, PIXELS).astype(int))]
     result["flat_pixels"] = [int(i) for i in pixels]
     result["flat_prob"] = [float(x) for x in degraded[pixels]]
     if known is not None:
-        # A coarse pixel's mean distance is that of its fine ones, each by its probability.
+        # A coarse pixel's mean distance is that of its fine pixels, weighted by probability.
         means, _, _ = parameters_to_moments(np.asarray(flat["DISTMU"]), np.asarray(flat["DISTSIGMA"]))
         weight = np.where(np.isfinite(means) & (np.asarray(flat["DISTNORM"]) > 0), fine, 0)
         means = np.where(weight > 0, means, 0)

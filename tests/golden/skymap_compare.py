@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""The public Python recipe and `gwtm` on the same notices, in one go: time, memory, and how good the rings are.
+"""Compares the public Python recipe and `gwtm` on the same notices: time, memory, and quality of the rings.
 
     cargo build --release --package cli --bin gwtm
     python -m venv venv && venv/bin/pip install ligo.skymap mocpy healpy
     venv/bin/python skymap_compare.py target/release/gwtm NOTICE.json…
 
-The recipe is that of ligo.skymap's documentation: rasterise, interpolate, greedy credible levels, contours, simplified;
-RECIPE is all of it, called as a user calls the public package. `gwtm run` does the whole alert: notice, map, contours, credible regions, flat map, posts' bodies. Rings are judged by neither's code: each
-cell of the map is sampled at 16 places, each of them inside or outside by the edges between it and the map's peak's
-side; sums over the places give the probability inside and the area enclosed. Regions are compared with mocpy's, the
-flat map is read with healpy.
+RECIPE is that of ligo.skymap's documentation: rasterise, interpolate, greedy credible levels, contours, simplify.
+`gwtm run` processes the whole alert: notice, map, contours, credible regions, flat map, bodies of posts. Rings are
+evaluated independently of both: each cell is sampled at 16 points, which are inside or outside by the edges between
+them and the side of the map's peak; sums over the points give the probability inside and the area enclosed. Regions are
+compared with mocpy's, and the flat map is read with healpy.
 
---no-recipe leaves the recipe out (an order-11 map takes it half a minute and 8 GiB).
+--no-recipe skips the recipe (half a minute and 8 GiB for an order-11 map).
 """
 import argparse
 import base64
@@ -75,7 +75,7 @@ class Map:
             children = self.ipix[of, None] * 4**SAMPLES + np.arange(4**SAMPLES)
             theta, lon[of] = healpy.pix2ang(2 ** (int(order) + SAMPLES), children, nest=True)
             lat[of] = np.pi / 2 - theta
-        # Off the meridians of pixel corners, on which rings may have their vertices.
+        # Off the meridians of pixel corners, where rings may have vertices.
         return lon + 1e-7, lat
 
     def peak(self):
@@ -100,7 +100,7 @@ def crossings(rings, lon, lat):
                 first, last = np.searchsorted(flat_lon, [low + shift, high + shift])
                 if first == last or turn == 0:
                     continue
-                # Where the great circle through both ends meets the meridian.
+                # Latitude where the great circle through both ends crosses the meridian.
                 at = flat_lon[first:last] - shift
                 lats = np.tan(lat_a) * np.sin(lon_a + turn - at) + np.tan(lat_b) * np.sin(at - lon_a)
                 crossing = np.arctan(lats / np.sin(turn))
@@ -124,7 +124,7 @@ def quality(map_, geojson):
 def run(command):
     """Wall time [s] and peak memory [MiB] of a command."""
     begun = time.perf_counter()
-    # A process of its own, so that the peak is this command's.
+    # A separate process, to measure its peak memory.
     code = (
         "import resource,subprocess,sys; done=subprocess.run(sys.argv[1:],stdout=subprocess.DEVNULL);"
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(done.returncode)"

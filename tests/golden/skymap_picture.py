@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Draws a map's cells, its rings and its 90 % region over each other, for a person to look at.
+"""Draws a map's cells, rings and 90 % region in one picture.
 
     python skymap_picture.py MAP.fits CONTOURS.json [MOC.json] OUT.png
 
-MAP is a multi-order map (`…_moc.fits.gz`), the others are the products made of it. Needs numpy, astropy,
+MAP is a multi-order map (`…_moc.fits.gz`), the others are its products. Needs numpy, astropy,
 astropy-healpix, matplotlib.
 """
 import json

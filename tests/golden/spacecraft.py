@@ -1,5 +1,5 @@
-"""Makes events/FERMI_POINTING_FINAL_030_2008365_2009013_00.fits, an invented spacecraft file (FT2) with where LAT pointed
-at the samples' signals: two rows of 30 s around each, nothing in between. No package is needed.
+"""Generates events/FERMI_POINTING_FINAL_030_2008365_2009013_00.fits, a synthetic spacecraft file (FT2) with LAT's pointing
+at the samples' signals: two rows of 30 s around each, nothing in between. Needs no package.
 
     python3 tests/golden/spacecraft.py
 """

@@ -13,27 +13,27 @@ use sha2::{Digest, Sha256};
 use crate::backend::{self, Backend, Service, Settings};
 use crate::server::{Answer, Process, TestServer, ask, free_port, installed, local};
 
-/// The version of the protocol in which the tests themselves speak.
+/// Version of the protocol used by the tests.
 const VERSION: &str = "2021-12-02";
-/// The accounts' key, before base64.
+/// Key of the accounts, before base64.
 const KEY: [u8; 64] = [b'k'; 64];
-/// How many accounts there are, `gwtm000` and so on: a container is a part of a store here, so a test takes an account.
+/// Number of accounts, `gwtm000` and so on: containers are parts of a store, so each test uses an account.
 const ACCOUNTS: usize = 400;
-/// The first segments of names that are containers in a new account.
+/// Containers of a new account.
 const ROOTS: [&str; 3] = ["fit", "test", "inbox"];
 
 /// A running server.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Azurite {
     address: SocketAddr,
-    /// A file for each account that a test has taken.
+    /// Folder with a file for each account in use.
     taken: PathBuf,
 }
 
 impl TestServer for Azurite {
     const NAME: &'static str = "azurite";
 
-    /// It keeps everything in memory.
+    /// Starts it with storage in memory.
     fn start(folder: &Path) -> (Azurite, Vec<Process>) {
         let port = free_port();
         let key = BASE64_STANDARD.encode(KEY);
@@ -55,7 +55,7 @@ impl TestServer for Azurite {
 impl Backend for Azurite {
     const SECRET_AND_CONTAINER: (&'static str, &'static str) = ("AZURE_ACCOUNT_KEY", "");
 
-    /// An account in which no container is.
+    /// An account without containers.
     fn absent(&self, _: &str) -> Settings {
         let account = (0..ACCOUNTS)
             .map(account)
@@ -91,21 +91,21 @@ fn account(n: usize) -> String {
     format!("gwtm{n:03}")
 }
 
-/// An account's address.
+/// URL of an account.
 fn endpoint(address: SocketAddr, account: &str) -> String {
     format!("http://{address}/{account}")
 }
 
-/// Makes a container.
+/// Creates a container.
 fn create_container(address: SocketAddr, account: &str, container: &str) {
     let answer = signed(address, account, "PUT", container, &[("restype", "container")]);
     assert_eq!(answer.status, 201, "{answer:?}");
 }
 
-/// A request without a body for what is at a path in an account, signed with its key.
+/// Sends a request without a body for a path in an account, signed with its key.
 ///
 /// # Panics
-/// When nobody answers.
+/// When there is no response.
 pub fn signed(address: SocketAddr, account: &str, method: &str, path: &str, query: &[(&str, &str)]) -> Answer {
     let date = jiff::fmt::rfc2822::DateTimePrinter::new()
         .timestamp_to_rfc9110_string(&jiff::Timestamp::now())

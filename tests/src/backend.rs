@@ -1,4 +1,4 @@
-//! Back ends of the store, each as its server has it: a new bucket, container, account or folder for every test.
+//! Back ends of the store for tests, with a new bucket, container, account or folder for every test.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -10,34 +10,34 @@ use tempfile::TempDir;
 
 use crate::server::unique;
 
-/// The environment that names a store.
+/// Environment variables of a store.
 pub type Settings = Vec<(&'static str, String)>;
 
-/// A back end of the store, and what may be expected of it.
+/// A back end of the store, with its capabilities.
 pub trait Backend: Sync {
-    /// Whether exactly one of several writers at one moment creates a name.
+    /// Whether create-if-absent is atomic.
     const CREATES_ATOMICALLY: bool = true;
-    /// Whether it knows an object's MD5 and ETag.
+    /// Whether it returns MD5 and ETag of an object.
     const KNOWS_MD5: bool = true;
-    /// How many objects are more than a page of a list. S3 answers 1000 names a page, Azure 5000, Swift 10,000.
+    /// Number of objects that exceeds a page of a list. Pages have 1000 names on S3, 5000 on Azure, 10,000 on Swift.
     const LISTED: usize = 10_010;
-    /// How often writers meet at one moment.
+    /// Rounds of concurrent writes.
     const ROUNDS: u8 = 12;
     /// The setting that holds its log-in's secret, and the one that names the container.
     const SECRET_AND_CONTAINER: (&'static str, &'static str) = ("", "");
 
-    /// Whether it takes this name as others do.
+    /// Whether it supports this name.
     fn takes(&self, _name: &str) -> bool {
         true
     }
 
-    /// The settings of a bucket, container, account or folder that does not exist, with a name that begins like this.
+    /// Settings of a bucket, container, account or folder that does not exist, with this prefix in its name.
     fn absent(&self, name: &str) -> Settings;
 
-    /// Makes the one that these settings name.
+    /// Creates the one of these settings.
     fn make(&self, settings: &Settings) -> impl Future<Output = ()> + Send;
 
-    /// Makes a new one, with a name that begins like this.
+    /// Creates a new one, with this prefix in its name.
     fn create(&self, name: &str) -> impl Future<Output = Settings> + Send {
         async {
             let settings = self.absent(name);
@@ -47,12 +47,12 @@ pub trait Backend: Sync {
     }
 }
 
-/// A back end with an address, before which a proxy can stand.
+/// A back end with an address, which can be put behind a proxy.
 pub trait Service: Backend {
-    /// The same objects behind another address, such as that of [`crate::faults::Faults`].
+    /// The same objects through a proxy, such as [`crate::faults::Faults`].
     fn behind(&self, settings: &Settings, proxy: SocketAddr) -> Settings;
 
-    /// Where the objects are.
+    /// Address of the server.
     fn address(&self) -> SocketAddr;
 }
 
@@ -80,7 +80,7 @@ impl Backend for Folders {
 
 /// A server that speaks S3.
 pub trait S3Server: Sync {
-    /// Its user's access key and secret key.
+    /// Access key and secret key of its user.
     const KEYS: (&str, &str);
     /// See [`Backend::CREATES_ATOMICALLY`].
     const CREATES_ATOMICALLY: bool;
@@ -92,7 +92,7 @@ pub trait S3Server: Sync {
         true
     }
 
-    /// Where it is.
+    /// Address of the server.
     fn address(&self) -> SocketAddr;
 }
 
@@ -142,7 +142,7 @@ impl<S: S3Server> Service for S {
     }
 }
 
-/// A setting's value, or nothing.
+/// A setting's value, or an empty string.
 pub fn value<'a>(settings: &'a Settings, name: &str) -> &'a str {
     settings.iter().find(|(found, _)| *found == name).map_or("", |(_, value)| value)
 }
@@ -154,7 +154,7 @@ pub fn with(settings: &Settings, name: &'static str, value: String) -> Settings 
     others.chain([(name, value)]).collect()
 }
 
-/// Where a store is, by its settings.
+/// The location of a store, from its settings.
 ///
 /// # Panics
 /// When they are wrong.
@@ -162,7 +162,7 @@ pub fn location(settings: &Settings) -> Location {
     Config::from_env(settings).expect("settings").storage
 }
 
-/// A store by its settings.
+/// Opens a store, from its settings.
 ///
 /// # Panics
 /// When they are wrong.

@@ -1,4 +1,4 @@
-//! Ceph's S3 gateway with one monitor and one disk in memory, from Debian. Its create-if-absent is atomic.
+//! Ceph's S3 gateway from Debian, with one monitor and one disk in memory. Its create-if-absent is atomic.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -75,7 +75,7 @@ fn uuid() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/uuid").expect("a UUID").trim().to_owned()
 }
 
-/// One copy of everything, in memory, and a monitor that does not wait before it decides.
+/// One replica, in memory, and a monitor that decides without delay.
 fn settings(own: &Path, id: &str, monitor: u16, gateway: u16) -> String {
     let own = own.display();
     format!(

@@ -1,6 +1,6 @@
-//! What every back end of the store must do. A back end's tests name those that hold for it.
+//! Conformance checks of the store's back ends. The tests of each back end select the checks that apply to it.
 //!
-//! Every check takes a bucket, container, account or folder of its own.
+//! Every check uses a bucket, container, account or folder of its own.
 
 use std::time::Duration;
 
@@ -15,7 +15,6 @@ use crate::backend::{Backend, Service, open, value, with};
 use crate::faults::{Fault, Faults};
 use crate::swift::Swift;
 
-/// A name.
 fn key(name: &str) -> Key {
     Key::new(name).expect("a name")
 }
@@ -24,7 +23,7 @@ async fn fresh(backend: &impl Backend, name: &str) -> Store {
     open(&backend.create(name).await).await
 }
 
-/// Bytes that no block repeats.
+/// Bytes without repeated blocks.
 fn noise(length: usize) -> Bytes {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let words = std::iter::repeat_with(|| {
@@ -46,7 +45,7 @@ fn content(bytes: &Bytes, size: usize, md5: Option<Md5>) -> Content {
 ///
 /// # Panics
 /// When the back end does otherwise.
-pub async fn objects_are_whole_or_absent<B: Backend>(backend: &B) {
+pub async fn reads_return_the_whole_object_or_nothing<B: Backend>(backend: &B) {
     let store = fresh(backend, "objects").await;
     let name = key("fit/S230518h-Preliminary.json");
     assert_eq!(store.get(&name).await, Ok(None));
@@ -75,11 +74,11 @@ pub async fn objects_are_whole_or_absent<B: Backend>(backend: &B) {
     assert_eq!(store.get(&name).await, Ok(None));
 }
 
-/// An empty object is an object.
+/// An empty object can be written and read.
 ///
 /// # Panics
 /// When the back end does otherwise.
-pub async fn objects_may_be_empty<B: Backend>(backend: &B) {
+pub async fn accepts_empty_objects<B: Backend>(backend: &B) {
     let store = fresh(backend, "empty").await;
     let name = key("fit/empty.json");
     store.put(&name, Bytes::new()).await.expect("written");
@@ -98,7 +97,7 @@ pub async fn objects_may_be_empty<B: Backend>(backend: &B) {
 ///
 /// # Panics
 /// When the back end does otherwise.
-pub async fn objects_of_9_mib_are_put_at_once(backend: &impl Backend) {
+pub async fn puts_and_reads_9_mib(backend: &impl Backend) {
     let store = fresh(backend, "large").await;
     let (name, large) = (key("fit/large"), noise(9 << 20));
     store.put(&name, large.clone()).await.expect("written");
@@ -109,12 +108,12 @@ pub async fn objects_of_9_mib_are_put_at_once(backend: &impl Backend) {
 ///
 /// # Panics
 /// When the back end does otherwise.
-pub async fn objects_of_64_mib_are_streams(backend: &impl Backend) {
+pub async fn streams_64_mib_and_rejects_a_wrong_length_or_md5(backend: &impl Backend) {
     let store = fresh(backend, "streams").await;
     let whole = noise(64 << 20);
     let md5 = Some(Md5::of(&whole));
     let name = key("fit/large.fits");
-    // Too short, too long, and other bytes: nothing of them is seen.
+    // Too short, too long, and other bytes: nothing is visible.
     for wrong in [
         content(&whole, whole.len() + 1, md5),
         content(&whole, whole.len() - 1, md5),
@@ -125,7 +124,7 @@ pub async fn objects_of_64_mib_are_streams(backend: &impl Backend) {
         assert_eq!(store.head(&name).await, Ok(None));
     }
     let told = store.put_stream(&name, content(&whole, whole.len(), md5)).await.expect("written");
-    // Of an upload in parts not every service tells it.
+    // Not every service returns the MD5 of a multipart upload.
     assert!(told.is_none() || told == md5, "{told:?}");
     let found = store.get_stream(&name).await.expect("answered").expect("an object");
     assert_eq!(found.head.size, whole.len() as u64);
@@ -149,7 +148,7 @@ pub async fn objects_of_64_mib_are_streams(backend: &impl Backend) {
 ///
 /// # Panics
 /// When the back end does otherwise.
-pub async fn odd_names_are_names(backend: &impl Backend) {
+pub async fn accepts_unusual_names(backend: &impl Backend) {
     let store = fresh(backend, "odd").await;
     let long = format!("fit/{}/{}", "ä".repeat(100), "x".repeat(200));
     let names = [
@@ -203,7 +202,7 @@ pub async fn odd_names_are_names(backend: &impl Backend) {
 ///
 /// # Panics
 /// When the back end does otherwise.
-pub async fn lists_of_more_than_a_page_are_complete<B: Backend>(backend: &B) {
+pub async fn lists_are_complete_and_sorted_across_pages<B: Backend>(backend: &B) {
     let store = fresh(backend, "lists").await;
     let count = B::LISTED;
     let mut names: Vec<Key> = (0..count).map(|n| key(&format!("inbox/t/0/{n:020}.json"))).collect();
@@ -220,11 +219,11 @@ pub async fn lists_of_more_than_a_page_are_complete<B: Backend>(backend: &B) {
     assert_eq!(store.keys("inbox/nothing").await, Ok(vec![]));
 }
 
-/// Of concurrent writers one creates a name and the others are told so.
+/// Exactly one of several concurrent writers creates a name.
 ///
 /// # Panics
 /// When the back end does otherwise.
-pub async fn one_of_sixteen_creates_a_name<B: Backend>(backend: &B) {
+pub async fn put_if_absent_succeeds_for_one_of_16_writers<B: Backend>(backend: &B) {
     let store = fresh(backend, "claims").await;
     for round in 0..5 {
         let name = key(&format!("test/MS181101ab-Update{round}_alert.json"));
@@ -232,7 +231,7 @@ pub async fn one_of_sixteen_creates_a_name<B: Backend>(backend: &B) {
         let writers = (0..16).map(|writer| {
             let (store, name) = (store.clone(), name.clone());
             tokio::spawn(async move {
-                // Another writer may be at it just now: who won is known once it has finished.
+                // While another writer is writing, the winner is not known yet.
                 let mut attempts = 0..20;
                 loop {
                     match store.put_if_absent(&name, body(writer)).await {
@@ -249,7 +248,7 @@ pub async fn one_of_sixteen_creates_a_name<B: Backend>(backend: &B) {
             assert_eq!(winners.len(), 1, "{winners:?}");
             assert_eq!(kept, body(winners[0]));
         } else {
-            // It checks and writes in two steps: of writers at one moment more than one may be told so.
+            // Without atomic creation, several concurrent writers may succeed.
             assert!(!winners.is_empty() && (0..16).any(|writer| body(writer) == kept), "{winners:?} {kept:?}");
         }
         assert_eq!(store.put_if_absent(&name, body(99)).await, Ok(false));
@@ -261,17 +260,17 @@ pub async fn one_of_sixteen_creates_a_name<B: Backend>(backend: &B) {
 ///
 /// # Panics
 /// When the back end does otherwise.
-pub async fn a_missing_container_is_no_empty_list(backend: &impl Backend) {
+pub async fn listing_a_missing_container_is_a_permanent_error(backend: &impl Backend) {
     let store = open(&backend.absent("absent")).await;
     let error = store.keys("fit/").await.expect_err("list");
     assert!(!error.is_retryable(), "{error}");
 }
 
-/// A container that does not exist is a permanent error that names it on every request, and no missing object.
+/// On a container that does not exist, every request is a permanent error that names it, not a missing object.
 ///
 /// # Panics
 /// When the back end does otherwise.
-pub async fn a_missing_container_is_no_missing_object<B: Backend>(backend: &B) {
+pub async fn requests_to_a_missing_container_are_permanent_errors<B: Backend>(backend: &B) {
     let settings = backend.absent("absent");
     let container = value(&settings, B::SECRET_AND_CONTAINER.1);
     let store = open(&settings).await;
@@ -288,16 +287,16 @@ pub async fn a_missing_container_is_no_missing_object<B: Backend>(backend: &B) {
     }
 }
 
-/// A wrong secret is a permanent error on every request, and never shows.
+/// With a wrong secret, every request is a permanent error that does not contain it.
 ///
 /// # Panics
 /// When the back end does otherwise.
-pub async fn wrong_credentials_are_permanent_and_never_shown<B: Backend>(backend: &B) {
+pub async fn wrong_credentials_are_permanent_errors_without_the_secret<B: Backend>(backend: &B) {
     let settings = backend.create("credentials").await;
     let store = open(&settings).await;
     let name = key("fit/x.json");
     store.put(&name, Bytes::from_static(b"x")).await.expect("written");
-    // In base64, as Azure wants it.
+    // In base64, for Azure.
     let secret = "aHVudGVyMmh1bnRlcjJodW50ZXIyaHVudGVyMg==";
     let refused = open(&with(&settings, B::SECRET_AND_CONTAINER.0, secret.to_owned())).await;
     for error in [
@@ -319,7 +318,7 @@ pub async fn wrong_credentials_are_permanent_and_never_shown<B: Backend>(backend
 ///
 /// # Panics
 /// When the back end does otherwise.
-pub async fn a_token_that_ends_in_the_middle_is_renewed(backend: &Swift) {
+pub async fn renews_an_expired_token_during_an_upload(backend: &Swift) {
     let store = fresh(backend, "tokens").await;
     let expire = || backend.expire_tokens();
     let (one, other, large) = (key("fit/one.json"), key("fit/other.json"), key("fit/large.fits"));
@@ -332,7 +331,7 @@ pub async fn a_token_that_ends_in_the_middle_is_renewed(backend: &Swift) {
     assert_eq!(store.keys("fit/").await, Ok(vec![one.clone(), other]));
     expire();
     assert_eq!(store.put_if_absent(&one, Bytes::new()).await, Ok(false));
-    // In the middle of an object that goes in parts.
+    // During a multipart upload.
     let whole = noise(40 << 20);
     let mut sent = content(&whole, whole.len(), None);
     let (mut chunks, servers) = (0, backend.clone());
@@ -347,7 +346,7 @@ pub async fn a_token_that_ends_in_the_middle_is_renewed(backend: &Swift) {
         .boxed();
     store.put_stream(&large, sent).await.expect("written");
     assert_eq!(store.get(&large).await, Ok(Some(whole)));
-    // What is read once cannot be sent again by itself; whoever reads it again needs no more than that.
+    // A stream cannot be sent again by itself, but the caller can read and send it again.
     expire();
     let other = noise(5 << 20);
     let error = store.put_stream(&large, content(&other, other.len(), None)).await.expect_err("an old token");
@@ -356,11 +355,11 @@ pub async fn a_token_that_ends_in_the_middle_is_renewed(backend: &Swift) {
     assert_eq!(store.get(&large).await, Ok(Some(other)));
 }
 
-/// Broken connections and busy answers are retried, and never leave a part of an object.
+/// Broken connections and 503s are retried, and never leave a partial object.
 ///
 /// # Panics
 /// When the back end does otherwise.
-pub async fn a_connection_that_breaks_leaves_nothing_half_written(backend: &impl Service) {
+pub async fn broken_connections_leave_no_partial_objects(backend: &impl Service) {
     let settings = backend.create("cuts").await;
     let direct = open(&settings).await;
     let faults = Faults::before(backend.address());
@@ -368,7 +367,7 @@ pub async fn a_connection_that_breaks_leaves_nothing_half_written(backend: &impl
     let (name, old, new) = (key("fit/x.fits"), noise(300_000), noise(2_000_000));
     direct.put(&name, old.clone()).await.expect("written");
 
-    // Every upload breaks: an error after all attempts, and the old object is there, whole.
+    // Every upload breaks: an error after all attempts, and the old object is still whole.
     faults.plan(|_, line| line.starts_with("PUT").then_some(Fault::CutRequest(1_000_000)));
     let error = store.put(&name, new.clone()).await.expect_err("every attempt broke");
     assert!(error.is_retryable(), "{error}");
@@ -378,7 +377,7 @@ pub async fn a_connection_that_breaks_leaves_nothing_half_written(backend: &impl
     assert_eq!(direct.get(&absent).await, Ok(None));
     assert_eq!(direct.keys("fit/").await, Ok(vec![name.clone()]));
 
-    // One breaks, and is tried again.
+    // One upload breaks and is retried.
     let mut broken = 0;
     faults.plan(move |_, line| {
         broken += usize::from(line.starts_with("PUT"));
@@ -387,7 +386,7 @@ pub async fn a_connection_that_breaks_leaves_nothing_half_written(backend: &impl
     store.put(&name, new.clone()).await.expect("written");
     assert_eq!(direct.get(&name).await, Ok(Some(new.clone())));
 
-    // A download breaks twice and goes on from there; a stream does too.
+    // A download breaks twice and resumes; so does a stream.
     for streamed in [false, true] {
         let mut gets = 0;
         faults.plan(move |_, line| {
@@ -402,7 +401,7 @@ pub async fn a_connection_that_breaks_leaves_nothing_half_written(backend: &impl
             assert_eq!(store.get(&name).await, Ok(Some(new.clone())));
         }
     }
-    // Busy for a moment.
+    // Temporarily busy.
     for status in [503, 429, 500] {
         let mut answers = 0;
         faults.plan(move |_, _| {
@@ -411,11 +410,11 @@ pub async fn a_connection_that_breaks_leaves_nothing_half_written(backend: &impl
         });
         match store.get(&name).await {
             Ok(found) => assert_eq!(found, Some(new.clone()), "{status}"),
-            // What the AWS SDK does not try again may be tried again by who asked.
+            // Not retried by the AWS SDK, but retryable by the caller.
             Err(error) => assert!(status == 429 && error.is_retryable(), "{status}: {error}"),
         }
     }
-    // Busy for good is an error that may pass.
+    // A permanently busy server is a retryable error.
     faults.plan(|_, _| Some(Fault::Answer(503)));
     let error = tokio::time::timeout(Duration::from_secs(120), store.get(&name)).await.expect("an end");
     assert!(error.expect_err("busy").is_retryable());
@@ -425,7 +424,7 @@ pub async fn a_connection_that_breaks_leaves_nothing_half_written(backend: &impl
 ///
 /// # Panics
 /// When the back end does otherwise.
-pub async fn a_store_that_is_not_written_reads_what_it_would_have_written(backend: &impl Backend) {
+pub async fn dry_run_reads_its_own_writes_and_writes_nothing(backend: &impl Backend) {
     let written = fresh(backend, "dry").await;
     let (one, other) = (key("fit/a"), key("fit/b"));
     written.put(&one, Bytes::from_static(b"1")).await.expect("written");
@@ -437,12 +436,12 @@ pub async fn a_store_that_is_not_written_reads_what_it_would_have_written(backen
     assert_eq!(written.keys("fit/").await, Ok(vec![one]));
 }
 
-/// Three alerts of one superevent, each annotated by a process of its own, at once: whatever comes between what, the last
-/// one to write leaves the links and the pointer to the newest right.
+/// Three alerts of one superevent, annotated concurrently: the links and the pointer to the newest alert are right for
+/// any interleaving.
 ///
 /// # Panics
 /// When they are not.
-pub async fn alerts_that_are_annotated_at_once_are_linked<B: Backend>(backend: &B) {
+pub async fn concurrently_annotated_alerts_are_linked<B: Backend>(backend: &B) {
     let store = fresh(backend, "at-once").await;
     let store = &store;
     let annotated = async |name: String, minute: u32, delay: Duration| {
@@ -450,7 +449,7 @@ pub async fn alerts_that_are_annotated_at_once_are_linked<B: Backend>(backend: &
             json!({"name": name, "role": "observation", "time_created": format!("2026-01-01T00:{minute:02}:00Z")});
         let settled: Settled = serde_json::from_value(json!({"alert": alert})).expect("an alert");
         let deps = annotate::Deps { store: store.clone() };
-        // Different orders of arrival, not a wait for anything.
+        // Varies the order of arrival.
         tokio::time::sleep(delay).await;
         annotate::handle(&deps, settled).await.expect("annotated");
     };

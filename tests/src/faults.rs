@@ -1,4 +1,4 @@
-//! What stands before a server and breaks what passes: one HTTP request at a time, as it is told.
+//! A proxy that injects faults into single HTTP requests.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -6,23 +6,23 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// What happens to a request.
+/// A fault of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// It is answered with this status and never reaches the server.
+    /// Respond with this status without forwarding.
     Answer(u16),
-    /// The connection ends after so many of its bytes, head and all.
+    /// Close the connection after a number of bytes of the request, including its head.
     CutRequest(u64),
-    /// The connection ends after so many bytes of its answer, head and all.
+    /// Close the connection after a number of bytes of the response, including its head.
     CutAnswer(u64),
-    /// It is held back.
+    /// Delay the request.
     Delay(Duration),
 }
 
-/// Which requests something happens to.
+/// Chooses the fault of a request.
 type Plan = Box<dyn FnMut(u64, &str) -> Option<Fault> + Send>;
 
-/// A proxy before a server; it listens until this value ends.
+/// A proxy in front of a server; stops when dropped.
 pub struct Faults {
     address: SocketAddr,
     state: Arc<State>,
@@ -36,15 +36,15 @@ impl std::fmt::Debug for Faults {
 
 struct State {
     plan: Mutex<Plan>,
-    /// Requests that were seen, and how many of them something happened to.
+    /// Number of requests, and of those with a fault.
     requests: AtomicU64,
     faults: AtomicU64,
-    /// Whether it is to listen no more.
+    /// Whether to stop listening.
     ended: AtomicBool,
 }
 
 impl Faults {
-    /// Stands before a server and lets everything pass.
+    /// Starts a proxy in front of a server, without faults.
     ///
     /// # Panics
     /// When it cannot listen.
@@ -72,17 +72,17 @@ impl Faults {
         Faults { address, state }
     }
 
-    /// Where it listens.
+    /// Address of the proxy.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What happens from now on: asked of every request, by its number from 0 and its first line.
+    /// Sets the faults: called for every request with its number from 0 and its first line.
     pub fn plan(&self, plan: impl FnMut(u64, &str) -> Option<Fault> + Send + 'static) {
         *self.state.locked() = Box::new(plan);
     }
 
-    /// How many requests were seen, and to how many of them something happened.
+    /// Number of requests, and of those with a fault.
     pub fn counts(&self) -> (u64, u64) {
         (self.state.requests.load(Ordering::Relaxed), self.state.faults.load(Ordering::Relaxed))
     }
@@ -91,7 +91,7 @@ impl Faults {
 impl Drop for Faults {
     fn drop(&mut self) {
         self.state.ended.store(true, Ordering::Relaxed);
-        // What wakes the listener.
+        // Wakes the listener.
         let _ = TcpStream::connect(self.address);
     }
 }
@@ -105,7 +105,7 @@ impl State {
         for stream in [&client, &server] {
             stream.set_nodelay(true)?;
         }
-        // How many bytes of answers may still pass.
+        // Bytes of responses that may still pass.
         let allowed = Arc::new(AtomicU64::new(u64::MAX));
         let (from, to, limit) = (server.try_clone()?, client.try_clone()?, allowed.clone());
         std::thread::spawn(move || drop(answers(from, to, &limit)));
@@ -141,8 +141,8 @@ impl State {
     }
 }
 
-/// The first line of a request, when bytes begin with one: clients here send a head in one piece, and no body that looks
-/// like one.
+/// The first line of a request, when bytes begin with one: these clients send a head in one piece, and no body that
+/// looks like one.
 fn request_line(bytes: &[u8]) -> Option<String> {
     const METHODS: [&[u8]; 6] = [b"GET /", b"PUT /", b"HEAD /", b"POST /", b"DELETE /", b"COPY /"];
     METHODS.iter().any(|method| bytes.starts_with(method)).then(|| {
@@ -151,7 +151,7 @@ fn request_line(bytes: &[u8]) -> Option<String> {
     })
 }
 
-/// Answers in the server's place, and takes what the client still sends, so that it reads the answer.
+/// Responds instead of the server, and drains the request, so that the client reads the response.
 fn answer(mut client: TcpStream, server: &TcpStream, status: u16) -> std::io::Result<()> {
     server.shutdown(Shutdown::Both)?;
     write!(client, "HTTP/1.1 {status} Fault\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;

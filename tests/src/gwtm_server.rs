@@ -1,9 +1,9 @@
-//! A stand-in for the GWTM server: real HTTP on the loopback, the rules of the real one, and faults by script.
+//! A mock of the GWTM server: real HTTP on the loopback interface, the real server's rules, and scripted faults.
 //!
-//! It enforces what was measured of the real server: who may do what, validation with every failing field named, column
-//! lengths, a row for every POST, a galaxy list's 15 seconds, the 200 that stored nothing, connections that close after
-//! an unexpected error or 5 s of idleness. Two processes share one database, and either may be blocked while the other
-//! answers. `/api/v0/` speaks the retired generation.
+//! It reproduces measured behaviour: permissions, validation that names every failing field, column lengths, a row for
+//! every POST, the 15 seconds of a galaxy list, a 200 that stored nothing, connections closed after an unexpected error
+//! or 5 s of idling. Two processes share one database, and each can be blocked separately. `/api/v0/` is the retired
+//! API version.
 
 mod checks;
 mod routes;
@@ -28,18 +28,18 @@ use tokio::net::TcpListener;
 use routes::{del_test_alerts, post_alert, post_galaxies, route};
 use wire::{Connection, Wires};
 
-/// The token of an administrator.
+/// Token of an administrator.
 pub const ADMIN: &str = "an-administrators-token-0123456789";
-/// The token of somebody without special rights.
+/// Token of an ordinary user.
 pub const USER: &str = "a-users-token-0123456789";
 
-/// How many processes answer; connections lead to them in turn.
+/// Number of processes; connections are assigned in turn.
 const PROCESSES: usize = 2;
 
-/// What goes wrong with one request. "Stored" is for requests that store something; others just fail.
+/// The fault of one request. "Stored" applies to requests that store something; others just fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing.
+    /// No fault.
     None,
     /// 500, nothing stored.
     ErrorBefore,
@@ -49,34 +49,34 @@ pub enum Fault {
     ResetBefore,
     /// The connection breaks, stored.
     ResetAfter,
-    /// No answer for [`GwtmServer::HANG`], nothing stored.
+    /// No response for [`GwtmServer::HANG`], nothing stored.
     HangBefore,
-    /// No answer for [`GwtmServer::HANG`], stored at once.
+    /// No response for [`GwtmServer::HANG`], stored at once.
     HangAfter,
-    /// No answer for [`GwtmServer::HANG`], and stored only then.
+    /// No response for [`GwtmServer::HANG`], then stored.
     StoredLate,
     /// 503 from a load balancer.
     Unavailable,
-    /// 504 from a gateway that gave up, stored.
+    /// 504 from a gateway that timed out, stored.
     GatewayTimeout,
-    /// The process that has this request answers nobody for so long, then does this and everything else it was sent.
+    /// The process of this request is blocked for a time, then handles this and all queued requests.
     Blocked(Duration),
 }
 
-/// A galaxy list as it is stored.
+/// A stored galaxy list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GalaxyList {
-    /// Its number.
+    /// Number.
     pub id: i64,
-    /// The token of the user who posted it.
+    /// Token of the user who posted it.
     pub user: String,
     /// The superevent.
     pub graceid: String,
-    /// The alert's row on which it hangs.
+    /// Row of the alert to which it belongs.
     pub alert_id: i64,
-    /// Its group.
+    /// Group.
     pub groupname: String,
-    /// Its galaxies, as they were posted.
+    /// Galaxies, as posted.
     pub galaxies: Vec<Value>,
 }
 
@@ -90,9 +90,9 @@ struct World {
     requests: Vec<String>,
     broken_pages: Vec<String>,
     at_work: usize,
-    /// Until when each process is blocked.
+    /// End of each process's block.
     blocked: [Option<Instant>; PROCESSES],
-    /// The folder of the server's files.
+    /// Folder of the server's files.
     files: Option<PathBuf>,
     /// Superevents whose contours the server does not find.
     lost: BTreeSet<String>,
@@ -112,20 +112,20 @@ impl World {
     }
 }
 
-/// What the website shows of a superevent, whichever of its tabs is open.
+/// The website's page of a superevent, the same for all tabs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// The name that the server derives for the row that is newest by `datecreated`.
+    /// Name that the server derives for the newest row by `datecreated`.
     pub name: String,
-    /// The contours of that name; `None` draws nothing.
+    /// Contours of that name; `None` draws nothing.
     pub contours: Option<Vec<u8>>,
-    /// The flat map of that name.
+    /// Flat map of that name.
     pub flat_map: Option<Vec<u8>>,
     /// The first twenty galaxies of all lists, the oldest list first.
     pub galaxies: Vec<String>,
 }
 
-/// A running stand-in; it stops with its runtime.
+/// A running mock; stops with its runtime.
 #[derive(Debug, Clone)]
 pub struct GwtmServer {
     address: SocketAddr,
@@ -133,7 +133,7 @@ pub struct GwtmServer {
     world: Arc<Mutex<World>>,
 }
 
-/// An answer before it is written: a status, a body, and whether the connection closes unannounced.
+/// A response: status, body, and whether the connection closes unannounced.
 struct Reply(StatusCode, Value, bool);
 
 fn reply(status: u16, body: Value) -> Reply {
@@ -151,7 +151,7 @@ struct Request {
 }
 
 impl GwtmServer {
-    /// How long a request hangs: longer than a test's client waits.
+    /// Duration of a hang; longer than the clients' timeout.
     pub const HANG: Duration = Duration::from_millis(400);
 
     /// Starts it on a free port.
@@ -169,32 +169,32 @@ impl GwtmServer {
         server
     }
 
-    /// Where it listens.
+    /// Address of the server.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// `API_BASE` of a generation, `v1` or `v0`.
+    /// `API_BASE` of an API version, `v1` or `v0`.
     pub fn base(&self, generation: &str) -> String {
         format!("http://{}/api/{generation}/", self.address)
     }
 
-    /// What goes wrong with the next requests, one after another; after them nothing does.
+    /// Sets the faults of the next requests, in order.
     pub fn script(&self, faults: impl IntoIterator<Item = Fault>) {
         self.world().faults = faults.into_iter().collect();
     }
 
-    /// The rows of alerts, in the order in which they came.
+    /// The rows of alerts, in order of arrival.
     pub fn alerts(&self) -> Vec<Map<String, Value>> {
         self.world().alerts.clone()
     }
 
-    /// The galaxy lists, in the order in which they came.
+    /// The galaxy lists, in order of arrival.
     pub fn galaxy_lists(&self) -> Vec<GalaxyList> {
         self.world().lists.clone()
     }
 
-    /// The IceCube searches with their `events`, in the order in which they came.
+    /// The IceCube searches with their `events`, in order of arrival.
     pub fn icecube_notices(&self) -> Vec<Map<String, Value>> {
         self.world().searches.clone()
     }
@@ -204,17 +204,17 @@ impl GwtmServer {
         self.world().requests.clone()
     }
 
-    /// How many connections there have been.
+    /// Number of connections so far.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 
-    /// What the website could not show, though the API took it.
+    /// Data that the API accepted but the website cannot show.
     pub fn broken_pages(&self) -> Vec<String> {
         self.world().broken_pages.clone()
     }
 
-    /// Adds an alert's row as if somebody had posted it.
+    /// Adds an alert's row, as if posted by another client.
     pub fn add_alert(&self, body: Value) {
         let mut world = self.world();
         assert!(post_alert(&mut world, &body).0.is_success(), "the row is valid");
@@ -226,7 +226,7 @@ impl GwtmServer {
         assert!(post_galaxies(&mut world, token, body, false).0.is_success(), "the list is valid");
     }
 
-    /// Adds a copy of the row at this place, as gwtm_cron leaves them or a POST that outlived everything.
+    /// Adds a duplicate of a row, as left by gwtm_cron or a very late POST.
     pub fn double(&self, at: usize) {
         let body = Value::Object(self.alerts()[at].clone().into_iter().filter(|(name, _)| name != "id").collect());
         self.add_alert(body);
@@ -263,22 +263,22 @@ impl GwtmServer {
         self.world().lost.insert(graceid.to_owned());
     }
 
-    /// The server's files are in this folder: its pages show them, and the removal of test alerts removes them.
+    /// Sets the folder of the server's files: its pages show them, and the deletion of test alerts deletes them.
     pub fn keep_files_in(&self, folder: &Path) {
         self.world().files = Some(folder.to_owned());
     }
 
-    /// Removes test alerts, as a mock alert of another listener makes it.
+    /// Deletes test alerts, as a mock alert of another listener would.
     pub fn remove_test_alerts(&self) {
         del_test_alerts(&mut self.world(), false);
     }
 
-    /// Blocks a process: it answers nobody for so long, then does what it was sent.
+    /// Blocks a process for a time; then it handles the queued requests.
     pub fn block(&self, process: usize, time: Duration) {
         self.world().blocked[process % PROCESSES] = Some(Instant::now() + time);
     }
 
-    /// What the website shows of a superevent; `None` when it has no row.
+    /// The website's page of a superevent; `None` without a row.
     pub fn page(&self, graceid: &str) -> Option<Page> {
         let world = self.world();
         let name = world.served(graceid)?;
@@ -303,7 +303,7 @@ impl GwtmServer {
         }
     }
 
-    /// Waits until every request is worked off, those too for which nobody waits any more.
+    /// Waits until every request has been handled, including abandoned ones.
     pub async fn settled(&self) {
         while self.world().at_work > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -341,7 +341,7 @@ async fn answer(
         world.faults.pop_front().unwrap_or(Fault::None)
     };
     let process = connection.process;
-    // A worker finishes what it has begun, whether or not anybody still waits for it.
+    // A worker finishes a request even if the client has disconnected.
     let work = tokio::spawn(async move {
         if let Fault::Blocked(time) = fault {
             server.block(process, time);
@@ -360,13 +360,13 @@ async fn answer(
         connection.close_after_answer();
     }
     match body {
-        // v0 answers sentences.
+        // v0 responds with sentences.
         Value::String(text) if v0 => (status, [(header::CONTENT_TYPE, "application/json")], text).into_response(),
         body => (status, Json(body)).into_response(),
     }
 }
 
-/// A request with its fault: the answer, and whether the connection breaks instead.
+/// Handles a request with its fault; returns the response, and whether the connection breaks instead.
 async fn faulty(server: &GwtmServer, request: &Request, fault: Fault) -> (Reply, bool) {
     let work = || route(&mut server.world(), request);
     let page = || Value::String("<html>Internal Server Error</html>".to_owned());
@@ -404,7 +404,7 @@ async fn faulty(server: &GwtmServer, request: &Request, fault: Fault) -> (Reply,
     }
 }
 
-/// Who asks for what.
+/// Parses a request.
 fn read(
     v0: bool,
     endpoint: &str,
@@ -427,7 +427,7 @@ fn read(
         .map(|(name, value)| (name.to_owned(), json!(decoded(value))))
         .collect();
     let user = if v0 {
-        // JSON goes before the query string, and the token is in whichever is read.
+        // JSON takes precedence over the query string, also for the token.
         if let Some(Value::Object(fields)) = &body {
             query = fields.clone();
         }

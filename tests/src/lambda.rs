@@ -1,5 +1,5 @@
-//! Lambda on the loopback interface: cargo-lambda's emulator, which tests/setup installs, in front of the functions'
-//! own programs.
+//! Lambda on the loopback interface: cargo-lambda's emulator, installed by tests/setup, in front of the functions' own
+//! programs.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::program::{binary, workspace};
 use crate::server::{Process, free_port, installed};
 
-/// An emulator and the functions that it serves; all end with this value.
+/// An emulator and its functions; all stop when dropped.
 pub struct Lambda {
     port: u16,
     processes: Vec<Process>,
@@ -35,7 +35,7 @@ impl Lambda {
         Lambda { port, processes: vec![emulator], _folder: folder }
     }
 
-    /// Serves a function, with no setting but those given. What it prints is kept in `log`.
+    /// Serves a function with only these settings. Its output goes to `log`.
     pub fn serve(&mut self, name: &str, settings: &[(&str, &str)], log: &Path) {
         let mut command = Command::new(binary(name));
         command
@@ -50,8 +50,8 @@ impl Lambda {
         self.processes.push(Process::logging_to(log, command));
     }
 
-    /// Calls a function with a message in a file, as `cargo lambda invoke` does; its answer, or the error's type and
-    /// message.
+    /// Invokes a function with a message in a file, as `cargo lambda invoke` does; returns its output, or the error's
+    /// type and message.
     pub fn invoke(&self, name: &str, message: &Path) -> Result<Value, String> {
         let called = Command::new(program())
             .args(["lambda", "invoke", name, "--invoke-address", "127.0.0.1"])

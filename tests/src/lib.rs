@@ -1,4 +1,4 @@
-//! The workspace seen from outside: what several tests need.
+//! Shared helpers of the integration tests.
 
 pub mod azurite;
 pub mod backend;

@@ -1,4 +1,4 @@
-//! moto: an emulated AWS (S3, Step Functions, SNS, SQS, Secrets Manager), from the Python tools that tests/setup installs.
+//! moto: an emulated AWS (S3, Step Functions, SNS, SQS, Secrets Manager), installed by tests/setup.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -30,7 +30,7 @@ impl TestServer for Moto {
 }
 
 impl Moto {
-    /// Its address, as `AWS_ENDPOINT_URL` has it.
+    /// URL for `AWS_ENDPOINT_URL`.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -46,7 +46,7 @@ impl S3Server for Moto {
     }
 }
 
-/// By which moto knows the service and the user; it verifies no signature.
+/// A header that tells moto the service and the user; it verifies no signature.
 pub fn signature(service: &str) -> String {
     format!("AWS4-HMAC-SHA256 Credential=testing/20260101/us-east-2/{service}/aws4_request")
 }

@@ -1,4 +1,4 @@
-//! The program `gwtm`, called as a person calls it.
+//! Runs the program `gwtm`.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -22,15 +22,15 @@ pub fn sample(name: &str) -> PathBuf {
     path
 }
 
-/// The folder of real alerts and reference numbers, when it lies beside the workspace.
+/// The folder of real alerts and reference values, if it exists beside the workspace.
 ///
-/// It is never part of the project; a test that uses it says so and passes where it is absent.
+/// It is not part of the project; a test that uses it prints `skipped` and passes when it is absent.
 pub fn reference_data() -> Option<PathBuf> {
     let folder = workspace().join("../shared/data");
     if folder.is_dir() {
         return Some(folder);
     }
-    println!("skipped: {} is not there", folder.display());
+    println!("skipped: {} does not exist", folder.display());
     None
 }
 
@@ -40,7 +40,7 @@ pub fn reference_data() -> Option<PathBuf> {
 /// When it has not been built (`tests/run` builds it before the tests).
 pub fn binary(name: &str) -> PathBuf {
     let program = std::env::current_exe().unwrap_or_default();
-    // Test programs are in `deps`, beside which the workspace's programs are.
+    // Test programs are in `deps`, the workspace's programs in its parent.
     let folder = program.ancestors().skip(1).find(|folder| !folder.ends_with("deps"));
     let path = folder.unwrap_or(Path::new("target/debug")).join(name);
     assert!(
@@ -51,11 +51,11 @@ pub fn binary(name: &str) -> PathBuf {
     path
 }
 
-/// One call of `gwtm`, with no setting but those given.
+/// A call of `gwtm` with only the given settings.
 #[derive(Debug)]
 pub struct Gwtm(Command);
 
-/// What a call came to.
+/// The result of a call.
 #[derive(Debug)]
 pub struct Called {
     /// The exit code.
@@ -67,7 +67,7 @@ pub struct Called {
 }
 
 impl Called {
-    /// The JSON objects on standard output, one a line.
+    /// The JSON objects on standard output, one per line.
     ///
     /// # Panics
     /// When a line is not JSON.
@@ -83,7 +83,7 @@ impl Gwtm {
     pub fn new<A: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = A>) -> Self {
         let mut command = Command::new(binary("gwtm"));
         command.env_clear().args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // No test reaches out: what would be fetched is looked for on a port where nobody listens.
+        // Tests must not use the network: point downloads to a closed port.
         for name in ["FERMI_TLE_URL", "FERMI_FT2_URL", "GRACEDB_URL"] {
             command.env(name, "http://127.0.0.1:9/");
         }
@@ -97,21 +97,21 @@ impl Gwtm {
         gwtm
     }
 
-    /// With one more argument.
+    /// Adds an argument.
     #[must_use]
     pub fn arg(mut self, argument: impl AsRef<std::ffi::OsStr>) -> Self {
         self.0.arg(argument);
         self
     }
 
-    /// With a setting.
+    /// Adds a setting.
     #[must_use]
     pub fn set(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
         self.0.env(name, value);
         self
     }
 
-    /// With the settings of a store, all behind a prefix such as `SOURCE_`.
+    /// Adds the settings of a store, with a prefix such as `SOURCE_`.
     #[must_use]
     pub fn set_store(mut self, prefix: &str, settings: &crate::backend::Settings) -> Self {
         for (name, value) in settings {
@@ -120,21 +120,21 @@ impl Gwtm {
         self
     }
 
-    /// In a folder.
+    /// Sets the working directory.
     #[must_use]
     pub fn inside(mut self, folder: &Path) -> Self {
         self.0.current_dir(folder);
         self
     }
 
-    /// Without what it says.
+    /// Discards its output.
     #[must_use]
     pub fn quiet(mut self) -> Self {
         self.0.stdout(Stdio::null()).stderr(Stdio::null());
         self
     }
 
-    /// Calls it and waits.
+    /// Runs it to the end.
     ///
     /// # Panics
     /// When it cannot be started.
@@ -142,7 +142,7 @@ impl Gwtm {
         self.call_with(&[])
     }
 
-    /// Starts it and does not wait.
+    /// Starts it without waiting.
     ///
     /// # Panics
     /// When it cannot be started.
@@ -150,7 +150,7 @@ impl Gwtm {
         self.0.spawn().expect("gwtm starts")
     }
 
-    /// Calls it with bytes on standard input, and waits.
+    /// Runs it to the end with bytes on standard input.
     ///
     /// # Panics
     /// When it cannot be started.
@@ -158,7 +158,7 @@ impl Gwtm {
         let mut child = self.0.stdin(Stdio::piped()).spawn().expect("gwtm starts");
         let mut stdin = child.stdin.take().expect("a pipe");
         let input = input.to_vec();
-        // It may end before it has read everything.
+        // It may end before reading everything.
         let feeder = std::thread::spawn(move || drop(stdin.write_all(&input)));
         let Output { status, stdout, stderr } = child.wait_with_output().expect("gwtm ends");
         feeder.join().expect("the feeder ends");
@@ -170,7 +170,7 @@ impl Gwtm {
     }
 }
 
-/// What is answered to a GET: the status and the body; `None` while nobody answers.
+/// Sends a GET; returns status and body, or `None` without a response.
 pub fn http_get(port: u16, path: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: health\r\n\r\n").ok()?;
@@ -180,7 +180,7 @@ pub fn http_get(port: u16, path: &str) -> Option<(u16, String)> {
     Some((status, answer.split_once("\r\n\r\n")?.1.to_owned()))
 }
 
-/// Every file below a folder, by its path from there, with its bytes.
+/// The bytes of every file below a folder, by relative path.
 ///
 /// # Panics
 /// When the folder cannot be read.

@@ -1,4 +1,4 @@
-//! s3s-fs: a light S3 server that verifies signatures, checksums and trailers, by the program `s3s-fs` of this package. Its
+//! s3s-fs: a small S3 server that verifies signatures, checksums and trailers (program `s3s-fs` of this package). Its
 //! buckets are folders.
 
 use std::net::SocketAddr;
@@ -34,7 +34,7 @@ impl TestServer for S3s {
 }
 
 impl S3s {
-    /// The folder that a bucket is.
+    /// The folder of a bucket.
     pub fn bucket(&self, settings: &Settings) -> PathBuf {
         self.buckets.join(backend::value(settings, "AWS_BUCKET"))
     }
@@ -42,12 +42,12 @@ impl S3s {
 
 impl S3Server for S3s {
     const KEYS: (&str, &str) = ("s3s", "s3ssecret");
-    /// It checks and writes in two steps.
+    /// Its check and write are separate steps.
     const CREATES_ATOMICALLY: bool = false;
-    /// It walks the whole bucket for every page.
+    /// Small, because it walks the whole bucket for every page.
     const LISTED: usize = 1_210;
 
-    /// It does not encode the names that it lists, though it is asked to, and makes a longer file's name of a long name.
+    /// It ignores the request to encode listed names, and lengthens long names beyond the limit of file names.
     fn takes(&self, name: &str) -> bool {
         !name.contains(['+', '%']) && name.len() <= 255
     }

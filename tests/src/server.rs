@@ -1,9 +1,8 @@
-//! Servers that others wrote, on the loopback interface: how tests start, share and stop them.
+//! Starts, shares and stops third-party servers on the loopback interface.
 //!
-//! [`TestServer::shared`] is the one that all tests of a run share. The program `servers` starts it when a test first asks
-//! for it, and stops it when the run ends. `tests/run` starts that program and names its socket in `TEST_SERVERS`; without
-//! that variable a test program starts one of its own. A test that stops or breaks its server takes
-//! [`TestServer::own`].
+//! [`TestServer::shared`] is shared by all tests of a run. The program `servers` starts it on first use and stops it at
+//! the end of the run. `tests/run` starts that program and sets its socket in `TEST_SERVERS`; without that variable, a
+//! test program starts its own. A test that stops or breaks its server uses [`TestServer::own`].
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
@@ -31,15 +30,15 @@ use crate::program::{binary, workspace};
 use crate::s3s::S3s;
 use crate::swift::Swift;
 
-/// How long a server may take to answer, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Timeout of a server's start on a busy machine.
+const START_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The environment variable with the socket of the program `servers`.
 pub const SOCKET: &str = "TEST_SERVERS";
 
-/// A server as tests know it: what they need in order to use it, and how it starts.
+/// A test server: its connection data, and how it starts.
 pub trait TestServer: Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// Its name at the program `servers`.
+    /// Name for the program `servers`.
     const NAME: &'static str;
 
     /// Starts an empty server in a new folder.
@@ -48,7 +47,7 @@ pub trait TestServer: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// When it does not start.
     fn start(folder: &Path) -> (Self, Vec<Process>);
 
-    /// A server of this test's own, for a test that stops or breaks it.
+    /// A separate server, for a test that stops or breaks it.
     ///
     /// # Panics
     /// When it does not start.
@@ -58,7 +57,7 @@ pub trait TestServer: Serialize + DeserializeOwned + Send + Sync + 'static {
         Own { server, _processes: processes, _folder: folder }
     }
 
-    /// The server that all tests of a run share. Names in it are shared too: see [`unique`].
+    /// The server shared by all tests of a run. Its names are shared too: see [`unique`].
     ///
     /// # Panics
     /// When it does not start.
@@ -68,7 +67,9 @@ pub trait TestServer: Serialize + DeserializeOwned + Send + Sync + 'static {
         let mut stream = loop {
             match UnixStream::connect(&socket) {
                 Ok(stream) => break stream,
-                Err(error) => assert!(begun.elapsed() < PATIENCE, "{}: {error}{}", socket.display(), log_of(&socket)),
+                Err(error) => {
+                    assert!(begun.elapsed() < START_TIMEOUT, "{}: {error}{}", socket.display(), log_of(&socket))
+                }
             }
             std::thread::sleep(Duration::from_millis(10));
         };
@@ -80,11 +81,11 @@ pub trait TestServer: Serialize + DeserializeOwned + Send + Sync + 'static {
     }
 }
 
-/// A server of one test's own; it ends with this value.
+/// A separate server; stops when dropped.
 #[derive(Debug)]
 pub struct Own<S> {
     server: S,
-    // They end before their folder goes.
+    // Dropped before the folder.
     _processes: Vec<Process>,
     _folder: TempDir,
 }
@@ -106,7 +107,7 @@ fn socket() -> PathBuf {
     let start = || {
         let socket = std::env::temp_dir().join(unique("test-servers"));
         let log = File::create(socket.with_extension("log")).expect("a log");
-        // It sees its input end when this process does, however that ends; Ctrl-C does not reach its group.
+        // Its input ends with this process, however that ends; Ctrl-C does not reach its process group.
         let child = Command::new(binary("servers"))
             .arg(&socket)
             .stdin(Stdio::piped())
@@ -119,20 +120,20 @@ fn socket() -> PathBuf {
     OWN.get_or_init(start).0.clone()
 }
 
-/// What the program `servers` has said.
+/// Log of the program `servers`.
 fn log_of(socket: &Path) -> String {
     fs::read_to_string(socket.with_extension("log")).unwrap_or_default()
 }
 
-/// A server that runs, as JSON, and what ends with it.
+/// A running server as JSON, with its resources.
 type Running = (String, Mutex<Option<Box<dyn Send>>>);
 
-/// The servers that this process has started for all.
+/// The shared servers started by this process.
 static RUNNING: Mutex<Option<BTreeMap<String, Arc<OnceLock<Running>>>>> = Mutex::new(Some(BTreeMap::new()));
 
-/// The program `servers`: starts what it is asked for at a socket, and ends everything when standard input ends.
+/// The program `servers`: starts servers on request over a socket, and stops all when standard input ends.
 ///
-/// A client sends the name of a server and reads it as JSON.
+/// A client sends the name of a server and receives it as JSON.
 ///
 /// # Errors
 /// When it cannot listen.
@@ -140,19 +141,19 @@ pub fn serve(socket: &Path) -> io::Result<()> {
     let listener = UnixListener::bind(socket)?;
     std::thread::spawn(move || {
         for client in listener.incoming().map_while(Result::ok) {
-            // A client that has gone needs no answer.
+            // The client may have disconnected.
             std::thread::spawn(move || drop(answer(client)));
         }
     });
     io::copy(&mut io::stdin(), &mut io::sink())?;
     let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
     for place in running.into_values() {
-        // Waits for a server that is starting; another is not started any more.
+        // Waits for a starting server, and prevents further starts.
         let (_, server) = place.get_or_init(|| (String::new(), Mutex::default()));
         drop(server.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
     for file in [socket.to_owned(), socket.with_extension("log")] {
-        // `tests/run` keeps no log.
+        // `tests/run` has no log file.
         let _ = fs::remove_file(file);
     }
     Ok(())
@@ -184,15 +185,15 @@ fn started<S: TestServer>() -> Running {
     (serde_json::to_string(&*own).expect("JSON"), Mutex::new(Some(Box::new(own))))
 }
 
-/// A name that no other test has, in lower case, as buckets must have it.
+/// A unique name in lower case, as required for buckets.
 pub fn unique(name: &str) -> String {
     format!("{name}-{:08x}", RandomState::new().build_hasher().finish() as u32)
 }
 
-/// The folder into which tests/setup has installed a server.
+/// The folder of a server installed by tests/setup.
 ///
 /// # Panics
-/// When it has not.
+/// When it is not installed.
 pub fn installed(name: &str) -> PathBuf {
     let folder = workspace().join("tests/servers").join(name);
     assert!(folder.join("installed").is_file(), "{name} in tests/servers: run `tests/setup` once");
@@ -204,8 +205,8 @@ pub fn script(name: &str) -> PathBuf {
     workspace().join("tests/scripts").join(name)
 }
 
-/// A port where nobody listens. It is below those from which the system takes the near end of connections: a connection
-/// to a free port among those may meet itself, look like the server, and keep the server from listening.
+/// A free port below the ephemeral range: a connection to a free ephemeral port may connect to itself, which would look
+/// like the server and keep the server from listening.
 ///
 /// # Panics
 /// When there is none.
@@ -215,12 +216,12 @@ pub fn free_port() -> u16 {
     ports.into_iter().find(free).expect("a free port")
 }
 
-/// A port of this machine.
+/// Loopback address of a port.
 pub fn local(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
-/// A running program; it is killed with this value.
+/// A running program; killed when dropped.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -259,7 +260,7 @@ impl Process {
         self.until(&format!("listens on port {port}"), || TcpStream::connect(local(port)).is_ok());
     }
 
-    /// Waits until something holds, such as that it answers.
+    /// Waits until a condition holds.
     ///
     /// # Panics
     /// When it ends or takes too long, with its log.
@@ -267,7 +268,7 @@ impl Process {
         let begun = Instant::now();
         while !holds() {
             let ended = self.child.try_wait().expect("its state");
-            if ended.is_some() || begun.elapsed() > PATIENCE {
+            if ended.is_some() || begun.elapsed() > START_TIMEOUT {
                 let log = fs::read_to_string(&self.log).unwrap_or_default();
                 panic!("{}: expected that it {what} ({ended:?}):\n{log}", self.log.display());
             }
@@ -278,7 +279,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // An error here means that it has ended already.
+        // Fails only if it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -287,7 +288,7 @@ impl Drop for Process {
 /// Runs a program to its end.
 ///
 /// # Panics
-/// When it fails, with what it said.
+/// When it fails, with its output.
 pub fn run(mut command: Command) -> String {
     let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -295,10 +296,10 @@ pub fn run(mut command: Command) -> String {
     text(&output.stdout)
 }
 
-/// An answer to a request that the tests themselves send, to make what a store expects to be there.
+/// The response to a request sent by a test itself.
 #[derive(Debug)]
 pub struct Answer {
-    /// Such as 201.
+    /// HTTP status.
     pub status: u16,
     head: String,
     /// The body.
@@ -316,7 +317,7 @@ impl Answer {
 /// Sends a request.
 ///
 /// # Panics
-/// When nobody answers.
+/// When there is no response.
 pub fn ask(server: SocketAddr, request: &str, headers: &[(&str, &str)], body: &str) -> Answer {
     let mut stream = TcpStream::connect(server).expect("a server");
     let mut text = format!("{request} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n");

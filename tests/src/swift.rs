@@ -25,7 +25,7 @@ pub struct Swift {
 impl TestServer for Swift {
     const NAME: &'static str = "swift";
 
-    /// With the users that tests/scripts/serve_keystone.py names.
+    /// Starts it with the users of tests/scripts/serve_keystone.py.
     fn start(folder: &Path) -> (Swift, Vec<Process>) {
         let python = installed("swift").join("bin/python");
         let ports: [u16; 6] = std::array::from_fn(|_| free_port());
@@ -55,12 +55,12 @@ impl TestServer for Swift {
 }
 
 impl Swift {
-    /// Every file on the disk in which an object's bytes are.
+    /// Every file on disk with the bytes of an object.
     pub fn stored(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
         let mut folders = vec![self.folder.join("swift/disks/d1/objects")];
         while let Some(folder) = folders.pop() {
-            // Another test's folders come and go.
+            // Other tests create and delete folders concurrently.
             for path in std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
                 if path.is_dir() {
                     folders.push(path);
@@ -72,7 +72,7 @@ impl Swift {
         found
     }
 
-    /// Ends every token that has been given, at once: Keystone gets other keys, and Swift forgets what it was told.
+    /// Invalidates all tokens: replaces Keystone's keys and clears Swift's cache.
     ///
     /// # Panics
     /// When the servers do not run.
@@ -89,10 +89,10 @@ impl Swift {
         std::io::copy(&mut cache, &mut std::io::sink()).expect("done");
     }
 
-    /// Asks Keystone, again where its database is locked: on SQLite it takes one writer at a time.
+    /// Sends a request to Keystone, with retries while its SQLite database is locked.
     ///
     /// # Panics
-    /// When it fails again and again.
+    /// When all attempts fail.
     pub fn ask_keystone(&self, request: &str, token: &str, body: &str) -> Answer {
         let headers = [("Content-Type", "application/json"), ("X-Auth-Token", token)];
         let ask = || ask(self.keystone, request, &headers, body);
@@ -107,10 +107,10 @@ impl Swift {
         panic!("{request}: {answer:?}")
     }
 
-    /// A token of the user `listener`, and what Keystone says with it.
+    /// A token of the user `listener`, and Keystone's response.
     ///
     /// # Panics
-    /// When it gives none.
+    /// When the log-in fails.
     pub fn log_in(&self) -> (String, Value) {
         let login = r#"{"auth": {"identity": {"methods": ["password"], "password": {"user":
             {"name": "listener", "password": "listener", "domain": {"name": "Default"}}}},
@@ -120,7 +120,7 @@ impl Swift {
         (token, serde_json::from_str(&answer.body).expect("JSON"))
     }
 
-    /// The path of an account in Swift, by what Keystone says: its address without the server.
+    /// The path of an account in Swift, from Keystone's response: its URL without the server.
     ///
     /// # Panics
     /// When there is none.
@@ -135,7 +135,7 @@ impl Swift {
 }
 
 impl Backend for Swift {
-    /// It checks and writes in two steps.
+    /// Its check and write are separate steps.
     const CREATES_ATOMICALLY: bool = false;
     const SECRET_AND_CONTAINER: (&'static str, &'static str) = ("OS_PASSWORD", "OS_CONTAINER_NAME");
 

@@ -1,4 +1,4 @@
-//! A TCP proxy whose bytes can be held back: as a network does that drops packets, and closes nothing.
+//! A TCP proxy that can hold bytes back, like a network that drops packets without closing connections.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// A port that passes on to a server; it ends with its runtime.
+/// A port that forwards to a server; stops with its runtime.
 pub struct Wire {
     listener: Option<TcpListener>,
     address: SocketAddr,
@@ -25,12 +25,12 @@ impl Wire {
         Wire { listener: Some(listener), address, cut: Arc::new(watch::Sender::new(false)) }
     }
 
-    /// Its port.
+    /// The port.
     pub fn port(&self) -> u16 {
         self.address.port()
     }
 
-    /// Passes on to a server from now on.
+    /// Starts forwarding to a server.
     ///
     /// # Panics
     /// When called twice.
@@ -41,7 +41,7 @@ impl Wire {
             while let Ok((near, _)) = listener.accept().await {
                 let cut = Arc::clone(&cut);
                 tokio::spawn(async move {
-                    // The server may be away: then the connection ends.
+                    // Without a server, the connection is closed.
                     let Ok(far) = TcpStream::connect(server).await else { return };
                     let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
                     tokio::join!(pass(near_in, far_out, cut.subscribe()), pass(far_in, near_out, cut.subscribe()));
@@ -50,7 +50,7 @@ impl Wire {
         });
     }
 
-    /// Whether nothing passes from now on.
+    /// Holds all bytes back, or forwards them again.
     pub fn cut(&self, cut: bool) {
         self.cut.send_replace(cut);
     }

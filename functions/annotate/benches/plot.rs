@@ -1,6 +1,6 @@
-//! What an alert's annotations cost, each part alone: `cargo bench --package annotate --bench plot`.
+//! Cost of each part of an alert's annotations: `cargo bench --package annotate --bench plot`.
 //!
-//! `GWTM_BENCH_NOTICE=path/to/alert.json` names a notice to measure; otherwise it is a bundled one.
+//! `GWTM_BENCH_NOTICE=path/to/alert.json` names a notice to measure; the default is a bundled one.
 
 use std::path::PathBuf;
 

@@ -1,5 +1,5 @@
-//! What is known of an alert: the content of `{name}-annotations.json`. `docs/annotations.schema.json` describes every
-//! field with its unit, and a test holds the two together.
+//! The content of `{name}-annotations.json`. `docs/annotations.schema.json` describes every field with its unit; a test
+//! compares the two.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,10 @@ use shared::notice::igwn::{Event, ExternalCoincidence};
 
 use crate::tags::{self, Rubin};
 
-/// The version of this content; a change that readers would trip over makes it 2.
+/// Version of the content; an incompatible change makes it 2.
 pub const SCHEMA: u32 = 1;
 
-/// What is known of an alert.
+/// Annotations of an alert.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Annotations {
     /// [`SCHEMA`].
@@ -24,63 +24,63 @@ pub struct Annotations {
     pub name: AlertName,
     /// The superevent.
     pub superevent_id: SupereventId,
-    /// As in the GWTM: `Preliminary`, `Update-ExtCoinc` …
+    /// Type as in the GWTM: `Preliminary`, `Update-ExtCoinc` …
     pub alert_type: String,
     /// Observation or test.
     pub role: Role,
-    /// When the notice was created.
+    /// Time when the notice was created.
     pub time_created: Timestamp,
-    /// When the signal arrived.
+    /// Time of the signal.
     pub time_of_signal: Option<Timestamp>,
-    /// Its place among the superevent's alerts by time, from 1.
+    /// Position among the superevent's alerts by time, from 1.
     pub sequence: u32,
     /// Whether a later notice retracts the event.
     pub retracted: bool,
-    /// The alert that takes this one's place.
+    /// The alert that supersedes this one.
     pub superseded_by: Option<AlertName>,
-    /// The alert whose place this one takes, and what changed.
+    /// The alert that this one supersedes, and the changes.
     pub previous: Option<Previous>,
-    /// What the notice says of the event.
+    /// The notice's event.
     pub event: Option<Event>,
-    /// What the notice says of a coincident event, in that coincidence's own alert.
+    /// The notice's coincident event, only in the coincidence's own alert.
     pub external_coincidence: Option<ExternalCoincidence>,
-    /// What the sky map says.
+    /// Numbers of the sky map.
     pub skymap: Option<SkyMap>,
-    /// The alert whose contours and flat map are also under this alert's name, which has no map of its own.
+    /// The alert whose contours and flat map are copied to this alert, which has no map of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub map_of: Option<AlertName>,
-    /// How many galaxies the list holds; absent when there is none.
+    /// Number of galaxies in the list; absent without a list.
     pub galaxies: Option<usize>,
-    /// Words to filter by.
+    /// Tags to filter by.
     pub tags: Vec<String>,
-    /// Which class the Rubin Observatory's rules would give.
+    /// Class by the Rubin Observatory's rules.
     pub rubin: Rubin,
     /// Every object made from the alert.
     pub objects: Vec<Link>,
-    /// Products that were not made, and why.
+    /// Products that were not made, with the reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<MissingProduct>,
-    /// Annotations of the superevent's other alerts that could not be read, and are left out of what is said here.
+    /// Annotations of the superevent's other alerts that could not be read and are ignored here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unread: Vec<Key>,
-    /// What made this.
+    /// The program that made the annotations.
     pub software: Software,
-    /// How long the first making took.
+    /// Durations, when first made.
     pub timings: Timings,
 }
 
-/// What the sky map says.
+/// Numbers of a sky map.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SkyMap {
-    /// Centre of the cell of the greatest probability density.
+    /// Centre of the cell with the largest probability density.
     pub peak: Peak,
-    /// Areas of the credible regions, a part of the crossing cell counted [deg²], by level [percent].
+    /// Areas of the credible regions, including a part of the crossing cell [deg²], by level [percent].
     pub area_deg2: BTreeMap<String, f64>,
-    /// Areas without the crossing cell, as they are posted [deg²], by level [percent].
+    /// Areas without the crossing cell, as posted [deg²], by level [percent].
     pub posted_area_deg2: BTreeMap<String, f64>,
     /// Separate parts of the credible regions, by level [percent].
     pub modes: BTreeMap<String, usize>,
-    /// The greatest probability in so many square degrees.
+    /// The greatest probability within an area, by area [deg²].
     pub prob_within_deg2: BTreeMap<String, f64>,
     /// The distance over the sky; absent for a map without distances.
     #[serde(rename = "distance_Mpc")]
@@ -90,11 +90,11 @@ pub struct SkyMap {
     pub volume: Option<BTreeMap<String, f64>>,
     /// The finest HEALPix order.
     pub order: u8,
-    /// What made the map.
+    /// The program that made the map.
     pub creator: Option<String>,
 }
 
-/// The cell of the greatest probability density.
+/// The cell with the largest probability density.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Peak {
     /// Right ascension, ICRS [deg].
@@ -114,9 +114,9 @@ pub struct DistanceSummary {
     pub std: f64,
     /// Median.
     pub median: f64,
-    /// 5 % quantile: the 90 % interval begins here.
+    /// 5 % quantile, the start of the 90 % interval.
     pub p05: f64,
-    /// 95 % quantile: the 90 % interval ends here.
+    /// 95 % quantile, the end of the 90 % interval.
     pub p95: f64,
     /// DISTMEAN of the map's header, as posted.
     pub posted_mean: Option<f64>,
@@ -124,70 +124,70 @@ pub struct DistanceSummary {
     pub posted_std: Option<f64>,
 }
 
-/// The alert whose place this one takes, and what changed. What either has no map for is absent.
+/// The superseded alert, and the changes since. Changes that need two maps are absent without them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Previous {
-    /// Its name.
+    /// Name.
     pub name: AlertName,
-    /// This 90 % area less that one, both as posted [deg²].
+    /// This 90 % area minus the previous one, both as posted [deg²].
     pub area_90_change_deg2: Option<f64>,
     /// The angle between the two peaks [deg].
     pub peak_shift_deg: Option<f64>,
-    /// What the two 90 % credible regions share.
+    /// Intersection of the two 90 % credible regions.
     pub overlap_90: Option<Overlap>,
 }
 
-/// What two credible regions share.
+/// Intersection of two credible regions.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Overlap {
-    /// The area of both [deg²].
+    /// Area of the intersection [deg²].
     pub area_deg2: f64,
-    /// That area as a part of this region (0–1).
+    /// That area as a fraction of this region (0–1).
     pub of_this: f64,
-    /// That area as a part of the previous region (0–1).
+    /// That area as a fraction of the previous region (0–1).
     pub of_previous: f64,
 }
 
 /// An object made from the alert.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
-    /// What it is: `flat_map`, `contours`, `page` …
+    /// Kind: `flat_map`, `contours`, `page` …
     pub kind: String,
-    /// Its name in the store.
+    /// Name in the store.
     pub key: Key,
-    /// Its size [bytes].
+    /// Size [bytes].
     pub size_bytes: u64,
-    /// The SHA-256 of its bytes, hexadecimal.
+    /// SHA-256 of its bytes, hexadecimal.
     pub sha256: String,
 }
 
-/// What made the annotations.
+/// The program that made the annotations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Software {
-    /// The program.
+    /// Name of the program.
     pub name: String,
-    /// Its version.
+    /// Version.
     pub version: String,
 }
 
-/// How long the first making took; a repeat leaves them as they are.
+/// Durations, when first made; a repeat keeps them.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Timings {
-    /// When the annotations were first made.
+    /// Time when the annotations were first made.
     pub annotated: Timestamp,
     /// From the signal to the notice [s].
     pub signal_to_notice_s: Option<f64>,
     /// From the notice to the annotations [s].
     pub notice_to_annotations_s: f64,
-    /// The numbers of the map [ms].
+    /// Computing the map's numbers [ms].
     pub numbers_ms: f64,
-    /// The plot [ms].
+    /// Drawing the plot [ms].
     pub plot_ms: f64,
 }
 
 impl Annotations {
-    /// The annotations of an alert that stands alone; [`crate::versions`] adds its place among the others, and the
-    /// caller the objects.
+    /// The annotations of a single alert; [`crate::versions`] adds its position among the others, and the caller the
+    /// objects.
     pub fn new(alert: &Alert, skymap: Option<SkyMap>, galaxies: Option<usize>, timings: Timings) -> Self {
         Annotations {
             schema: SCHEMA,
@@ -221,7 +221,7 @@ impl Annotations {
 }
 
 impl SkyMap {
-    /// What a map says.
+    /// Computes the numbers of a map.
     pub fn of(map: &MultiOrderMap) -> Self {
         let credible = map.credible();
         let by_level = |levels: &[u8], number: &dyn Fn(f64) -> f64| -> BTreeMap<String, f64> {

@@ -1,8 +1,8 @@
-//! `Settled → Annotated`: what people look for first. Numbers and tags as JSON, a sky plot, a page, and which alert is the
-//! newest. [`notify`] is the function after it: `Annotated → Notified`.
+//! `Settled → Annotated`: writes numbers and tags as JSON, a sky plot, a page, and the pointer to the superevent's
+//! newest alert. [`notify`] is the next function: `Annotated → Notified`.
 //!
-//! It comes after the post and cannot hold it up. Everything but the first making's timings follows from the alert and
-//! from the other alerts of the superevent, so a repeat changes nothing.
+//! It runs after the post and cannot delay it. Its output, except the timings of the first run, depends only on the
+//! superevent's alerts, so it is idempotent.
 
 pub mod annotations;
 pub mod galaxies;
@@ -29,29 +29,29 @@ use store::Store;
 use annotations::{Annotations, Link, SkyMap, Timings};
 use galaxies::PlottedGalaxy;
 
-/// How many galaxies the page lists.
+/// Number of galaxies on the page.
 const LISTED_GALAXIES: usize = 50;
 
-/// How often a writer looks again for what others have written of a superevent meanwhile.
+/// Limit on the rounds of [`link_all`].
 const MAX_ROUNDS: usize = 50;
 
-/// What this function touches.
+/// The function's dependencies.
 #[derive(Debug, Clone)]
 pub struct Deps {
-    /// Where everything is.
+    /// Holds the alert's objects and the annotations.
     pub store: Store,
 }
 
 impl Deps {
-    /// What the settings say, around a store that is open.
+    /// Builds the dependencies from the settings and an open store.
     ///
     /// # Errors
-    /// None.
+    /// Never; the signature is that of the other functions.
     pub fn new(_: &Config, store: Store) -> Result<Self> {
         Ok(Deps { store })
     }
 
-    /// What the settings say.
+    /// Builds the dependencies from the settings.
     ///
     /// # Errors
     /// As [`Config::open_store`] and [`Deps::new`].
@@ -60,28 +60,28 @@ impl Deps {
     }
 }
 
-/// Writes an alert's annotations, plot and page, updates those of the superevent's other alerts, and points to the newest.
-/// Other alerts' annotations that cannot be read are left out, and named in the annotations as `unread`.
+/// Writes an alert's annotations, plot and page, updates those of the superevent's other alerts, and the pointer to the
+/// newest. Unreadable annotations of other alerts are ignored, and listed in the annotations as `unread`.
 ///
 /// # Errors
-/// Permanent, when the alert's map cannot be read; otherwise what the store says.
+/// Permanent, when the alert's map cannot be decoded; otherwise the store's.
 pub async fn handle(deps: &Deps, settled: Settled) -> Result<Annotated> {
     let Settled { alert, products, galaxies, .. } = settled;
     let listed = read_galaxies(deps, &alert).await?;
-    let seen = look(deps, &alert, products.as_ref(), listed.clone(), galaxies.map(|made| made.count)).await?;
+    let analysis = analyse(deps, &alert, products.as_ref(), listed.clone(), galaxies.map(|made| made.count)).await?;
     let mut objects = Vec::new();
-    let mut own = seen.annotations;
+    let mut own = analysis.annotations;
     own.objects = links(deps, &alert, products.as_ref()).await?;
     own.map_of = products.as_ref().and_then(|products| products.map_of.clone());
     own.missing = missing(deps, &alert.name, products.as_ref()).await?;
-    if let Some(drawn) = seen.drawn {
+    if let Some(plot) = analysis.plot {
         for (kind, object, bytes) in [
-            ("plot_svg", Object::PlotSvg(&alert.name), Bytes::from(drawn.svg)),
-            ("plot_png", Object::PlotPng(&alert.name), Bytes::from(drawn.png)),
+            ("plot_svg", Object::PlotSvg(&alert.name), Bytes::from(plot.svg)),
+            ("plot_png", Object::PlotPng(&alert.name), Bytes::from(plot.png)),
         ] {
             let key = object.key()?;
             own.objects.push(linked(kind, &key, &bytes));
-            objects.push(keep(deps, key, bytes).await?.0);
+            objects.push(write_if_changed(deps, key, bytes).await?.0);
         }
     }
     let Linked { own, changed, objects: linked } = Box::pin(link_all(deps, own)).await?;
@@ -96,7 +96,7 @@ pub async fn handle(deps: &Deps, settled: Settled) -> Result<Annotated> {
     Ok(Annotated { name: alert.name, sequence: own.sequence, objects, changed, notifications: Vec::new() })
 }
 
-/// A superevent's alerts as they follow one another, written.
+/// The result of [`link_all`].
 struct Linked {
     own: Annotations,
     /// The other alerts whose annotations changed.
@@ -104,16 +104,15 @@ struct Linked {
     objects: Vec<Generated>,
 }
 
-/// Writes an alert's annotations, what follows from them for the superevent's other alerts, and the pointer to the
-/// newest.
+/// Writes an alert's annotations, updates those of the superevent's other alerts, and the pointer to the newest.
 ///
-/// Alerts of a superevent may be annotated by several processes at once, and no store writes several objects at a time.
-/// So every writer writes its own, reads all, writes what follows from all, and looks again until nothing new has come:
-/// a writer that has overwritten something with less than was known then sees what it did not know, and the last one to
-/// write leaves everything right.
+/// Several processes may annotate alerts of a superevent concurrently, and no store writes several objects atomically.
+/// So every writer writes its own annotations, reads all, writes the links that follow from all, and repeats until a
+/// round writes nothing. A writer that overwrote newer links sees them in the next round, so the last writer leaves all
+/// links consistent.
 ///
 /// # Errors
-/// What the store says; Retryable, when others have kept on writing.
+/// The store's; Retryable, when other writers did not finish within [`MAX_ROUNDS`].
 async fn link_all(deps: &Deps, own: Annotations) -> Result<Linked> {
     let name = own.name.clone();
     let mut own = own;
@@ -124,24 +123,24 @@ async fn link_all(deps: &Deps, own: Annotations) -> Result<Linked> {
         own.unread = unread;
         let before: BTreeMap<AlertName, Annotations> =
             alerts.iter().map(|alert| (alert.name.clone(), alert.clone())).collect();
-        // What this process knows of its own alert goes before what is stored.
+        // This process has the current version of its own alert.
         alerts.retain(|alert| alert.name != name);
         alerts.push(own);
         if alerts.iter().any(|alert| !regions.contains_key(&alert.name)) {
             regions = versions::regions(&deps.store, &alerts).await?;
         }
         versions::link(&mut alerts, &regions);
-        // Its own first: others then know of it.
+        // Write the own alert first, so that other writers see it.
         let (mut first, rest): (Vec<_>, Vec<_>) = alerts.iter_mut().partition(|alert| alert.name == name);
         first.extend(rest);
         let mut wrote = false;
         for annotations in first {
             let is_own = annotations.name == name;
-            // The page's own link is made anew with it.
+            // In the first round, the own page is written even if the links are unchanged.
             if before.get(&annotations.name) == Some(&*annotations) && (round > 0 || !is_own) {
                 continue;
             }
-            // What another has written since it was read must not be lost.
+            // Do not overwrite a concurrent change; the next round reads it.
             if !is_own {
                 let key = Object::Annotations(&annotations.name).key()?;
                 let now = deps.store.get(&key).await?.and_then(|bytes| versions::read(&key, &bytes).ok());
@@ -152,15 +151,16 @@ async fn link_all(deps: &Deps, own: Annotations) -> Result<Linked> {
             }
             let (made, written) = publish(deps, annotations).await?;
             wrote |= written;
-            made.into_iter().for_each(|made| note(&mut objects, made));
+            made.into_iter().for_each(|made| record(&mut objects, made));
             if !is_own {
                 changed.insert(annotations.name.clone());
             }
         }
         if let Some(latest) = versions::latest(&alerts)? {
-            let (made, written) = keep(deps, Object::Latest(&latest.superevent_id).key()?, json(&latest)?).await?;
+            let (made, written) =
+                write_if_changed(deps, Object::Latest(&latest.superevent_id).key()?, json(&latest)?).await?;
             wrote |= written;
-            note(&mut objects, made);
+            record(&mut objects, made);
         }
         let found = alerts.into_iter().find(|annotations| annotations.name == name);
         own = found.ok_or_else(|| Error::permanent("expected the alert among its superevent's"))?;
@@ -169,13 +169,13 @@ async fn link_all(deps: &Deps, own: Annotations) -> Result<Linked> {
         }
     }
     Err(Error::retryable(format!(
-        "superevent `{}`: expected its alerts to be linked within {MAX_ROUNDS} rounds; others keep on writing",
+        "superevent `{}`: alerts not linked within {MAX_ROUNDS} rounds, because other processes keep writing",
         own.superevent_id
     )))
 }
 
-/// Notes an object as it is now, in the place where it was first written.
-fn note(objects: &mut Vec<Generated>, made: Generated) {
+/// Records an object, replacing an earlier record of the same key.
+fn record(objects: &mut Vec<Generated>, made: Generated) {
     match objects.iter_mut().find(|before| before.key == made.key) {
         Some(before) => *before = made,
         None => objects.push(made),
@@ -191,10 +191,10 @@ async fn missing(deps: &Deps, name: &AlertName, products: Option<&Products>) -> 
     Ok(now.map(|now| before.iter().find(|before| before.product == now.product).cloned().unwrap_or(now)).collect())
 }
 
-/// What was read from the map.
-struct Seen {
+/// Annotations and plot of an alert.
+struct Analysis {
     annotations: Annotations,
-    drawn: Option<PlotFiles>,
+    plot: Option<PlotFiles>,
 }
 
 struct PlotFiles {
@@ -202,16 +202,16 @@ struct PlotFiles {
     png: Vec<u8>,
 }
 
-/// Reads the map, once, for numbers and plot, away from the threads that serve connections.
-async fn look(
+/// Decodes the map once, for numbers and plot, on a blocking thread.
+async fn analyse(
     deps: &Deps,
     alert: &Alert,
     products: Option<&Products>,
     galaxies: Vec<PlottedGalaxy>,
     count: Option<usize>,
-) -> Result<Seen> {
+) -> Result<Analysis> {
     let first = match deps.store.get(&Object::Annotations(&alert.name).key()?).await? {
-        // What cannot be read is written again.
+        // Unreadable annotations are overwritten.
         Some(bytes) => serde_json::from_slice::<Annotations>(&bytes).ok().map(|annotations| annotations.timings),
         None => None,
     };
@@ -230,7 +230,7 @@ async fn look(
     };
     let map = match &alert.skymap {
         Some(key) => match deps.store.get(key).await? {
-            // The GWTM removes the files of old mock alerts whenever it is asked to.
+            // The GWTM deletes the files of old mock alerts on request.
             None if alert.role == Role::Test => None,
             None => Some((key, deps.store.read(key).await?)),
             Some(map) => Some((key, map)),
@@ -239,7 +239,7 @@ async fn look(
     };
     let Some((key, map)) = map else {
         let timings = ended(begun, alert);
-        return Ok(Seen { annotations: Annotations::new(alert, None, count, timings), drawn: None });
+        return Ok(Analysis { annotations: Annotations::new(alert, None, count, timings), plot: None });
     };
     let named = format!("sky map `{key}`");
     let gbm = coverage(deps, products, Object::FermiGbm(&alert.name.superevent_id)).await?;
@@ -254,17 +254,16 @@ async fn look(
         let mut annotations = Annotations::new(&alert, Some(skymap), count, timings);
         let clock = Instant::now();
         let scene = plot::Scene { annotations: &annotations, map: &map, gbm, lat, galaxies: &galaxies };
-        // The annotations go out without a plot that cannot be drawn.
-        let drawn = plot::svg(&scene).and_then(|svg| Ok(PlotFiles { png: plot::png(&svg)?, svg }));
-        let drawn = drawn.inspect_err(|error| tracing::error!(alert.name = %alert.name, "no plot: {error}")).ok();
+        let plot = plot::svg(&scene).and_then(|svg| Ok(PlotFiles { png: plot::png(&svg)?, svg }));
+        let plot = plot.inspect_err(|error| tracing::error!(alert.name = %alert.name, "no plot: {error}")).ok();
         timings.plot_ms = milliseconds(clock.elapsed());
         annotations.timings = ended(timings, &alert);
-        Ok(Seen { annotations, drawn })
+        Ok(Analysis { annotations, plot })
     };
     runtime::blocking("plot", work).await
 }
 
-/// What a spacecraft saw, where that is there.
+/// The coverage of a spacecraft, if it exists.
 async fn coverage(deps: &Deps, products: Option<&Products>, object: Object<'_>) -> Result<Option<Region>> {
     let key = object.key()?;
     let made = products.iter().flat_map(|products| &products.products).any(|product| {
@@ -287,7 +286,7 @@ async fn read_galaxies(deps: &Deps, alert: &Alert) -> Result<Vec<PlottedGalaxy>>
     }
 }
 
-/// The objects that were made of an alert before its annotations, those that are there.
+/// The existing objects of an alert that were made before its annotations.
 async fn links(deps: &Deps, alert: &Alert, products: Option<&Products>) -> Result<Vec<Link>> {
     let mut wanted = vec![("notice".to_owned(), Object::Notice(&alert.name).key()?)];
     wanted.extend(alert.skymap.iter().map(|key| ("multi_order_map".to_owned(), key.clone())));
@@ -312,7 +311,7 @@ fn linked(kind: &str, key: &Key, bytes: &[u8]) -> Link {
     Link { kind: kind.to_owned(), key: key.clone(), size_bytes: bytes.len() as u64, sha256 }
 }
 
-/// Writes an alert's page, and its annotations with the link to it; whether either was another before.
+/// Writes an alert's page, and its annotations with the link to it; returns whether either changed.
 async fn publish(deps: &Deps, annotations: &mut Annotations) -> Result<([Generated; 2], bool)> {
     const PAGE: &str = "page";
     let name = annotations.name.clone();
@@ -320,21 +319,20 @@ async fn publish(deps: &Deps, annotations: &mut Annotations) -> Result<([Generat
     let plot = deps.store.get(&Object::PlotSvg(&name).key()?).await?;
     let table = deps.store.get(&Object::GalaxiesCsv(&name).key()?).await?;
     let galaxies = table.map(|table| galaxies::first(&table, LISTED_GALAXIES)).transpose();
-    // An older alert's page goes without a list that cannot be read.
-    let galaxies =
-        galaxies.inspect_err(|error| tracing::error!(alert.name = %name, "no galaxies on the page: {error}"));
+    // An unreadable list only removes the galaxies from the page.
+    let galaxies = galaxies.inspect_err(|error| tracing::error!(alert.name = %name, "page without galaxies: {error}"));
     let galaxies = galaxies.unwrap_or_default().unwrap_or_default();
     let page = page::html(annotations, plot.as_deref(), &galaxies);
     let key = Object::Page(&name).key()?;
     let page = Bytes::from(page);
     annotations.objects.push(linked(PAGE, &key, &page));
-    let page = keep(deps, key, page).await?;
-    let annotations = keep(deps, Object::Annotations(&name).key()?, json(annotations)?).await?;
+    let page = write_if_changed(deps, key, page).await?;
+    let annotations = write_if_changed(deps, Object::Annotations(&name).key()?, json(annotations)?).await?;
     Ok(([page.0, annotations.0], page.1 || annotations.1))
 }
 
-/// Writes an object unless it is there just so; whether it was written.
-async fn keep(deps: &Deps, key: Key, bytes: Bytes) -> Result<(Generated, bool)> {
+/// Writes an object unless it is unchanged; returns whether it was written.
+async fn write_if_changed(deps: &Deps, key: Key, bytes: Bytes) -> Result<(Generated, bool)> {
     let size = bytes.len() as u64;
     let is_new = deps.store.put_if_changed(&key, bytes).await?;
     Ok((Generated { key, size }, is_new))

@@ -1,4 +1,4 @@
-//! An alert's page: one HTML file that needs nothing beside it.
+//! Renders an alert's page as one self-contained HTML file.
 
 use std::fmt::Write;
 
@@ -20,9 +20,9 @@ font-weight:600}.plot svg{width:100%;height:auto;border:1px solid #ddd}.wide{ove
 word-break:break-all}a{color:#0060a0}footer{margin:2rem 0;color:#666;font-size:.9em}@media(prefers-color-scheme:dark){\
 body{color:#eee;background:#151515}th,td{border-color:#333}a{color:#7fc4f5}}";
 
-/// The page: plot, numbers, galaxies and links. `plot`: the SVG, which is put inside.
+/// The page: plot (SVG, inlined), numbers, galaxies and links.
 ///
-/// What comes from outside is written as text, and nothing is fetched when the page is opened.
+/// External text is escaped, and opening the page fetches nothing.
 pub fn html(annotations: &Annotations, plot: Option<&[u8]>, galaxies: &[PlottedGalaxy]) -> String {
     let name = annotations.name.to_string();
     let mut page = format!(
@@ -55,7 +55,7 @@ pub fn html(annotations: &Annotations, plot: Option<&[u8]>, galaxies: &[PlottedG
     page
 }
 
-/// Writing into a string cannot fail.
+/// Appends text; writing to a string cannot fail.
 fn add(page: &mut String, text: std::fmt::Arguments<'_>) {
     let _ = page.write_fmt(text);
 }
@@ -84,10 +84,7 @@ fn banner(page: &mut String, annotations: &Annotations) {
     if let Some(of) = &annotations.map_of {
         add(
             page,
-            format_args!(
-                "<p class=\"note\">It has no sky map of its own: contours are those of {}.</p>\n",
-                link_to(of)
-            ),
+            format_args!("<p class=\"note\">No sky map of its own: contours are those of {}.</p>\n", link_to(of)),
         );
     }
     match &annotations.superseded_by {
@@ -197,7 +194,7 @@ fn changes(page: &mut String, annotations: &Annotations) {
     }));
     let before = link_to(&previous.name);
     if words.is_empty() {
-        add(page, format_args!("<p>The alert before: {before}.</p>\n"));
+        add(page, format_args!("<p>Previous alert: {before}.</p>\n"));
     } else {
         add(page, format_args!("<p>Since {before}: {}.</p>\n", escaped(&words.join("; "))));
     }
@@ -238,7 +235,7 @@ fn table(page: &mut String, annotations: &Annotations, galaxies: &[PlottedGalaxy
     page.push_str("</table></div>\n");
 }
 
-/// Where an object lies, seen from the page: products lie beside it.
+/// The path of an object relative to the page; products are in the same folder.
 fn relative(annotations: &Annotations, link: &Link) -> String {
     let root = format!("{}/", annotations.superevent_id.root());
     match link.key.as_str().strip_prefix(&root) {

@@ -1,4 +1,4 @@
-//! Words to filter alerts by, and the class that the Rubin Observatory's rules would give.
+//! Tags to filter alerts by, and the class by the Rubin Observatory's rules.
 
 use serde::{Deserialize, Serialize};
 use shared::key::AlertKind;
@@ -7,17 +7,17 @@ use shared::message::Alert;
 use crate::annotations::SkyMap;
 use crate::text::rate;
 
-/// A class or property is named in the tags above this probability: more likely than not.
-const LIKELY: f64 = 0.5;
-/// An event nearer than this has a tag [Mpc].
+/// Probability above which a class or property is a tag.
+const LIKELY_PROB: f64 = 0.5;
+/// Distance below which an event has a tag [Mpc].
 const NEAR_MPC: f64 = 150.0;
 
 /// The tags of an alert.
 ///
-/// BNS, NSBH, BBH, Terrestrial: the class with more than half of the probability. HasNS, HasRemnant, MassGap, SSM: the
-/// property above a half, or the SSM search. Burst: the group, or a search that is none for binaries. Significant: as
-/// the notice says. `<150 Mpc`: the posted distance. `<100 deg2`, `<500 deg2`: the interpolated 90 % area, which is never 0. ExtCoinc, Mock,
-/// Retraction: the alert's name.
+/// BNS, NSBH, BBH, Terrestrial: the class above 50 %. HasNS, HasRemnant, MassGap, SSM: the property above 50 %, or the
+/// SSM search. Burst: the group, or a search that is not for binaries. Significant: as in the notice. `<150 Mpc`: the
+/// posted distance. `<100 deg2`, `<500 deg2`: the interpolated 90 % area, which is never 0. ExtCoinc, Mock, Retraction:
+/// the alert's name.
 pub fn tags(alert: &Alert, skymap: Option<&SkyMap>) -> Vec<String> {
     let mut tags = Vec::new();
     let mut tag = |name: &str, so: bool| {
@@ -27,7 +27,7 @@ pub fn tags(alert: &Alert, skymap: Option<&SkyMap>) -> Vec<String> {
     };
     if let Some(event) = &alert.event {
         let likely =
-            |name: &str| [&event.classification, &event.properties].iter().any(|of| of.get(name) > Some(&LIKELY));
+            |name: &str| [&event.classification, &event.properties].iter().any(|of| of.get(name) > Some(&LIKELY_PROB));
         for class in ["BNS", "NSBH", "BBH", "Terrestrial", "HasNS", "HasRemnant"] {
             tag(class, likely(class));
         }
@@ -49,52 +49,51 @@ pub fn tags(alert: &Alert, skymap: Option<&SkyMap>) -> Vec<String> {
     tags
 }
 
-/// Where the thresholds come from.
+/// Source of the thresholds.
 const SOURCE: &str = "Rubin ToO 2024 workshop report (arXiv:2411.04793), with the thresholds of its 2026 revision; \
     without that revision's chirp masses, and with the whole 90 % region instead of its part observable from Cerro Pachón";
 /// A year [s].
 const YEAR_SECONDS: f64 = 365.25 * 86_400.0;
 
-/// Which class the Rubin Observatory's rules for targets of opportunity would give, as far as a notice says what they
-/// ask for.
+/// The class by the Rubin Observatory's rules for targets of opportunity, as far as a notice has their inputs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rubin {
     /// `gold`, `silver`, `bronze`, or absent when the event does not qualify.
     pub class: Option<String>,
-    /// Why not.
+    /// The reason for not qualifying.
     pub reason: Option<String>,
-    /// The rules: what an event needs.
+    /// The thresholds of the rules.
     pub thresholds: Thresholds,
-    /// Where they come from, and how these differ.
+    /// Source of the rules, and deviations from them.
     pub source: String,
 }
 
-/// What an event needs to qualify, and which areas divide the classes.
+/// Thresholds to qualify, and areas that divide the classes.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Thresholds {
-    /// BNS and NSBH together have more probability than this (0–1).
+    /// BNS plus NSBH, exclusive (0–1).
     pub bns_nsbh_above: f64,
-    /// HasNS has at least this (0–1).
+    /// HasNS, inclusive (0–1).
     pub has_ns_from: f64,
-    /// HasRemnant has at least this (0–1).
+    /// HasRemnant, inclusive (0–1).
     pub has_remnant_from: f64,
-    /// The false-alarm rate is below this [Hz]: once a year.
+    /// False-alarm rate, exclusive [Hz]: once a year.
     #[serde(rename = "far_below_Hz")]
     pub far_below_hz: f64,
-    /// Of the SSM search: HasSSM has at least this (0–1).
+    /// SSM search: HasSSM, inclusive (0–1).
     pub has_ssm_from: f64,
-    /// Of the SSM search: the false-alarm rate is below this [Hz], once in three years.
+    /// SSM search: false-alarm rate, exclusive [Hz]: once in three years.
     #[serde(rename = "ssm_far_below_Hz")]
     pub ssm_far_below_hz: f64,
-    /// Gold: a 90 % area below this [deg²].
+    /// Gold: 90 % area, exclusive [deg²].
     pub gold_below_deg2: f64,
-    /// Silver: a 90 % area below this [deg²].
+    /// Silver: 90 % area, exclusive [deg²].
     pub silver_below_deg2: f64,
-    /// Bronze: a 90 % area below this [deg²]; not for SSM.
+    /// Bronze: 90 % area, exclusive [deg²]; not for SSM.
     pub bronze_below_deg2: f64,
 }
 
-/// The thresholds in use at the observatory, as its alert producer has them.
+/// The thresholds of the observatory's alert producer.
 const THRESHOLDS: Thresholds = Thresholds {
     bns_nsbh_above: 0.9,
     has_ns_from: 0.5,
@@ -174,7 +173,7 @@ mod tests {
         SkyMap {
             peak: crate::annotations::Peak { ra_deg: 0.0, dec_deg: 0.0, prob_density_per_sr: 1.0 },
             area_deg2: level(area_90),
-            // Upstream's recipe may leave nothing.
+            // Upstream's definition may give 0.
             posted_area_deg2: level(0.0),
             modes: BTreeMap::new(),
             prob_within_deg2: BTreeMap::new(),
@@ -194,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_near_neutron_star_merger_has_its_tags_and_is_gold() {
+    fn near_neutron_star_merger_has_its_tags_and_is_gold() {
         let event = serde_json::json!({
             "time": "2026-01-01T00:00:00Z", "far": 1e-9, "significant": true, "group": "CBC", "search": "AllSky",
             "classification": {"BNS": 0.95, "NSBH": 0.03, "BBH": 0.0, "Terrestrial": 0.02},
@@ -211,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_qualify_says_why() {
+    fn gives_the_reason_for_not_qualifying() {
         let of = |far: f64, classes: serde_json::Value, properties: serde_json::Value, search: &str| {
             let event = serde_json::json!({
                 "time": "2026-01-01T00:00:00Z", "far": far, "search": search, "classification": classes,
@@ -236,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn names_have_tags_too() {
+    fn alert_names_give_tags() {
         let burst = serde_json::json!({"time": "2026-01-01T00:00:00Z", "group": "Burst", "search": "AllSky"});
         assert_eq!(tags(&alert("MS260101a-Update-ExtCoinc", burst), None), ["Burst", "ExtCoinc", "Mock"]);
         assert_eq!(tags(&alert("S260101a-Retraction", serde_json::Value::Null), None), ["Retraction"]);

@@ -1,8 +1,8 @@
-//! How numbers and names are written for people.
+//! Formats numbers and names for display.
 
 use crate::annotations::Annotations;
 
-/// Text inside SVG and HTML, between tags and in quotes.
+/// Escapes text for SVG and HTML, between tags and in quotes.
 pub fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
@@ -12,7 +12,7 @@ pub fn escaped(text: &str) -> String {
             '>' => safe.push_str("&gt;"),
             '"' => safe.push_str("&quot;"),
             '\'' => safe.push_str("&#39;"),
-            // XML has no other control characters.
+            // XML allows no other control characters.
             c if c.is_control() => safe.push(' '),
             c => safe.push(c),
         }
@@ -20,7 +20,7 @@ pub fn escaped(text: &str) -> String {
     safe
 }
 
-/// A number with three digits that count, thousands apart: `0.0123`, `8.9`, `24,219`.
+/// A number with three significant digits and thousands separators: `0.0123`, `8.9`, `24,219`.
 pub fn number(value: f64) -> String {
     let size = value.abs();
     if !value.is_finite() {
@@ -65,11 +65,11 @@ fn raised(exponent: i32) -> String {
     exponent.to_string().chars().map(digit).collect()
 }
 
-/// A false-alarm rate [Hz] as people say it: `one per 12.3 years`.
+/// A false-alarm rate [Hz] as text: `one per 12.3 years`.
 pub fn rate(far_hz: f64) -> String {
     const DAY: f64 = 86_400.0;
     if far_hz.is_nan() || far_hz <= 0.0 {
-        return "less than can be said".to_owned();
+        return "effectively zero".to_owned();
     }
     if far_hz >= 1.0 {
         return format!("{} per second", number(far_hz));
@@ -99,12 +99,12 @@ pub fn place(ra_deg: f64, dec_deg: f64) -> String {
     format!("RA {ra_deg:.3}°, Dec {}{:.3}°", if dec_deg < 0.0 { "−" } else { "+" }, dec_deg.abs())
 }
 
-/// A number of the map by its level or area.
+/// A map's number for a level or area.
 pub fn of_level<T: Copy>(numbers: &std::collections::BTreeMap<String, T>, level: &str) -> Option<T> {
     numbers.get(level).copied()
 }
 
-/// What found the event: `CBC · pycbc · AllSky`.
+/// Group, pipeline and search that found the event: `CBC · pycbc · AllSky`.
 pub fn found_by(annotations: &Annotations) -> Option<String> {
     let event = annotations.event.as_ref()?;
     let words: Vec<&str> =
@@ -112,7 +112,7 @@ pub fn found_by(annotations: &Annotations) -> Option<String> {
     (!words.is_empty()).then(|| words.join(" · "))
 }
 
-/// Probabilities by falling size, zeros left out: `BNS 95 %, Terrestrial 5 %`.
+/// Probabilities in descending order, without zeros: `BNS 95 %, Terrestrial 5 %`.
 pub fn probabilities(named: &std::collections::BTreeMap<String, f64>) -> Option<String> {
     let mut named: Vec<(&String, f64)> =
         named.iter().map(|(name, prob)| (name, *prob)).filter(|(_, prob)| *prob > 0.0).collect();
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_for_people() {
+    fn formats_numbers_and_rates() {
         for (value, text) in [
             (0.0, "0"),
             (0.0123, "0.012"),
@@ -150,7 +150,7 @@ mod tests {
             (1.0, "1 per second"),
             (1e10, "1.00 × 10¹⁰ per second"),
             (1e-30, "one per 3.17 × 10²² years"),
-            (0.0, "less than can be said"),
+            (0.0, "effectively zero"),
             (f64::INFINITY, "unknown per second"),
         ] {
             assert_eq!(rate(far), text);

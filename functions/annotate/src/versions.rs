@@ -1,7 +1,6 @@
-//! A superevent's alerts and how they follow one another.
+//! Links a superevent's alerts.
 //!
-//! Everything follows from the annotations that are there, so whatever order they come in, and however often, the last
-//! one to come leaves the same links.
+//! The links depend only on the stored annotations, so alerts in any order, and repeats, end with the same links.
 
 use std::collections::BTreeMap;
 
@@ -15,33 +14,32 @@ use store::Store;
 
 use crate::annotations::{Annotations, Overlap, Peak, Previous};
 
-/// How many annotations are read at once.
-const READ_AT_ONCE: usize = 8;
+/// Number of concurrent reads of annotations.
+const MAX_CONCURRENT_READS: usize = 8;
 
 /// The content of `{superevent_id}-latest.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Latest {
     /// The superevent.
     pub superevent_id: SupereventId,
-    /// Its newest alert.
+    /// The newest alert.
     pub name: AlertName,
-    /// That alert's place, from 1.
+    /// Position of that alert, from 1.
     pub sequence: u32,
-    /// When its notice was created.
+    /// Time when its notice was created.
     pub time_created: Timestamp,
     /// Whether the newest notice retracts the event.
     pub retracted: bool,
-    /// That alert's annotations.
+    /// Annotations of that alert.
     pub annotations: Key,
-    /// Every alert, the oldest first.
+    /// All alerts, oldest first.
     pub alerts: Vec<AlertName>,
 }
 
-/// The annotations that a superevent's alerts have, and the objects that cannot be read; `own`'s among these are left out,
-/// since they are written anew.
+/// The stored annotations of a superevent, and the keys of unreadable ones, except `own`'s, which are overwritten.
 ///
 /// # Errors
-/// What the store says.
+/// The store's.
 pub async fn stored(store: &Store, own: &AlertName) -> Result<(Vec<Annotations>, Vec<Key>)> {
     let keys = store.keys(&prefix_of(&own.superevent_id)).await?;
     let keys = keys.into_iter().filter(|key| key.annotations_of().is_some());
@@ -49,14 +47,14 @@ pub async fn stored(store: &Store, own: &AlertName) -> Result<(Vec<Annotations>,
         let bytes = store.get(&key).await?;
         Ok::<_, shared::Error>(bytes.map(|bytes| read(&key, &bytes).map_err(|error| (key, error))))
     });
-    let read: Vec<_> = read.buffered(READ_AT_ONCE).try_collect().await?;
+    let read: Vec<_> = read.buffered(MAX_CONCURRENT_READS).try_collect().await?;
     let (mut found, mut unread) = (Vec::new(), Vec::new());
     for annotations in read.into_iter().flatten() {
         match annotations {
             Ok(annotations) => found.push(annotations),
             Err((key, _)) if key.annotations_of().as_ref() == Some(own) => {}
             Err((key, error)) => {
-                tracing::error!(alert.name = %own, "annotated without another alert: {error}");
+                tracing::error!(alert.name = %own, "ignoring unreadable annotations of another alert: {error}");
                 unread.push(key);
             }
         }
@@ -64,25 +62,26 @@ pub async fn stored(store: &Store, own: &AlertName) -> Result<(Vec<Annotations>,
     Ok((found, unread))
 }
 
-/// Annotations as they were written.
+/// Parses annotations.
 ///
 /// # Errors
-/// Permanent, when they are none.
+/// Permanent, when they are invalid.
 pub fn read(key: &Key, bytes: &[u8]) -> Result<Annotations> {
     serde_json::from_slice(bytes).permanent(format_args!("object `{key}`: expected annotations"))
 }
 
-/// Puts a superevent's alerts in order and links them, each to the one whose place it takes.
+/// Sorts a superevent's alerts and links each to the one that it supersedes.
 ///
-/// The order is that of the notices' times, in which Kafka has them; of one notice, the event's own alert comes first.
-/// The alerts of external coincidences take one another's place, and the event's own alerts one another's; a retraction
-/// takes the place of both. `regions`: the 90 % credible regions that are known.
+/// The order is that of the notices' times, as in Kafka; of one notice, the event's own alert comes first. Alerts of
+/// external coincidences supersede each other, and the event's own alerts each other; a retraction supersedes both.
+/// `regions`: the known 90 % credible regions.
 pub fn link(alerts: &mut [Annotations], regions: &BTreeMap<AlertName, Region>) {
     alerts.sort_by_key(order);
     for i in 0..alerts.len() {
-        let before = alerts[..i].iter().rposition(|other| same_line(&alerts[i], other));
+        let before = alerts[..i].iter().rposition(|other| both_external_or_neither(&alerts[i], other));
         let previous = before.map(|at| changes(&alerts[at], &alerts[i], regions));
-        let after = alerts[i + 1..].iter().find(|later| is_retraction(later) || same_line(&alerts[i], later));
+        let after =
+            alerts[i + 1..].iter().find(|later| is_retraction(later) || both_external_or_neither(&alerts[i], later));
         let superseded_by = after.map(|later| later.name.clone());
         let retracted = alerts[i + 1..].iter().any(is_retraction);
         let this = &mut alerts[i];
@@ -100,11 +99,11 @@ fn is_retraction(alert: &Annotations) -> bool {
     alert.name.alert_type.kind == AlertKind::Retraction
 }
 
-fn same_line(one: &Annotations, other: &Annotations) -> bool {
+fn both_external_or_neither(one: &Annotations, other: &Annotations) -> bool {
     one.name.alert_type.external == other.name.alert_type.external
 }
 
-/// What changed from one alert to the next.
+/// The changes from one alert to the next.
 fn changes(from: &Annotations, to: &Annotations, regions: &BTreeMap<AlertName, Region>) -> Previous {
     let maps = from.skymap.as_ref().zip(to.skymap.as_ref());
     let overlap = regions.get(&from.name).zip(regions.get(&to.name)).map(|(before, after)| {
@@ -121,7 +120,7 @@ fn changes(from: &Annotations, to: &Annotations, regions: &BTreeMap<AlertName, R
     }
 }
 
-/// The angle between two directions [deg], by the formula that is exact for small and large ones (Vincenty 1975,
+/// The angle between two directions [deg], by a formula accurate for small and large ones (Vincenty 1975,
 /// doi:10.1179/sre.1975.23.176.88, on the sphere).
 fn angle_deg(a: Peak, b: Peak) -> f64 {
     let (a_lat, b_lat) = (a.dec_deg.to_radians(), b.dec_deg.to_radians());
@@ -132,10 +131,10 @@ fn angle_deg(a: Peak, b: Peak) -> f64 {
     x.hypot(y).atan2(z).to_degrees()
 }
 
-/// The 90 % credible regions of alerts, where they are there and can be read.
+/// The 90 % credible regions of alerts that exist and are readable.
 ///
 /// # Errors
-/// What the store says.
+/// The store's.
 pub async fn regions(store: &Store, alerts: &[Annotations]) -> Result<BTreeMap<AlertName, Region>> {
     let mut regions = BTreeMap::new();
     for alert in alerts.iter().filter(|alert| alert.skymap.is_some()) {
@@ -143,16 +142,16 @@ pub async fn regions(store: &Store, alerts: &[Annotations]) -> Result<BTreeMap<A
         let Some(bytes) = store.get(&key).await? else { continue };
         match Region::from_json(&bytes) {
             Ok(region) => drop(regions.insert(alert.name.clone(), region)),
-            Err(error) => tracing::warn!(alert.name = %alert.name, object.key = %key, "no overlap: {error}"),
+            Err(error) => tracing::warn!(alert.name = %alert.name, object.key = %key, "overlap not computed: {error}"),
         }
     }
     Ok(regions)
 }
 
-/// The pointer to the newest of a superevent's alerts, which are in order; `None` when there are none.
+/// The pointer to the newest of a superevent's sorted alerts; `None` without alerts.
 ///
 /// # Errors
-/// None for names that were parsed.
+/// Never for parsed names.
 pub fn latest(alerts: &[Annotations]) -> Result<Option<Latest>> {
     let Some(newest) = alerts.last() else { return Ok(None) };
     Ok(Some(Latest {
@@ -180,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn alerts_follow_one_another_whatever_order_they_come_in() {
+    fn links_do_not_depend_on_arrival_order() {
         let all = [
             alert("MS260101a-Preliminary", 1),
             alert("MS260101a-Preliminary1", 5),
@@ -209,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn angles() {
+    fn angles_match_closed_forms() {
         let at = |ra_deg: f64, dec_deg: f64| Peak { ra_deg, dec_deg, prob_density_per_sr: 1.0 };
         for (a, b, expected) in [
             (at(359.5, 0.0), at(0.5, 0.0), 1.0),

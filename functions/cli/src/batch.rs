@@ -1,4 +1,4 @@
-//! Notices that are taken through the whole pipeline one after another, each told of when it is done.
+//! Runs a batch of notices through the whole pipeline, one after another, and prints a report of each.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, StdoutLock, Write};
@@ -17,18 +17,18 @@ use crate::Failure;
 use crate::pipeline::{Outcome, Pipeline};
 use crate::report::{self, Report};
 
-/// The pause before a superevent's first retry; it doubles.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// The longest pause between two retries.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Pause before a superevent's first retry; doubles with each further one.
+const MIN_BACKOFF: Duration = Duration::from_secs(1);
+/// Longest pause between two retries.
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
-/// A notice as it is read.
+/// The result of reading a notice.
 type NoticeRead = Result<(NoticeKind, Received)>;
 
-/// A batch, and how far it has come.
+/// A batch of notices with its progress.
 ///
-/// Alerts of one superevent take effect in order: after one that failed in a way that may pass, the later ones wait until
-/// it is done, and other superevents go on.
+/// Alerts of one superevent take effect in order: while one is being retried, the later ones wait, and other
+/// superevents continue.
 pub(crate) struct Batch<'a> {
     config: Config,
     store: Store,
@@ -38,44 +38,44 @@ pub(crate) struct Batch<'a> {
     progress: ProgressBar,
     notices: usize,
     failed: usize,
-    /// How long what may pass is tried again.
+    /// How long Retryable failures are retried.
     patience: Duration,
     backlogs: BTreeMap<String, Backlog<'a>>,
-    /// The superevents whose patience is used up, and what failed.
-    given_up: BTreeMap<String, String>,
+    /// Superevents whose retries timed out, with the failure.
+    timed_out: BTreeMap<String, String>,
 }
 
-/// A superevent's notices that wait: the first failed, the others are behind it.
+/// The waiting notices of a superevent; the first one failed.
 struct Backlog<'a> {
     notices: VecDeque<Waiting<'a>>,
-    /// When the first of them failed first.
+    /// Time of the first failure of the first notice.
     since: Instant,
     pause: Duration,
     due: Instant,
-    because: String,
+    cause: String,
 }
 
-/// A notice that waits.
+/// A waiting notice.
 struct Waiting<'a> {
     label: String,
     fetch: Box<dyn Fn() -> LocalBoxFuture<'a, NoticeRead> + 'a>,
-    /// The notice, once it could be read.
+    /// The notice, once it has been read.
     read: Option<(NoticeKind, Received)>,
 }
 
-/// What became of an attempt.
+/// The result of an attempt.
 struct Attempt {
     outcome: Result<Outcome>,
     took: Duration,
-    /// Why it is worth another.
-    again: Option<Error>,
+    /// The error to retry, if it is Retryable.
+    retryable: Option<Error>,
 }
 
 impl<'a> Batch<'a> {
-    /// Opens the store and gets every function ready. What may pass is tried again for as long as `patience`.
+    /// Opens the store and the functions. Retryable failures are retried for `patience`.
     ///
     /// # Errors
-    /// What the store or a function says of its settings.
+    /// Usage, when the store or a function rejects its settings.
     pub(crate) async fn open(config: Config, json: bool, patience: Duration) -> std::result::Result<Self, Failure> {
         let store = config.open_store().await.map_err(Failure::usage)?;
         let pipeline = Pipeline::new(&config, &store).map_err(Failure::usage)?;
@@ -91,18 +91,18 @@ impl<'a> Batch<'a> {
             failed: 0,
             patience,
             backlogs: BTreeMap::new(),
-            given_up: BTreeMap::new(),
+            timed_out: BTreeMap::new(),
         })
     }
 
-    /// The store around which the functions are.
+    /// The functions' store.
     pub(crate) fn store(&self) -> &Store {
         &self.store
     }
 
-    /// Shows how far it has come of so many notices.
+    /// Shows a progress bar for a number of notices.
     pub(crate) fn of(&mut self, notices: usize) {
-        // Hidden by itself where standard error is no terminal.
+        // indicatif hides it when standard error is not a terminal.
         let bar = ProgressBar::new(notices as u64);
         if let Ok(style) = ProgressStyle::with_template("{spinner} [{pos}/{len}] {wide_msg} {elapsed}") {
             bar.set_style(style);
@@ -111,10 +111,10 @@ impl<'a> Batch<'a> {
         self.progress = bar;
     }
 
-    /// Takes a notice through its flow, once, and tells what became of it: `None` when its flow never began.
+    /// Runs a notice once, and reports it; `None` when it could not be read.
     ///
     /// # Errors
-    /// When standard output is gone; what is wrong with the notice is told and counted.
+    /// When standard output is closed; a failure of the notice is reported and counted.
     pub(crate) async fn take(
         &mut self,
         label: &str,
@@ -129,11 +129,11 @@ impl<'a> Batch<'a> {
         Ok(outcome.ok())
     }
 
-    /// Takes a notice through its flow in its superevent's order, and says what was done by now: this notice, those that
-    /// waited, or none. `superevent`: where it is known before the notice is read.
+    /// Runs or queues a notice in its superevent's order, retries due notices, and returns the outcomes of all that
+    /// finished. `superevent`: if known before the notice is read.
     ///
     /// # Errors
-    /// When standard output is gone; what is wrong with a notice is told and counted.
+    /// When standard output is closed; a failure of a notice is reported and counted.
     pub(crate) async fn offer(
         &mut self,
         label: &str,
@@ -148,49 +148,49 @@ impl<'a> Batch<'a> {
             None => known,
         };
         let backlog = backlog.unwrap_or_else(|| label.to_owned());
-        let mut done = Vec::new();
-        if let Some(because) = self.given_up.get(&backlog) {
-            let report = Report::not_tried(label, because);
+        let mut finished = Vec::new();
+        if let Some(cause) = self.timed_out.get(&backlog) {
+            let report = Report::not_tried(label, cause);
             self.print(label, &report)?;
         } else if let Some(behind) = self.backlogs.get_mut(&backlog) {
-            tracing::warn!(notice = label, "waits behind {}", behind.because);
+            tracing::warn!(notice = label, "waiting behind {}", behind.cause);
             behind.notices.push_back(waiting);
         } else {
             let attempt = match failed_to_read {
                 Some(error) => Attempt::unread(error),
                 None => self.attempt(&mut waiting, !self.patience.is_zero()).await,
             };
-            done.extend(self.settle(&backlog, waiting, attempt)?);
+            finished.extend(self.finish_or_retry(&backlog, waiting, attempt)?);
         }
-        done.extend(self.go_on().await?);
-        Ok(done)
+        finished.extend(self.retry_due().await?);
+        Ok(finished)
     }
 
-    /// Tells of the attempt at a backlog's only notice, or opens the backlog.
-    fn settle(
+    /// Reports the attempt, or opens a backlog to retry it.
+    fn finish_or_retry(
         &mut self,
         backlog: &str,
         waiting: Waiting<'a>,
         attempt: Attempt,
     ) -> std::result::Result<Option<Outcome>, Failure> {
-        if let Some(error) = &attempt.again {
+        if let Some(error) = &attempt.retryable {
             if self.patience.is_zero() {
-                self.given_up.insert(backlog.to_owned(), because(&waiting.label, error));
-                return self.done(&waiting.label, attempt);
+                self.timed_out.insert(backlog.to_owned(), cause(&waiting.label, error));
+                return self.finished(&waiting.label, attempt);
             }
-            let (now, pause) = (Instant::now(), FIRST_PAUSE.min(self.patience));
-            let because = because(&waiting.label, error);
+            let (now, pause) = (Instant::now(), MIN_BACKOFF.min(self.patience));
+            let cause = cause(&waiting.label, error);
             tracing::warn!(notice = waiting.label, retry_in_ms = pause.as_millis(), "retrying notice: {error}");
             let notices = VecDeque::from([waiting]);
-            self.backlogs.insert(backlog.to_owned(), Backlog { notices, since: now, pause, due: now + pause, because });
+            self.backlogs.insert(backlog.to_owned(), Backlog { notices, since: now, pause, due: now + pause, cause });
             return Ok(None);
         }
-        self.done(&waiting.label, attempt)
+        self.finished(&waiting.label, attempt)
     }
 
-    /// Tries the superevents again that are due.
-    async fn go_on(&mut self) -> std::result::Result<Vec<Outcome>, Failure> {
-        let mut done = Vec::new();
+    /// Retries the superevents that are due.
+    async fn retry_due(&mut self) -> std::result::Result<Vec<Outcome>, Failure> {
+        let mut finished = Vec::new();
         let due: Vec<String> = self
             .backlogs
             .iter()
@@ -202,19 +202,19 @@ impl<'a> Batch<'a> {
             while let Some(mut waiting) = backlog.notices.pop_front() {
                 let last = backlog.since.elapsed() >= self.patience;
                 let attempt = self.attempt(&mut waiting, !last).await;
-                let Some(error) = attempt.again.as_ref() else {
-                    done.extend(self.done(&waiting.label, attempt)?);
-                    // The next one has its own patience.
-                    (backlog.since, backlog.pause) = (Instant::now(), FIRST_PAUSE.min(self.patience));
+                let Some(error) = attempt.retryable.as_ref() else {
+                    finished.extend(self.finished(&waiting.label, attempt)?);
+                    // The retry timeout starts anew for the next notice.
+                    (backlog.since, backlog.pause) = (Instant::now(), MIN_BACKOFF.min(self.patience));
                     continue;
                 };
-                backlog.because = because(&waiting.label, error);
+                backlog.cause = cause(&waiting.label, error);
                 if last {
-                    done.extend(self.done(&waiting.label, attempt)?);
+                    finished.extend(self.finished(&waiting.label, attempt)?);
                     for behind in backlog.notices.drain(..) {
-                        self.print(&behind.label, &Report::not_tried(&behind.label, &backlog.because))?;
+                        self.print(&behind.label, &Report::not_tried(&behind.label, &backlog.cause))?;
                     }
-                    self.given_up.insert(name.clone(), backlog.because.clone());
+                    self.timed_out.insert(name.clone(), backlog.cause.clone());
                 } else {
                     tracing::warn!(
                         notice = waiting.label,
@@ -223,13 +223,13 @@ impl<'a> Batch<'a> {
                     );
                     backlog.notices.push_front(waiting);
                     backlog.due = (Instant::now() + backlog.pause).min(backlog.since + self.patience);
-                    backlog.pause = (2 * backlog.pause).min(LONGEST_PAUSE);
+                    backlog.pause = (2 * backlog.pause).min(MAX_BACKOFF);
                     self.backlogs.insert(name.clone(), backlog);
                     break;
                 }
             }
         }
-        Ok(done)
+        Ok(finished)
     }
 
     async fn attempt(&mut self, waiting: &mut Waiting<'_>, wait: bool) -> Attempt {
@@ -241,24 +241,24 @@ impl<'a> Batch<'a> {
             return Attempt::unread(Error::permanent("expected the notice, found none"));
         };
         let outcome = self.run(&waiting.label, kind, received, wait).await;
-        let again = outcome.error(wait).filter(|error| error.is_retryable()).cloned();
-        Attempt { outcome: Ok(outcome), took: begun.elapsed(), again }
+        let retryable = outcome.error(wait).filter(|error| error.is_retryable()).cloned();
+        Attempt { outcome: Ok(outcome), took: begun.elapsed(), retryable }
     }
 
     async fn run(&mut self, label: &str, kind: NoticeKind, received: Received, wait: bool) -> Outcome {
-        // What the notice before has left can be read until here.
+        // In a dry run, the previous notice's objects are readable until here.
         self.store.forget_unwritten();
         self.progress.set_message(label.to_owned());
         self.pipeline.run(kind, received, wait).await
     }
 
-    /// The superevent that a notice is about.
+    /// The superevent of a notice.
     async fn superevent_of(&self, received: &Received) -> Option<String> {
         let bytes = self.store.read_body(&received.body).await.ok()?;
         Envelope::of(&bytes).superevent_id.map(|id| id.to_string())
     }
 
-    fn done(&mut self, label: &str, attempt: Attempt) -> std::result::Result<Option<Outcome>, Failure> {
+    fn finished(&mut self, label: &str, attempt: Attempt) -> std::result::Result<Option<Outcome>, Failure> {
         let Attempt { outcome, took, .. } = attempt;
         self.print(label, &Report::new(label, &outcome, self.store.writes(), took))?;
         Ok(outcome.ok())
@@ -267,39 +267,39 @@ impl<'a> Batch<'a> {
     fn print(&mut self, label: &str, report: &Report) -> std::result::Result<(), Failure> {
         self.progress.set_message(label.to_owned());
         self.notices += 1;
-        self.failed += usize::from(!report.done());
+        self.failed += usize::from(!report.is_done());
         let (out, json) = (&mut self.out, self.json);
         self.progress.suspend(|| report::print(out, report, json)).map_err(Failure::work)?;
         self.progress.inc(1);
         Ok(())
     }
 
-    /// Says something between notices.
+    /// Prints a line between reports.
     ///
     /// # Errors
-    /// When standard output is gone.
+    /// When standard output is closed.
     pub(crate) fn say(&mut self, line: &str) -> std::result::Result<(), Failure> {
         let out = &mut self.out;
         self.progress.suspend(|| writeln!(out, "{line}")).map_err(Failure::work)
     }
 
-    /// Tries what waits until it is done or the patience is used up; what was done.
+    /// Retries waiting notices until they finish or time out; returns their outcomes.
     ///
     /// # Errors
-    /// When standard output is gone.
+    /// When standard output is closed.
     pub(crate) async fn finish(&mut self) -> std::result::Result<Vec<Outcome>, Failure> {
-        let mut done = Vec::new();
+        let mut finished = Vec::new();
         while let Some(due) = self.backlogs.values().map(|backlog| backlog.due).min() {
             tokio::time::sleep_until(due.into()).await;
-            done.extend(self.go_on().await?);
+            finished.extend(self.retry_due().await?);
         }
-        Ok(done)
+        Ok(finished)
     }
 
-    /// Tells what all came to; whether every notice was done.
+    /// Prints the totals; returns whether every notice succeeded.
     ///
     /// # Errors
-    /// When standard output is gone.
+    /// When standard output is closed.
     pub(crate) fn end(mut self) -> std::result::Result<bool, Failure> {
         self.store.forget_unwritten();
         self.progress.finish_and_clear();
@@ -313,7 +313,7 @@ impl<'a> Batch<'a> {
 }
 
 impl Waiting<'_> {
-    /// Reads the notice, unless that is done.
+    /// Reads the notice, unless it has been read.
     async fn read(&mut self) -> Result<()> {
         if self.read.is_none() {
             self.read = Some((self.fetch)().await?);
@@ -324,19 +324,19 @@ impl Waiting<'_> {
 
 impl Attempt {
     fn unread(error: Error) -> Self {
-        let again = Some(error.clone()).filter(Error::is_retryable);
-        Attempt { outcome: Err(error), took: Duration::ZERO, again }
+        let retryable = Some(error.clone()).filter(Error::is_retryable);
+        Attempt { outcome: Err(error), took: Duration::ZERO, retryable }
     }
 }
 
-fn because(label: &str, error: &Error) -> String {
+fn cause(label: &str, error: &Error) -> String {
     format!("`{label}`, which failed: {error}")
 }
 
-/// A notice that came neither from Kafka nor from the bridge's archive: its kind is told by its content.
+/// A notice from neither Kafka nor the bridge's archive; its kind is recognised by its content.
 ///
 /// # Errors
-/// Permanent, when the bytes are no notice.
+/// Permanent, when the bytes are not a notice.
 pub(crate) fn received(bytes: Vec<u8>) -> Result<(NoticeKind, Received)> {
     let kind = NoticeKind::recognise(&bytes)?;
     let text = String::from_utf8(bytes).map_err(|_| Error::permanent("notice: expected UTF-8"))?;

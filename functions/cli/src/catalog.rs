@@ -1,4 +1,4 @@
-//! `gwtm catalog`: the galaxy index that lists are made from.
+//! `gwtm catalog`: builds and shows galaxy indices.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -18,10 +18,10 @@ use store::Store;
 
 use crate::Failure;
 
-/// Where indices are kept in the store.
+/// Folder of the indices in the store.
 const FOLDER: &str = "galaxy_catalog/";
 
-/// What to do with a catalogue.
+/// Subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Catalog {
     /// Convert a FITS or CSV catalogue to an index: Parquet sorted by HEALPix cell.
@@ -56,7 +56,7 @@ Examples:
 }
 
 impl Catalog {
-    /// Does it.
+    /// Runs the subcommand.
     ///
     /// # Errors
     /// When the settings or the catalogue are wrong.
@@ -85,7 +85,7 @@ async fn build(source: &Path, out: &str, columns: &Columns) -> std::result::Resu
     } else {
         None
     };
-    // What becomes a file is written beside it, what becomes an object wherever temporary files go.
+    // Written next to the output file, or to the temporary folder for an object.
     let folder = match &object {
         Some(_) => None,
         None => Some(Path::new(out).parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))),
@@ -135,7 +135,7 @@ fn read(source: &Path, columns: &Columns) -> Result<(Catalogue, Manifest)> {
     let progress = progress_bar(size, "reading {bytes}/{total_bytes} {bar:30} {eta}");
     let mut digested = Digested { source: progress.wrap_read(file), digest: Sha256::new(), bytes: 0 };
     let catalogue = Catalogue::read_from(&mut digested, columns)?;
-    // What comes after the table counts too.
+    // The digest includes the bytes after the table.
     io::copy(&mut digested, &mut io::sink()).permanent("cannot be read")?;
     progress.finish_and_clear();
     let name = source.file_name().map(|name| name.to_string_lossy().into_owned());
@@ -152,7 +152,7 @@ fn read(source: &Path, columns: &Columns) -> Result<(Catalogue, Manifest)> {
     Ok((catalogue, manifest))
 }
 
-/// Writes the index to a file that has its name only when it is whole.
+/// Writes the index to a temporary file, which is renamed when complete.
 fn write(catalogue: &Catalogue, manifest: &Manifest, folder: Option<&Path>) -> Result<tempfile::NamedTempFile> {
     let place = folder.map_or("for temporary files".to_owned(), |folder| format!("`{}`", folder.display()));
     let progress = progress_bar(catalogue.len() as u64, "writing {pos}/{len} galaxies {bar:30} {eta}");
@@ -177,7 +177,7 @@ fn write(catalogue: &Catalogue, manifest: &Manifest, folder: Option<&Path>) -> R
 
 async fn info(name: &str) -> std::result::Result<(), Failure> {
     let named = |error: Error| Failure::work(error.of(format!("galaxy catalogue `{name}`")));
-    // Without settings a file can be looked at all the same.
+    // A file can be shown without settings.
     let source = CatalogueSource::find(&open_store().await?, name).await.map_err(named)?;
     let mut lines = vec![("catalogue", name.to_owned()), ("size", megabytes(source.size()))];
     match source.index().await.map_err(named)? {
@@ -215,7 +215,7 @@ fn megabytes(bytes: u64) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
 }
 
-/// What is read, with its SHA-256.
+/// A reader that computes the SHA-256.
 struct Digested<R> {
     source: R,
     digest: Sha256,
@@ -232,7 +232,7 @@ impl<R: Read> Read for Digested<R> {
 }
 
 fn progress_bar(length: u64, template: &str) -> ProgressBar {
-    // Hidden by itself where standard error is no terminal.
+    // indicatif hides it when standard error is not a terminal.
     let bar = ProgressBar::new(length);
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);

@@ -67,8 +67,8 @@ pub async fn notify(options: &NotifyOptions) -> std::result::Result<bool, Failur
     let mut out = io::stdout().lock();
     for notification in &told {
         let (verb, why) = match &notification.status {
-            NotificationStatus::Failed { reason } => ("NOT TOLD", reason.as_str()),
-            _ => ("told", ""),
+            NotificationStatus::Failed { reason } => ("NOT SENT", reason.as_str()),
+            _ => ("sent", ""),
         };
         writeln!(out, "{:<24} {:<40} {verb} {why}", notification.rule, notification.target).map_err(Failure::work)?;
     }

@@ -1,4 +1,4 @@
-//! What `gwtm run` prints of one notice: a JSON object for machines, a table for people.
+//! The output of `gwtm run` for one notice: a JSON object or a table.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -17,14 +17,14 @@ use store::Store;
 
 use crate::pipeline::{Function, Outcome, ProcessedAlert, Step};
 
-/// What became of one notice.
+/// Outcome of one notice.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report<'a> {
     notice: &'a str,
     status: &'static str,
-    /// Whether objects were written; otherwise every `written` would be.
+    /// Whether objects were written; false in a dry run.
     stored: bool,
-    /// The alert's name, or the IceCube search's reference: the first when there are two alerts.
+    /// Name of the first alert, or the IceCube search's reference.
     name: Option<String>,
     alerts: Vec<AlertReport<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -33,7 +33,7 @@ pub(crate) struct Report<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     notifications: &'a [Notification],
     errors: Vec<ReportedError>,
-    /// How long each function took, over all of the notice's alerts [ms].
+    /// Duration of each function, summed over the notice's alerts [ms].
     durations_ms: BTreeMap<&'static str, f64>,
 }
 
@@ -58,7 +58,7 @@ struct IceCubeReport<'a> {
     posts: &'a [Post],
 }
 
-/// A function that failed; the functions that do not depend on it still ran.
+/// A failed function; functions that do not depend on it still ran.
 #[derive(Debug, Serialize)]
 struct ReportedError {
     stage: &'static str,
@@ -68,7 +68,7 @@ struct ReportedError {
     message: String,
 }
 
-/// The durations in a report: the name in JSON, the name for people, and the functions that are added up.
+/// The durations in a report: name in JSON, name in the table, and the functions summed.
 const DURATIONS: [(&str, &str, &[Function]); 6] = [
     ("ingest", "ingest", &[Function::IngestLigo, Function::IngestIceCube]),
     ("skymap_products", "sky-map products", &[Function::SkymapProducts]),
@@ -109,7 +109,7 @@ impl<'a> Report<'a> {
         report
     }
 
-    /// Of a notice that was not tried, because one before it of its superevent failed.
+    /// The report of a notice that was not tried, because an earlier one of its superevent failed.
     pub(crate) fn not_tried(notice: &'a str, because: &str) -> Self {
         let mut report = Report::none(notice, true, Duration::ZERO);
         let error = Error::retryable(format!("not tried, because its superevent's alerts wait behind {because}"));
@@ -119,7 +119,7 @@ impl<'a> Report<'a> {
     }
 
     /// Whether nothing failed.
-    pub(crate) fn done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.errors.is_empty()
     }
 
@@ -172,7 +172,7 @@ fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
-/// Prints a report: one line of JSON, or a block for people.
+/// Prints a report: one line of JSON, or a table.
 pub(crate) fn print(out: &mut impl Write, report: &Report, json: bool) -> io::Result<()> {
     if json {
         serde_json::to_writer(&mut *out, report)?;
@@ -258,13 +258,13 @@ fn print_annotated(out: &mut impl Write, annotated: &Annotated, written: &str) -
             Some(Object::PlotPng(name)) if *name == annotated.name => "plot, PNG",
             Some(Object::Page(name)) if *name == annotated.name => "page",
             Some(Object::Latest(_)) => "newest alert",
-            // Those of the superevent's other alerts are told of by name.
+            // Objects of the superevent's other alerts are listed below by name.
             _ => continue,
         };
         row(out, what, written, &format!("{} ({})", made.key, indicatif::HumanBytes(made.size)))?;
     }
     for name in &annotated.changed {
-        row(out, "older alert", "brought up to date", &name.to_string())?;
+        row(out, "older alert", "updated", &name.to_string())?;
     }
     print_notifications(out, &annotated.notifications)
 }
@@ -272,10 +272,10 @@ fn print_annotated(out: &mut impl Write, annotated: &Annotated, written: &str) -
 fn print_notifications(out: &mut impl Write, notifications: &[Notification]) -> io::Result<()> {
     for notification in notifications {
         let (verb, reason) = match &notification.status {
-            NotificationStatus::Sent => ("told", String::new()),
-            NotificationStatus::AlreadySent => ("told before", String::new()),
-            NotificationStatus::NotSent { reason } => ("not told", format!(" ({reason})")),
-            NotificationStatus::Failed { reason } => ("NOT TOLD", format!(" ({reason})")),
+            NotificationStatus::Sent => ("sent", String::new()),
+            NotificationStatus::AlreadySent => ("already sent", String::new()),
+            NotificationStatus::NotSent { reason } => ("not sent", format!(" ({reason})")),
+            NotificationStatus::Failed { reason } => ("NOT SENT", format!(" ({reason})")),
         };
         row(out, &notification.rule, verb, &format!("{}{reason}", notification.target))?;
     }
@@ -313,7 +313,7 @@ fn endpoint(request: PostEndpoint) -> &'static str {
     }
 }
 
-/// Prints what all notices came to.
+/// Prints the totals.
 pub(crate) fn print_totals(
     out: &mut impl Write,
     config: &Config,
@@ -326,14 +326,14 @@ pub(crate) fn print_totals(
     if store.writes() {
         writeln!(out, "Objects are in {}.", config.storage)?;
     } else {
-        let why = if config.dry_run { "A dry run" } else { "WRITE_TO_STORAGE=false" };
-        writeln!(out, "{why}: nothing was written. It would have been:")?;
+        let why = if config.dry_run { "Dry run" } else { "WRITE_TO_STORAGE=false" };
+        writeln!(out, "{why}: nothing was written. Objects that would have been written:")?;
         for (key, size) in store.unwritten() {
             writeln!(out, "    {key} ({})", indicatif::HumanBytes(size))?;
         }
     }
     if config.api.is_none() {
-        let why = if config.dry_run { "this is a dry run" } else { "API_BASE is not set" };
+        let why = if config.dry_run { "dry run" } else { "API_BASE is not set" };
         writeln!(out, "Nothing was posted: {why}.")?;
     }
     Ok(())

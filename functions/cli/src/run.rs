@@ -1,4 +1,4 @@
-//! `gwtm run`: notices from files through the whole pipeline.
+//! `gwtm run`: runs notices from files through the whole pipeline.
 
 use std::fs;
 use std::path::Path;
@@ -15,14 +15,14 @@ use crate::batch::{Batch, received};
 use crate::notices;
 use crate::pipeline::Outcome;
 
-/// Runs every notice; whether all of them were done.
+/// Runs every notice; returns whether all succeeded.
 ///
 /// # Errors
-/// When the settings are wrong or standard output is gone; a notice that fails is reported and counted instead.
+/// When the settings are wrong or standard output is closed; a failure of a notice is reported and counted.
 pub async fn run(options: &RunOptions) -> std::result::Result<bool, Failure> {
     let settings = overrides(options.store.as_deref(), options.dry_run).map_err(Failure::usage)?;
     let config = Config::from_env(&settings).map_err(Failure::usage)?;
-    // What is done is printed; only what is odd is logged beside it.
+    // The report is printed, so only warnings are logged.
     config.log.start("warn");
     let mut batch = Batch::open(config, options.json, options.patience).await?;
     let store = batch.store().clone();
@@ -42,7 +42,7 @@ pub async fn run(options: &RunOptions) -> std::result::Result<bool, Failure> {
     batch.end()
 }
 
-/// Writes the pages of what was done, where they are asked for.
+/// Writes the alerts' pages, if requested.
 async fn pages(options: &RunOptions, store: &Store, done: Vec<Outcome>) -> std::result::Result<(), Failure> {
     let Some(folder) = &options.report else { return Ok(()) };
     for outcome in done {
@@ -64,10 +64,10 @@ async fn write_pages(folder: &Path, store: &Store, outcome: &Outcome) -> Result<
     Ok(())
 }
 
-/// Options of the command line as the settings they stand for.
+/// Command-line options as settings.
 ///
 /// # Errors
-/// Permanent, when the store is none.
+/// Permanent, when the store is invalid.
 pub(crate) fn overrides(store: Option<&str>, dry_run: bool) -> Result<Vec<(&'static str, String)>> {
     let mut settings = store.map(store::overrides).transpose()?.unwrap_or_default();
     if dry_run {

@@ -1,5 +1,5 @@
-//! Lists from an index of two million galaxies, from the bytes of the map to the ranking: `cargo bench -p galaxy-list
-//! --no-default-features`. The alerts are looked for in `../shared/data/alerts` beside the workspace.
+//! Ranking with an index of two million galaxies, from the bytes of the map: `cargo bench -p galaxy-list
+//! --no-default-features`. Reads the alerts in `../shared/data/alerts` beside the workspace.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -19,9 +19,9 @@ const ALERTS: [&str; 3] = ["MS181101ab-initial", "S230518h-initial", "S230522a-p
 fn main() {
     let path = index();
     println!("memory after the index was built: {}", peak());
-    // Linux: the greatest memory counts from here.
+    // Resets the peak memory on Linux.
     if std::fs::write("/proc/self/clear_refs", "5").is_err() {
-        println!("(the greatest memory includes the building)");
+        println!("(peak memory includes building the index)");
     }
     for alert in ALERTS {
         let Some(map) = map(alert) else { continue };
@@ -40,7 +40,7 @@ fn main() {
     divan::main();
 }
 
-/// A row of NED-LVS has some 90 columns, of which five are taken.
+/// NED-LVS has some 90 columns, of which five are read.
 const OTHER_COLUMNS: usize = 40;
 
 /// Builds an index from a FITS table of two million rows, as `gwtm catalog build` does from NED-LVS.
@@ -49,7 +49,7 @@ fn from_fits() {
     let (source, target) = (folder.path().join("source.fits"), folder.path().join("index.parquet"));
     write_fits(&source);
     if std::fs::write("/proc/self/clear_refs", "5").is_err() {
-        println!("(the greatest memory includes what came before)");
+        println!("(peak memory includes earlier steps)");
     }
     let begun = std::time::Instant::now();
     let file = std::fs::File::open(&source).expect("a file");
@@ -136,7 +136,7 @@ fn runtime() -> &'static tokio::runtime::Runtime {
     RUNTIME.get_or_init(|| tokio::runtime::Runtime::new().expect("a runtime"))
 }
 
-/// The alert's map, as it is in the store.
+/// The alert's map, as in the store.
 fn map(alert: &str) -> Option<Vec<u8>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/alerts").join(format!("{alert}.json"));
     let Ok(notice) = std::fs::read(&path) else {
@@ -146,7 +146,7 @@ fn map(alert: &str) -> Option<Vec<u8>> {
     Some(Notice::parse(&notice).expect("a notice").skymap.expect("a map").to_vec())
 }
 
-/// Galaxies evenly on the sphere and in volume to 1 Gpc.
+/// An index of galaxies uniform in volume up to 1 Gpc.
 fn index() -> &'static Path {
     static INDEX: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
     let (_, path) = INDEX.get_or_init(|| {
@@ -179,7 +179,7 @@ async fn list(path: &Path, map: &[u8]) -> (Ranking, (u64, u64)) {
     (ranking, source.reads())
 }
 
-/// The greatest memory of this process so far.
+/// Peak memory of this process so far.
 fn peak() -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap_or("unknown");

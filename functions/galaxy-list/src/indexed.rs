@@ -1,4 +1,4 @@
-//! Ranking from an index: only the row groups that meet the zone are read, a few at a time.
+//! Ranks galaxies from an index, reading only the row groups that overlap the zone.
 
 use std::sync::Arc;
 
@@ -12,13 +12,13 @@ use tokio::sync::mpsc;
 
 use crate::source::CatalogueSource;
 
-/// How many parts are read at once: with those that wait, what bounds the memory.
-const AT_ONCE: usize = 4;
+/// Number of concurrent reads, which bounds the memory.
+const MAX_CONCURRENT_READS: usize = 4;
 
 /// [`science::galaxy::rank`] from an index.
 ///
 /// # Errors
-/// Permanent, for an index that is broken; otherwise as [`CatalogueSource::range`].
+/// Permanent, for a corrupt index; otherwise as [`CatalogueSource::range`].
 pub async fn rank(
     source: &CatalogueSource,
     index: Index,
@@ -40,14 +40,14 @@ async fn rank_in(
     settings: &Arc<Settings>,
     zone: Zone,
 ) -> Result<Ranking> {
-    let (say_parts, parts) = tokio::sync::oneshot::channel::<Vec<Part>>();
+    let (send_parts, parts) = tokio::sync::oneshot::channel::<Vec<Part>>();
     let (send, mut receive) = mpsc::channel::<(Part, Bytes)>(1);
     let (index, map, settings) = (index.clone(), map.clone(), settings.clone());
     let ranking = runtime::blocking("galaxy catalogue", move || {
         let mut ranker = Ranker::new(&map, &settings, zone);
         let parts = index.parts(&ranker.ranges());
         let mut left = parts.len();
-        if say_parts.send(parts).is_err() {
+        if send_parts.send(parts).is_err() {
             return Ok(None);
         }
         while let Some((part, bytes)) = receive.blocking_recv() {
@@ -60,12 +60,12 @@ async fn rank_in(
     });
     let reading = async move {
         let parts = parts.await.unwrap_or_default();
-        let mut pieces = stream::iter(parts)
+        let mut reads = stream::iter(parts)
             .map(|part| async { source.range(part.bytes.clone()).await.map(|bytes| (part, bytes)) })
-            .buffered(AT_ONCE);
-        while let Some(piece) = pieces.try_next().await? {
-            if send.send(piece).await.is_err() {
-                break; // the ranking has ended, and says why
+            .buffered(MAX_CONCURRENT_READS);
+        while let Some(read) = reads.try_next().await? {
+            if send.send(read).await.is_err() {
+                break; // the ranking has failed and returns the error
             }
         }
         Result::Ok(())

@@ -1,4 +1,4 @@
-//! `Alert → Galaxies`: the galaxies that may host an alert's source, ranked, as the body of `event_galaxies`.
+//! `Alert → Galaxies`: ranks possible host galaxies of an alert, as the body of `event_galaxies`.
 
 pub mod indexed;
 pub mod source;
@@ -19,27 +19,27 @@ use treasuremap::bodies::{EventGalaxies, GalaxyEntry};
 
 use crate::source::CatalogueSource;
 
-/// What this function touches.
+/// The function's dependencies.
 #[derive(Debug)]
 pub struct Deps {
-    /// Where the map is, where the list goes, and where the catalogue may be.
+    /// Holds the map, the list, and possibly the catalogue.
     pub store: Store,
-    /// Which catalogue, and how galaxies are ranked and signed.
+    /// Name of the catalogue, and settings of ranking and signature.
     pub galaxies: config::GalaxySettings,
-    /// A catalogue without index, read once.
+    /// A catalogue without index, cached after the first read.
     pub catalogue: OnceCell<Arc<Catalogue>>,
 }
 
 impl Deps {
-    /// What the settings say, around a store that is open.
+    /// Builds the dependencies from the settings and an open store.
     ///
     /// # Errors
-    /// None; the catalogue is read by the first alert that needs it.
+    /// Never; the catalogue is read by the first alert that needs it.
     pub fn new(config: &Config, store: Store) -> Result<Self> {
         Ok(Deps { store, galaxies: config.galaxies.clone(), catalogue: OnceCell::new() })
     }
 
-    /// What the settings say.
+    /// Builds the dependencies from the settings.
     ///
     /// # Errors
     /// As [`Config::open_store`].
@@ -48,12 +48,12 @@ impl Deps {
     }
 }
 
-/// Ranks the catalogue's galaxies on the alert's map and writes the list; without a catalogue, a map or a galaxy in
-/// the zone there is none, and the answer says why.
+/// Ranks the catalogue's galaxies on the alert's map and writes the list. Without a catalogue, a map or a galaxy in the
+/// zone, returns the reason instead.
 ///
 /// # Errors
-/// Permanent, for a catalogue or map that is missing or broken; otherwise what the store says. An alert is posted
-/// without its list then.
+/// Permanent, for a missing or corrupt catalogue or map; otherwise the store's. The alert is then posted without its
+/// list.
 pub async fn handle(deps: &Deps, alert: Alert) -> Result<Galaxies> {
     let none = |reason: String| Galaxies { name: alert.name.clone(), count: 0, key: None, reason: Some(reason) };
     let Some(source) = &deps.galaxies.catalog else {
@@ -63,8 +63,8 @@ pub async fn handle(deps: &Deps, alert: Alert) -> Result<Galaxies> {
         return Ok(none("the alert has no sky map".to_owned()));
     };
     let map = match deps.store.get(skymap).await? {
-        // The GWTM removes the files of old mock alerts whenever it is asked to.
-        None if alert.role == Role::Test => return Ok(none("the mock alert's map has been removed".to_owned())),
+        // The GWTM deletes the files of old mock alerts on request.
+        None if alert.role == Role::Test => return Ok(none("the mock alert's map was deleted".to_owned())),
         None => deps.store.read(skymap).await?,
         Some(map) => map,
     };
@@ -84,7 +84,7 @@ pub async fn handle(deps: &Deps, alert: Alert) -> Result<Galaxies> {
     let list = serde_json::to_vec(&body(&deps.galaxies, &alert, ranking)).permanent(format_args!("object `{key}`"))?;
     deps.store.put(&key, Bytes::from(list)).await?;
     deps.store.put(&Object::GalaxiesCsv(&alert.name).key()?, Bytes::from(table)).await?;
-    tracing::info!(alert.name = %alert.name, count, in_zone, relaxed, "galaxies ranked");
+    tracing::info!(alert.name = %alert.name, count, in_zone, relaxed, "ranked galaxies");
     Ok(Galaxies { name: alert.name, count, key: Some(key), reason: None })
 }
 
@@ -96,7 +96,7 @@ fn body(signed: &config::GalaxySettings, alert: &Alert, ranking: Ranking) -> Eve
         rank,
         ra: galaxy.ra,
         dec: galaxy.dec,
-        // The website shows `dist` as "Dist (Mpc)" and every other key as it is.
+        // The website shows `dist` as "Dist (Mpc)" and every other key verbatim.
         info: BTreeMap::from([
             ("dist".to_owned(), significant(galaxy.dist, 4)),
             ("log10(Mstar)".to_owned(), significant(galaxy.mstar.log10(), 4)),
@@ -112,7 +112,7 @@ fn body(signed: &config::GalaxySettings, alert: &Alert, ranking: Ranking) -> Eve
     }
 }
 
-/// A number rounded to so many significant digits; one that has none is left as it is.
+/// Rounds to significant digits; 0 and non-finite numbers are returned unchanged.
 fn significant(number: f64, digits: i32) -> f64 {
     if number == 0.0 || !number.is_finite() {
         return number;
@@ -121,7 +121,7 @@ fn significant(number: f64, digits: i32) -> f64 {
     format!("{number:.*}", usize::try_from(after_the_point).unwrap_or_default()).parse().unwrap_or(number)
 }
 
-/// Ranks from the index, or from a catalogue without one, which is read whole, once.
+/// Ranks from the index, or from a catalogue without one, which is read whole and cached.
 async fn ranking(deps: &Deps, name: &str, map: Arc<MultiOrderMap>) -> Result<Ranking> {
     let settings = Arc::new(deps.galaxies.settings.clone());
     if deps.catalogue.get().is_none() {
@@ -129,16 +129,16 @@ async fn ranking(deps: &Deps, name: &str, map: Arc<MultiOrderMap>) -> Result<Ran
         if let Some(index) = source.index().await? {
             let ranking = indexed::rank(&source, index, map, &settings).await?;
             let (requests, bytes) = source.reads();
-            tracing::info!(catalogue = name, requests, bytes, of = source.size(), "galaxy index read");
+            tracing::info!(catalogue = name, requests, bytes, of = source.size(), "read galaxy index");
             return Ok(ranking);
         }
         deps.catalogue.get_or_try_init(|| load(&source, name)).await?;
     }
-    let catalogue = deps.catalogue.get().cloned().ok_or_else(|| Error::permanent("expected it to be read"))?;
+    let catalogue = deps.catalogue.get().cloned().ok_or_else(|| Error::permanent("expected a loaded catalogue"))?;
     runtime::blocking("galaxy ranking", move || Ok(galaxy::rank(&map, &catalogue, &settings))).await
 }
 
-/// Reads a catalogue without index.
+/// Reads a catalogue without an index.
 async fn load(source: &CatalogueSource, name: &str) -> Result<Arc<Catalogue>> {
     let catalogue = source.read_whole(&Columns::default()).await?;
     let (galaxies, dropped) = (catalogue.len(), catalogue.dropped());
@@ -147,8 +147,8 @@ async fn load(source: &CatalogueSource, name: &str) -> Result<Arc<Catalogue>> {
     }
     tracing::warn!(
         catalogue = name, galaxies, %dropped,
-        "galaxy catalogue without index read whole; `gwtm catalog build {name} --out galaxy_catalog/galaxies.parquet` \
-         builds one, and CATALOG_PATH then names it"
+        "read the whole galaxy catalogue because it has no index; build one with `gwtm catalog build {name} --out \
+         galaxy_catalog/galaxies.parquet`, and set CATALOG_PATH to it"
     );
     Ok(Arc::new(catalogue))
 }
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_have_sensible_digits() {
+    fn rounds_to_significant_digits() {
         for (number, expected) in [
             (144.508_123, 144.5),
             (0.004_321_99, 0.004_322),

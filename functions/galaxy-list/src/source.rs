@@ -1,4 +1,4 @@
-//! A catalogue's bytes: a file of this machine, or an object of the store.
+//! Reads a catalogue's bytes from a local file or an object of the store.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
@@ -13,10 +13,10 @@ use shared::key::Key;
 use shared::{Context, Error, Result};
 use store::Store;
 
-/// The first bytes of every Parquet file.
+/// First bytes of a Parquet file.
 const MAGIC: &[u8] = b"PAR1";
 
-/// A catalogue that is there, and how much of it has been read.
+/// An existing catalogue, with statistics of its reads.
 #[derive(Debug, Clone)]
 pub struct CatalogueSource {
     place: SourcePlace,
@@ -31,10 +31,10 @@ enum SourcePlace {
 }
 
 impl CatalogueSource {
-    /// Finds a catalogue: a file when there is one of that name, else an object of the store.
+    /// Finds a catalogue: a file of that name, else an object of the store.
     ///
     /// # Errors
-    /// Permanent, when there is neither; otherwise what the file system or the store says.
+    /// Permanent, when neither exists; otherwise that of the file system or the store.
     pub async fn find(store: &Store, name: &str) -> Result<Self> {
         let source = |place, size| CatalogueSource { place, size, reads: Arc::default() };
         match tokio::fs::metadata(name).await {
@@ -43,7 +43,7 @@ impl CatalogueSource {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(Error::permanent("cannot be read").caused_by(error)),
         }
-        // An absolute path is no object's name.
+        // An absolute path is not a valid object name.
         if let Ok(key) = Key::new(name)
             && let Some(head) = store.head(&key).await?
         {
@@ -52,12 +52,12 @@ impl CatalogueSource {
         Err(Error::permanent("expected a file or an object of the store, found neither"))
     }
 
-    /// Its size [bytes].
+    /// Size [bytes].
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// Its path, when it is a file.
+    /// Path of a file; `None` for an object.
     pub fn path(&self) -> Option<&Path> {
         match &self.place {
             SourcePlace::File(path) => Some(path),
@@ -65,15 +65,15 @@ impl CatalogueSource {
         }
     }
 
-    /// How many requests were made, and how many bytes they brought.
+    /// Number of requests, and of bytes read.
     pub fn reads(&self) -> (u64, u64) {
         (self.reads.0.load(Ordering::Relaxed), self.reads.1.load(Ordering::Relaxed))
     }
 
-    /// Some of its bytes, all of them.
+    /// A range of its bytes, complete.
     ///
     /// # Errors
-    /// Permanent, when it has fewer; otherwise what the file system or the store says.
+    /// Permanent, when it has fewer; otherwise that of the file system or the store.
     pub async fn range(&self, range: Range<u64>) -> Result<Bytes> {
         let wanted = range.end.saturating_sub(range.start);
         let bytes = match &self.place {
@@ -83,7 +83,7 @@ impl CatalogueSource {
             }
             SourcePlace::Object(store, key) => {
                 let found = store.get_range(key, range).await?;
-                found.ok_or_else(|| Error::permanent("expected the object to be there still, found none"))?
+                found.ok_or_else(|| Error::permanent("the object was deleted while being read"))?
             }
         };
         self.reads.0.fetch_add(1, Ordering::Relaxed);
@@ -97,7 +97,7 @@ impl CatalogueSource {
         Ok(bytes)
     }
 
-    /// All of its galaxies, when it is no index: a file is read as a stream, an object whole.
+    /// All of its galaxies, when it is not an index: streams a file, and loads an object whole.
     ///
     /// # Errors
     /// As [`Catalogue::read_from`] and [`CatalogueSource::range`].
@@ -119,15 +119,16 @@ impl CatalogueSource {
         }
     }
 
-    /// Its footer, when it is an index; `None` when it is no Parquet file.
+    /// Its footer, when it is an index; `None` when it is not a Parquet file.
     ///
     /// # Errors
-    /// Permanent, for Parquet that is truncated or has not the columns of an index; otherwise as [`CatalogueSource::range`].
+    /// Permanent, for Parquet that is truncated or lacks the columns of an index; otherwise as
+    /// [`CatalogueSource::range`].
     pub async fn index(&self) -> Result<Option<Index>> {
         let tail = self.range(self.size.saturating_sub(FOOTER_TAIL)..self.size).await?;
         let Some(footer) = footer_bytes(&tail)? else {
             if self.range(0..self.size.min(MAGIC.len() as u64)).await?.starts_with(MAGIC) {
-                return Err(Error::permanent("expected a Parquet file to end with `PAR1`, found it truncated"));
+                return Err(Error::permanent("truncated: expected a Parquet file to end with `PAR1`"));
             }
             return Ok(None);
         };

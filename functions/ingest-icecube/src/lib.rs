@@ -1,4 +1,4 @@
-//! `Received → Publication`: reads an IceCube track search of any generation.
+//! `Received → Publication`: parses an IceCube track search of any generation.
 
 use config::Config;
 use shared::message::{Publication, Received};
@@ -6,23 +6,23 @@ use shared::notice::icecube::TrackSearch;
 use shared::{Error, Result};
 use store::Store;
 
-/// What this function touches.
+/// The function's dependencies.
 #[derive(Debug, Clone)]
 pub struct Deps {
-    /// Where the notice is.
+    /// Holds the notice.
     pub store: Store,
 }
 
 impl Deps {
-    /// What the settings say, around a store that is open.
+    /// Builds the dependencies from the settings and an open store.
     ///
     /// # Errors
-    /// None; the other functions' may fail.
+    /// Never; the signature is that of the other functions.
     pub fn new(_config: &Config, store: Store) -> Result<Self> {
         Ok(Deps { store })
     }
 
-    /// What the settings say.
+    /// Builds the dependencies from the settings.
     ///
     /// # Errors
     /// As [`Config::open_store`].
@@ -31,10 +31,10 @@ impl Deps {
     }
 }
 
-/// Reads a notice and hands on what is to be published.
+/// Parses a notice and returns the publication.
 ///
 /// # Errors
-/// Permanent, naming the field, when the notice cannot be read; what the store says otherwise.
+/// Permanent, naming the field, when the notice cannot be parsed; otherwise the store's.
 pub async fn handle(deps: &Deps, received: Received) -> Result<Publication> {
     let bytes = deps.store.read_body(&received.body).await?;
     let search = TrackSearch::parse(&bytes).map_err(|error: Error| error.of(&received.body))?;

@@ -1,4 +1,4 @@
-//! The claim of an alert's name: its suffix n is taken by creating `{name}_alert.json`.
+//! Claims an alert's name by creating `{name}_alert.json` for the suffix n.
 
 use bytes::Bytes;
 use science::skymap::MultiOrderMap;
@@ -9,19 +9,19 @@ use shared::notice::{content, same_content, same_value};
 use shared::{Error, Result};
 use store::Store;
 
-/// The most alerts of one type that a superevent may have; the most seen has fewer than 20.
+/// Limit on the alerts of one type per superevent; real ones have fewer than 20.
 const MAX_ALERTS: u32 = 1_000;
 
-/// Claims the first name that is free, or finds the one that this very notice has claimed before.
+/// Claims the first free name, or returns the name that this notice claimed before.
 ///
-/// An object with the same content is this alert seen again, a different one means the next n. Contents are compared,
-/// not bytes: the same notice from GraceDB differs from Kafka's in white space and the order of its fields.
+/// An object with the same content is this alert again; a different one means the next n. Contents are compared rather
+/// than bytes, because GraceDB's copy of a notice differs from Kafka's in white space and field order.
 ///
 /// A notice whose sky map cannot be read is the same alert as one that differs from it in the map alone: the mended notice
 /// takes its place, so that the products of an alert that went out without a map can be made.
 ///
 /// # Errors
-/// What the store says; Permanent after [`MAX_ALERTS`] names.
+/// The store's; Permanent after [`MAX_ALERTS`] names.
 pub(crate) async fn claim(
     store: &Store,
     superevent_id: &SupereventId,
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_same_content_is_the_same_alert() {
+    async fn same_content_returns_the_claimed_name() {
         let seen =
             names(&[r#"{"a": 1, "b": 2}"#, r#"{"a": 1, "b": 3}"#, r#"{"b":2,"a":1.0e0}"#, r#"{"b": 3, "a": 1}"#]).await;
         assert_eq!(
@@ -108,13 +108,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn numbers_that_are_not_finite_and_a_byte_order_mark_do_not_hide_the_same_content() {
+    async fn same_content_with_non_finite_numbers_or_byte_order_mark_returns_the_claimed_name() {
         let seen = names(&[r#"{"a": NaN, "b": 2}"#, r#"{"b":2,"a":NaN}"#, "\u{feff}{\"a\": NaN, \"b\": 2}"]).await;
         assert_eq!(seen, ["MS181101ab-Preliminary"; 3]);
     }
 
     #[tokio::test]
-    async fn a_mended_map_is_the_same_alert_and_another_notice_is_not() {
+    async fn corrected_map_returns_the_claimed_name_and_another_notice_does_not() {
         let notice = |map: &str, time: &str| -> &'static str {
             format!(
                 r#"{{"superevent_id": "MS181101ab", "alert_type": "PRELIMINARY", "time_created": "{time}",
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn racing_claims_of_different_notices_get_different_names() {
+    async fn concurrent_claims_of_different_notices_get_different_names() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::folder(folder.path());
         let id: SupereventId = "S230518h".parse().expect("an id");

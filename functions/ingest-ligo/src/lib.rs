@@ -1,5 +1,4 @@
-//! `Received → Ingested`: reads a LIGO/Virgo/KAGRA notice, claims its alerts' names, archives its maps and summarises
-//! them.
+//! `Received → Ingested`: parses a LIGO/Virgo/KAGRA notice, claims its alerts' names, archives and summarises its maps.
 
 mod claim;
 
@@ -12,23 +11,23 @@ use shared::message::{Alert, Ingested, Received};
 use shared::notice::igwn::Notice;
 use store::Store;
 
-/// What this function touches.
+/// The function's dependencies.
 #[derive(Debug, Clone)]
 pub struct Deps {
-    /// Where the notice is, and where alerts and maps are archived.
+    /// Holds the notice; alerts and maps are archived there.
     pub store: Store,
 }
 
 impl Deps {
-    /// What the settings say, around a store that is open.
+    /// Builds the dependencies from the settings and an open store.
     ///
     /// # Errors
-    /// None; the other functions' may fail.
+    /// Never; the signature is that of the other functions.
     pub fn new(_config: &Config, store: Store) -> Result<Self> {
         Ok(Deps { store })
     }
 
-    /// What the settings say.
+    /// Builds the dependencies from the settings.
     ///
     /// # Errors
     /// As [`Config::open_store`].
@@ -37,13 +36,13 @@ impl Deps {
     }
 }
 
-/// Reads a notice and makes its alerts: the event's own, then its external coincidence's if it has one.
+/// Parses a notice into its alerts: the event's own, then its external coincidence's, if any.
 ///
-/// Everything is read and checked before anything is written, so a notice that cannot be read leaves nothing behind. A map
-/// that cannot be read costs the map and never the alert: the alert says why, and `skymap-products` fails with it.
+/// Everything is validated before anything is written, so an unreadable notice leaves no objects. An unreadable map
+/// does not stop the alert: its error is recorded in the alert, and `skymap-products` fails with it.
 ///
 /// # Errors
-/// Permanent, naming the notice and the field, when it cannot be read; what the store says otherwise.
+/// Permanent, naming the notice and the field, when it cannot be parsed; otherwise the store's.
 pub async fn handle(deps: &Deps, received: Received) -> Result<Ingested> {
     let bytes = deps.store.read_body(&received.body).await?;
     let notice = Notice::parse(&bytes).map_err(|error| error.of(&received.body))?;
@@ -64,7 +63,7 @@ pub async fn handle(deps: &Deps, received: Received) -> Result<Ingested> {
     Ok(Ingested { alerts })
 }
 
-/// Decodes the notice's maps, away from the threads that serve connections.
+/// Decodes the notice's maps on a blocking thread.
 async fn read_maps(mut notice: Notice) -> Result<(Notice, Vec<Draft>)> {
     let read = move || {
         let drafts = alert::drafts(&mut notice);
@@ -76,14 +75,14 @@ async fn read_maps(mut notice: Notice) -> Result<(Notice, Vec<Draft>)> {
 /// Claims the alert's name with the notice as received, and archives its map.
 async fn archive(deps: &Deps, bytes: &Bytes, notice: &Notice, draft: Draft) -> Result<Alert> {
     let name = claim::claim(&deps.store, &notice.superevent_id, draft.alert_type, bytes).await?;
-    // What is logged of this call from here on says whose it is.
+    // From here on, every log line of this call has the name.
     tracing::Span::current().record("alert_name", tracing::field::display(&name));
     let (mut alert, warning) = draft.alert(notice, name);
     if let Some(warning) = warning {
         tracing::warn!(alert.name = %alert.name, "{warning}");
     }
     if let Some(error) = &alert.skymap_error {
-        tracing::error!(alert.name = %alert.name, "the alert goes out without its sky map: {error}");
+        tracing::error!(alert.name = %alert.name, "continuing without the sky map: {error}");
     }
     if let Ok(Some(map)) = draft.map {
         let key = Object::MultiOrderMap(&alert.name).key()?;

@@ -1,7 +1,7 @@
-//! What Fermi saw: the fetching, keeping and writing around `science::visibility`.
+//! Coverage products of Fermi: fetches, stores and writes for `science::visibility`.
 //!
-//! Orbits and pointings that have been fetched stay in the store (`fermi/tle/`, `fermi/ft2/`), so that a replay finds
-//! those of its day. Whatever goes wrong costs the product, never the alert, and never more than [`LIMIT`].
+//! Fetched orbits and pointings stay in the store (`fermi/tle/`, `fermi/ft2/`), so that a replay finds those of its
+//! day. A failure costs the product, never the alert, and at most [`TIMEOUT`].
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -21,24 +21,25 @@ use shared::{Context, Error, Result};
 use store::Store;
 use tokio::io::AsyncReadExt;
 
-/// The longest that both products together may delay an alert.
-pub const LIMIT: Duration = Duration::from_secs(5);
-/// What of it the network may use, so that there is time left to write.
-const NETWORK: Duration = Duration::from_secs(4);
-/// A kept TLE whose epoch is as near as this to the event is used without asking for a nearer one [days].
+/// Timeout of both products together.
+pub const TIMEOUT: Duration = Duration::from_secs(5);
+/// Timeout of the downloads, which leaves time to write.
+const NETWORK_TIMEOUT: Duration = Duration::from_secs(4);
+/// Largest difference between event and epoch for which a stored TLE is used without fetching [days].
 const NEAR_ENOUGH_DAYS: f64 = 1.0;
-/// How long a fetched TLE serves other alerts; CelesTrak has new ones every two hours and asks not to come more often.
-const RECENT: Duration = Duration::from_secs(2 * 3600); // https://celestrak.org/NORAD/documentation/gp-data-formats.php
-/// How long a source that has just failed is left alone: a server that is down delays one alert and not each of many.
-const LEFT_ALONE: Duration = Duration::from_secs(60);
-/// The names of weekly spacecraft files, for a person who has others.
-const NAMES: &str = "`FERMI_POINTING_FINAL_781_2023138_2023145_00.fits` or `lat_spacecraft_weekly_w781_p310_v001.fits`";
-/// The most warnings about one file of TLEs.
+/// Lifetime of a fetched TLE in memory; CelesTrak updates every two hours and asks not to be polled more often.
+const TLE_MAX_CACHE_AGE: Duration = Duration::from_secs(2 * 3600); // https://celestrak.org/NORAD/documentation/gp-data-formats.php
+/// Time until a failed source is tried again, so that a server that is down delays only one of many alerts.
+const RETRY_DELAY: Duration = Duration::from_secs(60);
+/// Names of weekly spacecraft files, for error messages.
+const EXAMPLE_NAMES: &str =
+    "`FERMI_POINTING_FINAL_781_2023138_2023145_00.fits` or `lat_spacecraft_weekly_w781_p310_v001.fits`";
+/// Limit on the warnings about one file of TLEs.
 const MAX_WARNINGS: usize = 5;
-/// The longest answer with TLEs that is read over the network [bytes]; one set has 168.
-const MAX_TLE_ANSWER_BYTES: usize = 1 << 20;
+/// Limit on a downloaded response with TLEs [bytes]; one set has 168.
+const MAX_TLE_RESPONSE_BYTES: usize = 1 << 20;
 
-/// Where orbit and pointing come from. Cloning is cheap and shares the downloads.
+/// Sources of orbit and pointing. Clones are cheap and share the downloads.
 #[derive(Debug, Clone)]
 pub struct Sources {
     settings: Fermi,
@@ -47,40 +48,40 @@ pub struct Sources {
     failed: Arc<Mutex<HashMap<String, (Instant, Error)>>>,
 }
 
-/// Element sets and when they were fetched.
+/// Element sets with the time when they were fetched.
 type Fetched = (Instant, Vec<Tle>);
 
 impl Sources {
-    /// Sources as the settings name them.
+    /// Sources named by the settings.
     ///
     /// # Errors
-    /// Permanent, when there can be no HTTP client.
+    /// Permanent, when the HTTP client cannot be set up.
     pub fn new(settings: &Fermi) -> Result<Self> {
         Ok(Sources { settings: settings.clone(), fetch: Fetch::new()?, recent: Arc::default(), failed: Arc::default() })
     }
 
-    /// The body of a URL; one that has failed for the moment is not asked again for [`LEFT_ALONE`].
+    /// The body of a URL; one that has failed for the moment is not asked again for [`RETRY_DELAY`].
     async fn get(&self, url: &str, max_bytes: usize, deadline: Instant) -> Result<Bytes> {
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).get(url).cloned();
         if let Some((when, error)) = failed
-            && when.elapsed() < LEFT_ALONE
+            && when.elapsed() < RETRY_DELAY
         {
             let ago = when.elapsed().as_secs();
-            return Err(error.of(format!("asked {ago} s ago, not again before {} s", LEFT_ALONE.as_secs())));
+            return Err(error.of(format!("failed {ago} s ago, next attempt after {} s", RETRY_DELAY.as_secs())));
         }
-        let body = self.fetch.get(url, max_bytes, left(deadline)).await;
+        let body = self.fetch.get(url, max_bytes, remaining(deadline)).await;
         let mut failures = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         match &body {
             Err(error) if error.is_retryable() => _ = failures.insert(url.to_owned(), (Instant::now(), error.clone())),
             _ => _ = failures.remove(url),
         }
-        failures.retain(|_, (when, _)| when.elapsed() < LEFT_ALONE);
+        failures.retain(|_, (when, _)| when.elapsed() < RETRY_DELAY);
         body
     }
 }
 
-/// What GBM and LAT saw at the time of a signal: both products, each written, already there, or missing with the
-/// reason. Once per superevent; what is missing may be filled by a later alert.
+/// The sky seen by GBM and LAT at the time of a signal: both products, each written, already there, or missing with the
+/// reason. Made once per superevent; a later alert makes missing ones.
 ///
 /// `time`: the time of the signal; a retraction has none.
 pub async fn coverage(
@@ -89,14 +90,14 @@ pub async fn coverage(
     superevent: &SupereventId,
     time: Option<Timestamp>,
 ) -> [Product; 2] {
-    let deadline = Instant::now() + NETWORK;
+    let deadline = Instant::now() + NETWORK_TIMEOUT;
     let gbm = async {
         let time = time.ok_or_else(no_time)?;
         let orbit = orbit(sources, store, time, deadline).await?;
         match fermi::gbm(&orbit.tle, time, sources.settings.tle_max_age_days) {
             Ok(seen) => Ok((seen, orbit.describe(time))),
-            Err(error) => Err(match orbit.trouble {
-                Some(trouble) => Error::permanent(format!("{error}; {trouble}")),
+            Err(error) => Err(match orbit.fetch_error {
+                Some(fetch_error) => Error::permanent(format!("{error}; {fetch_error}")),
                 None => error,
             }),
         }
@@ -111,12 +112,12 @@ pub async fn coverage(
     [Product { product: ProductKind::FermiGbm, status: gbm }, Product { product: ProductKind::FermiLat, status: lat }]
 }
 
-/// How old Fermi's orbit is at a time, and where it comes from: for those who look after it.
+/// Age and source of Fermi's orbit at a time, for monitoring.
 ///
 /// # Errors
-/// Permanent, when there is none, or it is older than the settings allow; Retryable, when it cannot be fetched.
+/// Permanent, when there is no orbit or it is older than the settings allow; Retryable, when it cannot be fetched.
 pub async fn orbit_age(sources: &Sources, store: &Store, time: Timestamp) -> Result<String> {
-    let orbit = orbit(sources, store, time, Instant::now() + NETWORK).await?;
+    let orbit = orbit(sources, store, time, Instant::now() + NETWORK_TIMEOUT).await?;
     let (days, limit) = (orbit.tle.age(time).as_secs_f64() / 86_400.0, sources.settings.tle_max_age_days);
     let text = format!("{days:.1} days old, from {}", orbit.from);
     if days.abs() > limit {
@@ -129,7 +130,7 @@ pub(crate) fn no_time() -> Error {
     Error::permanent("the alert has no time of signal")
 }
 
-/// Writes a coverage unless it is there, within [`LIMIT`].
+/// Writes a coverage unless it is there, within [`TIMEOUT`].
 pub(crate) async fn once(
     store: &Store,
     object: Object<'_>,
@@ -150,18 +151,18 @@ pub(crate) async fn once(
         })
     };
     let missing = |error: Error| ProductStatus::Missing { reason: error.to_string() };
-    match tokio::time::timeout(LIMIT, outcome).await {
+    match tokio::time::timeout(TIMEOUT, outcome).await {
         Ok(outcome) => outcome.unwrap_or_else(missing),
-        Err(_) => missing(Error::retryable(format!("expected it to be made within {LIMIT:?}"))),
+        Err(_) => missing(Error::retryable(format!("timed out after {TIMEOUT:?}"))),
     }
 }
 
-/// A TLE and how it was come by.
+/// A TLE and its source.
 struct Orbit {
     tle: Tle,
     from: String,
-    /// Why there is no nearer one.
-    trouble: Option<Error>,
+    /// Why a nearer one is not available.
+    fetch_error: Option<Error>,
 }
 
 impl Orbit {
@@ -178,52 +179,52 @@ impl Orbit {
     }
 }
 
-/// The TLE nearest to a time: from the file, if the settings name one; else a kept one that is near enough; else the
-/// nearest of those kept and those fetched.
+/// The TLE nearest to a time: from the file, if configured; else a stored one that is near enough; else the nearest of
+/// stored and fetched ones.
 async fn orbit(sources: &Sources, store: &Store, time: Timestamp, deadline: Instant) -> Result<Orbit> {
     if let Some(path) = &sources.settings.tle_file {
         let from = format!("file `{}`", path.display());
         let text = read_file(path, orbit::MAX_TEXT_BYTES).await.map_err(|error| error.of(&from))?;
         return nearest(element_sets(&text, &from)?, from, time);
     }
-    let mut trouble = None;
-    let kept = kept_tle(store, time).await.unwrap_or_else(|error| {
-        trouble = Some(error);
+    let mut fetch_error = None;
+    let kept = stored_tle(store, time).await.unwrap_or_else(|error| {
+        fetch_error = Some(error);
         None
     });
     if let Some(tle) = &kept
         && tle.age(time).abs().as_secs_f64() <= NEAR_ENOUGH_DAYS * 86_400.0
     {
-        return Ok(Orbit { tle: tle.clone(), from: "the store".to_owned(), trouble });
+        return Ok(Orbit { tle: tle.clone(), from: "the store".to_owned(), fetch_error });
     }
     let Some(url) = &sources.settings.tle_url else {
-        let none = || Error::permanent("no TLE is kept, and none is fetched (FERMI_TLE_URL is `none`)");
-        let tle = kept.ok_or_else(|| trouble.take().unwrap_or_else(none))?;
-        return Ok(Orbit { tle, from: "the store".to_owned(), trouble });
+        let none = || Error::permanent("the store has no TLE, and FERMI_TLE_URL is `none`");
+        let tle = kept.ok_or_else(|| fetch_error.take().unwrap_or_else(none))?;
+        return Ok(Orbit { tle, from: "the store".to_owned(), fetch_error });
     };
     match fetched_tles(sources, url, deadline).await {
         Ok(sets) => {
             let fetched = nearest(sets, format!("`{}`", http_client::shown(url)), time)?;
-            keep_tle(store, &fetched.tle).await;
+            store_tle(store, &fetched.tle).await;
             Ok(match kept {
                 Some(tle) if tle.age(time).abs() <= fetched.tle.age(time).abs() => {
-                    Orbit { tle, from: "the store".to_owned(), trouble }
+                    Orbit { tle, from: "the store".to_owned(), fetch_error }
                 }
                 _ => fetched,
             })
         }
         Err(error) => match kept {
-            Some(tle) => Ok(Orbit { tle, from: "the store".to_owned(), trouble: Some(error) }),
+            Some(tle) => Ok(Orbit { tle, from: "the store".to_owned(), fetch_error: Some(error) }),
             None => Err(error),
         },
     }
 }
 
-/// The good element sets of a text; those that are broken are warnings.
+/// The valid element sets of a text; logs a warning for each broken one.
 fn element_sets(text: &[u8], from: &str) -> Result<Vec<Tle>> {
     let (sets, broken) = Tle::parse_with_warnings(text).map_err(|error| error.of(from))?;
     for error in broken.iter().take(MAX_WARNINGS) {
-        tracing::warn!("{from}: left out: {error}");
+        tracing::warn!("{from}: element set left out: {error}");
     }
     if let more @ 1.. = broken.len().saturating_sub(MAX_WARNINGS) {
         tracing::warn!("{from}: {more} more element sets left out");
@@ -233,11 +234,11 @@ fn element_sets(text: &[u8], from: &str) -> Result<Vec<Tle>> {
 
 fn nearest(sets: Vec<Tle>, from: String, time: Timestamp) -> Result<Orbit> {
     let tle = Tle::nearest(sets, time).ok_or_else(|| Error::permanent(format!("{from}: found no TLE")))?;
-    Ok(Orbit { tle, from, trouble: None })
+    Ok(Orbit { tle, from, fetch_error: None })
 }
 
-/// The kept TLE whose epoch is nearest to a time.
-async fn kept_tle(store: &Store, time: Timestamp) -> Result<Option<Tle>> {
+/// The stored TLE whose epoch is nearest to a time.
+async fn stored_tle(store: &Store, time: Timestamp) -> Result<Option<Tle>> {
     let keys = store.keys("fermi/tle/").await?;
     let epoch = |key: &Key| match Parsed::of(key)?.object() {
         Object::FermiTle(epoch) => orbit::parse_epoch_name(epoch),
@@ -252,8 +253,8 @@ async fn kept_tle(store: &Store, time: Timestamp) -> Result<Option<Tle>> {
     Ok(Tle::nearest(sets, time))
 }
 
-/// Keeps a TLE for later alerts and replays. This one has it at hand, so trouble is only told.
-async fn keep_tle(store: &Store, tle: &Tle) {
+/// Stores a TLE for later alerts and replays. Best effort: this alert does not need it.
+async fn store_tle(store: &Store, tle: &Tle) {
     let kept = async {
         let key = Object::FermiTle(&orbit::epoch_name(tle.epoch())).key()?;
         if store.head(&key).await?.is_none() {
@@ -262,30 +263,30 @@ async fn keep_tle(store: &Store, tle: &Tle) {
         Ok::<_, Error>(())
     };
     if let Err(error) = kept.await {
-        tracing::warn!(%error, "Fermi's TLE could not be kept");
+        tracing::warn!(%error, "failed to store Fermi's TLE");
     }
 }
 
 async fn fetched_tles(sources: &Sources, url: &str, deadline: Instant) -> Result<Vec<Tle>> {
     let recent = sources.recent.lock().unwrap_or_else(PoisonError::into_inner).clone();
     if let Some((when, sets)) = recent
-        && when.elapsed() < RECENT
+        && when.elapsed() < TLE_MAX_CACHE_AGE
     {
         return Ok(sets);
     }
-    let text = sources.get(url, MAX_TLE_ANSWER_BYTES, deadline).await?;
+    let text = sources.get(url, MAX_TLE_RESPONSE_BYTES, deadline).await?;
     let sets = element_sets(&text, &format!("`{}`", http_client::shown(url)))?;
     *sources.recent.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), sets.clone()));
     Ok(sets)
 }
 
-fn left(deadline: Instant) -> Duration {
+fn remaining(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now())
 }
 
-/// Where LAT's axis pointed, (right ascension, declination) [deg], and the name of the file that says so: from the
-/// folder, if the settings name one; else from a final file in the store; else from the best file of the listing, or of
-/// the store when there is no listing.
+/// The direction of LAT's axis, (right ascension, declination) [deg], and the name of its file: from the folder, if
+/// configured; else from a final file in the store; else from the best file of the listing, or of the store when there
+/// is no listing.
 async fn pointing(
     sources: &Sources,
     store: &Store,
@@ -305,7 +306,7 @@ async fn pointing(
     let kept: Vec<FileName> = match store.keys("fermi/ft2/").await {
         Ok(keys) => keys.iter().filter_map(file_name).collect(),
         Err(error) => {
-            tracing::warn!(%error, "kept spacecraft files of Fermi could not be listed");
+            tracing::warn!(%error, "failed to list the stored spacecraft files of Fermi");
             Vec::new()
         }
     };
@@ -316,7 +317,7 @@ async fn pointing(
         return Ok(found);
     }
     let Some(url) = &sources.settings.ft2_url else {
-        let from = "the store (FERMI_FT2_URL is `none`: nothing is fetched)";
+        let from = "the store (FERMI_FT2_URL is `none`)";
         return first_pointing(&kept, from, time, from_store).await;
     };
     let page = sources.get(url, ft2::MAX_LISTING_BYTES, deadline).await;
@@ -324,7 +325,7 @@ async fn pointing(
         let names = ft2::listing(&page);
         if names.is_empty() {
             return Err(Error::permanent(format!(
-                "`{}`: expected a listing with names such as {NAMES}, found none",
+                "`{}`: expected a listing with names such as {EXAMPLE_NAMES}, found none",
                 http_client::shown(url)
             )));
         }
@@ -343,18 +344,18 @@ async fn pointing(
         }
         let url = format!("{}/{}", url.trim_end_matches('/'), file.name);
         let bytes = sources.get(&url, ft2::MAX_FILE_BYTES, deadline).await?;
-        // Only what can be read is worth keeping.
+        // Store only readable files.
         Pointings::read(&bytes)?;
         let kept = async { store.put(&Object::FermiFt2(&file.name).key()?, bytes.clone()).await };
         if let Err(error) = kept.await {
-            tracing::warn!(%error, file = file.name, "a spacecraft file of Fermi could not be kept");
+            tracing::warn!(%error, file = file.name, "failed to store a spacecraft file of Fermi");
         }
         Ok(bytes)
     };
     first_pointing(&names, &format!("`{}`", http_client::shown(url)), time, fetched).await
 }
 
-/// The pointing by the first of the files that has one for the time.
+/// The pointing from the first file that has one for the time.
 async fn first_pointing(
     names: &[FileName],
     from: &str,
@@ -374,7 +375,7 @@ async fn first_pointing(
     }
     Err(first_error.unwrap_or_else(|| {
         Error::permanent(match names.len() {
-            0 => format!("{from}: expected weekly spacecraft files such as {NAMES}, found none"),
+            0 => format!("{from}: expected weekly spacecraft files such as {EXAMPLE_NAMES}, found none"),
             n => format!("{from}: expected a spacecraft file of the week of {time}, found {n} of other weeks"),
         })
     }))

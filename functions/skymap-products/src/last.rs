@@ -1,7 +1,7 @@
-//! The superevent's last map, under the name of an alert without one.
+//! Copies the products of the superevent's last map to an alert without one.
 //!
-//! The website draws the files of the superevent's newest row, for every tab. A retraction, or a coincidence without a
-//! combined map, would leave its page empty.
+//! The website draws the files of the superevent's newest row, so a retraction, or a coincidence without a combined
+//! map, would leave its page empty.
 
 use shared::Result;
 use shared::key::{AlertName, Object, SupereventId, prefix_of};
@@ -11,10 +11,10 @@ use store::Store;
 
 use crate::ProductBytes;
 
-/// The newest alert of a superevent that has a map and contours, and its files; `None` when there is none.
+/// The newest alert of a superevent with a map and contours, and its files; `None` when there is none.
 ///
 /// # Errors
-/// What the store says.
+/// The store's.
 pub(crate) async fn find(store: &Store, superevent: &SupereventId) -> Result<Option<(AlertName, Vec<ProductBytes>)>> {
     let keys = store.keys(&prefix_of(superevent)).await?;
     let mut found = Vec::new();

@@ -1,5 +1,5 @@
-//! `Alert → Products`: flat map, contours, credible regions, and what Fermi and Swift saw; each is written or says why
-//! not.
+//! `Alert → Products`: flat map, contours, credible regions, and coverage of Fermi and Swift; each is written, or
+//! missing with a reason.
 
 pub mod fermi;
 mod last;
@@ -17,24 +17,24 @@ use store::Store;
 
 use fermi::Sources;
 
-/// What this function touches.
+/// The function's dependencies.
 #[derive(Debug, Clone)]
 pub struct Deps {
-    /// Where the map is and the products go.
+    /// Holds the map and the products.
     pub store: Store,
-    /// Finest HEALPix order of the flat map; none makes none.
+    /// Finest HEALPix order of the flat map; `None` disables it.
     pub flat_max_order: Option<u8>,
-    /// Where Fermi's orbit and pointing come from.
+    /// Sources of Fermi's orbit and pointing.
     pub fermi: Sources,
     /// Swift's pointings: a file, or an object of the store.
     pub swift_pointing_file: Option<String>,
 }
 
 impl Deps {
-    /// What the settings say, around a store that is open.
+    /// Builds the dependencies from the settings and an open store.
     ///
     /// # Errors
-    /// Permanent, when a source's address cannot be used.
+    /// Permanent, when the HTTP client cannot be set up.
     pub fn new(config: &Config, store: Store) -> Result<Self> {
         Ok(Deps {
             store,
@@ -44,7 +44,7 @@ impl Deps {
         })
     }
 
-    /// What the settings say.
+    /// Builds the dependencies from the settings.
     ///
     /// # Errors
     /// As [`Config::open_store`] and [`Deps::new`].
@@ -53,31 +53,35 @@ impl Deps {
     }
 }
 
-/// Makes every product that the alert allows. What the map does not allow is missing with a reason, and stops nothing.
+/// Makes every product that the alert allows; the others are missing with a reason.
 ///
 /// # Errors
-/// Permanent, when the alert's map is not in the store or cannot be read; what the store says otherwise. What does not
-/// need the map is made all the same.
+/// Permanent, when the alert's map is not in the store or cannot be decoded; otherwise the store's. Products that do
+/// not need the map are made anyway.
 pub async fn handle(deps: &Deps, alert: Alert) -> Result<Products> {
     let from_map = async {
-        // Fails for good, so that it is kept under `failed/` and a later program's retry makes what is missing.
+        // Permanent, so that the alert is dead-lettered and a retry by a later version makes the missing products.
         if let Some(error) = &alert.skymap_error {
-            return Err(Error::permanent(format!("the sky map cannot be read, so nothing is made from it: {error}")));
+            return Err(Error::permanent(format!("sky map cannot be decoded: {error}")));
         }
         let Some(key) = &alert.skymap else { return Box::pin(without_map(deps, &alert)).await };
         let max_order = deps.flat_max_order;
         let drawn = match deps.store.get(key).await? {
-            // The GWTM removes the files of old mock alerts whenever it is asked to.
+            // The GWTM deletes the files of old mock alerts on request.
             None if alert.role == Role::Test => {
-                return Ok((MADE.map(|(kind, _)| missing(kind, "the mock alert's map has been removed")).into(), None));
+                return Ok((
+                    GENERATORS.map(|(kind, _)| missing(kind, "the mock alert's map was deleted")).into(),
+                    None,
+                ));
             }
             None => deps.store.read(key).await?,
             Some(map) => map,
         };
-        let made = runtime::blocking("products", move || make(&drawn, max_order)).await;
-        let mut products = keep(deps, &alert, made.map_err(|error| error.of(format!("sky map `{key}`")))?).await?;
+        let generated = runtime::blocking("products", move || generate(&drawn, max_order)).await;
+        let mut products =
+            store_products(deps, &alert, generated.map_err(|error| error.of(format!("sky map `{key}`")))?).await?;
         if max_order.is_none() {
-            products.insert(0, missing(ProductKind::FlatMap, "flat maps are switched off (FLAT_MAX_ORDER=none)"));
+            products.insert(0, missing(ProductKind::FlatMap, "flat maps are disabled (FLAT_MAX_ORDER=none)"));
         }
         Ok::<_, Error>((products, None))
     };
@@ -93,19 +97,19 @@ pub async fn handle(deps: &Deps, alert: Alert) -> Result<Products> {
     Ok(Products { name: alert.name, products, map_of })
 }
 
-/// What an alert without a map of its own gets: the superevent's last contours and flat map, and whose they are.
+/// Products of an alert without a map of its own: the superevent's last contours and flat map, and their alert.
 async fn without_map(deps: &Deps, alert: &Alert) -> Result<(Vec<Product>, Option<AlertName>)> {
     let none = "the notice carries no sky map";
     let Some((of, files)) = last::find(&deps.store, &alert.name.superevent_id).await? else {
-        return Ok((MADE.map(|(kind, _)| missing(kind, none)).into(), None));
+        return Ok((GENERATORS.map(|(kind, _)| missing(kind, none)).into(), None));
     };
-    let mut kept = keep(deps, alert, files).await?;
+    let mut kept = store_products(deps, alert, files).await?;
     for product in &mut kept {
         if let ProductStatus::Written { source, .. } = &mut product.status {
             *source = Some(format!("of {of}"));
         }
     }
-    let products = MADE.map(|(kind, _)| {
+    let products = GENERATORS.map(|(kind, _)| {
         kept.iter().find(|product| product.product == kind).cloned().unwrap_or_else(|| missing(kind, none))
     });
     Ok((products.into(), Some(of)))
@@ -120,41 +124,41 @@ fn missing_because(product: &Product) -> Option<String> {
     }
 }
 
-/// How one product is made from a map: its bytes.
-type Make = fn(&MultiOrderMap, u8) -> Result<Vec<u8>>;
+/// Makes the bytes of one product from a map.
+type Generate = fn(&MultiOrderMap, u8) -> Result<Vec<u8>>;
 
 /// A product and its bytes.
 type ProductBytes = (ProductKind, Result<Bytes>);
 
-/// What is made from the map.
-const MADE: [(ProductKind, Make); 4] = [
+/// The products made from the map.
+const GENERATORS: [(ProductKind, Generate); 4] = [
     (ProductKind::FlatMap, |map, max_order| flat::write(map, max_order, Vec::new())),
     (ProductKind::Contours, |map, _| contour::geojson(map, &[50, 90])),
     (ProductKind::CredibleRegion50, |map, _| map.credible().moc_json(0.5)),
     (ProductKind::CredibleRegion90, |map, _| map.credible().moc_json(0.9)),
 ];
 
-/// Decodes the map, once, and makes every product; one that fails, or panics, does not stop the others. Without an
-/// order there is no flat map.
-fn make(bytes: &[u8], max_order: Option<u8>) -> Result<Vec<ProductBytes>> {
+/// Decodes the map once and makes every product; one that fails or panics does not stop the others. Makes no flat map
+/// without an order.
+fn generate(bytes: &[u8], max_order: Option<u8>) -> Result<Vec<ProductBytes>> {
     let map = MultiOrderMap::decode(bytes)?;
-    let wanted = MADE.into_iter().filter(|(kind, _)| *kind != ProductKind::FlatMap || max_order.is_some());
-    let made = wanted.map(|(kind, make)| {
-        let bytes = catch_unwind(AssertUnwindSafe(|| make(&map, max_order.unwrap_or_default())));
-        let bytes = bytes.unwrap_or_else(|_| Err(Error::permanent("it could not be made: a fault in this program")));
+    let wanted = GENERATORS.into_iter().filter(|(kind, _)| *kind != ProductKind::FlatMap || max_order.is_some());
+    let generated = wanted.map(|(kind, generate)| {
+        let bytes = catch_unwind(AssertUnwindSafe(|| generate(&map, max_order.unwrap_or_default())));
+        let bytes = bytes.unwrap_or_else(|_| Err(Error::permanent("panicked: a bug in this program")));
         (kind, bytes.map(Bytes::from))
     });
-    Ok(made.collect())
+    Ok(generated.collect())
 }
 
-/// Writes what was made. The bytes follow from the map, so an object of the same size and content is left as it is.
-async fn keep(deps: &Deps, alert: &Alert, made: Vec<ProductBytes>) -> Result<Vec<Product>> {
+/// Writes the products. Their bytes are deterministic, so an equal object is not written again.
+async fn store_products(deps: &Deps, alert: &Alert, generated: Vec<ProductBytes>) -> Result<Vec<Product>> {
     let mut products = Vec::new();
-    for (kind, bytes) in made {
+    for (kind, bytes) in generated {
         let bytes = match bytes {
             Ok(bytes) => bytes,
             Err(error) => {
-                tracing::error!(alert.name = %alert.name, product = ?kind, "a product failed: {error}");
+                tracing::error!(alert.name = %alert.name, product = ?kind, "failed to make a product: {error}");
                 let status = ProductStatus::Failed { reason: error.to_string() };
                 products.push(Product { product: kind, status });
                 continue;

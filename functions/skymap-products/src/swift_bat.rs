@@ -1,7 +1,7 @@
-//! What Swift's BAT saw: the reading and writing around `science::visibility::bat`.
+//! Coverage product of Swift's BAT: reads and writes for `science::visibility::bat`.
 //!
-//! The pointing comes from a file of this machine or an object of the store. Swift's schedule is to be had over the network from a service that wants a signed
-//! request (the TOO API of <https://www.swift.psu.edu/too_api/>), whose answers a file can be made of.
+//! The pointing comes from a file or an object of the store. It can be made from the TOO API
+//! (<https://www.swift.psu.edu/too_api/>), which needs signed requests.
 
 use std::path::Path;
 
@@ -15,8 +15,8 @@ use store::Store;
 
 use crate::fermi::{no_time, once, read_file};
 
-/// What BAT saw at the time of a signal: written, already there, or missing with the reason. Once per superevent; what
-/// is missing may be filled by a later alert, and never takes longer than [`crate::fermi::LIMIT`].
+/// The sky seen by BAT at the time of a signal: written, already there, or missing with the reason. Made once per
+/// superevent, within [`crate::fermi::TIMEOUT`]; a later alert makes a missing one.
 ///
 /// `pointings`: a file, or else an object of the store; see [`swift_pointing`] for its format. `time`: the time of the
 /// signal; a retraction has none.
@@ -40,10 +40,10 @@ pub async fn coverage(
     Product { product: ProductKind::SwiftBat, status: once(store, Object::SwiftBat(superevent), make).await }
 }
 
-/// How many pointings a file, or else an object of the store, holds.
+/// Number of pointings in a file, or else in an object of the store.
 ///
 /// # Errors
-/// Permanent, when there is neither or it is no list of pointings; otherwise what the store says.
+/// Permanent, when there is neither, or it is not a list of pointings; otherwise the error of the store.
 pub async fn count(store: Option<&Store>, name: &str) -> Result<usize> {
     let bytes = read(store, name).await?;
     swift_pointing::read(&bytes).map(|all| all.len())

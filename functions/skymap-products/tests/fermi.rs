@@ -1,4 +1,4 @@
-//! Fermi's coverage against a server on the loopback and a folder as the store.
+//! Fermi's coverage with a loopback server and a folder as the store.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use science::visibility::orbit::{Tle, sample_tle};
 use science::visibility::saa;
 use shared::key::{Object, SupereventId};
 use shared::message::{Product, ProductKind, ProductStatus};
-use skymap_products::fermi::{LIMIT, Sources, coverage};
+use skymap_products::fermi::{Sources, TIMEOUT, coverage};
 use store::Store;
 use tempfile::TempDir;
 
@@ -23,7 +23,7 @@ const SIGNAL: &str = "2023-05-18T12:59:08.153968Z";
 const FINAL: &str = "FERMI_POINTING_FINAL_781_2023138_2023145_00.fits";
 const PRELIM: &str = "FERMI_POINTING_PRELIM_781_2023138_2023145_03.fits";
 /// RA_SCZ and DEC_SCZ in the row of the signal.
-const AXIS: (f64, f64) = (301.25, -41.5);
+const LAT_AXIS: (f64, f64) = (301.25, -41.5);
 
 fn time(text: &str) -> Timestamp {
     text.parse().expect("a time")
@@ -42,7 +42,7 @@ enum Answer {
 
 type Answers = Arc<Mutex<(HashMap<String, Answer>, Vec<String>)>>;
 
-/// A server that answers what a test puts into it, and remembers what it was asked.
+/// A server with responses set by the test, which records the requested paths.
 struct Server {
     address: String,
     answers: Answers,
@@ -59,7 +59,7 @@ impl Server {
             };
             match answer {
                 Answer::Body(bytes) => {
-                    // Long enough for concurrent alerts to meet.
+                    // Long enough for concurrent requests to overlap.
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     Body::from(bytes).into_response()
                 }
@@ -79,14 +79,14 @@ impl Server {
         self.answers.lock().expect("answers").0.insert(path.to_owned(), answer);
     }
 
-    /// A day's TLE, and a listing with the final file of the week of the signal.
-    fn put_everything(&self, epoch: &str) {
+    /// Serves a day's TLE, and a listing with the final file of the week of the signal.
+    fn serve_everything(&self, epoch: &str) {
         self.put("/tle", Answer::Body(sample_tle(time(epoch)).into()));
         self.put("/ft2/", Answer::Body(page(&[PRELIM, FINAL])));
         self.put(&format!("/ft2/{FINAL}"), Answer::Body(week(true, &["START", "STOP", "RA_SCZ", "DEC_SCZ"])));
     }
 
-    fn asked(&self) -> Vec<String> {
+    fn requests(&self) -> Vec<String> {
         std::mem::take(&mut self.answers.lock().expect("answers").1)
     }
 
@@ -110,8 +110,8 @@ fn page(names: &[&str]) -> Vec<u8> {
     format!("<html><pre><a href=\"../\">Parent Directory</a>\n{rows}</pre></html>").into()
 }
 
-/// A week of Fermi from 2023-05-18 on, a row a minute, with MET that counts leap seconds (5 by then) and says so, or
-/// not. Only the row of the signal points to [`AXIS`].
+/// A week of Fermi from 2023-05-18, a row a minute, with MET that counts leap seconds (5 by then), marked as such, or
+/// not. Only the row of the signal points to [`LAT_AXIS`].
 fn week(counts_leap_seconds: bool, columns: &[&str]) -> Vec<u8> {
     let start = 706_060_800.0 + if counts_leap_seconds { 5.0 } else { 0.0 };
     let mut cards = vec![
@@ -148,9 +148,9 @@ fn week(counts_leap_seconds: bool, columns: &[&str]) -> Vec<u8> {
             let value = match *column {
                 "START" => at,
                 "STOP" => at + 60.0,
-                "RA_SCZ" if minute == 12 * 60 + 59 => AXIS.0,
+                "RA_SCZ" if minute == 12 * 60 + 59 => LAT_AXIS.0,
                 "RA_SCZ" => 10.0,
-                _ => AXIS.1,
+                _ => LAT_AXIS.1,
             };
             bytes.extend(value.to_be_bytes());
         }
@@ -188,10 +188,10 @@ fn reason(status: &ProductStatus) -> &str {
 }
 
 #[tokio::test]
-async fn products_are_made_once_and_what_they_are_made_of_is_kept() {
+async fn makes_products_once_and_stores_their_sources() {
     let (server, folder) = (Server::start().await, folder());
     let (store, sources) = (store(&folder).await, server.sources());
-    server.put_everything("2023-05-18T06:00:00Z");
+    server.serve_everything("2023-05-18T06:00:00Z");
 
     let [gbm, lat] = run(&sources, &store, "S230518h", SIGNAL).await;
     assert!(
@@ -199,9 +199,8 @@ async fn products_are_made_once_and_what_they_are_made_of_is_kept() {
         "{gbm:?}"
     );
     assert_eq!(source(&lat), format!("{FINAL}: LAT's axis at RA 301.250°, Dec -41.500°"));
-    assert_eq!(server.asked().len(), 3);
+    assert_eq!(server.requests().len(), 3);
 
-    // What is written is what was seen, under the contract's names.
     for (status, name, area) in [(&gbm, "fit/S230518h-Fermi.json", 28_000.0), (&lat, "fit/S230518h-LAT.json", 11_909.0)]
     {
         let ProductStatus::Written { key, size, .. } = status else { panic!("{status:?}") };
@@ -213,34 +212,34 @@ async fn products_are_made_once_and_what_they_are_made_of_is_kept() {
         assert!((sky * 41_252.961 - area).abs() < 600.0, "{name}: {} deg²", sky * 41_252.961);
     }
 
-    // The next alert of the superevent changes nothing and asks nobody.
+    // The next alert of the superevent changes nothing and sends no request.
     let [gbm, lat] = run(&sources, &store, "S230518h", "2023-05-18T12:59:08.2Z").await;
     assert!(matches!(gbm, ProductStatus::AlreadyThere { .. }) && matches!(lat, ProductStatus::AlreadyThere { .. }));
-    // A replay years later, in another process, finds the orbit and the pointing of the day without a network.
+    // A replay in another process finds the orbit and the pointing of the day without a network.
     server.put("/tle", Answer::Status(503));
     server.put("/ft2/", Answer::Status(503));
     let [gbm, lat] = run(&server.sources(), &store, "MS230518a", "2023-05-18T13:10:00Z").await;
     assert!(source(&gbm).ends_with("from the store") && source(&lat).starts_with(FINAL));
-    assert_eq!(server.asked(), [""; 0]);
+    assert_eq!(server.requests(), [""; 0]);
 }
 
 #[tokio::test]
 async fn concurrent_alerts_share_the_downloads() {
     let (server, folder) = (Server::start().await, folder());
     let (store, sources) = (store(&folder).await, server.sources());
-    server.put_everything("2023-05-18T06:00:00Z");
+    server.serve_everything("2023-05-18T06:00:00Z");
     let ids: Vec<SupereventId> = ('a'..='j').map(|letter| superevent(&format!("S230518{letter}"))).collect();
     let alerts = ids.iter().map(|id| coverage(&sources, &store, id, Some(time(SIGNAL))));
     for products in futures::future::join_all(alerts).await {
         assert!(products.iter().all(|product| matches!(product.status, ProductStatus::Written { .. })), "{products:?}");
     }
-    let mut asked = server.asked();
-    asked.sort();
-    assert_eq!(asked, ["/ft2/".to_owned(), format!("/ft2/{FINAL}"), "/tle".to_owned()]);
+    let mut requests = server.requests();
+    requests.sort();
+    assert_eq!(requests, ["/ft2/".to_owned(), format!("/ft2/{FINAL}"), "/tle".to_owned()]);
 }
 
 #[tokio::test]
-async fn what_was_missing_is_filled_later() {
+async fn makes_missing_products_with_a_later_alert() {
     let (server, folder) = (Server::start().await, folder());
     let (store, sources) = (store(&folder).await, server.sources());
     server.put("/tle", Answer::Status(503));
@@ -250,32 +249,32 @@ async fn what_was_missing_is_filled_later() {
         assert!(reason(status).contains("expected status 200, found 503"), "{status:?}");
     }
     assert_eq!(store.keys("").await.expect("a listing"), []);
-    assert_eq!(server.asked().len(), 2);
+    assert_eq!(server.requests().len(), 2);
 
-    // For a minute no alert of this process waits for servers that have just failed.
-    server.put_everything("2023-05-18T06:00:00Z");
+    // For a minute, this process does not retry failed servers.
+    server.serve_everything("2023-05-18T06:00:00Z");
     for status in run(&sources, &store, "S230518i", SIGNAL).await {
         let reason = reason(&status);
-        assert!(reason.contains("asked 0 s ago") && reason.contains("found 503"), "{reason}");
+        assert!(reason.contains("failed 0 s ago") && reason.contains("found 503"), "{reason}");
     }
-    assert_eq!(server.asked(), [""; 0]);
+    assert_eq!(server.requests(), [""; 0]);
     for status in run(&server.sources(), &store, "S230518h", SIGNAL).await {
         assert!(matches!(status, ProductStatus::Written { .. }), "{status:?}");
     }
 }
 
 #[tokio::test]
-async fn the_nearest_orbit_is_used_and_a_far_one_is_not() {
+async fn uses_the_nearest_orbit_within_the_limit() {
     let (server, folder) = (Server::start().await, folder());
     let store = store(&folder).await;
-    server.put_everything("2023-05-16T05:00:00Z");
-    // Kept, since it was fetched; two days off, so a later alert asks again and finds a nearer one.
+    server.serve_everything("2023-05-16T05:00:00Z");
+    // Two days off, so it is stored, but a later alert fetches again and finds a nearer one.
     let [gbm, _] = run(&server.sources(), &store, "S230518a", SIGNAL).await;
     assert!(source(&gbm).contains("56.0 h before"), "{gbm:?}");
     server.put("/tle", Answer::Body(sample_tle(time("2023-05-18T20:00:00Z")).into()));
     let [gbm, _] = run(&server.sources(), &store, "S230518b", SIGNAL).await;
     assert!(source(&gbm).contains("7.0 h after"), "{gbm:?}");
-    // Without a network the kept ones serve up to the limit, and the reason says both things beyond it.
+    // Without a network, stored orbits are used up to the limit; beyond it the reason names both failures.
     server.put("/tle", Answer::Status(500));
     let [gbm, _] = run(&server.sources(), &store, "S230518c", "2023-05-29T06:10:00Z").await;
     let saa_or_written = matches!(&gbm, ProductStatus::Written { source: Some(source), .. } if source.contains("from the store"))
@@ -286,7 +285,7 @@ async fn the_nearest_orbit_is_used_and_a_far_one_is_not() {
         assert!(reason(&gbm).contains(part), "{gbm:?}");
     }
     assert!(reason(&lat).contains("of the week of 2018-11-01"), "{lat:?}");
-    // Today's orbit does not serve that event either, but it is kept for events of today.
+    // Today's orbit is no use for that event either, but is stored for events of today.
     server.put("/tle", Answer::Body(sample_tle(time("2026-11-01T00:00:00Z")).into()));
     let [gbm, _] = run(&server.sources(), &store, "MS181101ab", "2018-11-01T22:22:46.654437Z").await;
     assert!(reason(&gbm).contains("days after the event"), "{gbm:?}");
@@ -300,10 +299,10 @@ async fn the_nearest_orbit_is_used_and_a_far_one_is_not() {
 }
 
 #[tokio::test]
-async fn in_the_anomaly_there_is_no_product() {
+async fn makes_no_product_in_the_anomaly() {
     let (server, folder) = (Server::start().await, folder());
     let store = store(&folder).await;
-    server.put_everything("2023-05-18T06:00:00Z");
+    server.serve_everything("2023-05-18T06:00:00Z");
     let text = sample_tle(time("2023-05-18T06:00:00Z"));
     let tle = Tle::parse_all(text.as_bytes()).expect("a TLE").remove(0);
     let inside = (0..1440)
@@ -318,7 +317,7 @@ async fn in_the_anomaly_there_is_no_product() {
 }
 
 #[tokio::test]
-async fn bad_orbits_have_reasons() {
+async fn rejects_bad_orbits_with_the_reason() {
     let server = Server::start().await;
     let iss = "1 25544U 98067A   20194.88612269 -.00002218  00000-0 -31515-4 0  9992\n\
                2 25544  51.6461 221.2784 0001413  89.1723 280.4612 15.49507896236008\n";
@@ -343,7 +342,7 @@ async fn bad_orbits_have_reasons() {
 }
 
 #[tokio::test]
-async fn bad_pointings_have_reasons() {
+async fn rejects_bad_pointings_with_the_reason() {
     let server = Server::start().await;
     server.put("/tle", Answer::Status(404));
     let good = week(true, &["START", "STOP", "RA_SCZ", "DEC_SCZ"]);
@@ -368,7 +367,7 @@ async fn bad_pointings_have_reasons() {
 }
 
 #[tokio::test]
-async fn a_preliminary_file_serves_until_the_final_one_is_there() {
+async fn uses_a_preliminary_file_until_the_final_one_exists() {
     let (server, folder) = (Server::start().await, folder());
     let store = store(&folder).await;
     server.put("/tle", Answer::Status(404));
@@ -377,7 +376,7 @@ async fn a_preliminary_file_serves_until_the_final_one_is_there() {
     server.put(&format!("/ft2/{PRELIM}"), Answer::Body(file.clone()));
     let [_, lat] = run(&server.sources(), &store, "S230518a", SIGNAL).await;
     assert!(source(&lat).starts_with(PRELIM), "{lat:?}");
-    // No listing: what is kept serves.
+    // Without a listing, stored files are used.
     server.put("/ft2/", Answer::Status(503));
     let [_, lat] = run(&server.sources(), &store, "S230518b", SIGNAL).await;
     assert!(source(&lat).starts_with(PRELIM), "{lat:?}");
@@ -391,7 +390,7 @@ async fn a_preliminary_file_serves_until_the_final_one_is_there() {
 }
 
 #[tokio::test]
-async fn files_serve_people_without_a_network() {
+async fn reads_files_without_a_network() {
     let (server, folder, files) = (Server::start().await, folder(), folder());
     let store = store(&folder).await;
     let sources = |tle: PathBuf, ft2: PathBuf| {
@@ -405,8 +404,8 @@ async fn files_serve_people_without_a_network() {
     let [gbm, lat] = run(&sources(tle.clone(), ft2.clone()), &store, "S230518a", SIGNAL).await;
     assert!(source(&gbm).contains("2023-05-18T06:00:00") && source(&gbm).contains("fermi.tle`"), "{gbm:?}");
     assert!(reason(&lat).contains("found none"), "{lat:?}");
-    // A table that counts leap seconds and says so, and one that does neither: two seconds before the next row is the
-    // nearer one, five would make a difference.
+    // With and without leap seconds: two seconds before the next row that row is the nearest, and an error of five
+    // seconds would change it.
     for (counts, id) in [(true, "S230518c"), (false, "S230518d")] {
         std::fs::write(ft2.join(FINAL), week(counts, &["START", "RA_SCZ", "DEC_SCZ"])).expect("a file");
         let [_, lat] = run(&sources(tle.clone(), ft2.clone()), &store, id, "2023-05-18T12:59:28Z").await;
@@ -416,38 +415,38 @@ async fn files_serve_people_without_a_network() {
     for status in run(&sources(nowhere.clone(), nowhere), &store, "S230518b", SIGNAL).await {
         assert!(reason(&status).contains("nowhere`") && reason(&status).contains("No such file"), "{status:?}");
     }
-    assert_eq!(server.asked(), [""; 0]);
+    assert_eq!(server.requests(), [""; 0]);
     assert_eq!(store.keys("fermi/").await.expect("a listing"), []);
 }
 
 #[tokio::test]
-async fn a_server_that_hangs_costs_the_products_and_five_seconds_at_most() {
+async fn hanging_server_costs_the_products_and_at_most_5_s() {
     let (server, folder) = (Server::start().await, folder());
     let store = store(&folder).await;
-    server.put_everything("2023-05-18T06:00:00Z");
+    server.serve_everything("2023-05-18T06:00:00Z");
     server.put("/tle", Answer::Never);
     server.put(&format!("/ft2/{FINAL}"), Answer::Never);
     let start = Instant::now();
     for status in run(&server.sources(), &store, "S230518h", SIGNAL).await {
-        assert!(reason(&status).contains("expected the whole answer within"), "{status:?}");
+        assert!(reason(&status).contains("expected the whole response within"), "{status:?}");
     }
-    assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
+    assert!(start.elapsed() < TIMEOUT, "{:?}", start.elapsed());
 }
 
 #[tokio::test]
-async fn a_retraction_has_no_time() {
+async fn alert_without_time_has_no_coverage() {
     let (server, folder) = (Server::start().await, folder());
     let store = store(&folder).await;
     let products: [Product; 2] = coverage(&server.sources(), &store, &superevent("S230518h"), None).await;
     assert!(products.iter().all(|product| reason(&product.status) == "the alert has no time of signal"));
-    assert_eq!(server.asked(), [""; 0]);
+    assert_eq!(server.requests(), [""; 0]);
 }
 
 #[tokio::test]
-async fn a_store_that_is_not_written_stays_as_it_is() {
+async fn dry_run_writes_nothing() {
     let (server, folder) = (Server::start().await, folder());
     let store = store(&folder).await.without_writing();
-    server.put_everything("2023-05-18T06:00:00Z");
+    server.serve_everything("2023-05-18T06:00:00Z");
     for status in run(&server.sources(), &store, "S230518h", SIGNAL).await {
         assert!(matches!(status, ProductStatus::Written { .. }), "{status:?}");
     }

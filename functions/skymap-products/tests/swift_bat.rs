@@ -27,26 +27,26 @@ async fn run(file: Option<&str>, store: &Store, time: Option<&str>) -> ProductSt
 }
 
 #[tokio::test]
-async fn the_product_is_made_once_from_the_pointing_of_the_signal() {
+async fn makes_the_product_once_from_the_pointing_of_the_signal() {
     let (folder, signal) = (folder(), Some("2023-05-18T12:59:08.153968Z"));
     let store = Store::folder(folder.path().join("store"));
     let file = folder.path().join("pointings.csv");
     fs::write(&file, POINTINGS).expect("a file");
 
-    // Missing at first, filled by a later alert.
+    // Missing at first; a later alert makes it.
     let nothing = run(None, &store, signal).await;
     let reason = "no Swift pointing is configured (SWIFT_POINTING_FILE)".to_owned();
     assert_eq!(nothing, ProductStatus::Missing { reason });
     let status = run(file.to_str(), &store, signal).await;
     let ProductStatus::Written { key, size, source: Some(source) } = status else { panic!("{status:?}") };
     assert_eq!(key.as_str(), "fit/S230518h-BAT.json");
-    let told = "Swift at RA 187.706°, Dec 12.391°, roll 281.700° since 2023-05-18T12:59:00Z, partial coding > 10 %";
-    assert!(source.ends_with(told), "{source}");
+    let expected = "Swift at RA 187.706°, Dec 12.391°, roll 281.700° since 2023-05-18T12:59:00Z, partial coding > 10 %";
+    assert!(source.ends_with(expected), "{source}");
     let bytes = store.read(&key).await.expect("the object");
     assert_eq!(bytes.len() as u64, size);
     assert_eq!(bytes.to_vec(), bat::field_of_view(187.705_93, 12.391_12, 281.7).to_json());
 
-    // Whatever comes later, it stays.
+    // Later alerts do not change it.
     for (file, time) in [(file.to_str(), Some("2023-05-18T12:40:00Z")), (None, signal), (None, None)] {
         assert_eq!(run(file, &store, time).await, ProductStatus::AlreadyThere { key: key.clone() });
     }
@@ -54,7 +54,7 @@ async fn the_product_is_made_once_from_the_pointing_of_the_signal() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_made_has_a_reason() {
+async fn missing_product_has_a_reason() {
     let folder = folder();
     let store = Store::folder(folder.path().join("store"));
     let file = folder.path().join("pointings.csv");

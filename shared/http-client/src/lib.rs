@@ -1,7 +1,6 @@
-//! HTTP: what every client of this software has in common, and downloads of public files.
+//! Settings shared by all HTTP clients, and downloads of public files.
 //!
-//! Everything is bounded: the bytes, the time, the redirects. Nobody waits for a download that another alert has
-//! begun: concurrent requests for one URL share it.
+//! Bytes, time and redirects are limited. Concurrent requests for one URL share one download.
 
 #[cfg(feature = "aws")]
 pub mod aws;
@@ -19,13 +18,11 @@ use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, ClientBuilder, Response, Url};
 use shared::{Class, Context, Error, Result};
 
-/// How this software names itself to servers.
 const USER_AGENT: &str = concat!("treasuremap-functions/", env!("CARGO_PKG_VERSION"));
-/// How a FITS file begins (FITS standard 4.0, section 4.4.1).
-const FITS_BEGINNING: &[u8] = b"SIMPLE  =";
-/// The most redirects that are followed.
+/// First bytes of a FITS file (FITS standard 4.0, section 4.4.1).
+const FITS_MAGIC: &[u8] = b"SIMPLE  =";
+/// Limit on redirects.
 pub const MAX_REDIRECTS: usize = 5;
-/// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where systems keep the authorities that they trust, in the order in which librdkafka looks (`rdkafka_ssl.c`).
@@ -38,14 +35,14 @@ const SYSTEM_AUTHORITIES: [&str; 5] = [
 ];
 
 type Download = BoxFuture<'static, Result<Bytes>>;
-/// By URL and limit.
-type UnderWay = HashMap<(String, usize), WeakShared<Download>>;
+/// Downloads in progress, by URL and size limit.
+type InFlight = HashMap<(String, usize), WeakShared<Download>>;
 
-/// Downloads public files. Cloning is cheap and shares the connections and the downloads under way.
+/// Downloads public files. Clones are cheap and share connections and downloads in progress.
 #[derive(Debug, Clone)]
 pub struct Fetch {
     client: Client,
-    under_way: Arc<Mutex<UnderWay>>,
+    in_flight: Arc<Mutex<InFlight>>,
 }
 
 /// A server's answer, whatever its status.
@@ -62,10 +59,10 @@ pub struct Answer {
 }
 
 impl Fetch {
-    /// A client with its own connections.
+    /// A new client with its own connections.
     ///
     /// # Errors
-    /// Permanent, when TLS cannot be set up (a machine without root certificates, say).
+    /// Permanent, when TLS cannot be set up (for example without root certificates).
     pub fn new() -> Result<Self> {
         Fetch::with(|builder| builder)
     }
@@ -95,28 +92,29 @@ impl Fetch {
                 attempt.follow()
             }
         });
-        Ok(Fetch { client: client(|builder| settings(builder.redirect(redirects)))?, under_way: Arc::default() })
+        Ok(Fetch { client: client(|builder| settings(builder.redirect(redirects)))?, in_flight: Arc::default() })
     }
 
-    /// The body of a URL, of at most `max_bytes`, within `deadline` from now, redirects included. Concurrent calls for one URL and one limit share one download; it ends with its last caller.
+    /// The body of a URL, of at most `max_bytes`, within `deadline` from now, including redirects. Concurrent calls for
+    /// one URL and limit share one download, which is cancelled when its last caller gives up.
     ///
     /// # Errors
-    /// Permanent for a URL that is none, a body above the limit and statuses other than 408, 425, 429 and 5xx;
-    /// otherwise Retryable. The text never holds the URL's user, password or query.
+    /// Permanent for an invalid URL, a body above the limit and statuses other than 408, 425, 429 and 5xx; otherwise
+    /// Retryable. The text never contains the URL's user, password or query.
     pub async fn get(&self, url: &str, max_bytes: usize, deadline: Duration) -> Result<Bytes> {
         let shown = shown(url);
         let parsed = parse(url)?;
         let download = self.download(parsed, max_bytes, shown.clone());
         match tokio::time::timeout(deadline, download).await {
             Ok(body) => body,
-            Err(_) => Err(Error::retryable(format!("`{shown}`: expected the whole answer within {deadline:?}"))),
+            Err(_) => Err(Error::retryable(format!("`{shown}`: expected the whole response within {deadline:?}"))),
         }
     }
 
-    /// The status and the body of a URL, whatever the status: at most `max_bytes`, within `deadline` from now.
+    /// The status and the body of a URL, for any status: at most `max_bytes`, within `deadline` from now.
     ///
     /// # Errors
-    /// As [`Fetch::get`], but for the status.
+    /// As [`Fetch::get`], except that no status is an error.
     pub async fn get_any(&self, url: &str, max_bytes: usize, deadline: Duration) -> Result<(u16, Bytes)> {
         let Answer { status, body, .. } = self.ask(url, None, max_bytes, deadline).await?;
         Ok((status, body))
@@ -145,12 +143,12 @@ impl Fetch {
         };
         match tokio::time::timeout(deadline, answer).await {
             Ok(answer) => answer,
-            Err(_) => Err(Error::retryable(format!("`{shown}`: expected the whole answer within {deadline:?}"))),
+            Err(_) => Err(Error::retryable(format!("`{shown}`: expected the whole response within {deadline:?}"))),
         }
     }
 
-    /// Whether there is a FITS file at the URL, told within `timeout` by its first bytes, or by its media type before
-    /// them; any trouble means "no", and so does a redirect to another host, such as that of a log-in page.
+    /// Whether the URL has a FITS file, by its media type or else its first bytes. False on any error, after `timeout`,
+    /// and on a redirect to another host, such as a log-in page.
     pub async fn is_fits(&self, url: &str, timeout: Duration) -> bool {
         let Ok(parsed) = parse(url) else { return false };
         let host = parsed.host_str().map(str::to_owned);
@@ -166,28 +164,28 @@ impl Fetch {
                 return Some(());
             }
             let mut first = Vec::new();
-            while first.len() < FITS_BEGINNING.len() {
+            while first.len() < FITS_MAGIC.len() {
                 match answer.chunk().await.ok()? {
                     Some(chunk) => first.extend_from_slice(&chunk),
                     None => break,
                 }
             }
             let is_gzip = is_gzip_named && first.starts_with(&[0x1f, 0x8b]);
-            (first.starts_with(FITS_BEGINNING) || is_gzip).then_some(())
+            (first.starts_with(FITS_MAGIC) || is_gzip).then_some(())
         };
         matches!(tokio::time::timeout(timeout, look).await, Ok(Some(())))
     }
 
-    /// Posts a body within `deadline`; the answer's body is not read. The address, which may be a secret, is neither
-    /// logged nor part of an error.
+    /// Posts a body within `deadline` and ignores the response's body. The URL may be a secret, so it is neither logged
+    /// nor part of an error.
     ///
     /// # Errors
-    /// Permanent for an address that is none and statuses other than 408, 425, 429 and 5xx; otherwise Retryable.
+    /// Permanent for an invalid URL and statuses other than 408, 425, 429 and 5xx; otherwise Retryable.
     pub async fn post(&self, url: &str, content_type: &str, body: Bytes, deadline: Duration) -> Result<()> {
         let parsed = Url::parse(url)
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https"))
-            .ok_or_else(|| Error::permanent("expected an address of http or https"))?;
+            .ok_or_else(|| Error::permanent("expected an http or https URL"))?;
         let sent =
             self.client.post(parsed).header("content-type", content_type).body(body).timeout(deadline).send().await;
         let answer = sent.map_err(|error| Error::retryable(causes(&error.without_url())))?;
@@ -201,24 +199,24 @@ impl Fetch {
 
     fn download(&self, url: Url, max_bytes: usize, shown: String) -> Shared<Download> {
         let name = (url.as_str().to_owned(), max_bytes);
-        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(download) = under_way.get(&name).and_then(WeakShared::upgrade)
+        let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(download) = in_flight.get(&name).and_then(WeakShared::upgrade)
             && download.peek().is_none()
         {
             return download;
         }
-        // The weak references of finished downloads keep no bytes; they are swept out here.
-        under_way.retain(|_, download| download.upgrade().is_some_and(|download| download.peek().is_none()));
+        // Weak references of finished downloads hold no bytes; remove them here.
+        in_flight.retain(|_, download| download.upgrade().is_some_and(|download| download.peek().is_none()));
         let client = self.client.clone();
         let download = async move { body(&client, url, max_bytes, &shown).await }.boxed().shared();
         if let Some(weak) = download.downgrade() {
-            under_way.insert(name, weak);
+            in_flight.insert(name, weak);
         }
         download
     }
 }
 
-/// The body of an answer of success.
+/// The body of a successful response.
 async fn body(client: &Client, url: Url, max_bytes: usize, shown: &str) -> Result<Bytes> {
     let answer = client.get(url).send().await.map_err(|error| failure(error, shown))?;
     let status = answer.status();
@@ -254,7 +252,7 @@ fn failure(error: reqwest::Error, shown: &str) -> Error {
     if error.is_redirect() || error.is_builder() { Error::permanent(message) } else { Error::retryable(message) }
 }
 
-/// Reads an answer's body to its end.
+/// Reads a response's body to its end.
 async fn read(mut answer: Response, max_bytes: usize, shown: &str) -> Result<Bytes> {
     let too_large = |found: String| {
         Error::permanent(format!("`{shown}`: expected a body of at most {max_bytes} bytes, found {found}"))
@@ -275,7 +273,7 @@ async fn read(mut answer: Response, max_bytes: usize, shown: &str) -> Result<Byt
     Ok(bytes.freeze())
 }
 
-/// What a status other than success means: Retryable, when the server is busy or broken for the moment. 498 is the rate
+/// The error class of an HTTP status: Retryable when the server is overloaded or temporarily failing. 498 is the rate
 /// limit of OpenStack Swift (https://docs.openstack.org/swift/latest/ratelimit.html).
 pub fn class(status: u16) -> Class {
     match status {
@@ -284,13 +282,13 @@ pub fn class(status: u16) -> Class {
     }
 }
 
-/// A client: it names this software, verifies TLS by ring, connects within 5 s and follows no redirect; `settings` may say
-/// otherwise.
+/// A client with this software's user agent, TLS by ring, a connect timeout of 5 s and no redirects, unless `settings`
+/// override them.
 ///
 /// # Errors
-/// Permanent, when TLS cannot be set up (a machine without root certificates, say).
+/// Permanent, when TLS cannot be set up (for example without root certificates).
 pub fn client(settings: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Result<Client> {
-    // An error means that another thread or the program itself was first, which is as good.
+    // An error means that a provider is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let common = Client::builder().user_agent(USER_AGENT).connect_timeout(CONNECT_TIMEOUT).redirect(Policy::none());
     settings(common).build().map_err(|error| Error::permanent(format!("http client: {}", causes(&error))))
@@ -304,11 +302,11 @@ fn parse(url: &str) -> Result<Url> {
     Ok(parsed)
 }
 
-/// A URL as it may appear in a log: without user, password, query and fragment.
+/// A URL for logs: without user, password, query and fragment.
 pub fn shown(url: &str) -> String {
     match Url::parse(url) {
         Ok(mut parsed) if parsed.has_host() => {
-            // Neither can fail on a URL with a host.
+            // Cannot fail on a URL with a host.
             let _ = parsed.set_username("");
             let _ = parsed.set_password(None);
             parsed.set_fragment(None);
@@ -319,7 +317,7 @@ pub fn shown(url: &str) -> String {
     }
 }
 
-/// An error with its causes, in one line, and what to do about a certificate that is refused.
+/// An error with its causes on one line, and advice for a rejected certificate.
 pub fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -336,19 +334,19 @@ pub fn causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// What to do about a server's certificate that an error says is refused; `None` for other errors. No retry will help.
+/// Advice for an error about a rejected server certificate; `None` for other errors. Retrying does not help.
 pub fn certificate_advice(error: &str) -> Option<&'static str> {
     // rustls names the reason; librdkafka (OpenSSL) and libcurl, which follow, have settings of their own.
     const ADVICE: [(&str, &str); 9] = [
         (
             "CaUsedAsEndEntity",
-            "the server shows the certificate of an authority, CA:TRUE, as its own: give it one with CA:FALSE, and name the \
-             authority's in SSL_CERT_FILE",
+            "the server uses a CA certificate (CA:TRUE) as its own: give it one with CA:FALSE, and put the CA's \
+            certificate in SSL_CERT_FILE",
         ),
         (
             "UnknownIssuer",
-            "no authority that is trusted has signed the certificate: name a file with the authority's in SSL_CERT_FILE, or in \
-             KAFKA_CA_LOCATION for GCN's log-in",
+            "the certificate is not signed by a trusted CA: set SSL_CERT_FILE, or KAFKA_CA_LOCATION for GCN's log-in, to a \
+             file with the CA's certificate",
         ),
         ("NotValidForName", NAMES),
         ("Expired", EXPIRED),
@@ -368,7 +366,7 @@ pub fn certificate_advice(error: &str) -> Option<&'static str> {
     let known = |reason: &str| ADVICE.iter().find(|(name, _)| reason.contains(name)).map(|(_, advice)| *advice);
     match error.split_once("invalid peer certificate") {
         Some((_, reason)) => {
-            // Longer texts of newer versions name the reason in words.
+            // Newer versions of rustls spell the reason in words.
             let reason = reason.replace("not valid for name", "NotValidForName").replace("expired", "Expired");
             Some(known(&reason).unwrap_or("the server's certificate cannot be used"))
         }
@@ -392,8 +390,8 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(20);
 
-    /// A server on the loopback that answers every connection with `answer(path, stream)`; its address and a count of
-    /// the connections.
+    /// A loopback server that handles every connection with `answer(path, stream)`; its URL and a count of the
+    /// connections.
     fn serve(answer: fn(&str, &str, &mut TcpStream)) -> (String, Arc<AtomicUsize>) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = format!("http://{}", listener.local_addr().expect("an address"));
@@ -416,7 +414,7 @@ mod tests {
 
     fn send(stream: &mut TcpStream, status: &str, headers: &str, body: &str) {
         let length = body.len();
-        // A client that has enough may hang up.
+        // The client may hang up early.
         let _ =
             write!(stream, "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n{headers}\r\n{body}");
     }
@@ -440,7 +438,7 @@ mod tests {
             "/log-in" => redirect(stream, "/login.fits.gz"),
             "/login.fits.gz" => send(stream, "200 OK", "content-type: text/html\r\n", "<html>SIMPLE  =</html>"),
             "/empty" => send(stream, "200 OK", "", ""),
-            // The same server under another name.
+            // The same server under another host name.
             "/elsewhere" => {
                 let port = path.split('?').nth(1).unwrap_or_default();
                 redirect(stream, &format!("http://localhost:{port}/map.fits"));
@@ -478,7 +476,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_arrives_and_the_software_gives_its_name() {
+    async fn get_returns_the_body_and_sends_the_user_agent() {
         let (base, _) = serve(answer);
         assert_eq!(fetch().get(&format!("{base}/hello"), 5, LONG).await, Ok(Bytes::from("hello")));
         assert_eq!(fetch().get(&format!("{base}/moved"), 5, LONG).await, Ok(Bytes::from("hello")));
@@ -487,7 +485,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_too_large_is_not_read() {
+    async fn rejects_bodies_above_the_limit() {
         let (base, _) = serve(answer);
         for path in ["hello", "unannounced"] {
             let error = fetch().get(&format!("{base}/{path}"), 4, LONG).await.expect_err("too large");
@@ -496,7 +494,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_deadline_holds_whatever_the_server_does() {
+    async fn enforces_the_deadline_against_slow_servers() {
         let (base, _) = serve(answer);
         for path in ["never", "drip"] {
             let start = Instant::now();
@@ -510,7 +508,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn statuses_have_their_class() {
+    async fn classifies_statuses() {
         let (base, _) = serve(answer);
         for (path, retryable, text) in [
             ("nowhere", false, "404"),
@@ -555,7 +553,7 @@ mod tests {
         .await;
         assert!(all.iter().all(|body| *body == Ok(Bytes::from("slow"))), "{all:?}");
         assert_eq!(count.load(Ordering::SeqCst), 1);
-        // A later request is a new one, and one that was given up does not stand in the way of the next.
+        // A later request is a new one, and an abandoned one does not block the next.
         let hurried = fetch.get(&url, 9, Duration::from_millis(50)).await;
         assert!(hurried.is_err());
         assert_eq!(fetch.get(&url, 9, LONG).await, Ok(Bytes::from("slow")));
@@ -563,7 +561,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn posts_end_as_the_server_says_and_hide_the_address() {
+    async fn post_reports_the_status_and_hides_the_url() {
         let (base, count) = serve(answer);
         let post = async |path: &str, deadline| {
             let url = format!("{base}/{path}?token=secret");
@@ -581,7 +579,7 @@ mod tests {
     }
 
     #[test]
-    fn refused_certificates_say_what_to_do() {
+    fn rejected_certificates_come_with_advice() {
         for (error, says) in [
             ("connect: invalid peer certificate: UnknownIssuer", "SSL_CERT_FILE"),
             ("invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))", "CA:FALSE"),
@@ -602,7 +600,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_fits_file_is_told_by_its_type_or_first_bytes() {
+    async fn detects_fits_files_by_media_type_or_first_bytes() {
         let (base, _) = serve(answer);
         let (other, _) = serve(answer);
         let short = Duration::from_millis(300);

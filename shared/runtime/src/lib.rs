@@ -1,14 +1,14 @@
-//! How a program runs: its runtime, blocking work, retries with backoff.
+//! Runtime, blocking work, and retries with backoff.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use shared::{Class, Error, Result};
 
-/// How long a program that is done waits for its blocking threads: a broker that does not answer must not delay the end.
+/// Timeout for blocking threads on exit, because an unresponsive broker must not delay it.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Runs a program on a multi-threaded runtime; exit code 1 when that cannot start.
+/// Runs a program on a multi-threaded runtime; exit code 1 when the runtime cannot start.
 pub fn run(program: impl Future<Output = ExitCode>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -22,10 +22,10 @@ pub fn run(program: impl Future<Output = ExitCode>) -> ExitCode {
     code
 }
 
-/// Runs work that computes or waits for a disk on a thread of its own, away from those that serve connections.
+/// Runs work that computes or waits for a disk on a blocking thread, so that it does not delay connections.
 ///
 /// # Errors
-/// The work's own; Permanent, naming `what`, when it panics; Retryable, when the program ends before it began.
+/// The work's own; Permanent, naming `what`, when it panics; Retryable, when the runtime shuts down before it starts.
 pub async fn blocking<T: Send + 'static>(what: &str, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
         let class = if error.is_panic() { Class::Permanent } else { Class::Retryable };
@@ -36,31 +36,31 @@ pub async fn blocking<T: Send + 'static>(what: &str, work: impl FnOnce() -> Resu
 /// Exponential backoff with jitter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
-    /// The longest pause after the first failure; it doubles with each further one.
+    /// Maximum pause after the first failure; doubles with each further one.
     pub first: Duration,
-    /// The longest pause.
+    /// Maximum pause.
     pub max: Duration,
 }
 
 impl Backoff {
-    /// Pauses from `first`, doubled up to `max`.
+    /// Pauses from `first`, doubling up to `max`.
     pub const fn new(first: Duration, max: Duration) -> Self {
         Backoff { first, max }
     }
 
-    /// The longest that the pause after so many failures may be.
+    /// Maximum pause after a number of failures.
     pub fn longest(self, failures: u32) -> Duration {
         self.first.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(self.max)
     }
 
-    /// The pause after so many failures: up to half of it is left out at random, so that clients which failed together
-    /// do not come back together.
+    /// Random pause after a number of failures, between half and all of [`Backoff::longest`], so that clients which
+    /// failed together do not retry together.
     pub fn pause(self, failures: u32) -> Duration {
         self.longest(failures).mul_f64(rand::random_range(0.5..=1.0))
     }
 }
 
-/// Calls `attempt` up to `attempts` times, with pauses, as long as its error is Retryable.
+/// Calls `attempt` up to `attempts` times, with backoff, while its error is Retryable.
 ///
 /// # Errors
 /// That of the last attempt.
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_up_to_the_longest_and_vary() {
+    fn pauses_double_up_to_the_maximum_with_jitter() {
         let backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
         let longest = [1, 2, 3, 7, 40].map(|failures| backoff.longest(failures).as_millis());
         assert_eq!(longest, [500, 1000, 2000, 30_000, 30_000]);
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_what_may_pass_is_retried() {
+    async fn retries_only_retryable_errors() {
         let backoff = Backoff::new(Duration::ZERO, Duration::ZERO);
         for (error, calls) in [(Error::retryable("busy"), 3), (Error::permanent("no"), 1)] {
             let mut called = 0;
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_in_blocking_work_is_a_permanent_error() {
+    async fn panic_in_blocking_work_is_a_permanent_error() {
         let error = blocking("sky map", || -> Result<()> { panic!("no cells") }).await.expect_err("a panic");
         assert!(!error.is_retryable() && error.to_string().starts_with("sky map: "), "{error}");
     }

@@ -1,7 +1,7 @@
-//! What the work on one sky map costs: `cargo bench -p science --bench skymap`.
+//! Cost of the work on one sky map: `cargo bench -p science --bench skymap`.
 //!
-//! `GWTM_BENCH_NOTICE=path/to/alert.json` names a notice to measure; without it the map is invented, of the same order
-//! and number of cells as a real one.
+//! `GWTM_BENCH_NOTICE=path/to/alert.json` names a notice to measure; the default is a synthetic map with the order and
+//! number of cells of a real one.
 
 use divan::{Bencher, black_box};
 use science::skymap::{Cell, Distance, MapHeader, MultiOrderMap, contour, encode, flat};
@@ -11,8 +11,8 @@ fn main() {
     divan::main();
 }
 
-/// A spot on the sky as BAYESTAR samples one: 3,072 cells of order 4, of which the 768 most probable are split again
-/// and again, up to `order`.
+/// A spot sampled as by BAYESTAR: 3,072 cells of order 4, the 768 most probable of which are split repeatedly, up to
+/// `order`.
 fn spot(order: u8) -> MultiOrderMap {
     let (lon, lat) = (3.39f64, -0.31f64);
     // About 40 of the finest cells across.
@@ -50,7 +50,7 @@ fn file() -> Vec<u8> {
     }
 }
 
-/// A map that has sorted nothing yet; benchmarks that sort take clones of it.
+/// A map whose cells are not sorted yet; benchmarks that sort take clones of it.
 fn map() -> MultiOrderMap {
     MultiOrderMap::decode(&file()).expect("a map")
 }
@@ -98,7 +98,7 @@ fn both_contours(bencher: Bencher) {
     bencher.with_inputs(|| map.clone()).bench_local_values(contours);
 }
 
-/// The cost follows the boundary, not 4^order.
+/// The cost grows with the boundary, not with 4^order.
 #[divan::bench(args = [6, 7, 8, 9, 10, 11, 12, 13])]
 fn both_contours_of_order(bencher: Bencher, order: u8) {
     let map = spot(order);
@@ -106,7 +106,7 @@ fn both_contours_of_order(bencher: Bencher, order: u8) {
     bencher.with_inputs(|| map.clone()).bench_local_values(contours);
 }
 
-/// The cost follows the cells and the compressed size, not 4^order.
+/// The cost grows with the cells and the compressed size, not with 4^order.
 #[divan::bench(args = [8, 9, 10, 11, 13], sample_count = 20)]
 fn flat_map_of_order(bencher: Bencher, order: u8) {
     let map = if order > 11 { spot(order) } else { map() };

@@ -1,4 +1,4 @@
-//! Coverage products: from text and times to the bytes that are written. Each is to take 5 ms at most.
+//! Coverage products, from text and times to written bytes. Target: at most 5 ms each.
 
 use divan::{Bencher, black_box};
 use jiff::Timestamp;

@@ -1,7 +1,7 @@
 //! FITS binary tables in memory.
 //!
-//! The header is read and checked here, so that `cfitsio` (by way of `fitsio`) only ever sees a table whose declared
-//! size fits into the bytes at hand; `cfitsio` then converts the columns. It never opens a file.
+//! The header is checked here before `cfitsio` (through `fitsio`) sees it, so that the declared size always fits into
+//! the given bytes; `cfitsio` then converts the columns. It never opens a file.
 
 mod header;
 mod rows;
@@ -19,29 +19,29 @@ use shared::{Error, Result};
 
 use crate::gzip;
 
-/// The most bytes that a gzipped file may inflate to, unless the caller says otherwise [bytes].
+/// Default limit on the inflated size of a gzipped file [bytes].
 pub const MAX_INFLATED_BYTES: u64 = 256 << 20;
-/// The most header-data units that are looked through for a table.
+/// Limit on the header-data units searched for a table.
 const MAX_HDUS: usize = 100;
-/// The most columns of a table (section 7.3.1).
+/// Limit on the columns of a table (section 7.3.1).
 const MAX_COLUMNS: usize = 999;
 
-/// `cfitsio` keeps global state (its list of open files and its error stack).
+/// Serialises calls of `cfitsio`, whose list of open files and error stack are global.
 static CFITSIO: Mutex<()> = Mutex::new(());
 
 /// One column of a [`Table`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Column {
-    /// Its name (TTYPE), as written.
+    /// Name (TTYPE), as written.
     pub name: String,
-    /// Its unit (TUNIT), as written.
+    /// Unit (TUNIT), as written.
     pub unit: Option<String>,
     form: Form,
-    /// Where it begins in a row [bytes].
+    /// Offset in a row [bytes].
     offset: usize,
 }
 
-/// TFORM: how many of what.
+/// TFORM: repeat count and type code.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Form {
     repeat: usize,
@@ -57,7 +57,7 @@ impl Form {
         Some(Form { repeat, code })
     }
 
-    /// Its width in a row [bytes] (FITS standard 4.0, table 18).
+    /// Width in a row [bytes] (FITS standard 4.0, table 18).
     fn width(self) -> Option<usize> {
         match self.code {
             b'L' | b'B' | b'A' => Some(self.repeat),
@@ -82,9 +82,9 @@ impl std::fmt::Display for Form {
 pub struct Table<'a> {
     /// The file up to the table's end, in whole blocks.
     bytes: Cow<'a, [u8]>,
-    /// The table's place among the header-data units, from 1.
+    /// Number of the table's header-data unit, from 1.
     hdu: c_int,
-    /// Where its rows begin [bytes].
+    /// Offset of the first row [bytes].
     start: usize,
     row_bytes: usize,
     rows: usize,
@@ -93,16 +93,16 @@ pub struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    /// Reads the structure of the first binary table; the columns are read when they are asked for. Gzipped bytes are
-    /// inflated, to at most [`MAX_INFLATED_BYTES`].
+    /// Reads the structure of the first binary table; columns are read on demand. Gzipped bytes are inflated, to at
+    /// most [`MAX_INFLATED_BYTES`].
     ///
     /// # Errors
-    /// Permanent, when the bytes are not FITS, hold no binary table, or fewer bytes than the table declares.
+    /// Permanent, when the bytes are not FITS, hold no binary table, or are fewer than the table declares.
     pub fn open(bytes: &'a [u8]) -> Result<Self> {
         Self::open_up_to(bytes, MAX_INFLATED_BYTES)
     }
 
-    /// [`Table::open`] with another limit on what gzip may inflate to [bytes].
+    /// [`Table::open`] with another limit on the inflated size [bytes].
     ///
     /// # Errors
     /// As [`Table::open`].
@@ -132,15 +132,15 @@ impl<'a> Table<'a> {
                 ))
             })?;
             if header.text("XTENSION") == Some("BINTABLE") {
-                return Self::columns_of(bytes, header, hdu, start, end);
+                return Self::with_columns(bytes, header, hdu, start, end);
             }
             at = end.next_multiple_of(BLOCK);
         }
         Err(Error::permanent(format!("expected a binary table among the first {MAX_HDUS} header-data units")))
     }
 
-    fn columns_of(bytes: Cow<'a, [u8]>, header: Header, hdu: usize, start: usize, end: usize) -> Result<Self> {
-        // cfitsio takes these by their place, so they must be where the standard puts them.
+    fn with_columns(bytes: Cow<'a, [u8]>, header: Header, hdu: usize, start: usize, end: usize) -> Result<Self> {
+        // cfitsio reads these by position, so they must be in the standard's order.
         const ORDER: [&str; 8] = ["XTENSION", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "PCOUNT", "GCOUNT", "TFIELDS"];
         for (i, (expected, (found, _))) in ORDER.iter().zip(&header.cards).enumerate() {
             if expected != found {
@@ -175,7 +175,7 @@ impl<'a> Table<'a> {
         if offset != row_bytes {
             return Err(Error::permanent(format!("the columns take {offset} bytes, expected `NAXIS1` = {row_bytes}")));
         }
-        // cfitsio reads whole blocks; some writers leave out the last one's filling.
+        // cfitsio reads whole blocks; some writers omit the padding of the last one.
         let blocks = end.next_multiple_of(BLOCK);
         let bytes = match bytes {
             Cow::Borrowed(whole) if whole.len() >= blocks => Cow::Borrowed(&whole[..blocks]),
@@ -189,17 +189,17 @@ impl<'a> Table<'a> {
         Ok(Table { bytes, hdu, start, row_bytes, rows, columns, header })
     }
 
-    /// How many rows it has.
+    /// Number of rows.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Its columns, in order.
+    /// The columns, in order.
     pub fn columns(&self) -> &[Column] {
         &self.columns
     }
 
-    /// Whether it has a column of that name (case does not count).
+    /// Whether a column of that name exists (case-insensitive).
     pub fn has(&self, name: &str) -> bool {
         !self.positions(name).is_empty()
     }
@@ -210,7 +210,7 @@ impl<'a> Table<'a> {
     /// Permanent, naming the column, when it is missing or does not hold one number per row.
     pub fn f64s(&self, name: &str) -> Result<Vec<f64>> {
         let index = self.number_column(name, b"BIJKED", "a number")?;
-        // 0 asks cfitsio not to look for nulls, which it would take infinities for.
+        // 0 disables cfitsio's search for nulls, which would turn infinities into nulls.
         let null = if b"ED".contains(&self.columns[index].form.code) { 0.0 } else { f64::NAN };
         self.read(index, null, fitsio_sys::ffgcvd)
     }
@@ -238,12 +238,12 @@ impl<'a> Table<'a> {
         Ok((0..self.rows).map(value).collect())
     }
 
-    /// A text column, without trailing blanks; what is not UTF-8 is replaced.
+    /// A text column, without trailing blanks; invalid UTF-8 is replaced.
     ///
     /// # Errors
     /// Permanent, naming the column, when it is missing or not text.
     pub fn strings(&self, name: &str) -> Result<Vec<String>> {
-        // Not by fitsio, whose buffers are one byte short of cfitsio's terminator.
+        // Not through fitsio: its buffers lack the byte for cfitsio's terminator.
         let column = &self.columns[self.find(name)?];
         if column.form.code != b'A' {
             return Err(Error::permanent(format!("column `{name}` is `{}`, expected text", column.form)));
@@ -276,7 +276,7 @@ impl<'a> Table<'a> {
         Ok(self.columns[self.find(name)?].unit.clone())
     }
 
-    /// The columns of that name, else those that differ in case alone.
+    /// The columns of exactly that name, else those that match when case is ignored.
     fn positions(&self, name: &str) -> Vec<usize> {
         let named = |same: &dyn Fn(&str) -> bool| -> Vec<usize> {
             (0..self.columns.len()).filter(|i| same(&self.columns[*i].name)).collect()
@@ -322,15 +322,15 @@ impl<'a> Table<'a> {
         let mut status: c_int = 0;
         let mut any_null: c_int = 0;
         let column = index as c_int + 1; // at most MAX_COLUMNS
-        // cfitsio keeps the addresses of these two until the file is closed.
+        // cfitsio keeps the addresses of both until the file is closed.
         let mut buffer = self.bytes.as_ptr().cast_mut().cast::<c_void>();
         let mut size = self.bytes.len();
         let mut raw = std::ptr::null_mut();
         // SAFETY: `buffer` and `size` describe `self.bytes` and live, like it, until `file` is dropped at the end of
-        // this block, which closes it. A file opened READONLY (0) is never written to nor reallocated, so the cast
-        // from const is sound. The name is a constant without cfitsio's extended syntax and is not opened. `values`
-        // has room for `rows` values of the type that `reader` writes, and exactly `rows` are asked for. The lock
-        // keeps every other use of cfitsio out.
+        // this block, which closes it. A file opened READONLY (0) is never written to nor reallocated, so the cast from
+        // const is sound. The name is a constant without cfitsio's extended syntax and is not opened. `values` has room
+        // for `rows` values of the type that `reader` writes, and exactly `rows` are requested. The lock excludes every
+        // other use of cfitsio.
         unsafe {
             let name = c"memory".as_ptr();
             fitsio_sys::ffomem(&mut raw, name, 0, &mut buffer, &mut size, 0, None, &mut status);
@@ -350,7 +350,7 @@ impl<'a> Table<'a> {
         }
         if status != 0 {
             let name = self.columns[index].name.escape_default();
-            return Err(Error::permanent(format!("column `{name}`: cfitsio says {status}: {}", status_text(status))));
+            return Err(Error::permanent(format!("column `{name}`: cfitsio error {status}: {}", status_text(status))));
         }
         Ok(values)
     }
@@ -420,7 +420,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn columns_and_header_come_as_they_were_written() {
+    fn reads_columns_and_header_as_written() {
         let bytes = sample();
         let table = Table::open(&bytes).expect("a table");
         assert_eq!(table.rows(), 3);
@@ -441,7 +441,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn gzip_is_inflated_up_to_the_limit() {
+    fn inflates_gzip_up_to_the_limit() {
         let bytes = sample();
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
         gzip.write_all(&bytes).expect("memory");
@@ -454,7 +454,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn every_truncation_is_an_error_or_the_same_table() {
+    fn truncated_files_fail_or_give_the_same_table() {
         let bytes = sample();
         for n in 0..bytes.len() {
             if let Ok(table) = Table::open(&bytes[..n]) {
@@ -464,7 +464,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn headers_that_lie_are_refused() {
+    fn rejects_inconsistent_headers() {
         let bytes = sample();
         let with = |from: &str, to: &str| {
             let at = bytes.windows(from.len()).position(|window| window == from.as_bytes()).expect("the card");

@@ -1,5 +1,5 @@
-//! gzip (RFC 1952), read as gzip(1) and Python's `gzip` read it: several members are one after another, and what follows
-//! the last one (zero padding of a tape or an HTTP stack, a signature) is ignored.
+//! gzip (RFC 1952), read as gzip(1) and Python's `gzip` do: members are concatenated, and bytes after the last one
+//! (zero padding, a signature) are ignored.
 
 pub mod repeat;
 
@@ -9,10 +9,10 @@ use flate2::bufread::GzDecoder;
 
 use shared::{Context, Result};
 
-/// How a member begins.
+/// Magic bytes of a member.
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// Whether bytes begin as gzip does.
+/// Whether bytes begin with gzip's magic.
 pub fn is_gzip(bytes: &[u8]) -> bool {
     bytes.starts_with(&MAGIC)
 }
@@ -27,22 +27,22 @@ pub fn inflate(bytes: &[u8], limit: u64) -> Result<Vec<u8>> {
     Ok(inflated)
 }
 
-/// What gzip inflates to, up to a limit that is an error and not the end.
+/// Reads the inflated bytes; exceeding the limit is an error, not an end of file.
 #[derive(Debug)]
 pub struct Inflated<R> {
-    /// The member that is being read; none behind the last one.
+    /// The current member; `None` after the last one.
     member: Option<GzDecoder<R>>,
     limit: u64,
     left: u64,
 }
 
 impl<R: BufRead> Inflated<R> {
-    /// Inflates what a source reads, to at most `limit` bytes.
+    /// Inflates a source, to at most `limit` bytes.
     pub fn new(source: R, limit: u64) -> Self {
         Inflated { member: Some(GzDecoder::new(source)), limit, left: limit }
     }
 
-    /// Goes on to the next member, if one follows.
+    /// Moves to the next member, if one follows.
     fn next_member(&mut self) -> io::Result<()> {
         let Some(member) = self.member.take() else { return Ok(()) };
         let mut source = member.into_inner();
@@ -52,7 +52,7 @@ impl<R: BufRead> Inflated<R> {
             match bytes.get(zeros..) {
                 _ if bytes.is_empty() => return Ok(()),
                 Some([]) | None => source.consume(zeros),
-                // A buffer may end inside the two bytes.
+                // The buffer may end between the two magic bytes.
                 Some(rest) if rest.starts_with(&MAGIC) || rest == &MAGIC[..1] => {
                     source.consume(zeros);
                     self.member = Some(GzDecoder::new(source));
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_behind_the_last_member_are_ignored() {
+    fn ignores_bytes_after_the_last_member() {
         for tail in [&b""[..], b"\0", &[0; 10_240], b"\n", b"garbage", b"\0\0\x1e", b"\x8b\x1f"] {
             let bytes = [&gzip(b"whole")[..], tail].concat();
             assert_eq!(inflate(&bytes, 100).expect("whole"), b"whole", "{tail:?}");
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_and_excess_are_errors() {
+    fn rejects_corrupt_members_and_enforces_the_limit() {
         let whole = gzip(b"whole");
         for end in 0..whole.len() {
             assert!(inflate(&whole[..end], 100).is_err(), "{end} bytes");
@@ -120,7 +120,7 @@ mod tests {
         let crc = wrong.len() - 8;
         wrong[crc] ^= 1;
         assert!(inflate(&wrong, 100).is_err());
-        // A second member that is cut is no padding.
+        // A truncated second member is not padding.
         let two = [&whole[..], &whole[..8]].concat();
         assert!(inflate(&two, 100).is_err());
         assert!(inflate(&whole, 4).is_err_and(|error| error.to_string().contains("at most 4 bytes")));
@@ -129,7 +129,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn members_with_zeros_between_them_are_read_whatever_the_buffer(
+        fn reads_zero_padded_members_with_any_buffer_size(
             parts in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..300), 0_usize..40), 1..5),
             buffer in 1_usize..64,
         ) {

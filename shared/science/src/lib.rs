@@ -1,4 +1,4 @@
-//! The science: FITS, sky maps, galaxies and what spacecraft see. No I/O, no clock, no environment: bytes and times in,
+//! The science: FITS, sky maps, galaxies and spacecraft coverage. No I/O, no clock, no environment: bytes and times in,
 //! values out.
 //!
 //! | module | from | to |
@@ -44,7 +44,7 @@
 //! let region = Region::from_json(&map.credible().moc_json(0.9)?)?;
 //! assert!((region.area_deg2() / plane(0.9) - 1.0).abs() < 0.02);
 //!
-//! // What upstream sends: a FITS file of cells, which decodes to the same map.
+//! // Upstream sends a FITS file of cells; it decodes to the same map.
 //! let decoded = MultiOrderMap::decode(&encode(&map)?)?;
 //! assert_eq!(decoded.cells(), map.cells());
 //! # Ok::<(), shared::Error>(())
@@ -60,7 +60,7 @@
 //! #     .map(|ipix| Cell { order: 2, ipix, prob_density: 1.0 / (4.0 * std::f64::consts::PI) })
 //! #     .collect();
 //! # let distances = vec![Distance { mu: 100.0, sigma: 20.0, norm: 9.6e-5 }; cells.len()];
-//! // A map that knows nothing of the direction, but that the source is 100 ± 20 Mpc away.
+//! // A map of the whole sky with equal density, and a distance of 100 ± 20 Mpc.
 //! let map = MultiOrderMap::from_cells(cells, Some(distances), Header::default())?;
 //! let catalogue = Catalogue::read(b"objname,ra,dec,DistMpc,Mstar\nnear,10,10,100,1e10\nfar,10,10,900,1e11\n")?;
 //! let ranking = rank(&map, &catalogue, &Default::default());
@@ -75,7 +75,7 @@
 //!
 //! let time = "2026-11-01T12:00:00Z".parse().expect("a time");
 //! let tle = orbit::Tle::parse_all(orbit::sample_tle(time).as_bytes())?.remove(0);
-//! // The Gamma-ray Burst Monitor sees all but the Earth, a third of the sky from 535 km.
+//! // The Gamma-ray Burst Monitor sees the whole sky except the Earth, which covers a third of it from 535 km.
 //! let seen = fermi::gbm(&tle, time, 14.0)?;
 //! assert!((0.66..0.70).contains(&(seen.area() / 41_252.96)));
 //! # Ok::<(), shared::Error>(())

@@ -1,5 +1,5 @@
-//! The fields of a notice that order, list and time it: superevent, kind, and when it was made. A field that cannot be read
-//! is absent, never an error.
+//! The few fields of a notice that are needed to keep each superevent's notices in order, to list them, and to measure
+//! their latency. Never fails: an unreadable field is absent.
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -10,20 +10,20 @@ use super::json::strict;
 use super::{MAX_NOTICE_BYTES, parse_time};
 use crate::key::SupereventId;
 
-/// The fields of a notice that order, list and time it.
+/// The identifying fields of a notice.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Envelope {
-    /// The superevent that it is about.
+    /// The superevent.
     pub superevent_id: Option<SupereventId>,
-    /// What it announces, as the notice spells it: `PRELIMINARY`, or the alert that a track search refers to.
+    /// The alert type as spelled by the notice (`PRELIMINARY`), or the alert that a track search refers to.
     pub announces: Option<String>,
-    /// When the notice was created.
+    /// Time when the notice was created.
     pub time_created: Option<Timestamp>,
-    /// When the event was.
+    /// Time of the event.
     pub time_of_event: Option<Timestamp>,
 }
 
-/// The fields that are looked at. The others, the sky map among them, are passed over without being kept.
+/// The parsed fields. All others, such as the sky map, are skipped without being copied.
 #[derive(Deserialize)]
 struct EnvelopeFields {
     superevent_id: Option<Value>,
@@ -44,7 +44,7 @@ enum Inside {
 }
 
 impl Envelope {
-    /// Looks at a notice of either kind; anything else has nothing to tell.
+    /// Reads a notice of either kind; for anything else, all fields are absent.
     pub fn of(bytes: &[u8]) -> Self {
         if bytes.len() > MAX_NOTICE_BYTES {
             return Envelope::default();
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn alerts_and_searches_of_every_generation_are_about_their_superevent() {
+    fn finds_the_superevent_in_notices_of_every_generation() {
         for text in [
             r#"{"superevent_id": "S230914ak", "event": null}"#,
             r#"{"event": {"far": NaN}, "superevent_id": "S230914ak"}"#,
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_told_is_absent() {
+    fn unreadable_fields_are_absent() {
         for text in ["", "{", "null", "[1]", "Obj\u{1} Avro", r#"{"superevent_id": "GRB230914A"}"#, r#"{"ref_ID": {}}"#]
         {
             assert_eq!(envelope(text), Envelope::default(), "{text}");
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn times_and_types_are_read() {
+    fn reads_times_and_types() {
         let text = r#"{"superevent_id": "MS230914ak", "alert_type": "UPDATE", "time_created": "2023-09-14T12:00:00Z",
             "event": {"time": "2023-09-14T11:40:00.5"}}"#;
         let seen = envelope(text);

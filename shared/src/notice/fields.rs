@@ -1,4 +1,4 @@
-//! A notice's JSON, read field by field: what is absent, what is wrong, and where.
+//! Reads the fields of a notice's JSON, with errors that name the path of the field.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -6,12 +6,12 @@ use serde_json::{Map, Value};
 use super::parse_time;
 use crate::{Error, Result};
 
-/// The longest text that is read [characters]; the GWTM keeps at most 500.
-pub(super) const MAX_TEXT: usize = 1000;
-/// The most entries of a list or an open map that is read; real ones have a handful.
+/// Limit on a text [characters]; the GWTM stores at most 500.
+pub(super) const MAX_TEXT_CHARS: usize = 1000;
+/// Limit on the entries of a list or an open map; real ones have a handful.
 pub(super) const MAX_ENTRIES: usize = 100;
 
-/// An object inside a notice, and where it lies.
+/// An object inside a notice, with its path.
 #[derive(Debug, Clone)]
 pub(super) struct Fields<'a> {
     at: String,
@@ -24,7 +24,7 @@ impl<'a> Fields<'a> {
         Fields { at: String::new(), fields }
     }
 
-    /// An object that lies at `at`.
+    /// The object at the path `at`.
     pub(super) fn at(at: String, value: &'a Value) -> Result<Self> {
         match value {
             Value::Object(fields) => Ok(Fields { at, fields }),
@@ -32,17 +32,17 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A field's place in the notice, such as `event.far`.
+    /// The path of a field, such as `event.far`.
     pub(super) fn place(&self, name: &str) -> String {
         if self.at.is_empty() { name.to_owned() } else { format!("{}.{name}", self.at) }
     }
 
-    /// A field's error.
+    /// The error for a field of another type.
     pub(super) fn wrong(&self, name: &str, expected: &str) -> Error {
         wrong(&self.place(name), expected, self.fields.get(name).unwrap_or(&Value::Null))
     }
 
-    /// A field that is there; null and the string "null", which older files write, are absent.
+    /// A field's value; null and the string "null" of older files count as absent.
     pub(super) fn present(&self, name: &str) -> Option<&'a Value> {
         self.fields.get(name).filter(|value| !absent(value))
     }
@@ -62,7 +62,7 @@ impl<'a> Fields<'a> {
     pub(super) fn text(&self, name: &str) -> Result<Option<String>> {
         match self.present(name) {
             None => Ok(None),
-            Some(Value::String(text)) if text.chars().count() <= MAX_TEXT => Ok(Some(text.clone())),
+            Some(Value::String(text)) if text.chars().count() <= MAX_TEXT_CHARS => Ok(Some(text.clone())),
             Some(Value::String(_)) => Err(self.wrong(name, "at most 1000 characters")),
             Some(_) => Err(self.wrong(name, "a string")),
         }
@@ -70,7 +70,8 @@ impl<'a> Fields<'a> {
 
     pub(super) fn texts(&self, name: &str) -> Result<Vec<String>> {
         let items = self.list(name)?;
-        let short = |item: &Value| item.as_str().filter(|text| text.chars().count() <= MAX_TEXT).map(str::to_owned);
+        let short =
+            |item: &Value| item.as_str().filter(|text| text.chars().count() <= MAX_TEXT_CHARS).map(str::to_owned);
         let texts: Option<Vec<String>> = items.iter().map(short).collect();
         texts
             .filter(|texts| texts.len() <= MAX_ENTRIES)
@@ -84,7 +85,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Numbers, alone or in an array, without what is absent among them.
+    /// A number or an array of numbers, without absent values.
     pub(super) fn numbers(&self, name: &str) -> Result<Vec<f64>> {
         let items = match self.present(name) {
             None => return Ok(Vec::new()),
@@ -97,10 +98,10 @@ impl<'a> Fields<'a> {
             .ok_or_else(|| self.wrong(name, "a number or an array of at most 100 numbers"))
     }
 
-    /// An open map of numbers, without what is absent among them.
+    /// An open map of numbers, without absent values.
     pub(super) fn named_numbers(&self, name: &str) -> Result<std::collections::BTreeMap<String, f64>> {
         let Some(inner) = self.inside(name)? else { return Ok(Default::default()) };
-        if inner.fields.len() > MAX_ENTRIES || inner.fields.keys().any(|key| key.chars().count() > MAX_TEXT) {
+        if inner.fields.len() > MAX_ENTRIES || inner.fields.keys().any(|key| key.chars().count() > MAX_TEXT_CHARS) {
             return Err(self.wrong(name, "at most 100 named numbers"));
         }
         let names = inner.fields.keys().filter(|name| inner.present(name).is_some());
@@ -132,7 +133,7 @@ fn absent(value: &Value) -> bool {
     }
 }
 
-/// One field that is not what it should be.
+/// The error for a value of another type.
 fn wrong(place: &str, expected: &str, found: &Value) -> Error {
     let text = found.to_string();
     let shown: String = text.chars().take(60).collect();

@@ -1,6 +1,6 @@
 //! IceCube neutrino track searches around a superevent (`gcn.notices.icecube.lvk_nu_track_search`).
 //!
-//! The schema requires no field, and archives hold three generations of it; this reads them all into one.
+//! The schema requires no field, and archives hold three generations of it; all are read into one type.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -12,20 +12,19 @@ use super::naive_utc;
 use crate::key::SupereventId;
 use crate::{Error, Result};
 
-/// The containment of an error region when the notice does not say.
+/// Default containment of an error region.
 const DEFAULT_CONTAINMENT: f64 = 0.9; // IceCube's notices give 90 % regions
-/// The most coincident events that are read; real notices have a handful, and the message that carries them stays
-/// below the 256 KiB of a flow.
+/// Limit on coincident events; real notices have a handful, and their message must stay below the 256 KiB of a flow.
 pub const MAX_EVENTS: usize = 300;
 
-/// A search for neutrino tracks around a superevent, in one form whatever the notice's generation.
+/// A search for neutrino tracks around a superevent, from a notice of any generation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrackSearch {
-    /// What the search refers to, one per alert of the superevent: `S230914ak-2-Preliminary`.
+    /// The alert of the superevent that the search refers to: `S230914ak-2-Preliminary`.
     pub ref_id: String,
     /// The superevent.
     pub superevent_id: SupereventId,
-    /// When the notice was sent.
+    /// Time when the notice was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alert_datetime: Option<Timestamp>,
     /// Start of the search window.
@@ -43,7 +42,7 @@ pub struct TrackSearch {
     /// Most probable direction of the source: right ascension, declination, ICRS [deg].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub most_probable_direction: Option<(f64, f64)>,
-    /// Time-integrated flux sensitivity, least and greatest, for E⁻² [GeV cm⁻²].
+    /// Time-integrated flux sensitivity, minimum and maximum, for E⁻² [GeV cm⁻²].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flux_sensitivity: Option<(f64, f64)>,
     /// Sensitive energy range [GeV].
@@ -51,14 +50,13 @@ pub struct TrackSearch {
     pub sensitive_energy_range: Option<(f64, f64)>,
     /// The neutrino candidates; there may be none.
     pub events: Vec<TrackEvent>,
-    /// What the notice says it is, by GCN's core schema: `current`, `archival`, `planned`, `injection`, `commanded` or
-    /// `test`.
+    /// Tense by GCN's core schema: `current`, `archival`, `planned`, `injection`, `commanded` or `test`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alert_tense: Option<String>,
-    /// What the notice does, by GCN's core schema: `initial`, `subsequent`, `update` or `retraction`.
+    /// Type by GCN's core schema: `initial`, `subsequent`, `update` or `retraction`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alert_type: Option<String>,
-    /// What was read otherwise than it was written, a line each.
+    /// Warnings about values that were not read as written, a line each.
     #[serde(skip)]
     pub warnings: Vec<String>,
 }
@@ -68,24 +66,24 @@ pub struct TrackSearch {
 pub enum Withheld {
     /// It is a test.
     Test,
-    /// A signal was injected.
+    /// The signal is an injection.
     Injection,
-    /// It is a search that is planned.
+    /// The search is planned.
     Planned,
-    /// It takes an earlier search back.
+    /// It retracts an earlier search.
     Retraction,
 }
 
 impl Withheld {
-    /// The reason, for a person.
+    /// The reason as text.
     pub fn reason(self) -> &'static str {
         match self {
-            Withheld::Test => "the notice says that it is a test (alert_tense)",
-            Withheld::Injection => "the notice says that its signal is an injection (alert_tense)",
+            Withheld::Test => "the notice is a test (alert_tense)",
+            Withheld::Injection => "the signal is an injection (alert_tense)",
             Withheld::Planned => "the notice announces a planned observation (alert_tense)",
             Withheld::Retraction => {
-                "the notice retracts an earlier one (alert_type): the GWTM cannot take a search back, so an administrator \
-                 must remove it there"
+                "the notice retracts an earlier one (alert_type): the GWTM cannot retract a search, so an administrator \
+                must remove it there"
             }
         }
     }
@@ -106,7 +104,7 @@ pub struct TrackEvent {
     /// Radius of the error region, or its semi-major axis [deg].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ra_dec_error: Option<f64>,
-    /// `circle` or `ellipse`, or what the notice says.
+    /// `circle`, `ellipse`, or the notice's own text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uncertainty_shape: Option<String>,
     /// Probability inside the error region [0–1].
@@ -122,10 +120,10 @@ pub struct TrackEvent {
 impl TrackSearch {
     /// Reads a notice of any generation.
     ///
-    /// `ref_ID` is the superevent and `reference["gcn.notices.LVK.alert"]` the alert; older files hold an integer
-    /// there, or the two swapped: the one that looks like a superevent id is the superevent. A reference that is
-    /// missing, an integer, or the superevent again becomes `{superevent_id}-{integer or alert_datetime}`, since the
-    /// GWTM keeps one search per reference whatever its superevent.
+    /// `ref_ID` is the superevent and `reference["gcn.notices.LVK.alert"]` the alert; older files have an integer
+    /// there, or the two swapped: the field that parses as a superevent id is the superevent. A reference that is
+    /// missing, an integer, or the superevent itself becomes `{superevent_id}-{integer or alert_datetime}`, since the
+    /// GWTM keeps one search per reference, regardless of the superevent.
     ///
     /// # Errors
     /// Permanent, naming the field, what was expected and what was found.
@@ -161,7 +159,7 @@ impl TrackSearch {
         })
     }
 
-    /// Why the search must not be posted as a real one; `None` when it may be.
+    /// The reason not to post the search; `None` when it may be posted.
     pub fn withheld(&self) -> Option<Withheld> {
         let word = |text: &Option<String>| text.as_deref().unwrap_or_default().trim().to_ascii_lowercase();
         match word(&self.alert_tense).as_str() {
@@ -185,7 +183,7 @@ fn references(notice: &Fields, alert_datetime: Option<Timestamp>) -> Result<(Sup
         None => None,
     };
     let as_superevent = |text: &Option<String>| text.as_deref().and_then(|text| text.parse::<SupereventId>().ok());
-    // `S230914ak-2-Preliminary` names its superevent too.
+    // `S230914ak-2-Preliminary` contains its superevent.
     let prefix = |text: &Option<String>| {
         as_superevent(&text.as_deref().and_then(|text| text.split('-').next()).map(str::to_owned))
     };
@@ -260,7 +258,7 @@ fn event(fields: &Fields) -> Result<TrackEvent> {
     })
 }
 
-/// Two numbers, or nothing where they are absent.
+/// Two numbers; `None` when absent.
 fn pair(fields: &Fields, name: &str) -> Result<Option<(f64, f64)>> {
     match fields.numbers(name)?.as_slice() {
         [] => Ok(None),
@@ -284,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn references_of_every_generation() {
+    fn parses_references_of_every_generation() {
         let lvk = |value: Value| json!({ "gcn.notices.LVK.alert": value });
         let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
         assert_eq!(
@@ -305,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn tests_injections_plans_and_retractions_are_withheld() {
+    fn withholds_tests_injections_plans_and_retractions() {
         let withheld = |tense: Value, kind: Value| {
             parse(json!({"ref_ID": "S230914ak", "alert_tense": tense, "alert_type": kind}))
                 .expect("a search")
@@ -325,12 +323,12 @@ mod tests {
         ] {
             assert_eq!(withheld(tense.clone(), kind.clone()), expected, "{tense} {kind}");
         }
-        // Those of the mission's other generations have neither field.
+        // Older generations have neither field.
         assert_eq!(parse(json!({"ref_ID": "S230914ak"})).expect("a search").withheld(), None);
     }
 
     #[test]
-    fn nested_and_flat_events() {
+    fn parses_nested_and_flat_events() {
         let search = parse(json!({"ref_ID": "S230914ak", "pval_generic": "null", "pval_bayesian": null, "coincident_events": [
             {"event_dt": 12.91, "localization": {"ra": 17.48, "dec": 16.15, "ra_dec_error": 0.5}, "event_pval_generic": 0.0191},
             {"event_dt": -1, "localization": {"ra": 1, "dec": 2, "ra_dec_error": [0.7, 0.5, 30.0], "containment_probability": 0.68}},
@@ -348,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn the_string_null_is_absent_wherever_it_stands() {
+    fn the_string_null_is_absent_in_every_field() {
         let search = parse(json!({"ref_ID": "S230914ak", "coincident_events": "null", "most_probable_direction": "null",
             "neutrino_flux_sensitivity_range": {"flux_sensitivity": ["null", "null"], "sensitive_energy_range": "null"}}))
         .expect("a search");

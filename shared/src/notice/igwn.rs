@@ -1,4 +1,4 @@
-//! LIGO/Virgo/KAGRA alerts (`igwn.gwalert`), by the igwn-gwalert-schema 1.3.0 and the older forms that archives hold.
+//! LIGO/Virgo/KAGRA alerts (`igwn.gwalert`): igwn-gwalert-schema 1.3.0 and older formats found in archives.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -16,14 +16,14 @@ use super::json::Document;
 use crate::key::{AlertKind, SupereventId};
 use crate::{Error, Result};
 
-/// A notice, read.
+/// A parsed notice.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Notice {
     /// The superevent.
     pub superevent_id: SupereventId,
-    /// What the notice announces.
+    /// Type of alert.
     pub kind: AlertKind,
-    /// When it was created.
+    /// Time when it was created.
     pub time_created: Timestamp,
     /// The event; absent for a retraction.
     pub event: Option<Event>,
@@ -33,15 +33,15 @@ pub struct Notice {
     pub external: Option<ExternalCoincidence>,
     /// The coincidence's combined multi-order map, FITS bytes (possibly gzipped).
     pub combined_skymap: Option<Vec<u8>>,
-    /// What was read otherwise than it was written, a line each.
+    /// Warnings about values that were not read as written, a line each.
     pub warnings: Vec<String>,
-    /// Why a map that the notice carries could not be read; the notice is then as one without it.
+    /// The error of an unreadable map; the notice is then treated as one without a map.
     pub skymap_error: Option<Error>,
-    /// The same of the combined map.
+    /// The error of an unreadable combined map.
     pub combined_skymap_error: Option<Error>,
 }
 
-/// What a notice says of the event. Lists of names are open: an unknown group, search or pipeline is kept as it is.
+/// The event of a notice. An unknown group, search or pipeline is kept as text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     /// Time of the event.
@@ -49,7 +49,7 @@ pub struct Event {
     /// False-alarm rate [Hz].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub far: Option<f64>,
-    /// True for significant alerts; older notices do not say.
+    /// True for significant alerts; absent in older notices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub significant: Option<bool>,
     /// Detectors, such as `H1`.
@@ -90,7 +90,7 @@ pub struct ExternalCoincidence {
     /// The VOEvent's identifier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ivorn: Option<String>,
-    /// Who saw it.
+    /// The observatory that saw it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observatory: Option<String>,
     /// The search that found it.
@@ -114,7 +114,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 impl Notice {
-    /// Reads a notice. A map that is not base64 does not stop it: it is absent, with its error beside it.
+    /// Parses a notice. A map that is not base64 is absent and reported in [`Notice::skymap_error`].
     ///
     /// # Errors
     /// Permanent, naming the field, what was expected and what was found.
@@ -141,8 +141,8 @@ impl Notice {
             Some(fields) => (Some(read_external(&fields)?), fits(&fields, "combined_skymap")),
             None => (None, Ok(None)),
         };
-        let (skymap, skymap_error) = apart(skymap);
-        let (combined_skymap, combined_skymap_error) = apart(combined_skymap);
+        let (skymap, skymap_error) = split(skymap);
+        let (combined_skymap, combined_skymap_error) = split(combined_skymap);
         Ok(Notice {
             superevent_id,
             kind,
@@ -186,7 +186,7 @@ fn kind(notice: &Fields) -> Result<AlertKind> {
     known_kind(&notice.text("alert_type")?.ok_or_else(wrong)?).ok_or_else(wrong)
 }
 
-/// Older files write EARLY_WARNING; spelling varies only in case and underscores.
+/// Older files write EARLY_WARNING; spellings differ in case and underscores only.
 fn known_kind(text: &str) -> Option<AlertKind> {
     match text.replace(['_', '-', ' '], "").to_ascii_uppercase().as_str() {
         "EARLYWARNING" => Some(AlertKind::EarlyWarning),
@@ -231,8 +231,8 @@ fn read_external(external: &Fields) -> Result<ExternalCoincidence> {
     })
 }
 
-/// What was read, or else why not.
-fn apart<T>(read: Result<Option<T>>) -> (Option<T>, Option<Error>) {
+/// Splits a result into value and error.
+fn split<T>(read: Result<Option<T>>) -> (Option<T>, Option<Error>) {
     match read {
         Ok(read) => (read, None),
         Err(error) => (None, Some(error)),
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_with_a_coincidence() {
+    fn parses_an_update_with_a_coincidence() {
         let notice = Notice::parse(UPDATE.as_bytes()).expect("a notice");
         let event = notice.event.expect("an event");
         assert_eq!(notice.kind, AlertKind::Update);
@@ -289,13 +289,13 @@ mod tests {
     }
 
     #[test]
-    fn numeric_notice_ids_become_text() {
+    fn converts_numeric_notice_ids_to_text() {
         let notice = with("/external_coinc/gcn_notice_id", 524_666_471.into()).expect("a notice");
         assert_eq!(notice.external.expect("a coincidence").gcn_notice_id.as_deref(), Some("524666471"));
     }
 
     #[test]
-    fn every_spelling_of_every_type() {
+    fn parses_every_spelling_of_every_type() {
         for (text, kind) in [
             ("EARLYWARNING", AlertKind::EarlyWarning),
             ("EARLY_WARNING", AlertKind::EarlyWarning),
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_that_is_not_base64_is_absent_with_its_error() {
+    fn invalid_base64_map_is_absent_with_its_error() {
         for junk in [Value::from("@@@"), 1.into(), "AAA=AAA".into(), serde_json::json!({"fits": true})] {
             let notice = with("/event/skymap", junk.clone()).expect("a notice");
             assert_eq!((notice.skymap, notice.combined_skymap_error), (None, None));
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_are_not_finite_are_absent_with_a_warning() {
+    fn non_finite_numbers_are_absent_with_a_warning() {
         let text = UPDATE
             .replace("\"far\": 3.2e-10", "\"far\": NaN")
             .replace("\"central_frequency\": null", "\"central_frequency\": -Infinity");

@@ -1,7 +1,7 @@
-//! A notice's bytes as a JSON object.
+//! Parses a notice's bytes as a JSON object.
 //!
-//! Two spellings beyond RFC 8259 are read, because writers that are in use produce them: a byte-order mark, and the
-//! numbers `NaN`, `Infinity` and `-Infinity` of Python's `json`. Nothing else is loosened.
+//! Accepts two extensions of RFC 8259 that upstream's writers produce: a byte-order mark, and the numbers `NaN`,
+//! `Infinity` and `-Infinity` of Python's `json`.
 
 use std::borrow::Cow;
 
@@ -13,18 +13,18 @@ use crate::{Error, Result};
 
 /// The UTF-8 byte-order mark.
 const BOM: &[u8] = b"\xef\xbb\xbf";
-/// What stands for a number that is not finite while its field is looked for. A NUL occurs in no field of a notice.
+/// Marker for a non-finite number until its field is known. No field of a notice contains NUL.
 const NOT_FINITE: &str = "\0not finite";
 const NOT_FINITE_JSON: &[u8] = br#""\u0000not finite""#;
-/// The most warnings about one notice.
+/// Limit on the warnings about one notice.
 const MAX_WARNINGS: usize = 20;
 
-/// A notice's fields, and what was read otherwise than it was written.
+/// A notice's fields, with warnings.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Document {
-    /// The fields. A number that is not finite is null.
+    /// The fields, with null for non-finite numbers.
     pub fields: Map<String, Value>,
-    /// One line for each number that is not finite, naming its field.
+    /// One line per non-finite number, naming its field.
     pub warnings: Vec<String>,
 }
 
@@ -32,7 +32,7 @@ impl Document {
     /// Reads a JSON object.
     ///
     /// # Errors
-    /// Permanent, when the bytes are too many, no JSON, or no object; says what they look like instead.
+    /// Permanent, when the bytes are too many, no JSON, or no object; names the format that they look like.
     pub(super) fn read(bytes: &[u8]) -> Result<Self> {
         if bytes.len() > MAX_NOTICE_BYTES {
             return Err(Error::permanent(format!("expected at most {MAX_NOTICE_BYTES} bytes, found {}", bytes.len())));
@@ -49,8 +49,7 @@ impl Document {
     }
 }
 
-/// The content of a JSON document, to be compared with another's: numbers that are not finite are null. `None` when it
-/// is no JSON.
+/// The content of a JSON document, for comparison: non-finite numbers are null. `None` when it is no JSON.
 pub fn content(bytes: &[u8]) -> Option<Value> {
     value(bytes, &mut Vec::new()).ok()
 }
@@ -118,27 +117,25 @@ fn value(bytes: &[u8], warnings: &mut Vec<String>) -> serde_json::Result<Value> 
     let bytes = bytes.strip_prefix(BOM).unwrap_or(bytes);
     match serde_json::from_slice(bytes) {
         Ok(value) => Ok(value),
-        Err(error) => match finite(bytes) {
-            // A document without such numbers keeps its own error, with its own line and column.
+        Err(error) => match mark_non_finite(bytes) {
+            // Without such numbers, the original error has the right line and column.
             Cow::Borrowed(_) => Err(error),
             Cow::Owned(rewritten) => {
                 let mut value = serde_json::from_slice(&rewritten)?;
-                remove(&mut value, &mut String::new(), warnings);
+                replace_markers(&mut value, &mut String::new(), warnings);
                 Ok(value)
             }
         },
     }
 }
 
-/// The document with a byte-order mark removed and a string in place of each number that is not finite, so that a strict
-/// reader takes it.
+/// The document without a byte-order mark and with a string for each non-finite number, for a strict parser.
 pub(super) fn strict(bytes: &[u8]) -> Cow<'_, [u8]> {
-    finite(bytes.strip_prefix(BOM).unwrap_or(bytes))
+    mark_non_finite(bytes.strip_prefix(BOM).unwrap_or(bytes))
 }
 
-/// Puts a marker in place of each `NaN`, `Infinity`, `-Infinity` and number beyond the range of a double that stands
-/// where a value may stand.
-fn finite(bytes: &[u8]) -> Cow<'_, [u8]> {
+/// Replaces each value `NaN`, `Infinity`, `-Infinity` or number beyond the range of f64 with a marker.
+fn mark_non_finite(bytes: &[u8]) -> Cow<'_, [u8]> {
     let mut rewritten: Option<Vec<u8>> = None;
     let (mut at, mut copied) = (0, 0);
     while at < bytes.len() {
@@ -146,7 +143,7 @@ fn finite(bytes: &[u8]) -> Cow<'_, [u8]> {
             b'"' => at = string_end(bytes, at),
             b'N' | b'I' | b'-' | b'0'..=b'9' => {
                 let end = at + bytes[at..].iter().take_while(|byte| is_token(**byte)).count();
-                // A name of a field is no value.
+                // A field's name is not a value.
                 let named = bytes[end..].iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b':');
                 if is_not_finite(&bytes[at..end]) && !named {
                     let out = rewritten.get_or_insert_default();
@@ -156,7 +153,7 @@ fn finite(bytes: &[u8]) -> Cow<'_, [u8]> {
                 }
                 at = end;
             }
-            // The rest of another word, such as `tNaN`, is not looked into.
+            // Skip other words, such as `tNaN`, as a whole.
             byte if is_token(byte) => at += bytes[at..].iter().take_while(|byte| is_token(**byte)).count(),
             _ => at += 1,
         }
@@ -178,7 +175,7 @@ fn is_not_finite(token: &[u8]) -> bool {
     if matches!(token, b"NaN" | b"Infinity" | b"-Infinity") {
         return true;
     }
-    // Python reads `1e999` as infinity; serde_json refuses it. The rest of the number must be JSON.
+    // Python reads `1e999` as infinity; serde_json rejects it. The rest of the number must be JSON.
     let Some(e) = token.iter().position(|byte| matches!(byte, b'e' | b'E')) else { return false };
     let (mantissa, exponent) = (&token[..e], &token[e + 1..]);
     let digits = exponent.strip_prefix(b"+").unwrap_or(exponent);
@@ -188,7 +185,7 @@ fn is_not_finite(token: &[u8]) -> bool {
         && std::str::from_utf8(token).is_ok_and(|text| text.parse().is_ok_and(f64::is_infinite))
 }
 
-/// Where the string that begins at `at` ends, behind its closing quote.
+/// The offset behind the closing quote of the string that begins at `at`.
 fn string_end(bytes: &[u8], at: usize) -> usize {
     let mut end = at + 1;
     while end < bytes.len() {
@@ -201,8 +198,8 @@ fn string_end(bytes: &[u8], at: usize) -> usize {
     bytes.len()
 }
 
-/// Makes every marker null, with a warning.
-fn remove(value: &mut Value, at: &mut String, warnings: &mut Vec<String>) {
+/// Replaces every marker with null, with a warning.
+fn replace_markers(value: &mut Value, at: &mut String, warnings: &mut Vec<String>) {
     let length = at.len();
     match value {
         Value::String(text) if text == NOT_FINITE => {
@@ -215,7 +212,7 @@ fn remove(value: &mut Value, at: &mut String, warnings: &mut Vec<String>) {
         Value::Array(items) => {
             for (i, item) in items.iter_mut().enumerate() {
                 at.push_str(&format!("[{i}]"));
-                remove(item, at, warnings);
+                replace_markers(item, at, warnings);
                 at.truncate(length);
             }
         }
@@ -225,7 +222,7 @@ fn remove(value: &mut Value, at: &mut String, warnings: &mut Vec<String>) {
                     at.push('.');
                 }
                 at.push_str(name);
-                remove(field, at, warnings);
+                replace_markers(field, at, warnings);
                 at.truncate(length);
             }
         }
@@ -245,9 +242,9 @@ fn type_of(value: &Value) -> &'static str {
     }
 }
 
-/// What bytes that are no JSON are, by how they begin; `None` when that cannot be told.
+/// The format of bytes that are no JSON, by their first bytes; `None` when unknown.
 pub fn format_of(bytes: &[u8]) -> Option<&'static str> {
-    const BEGINNINGS: [(&[u8], &str); 13] = [
+    const MAGICS: [(&[u8], &str); 13] = [
         (b"\xff\xfe\0\0", "UTF-32 text: convert it to UTF-8"),
         (b"\0\0\xfe\xff", "UTF-32 text: convert it to UTF-8"),
         (b"\xff\xfe", "UTF-16 text: convert it to UTF-8"),
@@ -266,7 +263,7 @@ pub fn format_of(bytes: &[u8]) -> Option<&'static str> {
     if text.is_empty() {
         return Some("nothing (an empty document)");
     }
-    if let Some((_, format)) = BEGINNINGS.iter().find(|(beginning, _)| bytes.starts_with(beginning)) {
+    if let Some((_, format)) = MAGICS.iter().find(|(beginning, _)| bytes.starts_with(beginning)) {
         return Some(format);
     }
     if bytes.get(257..262) == Some(b"ustar") {
@@ -297,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_are_not_finite_are_absent_and_named() {
+    fn non_finite_numbers_are_absent_and_named() {
         let document = read(
             r#"{"a": NaN, "b": [1, -Infinity, {"c": Infinity}], "d": "NaN", "e \"NaN\"": 1e999, "f": -1.5E+400, "g": 1e-999}"#,
         )
@@ -311,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_is_loosened() {
+    fn rejects_other_extensions_of_json() {
         for text in [
             r#"{"a": nan}"#,
             r#"{"a": inf}"#,
@@ -341,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_is_passed_over_and_other_formats_are_named() {
+    fn skips_a_byte_order_mark_and_names_other_formats() {
         assert_eq!(read("\u{feff}{\"a\": 1}").expect("a document").fields["a"], 1);
         let utf_16: Vec<u8> = "{\"a\": 1}".encode_utf16().flat_map(u16::to_le_bytes).collect();
         let marked = [&b"\xff\xfe"[..], &utf_16].concat();
@@ -366,7 +363,7 @@ mod tests {
         }
     }
 
-    /// JSON as Python's writer has it, and the same with null for what is not finite.
+    /// JSON as written by Python, and the expected value with null for non-finite numbers.
     fn documents() -> impl Strategy<Value = (String, Value)> {
         let text = |value: &Value| value.to_string();
         let leaf = prop_oneof![
@@ -402,12 +399,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_python_writes_is_read_with_null_for_what_is_not_finite((text, expected) in documents()) {
+        fn parses_json_of_python_with_null_for_non_finite_numbers((text, expected) in documents()) {
             prop_assert_eq!(content(text.as_bytes()), Some(expected));
         }
 
         #[test]
-        fn what_is_strict_json_is_read_the_same_and_other_bytes_never_more_than_before(
+        fn agrees_with_serde_json_except_for_non_finite_numbers(
             pieces in prop::collection::vec(prop_oneof![
                 Just("NaN"), Just("Infinity"), Just("-"), Just("\""), Just("\\"), Just("{"), Just("}"), Just("["),
                 Just("]"), Just(":"), Just(","), Just(" "), Just("1"), Just("e9"), Just("999"), Just("null"), Just("a"),
@@ -418,7 +415,6 @@ mod tests {
             if let Ok(strict) = serde_json::from_str::<Value>(&text) {
                 prop_assert_eq!(read, Some(strict));
             } else if read.is_some() {
-                // Only such numbers were in the way.
                 prop_assert!(text.contains("NaN") || text.contains("Infinity") || text.contains("e9"));
             }
         }

@@ -1,4 +1,4 @@
-//! What upstream sends.
+//! Notices as sent by upstream.
 
 mod envelope;
 mod fields;
@@ -18,10 +18,10 @@ use json::Document;
 
 use crate::{Error, Result};
 
-/// The largest notice that is read [bytes]; Kafka's broker allows about 4 MiB, the largest seen has 2.1 MB.
+/// Limit on a notice [bytes]; Kafka's broker allows about 4 MiB, the largest seen has 2.1 MB.
 pub const MAX_NOTICE_BYTES: usize = 16 << 20;
 
-/// The kinds of notice this software understands.
+/// The supported kinds of notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoticeKind {
     /// A LIGO/Virgo/KAGRA alert (`igwn.gwalert`).
@@ -39,7 +39,7 @@ impl NoticeKind {
         }
     }
 
-    /// The kind that a Kafka topic carries. A mirror's topic has the origin's name behind a prefix that ends with a dot.
+    /// The kind on a Kafka topic. A mirror prefixes the origin's topic with text that ends with a dot.
     ///
     /// # Errors
     /// Permanent, for any other topic.
@@ -83,15 +83,15 @@ impl NoticeKind {
     }
 }
 
-/// Reads a time as notices and FITS headers write it: ISO 8601, UTC when it names no offset. A moment inside a leap second,
-/// `23:59:60.5`, is as far into the next day, as POSIX counts it: `00:00:00.5`.
+/// Parses a time of a notice or FITS header: ISO 8601, UTC by default. As in POSIX, a time inside a leap second,
+/// `23:59:60.5`, is `00:00:00.5` of the next day.
 ///
 /// # Errors
 /// Permanent, when the text is not a time.
 pub fn parse_time(text: &str) -> Result<Timestamp> {
     let text = text.trim();
     let shown = || text.chars().take(60).collect::<String>().escape_default().to_string();
-    // GraceDB writes `2023-05-18 12:59:08 UTC` in places.
+    // GraceDB sometimes writes `2023-05-18 12:59:08 UTC`.
     let text = text.strip_suffix(" UTC").unwrap_or(text);
     let read = |text: &str| {
         text.parse::<Timestamp>().or_else(|_| {
@@ -112,7 +112,7 @@ pub fn parse_time(text: &str) -> Result<Timestamp> {
     })
 }
 
-/// Where the second 60 of a time is, `…:…:60…`.
+/// The offset of the second 60 in a time, `…:…:60…`.
 fn leap_second(text: &str) -> Option<usize> {
     let clock = text.find(['T', 't', ' '])? + 1;
     let second = clock + "23:59:".len();
@@ -121,7 +121,7 @@ fn leap_second(text: &str) -> Option<usize> {
     is_leap.then_some(second)
 }
 
-/// A time as the GWTM wants it: naive UTC, microseconds only when there are any.
+/// A time in the GWTM's format: naive UTC, with microseconds only when they are not 0.
 pub fn naive_utc(time: Timestamp) -> String {
     let naive = time.to_zoned(TimeZone::UTC).datetime();
     let text = naive.strftime("%Y-%m-%dT%H:%M:%S").to_string();
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kinds_are_recognised_by_content() {
+    fn recognises_kinds_by_content() {
         let kind = |text: &str| NoticeKind::recognise(text.as_bytes());
         assert_eq!(kind(r#"{"superevent_id": "S230518h"}"#), Ok(NoticeKind::Igwn));
         assert_eq!(kind(r#"{"ref_ID": "S230518h"}"#), Ok(NoticeKind::IceCube));
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_utc_unless_they_say_otherwise() {
+    fn times_without_an_offset_are_utc() {
         let naive = |text: &str| parse_time(text).map(naive_utc).expect("a time");
         assert_eq!(naive("2018-11-01T22:22:46.654437"), "2018-11-01T22:22:46.654437");
         assert_eq!(naive("2018-11-01T22:34:49Z"), "2018-11-01T22:34:49");

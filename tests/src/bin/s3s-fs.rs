@@ -1,5 +1,5 @@
-//! An S3 server that verifies signatures, checksums and trailers, and keeps its buckets as folders: the library s3s-fs on
-//! a port of the loopback interface.
+//! Serves the library s3s-fs on the loopback interface: an S3 server that verifies signatures, checksums and trailers,
+//! with buckets as folders.
 //!
 //! `s3s-fs PORT FOLDER ACCESS_KEY SECRET_KEY`
 
@@ -28,7 +28,7 @@ async fn main() -> Result<()> {
         let service = service.clone();
         tokio::spawn(async move {
             let server = Builder::new(TokioExecutor::new());
-            // A client that breaks off is its own affair.
+            // Ignore clients that disconnect.
             let _ = server.serve_connection(TokioIo::new(stream), service).await;
         });
     }

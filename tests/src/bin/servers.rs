@@ -1,4 +1,4 @@
-//! Keeps the servers that the tests of a run share: `servers SOCKET`, see `tests::server`.
+//! Runs the shared test servers: `servers SOCKET`, see `tests::server`.
 
 use std::path::PathBuf;
 

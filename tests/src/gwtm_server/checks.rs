@@ -1,4 +1,4 @@
-//! What the GWTM accepts: types, ranges and column lengths, every failing field named.
+//! Validation of the GWTM: types, ranges and column lengths, naming every failing field.
 
 use jiff::civil::DateTime;
 use jiff::{Timestamp, tz::TimeZone};
@@ -12,7 +12,7 @@ pub(super) fn naive(text: &str) -> Option<DateTime> {
         .ok()
 }
 
-/// A time as the server answers it.
+/// A time in the server's format.
 pub(super) fn iso(time: DateTime) -> String {
     let text = time.strftime("%Y-%m-%dT%H:%M:%S").to_string();
     match time.subsec_nanosecond() / 1000 {

@@ -1,4 +1,4 @@
-//! What each request does.
+//! Handlers of the requests.
 
 use axum::http::StatusCode;
 use jiff::{Timestamp, ToSpan, tz::TimeZone};
@@ -56,7 +56,7 @@ fn invalid(errors: &[Value]) -> Reply {
 
 fn query_alerts(world: &World, request: &Request) -> Reply {
     let nothing = Map::new();
-    // v1 ignores a body, and without parameters it is the whole table.
+    // v1 ignores a body, and returns the whole table without parameters.
     let filters = if request.v0 || request.body.is_none() { &request.query } else { &nothing };
     let text = |row: &Map<String, Value>, field: &str| row.get(field).and_then(Value::as_str).map(str::to_owned);
     let wanted = |field: &str| filters.get(field).and_then(Value::as_str).map(str::to_owned);
@@ -126,7 +126,7 @@ pub(super) fn post_alert(world: &mut World, body: &Value) -> Reply {
     reply(200, Value::Object(row))
 }
 
-/// The row on which a list with this stamp hangs: any of that superevent within 15 s.
+/// The row to which a list with this stamp belongs: any of that superevent within 15 s.
 fn row_at(world: &World, graceid: &str, stamp: &str) -> Option<i64> {
     let stamp = naive(stamp)?;
     let row = world.alerts.iter().find(|row| {
@@ -221,7 +221,7 @@ fn event_galaxies(world: &World, request: &Request) -> Reply {
             && alert_id.is_none_or(|id| list.alert_id == id)
             && wanted("groupname").is_none_or(|name| list.groupname == name)
     });
-    // In no order.
+    // Unordered.
     let mut entries: Vec<Value> = lists
         .flat_map(|list| list.galaxies.iter().map(|galaxy| (list.id, galaxy)))
         .map(|(listid, galaxy)| {
@@ -280,7 +280,7 @@ fn post_icecube(world: &mut World, body: &Value, v0: bool) -> Reply {
     if !errors.is_empty() {
         return invalid(&errors);
     }
-    // v0 encodes twice.
+    // v0 encodes JSON twice.
     let twice = |value: Value| if v0 { json!(value.to_string()) } else { value };
     if world.searches.iter().any(|known| known.get("ref_id") == row.get("ref_id")) {
         let known = json!({"message": "event already exists"});
@@ -294,8 +294,8 @@ fn post_icecube(world: &mut World, body: &Value, v0: bool) -> Reply {
     reply(200, answer)
 }
 
-/// Keeps MS181101ab and the mock events of yesterday, today and tomorrow; of the others, rows and files go, and galaxy
-/// lists stay.
+/// Deletes rows and files of mock events, except MS181101ab and those of yesterday, today and tomorrow; galaxy lists
+/// stay.
 pub(super) fn del_test_alerts(world: &mut World, v0: bool) -> Reply {
     let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
     let mut kept: Vec<String> = (-1..=1).map(|days| (today + days.days()).strftime("MS%y%m%d").to_string()).collect();
@@ -308,7 +308,7 @@ pub(super) fn del_test_alerts(world: &mut World, v0: bool) -> Reply {
     for entry in folder.iter().flat_map(std::fs::read_dir).flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         if !kept.iter().any(|part| name.contains(part)) && !name.contains("alert.json") {
-            // Whoever wrote it may be replacing it.
+            // A writer may be replacing it.
             let _ = std::fs::remove_file(entry.path());
         }
     }

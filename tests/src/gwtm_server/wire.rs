@@ -1,4 +1,4 @@
-//! Connections that the stand-in can break, and that it closes when they have been idle for 5 s.
+//! Connections that the mock can break, and that it closes after 5 s of idling.
 
 use std::io;
 use std::pin::Pin;
@@ -15,13 +15,13 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::PROCESSES;
 
-/// uvicorn's keep-alive time.
+/// uvicorn's keep-alive timeout.
 const IDLE: Duration = Duration::from_secs(5);
 
 const CLOSE_AFTER_ANSWER: u8 = 1;
 const RESET: u8 = 2;
 
-/// A connection as a handler sees it: which process of the server it leads to, and what may be done to it.
+/// A handler's view of a connection.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Connection {
     state: Arc<AtomicU8>,
@@ -30,18 +30,18 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Breaks it off without an answer (RST).
+    /// Breaks it without a response (RST).
     pub(super) fn reset(&self) {
         self.state.store(RESET, Ordering::SeqCst);
     }
 
-    /// Closes it after the answer without announcing that.
+    /// Closes it after the response, unannounced.
     pub(super) fn close_after_answer(&self) {
         self.state.store(CLOSE_AFTER_ANSWER, Ordering::SeqCst);
     }
 }
 
-/// A listener of such connections, which counts them and leads them to the processes in turn.
+/// A listener that counts connections and assigns them to the processes in turn.
 pub(super) struct Wires {
     pub(super) listener: TcpListener,
     pub(super) count: Arc<AtomicUsize>,
@@ -73,7 +73,7 @@ impl Connected<IncomingStream<'_, Wires>> for Connection {
     }
 }
 
-/// One such connection.
+/// A connection that can be broken.
 pub(super) struct Wire {
     stream: TcpStream,
     connection: Connection,

@@ -1,4 +1,4 @@
-//! Annotations, plots and pages, as `gwtm run` leaves them.
+//! Annotations, plots and pages written by `gwtm run`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -31,7 +31,7 @@ fn samples() -> Vec<std::path::PathBuf> {
 }
 
 #[test]
-fn every_sample_is_annotated_by_the_schema_with_what_the_store_holds() {
+fn annotations_of_every_sample_match_the_schema_and_the_store() {
     let folder = tempfile::tempdir().expect("a folder");
     run(folder.path(), &samples());
     let schema: Value =
@@ -64,7 +64,7 @@ fn every_sample_is_annotated_by_the_schema_with_what_the_store_holds() {
     }
     assert!(count >= 19, "expected the samples' annotations, found {count}");
 
-    // What names people filter by.
+    // Tags.
     let tags = |name: &str| read(folder.path(), &format!("fit/{name}-annotations.json"))["tags"].clone();
     let has = |name: &str, tag: &str| tags(name).as_array().expect("tags").contains(&tag.into());
     assert!(
@@ -76,7 +76,7 @@ fn every_sample_is_annotated_by_the_schema_with_what_the_store_holds() {
     assert!(has("S090101a-Update-ExtCoinc", "ExtCoinc") && has("S090102b-Retraction", "Retraction"));
     assert!(!has("S090110j-Preliminary", "<500 deg2"));
 
-    // Plots are pictures of the size they say, and pages hold them.
+    // Plots have the documented size, and pages contain them.
     for (name, bytes) in all.iter().filter(|(name, _)| name.ends_with(".png")) {
         assert!(bytes.starts_with(b"\x89PNG\r\n\x1a\n") && bytes.len() > 50_000, "{name}");
         let page = String::from_utf8(all[&name.replace(".png", ".html")].clone()).expect("text");
@@ -88,7 +88,7 @@ fn every_sample_is_annotated_by_the_schema_with_what_the_store_holds() {
 }
 
 #[test]
-fn alerts_of_one_superevent_follow_one_another() {
+fn links_the_alerts_of_a_superevent() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = folder.path();
     let notices: Vec<_> = samples().into_iter().filter(|path| path.to_string_lossy().contains("S090101a")).collect();
@@ -118,9 +118,9 @@ fn alerts_of_one_superevent_follow_one_another() {
     let page = fs::read_to_string(store.join("fit/S090101a-Initial.html")).expect("a page");
     assert!(page.contains("Superseded by <a href=\"S090101a-Update.html\">"), "an older page says so");
 
-    // In the other order, the same links.
+    // The same links in the other order.
     let other = tempfile::tempdir().expect("a folder");
-    // The preliminaries' names follow from the order in which they come.
+    // The preliminaries' names depend on the order of arrival.
     let mut turned = notices.clone();
     turned.rotate_left(3);
     run(other.path(), &turned);
@@ -141,7 +141,7 @@ fn alerts_of_one_superevent_follow_one_another() {
 }
 
 #[test]
-fn a_retraction_marks_what_came_before() {
+fn retraction_marks_earlier_alerts() {
     let folder = tempfile::tempdir().expect("a folder");
     let notices = [sample("S090102b-1-preliminary-across-ra-0.json"), sample("S090102b-2-retraction.json")];
     run(folder.path(), &notices);
@@ -159,7 +159,7 @@ fn a_retraction_marks_what_came_before() {
 }
 
 #[test]
-fn annotations_of_real_alerts_have_the_numbers_of_ligo_skymap() {
+fn annotations_of_real_alerts_match_ligo_skymap() {
     let Some(data) = reference_data() else { return };
     let reference: Value =
         serde_json::from_slice(&fs::read(data.join("reference/skymaps.json")).expect("numbers")).expect("JSON");

@@ -1,4 +1,4 @@
-//! What is wrong with a notice is said clearly, names the file and the field, and leaves nothing half-written.
+//! Bad notices fail with an error that names the file and the field, and leave no partial output.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,7 +24,7 @@ fn with_map(map: &[u8]) -> Vec<u8> {
     notice.to_string().into_bytes()
 }
 
-/// A FITS table: where its rows begin, how long one is and how many there are [bytes, bytes, rows].
+/// A FITS table: offset of its rows [bytes], length of a row [bytes], and number of rows.
 struct Table {
     rows_at: usize,
     row: usize,
@@ -43,7 +43,7 @@ impl Table {
         Table { rows_at: (end / 36 + 1) * 2880, row: number("NAXIS1  "), rows: number("NAXIS2  ") }
     }
 
-    /// The bytes of the eight-byte number at `column` (0: UNIQ, 1: PROBDENSITY) of a row.
+    /// The bytes of the number in `column` (0: UNIQ, 1: PROBDENSITY) of a row.
     fn number<'a>(&self, map: &'a mut [u8], row: usize, column: usize) -> &'a mut [u8] {
         let at = self.rows_at + row * self.row + column * 8;
         &mut map[at..at + 8]
@@ -76,15 +76,16 @@ fn run(bytes: &[u8]) -> (Called, tempfile::TempDir) {
     (called, folder)
 }
 
-/// The notice fails with a message that holds every one of `says`; the next one is done, and nothing else is written.
-fn refused(what: &str, bytes: &[u8], says: &[&str]) {
+/// Asserts that the notice fails with a message containing all of `expected`, writes nothing, and that the next one
+/// succeeds.
+fn assert_rejected(what: &str, bytes: &[u8], expected: &[&str]) {
     let (called, folder) = run(bytes);
     assert_eq!(called.code, Some(1), "{what}: {}{}", called.stdout, called.stderr);
     let block: Vec<&str> = called.stdout.lines().take_while(|line| !line.is_empty()).collect();
     assert!(block[0].ends_with("bad-notice.json"), "{what}: {block:?}");
     let failure =
         block.iter().find(|line| line.contains("FAILED")).unwrap_or_else(|| panic!("{what}: {}", called.stdout));
-    for text in says {
+    for text in expected {
         assert!(failure.contains(text), "{what}: expected `{text}` in: {failure}");
     }
     assert!(failure.len() < 600, "{what}: a message for a person: {failure}");
@@ -97,9 +98,9 @@ fn refused(what: &str, bytes: &[u8], says: &[&str]) {
     assert!(!store.is_empty(), "{what}: the next notice is done");
 }
 
-/// The alert goes out as the same one without a map does: recorded, posted, annotated. What failed is said with every one
-/// of `says`, and the exit code says that something did.
-fn goes_out_without_its_map(what: &str, bytes: &[u8], says: &[&str]) {
+/// Asserts that the alert is recorded, posted and annotated like one without a map, and that the exit code and a
+/// message containing all of `expected` report the failure.
+fn assert_posted_without_its_map(what: &str, bytes: &[u8], expected: &[&str]) {
     let (called, folder) = run(bytes);
     assert_eq!(called.code, Some(1), "{what}: {}{}", called.stdout, called.stderr);
     let failure = called
@@ -107,7 +108,7 @@ fn goes_out_without_its_map(what: &str, bytes: &[u8], says: &[&str]) {
         .lines()
         .find(|line| line.contains("FAILED"))
         .unwrap_or_else(|| panic!("{what}: {}", called.stdout));
-    for text in says {
+    for text in expected {
         assert!(failure.contains(text), "{what}: expected `{text}` in: {failure}");
     }
     assert!(failure.len() < 700, "{what}: a message for a person: {failure}");
@@ -128,24 +129,24 @@ fn goes_out_without_its_map(what: &str, bytes: &[u8], says: &[&str]) {
 }
 
 #[test]
-fn what_is_no_notice() {
-    refused("nothing", b"", &["JSON"]);
-    refused("half of it", &fs::read(sample("S090101a-4-initial.json")).expect("a notice")[..5000], &["JSON"]);
-    refused("another kind", br#"{"alert": "gossip"}"#, &["superevent_id", "ref_ID"]);
-    refused("Avro", b"Obj\x01\x04\x14avro.codec", &["JSON"]);
-    refused("an array", b"[]", &["object", "array"]);
+fn rejects_input_that_is_no_notice() {
+    assert_rejected("nothing", b"", &["JSON"]);
+    assert_rejected("half of it", &fs::read(sample("S090101a-4-initial.json")).expect("a notice")[..5000], &["JSON"]);
+    assert_rejected("another kind", br#"{"alert": "gossip"}"#, &["superevent_id", "ref_ID"]);
+    assert_rejected("Avro", b"Obj\x01\x04\x14avro.codec", &["JSON"]);
+    assert_rejected("an array", b"[]", &["object", "array"]);
 }
 
 #[test]
-fn a_body_of_100_megabytes() {
+fn rejects_a_body_of_100_mb() {
     let mut notice = notice();
     notice["event"]["skymap"] = "A".repeat(100 << 20).into();
-    refused("100 MB", notice.to_string().as_bytes(), &["at most", "bytes"]);
+    assert_rejected("100 MB", notice.to_string().as_bytes(), &["at most", "bytes"]);
 }
 
 #[test]
-fn fields_that_are_wrong() {
-    for (pointer, value, says) in [
+fn rejects_invalid_fields_and_names_them() {
+    for (pointer, value, expected) in [
         ("/superevent_id", json!("../../x"), "superevent_id"),
         ("/superevent_id", json!("S230518h/../../x"), "superevent_id"),
         ("/alert_type", json!("RUMOUR"), "alert_type"),
@@ -154,30 +155,30 @@ fn fields_that_are_wrong() {
     ] {
         let mut notice = notice();
         *notice.pointer_mut(pointer).expect("the field") = value;
-        refused(pointer, notice.to_string().as_bytes(), &[says]);
+        assert_rejected(pointer, notice.to_string().as_bytes(), &[expected]);
     }
-    refused("a search without an id", br#"{"ref_ID": "../../x"}"#, &["ref_ID", "superevent id"]);
-    refused("its events", br#"{"ref_ID": "S230518h", "coincident_events": {}}"#, &["coincident_events"]);
+    assert_rejected("a search without an id", br#"{"ref_ID": "../../x"}"#, &["ref_ID", "superevent id"]);
+    assert_rejected("its events", br#"{"ref_ID": "S230518h", "coincident_events": {}}"#, &["coincident_events"]);
 }
 
 #[test]
-fn maps_that_are_not_base64() {
+fn posts_without_a_map_that_is_not_base64() {
     for junk in [json!("not base64!"), json!({"fits": true}), json!("AAA=AAA"), json!(17)] {
         let mut notice = notice();
         notice["event"]["skymap"] = junk.clone();
-        goes_out_without_its_map(&junk.to_string(), notice.to_string().as_bytes(), &["event.skymap", "base64"]);
+        assert_posted_without_its_map(&junk.to_string(), notice.to_string().as_bytes(), &["event.skymap", "base64"]);
     }
 }
 
 #[test]
-fn maps_that_are_no_maps() {
+fn posts_without_a_map_that_is_not_fits() {
     let good = map(&notice());
-    goes_out_without_its_map("nothing", &with_map(b""), &["event.skymap"]);
-    goes_out_without_its_map("text", &with_map(b"<html>not found</html>"), &["event.skymap", "FITS"]);
-    goes_out_without_its_map("half a header", &with_map(&good[..1000]), &["event.skymap"]);
-    goes_out_without_its_map("half its rows", &with_map(&good[..good.len() / 2]), &["event.skymap", "declares"]);
-    goes_out_without_its_map("an image", &with_map(&image()), &["event.skymap", "table"]);
-    goes_out_without_its_map("a broken gzip", &with_map(b"\x1f\x8b\x08\x00broken"), &["event.skymap", "gzip"]);
+    assert_posted_without_its_map("nothing", &with_map(b""), &["event.skymap"]);
+    assert_posted_without_its_map("text", &with_map(b"<html>not found</html>"), &["event.skymap", "FITS"]);
+    assert_posted_without_its_map("half a header", &with_map(&good[..1000]), &["event.skymap"]);
+    assert_posted_without_its_map("half its rows", &with_map(&good[..good.len() / 2]), &["event.skymap", "declares"]);
+    assert_posted_without_its_map("an image", &with_map(&image()), &["event.skymap", "table"]);
+    assert_posted_without_its_map("a broken gzip", &with_map(b"\x1f\x8b\x08\x00broken"), &["event.skymap", "gzip"]);
 }
 
 /// The smallest FITS image.
@@ -190,19 +191,23 @@ fn image() -> Vec<u8> {
 }
 
 #[test]
-fn tables_that_are_no_sky_maps() {
-    goes_out_without_its_map(
+fn posts_without_a_map_that_is_no_sky_map() {
+    assert_posted_without_its_map(
         "foreign columns",
         &with_card("TTYPE2", "TTYPE2  = 'PROB    '"),
         &["event.skymap", "PROBDENSITY", "`PROB`"],
     );
-    goes_out_without_its_map("another unit", &with_card("TUNIT2", "TUNIT2  = 'Mpc     '"), &["PROBDENSITY", "Mpc"]);
-    goes_out_without_its_map(
+    assert_posted_without_its_map(
+        "another unit",
+        &with_card("TUNIT2", "TUNIT2  = 'Mpc     '"),
+        &["PROBDENSITY", "Mpc"],
+    );
+    assert_posted_without_its_map(
         "no rows",
         &with_card("NAXIS2", "NAXIS2  =                    0"),
         &["event.skymap", "0 cells"],
     );
-    goes_out_without_its_map(
+    assert_posted_without_its_map(
         "more rows than there are",
         &with_card("NAXIS2", "NAXIS2  =            400000000"),
         &["event.skymap", "declares"],
@@ -210,18 +215,26 @@ fn tables_that_are_no_sky_maps() {
 }
 
 #[test]
-fn cells_that_cannot_be() {
-    goes_out_without_its_map("order below 0", &patched(0, 0, 3_i64.to_be_bytes()), &["event.skymap", "UNIQ", "3"]);
-    goes_out_without_its_map("order above 29", &patched(0, 0, i64::MAX.to_be_bytes()), &["event.skymap", "UNIQ"]);
-    goes_out_without_its_map("a negative cell", &patched(0, 0, (-5_i64).to_be_bytes()), &["event.skymap", "UNIQ"]);
-    goes_out_without_its_map("NaN", &patched(1, 1, f64::NAN.to_be_bytes()), &["event.skymap", "PROBDENSITY", "NaN"]);
-    goes_out_without_its_map("infinity", &patched(1, 1, f64::INFINITY.to_be_bytes()), &["event.skymap", "PROBDENSITY"]);
-    goes_out_without_its_map(
+fn posts_without_a_map_with_invalid_cells() {
+    assert_posted_without_its_map("order below 0", &patched(0, 0, 3_i64.to_be_bytes()), &["event.skymap", "UNIQ", "3"]);
+    assert_posted_without_its_map("order above 29", &patched(0, 0, i64::MAX.to_be_bytes()), &["event.skymap", "UNIQ"]);
+    assert_posted_without_its_map("a negative cell", &patched(0, 0, (-5_i64).to_be_bytes()), &["event.skymap", "UNIQ"]);
+    assert_posted_without_its_map(
+        "NaN",
+        &patched(1, 1, f64::NAN.to_be_bytes()),
+        &["event.skymap", "PROBDENSITY", "NaN"],
+    );
+    assert_posted_without_its_map(
+        "infinity",
+        &patched(1, 1, f64::INFINITY.to_be_bytes()),
+        &["event.skymap", "PROBDENSITY"],
+    );
+    assert_posted_without_its_map(
         "a negative density",
         &patched(1, 1, (-1e-3_f64).to_be_bytes()),
         &["event.skymap", "PROBDENSITY", "-0.001"],
     );
-    goes_out_without_its_map(
+    assert_posted_without_its_map(
         "more than everything",
         &patched(1, 1, 1e9_f64.to_be_bytes()),
         &["event.skymap", "probability"],
@@ -229,28 +242,28 @@ fn cells_that_cannot_be() {
 }
 
 #[test]
-fn cells_that_overlap_or_leave_holes() {
+fn posts_without_a_map_with_overlapping_or_missing_cells() {
     let mut twice = map(&notice());
     let table = Table::of(&twice);
     let first: [u8; 8] = table.number(&mut twice, 0, 0).try_into().expect("eight bytes");
     table.number(&mut twice, 1, 0).copy_from_slice(&first);
-    goes_out_without_its_map("a cell twice", &with_map(&twice), &["event.skymap", "overlap"]);
+    assert_posted_without_its_map("a cell twice", &with_map(&twice), &["event.skymap", "overlap"]);
 
     let mut fewer = map(&notice());
     let rows = Table::of(&fewer).rows - 1;
     let at = fewer.windows(8).rposition(|text| text == b"NAXIS2  ").expect("a card");
     fewer[at..at + 80].copy_from_slice(format!("{:<80}", format!("NAXIS2  = {rows:>20}")).as_bytes());
-    goes_out_without_its_map("a hole", &with_map(&fewer), &["event.skymap", "uncovered"]);
+    assert_posted_without_its_map("a hole", &with_map(&fewer), &["event.skymap", "uncovered"]);
 
     let mut empty = map(&notice());
     for row in 0..table.rows {
         table.number(&mut empty, row, 1).copy_from_slice(&0_f64.to_be_bytes());
     }
-    goes_out_without_its_map("no probability at all", &with_map(&empty), &["event.skymap", "probability"]);
+    assert_posted_without_its_map("no probability at all", &with_map(&empty), &["event.skymap", "probability"]);
 }
 
 #[test]
-fn a_bad_combined_map_costs_only_what_is_made_from_it() {
+fn bad_combined_map_affects_only_its_own_products() {
     let text = fs::read(sample("S090101a-5-update-with-grb.json")).expect("a notice");
     let mut notice: Value = serde_json::from_slice(&text).expect("JSON");
     notice["external_coinc"]["combined_skymap"] = STANDARD.encode(b"SIMPLE").into();
@@ -270,7 +283,7 @@ fn a_bad_combined_map_costs_only_what_is_made_from_it() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_written() {
+fn reports_a_folder_that_cannot_be_written() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("file");
     fs::write(&file, "in the way").expect("a file");

@@ -1,4 +1,4 @@
-//! `gwtm catalog`, called as an operator calls it, and alerts with the catalogue that it made or that is not there.
+//! `gwtm catalog`, and alerts with its catalogue or without one.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -12,7 +12,7 @@ fn gwtm(folder: &Path, arguments: &[&str]) -> Called {
     Gwtm::new(arguments).set("STORAGE_FOLDER", folder.join("store")).inside(folder).call()
 }
 
-/// The ranks and names of a list that `gwtm run` made of a sample with a catalogue.
+/// The ranks and names in the list of a sample by `gwtm run` with a catalogue.
 fn list_with(folder: &Path, catalogue: &str) -> String {
     let store = folder.join("store");
     let ran = Gwtm::run(&store, [sample("S090101a-4-initial.json")])
@@ -25,8 +25,8 @@ fn list_with(folder: &Path, catalogue: &str) -> String {
     String::from_utf8(table.clone()).expect("UTF-8")
 }
 
-/// A FITS table of galaxies with the columns of NED-LVS among others, of other types than ours: positions as single
-/// precision would lose digits, so they are double; distances and masses are single, the name is text of 30.
+/// A FITS table of galaxies with the columns of NED-LVS among others, of other types: distances and masses in single
+/// precision, names of 30 characters. Positions are in double precision, to keep their digits.
 fn fits_of(csv: &str) -> Vec<u8> {
     let columns = [("index", "J"), ("objname", "30A"), ("ra", "D"), ("dec", "D"), ("DistMpc", "E"), ("Mstar", "E")];
     let rows: Vec<Vec<&str>> = csv.lines().skip(1).map(|line| line.split(',').collect()).collect();
@@ -67,7 +67,7 @@ fn fits_of(csv: &str) -> Vec<u8> {
 }
 
 #[test]
-fn an_index_is_built_told_of_and_used() {
+fn builds_shows_and_uses_an_index() {
     let folder = tempfile::tempdir().expect("a folder");
     let source = workspace().join("events/catalog.csv");
     let source = source.to_str().expect("UTF-8");
@@ -93,7 +93,7 @@ fn an_index_is_built_told_of_and_used() {
     assert_same_lists(&list_with(folder.path(), "galaxies.parquet"), &whole);
 }
 
-/// The same galaxies in the same order; sums of scores are taken in another order.
+/// Asserts the same galaxies in the same order; scores may differ by rounding.
 fn assert_same_lists(ours: &str, whole: &str) {
     let columns = |text: &str| -> Vec<(String, f64)> {
         let row = |line: &str| {
@@ -110,7 +110,7 @@ fn assert_same_lists(ours: &str, whole: &str) {
 }
 
 #[test]
-fn a_catalogue_of_other_columns_becomes_an_object_of_the_store() {
+fn builds_an_object_of_the_store_from_other_columns() {
     let folder = tempfile::tempdir().expect("a folder");
     let sample = std::fs::read_to_string(workspace().join("events/catalog.csv")).expect("the bundled catalogue");
     let header = "id,alpha,delta,d_mpc,stellar_mass";
@@ -132,11 +132,11 @@ fn a_catalogue_of_other_columns_becomes_an_object_of_the_store() {
 }
 
 #[test]
-fn a_fits_table_of_other_types_is_converted() {
+fn converts_a_fits_table_of_other_types() {
     let folder = tempfile::tempdir().expect("a folder");
     let sample = std::fs::read_to_string(workspace().join("events/catalog.csv")).expect("the bundled catalogue");
     std::fs::write(folder.path().join("lvs.fits"), fits_of(&sample)).expect("a file");
-    // The same in single precision, so that the two lists have the same numbers.
+    // In single precision too, so that the two lists have the same numbers.
     let mut single = String::from("objname,ra,dec,DistMpc,Mstar\n");
     for line in sample.lines().skip(1) {
         let fields: Vec<&str> = line.split(',').collect();
@@ -148,7 +148,7 @@ fn a_fits_table_of_other_types_is_converted() {
     assert!(built.code == Some(0) && built.stdout.contains("3872 galaxies"), "{}{}", built.stdout, built.stderr);
     assert_same_lists(&list_with(folder.path(), "lvs.parquet"), &list_with(folder.path(), "single.csv"));
 
-    // The FITS file itself may be the catalogue, as it was; a warning says how to do better.
+    // The FITS file itself may be the catalogue; a warning recommends an index.
     let ran = Gwtm::run(&folder.path().join("other"), [sample_notice()])
         .set("CATALOG_PATH", "lvs.fits")
         .set("FLAT_MAX_ORDER", "3")
@@ -168,7 +168,7 @@ fn sample_notice() -> std::path::PathBuf {
 }
 
 #[test]
-fn what_cannot_be_built_is_named_and_leaves_nothing() {
+fn rejects_bad_catalogues_and_leaves_no_files() {
     let folder = tempfile::tempdir().expect("a folder");
     let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).expect("a file");
     write("empty.csv", b"objname,ra,dec,DistMpc,Mstar\n");
@@ -177,7 +177,7 @@ fn what_cannot_be_built_is_named_and_leaves_nothing() {
     let sample = std::fs::read_to_string(workspace().join("events/catalog.csv")).expect("the bundled catalogue");
     let fits = fits_of(&sample);
     write("cut.fits", &fits[..fits.len() / 2]);
-    // The mass is text, and the name a number.
+    // A text as mass, and a number as name.
     let header = String::from_utf8_lossy(&fits[..2880 * 3]).replacen("'objname '", "'mass    '", 1);
     let header = header.replacen("'Mstar   '", "'objname '", 1).replacen("'mass    '", "'Mstar   '", 1);
     write("swapped.fits", &[header.as_bytes(), &fits[2880 * 3..]].concat());
@@ -203,7 +203,7 @@ fn what_cannot_be_built_is_named_and_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_its_catalogue_an_alert_is_posted_and_the_reason_is_told() {
+async fn posts_an_alert_without_its_catalogue_and_reports_the_reason() {
     let server = GwtmServer::start().await;
     let folder = tempfile::tempdir().expect("a folder");
     let (base, store) = (server.base("v1"), folder.path().to_owned());

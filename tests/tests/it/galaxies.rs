@@ -1,7 +1,7 @@
-//! Galaxy lists: the ranking against the lists of the Python listener, and the function through its messages.
+//! Galaxy lists: the ranking compared with the lists of gwtm_cron, and the function through its messages.
 //!
-//! The reference lists are gwtm_cron's own output for real alerts and synthetic catalogues. Its list holds the whole zone,
-//! is sorted by p · Mstar · f, and has scores without f.
+//! The reference lists are gwtm_cron's output for real alerts and synthetic catalogues. They hold the whole zone, are
+//! sorted by p · Mstar · f, and have scores without f.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ fn samples() -> PathBuf {
 }
 
 #[test]
-fn the_python_listeners_lists_are_found_again() {
+fn ranking_matches_the_lists_of_gwtm_cron() {
     for (alert, list, catalogue, relaxed) in [
         ("MS181101ab-initial", "MS181101ab-galaxies_50k", "galaxy_catalog_50k", false),
         ("S230518h-initial", "S230518h-initial-galaxies_50k", "galaxy_catalog_50k", false),
@@ -67,7 +67,7 @@ fn the_python_listeners_lists_are_found_again() {
             .collect();
         let whole = Settings { ngalaxies: usize::MAX, ..Settings::default() };
 
-        // Ranked by p · Mstar · f. Equal weights (a galaxy that is there twice) go by name, the listener's otherwise.
+        // Ranked by p · Mstar · f. Equal weights (a duplicate galaxy) are sorted by name, gwtm_cron's otherwise.
         let ranking = rank(&map, &catalogue, &whole);
         assert_eq!((ranking.in_zone, ranking.relaxed), (expected.len(), relaxed), "{list}");
         let ours: Vec<&str> = ranking.entries.iter().map(|entry| entry.name.as_str()).collect();
@@ -106,7 +106,7 @@ fn index_of(catalogue: &Catalogue) -> Vec<u8> {
     bytes
 }
 
-/// The ranking from an index in a file, with how many requests and bytes it took.
+/// The ranking from an index in a file, with the number of requests and bytes read.
 async fn rank_from(path: &Path, map: MultiOrderMap, settings: Settings) -> (Ranking, (u64, u64)) {
     let store = Store::folder("nowhere");
     let source = CatalogueSource::find(&store, path.to_str().expect("a path")).await.expect("an index");
@@ -115,7 +115,7 @@ async fn rank_from(path: &Path, map: MultiOrderMap, settings: Settings) -> (Rank
     (ranking, source.reads())
 }
 
-/// Everything equal but the scores, whose sums are taken in another order.
+/// Asserts equality, except that scores may differ by rounding.
 fn assert_same(ours: &Ranking, whole: &Ranking) {
     assert_eq!((ours.in_zone, ours.relaxed), (whole.in_zone, whole.relaxed));
     assert_eq!(ours.entries.len(), whole.entries.len());
@@ -126,7 +126,7 @@ fn assert_same(ours: &Ranking, whole: &Ranking) {
 }
 
 #[tokio::test]
-async fn an_index_ranks_as_its_catalogue_and_is_read_in_part() {
+async fn index_ranks_like_its_catalogue_and_is_read_in_part() {
     let folder = tempfile::tempdir().expect("a folder");
     for (alert, catalogue, most) in [
         ("MS181101ab-initial", "galaxy_catalog_50k", 0.6),
@@ -156,9 +156,9 @@ async fn an_index_ranks_as_its_catalogue_and_is_read_in_part() {
     }
 }
 
-/// From an S3 server the same list comes by a few range requests, which the server's side counts too.
+/// An S3 server gives the same list with a few range requests, counted at the server too.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_index_on_s3_is_read_in_part_by_few_requests() {
+async fn index_on_s3_is_read_in_part_with_few_requests() {
     let server = S3s::shared();
     let counter = Faults::before(server.address());
     let settings = server.behind(&server.create("galaxies").await, counter.address());
@@ -186,13 +186,13 @@ async fn an_index_on_s3_is_read_in_part_by_few_requests() {
     assert_same(&ranking.expect("a ranking"), &rank(&map, &catalogue, &ranking_settings));
     let ((requests, bytes), asked) = (source.reads(), counter.counts().0 - before);
     println!("{requests} range requests, {bytes} of {} bytes; {asked} requests at the server", source.size());
-    // The size is asked for first.
+    // The first request is for the size.
     assert_eq!(asked, requests + 1);
     assert!(requests <= 6 && bytes * 4 < source.size(), "{requests} requests, {bytes} of {} bytes", source.size());
 }
 
 #[test]
-fn an_index_is_the_same_whatever_the_order_of_its_rows() {
+fn index_does_not_depend_on_the_order_of_rows() {
     let text = String::from_utf8(sample("../catalog.csv")).expect("UTF-8");
     let (header, rows) = text.split_once('\n').expect("a header");
     let mut turned: Vec<&str> = rows.lines().collect();
@@ -202,13 +202,13 @@ fn an_index_is_the_same_whatever_the_order_of_its_rows() {
     assert!(one == other && one == index_of(&Catalogue::read(text.as_bytes()).expect("a catalogue")));
 }
 
-/// Galaxies at the edges: poles, right ascension 0 and 360, names that are there twice, what cannot be ranked.
+/// Galaxies at the poles, at right ascension 0 and 360, with duplicate names, and invalid ones.
 const EDGES: &str = "objname,ra,dec,DistMpc,Mstar\n\
     north,0,90,100,1e10\nnorth,123,90,100,1e10\nsouth,360,-90,100,1e10\nzero,0,0,100,1e10\nround,360,0,100,1e10\n\
     twin,10,10,100,1e10\ntwin,10,10,100,1e10\nnan,nan,0,100,1e10\nno mass,1,1,100,nan\nhere,1,1,0,1e10\n";
 
 #[tokio::test]
-async fn edges_of_the_sky_and_of_the_table_are_kept_or_counted() {
+async fn keeps_galaxies_at_the_edges_of_the_sky_and_counts_invalid_rows() {
     let catalogue = Catalogue::read(EDGES.as_bytes()).expect("a catalogue");
     let dropped = Dropped { no_position: 1, no_mass: 1, no_distance: 1, ..Dropped::default() };
     assert_eq!((catalogue.len(), catalogue.dropped()), (7, dropped));
@@ -238,9 +238,9 @@ fn uniform(weights: [f64; 12]) -> MultiOrderMap {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
-    /// Several row groups, any map, any zone, any length of list.
+    /// With several row groups, any map, any zone, any length of list.
     #[test]
-    fn any_index_ranks_as_its_catalogue(
+    fn any_index_ranks_like_its_catalogue(
         seed in any::<u64>(),
         rows in 1usize..30_000,
         weights in prop::array::uniform12(0.01..1.0f64),
@@ -269,9 +269,9 @@ proptest! {
     }
 }
 
-/// What is no index is refused with its name, whatever is wrong, and nothing panics.
+/// Invalid indices are rejected by name, without panics.
 #[tokio::test]
-async fn parquet_that_is_truncated_foreign_or_damaged_is_named() {
+async fn rejects_truncated_foreign_or_corrupt_parquet() {
     let folder = tempfile::tempdir().expect("a folder");
     let index = index_of(&Catalogue::read(&sample("../catalog.csv")).expect("a catalogue"));
     let path = folder.path().join("broken.parquet");
@@ -280,7 +280,7 @@ async fn parquet_that_is_truncated_foreign_or_damaged_is_named() {
     let alert = alert(&deps.store, "S090101a-4-initial.json").await;
     let footer = index.len() - 8 - u32::from_le_bytes(index[index.len() - 8..][..4].try_into().expect("4")) as usize;
     let mut cases: Vec<Vec<u8>> = [4, 100, index.len() / 2, index.len() - 1].map(|cut| index[..cut].to_vec()).into();
-    // Rows are gone, the footer is there; the footer says too much; another column.
+    // Missing rows, a footer that is too long, another column.
     cases.push([&index[..4], &index[footer..]].concat());
     cases.push([&index[..index.len() - 8], &[0xff; 4], b"PAR1"].concat());
     cases.push([&index[..index.len() - 8], &[0; 4], b"PAR1"].concat());
@@ -300,7 +300,7 @@ async fn parquet_that_is_truncated_foreign_or_damaged_is_named() {
         let error = call(&deps, &alert).await.expect_err(&format!("case {i}"));
         assert!(!error.is_retryable() && error.to_string().contains("broken.parquet"), "case {i}: {error}");
     }
-    // Any damage to the rows or the footer is an error or another list, never the end of the process.
+    // Any corruption gives an error or another list, never a panic.
     for at in (4..index.len()).step_by(index.len() / 300) {
         let mut bytes = index.clone();
         bytes[at] ^= 0xa5;
@@ -313,7 +313,7 @@ async fn parquet_that_is_truncated_foreign_or_damaged_is_named() {
     assert!(call(&deps, &alert).await.expect("galaxies").count > 20);
 }
 
-/// A store with a sample's map in it, and its alert.
+/// Puts a sample's map into a store; returns its alert.
 async fn alert(store: &Store, file: &str) -> Alert {
     let notice = Notice::parse(&sample(file)).expect("a notice");
     let alert_type = AlertType { kind: notice.kind, external: false };
@@ -365,7 +365,7 @@ fn bundled() -> String {
 }
 
 #[tokio::test]
-async fn a_sample_has_a_list_and_the_same_again() {
+async fn writes_the_same_list_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let deps = deps(folder.path(), Some(&bundled())).await;
     let alert = alert(&deps.store, "S090101a-4-initial.json").await;
@@ -392,7 +392,7 @@ async fn a_sample_has_a_list_and_the_same_again() {
     assert!(scores.is_sorted_by(|a, b| a >= b) && (scores.iter().sum::<f64>() - 1.0).abs() < 1e-9);
     for (rank, entry) in entries.iter().enumerate() {
         assert_eq!(entry["rank"], json!(rank));
-        // As the website's pop-up shows them: "Dist (Mpc): 144.5", "log10(Mstar): 11.15".
+        // The website's pop-up shows "Dist (Mpc): 144.5", "log10(Mstar): 11.15".
         for key in ["dist", "log10(Mstar)"] {
             let digits = entry["info"][key].as_f64().expect("a number").to_string().replace(['.', '-'], "");
             assert!(digits.trim_start_matches('0').len() <= 5, "{entry}");
@@ -406,7 +406,7 @@ async fn a_sample_has_a_list_and_the_same_again() {
 }
 
 #[tokio::test]
-async fn the_catalogue_may_be_an_object_of_the_store() {
+async fn reads_the_catalogue_from_the_store() {
     let folder = tempfile::tempdir().expect("a folder");
     let deps = deps(folder.path(), Some("galaxy_catalog/sample.csv")).await;
     let key = shared::key::Key::new("galaxy_catalog/sample.csv").expect("a key");
@@ -416,7 +416,7 @@ async fn the_catalogue_may_be_an_object_of_the_store() {
 }
 
 #[tokio::test]
-async fn without_catalogue_map_or_galaxy_there_is_a_reason_and_no_list() {
+async fn reports_the_reason_without_catalogue_map_or_galaxy() {
     let folder = tempfile::tempdir().expect("a folder");
     let lonely = folder.path().join("lonely.csv");
     std::fs::write(&lonely, "objname,ra,dec,DistMpc,Mstar\nfar away,330,-20,9000,1e10\n").expect("a catalogue");
@@ -437,7 +437,7 @@ async fn without_catalogue_map_or_galaxy_there_is_a_reason_and_no_list() {
 }
 
 #[tokio::test]
-async fn a_burst_takes_galaxies_near_10_mpc() {
+async fn burst_ranks_galaxies_near_10_mpc() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("near.csv");
     let rows: String = (0..360).map(|i| format!("near {i},{i},-45,12,1e9\nfar {i},{i},-45,41,1e12\n")).collect();
@@ -451,7 +451,7 @@ async fn a_burst_takes_galaxies_near_10_mpc() {
 }
 
 #[tokio::test]
-async fn a_catalogue_or_map_that_is_missing_or_broken_is_named() {
+async fn names_missing_or_corrupt_catalogues_and_maps() {
     let folder = tempfile::tempdir().expect("a folder");
     let broken = folder.path().join("broken.fits");
     std::fs::write(&broken, &b"SIMPLE  =                    T"[..]).expect("a file");

@@ -1,4 +1,4 @@
-//! `gwtm migrate`, called as an operator calls it.
+//! `gwtm migrate` from the command line.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,7 +18,7 @@ use tests::s3s::S3s;
 use tests::server::{TestServer, run};
 use tests::swift::Swift;
 
-/// Writes objects into a folder: names by number, and bytes that tell them apart.
+/// Writes numbered objects with distinct bytes into a folder.
 fn fill(folder: &Path, count: usize, size: impl Fn(usize) -> usize) -> BTreeMap<String, Vec<u8>> {
     let mut objects = BTreeMap::new();
     for n in 0..count {
@@ -53,7 +53,7 @@ fn text(path: &Path) -> String {
 }
 
 #[test]
-fn what_is_there_is_skipped_and_what_changed_is_copied_again() {
+fn skips_existing_objects_and_copies_changed_ones() {
     let folder = tempfile::tempdir().expect("a folder");
     let (from, to, report) = (folder.path().join("from"), folder.path().join("to"), folder.path().join("report.jsonl"));
     let objects = fill(&from, 120, |n| n * 37);
@@ -87,7 +87,7 @@ fn what_is_there_is_skipped_and_what_changed_is_copied_again() {
     assert_eq!((again.code, &came_to["copied"], &came_to["already_there"]), (Some(0), &0.into(), &120.into()));
     assert!(!again.stdout.contains("fit/7/"), "{again:?}");
 
-    // The same size, at once, and another time.
+    // Same size, other time.
     let changed = from.join("fit/9/S000009-Initial_alert.json");
     let body = vec![b'x'; fs::read(&changed).expect("a file").len()];
     fs::write(&changed, &body).expect("a file");
@@ -95,7 +95,7 @@ fn what_is_there_is_skipped_and_what_changed_is_copied_again() {
     assert_eq!((called.code, &came_to["copied"]), (Some(0), &1.into()), "{called:?}");
     assert_eq!(fs::read(to.join("fit/9/S000009-Initial_alert.json")).expect("a file"), body);
 
-    // A copy that rotted, though its size and time look right: content decides.
+    // A corrupt copy with the right size and time: content is compared.
     let rotten = to.join("fit/8/S000008-Initial_alert.json");
     let sound = fs::read(&rotten).expect("a file");
     fs::write(&rotten, vec![b'?'; sound.len()]).expect("a file");
@@ -109,11 +109,11 @@ fn what_is_there_is_skipped_and_what_changed_is_copied_again() {
 }
 
 #[test]
-fn a_terminal_shows_a_bar_and_the_lines_above_it() {
+fn terminal_shows_a_bar_and_lines_above_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let (from, to) = (folder.path().join("from"), folder.path().join("to"));
     fill(&from, 300, |n| n * 500);
-    // `script` gives a program a terminal, of a width that nobody has set.
+    // `script` gives a program a terminal without a width.
     let line = format!("stty cols 100; {} {}", binary("gwtm").display(), migrate(&text(&from), &text(&to)).join(" "));
     let mut command = Command::new("script");
     command.args(["--quiet", "--return", "--command", &line, "/dev/null"]).env("TERM", "xterm");
@@ -124,7 +124,7 @@ fn a_terminal_shows_a_bar_and_the_lines_above_it() {
 }
 
 #[test]
-fn what_cannot_work_is_refused_before_anything_is_written() {
+fn rejects_bad_options_before_writing() {
     let folder = tempfile::tempdir().expect("a folder");
     let here = text(folder.path());
     let same =
@@ -163,7 +163,7 @@ fn what_cannot_work_is_refused_before_anything_is_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn names_that_a_folder_cannot_hold_are_refused_before_anything_is_written() {
+async fn rejects_names_that_a_folder_cannot_hold_before_writing() {
     let settings = Ceph::shared().create("names").await;
     let store = open(&settings).await;
     let folder = tempfile::tempdir().expect("a folder");
@@ -182,13 +182,13 @@ async fn names_that_a_folder_cannot_hold_are_refused_before_anything_is_written(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_copy_that_is_killed_goes_on_where_it_stopped() {
+async fn resumes_after_being_killed() {
     let server = S3s::shared();
     let settings = server.create("killed").await;
     let folder = tempfile::tempdir().expect("a folder");
     let objects = fill(folder.path(), 300, |n| 1000 + n * 331);
     let faults = Faults::before(server.address());
-    // So that there is a middle.
+    // Slow, so that it can be killed midway.
     faults.plan(|_, _| Some(Fault::Delay(Duration::from_millis(5))));
     let slow = server.behind(&settings, faults.address());
     let arguments = migrate(&text(folder.path()), "s3");
@@ -215,20 +215,20 @@ async fn a_copy_that_is_killed_goes_on_where_it_stopped() {
     assert!(copied(&server, &settings) == objects);
 }
 
-/// The objects of a bucket, from the server's own disk.
+/// The objects of a bucket, from the server's disk.
 fn copied(server: &S3s, bucket: &Settings) -> BTreeMap<String, Vec<u8>> {
     let named = |(name, body): (String, Vec<u8>)| (format!("fit/{name}"), body);
     files(&server.bucket(bucket).join("fit")).into_iter().map(named).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_fails_is_listed_and_does_not_stop_the_rest() {
+async fn lists_failures_and_copies_the_rest() {
     let server = S3s::shared();
     let settings = server.create("failing").await;
     let folder = tempfile::tempdir().expect("a folder");
     fill(folder.path(), 40, |n| n);
     let faults = Faults::before(server.address());
-    // Refused for good.
+    // Permanently rejected.
     faults.plan(|_, line| line.contains("S000017").then_some(Fault::Answer(403)));
     let report = folder.path().join("report.jsonl");
     let called = with(migrate(&text(folder.path()), "s3"), &["--report", &text(&report)])
@@ -243,13 +243,13 @@ async fn what_fails_is_listed_and_does_not_stop_the_rest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn twenty_five_thousand_objects_arrive_through_faults() {
+async fn copies_25_000_objects_through_faults() {
     let server = S3s::shared();
     let settings = server.create("many").await;
     let folder = tempfile::tempdir().expect("a folder");
     let objects = fill(folder.path(), 25_000, |n| 200 + n % 1800);
     let faults = Faults::before(server.address());
-    // One request in a hundred, each time in another way.
+    // One request in a hundred, with varying faults.
     faults.plan(|number, _| {
         let fault = match number / 100 % 6 {
             0 => Fault::Answer(503),
@@ -281,7 +281,7 @@ async fn twenty_five_thousand_objects_arrive_through_faults() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn objects_go_from_service_to_service_and_stay_what_they_are() {
+async fn copies_between_services_keep_bytes_and_metadata() {
     let (ceph, swift, azurite) = (Ceph::shared(), Swift::shared(), Azurite::shared());
     let s3 = ceph.create("journey").await;
     let swift = swift.create("journey").await;
@@ -289,7 +289,7 @@ async fn objects_go_from_service_to_service_and_stay_what_they_are() {
     let folder = tempfile::tempdir().expect("a folder");
     let (from, to) = (folder.path().join("from"), folder.path().join("to"));
     let mut objects = fill(&from, 30, |n| n * 1000);
-    // More than goes in one piece.
+    // Larger than one part.
     let large: Vec<u8> = (0..40_u32 << 20).map(|i| (i / 7) as u8).collect();
     for (name, body) in [("fit/large.fits", large), ("fit/empty", Vec::new()), ("fit/a+b c%20ä.json", b"{}".to_vec())]
     {

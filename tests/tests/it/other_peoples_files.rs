@@ -1,5 +1,5 @@
-//! What other people's tools write, from outside: names of files, JSON that is not quite JSON, gzip with a tail, special
-//! files among objects, track searches that must not be posted.
+//! Files of other tools: names of files, JSON with extensions, gzip with trailing bytes, special files among objects,
+//! track searches that must not be posted.
 
 use std::fs;
 use std::io::Write;
@@ -23,7 +23,7 @@ fn notice(name: &str) -> Value {
     serde_json::from_slice(&fs::read(sample(name)).expect("a notice")).expect("JSON")
 }
 
-/// An alert without a map: type, minute of its creation.
+/// An alert without a map, by type and minute of creation.
 fn alert(kind: &str, minute: u32) -> Value {
     let mut notice = notice("S090101a-4-initial.json");
     notice["alert_type"] = kind.into();
@@ -38,7 +38,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     gzip.finish().expect("memory")
 }
 
-/// The minute of creation of every archived alert, by its name.
+/// The minute of creation of every archived alert, by name.
 fn minutes(store: &Path) -> Vec<(String, String)> {
     let archived = files(store).into_iter().filter_map(|(name, bytes)| {
         let name = name.strip_prefix("fit/")?.strip_suffix("_alert.json")?.to_owned();
@@ -63,7 +63,7 @@ fn named(names: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 #[test]
-fn alerts_are_counted_by_their_time_whatever_their_files_are_called() {
+fn numbers_alerts_by_time_regardless_of_file_names() {
     let two = named(&[("S090101a-Preliminary", "10"), ("S090101a-Preliminary1", "20")]);
     let (early, late) = (alert("PRELIMINARY", 10), alert("PRELIMINARY", 20));
 
@@ -82,13 +82,13 @@ fn alerts_are_counted_by_their_time_whatever_their_files_are_called() {
     fs::write(&other, early.to_string()).expect("a file");
     assert_eq!(run(again.path(), &[one, other], b""), two);
 
-    // Several documents on standard input: one after another, and one a line.
+    // Several documents on standard input: concatenated, and one per line.
     for input in [format!("{late:#}{early:#}"), format!("{late}\n{early}\n")] {
         let folder = tempfile::tempdir().expect("a folder");
         assert_eq!(run(folder.path(), &["-".into()], input.as_bytes()), two);
     }
 
-    // Twelve updates, as a person numbers them.
+    // Twelve updates, numbered without leading zeros.
     let folder = tempfile::tempdir().expect("a folder");
     let archive = folder.path().join("archive");
     fs::create_dir(&archive).expect("a folder");
@@ -104,14 +104,14 @@ fn alerts_are_counted_by_their_time_whatever_their_files_are_called() {
 }
 
 #[test]
-fn documents_with_a_mark_in_gzip_and_in_lines_are_read() {
+fn reads_documents_with_byte_order_mark_in_gzip_and_in_lines() {
     let marked = ["\u{feff}", &alert("INITIAL", 30).to_string()].concat();
     let lines = format!("{}\n\n{}\n", alert("PRELIMINARY", 20), alert("PRELIMINARY", 10));
     let folder = tempfile::tempdir().expect("a folder");
     let archive = folder.path().join("archive");
     fs::create_dir(&archive).expect("a folder");
     fs::write(archive.join("marked.json"), &marked).expect("a file");
-    // With the padding of a tape behind it.
+    // With zero padding.
     fs::write(archive.join("lines.jsonl.gz"), [gzip(lines.as_bytes()), vec![0; 512]].concat()).expect("a file");
     let three = named(&[("S090101a-Initial", "30"), ("S090101a-Preliminary", "10"), ("S090101a-Preliminary1", "20")]);
     assert_eq!(run(folder.path(), &[archive], b""), three);
@@ -125,12 +125,12 @@ fn documents_with_a_mark_in_gzip_and_in_lines_are_read() {
         assert_eq!(called.code, Some(1), "{says}");
         assert!(called.stdout.contains(says), "{says}: {}", called.stdout);
     }
-    // The line that is broken takes no other with it.
+    // A broken line does not affect the others.
     assert_eq!(minutes(&store), named(&[("S090101a-Initial", "30")]));
 }
 
 #[test]
-fn numbers_that_are_not_finite_are_absent_with_a_warning() {
+fn non_finite_numbers_are_absent_with_a_warning() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut notice = notice("S090101a-4-initial.json");
     notice["event"]["far"] = json!("NUMBER");
@@ -147,7 +147,7 @@ fn numbers_that_are_not_finite_are_absent_with_a_warning() {
 }
 
 #[test]
-fn a_gzipped_map_with_a_tail_is_read() {
+fn reads_a_gzipped_map_with_trailing_bytes() {
     use base64::Engine;
     use base64::engine::general_purpose::STANDARD;
     let mut notice = notice("S090101a-4-initial.json");
@@ -162,7 +162,7 @@ fn a_gzipped_map_with_a_tail_is_read() {
 }
 
 #[test]
-fn searches_that_are_no_real_ones_are_recorded_and_not_posted() {
+fn does_not_post_tests_injections_plans_and_retractions() {
     for (field, value, says) in [
         ("alert_tense", "test", "test"),
         ("alert_tense", "injection", "injection"),
@@ -174,7 +174,7 @@ fn searches_that_are_no_real_ones_are_recorded_and_not_posted() {
         let folder = tempfile::tempdir().expect("a folder");
         let told = folder.path().join("told");
         let command = json!(["sh", "-c", format!("cat \"$1\" >> {}", told.display()), "sh"]);
-        // An API that would take a post is not even asked: nothing listens there.
+        // The API is not called: nothing listens there.
         let run = |retractions: bool| {
             let target = format!("[{{ kind = \"command\", command = {command} }}]");
             let rule = format!("[[rule]]\nname = \"r\"\nretractions = {retractions}\ntarget = {target}");
@@ -188,7 +188,7 @@ fn searches_that_are_no_real_ones_are_recorded_and_not_posted() {
         };
         assert!(run(false).get("notifications").is_none() && !told.exists());
         let report = run(true);
-        // A retraction is notified about, once.
+        // A retraction is notified once.
         let is_retraction = field == "alert_type";
         let statuses = |report: &Value| report["notifications"][0]["status"].clone();
         assert_eq!(statuses(&report) == "sent", is_retraction, "{report}");
@@ -205,7 +205,7 @@ fn searches_that_are_no_real_ones_are_recorded_and_not_posted() {
 }
 
 #[test]
-fn special_files_are_no_objects() {
+fn special_files_are_not_objects() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = folder.path().join("store");
     fs::create_dir_all(store.join("fit")).expect("a folder");
@@ -227,7 +227,7 @@ fn special_files_are_no_objects() {
     let dest = folder.path().join("dest").display().to_string();
     let said = call(&["migrate", "--source", &place, "--dest", &dest, "--container", "fit"]);
     assert!(said.contains("1 copied") && said.contains("2 FIFOs, sockets or devices left out"), "{said}");
-    // To read one, or to look whether it is there, is an answer and no waiting.
+    // Reading one, or checking its existence, fails instead of blocking.
     std::os::unix::fs::symlink("/dev/zero", store.join("fit/device")).expect("a link");
     for name in ["fit/pipe", "fit/socket", "fit/device"] {
         let called = Gwtm::new(["store", "--store", &place, "get", name]).call();
@@ -238,7 +238,7 @@ fn special_files_are_no_objects() {
 }
 
 #[test]
-fn content_decides_what_is_there() {
+fn migrate_compares_content() {
     let folder = tempfile::tempdir().expect("a folder");
     let [source, dest] = ["source", "dest"].map(|name| folder.path().join(name));
     fs::create_dir_all(source.join("fit")).expect("a folder");
@@ -252,7 +252,7 @@ fn content_decides_what_is_there() {
     fs::write(source.join("fit/a.json"), b"one").expect("a file");
     assert!(migrate(&[]).contains("1 copied"));
     assert!(migrate(&[]).contains("1 already there"));
-    // A backup that is restored: the same size, and an older time than the copy's.
+    // A restored backup: same size, older than the copy.
     let file = fs::File::create(source.join("fit/a.json")).expect("a file");
     (&file).write_all(b"two").expect("written");
     file.set_modified(std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000))
@@ -270,7 +270,7 @@ fn content_decides_what_is_there() {
 }
 
 #[test]
-fn sources_that_are_turned_off_are_not_asked() {
+fn disabled_sources_are_not_requested() {
     let folder = tempfile::tempdir().expect("a folder");
     let called = Gwtm::run(folder.path(), [Path::new("--json"), &sample("S090101a-4-initial.json")])
         .set("FERMI_TLE_URL", "none")
@@ -285,7 +285,7 @@ fn sources_that_are_turned_off_are_not_asked() {
     }
 }
 
-/// A server on the loopback that shows a certificate and answers every request with 404; its port.
+/// Starts a loopback server with a certificate that responds to every request with 404; returns its port.
 async fn serve_tls(chain: Vec<CertificateDer<'static>>, key: &KeyPair) -> u16 {
     let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
@@ -323,7 +323,7 @@ fn certificate(is_ca: bool) -> CertificateParams {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_private_authority_is_trusted_by_ssl_cert_file_and_a_refusal_says_so() {
+async fn ssl_cert_file_trusts_a_private_authority_and_errors_mention_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let [ca_key, key, own_key] = std::array::from_fn(|_| KeyPair::generate().expect("a key"));
     let ca = certificate(true).self_signed(&ca_key).expect("an authority");

@@ -1,4 +1,4 @@
-//! What people meet: pages in a browser, `gwtm check`, `gwtm notify`, help.
+//! User interfaces: pages in a browser, `gwtm check`, `gwtm notify`, help.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use tests::moto::{self, Moto};
 use tests::program::{Called, Gwtm, files, sample, workspace};
 use tests::server::{TestServer, ask, unique};
 
-/// Opens a file in headless Chromium, without network: the page as the browser has it, and what it complains of.
+/// Opens a file in headless Chromium without network; returns the rendered page and the browser's messages.
 fn browse(page: &Path) -> (String, String) {
     let profile = tempfile::tempdir().expect("a folder");
     let logs = profile.path().join("log");
@@ -39,11 +39,11 @@ fn browse(page: &Path) -> (String, String) {
 }
 
 #[test]
-fn a_page_opens_from_disk_and_holds_everything() {
+fn page_opens_from_disk_and_is_self_contained() {
     let folder = tempfile::tempdir().expect("a folder");
     let pages = folder.path().join("pages");
     let report = format!("--report={}", pages.display());
-    // Of a dry run too, which writes nothing else.
+    // A dry run writes only the page.
     let arguments = [Path::new("--dry-run"), Path::new(&report), &sample("S090101a-4-initial.json")];
     let called = Gwtm::run(&folder.path().join("data"), arguments)
         .set("CATALOG_PATH", workspace().join("events/catalog.csv"))
@@ -61,7 +61,7 @@ fn a_page_opens_from_disk_and_holds_everything() {
 }
 
 #[test]
-fn what_a_notice_says_is_text_in_the_page() {
+fn page_escapes_text_of_the_notice() {
     let folder = tempfile::tempdir().expect("a folder");
     let notice = fs::read_to_string(sample("S090103c-1-preliminary-burst.json")).expect("a notice");
     let mut notice: Value = serde_json::from_str(&notice).expect("JSON");
@@ -94,7 +94,7 @@ fn verdict<'a>(report: &'a Value, what: &str) -> &'a Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn check_tries_what_is_set() {
+async fn check_tests_every_configured_service() {
     let server = GwtmServer::start().await;
     let folder = tempfile::tempdir().expect("a folder");
     let base = server.base("v1");
@@ -112,7 +112,7 @@ async fn check_tries_what_is_set() {
         let report = &called.json()[0];
         assert_eq!((verdict(report, "API"), verdict(report, "store")), (&api.into(), &"ok".into()), "{report}");
         assert_eq!(verdict(report, "catalogue"), "warning", "{report}");
-        // The samples' orbit is of 2009.
+        // The samples' orbit is from 2009.
         assert_eq!(verdict(report, "Fermi's orbit"), "warning", "{report}");
         assert_eq!(verdict(report, "GCN's log-in"), "skipped", "{report}");
         assert!(!called.stdout.contains(token), "the token does not show: {}", called.stdout);
@@ -121,9 +121,9 @@ async fn check_tries_what_is_set() {
 }
 
 #[test]
-fn check_says_what_to_do() {
+fn check_gives_advice() {
     let folder = tempfile::tempdir().expect("a folder");
-    // A file where the folder should be.
+    // A file in place of the folder.
     let taken = folder.path().join("file");
     fs::write(&taken, "").expect("a file");
     let called = check(&taken, &[]);
@@ -139,7 +139,7 @@ fn check_says_what_to_do() {
     assert!(files(folder.path()).keys().all(|name| name == "file"), "nothing is written offline");
 }
 
-/// The environment of the listeners' chart, as it is.
+/// The environment of gwtm_cron's chart, unchanged.
 fn chart(ini: &Path) -> Gwtm {
     Gwtm::new(["check", "--offline", "--json"])
         .set("KAFKA_CLIENT_ID", "a-client")
@@ -165,14 +165,14 @@ fn chart(ini: &Path) -> Gwtm {
 }
 
 #[test]
-fn the_charts_environment_passes_the_check() {
+fn environment_of_gwtm_crons_chart_passes_the_check() {
     let folder = tempfile::tempdir().expect("a folder");
-    // The file that the chart names is not in the image.
+    // The file named by the chart is not in the image.
     let called = chart(Path::new("/app/gal_catalog_config.ini")).call();
     assert_eq!(called.code, Some(0), "{}{}", called.stdout, called.stderr);
     let noted = called.json()[0]["contradictions"].to_string();
     assert!(noted.contains("file `/app/gal_catalog_config.ini` is not there: the defaults hold"), "{noted}");
-    // With it, the catalogue is the one that it names beside itself, whatever follows it.
+    // With it, the catalogue is the one that it names, relative to its folder, without the trailing comment.
     let ini = folder.path().join("gal_catalog_config.ini");
     fs::copy(workspace().join("events/catalog.csv"), folder.path().join("galaxies.csv")).expect("a catalogue");
     fs::write(&ini, "[GALAXIES]\nCATALOG_PATH = galaxies.csv ; relative to the program\nCREDZONE = 0.9 ; of the sky\n")
@@ -181,7 +181,7 @@ fn the_charts_environment_passes_the_check() {
     assert_eq!(called.code, Some(0), "{}{}", called.stdout, called.stderr);
     let noted = called.json()[0]["contradictions"].to_string();
     assert!(!noted.contains("galaxy lists") && !noted.contains("not there"), "{noted}");
-    // It is read as it is, and the environment goes before it.
+    // The environment takes precedence over the file.
     let galaxies = |settings: &[(&str, &str)]| {
         let gwtm = Gwtm::run(&folder.path().join("data"), ["--dry-run", "--json"])
             .arg(sample("S090101a-4-initial.json"))
@@ -194,14 +194,14 @@ fn the_charts_environment_passes_the_check() {
     fs::write(folder.path().join("empty.csv"), "objname,ra,dec,DistMpc,Mstar\nfar,1,1,9000,1e10\n").expect("another");
     let empty = folder.path().join("empty.csv").display().to_string();
     assert_eq!(galaxies(&[("CATALOG_PATH", &empty)])["count"], 0);
-    // A file that is there and malformed is an error.
+    // A malformed file is an error.
     fs::write(&ini, "[GALAXIES]\nCREDZONE = half\n").expect("written");
     let called = chart(&ini).call();
     assert!(called.code == Some(2) && called.stderr.contains("`CREDZONE`"), "{}{}", called.stdout, called.stderr);
 }
 
 #[test]
-fn check_reads_the_files_that_settings_name() {
+fn check_reads_the_files_named_by_settings() {
     let folder = tempfile::tempdir().expect("a folder");
     let pointings = folder.path().join("swift.csv");
     let check = |name: &str, value: &str| Gwtm::new(["check", "--offline", "--json"]).set(name, value).call();
@@ -226,7 +226,7 @@ fn check_reads_the_files_that_settings_name() {
 }
 
 #[test]
-fn alerts_are_told_of_once_and_targets_can_be_tried() {
+fn notifies_once_and_tests_targets() {
     let folder = tempfile::tempdir().expect("a folder");
     let told = folder.path().join("told");
     let rules = folder.path().join("notify.toml");
@@ -247,8 +247,8 @@ fn alerts_are_told_of_once_and_targets_can_be_tried() {
         assert_eq!(called.code, Some(0), "{}", called.stderr);
         called.stdout
     };
-    assert!(run().contains("told "), "the report says so");
-    assert!(run().contains("told before"), "and that it had been");
+    assert!(run().contains("sent "), "the report names the notification");
+    assert!(run().contains("already sent"), "a repeat sends nothing");
     assert_eq!(fs::read_to_string(&told).expect("told"), "S090101a-Initial-annotations.json\n");
 
     let notify = |alert: &[&str]| {
@@ -265,7 +265,7 @@ fn alerts_are_told_of_once_and_targets_can_be_tried() {
     assert_eq!((without.code, without.stderr.contains("NOTIFY_CONFIG")), (Some(2), true), "{}", without.stderr);
 }
 
-/// One call of an AWS service's query API; the answer's XML.
+/// Calls an AWS service's query API; returns the XML.
 fn query(moto: &Moto, service: &str, parameters: &[(&str, &str)]) -> String {
     let escaped = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
     let body: Vec<String> = parameters.iter().map(|(name, value)| format!("{name}={}", escaped(value))).collect();
@@ -277,7 +277,7 @@ fn query(moto: &Moto, service: &str, parameters: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn a_topic_gets_the_annotations() {
+fn publishes_annotations_to_an_sns_topic() {
     let moto = Moto::shared();
     let (gw, seen) = (unique("gw"), unique("seen"));
     let topic = &format!("arn:aws:sns:us-east-2:123456789012:{gw}");
@@ -314,7 +314,7 @@ fn a_topic_gets_the_annotations() {
     let tried = Gwtm::new(["notify", "--test", "S090103c-Preliminary"]).set("STORAGE_FOLDER", folder.path());
     assert_eq!(gwtm(tried, topic).code, Some(0));
 
-    // SNS wraps what was published in JSON, and SQS that in XML.
+    // SNS wraps the message in JSON, and SQS that in XML.
     let receive = [("Action", "ReceiveMessage"), ("MaxNumberOfMessages", "10")];
     let queue_url = format!("{}/123456789012/{seen}", moto.url());
     let answer = query(&moto, "sqs", &[&receive[..], &[("QueueUrl", &queue_url)]].concat());
@@ -332,7 +332,7 @@ fn a_topic_gets_the_annotations() {
 }
 
 #[test]
-fn a_target_that_fails_holds_nothing_up() {
+fn failing_target_does_not_stop_the_alert() {
     let folder = tempfile::tempdir().expect("a folder");
     let rules = "[[rule]]\nname = \"all\"\nmax_age_hours = 1e9\ntarget = [{ kind = \"command\", command = [\"/nowhere/at/all\"] }]";
     let notice = sample("S090103c-1-preliminary-burst.json");
@@ -347,7 +347,7 @@ fn a_target_that_fails_holds_nothing_up() {
 }
 
 #[test]
-fn an_unreadable_older_alert_does_not_silence_notifications() {
+fn unreadable_older_alert_does_not_suppress_notifications() {
     let folder = tempfile::tempdir().expect("a folder");
     let copy = folder.path().join("copy.json");
     let script = format!("cp \"$1\" {}", copy.display());
@@ -370,7 +370,7 @@ fn an_unreadable_older_alert_does_not_silence_notifications() {
     assert_eq!(annotated["notifications"][0]["status"], "sent", "{annotated}");
     let told: Value = serde_json::from_slice(&fs::read(&copy).expect("the command ran")).expect("JSON");
     assert_eq!((&told["name"], &told["unread"]), (&"S090101a-Initial".into(), &serde_json::json!([older])));
-    // Once it is readable again, nothing is missing.
+    // Once it is readable again, the links are complete.
     run("S090101a-2-preliminary.json");
     run("S090101a-4-initial.json");
     let told: Value =
@@ -380,8 +380,8 @@ fn an_unreadable_older_alert_does_not_silence_notifications() {
 }
 
 #[test]
-fn every_command_has_help_with_examples_completions_and_a_man_page() {
-    /// The names of all commands below one, as man pages have them: `gwtm-store-ls`.
+fn every_command_has_examples_completions_and_a_man_page() {
+    /// Collects the names of all commands below one, as in man pages: `gwtm-store-ls`.
     fn visit(command: &mut clap::Command, name: &str, seen: &mut Vec<String>) {
         if command.get_subcommands().all(|inner| inner.get_name() == "help") {
             let help = command.render_long_help().to_string();

@@ -1,4 +1,4 @@
-//! `gwtm run` from outside: names, products, repetition, dry runs, exit codes.
+//! `gwtm run` from the command line: names, products, idempotence, dry runs, exit codes.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -25,7 +25,7 @@ fn status<'a>(alert: &'a Value, product: &str) -> &'a str {
 }
 
 #[test]
-fn an_initial_alert_leaves_every_product() {
+fn initial_alert_gets_every_product() {
     let store = store();
     let called = Gwtm::run(store.path(), [Path::new("--json"), &sample("S090101a-4-initial.json")])
         .set("CATALOG_PATH", workspace().join("events/catalog.csv"))
@@ -40,7 +40,7 @@ fn an_initial_alert_leaves_every_product() {
     for product in ["flat_map", "contours", "credible_region_50", "credible_region_90", "fermi_gbm"] {
         assert_eq!(status(alert, product), "written", "{product}: {alert}");
     }
-    // No pointing file is configured, so there is no LAT product, and it says why.
+    // No pointing file is configured, so the LAT product is missing with a reason.
     assert_eq!(status(alert, "fermi_lat"), "missing");
     assert_eq!(status(alert, "swift_bat"), "missing");
     assert_eq!(alert["posts"][0]["status"], "not_posted");
@@ -78,7 +78,7 @@ fn an_initial_alert_leaves_every_product() {
 }
 
 #[test]
-fn the_same_notice_twice_changes_nothing() {
+fn processing_a_notice_again_changes_nothing() {
     let store = store();
     let notices = [
         sample("S090101a-2-preliminary.json"),
@@ -94,7 +94,7 @@ fn the_same_notice_twice_changes_nothing() {
 }
 
 #[test]
-fn a_second_preliminary_is_an_alert_of_its_own() {
+fn second_preliminary_is_a_separate_alert() {
     let store = store();
     let called = Gwtm::run(
         store.path(),
@@ -105,7 +105,7 @@ fn a_second_preliminary_is_an_alert_of_its_own() {
     let id = sample_id("S090101a-2-preliminary.json");
     let names: Vec<Value> = called.json().into_iter().map(|report| report["name"].clone()).collect();
     assert_eq!(names, [format!("{id}-Preliminary"), format!("{id}-Preliminary1")]);
-    // The second's map is the first's, byte for byte.
+    // Both have the same map, byte for byte.
     let files = files(store.path());
     let map =
         |name: &str| files.iter().find(|(file, _)| file.ends_with(&format!("{name}_moc.fits.gz"))).expect("a map").1;
@@ -113,7 +113,7 @@ fn a_second_preliminary_is_an_alert_of_its_own() {
 }
 
 #[test]
-fn an_external_coincidence_is_a_second_alert_with_its_own_map() {
+fn external_coincidence_is_a_second_alert_with_its_own_map() {
     let store = store();
     let called = Gwtm::run(store.path(), [Path::new("--json"), &sample("S090101a-5-update-with-grb.json")]).call();
     assert_eq!(called.code, Some(0), "{}", called.stderr);
@@ -138,7 +138,7 @@ fn an_external_coincidence_is_a_second_alert_with_its_own_map() {
 }
 
 #[test]
-fn every_sample_goes_through() {
+fn processes_every_sample() {
     let store = store();
     let called = Gwtm::run(store.path(), [Path::new("--json"), &workspace().join("events/notices")]).call();
     assert_eq!(called.code, Some(0), "{}", called.stderr);
@@ -152,7 +152,7 @@ fn every_sample_goes_through() {
         assert_eq!(report["status"], "done", "{report}");
         for alert in report["alerts"].as_array().expect("alerts") {
             let made = if alert["summary"].is_null() { "missing" } else { "written" };
-            // A retraction, and a coincidence without a map, show the superevent's last map, and have no regions.
+            // A retraction, and a coincidence without a map, have the superevent's last map but no regions.
             let shown = match alert["name"].as_str() {
                 Some("S090102b-Retraction" | "S090108h-Update-ExtCoinc") => "written",
                 _ => made,
@@ -178,7 +178,7 @@ fn every_sample_goes_through() {
 }
 
 #[test]
-fn a_dry_run_writes_nothing_and_says_what_it_would() {
+fn dry_run_writes_nothing_and_reports_the_outcome() {
     let folder = store();
     let store = folder.path().join("data");
     let called = Gwtm::run(&store, [Path::new("--dry-run"), &sample("S090101a-5-update-with-grb.json")]).call();
@@ -194,7 +194,7 @@ fn a_dry_run_writes_nothing_and_says_what_it_would() {
 }
 
 #[test]
-fn standard_input_and_the_default_folder() {
+fn reads_standard_input_and_writes_to_the_default_folder() {
     let folder = store();
     let called = Gwtm::new(["run", "-"])
         .inside(folder.path())
@@ -210,7 +210,7 @@ fn standard_input_and_the_default_folder() {
 }
 
 #[test]
-fn one_bad_notice_does_not_stop_the_next() {
+fn bad_notice_does_not_stop_the_next() {
     let folder = store();
     let bad = folder.path().join("bad.json");
     fs::write(&bad, r#"{"superevent_id": "../../x", "alert_type": "INITIAL"}"#).expect("a file");
@@ -229,7 +229,7 @@ fn one_bad_notice_does_not_stop_the_next() {
 }
 
 #[test]
-fn wrong_usage_is_exit_code_2() {
+fn usage_errors_exit_with_2() {
     let folder = store();
     for (gwtm, says) in [
         (Gwtm::new(["run"]), "NOTICE"),
@@ -244,7 +244,7 @@ fn wrong_usage_is_exit_code_2() {
 }
 
 #[test]
-fn summaries_of_real_alerts_are_upstreams() {
+fn summaries_of_real_alerts_match_upstream() {
     let Some(data) = reference_data() else { return };
     let reference: Value =
         serde_json::from_slice(&fs::read(data.join("reference/skymaps.json")).expect("numbers")).expect("JSON");

@@ -1,5 +1,4 @@
-//! The sample notices: that the generator writes them, that they are what upstream's schemas want, and that they are
-//! what their README says.
+//! The sample notices match the generator, upstream's schemas and their README.
 
 use std::path::{Path, PathBuf};
 
@@ -48,7 +47,7 @@ fn args(arguments: &str) -> Simulate {
 }
 
 #[test]
-fn the_samples_are_what_the_generator_writes() {
+fn samples_match_the_generator() {
     let rows = rows();
     assert!(rows.len() > 20, "{}", rows.len());
     let mut total = 0;
@@ -75,7 +74,7 @@ fn the_samples_are_what_the_generator_writes() {
 }
 
 #[test]
-fn the_samples_are_read_and_their_maps_are_as_asked() {
+fn samples_are_readable_and_their_maps_match_the_arguments() {
     for (file, args) in rows() {
         if args.catalog.is_some() {
             continue;
@@ -111,7 +110,7 @@ fn the_samples_are_read_and_their_maps_are_as_asked() {
 }
 
 #[test]
-fn the_second_preliminary_differs_in_its_time_alone() {
+fn second_preliminary_differs_only_in_its_time() {
     let read = |n: u8| -> Value {
         let file = folder().join(format!("S090101a-{n}-preliminary.json"));
         serde_json::from_slice(&std::fs::read(file).expect("a sample")).expect("JSON")
@@ -122,7 +121,7 @@ fn the_second_preliminary_differs_in_its_time_alone() {
     assert_eq!(first, second);
 }
 
-/// A schema of those that upstream publishes, with the ones that it refers to; `None` where they are not at hand.
+/// One of upstream's published schemas, with the schemas that it references; `None` when absent.
 fn schema(name: &str) -> Option<Validator> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/schemas");
     let read = |path: &Path| -> Value {
@@ -153,7 +152,7 @@ fn schema(name: &str) -> Option<Validator> {
 }
 
 #[test]
-fn alerts_and_track_searches_validate_against_the_official_schemas() {
+fn samples_validate_against_the_official_schemas() {
     let (Some(alerts), Some(searches)) =
         (schema("igwn.alerts.Alert.schema.json"), schema("lvk_nu_track_search.schema.json"))
     else {
@@ -167,25 +166,25 @@ fn alerts_and_track_searches_validate_against_the_official_schemas() {
     };
     for (file, args) in rows() {
         if args.catalog.is_some() || args.older || args.null_p_values.is_some() {
-            continue; // no notice, or what the schemas of today do not have
+            continue; // not a notice, or not covered by the current schemas
         }
         let validator = if args.icecube.is_some() { &searches } else { &alerts };
         valid(validator, &file, &bytes(&args));
     }
-    // The validator does refuse: a spelling of older files.
+    // The validator rejects a spelling of older files.
     let older: Value = serde_json::from_slice(&bytes(&args("--older --no-map --type earlywarning"))).expect("JSON");
     assert!(!alerts.is_valid(&older));
 }
 
 #[test]
-fn the_same_arguments_give_the_same_bytes_and_another_seed_others() {
+fn output_depends_only_on_arguments_and_seed() {
     let some = "--ra 33 --dec -8 --area 77 --shape banana --start-order 1";
     assert_eq!(bytes(&args(some)), bytes(&args(some)));
     assert_ne!(bytes(&args(some)), bytes(&args(&format!("{some} --seed 2"))));
 }
 
 #[test]
-fn the_finest_order_and_gzip_are_as_asked() {
+fn finest_order_and_gzip_match_the_arguments() {
     let notice = bytes(&args("--max-order 5 --start-order 1 --area 3 --gzip"));
     let notice: Value = serde_json::from_slice(&notice).expect("JSON");
     let map = STANDARD.decode(notice["event"]["skymap"].as_str().expect("a map")).expect("base64");
@@ -194,7 +193,7 @@ fn the_finest_order_and_gzip_are_as_asked() {
 }
 
 #[test]
-fn arguments_out_of_range_are_named() {
+fn rejects_arguments_out_of_range_and_names_them() {
     for (arguments, named) in [
         ("--superevent-id ../../x", "--superevent-id"),
         ("--dec 91", "--dec"),

@@ -1,4 +1,4 @@
-//! The Azure back end against Azurite: containers, what is refused, and what is large.
+//! The Azure back end with Azurite: containers, rejected requests, large objects.
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -18,7 +18,7 @@ fn key(name: &str) -> Key {
 }
 
 #[tokio::test]
-async fn containers_are_made_when_they_are_missing() {
+async fn creates_missing_containers() {
     let store = open(&account()).await;
     let names = ["failed/x.json", "fit/S230518h.json", "galaxy_catalog/ned.parquet", "test/a b+c,1: ä.json"].map(key);
     for name in &names {

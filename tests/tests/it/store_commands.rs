@@ -1,4 +1,4 @@
-//! `gwtm store`, called as an operator calls it.
+//! `gwtm store` from the command line.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ fn call(settings: &Settings, arguments: &[&str]) -> Called {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_operator_reads_and_writes_objects() {
+async fn reads_and_writes_objects() {
     let bucket = S3s::shared().create("operator").await;
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("stored").display().to_string();
@@ -52,7 +52,7 @@ async fn an_operator_reads_and_writes_objects() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn verify_finds_what_rotted() {
+async fn verify_finds_corrupt_objects() {
     let server = Swift::shared();
     let settings = server.create("rotten").await;
     let folder = tempfile::tempdir().expect("a folder");
@@ -65,9 +65,9 @@ async fn verify_finds_what_rotted() {
     let sound = call(&settings, &["verify"]);
     assert_eq!((sound.code, sound.stdout.as_str()), (Some(0), "3 objects are whole (3 by a listed MD5), 0 are not\n"));
 
-    // What a disk does, behind the service's back.
+    // Corrupt the file on the server's disk.
     for path in server.stored() {
-        // Another test's object may be gone.
+        // Another test may have deleted its object.
         let Ok(bytes) = fs::read(&path) else { continue };
         if bytes.ends_with(b"changed") {
             fs::write(&path, [&b"T"[..], &bytes[1..]].concat()).expect("a changed byte");
@@ -85,7 +85,7 @@ async fn verify_finds_what_rotted() {
 }
 
 #[test]
-fn wrong_settings_are_said_together() {
+fn reports_all_wrong_settings_together() {
     let settings = vec![("STORAGE_BUCKET_SOURCE", "swift".to_owned())];
     let called = call(&settings, &["ls"]);
     assert_eq!(called.code, Some(2), "{called:?}");

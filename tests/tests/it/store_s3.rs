@@ -1,4 +1,4 @@
-//! What is S3's own: moto as a back end, media types, and errors that name the setting that is wrong.
+//! The S3 back end: conformance with moto, media types, and errors that name the wrong setting.
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -14,8 +14,8 @@ mod conformance {
 
     crate::stores::conforms_with! {
         Moto::shared() =>
-        a_missing_container_is_no_empty_list
-        a_missing_container_is_no_missing_object
+        listing_a_missing_container_is_a_permanent_error
+        requests_to_a_missing_container_are_permanent_errors
     }
 }
 
@@ -36,7 +36,7 @@ fn key(name: &str) -> Key {
 }
 
 #[tokio::test]
-async fn objects_have_a_media_type() {
+async fn sets_the_media_type() {
     let moto = Moto::shared();
     let settings = moto.create("types").await;
     let store = open(&settings).await;
@@ -55,13 +55,13 @@ async fn objects_have_a_media_type() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_down_is_retryable() {
+async fn unreachable_server_is_retryable() {
     // Nothing listens on port 1.
     let error = store_at("any", "http://127.0.0.1:1").await.get(&key("fit/x")).await.expect_err("nobody there");
     assert!(error.is_retryable(), "{error}");
 }
 
-/// Answers every request with one error of AWS, as its documentation gives it; an answer to HEAD has no body.
+/// A store whose server responds to every request with a documented error of AWS; a response to HEAD has no body.
 async fn refusing(status: u16, code: &'static str) -> Store {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -81,7 +81,7 @@ async fn refusing(status: u16, code: &'static str) -> Store {
 }
 
 #[tokio::test]
-async fn what_is_refused_says_which_setting_is_wrong() {
+async fn rejected_requests_name_the_wrong_setting() {
     for (status, code, text) in [
         (403, "InvalidAccessKeyId", "AWS_ACCESS_KEY_ID"),
         (403, "SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY"),

@@ -1,5 +1,5 @@
-//! The Swift back end against OpenStack's own Swift and Keystone: the log-ins, what is refused, and what is large. Faults
-//! that they do not show on demand come from a stand-in on the loopback interface.
+//! The Swift back end with OpenStack's Swift and Keystone: log-ins, rejected requests, large objects. A mock on the
+//! loopback interface provides faults that the real servers do not show on demand.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -23,7 +23,7 @@ fn key(name: &str) -> Key {
 }
 
 #[tokio::test]
-async fn the_address_of_keystone_is_taken_with_and_without_its_version() {
+async fn accepts_the_url_of_keystone_with_and_without_version() {
     let swift = Swift::shared();
     let container = swift.create("log-ins").await;
     let base = value(&container, "OS_AUTH_URL");
@@ -37,7 +37,7 @@ async fn the_address_of_keystone_is_taken_with_and_without_its_version() {
 }
 
 #[tokio::test]
-async fn an_application_credential_logs_in() {
+async fn logs_in_with_an_application_credential() {
     let swift = Swift::shared();
     let container = swift.create("credentials").await;
     let (token, answer) = swift.log_in();
@@ -60,7 +60,7 @@ async fn an_application_credential_logs_in() {
 }
 
 #[tokio::test]
-async fn what_is_refused_says_which_setting_is_wrong() {
+async fn rejected_requests_name_the_wrong_setting() {
     let swift = Swift::shared();
     let container = swift.create("refused").await;
     for (wrong, text) in
@@ -87,7 +87,7 @@ async fn what_is_refused_says_which_setting_is_wrong() {
 }
 
 #[tokio::test]
-async fn of_writers_in_one_moment_one_creates_the_name() {
+async fn put_if_absent_succeeds_for_one_of_several_writers() {
     let swift = Swift::shared();
     let container = swift.create("claims").await;
     let stores = futures::future::join_all((0..8).map(|_| open(&container))).await;
@@ -127,8 +127,8 @@ async fn streams_have_their_md5_and_media_type() {
     assert!(listed[0].head.modified.is_some());
 }
 
-/// A stand-in for Keystone and Swift: every token works until it is refused by a fault; each request of Swift takes the
-/// next fault, and without one it is answered as if the object `fit/x` held ten digits.
+/// A mock of Keystone and Swift: every token is valid until a fault rejects it; each request to Swift uses the next
+/// fault, and without one returns an object `fit/x` of ten digits.
 #[derive(Debug, Default)]
 struct StandIn {
     log_ins: u32,
@@ -154,11 +154,11 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
         let token = header("x-auth-token").unwrap_or_default();
         stand_in.requests.push(format!("{} {} {token}", request.method(), header("range").unwrap_or_default()));
         match stand_in.faults.pop_front() {
-            // The answer breaks off after four of its bytes.
+            // The response breaks after four bytes.
             Some(200) => {
                 let first = futures::stream::iter([Ok(Bytes::from_static(b"0123"))]);
                 let rest = futures::stream::once(async {
-                    // So that the first bytes are on their way.
+                    // Let the first bytes arrive.
                     tokio::time::sleep(Duration::from_millis(200)).await;
                     Err(std::io::Error::other("gone"))
                 });
@@ -194,7 +194,7 @@ async fn stand_in(faults: &[u16]) -> (Store, Shared) {
 }
 
 #[tokio::test]
-async fn a_token_that_is_refused_is_renewed_once() {
+async fn renews_a_rejected_token_once() {
     let (store, shared) = stand_in(&[401]).await;
     assert_eq!(store.get(&key("fit/x")).await, Ok(Some(Bytes::from_static(b"0123456789"))));
     assert_eq!(store.get(&key("fit/x")).await, Ok(Some(Bytes::from_static(b"0123456789"))));
@@ -210,7 +210,7 @@ async fn a_token_that_is_refused_is_renewed_once() {
 }
 
 #[tokio::test]
-async fn requests_of_one_moment_share_one_log_in() {
+async fn concurrent_requests_share_one_log_in() {
     let (store, shared) = stand_in(&[]).await;
     let name = key("fit/x");
     let all = futures::future::join_all((0..20).map(|_| store.get(&name))).await;
@@ -219,12 +219,12 @@ async fn requests_of_one_moment_share_one_log_in() {
 }
 
 #[tokio::test]
-async fn what_is_busy_or_breaks_off_is_asked_again() {
+async fn retries_after_503_and_broken_responses() {
     let (store, shared) = stand_in(&[498, 503, 200]).await;
     assert_eq!(store.get(&key("fit/x")).await, Ok(Some(Bytes::from_static(b"0123456789"))));
     let requests = shared.lock().expect("a lock").requests.clone();
     assert_eq!(requests.len(), 4);
-    // Only what is missing is read again.
+    // Only the missing bytes are read again.
     assert_eq!(requests[3], "GET bytes=4-9 secret-token-1");
 }
 

@@ -1,6 +1,6 @@
-//! What a store promises, kept by a folder and by real servers: see `tests::conformance`.
+//! Runs the conformance checks of `tests::conformance` on a folder and on real servers.
 
-/// Makes a test of each check for a back end.
+/// Defines a test per check for a back end.
 macro_rules! conforms {
     ($backend:expr => $($check:ident)*) => {
         $(
@@ -17,14 +17,14 @@ macro_rules! conforms_with {
     ($backend:expr => $($check:ident)*) => {
         crate::stores::conforms! {
             $backend =>
-            objects_are_whole_or_absent
-            objects_may_be_empty
-            objects_of_9_mib_are_put_at_once
-            objects_of_64_mib_are_streams
-            odd_names_are_names
-            lists_of_more_than_a_page_are_complete
-            one_of_sixteen_creates_a_name
-            a_store_that_is_not_written_reads_what_it_would_have_written
+            reads_return_the_whole_object_or_nothing
+            accepts_empty_objects
+            puts_and_reads_9_mib
+            streams_64_mib_and_rejects_a_wrong_length_or_md5
+            accepts_unusual_names
+            lists_are_complete_and_sorted_across_pages
+            put_if_absent_succeeds_for_one_of_16_writers
+            dry_run_reads_its_own_writes_and_writes_nothing
             $($check)*
         }
     };
@@ -37,7 +37,7 @@ mod folder {
 
     super::conforms_with! {
         Folders::default() =>
-        alerts_that_are_annotated_at_once_are_linked
+        concurrently_annotated_alerts_are_linked
     }
 }
 
@@ -47,11 +47,11 @@ mod ceph {
 
     super::conforms_with! {
         Ceph::shared() =>
-        a_missing_container_is_no_empty_list
-        a_missing_container_is_no_missing_object
-        wrong_credentials_are_permanent_and_never_shown
-        a_connection_that_breaks_leaves_nothing_half_written
-        alerts_that_are_annotated_at_once_are_linked
+        listing_a_missing_container_is_a_permanent_error
+        requests_to_a_missing_container_are_permanent_errors
+        wrong_credentials_are_permanent_errors_without_the_secret
+        broken_connections_leave_no_partial_objects
+        concurrently_annotated_alerts_are_linked
     }
 }
 
@@ -59,13 +59,13 @@ mod s3s_fs {
     use tests::s3s::S3s;
     use tests::server::TestServer;
 
-    // It makes the folder that a bucket is, and says of a missing bucket that the object is missing.
+    // It creates missing buckets, and reports a missing bucket as a missing object.
     super::conforms_with! {
         S3s::shared() =>
-        a_missing_container_is_no_empty_list
-        wrong_credentials_are_permanent_and_never_shown
-        a_connection_that_breaks_leaves_nothing_half_written
-        alerts_that_are_annotated_at_once_are_linked
+        listing_a_missing_container_is_a_permanent_error
+        wrong_credentials_are_permanent_errors_without_the_secret
+        broken_connections_leave_no_partial_objects
+        concurrently_annotated_alerts_are_linked
     }
 }
 
@@ -73,12 +73,12 @@ mod azurite {
     use tests::azurite::Azurite;
     use tests::server::TestServer;
 
-    // A container that is missing is empty, and is made when it is written.
+    // A missing container lists as empty, and is created by a write.
     super::conforms_with! {
         Azurite::shared() =>
-        wrong_credentials_are_permanent_and_never_shown
-        a_connection_that_breaks_leaves_nothing_half_written
-        alerts_that_are_annotated_at_once_are_linked
+        wrong_credentials_are_permanent_errors_without_the_secret
+        broken_connections_leave_no_partial_objects
+        concurrently_annotated_alerts_are_linked
     }
 }
 
@@ -88,13 +88,13 @@ mod swift {
 
     super::conforms_with! {
         Swift::shared() =>
-        a_missing_container_is_no_empty_list
-        a_missing_container_is_no_missing_object
-        wrong_credentials_are_permanent_and_never_shown
-        a_connection_that_breaks_leaves_nothing_half_written
-        alerts_that_are_annotated_at_once_are_linked
+        listing_a_missing_container_is_a_permanent_error
+        requests_to_a_missing_container_are_permanent_errors
+        wrong_credentials_are_permanent_errors_without_the_secret
+        broken_connections_leave_no_partial_objects
+        concurrently_annotated_alerts_are_linked
     }
 
-    // Tokens that end would end for every test at these servers.
-    super::conforms! { *Swift::own() => a_token_that_ends_in_the_middle_is_renewed }
+    // Separate servers, because it expires all tokens.
+    super::conforms! { *Swift::own() => renews_an_expired_token_during_an_upload }
 }

@@ -1,7 +1,7 @@
-//! The sky plot: one drawing, in SVG, that the PNG is made from.
+//! The sky plot: an SVG drawing, from which the PNG is made.
 //!
-//! Above the whole sky; below the 90 % region with the first galaxies, and the numbers. Colours are those of Okabe and Ito
-//! (https://jfly.uni-koeln.de/color/), which people with any colour vision can tell apart.
+//! The upper panel is the whole sky; the lower one the 90 % region with the first galaxies, and the numbers. Colours
+//! are the colour-blind safe palette of Okabe and Ito (https://jfly.uni-koeln.de/color/).
 
 mod paper;
 mod projection;
@@ -27,33 +27,33 @@ const BLUE: &str = "#0072B2";
 const VERMILLION: &str = "#D55E00";
 const GREEN: &str = "#009E73";
 const PURPLE: &str = "#AA4499";
-/// Tints of blue, for areas under lines.
+/// Tints of blue, for filled areas.
 const INSIDE_50: &str = "#7FB8DC";
 const INSIDE_90: &str = "#CFE5F3";
 const EARTH: &str = "#E4E0DA";
 
-/// The drawing's width and height.
+/// Width and height of the drawing.
 const SIZE: (f64, f64) = (1200.0, 1340.0);
-/// How many galaxies are drawn, and how many of them have their rank beside them.
+/// Number of galaxies drawn, and number of those with their rank.
 const GALAXIES: usize = 50;
 const NUMBERED: usize = 10;
 
-/// What is drawn.
+/// The content of the plot.
 #[derive(Debug)]
 pub struct Scene<'a> {
     /// The numbers.
     pub annotations: &'a Annotations,
     /// The map.
     pub map: &'a MultiOrderMap,
-    /// What Fermi GBM saw: all but the Earth's disc.
+    /// Sky seen by Fermi GBM: all but the Earth's disc.
     pub gbm: Option<Region>,
-    /// What Fermi LAT saw: a cone.
+    /// Sky seen by Fermi LAT: a cone.
     pub lat: Option<Region>,
     /// The galaxies by rank.
     pub galaxies: &'a [PlottedGalaxy],
 }
 
-/// The rings around a credible region; seen on paper, which is from inside the sphere, the region lies to the right.
+/// The rings around a credible region. On paper, which shows the sphere from inside, the region lies to the right.
 struct OutlinedRegion {
     /// Credible level [percent].
     level: u8,
@@ -76,7 +76,7 @@ struct Circle {
 }
 
 impl Circle {
-    /// The disc that a region is, by its area and middle.
+    /// The disc with a region's area and centre.
     fn of(area_deg2: f64, axis: Direction) -> Self {
         let sr = area_deg2 / science::skymap::DEG2_PER_SR;
         let radius_deg = (1.0 - sr / std::f64::consts::TAU).clamp(-1.0, 1.0).acos().to_degrees();
@@ -84,27 +84,27 @@ impl Circle {
     }
 }
 
-/// Everything that both panels draw.
+/// Data of both panels.
 struct Layers<'a> {
     scene: &'a Scene<'a>,
-    /// The outer one first, so that the inner one stays visible.
+    /// The outer one first, so that the inner one is drawn over it.
     contours: Vec<OutlinedRegion>,
     earth: Option<Circle>,
     lat: Option<Circle>,
     peak: Direction,
-    /// Of each cell of the map: 50, 90 or 0.
+    /// Level of each cell of the map: 50, 90 or 0.
     levels: Vec<u8>,
 }
 
 impl Layers<'_> {
-    /// Whether a credible region holds a direction.
+    /// Whether a credible region contains a direction.
     fn holds(&self, at: Direction, contour: &OutlinedRegion) -> bool {
         let (ra, dec) = degrees(at);
         self.scene.map.cell_at(ra, dec).is_some_and(|cell| (1..=contour.level).contains(&self.levels[cell]))
     }
 }
 
-/// Draws.
+/// Draws the plot as SVG.
 ///
 /// # Errors
 /// As [`contours`].
@@ -248,7 +248,7 @@ fn numbers(paper: &mut Paper, scene: &Scene<'_>) {
     }
 }
 
-/// A list in lines of a width that the numbers' column has.
+/// Wraps a list to the width of the numbers' column.
 fn wrapped(list: &str) -> Vec<String> {
     const CHARACTERS: usize = 28;
     let mut lines: Vec<String> = Vec::new();
@@ -261,8 +261,8 @@ fn wrapped(list: &str) -> Vec<String> {
     lines
 }
 
-/// The middle of the PlottedGalaxy's plane in ICRS: the directions of its pole, of its centre and of the third axis
-/// (Hipparcos catalogue, ESA SP-1200, volume 1, section 1.5.3).
+/// The Galactic plane in ICRS, from the pole and the centre of the Galactic frame (Hipparcos catalogue, ESA SP-1200,
+/// volume 1, section 1.5.3).
 fn galactic_plane() -> Vec<Direction> {
     let (pole, ascending) = (direction(192.859_48, 27.128_25), direction(282.859_48, 0.0));
     let third = projection::cross(pole, ascending);
@@ -291,24 +291,24 @@ mod tests {
         svg(&Scene { annotations: &annotations, map, gbm: None, lat: None, galaxies: &[] }).expect("a plot")
     }
 
-    /// The area of the whole sky's first fill of a colour, as the projection is true to areas [deg²].
+    /// The area of the first fill of a colour in the equal-area projection of the whole sky [deg²].
     fn filled_deg2(svg: &str, colour: &str) -> f64 {
         let paths = svg.split("<path d=\"").skip(1).filter_map(|path| path.split_once("\" fill=\""));
         let mut paths = paths.filter(|(_, rest)| rest.starts_with(colour));
         let path = paths.next().map_or("", |(path, _)| path);
-        // Rows of `M… …h{width}v1.1h-{width}z`, each a unit high.
+        // Rows are `M… …h{width}v1.1h-{width}z`, one unit high.
         let widths = path.split('h').filter_map(|rest| rest.split_once('v')?.0.parse::<f64>().ok());
         let (sky, half_height) = (4.0 * std::f64::consts::PI * science::skymap::DEG2_PER_SR, 278.0_f64);
         widths.sum::<f64>() / (std::f64::consts::TAU * half_height.powi(2)) * sky
     }
 
     #[test]
-    fn fills_have_the_area_of_the_credible_regions() {
+    fn fills_match_the_area_of_the_credible_regions() {
         for (notice, tolerance) in [
             ("S090102b-1-preliminary-across-ra-0.json", 0.02),
             ("S090103c-1-preliminary-burst.json", 0.02),
             ("S090110j-1-preliminary-all-sky.json", 0.02),
-            // Around a pole the paper has three rows for it.
+            // Around a pole, the region has three rows only.
             ("S090111k-1-preliminary-pole.json", 0.5),
         ] {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events/notices").join(notice);
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_region_without_a_boundary_is_filled_or_not() {
+    fn fills_regions_without_a_boundary() {
         let cells = |order: u8, density: &dyn Fn(u64) -> f64| {
             let cells = (0..science::skymap::n_cells(order)).map(|ipix| Cell {
                 order,
@@ -333,7 +333,7 @@ mod tests {
             });
             MultiOrderMap::from_cells(cells.collect(), None, MapHeader::default()).expect("a map")
         };
-        // One cell of twelve holds everything; or each as much as any other.
+        // All probability in one of twelve cells, and equal probabilities.
         let one = filled_deg2(&drawn(&cells(0, &|ipix| if ipix == 4 { 12.0 } else { 0.0 })), INSIDE_90);
         assert!((2000.0..4000.0).contains(&one), "{one}");
         let even = filled_deg2(&drawn(&cells(3, &|_| 1.0)), INSIDE_90);

@@ -1,14 +1,14 @@
-//! SVG, written piece by piece.
+//! Writes SVG.
 
 use std::fmt::Write;
 
 use super::projection::Point;
 use crate::text::escaped;
 
-/// How high the rows are that fill areas.
-const ROW: f64 = 1.0;
+/// Height of the rows that fill areas.
+const ROW_HEIGHT: f64 = 1.0;
 
-/// Which end of a text is at its place.
+/// Alignment of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Anchor {
     Start,
@@ -26,7 +26,7 @@ impl Anchor {
     }
 }
 
-/// A drawing in the making. Writing into a string cannot fail, so what it answers is not looked at.
+/// A drawing. Writing to its string cannot fail, so results are ignored.
 pub(super) struct Paper {
     svg: String,
 }
@@ -63,16 +63,16 @@ impl Paper {
         self.styled((x, y), size, anchor, &format!("fill=\"{colour}\" font-weight=\"bold\""), text);
     }
 
-    /// A text with white around it, to be read over lines.
+    /// A text with a white outline, readable over lines.
     pub(super) fn label(&mut self, x: f64, y: f64, size: f64, anchor: Anchor, colour: &str, text: &str) {
         let halo = "fill=\"#ffffff\" stroke=\"#ffffff\" stroke-width=\"5\" stroke-linejoin=\"round\"";
         self.styled((x, y), size, anchor, halo, text);
         self.text(x, y, size, anchor, colour, text);
     }
 
-    /// A text that becomes smaller, and at last is cut, where it would be too wide.
+    /// A text that shrinks, and is then truncated, to fit a width.
     pub(super) fn fitted(&mut self, x: f64, y: f64, size: f64, width: f64, colour: &str, text: &str) {
-        // Noto Sans is a little over half as wide as high on average.
+        // Noto Sans is on average slightly more than half as wide as high.
         let count = text.chars().count().max(1) as f64;
         let fitting = (width / (0.56 * count)).min(size);
         if fitting >= 0.75 * size {
@@ -83,14 +83,14 @@ impl Paper {
         self.text(x, y, 0.75 * size, Anchor::Start, colour, &cut);
     }
 
-    /// Lines in pieces; `dashes` as in SVG, nothing for none.
-    pub(super) fn line(&mut self, pieces: &[Vec<Point>], colour: &str, width: f64, dashes: &str) {
+    /// Polylines; `dashes` as in SVG, empty for solid lines.
+    pub(super) fn line(&mut self, lines: &[Vec<Point>], colour: &str, width: f64, dashes: &str) {
         let mut path = String::new();
-        for piece in pieces.iter().filter(|piece| piece.len() > 1) {
+        for line in lines.iter().filter(|line| line.len() > 1) {
             let mut last = (f64::NAN, f64::NAN);
-            for (i, (x, y)) in piece.iter().enumerate() {
-                // What is nearer than a third of a unit cannot be seen.
-                if i > 0 && i + 1 < piece.len() && (x - last.0).hypot(y - last.1) < 0.35 {
+            for (i, (x, y)) in line.iter().enumerate() {
+                // Points closer than a third of a unit are indistinguishable.
+                if i > 0 && i + 1 < line.len() && (x - last.0).hypot(y - last.1) < 0.35 {
                     continue;
                 }
                 let _ = write!(path, "{}{x:.1} {y:.1}", if i == 0 { 'M' } else { 'L' });
@@ -143,8 +143,8 @@ impl Paper {
         );
     }
 
-    /// Fills what lies to the right of closed lines, row by row: `span` is where a row begins and ends, with `centre`
-    /// between. Where there are no lines everything is filled, or nothing: `whole`.
+    /// Fills the area to the right of closed lines, row by row: `span` gives the start and end of a row, with `centre`
+    /// between. Without lines, fills everything (`whole`) or nothing.
     pub(super) fn fill(
         &mut self,
         (top, height): (f64, f64),
@@ -154,12 +154,12 @@ impl Paper {
         colour: &str,
         whole: bool,
     ) {
-        let count = (height / ROW) as usize;
-        let middle = |row: usize| top + (row as f64 + 0.5) * ROW;
+        let count = (height / ROW_HEIGHT) as usize;
+        let middle = |row: usize| top + (row as f64 + 0.5) * ROW_HEIGHT;
         let (mut rows, mut column) = (vec![Crossings::default(); count], Crossings::default());
         for pair in lines.iter().flat_map(|line| line.windows(2)) {
             let [(x0, y0), (x1, y1)] = [pair[0], pair[1]];
-            let first_below = |y: f64| ((y - top) / ROW - 0.5).ceil().clamp(0.0, count as f64) as usize;
+            let first_below = |y: f64| ((y - top) / ROW_HEIGHT - 0.5).ceil().clamp(0.0, count as f64) as usize;
             let (first, end) = (first_below(y0.min(y1)), first_below(y0.max(y1)));
             for (row, crossings) in (first..end).zip(&mut rows[first..end]) {
                 let x = x0 + (middle(row) - y0) / (y1 - y0) * (x1 - x0);
@@ -180,9 +180,9 @@ impl Paper {
             for (x, change) in crossings.0.iter().copied().chain([(right, 0)]) {
                 let to = x.clamp(left, right);
                 if depth > 0 && to - from > 0.05 {
-                    // A little higher than the row, so that no seam shows.
-                    let (y, width) = (top + row as f64 * ROW, to - from);
-                    let _ = write!(path, "M{from:.1} {y:.1}h{width:.1}v{:.1}h-{width:.1}z", ROW + 0.1);
+                    // Slightly higher than the row, to avoid visible seams.
+                    let (y, width) = (top + row as f64 * ROW_HEIGHT, to - from);
+                    let _ = write!(path, "M{from:.1} {y:.1}h{width:.1}v{:.1}h-{width:.1}z", ROW_HEIGHT + 0.1);
                 }
                 (from, depth) = (to, depth + change);
             }
@@ -193,12 +193,12 @@ impl Paper {
     }
 }
 
-/// Where lines cross a row (or a column), in order, and what each adds to how often a place beyond it is inside.
+/// The crossings of lines with a row or column, in order, each with its change of the winding number.
 #[derive(Default, Clone)]
 struct Crossings(Vec<(f64, i32)>);
 
 impl Crossings {
-    /// How often a place is inside; `None` when nothing is crossed.
+    /// The winding number at a point; `None` without crossings.
     fn depth(&self, at: f64) -> Option<i32> {
         let (_, first) = self.0.first()?;
         let passed = self.0.iter().take_while(|(place, _)| *place <= at);
@@ -210,12 +210,12 @@ impl Crossings {
 mod tests {
     use super::*;
 
-    /// The area that is filled of a square with a side of 100, by what was written.
+    /// The filled area of a square with a side of 100.
     fn filled(lines: &[Vec<Point>], whole: bool) -> f64 {
         let mut paper = Paper::new((100.0, 100.0));
         paper.fill((0.0, 100.0), 50.0, |_| Some((0.0, 100.0)), lines, "#000000", whole);
         let widths = paper.svg.split('h').filter_map(|rest| rest.split_once('v')?.0.parse::<f64>().ok());
-        widths.sum::<f64>() * ROW
+        widths.sum::<f64>() * ROW_HEIGHT
     }
 
     fn ring(points: &[Point]) -> Vec<Point> {
@@ -223,8 +223,8 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_to_the_right_of_lines_is_filled() {
-        // Up, to the right, down: around the inside.
+    fn fills_the_area_to_the_right_of_lines() {
+        // Clockwise around the inside.
         let outer = ring(&[(20.0, 80.0), (20.0, 20.0), (80.0, 20.0), (80.0, 80.0)]);
         let inner: Vec<Point> = ring(&[(40.0, 60.0), (60.0, 60.0), (60.0, 40.0), (40.0, 40.0)]);
         for (lines, whole, expected) in [
@@ -233,10 +233,10 @@ mod tests {
             (vec![outer.clone()], true, 3600.0),
             (vec![outer.clone(), inner.clone()], true, 3200.0),
             (vec![inner], false, 9600.0),
-            // Over the left end, and between rows.
+            // Across the left edge, and between rows.
             (vec![ring(&[(-30.0, 80.0), (-30.0, 20.0), (30.0, 20.0), (30.0, 80.0)])], false, 1800.0),
             (vec![ring(&[(10.0, 50.4), (10.0, 50.1), (90.0, 50.1), (90.0, 50.4)])], true, 0.0),
-            // All above a line between two rows that leaves at both sides.
+            // Above a line between two rows that leaves on both sides.
             (vec![vec![(200.0, 40.1), (-100.0, 40.2)]], false, 4000.0),
         ] {
             let area = filled(&lines, whole);

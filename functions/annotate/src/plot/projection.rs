@@ -1,11 +1,11 @@
-//! From the sky to the paper and back.
+//! Projections of the sky onto paper.
 
 use std::f64::consts::{FRAC_PI_2, PI, SQRT_2};
 
 /// A direction: a unit vector, ICRS.
 pub(super) type Direction = [f64; 3];
 
-/// A place on the paper: right and down.
+/// A point on paper: right and down.
 pub(super) type Point = (f64, f64);
 
 /// The direction of a right ascension and declination [deg].
@@ -32,13 +32,13 @@ pub(super) fn angle(a: Direction, b: Direction) -> f64 {
     dot(a, b).clamp(-1.0, 1.0).acos().to_degrees()
 }
 
-/// A vector of length 1; the north pole for none.
+/// A vector scaled to length 1; the north pole for a vector of length 0.
 pub(super) fn unit(v: Direction) -> Direction {
     let length = dot(v, v).sqrt();
     if length > 0.0 { v.map(|x| x / length) } else { [0.0, 0.0, 1.0] }
 }
 
-/// East and north at a direction; at a pole, as they are on the meridian of RA 0.
+/// East and north at a direction; at a pole, those of the meridian of RA 0.
 pub(super) fn east_north(at: Direction) -> (Direction, Direction) {
     let east = if at[0].hypot(at[1]) > 1e-9 { unit([-at[1], at[0], 0.0]) } else { [0.0, 1.0, 0.0] };
     (east, cross(at, east))
@@ -55,8 +55,8 @@ pub(super) fn small_circle(axis: Direction, radius_deg: f64) -> Vec<Direction> {
     (0..=360).map(on).collect()
 }
 
-/// The same line with directions at most 2° apart.
-pub(super) fn dense(line: &[Direction]) -> Vec<Direction> {
+/// Inserts directions so that neighbours are at most 2° apart.
+pub(super) fn densify(line: &[Direction]) -> Vec<Direction> {
     let mut all = Vec::with_capacity(line.len());
     for pair in line.windows(2) {
         let steps = (angle(pair[0], pair[1]) / 2.0).ceil().max(1.0);
@@ -69,25 +69,25 @@ pub(super) fn dense(line: &[Direction]) -> Vec<Direction> {
     all
 }
 
-/// The whole sky, areas true: Mollweide's projection, right ascension increasing to the left.
+/// The whole sky in Mollweide's equal-area projection, right ascension increasing to the left.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Mollweide {
-    /// Its centre.
+    /// Centre on paper.
     pub(super) centre: Point,
-    /// Half its height; its width is four times as much.
+    /// Half the height; the width is four times as much.
     pub(super) half_height: f64,
-    /// The right ascension in the middle [deg].
+    /// Right ascension of the centre [deg].
     pub(super) middle_deg: f64,
 }
 
 impl Mollweide {
-    /// Where a direction is.
+    /// Projects a direction.
     pub(super) fn place(&self, direction: Direction) -> Point {
         let (lon, lat) = self.coordinates(direction);
         self.of_longitude(lon, lat)
     }
 
-    /// The longitude from the middle, −π to π, and the latitude of a direction.
+    /// The longitude from the centre, −π to π, and the latitude of a direction.
     fn coordinates(&self, direction: Direction) -> (f64, f64) {
         let (ra, dec) = degrees(direction);
         (((ra - self.middle_deg + 180.0).rem_euclid(360.0) - 180.0).to_radians(), dec.to_radians())
@@ -99,23 +99,23 @@ impl Mollweide {
         (self.centre.0 + right * self.half_height, self.centre.1 - up * self.half_height)
     }
 
-    /// The edge of the sky at a declination [deg]: left, right.
+    /// The left and right edge of the sky at a declination [deg].
     pub(super) fn edge(&self, dec_deg: f64) -> (Point, Point) {
         (self.of_longitude(PI, dec_deg.to_radians()), self.of_longitude(-PI, dec_deg.to_radians()))
     }
 
-    /// Where the sky begins and ends at a height on the paper; `None` above and below it.
+    /// The left and right edge of the sky at a height on paper; `None` above and below it.
     pub(super) fn row(&self, y: f64) -> Option<(f64, f64)> {
         let up = (self.centre.1 - y) / self.half_height;
         let half = 2.0 * self.half_height * (1.0 - up * up).sqrt();
         (up.abs() < 1.0).then_some((self.centre.0 - half, self.centre.0 + half))
     }
 
-    /// A line over the sky, in pieces: it goes on at the right edge where it leaves at the left one.
+    /// Projects a line, split where it leaves one edge and continues at the other.
     pub(super) fn line(&self, line: &[Direction]) -> Vec<Vec<Point>> {
         let mut pieces: Vec<Vec<Point>> = vec![Vec::new()];
         let mut last: Option<(f64, f64)> = None;
-        for direction in dense(line) {
+        for direction in densify(line) {
             let (lon, lat) = self.coordinates(direction);
             if let Some((lon_before, lat_before)) = last
                 && (lon - lon_before).abs() > PI
@@ -150,16 +150,16 @@ fn auxiliary(lat: f64) -> f64 {
     0.5 * twice
 }
 
-/// A part of the sky, areas true: Lambert's azimuthal projection, north up, east to the left, in a square.
+/// A part of the sky in Lambert's azimuthal equal-area projection, north up, east to the left, in a square.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Azimuthal {
-    /// The direction in the middle.
+    /// Direction of the centre.
     pub(super) towards: Direction,
-    /// Its centre on the paper.
+    /// Centre on paper.
     pub(super) centre: Point,
-    /// Half its side on the paper.
+    /// Half the side on paper.
     pub(super) half: f64,
-    /// The angle from the middle to the middle of a side [deg].
+    /// Angle from the centre to the middle of a side [deg].
     pub(super) radius_deg: f64,
 }
 
@@ -168,7 +168,7 @@ impl Azimuthal {
         self.half / (2.0 * (0.5 * self.radius_deg.to_radians()).sin())
     }
 
-    /// Where a direction is; `None` for those behind.
+    /// Projects a direction; `None` for the antipodal hemisphere.
     pub(super) fn place(&self, direction: Direction) -> Option<Point> {
         let ahead = dot(direction, self.towards);
         if ahead < -0.9 {
@@ -179,17 +179,17 @@ impl Azimuthal {
         Some((self.centre.0 - factor * dot(direction, east), self.centre.1 - factor * dot(direction, north)))
     }
 
-    /// Whether a place is inside the square.
+    /// Whether a point is inside the square.
     pub(super) fn holds(&self, (x, y): Point) -> bool {
         (x - self.centre.0).abs() <= self.half && (y - self.centre.1).abs() <= self.half
     }
 
-    /// A line over the sky, in pieces where it is ahead.
+    /// Projects a line, split where it leaves the projected hemisphere.
     pub(super) fn line(&self, line: &[Direction]) -> Vec<Vec<Point>> {
         let mut pieces = vec![Vec::new()];
-        for direction in dense(line) {
+        for direction in densify(line) {
             match self.place(direction) {
-                // Far outside the square nothing needs to be exact.
+                // Points far outside the square are dropped.
                 Some(point) if point.0.abs() < 1e4 && point.1.abs() < 1e4 => {
                     pieces.last_mut().into_iter().for_each(|piece| piece.push(point));
                 }
@@ -200,7 +200,7 @@ impl Azimuthal {
     }
 }
 
-/// What of lines is in a rectangle between two corners, in pieces.
+/// Clips lines to a rectangle between two corners.
 pub(super) fn clipped(lines: &[Vec<Point>], low: Point, high: Point) -> Vec<Vec<Point>> {
     let mut pieces: Vec<Vec<Point>> = Vec::new();
     for pair in lines.iter().flat_map(|line| line.windows(2)) {
@@ -213,7 +213,7 @@ pub(super) fn clipped(lines: &[Vec<Point>], low: Point, high: Point) -> Vec<Vec<
     pieces
 }
 
-/// What of a straight line is in a rectangle between two corners, after Liang and Barsky (doi:10.1145/357332.357333).
+/// Clips a segment to a rectangle between two corners, after Liang and Barsky (doi:10.1145/357332.357333).
 fn clipped_segment((from, to): (Point, Point), low: Point, high: Point) -> Option<(Point, Point)> {
     let (dx, dy) = (to.0 - from.0, to.1 - from.1);
     let (mut enters, mut leaves) = (0.0_f64, 1.0_f64);
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn places_are_those_of_the_formulas() {
+    fn projections_match_their_formulas() {
         let whole = Mollweide { centre: (600.0, 300.0), half_height: 100.0, middle_deg: 150.0 };
         near(whole.place(direction(150.0, 0.0)), (600.0, 300.0));
         near(whole.place(direction(60.0, 0.0)), (700.0, 300.0));
@@ -262,16 +262,16 @@ mod tests {
     }
 
     #[test]
-    fn lines_end_at_the_rectangle() {
+    fn clips_lines_to_the_rectangle() {
         let inside = |line: &[Point]| clipped(&[line.to_vec()], (0.0, 0.0), (10.0, 10.0));
         let within = [(1.0, 1.0), (9.0, 3.0), (5.0, 5.0)];
         assert_eq!(inside(&within), [within.to_vec()]);
-        // In at the left, out below, in again from below, and along a side.
+        // Enters at the left, leaves below, enters again from below, runs along a side.
         assert_eq!(
             inside(&[(-5.0, 5.0), (5.0, 5.0), (5.0, 15.0), (7.0, 15.0), (7.0, 10.0), (10.0, 10.0), (10.0, 2.0)]),
             [vec![(0.0, 5.0), (5.0, 5.0), (5.0, 10.0)], vec![(7.0, 10.0), (10.0, 10.0), (10.0, 2.0)]]
         );
-        // From corner to corner; past a corner; wholly outside.
+        // Corner to corner; past a corner; entirely outside.
         assert_eq!(inside(&[(-5.0, -5.0), (15.0, 15.0)]), [vec![(0.0, 0.0), (10.0, 10.0)]]);
         assert!(inside(&[(-5.0, 4.0), (4.0, -5.0)]).is_empty() && inside(&[(11.0, 0.0), (11.0, 9.0)]).is_empty());
     }
@@ -284,19 +284,18 @@ mod tests {
         assert!(x < 0.0 && y < 0.0);
         let (x, y) = part.place(direction(10.0, 20.0)).expect("ahead");
         assert!(x < 0.0 && y < 0.0);
-        // A side's middle is at the radius.
+        // The middle of a side is at the radius.
         let (x, _) = part.place(direction(30.0, 0.0)).expect("ahead");
         assert!((x + 100.0).abs() < 1e-9);
     }
 
     #[test]
-    fn a_line_over_the_edge_is_in_two_pieces() {
+    fn splits_a_line_at_the_edge() {
         let whole = Mollweide { centre: (0.0, 0.0), half_height: 100.0, middle_deg: 0.0 };
         let pieces = whole.line(&[direction(170.0, 10.0), direction(190.0, 10.0)]);
         assert_eq!(pieces.len(), 2);
         assert!(pieces[0].iter().all(|(x, _)| *x < 0.0) && pieces[1].iter().all(|(x, _)| *x > 0.0));
         assert_eq!(whole.line(&small_circle(direction(0.0, 0.0), 30.0)).len(), 1);
-        // Around a pole, where the sky is narrow.
         assert_eq!(whole.line(&small_circle(direction(0.0, 90.0), 5.0)).len(), 2);
     }
 }

@@ -1,4 +1,4 @@
-//! From SVG to PNG.
+//! Converts SVG to PNG.
 
 use std::sync::{Arc, OnceLock};
 
@@ -19,10 +19,10 @@ fn fonts() -> Arc<fontdb::Database> {
     Arc::clone(FONTS.get_or_init(load))
 }
 
-/// A drawing as PNG, a pixel per unit; what is not drawn on is white.
+/// A drawing as PNG, one pixel per unit, on white.
 ///
 /// # Errors
-/// Permanent, when the text is no SVG or larger than memory allows.
+/// Permanent, when the text is not SVG or its size exceeds memory.
 pub fn png(svg: &str) -> Result<Vec<u8>> {
     let options = Options { fontdb: fonts(), ..Options::default() };
     let tree = Tree::from_str(svg, &options).permanent("plot")?;
@@ -36,7 +36,7 @@ pub fn png(svg: &str) -> Result<Vec<u8>> {
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
     encoder.set_compression(png::Compression::Fast);
-    // On white everything is opaque.
+    // On white, every pixel is opaque.
     let (pixels, _) = pixels.data().as_chunks::<4>();
     let colours: Vec<u8> = pixels.iter().flat_map(|[red, green, blue, _]| [*red, *green, *blue]).collect();
     let mut writer = encoder.write_header().permanent("plot")?;

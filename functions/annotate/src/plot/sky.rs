@@ -1,15 +1,15 @@
-//! The whole sky.
+//! Draws the whole sky.
 
 use super::paper::{Anchor, Paper};
 use super::projection::{Mollweide, degrees, direction, small_circle};
 use super::{BLACK, EARTH, GREEN, GREY, Layers, galactic_plane};
 
-/// A region smaller than this is pointed out [deg²].
+/// Area below which a region is marked with a circle [deg²].
 const SMALL_DEG2: f64 = 100.0;
 
 pub(super) fn draw(paper: &mut Paper, drawn: &Layers<'_>) {
     let peak = degrees(drawn.peak);
-    // The peak is near the middle, and the middle a round number.
+    // Centre the peak, rounded to 30°.
     let middle_deg = ((peak.0 / 30.0).round() * 30.0).rem_euclid(360.0);
     let sky = Mollweide { centre: (600.0, 392.0), half_height: 278.0, middle_deg };
     let rows = (sky.centre.1 - sky.half_height, 2.0 * sky.half_height);
@@ -66,7 +66,7 @@ pub(super) fn draw(paper: &mut Paper, drawn: &Layers<'_>) {
     let place = sky.place(drawn.peak);
     let area = drawn.scene.map.credible().area_interpolated(0.9);
     if area < SMALL_DEG2 {
-        // A spot of a few units would be overlooked.
+        // A region of a few units is easily overlooked.
         paper.circle(place, 24.0, "none", BLACK, 2.5);
     } else {
         paper.plus(place, 11.0, BLACK);

@@ -1,18 +1,18 @@
-//! The 90 % region, or its part around the peak, with the first galaxies.
+//! Draws the 90 % region, or its part around the peak, with the first galaxies.
 
 use super::paper::{Anchor, Paper};
 use super::projection::{Azimuthal, Direction, Point, angle, clipped, degrees, direction, unit};
 use super::{BLACK, GALAXIES, Layers, NUMBERED, PURPLE};
 
-/// Where the square is: its centre, and half its side.
+/// Centre and half the side of the square.
 const CENTRE: Point = (342.0, 1006.0);
 const HALF: f64 = 235.0;
-/// The widest zoom, from the middle to a side, and the narrowest [deg].
-const WIDEST_DEG: f64 = 80.0;
-const NARROWEST_DEG: f64 = 0.25;
-/// Parts of a region that are farther apart than this are not shown together [deg].
-const GAP_DEG: f64 = 10.0;
-/// The steps that lines of equal declination may have [deg], and those of right ascension.
+/// Largest and smallest angle from the centre to a side [deg].
+const MAX_RADIUS_DEG: f64 = 80.0;
+const MIN_RADIUS_DEG: f64 = 0.25;
+/// Gap beyond which parts of a region are not shown together [deg].
+const MAX_GAP_DEG: f64 = 10.0;
+/// Allowed steps of the graticule in declination and right ascension [deg].
 const DEC_STEPS: [f64; 9] = [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0];
 const RA_STEPS: [f64; 11] = [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 45.0, 90.0];
 
@@ -45,7 +45,7 @@ pub(super) fn draw(paper: &mut Paper, drawn: &Layers<'_>) {
     }
     let mut taken: Vec<Point> = Vec::new();
     for ((x, y), rank) in galaxies.iter().filter(|(_, rank)| (*rank as usize) < NUMBERED) {
-        // Ranks that would cover one another are left to the table.
+        // Overlapping ranks are omitted; the table has them.
         let place = (x + 8.0, y - 7.0);
         if taken.iter().all(|other| (place.0 - other.0).abs() > 26.0 || (place.1 - other.1).abs() > 20.0) {
             paper.label(place.0, place.1, 20.0, Anchor::Start, PURPLE, &(rank + 1).to_string());
@@ -66,7 +66,7 @@ pub(super) fn draw(paper: &mut Paper, drawn: &Layers<'_>) {
     }
 }
 
-/// What the zoom shows: its middle, the angle from there to a side [deg], and whether that is the whole 90 % region.
+/// The zoom's centre, the angle from there to a side [deg], and whether that is the whole 90 % region.
 fn window(drawn: &Layers<'_>) -> (Direction, f64, bool) {
     let map = drawn.scene.map;
     let inside = map.cells().iter().zip(&drawn.levels).filter(|(_, level)| **level > 0);
@@ -78,8 +78,7 @@ fn window(drawn: &Layers<'_>) -> (Direction, f64, bool) {
         })
         .collect();
     cells.sort_by(|a, b| a.0.total_cmp(&b.0));
-    // From the peak outwards up to the first gap.
-    let gap = cells.windows(2).position(|pair| pair[1].0 - pair[0].0 > GAP_DEG + pair[0].3 + pair[1].3);
+    let gap = cells.windows(2).position(|pair| pair[1].0 - pair[0].0 > MAX_GAP_DEG + pair[0].3 + pair[1].3);
     let lobe = &cells[..gap.map_or(cells.len(), |at| at + 1)];
     if lobe.is_empty() {
         return (drawn.peak, 5.0, true);
@@ -87,16 +86,16 @@ fn window(drawn: &Layers<'_>) -> (Direction, f64, bool) {
     let sum = lobe.iter().fold([0.0; 3], |sum, (_, at, area, _)| std::array::from_fn(|i| sum[i] + area * at[i]));
     let middle = unit(sum);
     let reach = lobe.iter().map(|(_, at, _, side)| angle(middle, *at) + 0.7 * side).fold(0.0, f64::max);
-    if 1.1 * reach > WIDEST_DEG {
-        return (drawn.peak, WIDEST_DEG, false);
+    if 1.1 * reach > MAX_RADIUS_DEG {
+        return (drawn.peak, MAX_RADIUS_DEG, false);
     }
-    (middle, (1.1 * reach).max(NARROWEST_DEG), gap.is_none())
+    (middle, (1.1 * reach).max(MIN_RADIUS_DEG), gap.is_none())
 }
 
-/// A line of the graticule and what is written at it.
+/// A line of the graticule with its label.
 type Labelled = (Vec<Direction>, (bool, String));
 
-/// Lines of equal declination and right ascension, four or so of each.
+/// Lines of equal declination and right ascension, about four of each.
 fn graticule(part: &Azimuthal) -> Vec<Labelled> {
     let (ra, dec) = degrees(part.towards);
     let step_of = |steps: &[f64], wanted: f64| {
@@ -139,7 +138,7 @@ fn graticule(part: &Azimuthal) -> Vec<Labelled> {
     lines
 }
 
-/// Declinations at the left side, right ascensions at the lower one, where the lines leave the square.
+/// Writes declinations at the left side and right ascensions at the lower one, where the lines leave the square.
 fn write_labels(paper: &mut Paper, part: &Azimuthal, labels: &[Labelled]) {
     let (left, bottom) = (CENTRE.0 - HALF, CENTRE.1 + HALF);
     let well_inside = |(x, y): Point| (x - CENTRE.0).abs() < HALF - 40.0 && (y - CENTRE.1).abs() < HALF - 30.0;
@@ -158,7 +157,7 @@ fn write_labels(paper: &mut Paper, part: &Azimuthal, labels: &[Labelled]) {
             (off.abs() < HALF - 4.0).then_some(place)
         });
         let Some((x, y)) = crossing else {
-            // A circle around a pole never leaves.
+            // A circle around a pole never leaves the square.
             if *is_dec && let Some((x, y)) = places.iter().copied().find(|place| well_inside(*place)) {
                 paper.label(x, y - 4.0, 18.0, Anchor::Middle, BLACK, text);
             }

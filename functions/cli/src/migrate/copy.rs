@@ -1,4 +1,4 @@
-//! One object: copied in chunks, and compared with what the destination then has.
+//! Copies one object in chunks and verifies it at the destination.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,11 +11,9 @@ use shared::key::Key;
 use shared::{Error, Result};
 use store::{Content, Head, Md5, Store};
 
-use super::plan::{Task, There};
+use super::plan::{AtDest, Task};
 
-/// How often an object is tried.
-const ATTEMPTS: u32 = 6;
-/// The pauses between attempts.
+const MAX_ATTEMPTS: u32 = 6;
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(300), Duration::from_secs(10));
 
 /// Copies objects between two stores.
@@ -28,23 +26,23 @@ pub(crate) struct Copier {
     pub(crate) dry_run: bool,
 }
 
-/// What became of an object.
+/// Outcome of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Copied {
-    /// It was there.
+    /// The destination had it.
     Same,
-    /// It was copied, and the destination has it.
+    /// Copied and verified.
     Now(Digests, Proof),
-    /// It would be copied.
+    /// Dry run: it would be copied.
     WouldCopy,
 }
 
-/// How it is known that the destination has the same bytes.
+/// Verification of the destination's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Proof {
-    /// The service said, when it was written, that what it has has this MD5.
+    /// The service returned the right MD5 for the write.
     Md5,
-    /// It was read back and has the same SHA-256.
+    /// The object was read back and has the right SHA-256.
     Sha256,
 }
 
@@ -57,41 +55,41 @@ pub(crate) struct Digests {
 }
 
 impl Copier {
-    /// Does what is needed for an object, again when that may help.
+    /// Copies an object if necessary, with retries.
     ///
     /// # Errors
     /// The last attempt's.
-    pub(crate) async fn take(&self, task: &Task) -> Result<Copied> {
-        runtime::retry(ATTEMPTS, BACKOFF, || self.attempt(task)).await
+    pub(crate) async fn run(&self, task: &Task) -> Result<Copied> {
+        runtime::retry(MAX_ATTEMPTS, BACKOFF, || self.attempt(task)).await
     }
 
     async fn attempt(&self, task: &Task) -> Result<Copied> {
         let key = &task.key;
-        let is_there = match task.there {
-            There::Same => true,
-            There::No => false,
-            There::Perhaps => self.is_the_same(key).await?,
+        let is_same = match task.at_dest {
+            AtDest::Same => true,
+            AtDest::Differs => false,
+            AtDest::Unknown => self.compare(key).await?,
         };
-        if is_there && !self.force {
+        if is_same && !self.force {
             return Ok(Copied::Same);
         }
         if self.dry_run {
             return Ok(Copied::WouldCopy);
         }
-        let content = self.source.get_stream(key).await?.ok_or_else(|| gone(key))?;
+        let content = self.source.get_stream(key).await?.ok_or_else(|| missing_at_source(key))?;
         let reading = Arc::new(Mutex::new(Digesting::default()));
         let seen = reading.clone();
-        let chunks = content.chunks.inspect_ok(move |chunk| locked(&seen).add(chunk)).boxed();
+        let chunks = content.chunks.inspect_ok(move |chunk| lock(&seen).add(chunk)).boxed();
         let stored = self.dest.put_stream(key, Content { head: content.head, chunks }).await?;
-        let copied = std::mem::take(&mut *locked(&reading)).finish();
-        let proof = self.prove(key, &copied, stored).await?;
+        let copied = std::mem::take(&mut *lock(&reading)).finish();
+        let proof = self.verify_copy(key, &copied, stored).await?;
         Ok(Copied::Now(copied, proof))
     }
 
-    /// Compares what was read with what the destination said of it, or else with what it has.
-    async fn prove(&self, key: &Key, copied: &Digests, stored: Option<Md5>) -> Result<Proof> {
+    /// Compares the copied bytes with the MD5 that the destination returned, or else with its object.
+    async fn verify_copy(&self, key: &Key, copied: &Digests, stored: Option<Md5>) -> Result<Proof> {
         let differs = |what: &str| {
-            Error::retryable(format!("object `{key}`: the destination has another {what} than was copied"))
+            Error::retryable(format!("object `{key}`: the destination has another {what} than the source"))
         };
         match stored {
             Some(md5) if md5 != copied.md5 => return Err(differs("MD5")),
@@ -99,44 +97,43 @@ impl Copier {
             _ => {}
         }
         match digest(&self.dest, key).await? {
-            None => Err(Error::retryable(format!("object `{key}`: expected it at the destination, found none"))),
+            None => Err(Error::retryable(format!("object `{key}`: missing at the destination after the copy"))),
             Some(found) if found != *copied => Err(differs("SHA-256")),
             Some(_) => Ok(Proof::Sha256),
         }
     }
 
-    /// Whether both have the same bytes, where lists did not tell: by what the services know of the objects themselves,
-    /// or else by reading them.
-    async fn is_the_same(&self, key: &Key) -> Result<bool> {
+    /// Whether both have the same bytes, by the services' MD5s of the objects, or else by reading them.
+    async fn compare(&self, key: &Key) -> Result<bool> {
         if !self.verify {
             let (source, dest) = (self.source.head(key).await?, self.dest.head(key).await?);
-            match (source.ok_or_else(|| gone(key))?, dest) {
+            match (source.ok_or_else(|| missing_at_source(key))?, dest) {
                 (_, None) => return Ok(false),
                 (source, Some(dest)) if source.size != dest.size => return Ok(false),
                 (Head { md5: Some(source), .. }, Some(Head { md5: Some(dest), .. })) => return Ok(source == dest),
-                // One service knows its MD5, and what the other has is read.
+                // Only one service has an MD5: read the other's object.
                 (Head { md5: Some(source), .. }, Some(_)) => {
                     return Ok(digest(&self.dest, key).await?.is_some_and(|dest| dest.md5 == source));
                 }
                 (_, Some(Head { md5: Some(dest), .. })) => {
-                    return Ok(digest(&self.source, key).await?.ok_or_else(|| gone(key))?.md5 == dest);
+                    return Ok(digest(&self.source, key).await?.ok_or_else(|| missing_at_source(key))?.md5 == dest);
                 }
                 _ => {}
             }
         }
-        let source = digest(&self.source, key).await?.ok_or_else(|| gone(key))?;
+        let source = digest(&self.source, key).await?.ok_or_else(|| missing_at_source(key))?;
         Ok(digest(&self.dest, key).await? == Some(source))
     }
 }
 
-fn gone(key: &Key) -> Error {
-    Error::permanent(format!("object `{key}`: it was in the source's list and is not there any more"))
+fn missing_at_source(key: &Key) -> Error {
+    Error::permanent(format!("object `{key}`: deleted from the source since it was listed"))
 }
 
-/// Reads an object for its digests; `None` when there is none.
+/// Reads an object and returns its digests; `None` when it does not exist.
 ///
 /// # Errors
-/// What the store says.
+/// The store's.
 pub(crate) async fn digest(store: &Store, key: &Key) -> Result<Option<Digests>> {
     let Some(mut content) = store.get_stream(key).await? else { return Ok(None) };
     let mut reading = Digesting::default();
@@ -146,7 +143,7 @@ pub(crate) async fn digest(store: &Store, key: &Key) -> Result<Option<Digests>> 
     Ok(Some(reading.finish()))
 }
 
-/// Digests of what has been read so far.
+/// Digests of the chunks so far.
 #[derive(Default)]
 struct Digesting {
     size: u64,
@@ -166,7 +163,7 @@ impl Digesting {
     }
 }
 
-/// A poisoned lock holds digests that nobody goes on with.
-fn locked(reading: &Mutex<Digesting>) -> std::sync::MutexGuard<'_, Digesting> {
+/// Ignores poisoning: after a panic the digests are not used.
+fn lock(reading: &Mutex<Digesting>) -> std::sync::MutexGuard<'_, Digesting> {
     reading.lock().unwrap_or_else(PoisonError::into_inner)
 }

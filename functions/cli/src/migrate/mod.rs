@@ -1,4 +1,4 @@
-//! `gwtm migrate`: objects from one store to another.
+//! `gwtm migrate`: copies objects from one store to another.
 
 mod copy;
 mod plan;
@@ -21,7 +21,7 @@ use plan::{Plan, Task};
 use progress::CopyReport;
 pub(crate) use progress::passed_over;
 
-/// How much of all objects in hand is in memory at once [KiB]; an object of which more would be held is in hand alone.
+/// Memory for concurrent copies [KiB]; an object that needs more is copied alone.
 const MEMORY_KIB: u32 = 12 << 10;
 
 /// Options of `gwtm migrate`.
@@ -68,7 +68,7 @@ pub struct Migrate {
 }
 
 impl Migrate {
-    /// Copies everything; whether nothing failed.
+    /// Copies everything; returns whether nothing failed.
     ///
     /// # Errors
     /// When the settings are wrong, a list cannot be read, or the destination cannot hold the names.
@@ -80,17 +80,17 @@ impl Migrate {
 
         let plan = Plan::make(&source, &dest, &self.containers, self.force, self.verify).await;
         let plan = plan.map_err(Failure::work)?;
-        if let (Some(_), [one, rest @ ..]) = (to.folder(), plan.files_that_are_folders().as_slice()) {
+        if let (Some(_), [file, rest @ ..]) = (to.folder(), plan.files_that_are_folders().as_slice()) {
             let more = rest.len();
             return Err(Failure::work(format!(
-                "nothing was written: a folder cannot hold `{one}` and names below it ({more} more such names)"
+                "nothing was written: a folder cannot hold both `{file}` and names below it ({more} more such names)"
             )));
         }
         progress.begin(&plan, &format!("{from} to {to}")).map_err(Failure::work)?;
         let copier = Copier { source, dest, verify: self.verify, force: self.force, dry_run: self.dry_run };
         let memory = Arc::new(Semaphore::new(MEMORY_KIB as usize));
         let mut copies = futures::stream::iter(plan.tasks)
-            .map(|task| one(&copier, task, memory.clone()))
+            .map(|task| copy_one(&copier, task, memory.clone()))
             .buffer_unordered(self.jobs.into());
         while let Some((task, outcome, begun)) = copies.next().await {
             progress.object(&task, &outcome, begun.elapsed()).map_err(Failure::work)?;
@@ -98,7 +98,7 @@ impl Migrate {
         progress.end(self.dry_run).map_err(Failure::work)
     }
 
-    /// Both stores; what is wrong with either is reported together.
+    /// Both stores; errors of both are reported together.
     fn locations(&self) -> Result<(Location, Location)> {
         let source = config::location(Some(&self.source), "SOURCE_").map_err(|error| error.of("source"));
         let dest = config::location(Some(&self.dest), "DEST_").map_err(|error| error.of("destination"));
@@ -114,11 +114,11 @@ impl Migrate {
     }
 }
 
-async fn one(copier: &Copier, task: Task, memory: Arc<Semaphore>) -> (Task, Result<Copied>, Instant) {
+async fn copy_one(copier: &Copier, task: Task, memory: Arc<Semaphore>) -> (Task, Result<Copied>, Instant) {
     let held_kib = u32::try_from(copier.dest.held_bytes(task.head.size) >> 10).unwrap_or(u32::MAX).saturating_add(1);
-    // It is never closed, and never asked for more than there is.
-    let _taken = memory.acquire_many(held_kib.min(MEMORY_KIB)).await.ok();
+    // Cannot fail: the semaphore is never closed and has enough permits.
+    let _permit = memory.acquire_many(held_kib.min(MEMORY_KIB)).await.ok();
     let begun = Instant::now();
-    let outcome = copier.take(&task).await;
+    let outcome = copier.run(&task).await;
     (task, outcome, begun)
 }

@@ -1,4 +1,4 @@
-//! What is to be done, from the lists of both stores: no object is read for it.
+//! Plans the copies from the lists of both stores, without reading objects.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -7,40 +7,40 @@ use shared::key::Key;
 use shared::{Error, Result};
 use store::{EntryKind, Head, Store};
 
-/// How many refused names an error lists.
-const SHOWN: usize = 20;
+/// Number of invalid names in an error.
+const MAX_SHOWN: usize = 20;
 
 /// An object of the source.
 #[derive(Debug)]
 pub(crate) struct Task {
     pub(crate) key: Key,
     pub(crate) head: Head,
-    pub(crate) there: There,
+    pub(crate) at_dest: AtDest,
 }
 
-/// What the destination has of it.
+/// State of an object at the destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum There {
-    /// The same.
+pub(crate) enum AtDest {
+    /// Same content.
     Same,
-    /// Nothing, or something else.
-    No,
-    /// Perhaps the same: the lists do not tell.
-    Perhaps,
+    /// Absent, or other content.
+    Differs,
+    /// Unknown: the lists have no MD5 to compare.
+    Unknown,
 }
 
-/// Everything that is to be looked at.
+/// The objects to compare or copy.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) tasks: Vec<Task>,
-    /// Folders' markers, which are no objects.
+    /// Number of folder markers, which are skipped.
     pub(crate) markers: usize,
-    /// FIFOs, sockets and devices, which are no objects either.
+    /// Number of FIFOs, sockets and devices, which are skipped.
     pub(crate) special_files: usize,
 }
 
 impl Plan {
-    /// Reads both lists. What is there is looked at when `verify` asks for it, and copied when `force` does.
+    /// Reads both lists. Existing objects are compared again with `verify`, and copied with `force`.
     ///
     /// # Errors
     /// When a list cannot be read; Permanent when the destination cannot hold a name.
@@ -52,14 +52,14 @@ impl Plan {
         verify: bool,
     ) -> Result<Plan> {
         let mut plan = Plan { tasks: Vec::new(), markers: 0, special_files: 0 };
-        let mut refused = Vec::new();
+        let mut rejected = Vec::new();
         for container in containers.iter().collect::<BTreeSet<_>>() {
             let prefix = format!("{}/", Key::new(container.as_str())?);
-            let mut there = HashMap::new();
+            let mut at_dest = HashMap::new();
             let mut listed = dest.list(&prefix);
             while let Some(object) = listed.try_next().await.map_err(|error| error.of("destination"))? {
                 if let Ok(key) = object.key {
-                    there.insert(key, object.head);
+                    at_dest.insert(key, object.head);
                 }
             }
             let mut listed = source.list_all(&prefix);
@@ -82,42 +82,42 @@ impl Plan {
                         continue;
                     }
                     Err(error) => {
-                        refused.push(error.to_string());
+                        rejected.push(error.to_string());
                         continue;
                     }
                 };
                 if let Err(error) = dest.accepts(&key) {
-                    refused.push(error.to_string());
+                    rejected.push(error.to_string());
                 }
-                let there = match there.get(&key) {
-                    _ if force => There::No,
-                    None => There::No,
+                let at_dest = match at_dest.get(&key) {
+                    _ if force => AtDest::Differs,
+                    None => AtDest::Differs,
                     Some(found) => match compare(&object.head, found) {
-                        There::Same if verify => There::Perhaps,
+                        AtDest::Same if verify => AtDest::Unknown,
                         other => other,
                     },
                 };
-                plan.tasks.push(Task { key, head: object.head, there });
+                plan.tasks.push(Task { key, head: object.head, at_dest });
             }
         }
         let folders: BTreeSet<Key> = plan.files_that_are_folders().into_iter().cloned().collect();
         let before = plan.tasks.len();
-        // An empty object with others below it stands for a folder, whoever wrote it.
+        // An empty object with others below it is a folder marker.
         plan.tasks.retain(|task| task.head.size > 0 || !folders.contains(&task.key));
         plan.markers += before - plan.tasks.len();
-        if refused.is_empty() {
+        if rejected.is_empty() {
             return Ok(plan);
         }
-        let more = match refused.len().saturating_sub(SHOWN) {
+        let more = match rejected.len().saturating_sub(MAX_SHOWN) {
             0 => String::new(),
             more => format!("; and {more} more"),
         };
-        refused.truncate(SHOWN);
-        let shown = refused.join("; ");
+        rejected.truncate(MAX_SHOWN);
+        let shown = rejected.join("; ");
         Err(Error::permanent(format!("nothing was written: the destination cannot hold every name: {shown}{more}")))
     }
 
-    /// The names that are a folder in another's name, such as `fit/a` beside `fit/a/b`: a folder cannot hold both.
+    /// Names that are a folder of another name, such as `fit/a` beside `fit/a/b`: a folder cannot hold both.
     pub(crate) fn files_that_are_folders(&self) -> Vec<&Key> {
         let names: BTreeSet<&str> = self.tasks.iter().map(|task| task.key.as_str()).collect();
         let is_folder = |name: &str| {
@@ -128,16 +128,16 @@ impl Plan {
     }
 }
 
-/// What two entries of lists say. Sizes and times are no proof of sameness: a backup that is restored, `cp -p` and
-/// `rsync -a` bring other content of the same size with an older time.
-fn compare(source: &Head, dest: &Head) -> There {
+/// Compares two list entries. Equal sizes and times prove nothing: a restored backup, `cp -p` and `rsync -a` bring
+/// other content of the same size with an older time.
+fn compare(source: &Head, dest: &Head) -> AtDest {
     if source.size != dest.size {
-        return There::No;
+        return AtDest::Differs;
     }
     match (source.md5, dest.md5) {
-        (Some(one), Some(other)) if one == other => There::Same,
+        (Some(one), Some(other)) if one == other => AtDest::Same,
         // An encrypted object's entry may have another MD5 than the object.
-        _ => There::Perhaps,
+        _ => AtDest::Unknown,
     }
 }
 
@@ -157,23 +157,24 @@ mod tests {
     }
 
     #[test]
-    fn lists_tell_what_is_there() {
+    fn compares_list_entries() {
         // Size, MD5, seconds at the source; the same at the destination.
         for (source, dest, expected) in [
-            (head(1, "a", 9), head(1, "a", 0), There::Same),
-            (head(1, "a", 0), head(2, "a", 9), There::No),
-            (head(1, "a", 0), head(1, "b", 9), There::Perhaps),
-            (head(1, "a", 0), head(1, "", 9), There::Perhaps),
-            (head(1, "a", 9), head(1, "", 9), There::Perhaps),
-            (head(1, "", 9), head(1, "", 0), There::Perhaps),
+            (head(1, "a", 9), head(1, "a", 0), AtDest::Same),
+            (head(1, "a", 0), head(2, "a", 9), AtDest::Differs),
+            (head(1, "a", 0), head(1, "b", 9), AtDest::Unknown),
+            (head(1, "a", 0), head(1, "", 9), AtDest::Unknown),
+            (head(1, "a", 9), head(1, "", 9), AtDest::Unknown),
+            (head(1, "", 9), head(1, "", 0), AtDest::Unknown),
         ] {
             assert_eq!(compare(&source, &dest), expected, "{source:?} {dest:?}");
         }
     }
 
     #[test]
-    fn a_file_is_no_folder() {
-        let task = |name: &str| Task { key: Key::new(name).expect("a name"), head: Head::default(), there: There::No };
+    fn finds_names_that_are_files_and_folders() {
+        let task =
+            |name: &str| Task { key: Key::new(name).expect("a name"), head: Head::default(), at_dest: AtDest::Differs };
         let plan = |names: &[&str]| Plan {
             tasks: names.iter().map(|name| task(name)).collect(),
             markers: 0,

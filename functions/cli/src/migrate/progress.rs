@@ -1,4 +1,4 @@
-//! What is said while objects are copied: lines, a bar on a terminal, and the report for machines.
+//! Progress of a migration: lines, a progress bar on a terminal, and the JSON report.
 
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -12,7 +12,7 @@ use shared::{Context, Result};
 use super::copy::{Copied, Proof};
 use super::plan::{Plan, Task};
 
-/// Counts, and says how far it is.
+/// Counts objects and prints progress.
 #[derive(Debug)]
 pub(crate) struct CopyReport {
     quiet: bool,
@@ -27,7 +27,7 @@ pub(crate) struct CopyReport {
     failures: Vec<String>,
 }
 
-/// What all objects came to.
+/// Totals over all objects.
 #[derive(Debug, Default, Serialize)]
 struct Totals {
     copied: usize,
@@ -49,7 +49,7 @@ struct ReportLine<'a> {
     md5: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sha256: Option<String>,
-    /// How it is known that the destination has the same bytes.
+    /// Digest that verified the destination's bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     verified_by: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,7 +57,7 @@ struct ReportLine<'a> {
 }
 
 impl CopyReport {
-    /// Opens the report before anything is done.
+    /// Opens the report, before any copy.
     ///
     /// # Errors
     /// Permanent, when its file cannot be written.
@@ -77,7 +77,7 @@ impl CopyReport {
         })
     }
 
-    /// Says what was found.
+    /// Prints the plan.
     pub(crate) fn begin(&mut self, plan: &Plan, places: &str) -> io::Result<()> {
         self.objects = plan.tasks.len();
         self.bytes = plan.tasks.iter().map(|task| task.head.size).sum();
@@ -93,7 +93,7 @@ impl CopyReport {
         Ok(())
     }
 
-    /// Counts an object and says what became of it.
+    /// Counts an object and prints its outcome.
     pub(crate) fn object(&mut self, task: &Task, outcome: &Result<Copied>, took: Duration) -> io::Result<()> {
         let (key, size) = (task.key.as_str(), task.head.size);
         self.done += 1;
@@ -108,13 +108,13 @@ impl CopyReport {
             verified_by: None,
             error: None,
         };
-        let mut said = None;
+        let mut message = None;
         match outcome {
             Ok(Copied::Same) => self.totals.already_there += 1,
             Ok(Copied::WouldCopy) => {
                 line.outcome = "would be copied";
                 self.totals.would_copy += 1;
-                said = Some(format!("would copy {key} ({})", HumanBytes(size)));
+                message = Some(format!("would copy {key} ({})", HumanBytes(size)));
             }
             Ok(Copied::Now(digests, proof)) => {
                 line.outcome = "copied";
@@ -129,14 +129,14 @@ impl CopyReport {
                 self.totals.copied_bytes += digests.size;
                 let rate = HumanBytes((digests.size as f64 / took.as_secs_f64().max(1e-6)) as u64);
                 let (size, eta) = (HumanBytes(digests.size), self.eta());
-                said = Some(format!("[{}/{}] {key} {size} {rate}/s, ETA {eta}", self.done, self.objects));
+                message = Some(format!("[{}/{}] {key} {size} {rate}/s, ETA {eta}", self.done, self.objects));
             }
             Err(error) => {
                 line.outcome = "failed";
                 line.error = Some(error.to_string());
                 self.totals.failed += 1;
                 self.failures.push(format!("{key}: {error}"));
-                said = Some(format!("FAILED {key}: {error}"));
+                message = Some(format!("FAILED {key}: {error}"));
             }
         }
         if let Some(report) = &mut self.report {
@@ -145,19 +145,19 @@ impl CopyReport {
         }
         self.bar.set_position(self.done_bytes);
         self.bar.set_message(format!("{}/{}", self.done, self.objects));
-        match said {
-            Some(said) if !self.quiet => self.bar.suspend(|| writeln!(io::stdout().lock(), "{said}")),
+        match message {
+            Some(message) if !self.quiet => self.bar.suspend(|| writeln!(io::stdout().lock(), "{message}")),
             _ => Ok(()),
         }
     }
 
-    /// How long the rest takes at the pace so far.
+    /// Estimated time for the rest.
     fn eta(&self) -> HumanDuration {
         let left = (self.bytes.saturating_sub(self.done_bytes)) as f64 / self.done_bytes.max(1) as f64;
         HumanDuration(Duration::try_from_secs_f64(self.begun.elapsed().as_secs_f64() * left).unwrap_or_default())
     }
 
-    /// Says what all came to; whether nothing failed.
+    /// Prints the totals; returns whether nothing failed.
     pub(crate) fn end(mut self, dry_run: bool) -> io::Result<bool> {
         self.bar.finish_and_clear();
         let took = self.begun.elapsed();
@@ -165,7 +165,7 @@ impl CopyReport {
         let Totals { copied, copied_bytes, already_there, would_copy, failed, .. } = self.totals;
         let mut out = io::stdout().lock();
         if dry_run {
-            writeln!(out, "{would_copy} would be copied, {already_there} already there, {failed} failed (a dry run)")?;
+            writeln!(out, "{would_copy} would be copied, {already_there} already there, {failed} failed (dry run)")?;
         } else {
             let rate = HumanBytes((copied_bytes as f64 / took.as_secs_f64().max(1e-6)) as u64);
             let size = HumanBytes(copied_bytes);
@@ -175,7 +175,7 @@ impl CopyReport {
                 "{copied} copied ({size} in {seconds:.1} s, {rate}/s), {already_there} already there, {failed} failed"
             )?;
         }
-        // At a terminal the lines above have scrolled away.
+        // Repeated, because earlier lines have scrolled away.
         for failure in &self.failures {
             writeln!(out, "  failed: {failure}")?;
         }
@@ -185,17 +185,17 @@ impl CopyReport {
             report.flush()?;
         }
         if failed > 0 && io::stdout().is_terminal() {
-            writeln!(out, "Call it again: what was copied is skipped.")?;
+            writeln!(out, "Run the command again to retry; copied objects are skipped.")?;
         }
         Ok(failed == 0)
     }
 }
 
-/// What is no object, for the end of a line; nothing when there is nothing of it.
+/// Counts of skipped entries, for the end of a line; empty when there are none.
 pub(crate) fn passed_over(markers: usize, special_files: usize) -> String {
     let mut text = String::new();
     if markers > 0 {
-        text += &format!("; {markers} names of folders left out");
+        text += &format!("; {markers} folder markers left out");
     }
     if special_files > 0 {
         text += &format!("; {special_files} FIFOs, sockets or devices left out");

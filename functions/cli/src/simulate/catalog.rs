@@ -1,4 +1,4 @@
-//! An invented galaxy catalogue: CSV with the columns of NED-LVS that the ranking reads.
+//! Generates a synthetic galaxy catalogue: CSV with the columns of NED-LVS that the ranking reads.
 
 use std::f64::consts::{PI, TAU};
 use std::fmt::Write;
@@ -7,29 +7,29 @@ use shared::{Context, Error, Result};
 
 use super::{Dice, Simulate};
 
-/// The share of galaxies that surround the position asked for.
-const NEAR: f64 = 0.3;
-/// The share of galaxies whose mass is not known.
-const WITHOUT_MASS: f64 = 0.03;
-/// How far the catalogue reaches [Mpc].
-const DEPTH: f64 = 500.0;
+/// Fraction of galaxies around the requested position.
+const NEAR_FRACTION: f64 = 0.3;
+/// Fraction of galaxies without a mass.
+const WITHOUT_MASS_FRACTION: f64 = 0.03;
+/// Depth of the catalogue [Mpc].
+const DEPTH_MPC: f64 = 500.0;
 
-/// The catalogue's bytes: `count` galaxies, three in ten of them around `--ra`, `--dec` and `--distance` within a
-/// circle of `--area`, the rest evenly in volume; some have no mass.
+/// The catalogue's bytes: `count` galaxies, 30 % of them around `--ra`, `--dec` and `--distance` within a circle of
+/// `--area`, the rest uniform in volume; some have no mass.
 ///
 /// # Errors
 /// Permanent, for more galaxies than a catalogue may have.
 pub fn csv(args: &Simulate, count: usize) -> Result<Vec<u8>> {
-    const MOST: usize = 5_000_000;
-    if count > MOST {
-        return Err(Error::permanent(format!("`--catalog`: expected at most {MOST}, found {count}")));
+    const MAX_GALAXIES: usize = 5_000_000;
+    if count > MAX_GALAXIES {
+        return Err(Error::permanent(format!("`--catalog`: expected at most {MAX_GALAXIES}, found {count}")));
     }
     let mut dice = Dice::new(args.seed);
-    // A cap of this area: Ω = 2π(1 − cos θ).
+    // Spherical cap: Ω = 2π(1 − cos θ).
     let cap = (args.area * (PI / 180.0) * (PI / 180.0) / TAU).min(2.0);
     let mut text = String::from("objname,ra,dec,DistMpc,Mstar\n");
     for _ in 0..count {
-        let near = dice.uniform() < NEAR;
+        let near = dice.uniform() < NEAR_FRACTION;
         let (ra, dec) = if near {
             around(args.ra, args.dec, libm::acos(1.0 - cap * dice.uniform()), TAU * dice.uniform())
         } else {
@@ -38,10 +38,10 @@ pub fn csv(args: &Simulate, count: usize) -> Result<Vec<u8>> {
         let distance = if near {
             (args.distance * (1.0 + 0.25 * dice.normal())).max(1.0)
         } else {
-            (DEPTH * libm::cbrt(dice.uniform())).max(1.0)
+            (DEPTH_MPC * libm::cbrt(dice.uniform())).max(1.0)
         };
         let log_mass = 10.0 + 0.7 * dice.normal();
-        let mass = if dice.uniform() < WITHOUT_MASS {
+        let mass = if dice.uniform() < WITHOUT_MASS_FRACTION {
             String::new()
         } else {
             format!("{:.3e}", libm::pow(10.0, log_mass.clamp(6.0, 12.0)))

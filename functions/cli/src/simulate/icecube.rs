@@ -1,4 +1,4 @@
-//! An invented IceCube track search around a superevent, in today's nested form and in the flat one of older files.
+//! Generates a synthetic IceCube track search around a superevent, in the current nested format or the older flat one.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -7,8 +7,8 @@ use shared::{Context, Error, Result};
 use super::{Dice, NullAs, Simulate, TrackForm};
 
 const SCHEMA: &str = "https://gcn.nasa.gov/schema/main/gcn/notices/icecube/lvk_nu_track_search.schema.json";
-/// The search window is centred on the superevent and this long [s].
-const WINDOW: i64 = 1000;
+/// Length of the search window, centred on the superevent [s].
+const WINDOW_S: i64 = 1000;
 
 #[derive(Serialize)]
 struct Search<'a> {
@@ -102,13 +102,13 @@ struct Sensitivity {
 /// # Errors
 /// Permanent, for more events than a search may have.
 pub fn track_search(args: &Simulate, form: TrackForm) -> Result<Vec<u8>> {
-    const MOST: usize = 1000;
-    if args.events > MOST {
-        return Err(Error::permanent(format!("`--events`: expected at most {MOST}, found {}", args.events)));
+    const MAX_EVENTS: usize = 1000;
+    if args.events > MAX_EVENTS {
+        return Err(Error::permanent(format!("`--events`: expected at most {MAX_EVENTS}, found {}", args.events)));
     }
     let mut dice = Dice::new(args.seed);
     let flat = form == TrackForm::Flat;
-    let half = SignedDuration::from_secs(WINDOW / 2);
+    let half = SignedDuration::from_secs(WINDOW_S / 2);
     let events: Vec<SimulatedTrack> = (0..args.events).map(|_| event(args, flat, &mut dice)).collect();
     let p = |dice: &mut Dice| {
         let value = if args.events == 0 { 1.0 } else { places(0.2 * dice.uniform(), 4) };
@@ -129,7 +129,7 @@ pub fn track_search(args: &Simulate, form: TrackForm) -> Result<Vec<u8>> {
         trigger_time: millis(args.time),
         observation_start: millis(args.time - half),
         observation_stop: millis(args.time + half),
-        observation_livetime: WINDOW,
+        observation_livetime: WINDOW_S,
         pval_generic: p(&mut dice),
         pval_bayesian: p(&mut dice),
         n_events_coincident: events.len(),
@@ -146,7 +146,7 @@ pub fn track_search(args: &Simulate, form: TrackForm) -> Result<Vec<u8>> {
 }
 
 fn event(args: &Simulate, flat: bool, dice: &mut Dice) -> SimulatedTrack {
-    let event_dt = places((dice.uniform() - 0.5) * WINDOW as f64, 2);
+    let event_dt = places((dice.uniform() - 0.5) * WINDOW_S as f64, 2);
     let ra = places((args.ra + 4.0 * (dice.uniform() - 0.5)).rem_euclid(360.0), 2);
     let dec = places((args.dec + 4.0 * (dice.uniform() - 0.5)).clamp(-90.0, 90.0), 2);
     let radius = places(0.3 + 0.7 * dice.uniform(), 2);
@@ -195,7 +195,7 @@ fn millis(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 
-/// To this many decimal places.
+/// Rounds to a number of decimal places.
 fn places(value: f64, places: i32) -> f64 {
     let scale = 10f64.powi(places);
     (value * scale).round() / scale

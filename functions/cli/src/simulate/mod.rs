@@ -1,6 +1,6 @@
-//! `gwtm simulate`: invented notices and an invented galaxy catalogue, to try the whole pipeline with.
+//! `gwtm simulate`: generates synthetic notices and a synthetic galaxy catalogue, to try the whole pipeline.
 //!
-//! The bytes follow from the arguments alone: no clock, no environment, one seed.
+//! The output depends on the arguments alone: no clock, no environment, one seed.
 
 pub mod catalog;
 pub mod icecube;
@@ -119,7 +119,7 @@ pub struct Simulate {
     pub catalog: Option<usize>,
 }
 
-/// What an alert announces.
+/// Type of alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 #[allow(missing_docs)]
 pub enum Kind {
@@ -147,7 +147,7 @@ impl Kind {
     }
 }
 
-/// Whether a coincidence has a combined map.
+/// Combined map of a coincidence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Coincidence {
     /// A combined map, two fifths of the area of the event's own.
@@ -156,7 +156,7 @@ pub enum Coincidence {
     NullMap,
 }
 
-/// Which generation of track search.
+/// Format of a track search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum TrackForm {
     /// Today's: positions under `localization`, the reference a name.
@@ -175,7 +175,7 @@ pub enum NullAs {
 }
 
 impl Simulate {
-    /// The bytes that these arguments stand for.
+    /// The output's bytes.
     ///
     /// # Errors
     /// Permanent, for an argument outside its range.
@@ -188,10 +188,10 @@ impl Simulate {
         }
     }
 
-    /// Writes them to `--out` or to standard output.
+    /// Writes the output to `--out` or to standard output.
     ///
     /// # Errors
-    /// Wrong usage, as [`Simulate::bytes`]; failed work, when they cannot be written.
+    /// Usage, as [`Simulate::bytes`]; work, when writing fails.
     pub fn run(&self) -> std::result::Result<(), Failure> {
         let bytes = self.bytes().map_err(Failure::usage)?;
         let written = match &self.out {
@@ -228,27 +228,27 @@ impl Simulate {
     }
 }
 
-/// Random numbers that are the same everywhere (ChaCha, 12 rounds).
+/// Portable random numbers (ChaCha, 12 rounds).
 pub struct Dice(ChaCha12Rng);
 
 impl Dice {
-    /// Dice of this seed.
+    /// A generator with a seed.
     pub fn new(seed: u64) -> Self {
         Dice(ChaCha12Rng::seed_from_u64(seed))
     }
 
-    /// Evenly in [0, 1).
+    /// Uniform in [0, 1).
     pub fn uniform(&mut self) -> f64 {
         (self.0.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// From the normal distribution of mean 0 and standard deviation 1 (Box and Muller 1958).
+    /// Standard normal (Box and Muller 1958).
     pub fn normal(&mut self) -> f64 {
         let (a, b) = (1.0 - self.uniform(), self.uniform());
         libm::sqrt(-2.0 * libm::log(a)) * libm::cos(std::f64::consts::TAU * b)
     }
 
-    /// In any order (Fisher and Yates).
+    /// Shuffles in place (Fisher and Yates).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for i in (1..items.len()).rev() {
             items.swap(i, (self.uniform() * (i + 1) as f64) as usize);

@@ -1,4 +1,4 @@
-//! An invented alert (`igwn.gwalert`), as the igwn-gwalert-schema 1.3.0 has it and as older files do.
+//! Generates a synthetic alert (`igwn.gwalert`) by the igwn-gwalert-schema 1.3.0 or in the older format.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -165,7 +165,7 @@ fn external(args: &Simulate, with: Coincidence, sky: &Sky, dice: &mut Dice) -> R
     })
 }
 
-/// A map in base64, as an alert carries it.
+/// A map in base64, as in an alert.
 fn skymap(args: &Simulate, sky: &Sky, dice: &mut Dice) -> Result<String> {
     let SkyDrawing { mut cells, distance } = draw(sky, dice)?;
     if args.shuffle {
@@ -184,7 +184,7 @@ fn skymap(args: &Simulate, sky: &Sky, dice: &mut Dice) -> Result<String> {
     Ok(STANDARD.encode(bytes))
 }
 
-/// The header as the program that a map is said to come from writes it: maps from posterior samples say less.
+/// The header as written by the map's supposed program; maps from posterior samples have a shorter one.
 fn header(args: &Simulate, distance: Option<(f64, f64)>, dice: &mut Dice) -> MapHeader {
     let short = MapHeader {
         date_obs: Some(args.time),
@@ -207,7 +207,7 @@ fn header(args: &Simulate, distance: Option<(f64, f64)>, dice: &mut Dice) -> Map
     }
 }
 
-/// To this many decimal places.
+/// Rounds to a number of decimal places.
 fn rounded(value: f64, places: i32) -> f64 {
     let scale = 10f64.powi(places);
     (value * scale).round() / scale

@@ -1,8 +1,8 @@
-//! An invented probability sky on adaptive HEALPix cells, refined as BAYESTAR refines its own
-//! (Singer & Price 2016, doi:10.1103/PhysRevD.93.024013).
+//! Generates a synthetic probability sky on adaptive HEALPix cells, refined as by BAYESTAR (Singer & Price 2016,
+//! doi:10.1103/PhysRevD.93.024013).
 //!
-//! Bytes must not depend on the machine: transcendental functions are `libm`'s, not the platform's, and the one
-//! thing that comes from elsewhere, a cell's centre, is rounded.
+//! The output must not depend on the machine: transcendental functions are `libm`'s, not the platform's, and cell
+//! centres, which are computed elsewhere, are rounded.
 
 use std::cmp::Ordering;
 use std::f64::consts::{FRAC_1_SQRT_2, PI, SQRT_2};
@@ -11,27 +11,27 @@ use shared::{Error, Result};
 
 use super::Dice;
 
-/// The finest order that is written; BAYESTAR's own limit.
+/// Finest order; BAYESTAR's limit.
 pub const MAX_ORDER: u8 = 11;
-/// How often the most probable cells are split in four; BAYESTAR's own count.
-const ROUNDS: usize = 7;
-/// The largest 90 % area that can be asked for [deg²]; a uniform sky has 37,127.
+/// Number of times the most probable cells are split in four; BAYESTAR's value.
+const REFINEMENT_ROUNDS: usize = 7;
+/// Limit on the 90 % area [deg²]; a uniform sky has 37,127.
 pub const MAX_AREA: f64 = 36_000.0;
-/// The share of the largest probability density below which a cell says nothing about distance, as BAYESTAR's do.
+/// Fraction of the largest probability density below which a cell has no distance, as in BAYESTAR's maps.
 const NO_DISTANCE_BELOW: f64 = 1e-12;
 
-/// What the region looks like.
+/// Shape of the region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Shape {
-    /// One round spot.
+    /// A round spot.
     Spot,
-    /// A bent strip, as two detectors give.
+    /// A bent strip, as from two detectors.
     Banana,
     /// Two round spots, the second with two thirds of the probability of the first.
     TwoLobes,
 }
 
-/// What to draw.
+/// Parameters of the sky.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sky {
     /// Centre of the region, right ascension, ICRS [deg].
@@ -40,19 +40,19 @@ pub struct Sky {
     pub dec: f64,
     /// Area of the 90 % credible region [deg²].
     pub area: f64,
-    /// Its shape.
+    /// Shape.
     pub shape: Shape,
-    /// Position angle of its long axis, from north through east [deg].
+    /// Position angle of the long axis, north through east [deg].
     pub angle: f64,
-    /// Posterior mean and standard deviation of the distance [Mpc]; none for a burst.
+    /// Posterior mean and standard deviation of the distance [Mpc]; `None` for a burst.
     pub distance: Option<(f64, f64)>,
-    /// Order of the first, whole-sky grid.
+    /// Order of the initial whole-sky grid.
     pub start_order: u8,
     /// Finest order.
     pub max_order: u8,
 }
 
-/// One cell of the sky that was drawn.
+/// A cell of the generated sky.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DrawnSky {
     /// HEALPix order.
@@ -80,14 +80,14 @@ pub struct SkyDrawing {
     pub distance: Option<(f64, f64)>,
 }
 
-/// Draws a sky whose 90 % area is the one asked for, as nearly as its cells allow.
+/// Generates a sky with the requested 90 % area, as closely as its cells allow.
 ///
 /// # Errors
 /// Permanent, for a position, area, order or distance outside its range.
 pub fn draw(sky: &Sky, dice: &mut Dice) -> Result<SkyDrawing> {
     check(sky)?;
     let bend = if dice.uniform() < 0.5 { 1.0 } else { -1.0 };
-    // log σ of the spots: the area grows with it.
+    // Bisection in log σ of the spots, with which the area grows.
     let (mut low, mut high) = (-12.0, 3.0);
     for _ in 0..40 {
         let middle = 0.5 * (low + high);
@@ -136,7 +136,7 @@ struct Density {
 }
 
 impl Density {
-    /// A region whose spots have the radius `sigma` [rad] and whose size grows with it.
+    /// A region with spots of radius `sigma` [rad].
     fn new(sky: &Sky, sigma: f64, bend: f64) -> Self {
         let centre = vector(sky.ra.to_radians(), sky.dec.to_radians());
         let angle = sky.angle.to_radians();
@@ -164,7 +164,7 @@ impl Density {
 
     /// Natural logarithm of the density, up to a constant.
     fn ln(&self, at: [f64; 3]) -> f64 {
-        // 1 − cos θ = |a − b|² / 2 keeps its digits for small θ.
+        // 1 − cos θ = |a − b|² / 2 is accurate for small θ.
         let exponent = |spot: &[f64; 3]| {
             let [x, y, z] = [at[0] - spot[0], at[1] - spot[1], at[2] - spot[2]];
             -0.5 * self.kappa * (x * x + y * y + z * z)
@@ -175,15 +175,15 @@ impl Density {
     }
 }
 
-/// Starts from a whole-sky grid and splits the quarter of its number with the largest probability, several times.
+/// Starts from a whole-sky grid and repeatedly splits the most probable cells, a quarter of the initial number.
 fn refine(sky: &Sky, density: &Density) -> Vec<DrawnSky> {
-    // prob_density holds the density's logarithm until the end.
+    // Until the end, prob_density is the density's logarithm.
     let cell =
         |order: u8, ipix: u64| DrawnSky { order, ipix, prob_density: density.ln(centre(order, ipix)), distance: None };
     let mut cells: Vec<DrawnSky> =
         (0..12u64 << (2 * sky.start_order)).map(|ipix| cell(sky.start_order, ipix)).collect();
     let split = cells.len() / 4;
-    for _ in 0..ROUNDS {
+    for _ in 0..REFINEMENT_ROUNDS {
         let key = |cell: &DrawnSky| cell.prob_density + libm::log(area(cell.order));
         let (mut open, done): (Vec<DrawnSky>, Vec<DrawnSky>) =
             cells.into_iter().partition(|cell| cell.order < sky.max_order);
@@ -199,7 +199,7 @@ fn refine(sky: &Sky, density: &Density) -> Vec<DrawnSky> {
     for cell in &mut cells {
         cell.prob_density = libm::exp(cell.prob_density - largest);
     }
-    // Twice: the second pass takes out the rounding of the first.
+    // The second pass removes the rounding error of the first.
     for _ in 0..2 {
         let total: f64 = cells.iter().map(DrawnSky::prob).sum();
         for cell in &mut cells {
@@ -209,7 +209,7 @@ fn refine(sky: &Sky, density: &Density) -> Vec<DrawnSky> {
     cells
 }
 
-/// Area of the cells, by falling density, before the one that reaches 90 % [deg²].
+/// Area of the cells before the one that reaches 90 %, by falling density [deg²].
 fn area_90(cells: &[DrawnSky]) -> f64 {
     let mut cells: Vec<&DrawnSky> = cells.iter().collect();
     cells.sort_by(|a, b| descending(a.prob_density, b.prob_density));
@@ -228,13 +228,13 @@ fn descending(a: f64, b: f64) -> Ordering {
     b.total_cmp(&a)
 }
 
-/// Gives every cell a distance such that the whole sky has the mean and standard deviation asked for; returns them.
+/// Sets the cells' distances so that the whole sky has the requested mean and standard deviation; returns both.
 ///
 /// In a cell p(r) = dist_norm · r² · N(r; dist_mu, dist_sigma) (Singer et al. 2016, doi:10.3847/2041-8205/829/1/L15).
 /// All of it scales with the distance, so the shape μ/σ is found first, then the scale.
 fn distances(cells: &mut [DrawnSky], mean: f64, std: f64) -> Result<(f64, f64)> {
     let peak = cells.iter().map(|cell| cell.prob_density).fold(0.0, f64::max);
-    // Away from the peak the source is nearer: half as far where the density has fallen to nothing.
+    // Away from the peak the source is nearer: half as far where the density vanishes.
     let nearness = |cell: &DrawnSky| 0.5 + 0.5 * libm::sqrt(cell.prob_density / peak);
     // Mean and mean square over the sky, of a distribution with μ = shape · σ in each cell and μ + σ = nearness.
     let moments = |shape: f64| {
@@ -270,7 +270,7 @@ fn distances(cells: &mut [DrawnSky], mean: f64, std: f64) -> Result<(f64, f64)> 
     for cell in cells.iter_mut() {
         let sigma = scale * nearness(cell) / (1.0 + shape);
         cell.distance = Some(if cell.prob_density < NO_DISTANCE_BELOW * peak {
-            [f64::INFINITY, 1.0, 0.0] // what BAYESTAR writes where nothing is known
+            [f64::INFINITY, 1.0, 0.0] // BAYESTAR's unknown distance
         } else {
             [shape * sigma, sigma, norm / (sigma * sigma)]
         });
@@ -289,7 +289,7 @@ fn conditional(z: f64) -> (f64, f64, f64) {
     (i3 / i2, i4 / i2, 1.0 / i2)
 }
 
-/// Centre of a cell as a unit vector; longitude and latitude are rounded to 1e-8 rad (0.002″), see the module's text.
+/// Centre of a cell as a unit vector, from longitude and latitude rounded to 1e-8 rad (0.002″) for portability.
 fn centre(order: u8, ipix: u64) -> [f64; 3] {
     let (lon, lat) = cdshealpix::nested::center(order, ipix);
     let rounded = |angle: f64| (angle * 1e8).round() / 1e8;
@@ -311,7 +311,7 @@ fn offset(sky: &Sky, distance: f64, angle: f64) -> [f64; 3] {
     std::array::from_fn(|i| c * up[i] + s * (libm::cos(angle) * north[i] + libm::sin(angle) * east[i]))
 }
 
-/// `at` turned about `axis` by `angle` [rad] (Rodrigues' formula).
+/// Rotates `at` about `axis` by `angle` [rad] (Rodrigues' formula).
 fn rotate(at: [f64; 3], axis: [f64; 3], angle: f64) -> [f64; 3] {
     let (c, s) = (libm::cos(angle), libm::sin(angle));
     let dot = axis[0] * at[0] + axis[1] * at[1] + axis[2] * at[2];
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn skies_are_whole_and_as_large_as_asked() {
+    fn skies_are_complete_and_have_the_requested_area() {
         for shape in [Shape::Spot, Shape::Banana, Shape::TwoLobes] {
             for area_asked in [1.0, 30.0, 1000.0, 24_000.0] {
                 let drawing = draw(&sky(area_asked, shape), &mut Dice::new(1)).expect("a sky");
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn a_spot_has_the_width_of_the_fisher_distribution() {
+    fn spot_matches_the_fisher_distribution() {
         // 1 − exp(−κ(1 − cos θ)) = 0.9 within Ω = 2π(1 − cos θ): κ = 2π ln 10 / Ω, prob_density at the centre = κ/2π.
         let drawing = draw(&sky(50.0, Shape::Spot), &mut Dice::new(1)).expect("a sky");
         let peak = drawing.cells.iter().map(|cell| cell.prob_density).fold(0.0, f64::max);
@@ -362,11 +362,11 @@ mod tests {
     }
 
     #[test]
-    fn distances_have_the_moments_asked_for() {
+    fn distances_have_the_requested_moments() {
         let drawing = draw(&sky(30.0, Shape::Banana), &mut Dice::new(1)).expect("a sky");
         let (mean, std) = drawing.distance.expect("distances");
         assert!((mean - 100.0).abs() < 1e-9 && (std - 25.0).abs() < 1e-6, "{mean} {std}");
-        // The same by summing p(r) over r and cells.
+        // Check by summing p(r) over r and cells.
         let (mut zero, mut first) = (0.0, 0.0);
         for cell in &drawing.cells {
             let Some([mu, sigma, norm]) = cell.distance else { panic!("a cell without distance") };
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn skies_that_cannot_be_are_refused() {
+    fn rejects_parameters_out_of_range() {
         type Change = fn(&mut Sky);
         let cases: [(&str, Change); 6] = [
             ("--ra", |sky| sky.ra = 361.0),

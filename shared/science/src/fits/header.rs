@@ -2,11 +2,11 @@
 
 use shared::{Error, Result};
 
-/// FITS files are sequences of blocks [bytes] (FITS standard 4.0, section 3.1).
+/// Size of a FITS block [bytes] (FITS standard 4.0, section 3.1).
 pub(super) const BLOCK: usize = 2880;
-/// A header is a sequence of cards [bytes] (section 3.2).
+/// Size of a header card [bytes] (section 3.2).
 pub(super) const CARD: usize = 80;
-/// The most cards in one header; real headers have a few hundred.
+/// Limit on the cards of one header; real headers have a few hundred.
 pub(super) const MAX_CARDS: usize = 100_000;
 
 /// The keywords and values of one header, in order; strings without their quotes.
@@ -16,7 +16,7 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// The header at `at`, and where its data begin.
+    /// The header at `at`, and the offset of its data.
     pub fn parse(bytes: &[u8], at: usize) -> Result<(Self, usize)> {
         let mut cards = Vec::new();
         for (i, card) in bytes[at..].chunks_exact(CARD).take(MAX_CARDS).enumerate() {
@@ -82,7 +82,7 @@ impl Header {
     }
 }
 
-/// The value of a card: what stands between quotes (two quotes are one), or up to the comment.
+/// The value of a card: the text between quotes (a doubled quote is one), or up to the comment.
 fn value(field: &[u8]) -> String {
     let field = String::from_utf8_lossy(field);
     let field = field.trim_start();

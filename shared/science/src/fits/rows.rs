@@ -7,16 +7,14 @@ use shared::{Context, Error, Result};
 
 use super::{BLOCK, CARD, Header, MAX_CARDS, MAX_HDUS, Table};
 
-/// The place of the card that says how many rows there are; the next says how many bytes come after them (FITS
-/// standard 4.0, section 7.3.1).
+/// Positions of the cards with the number of rows and the size of the heap (FITS standard 4.0, section 7.3.1).
 const NAXIS2: usize = 4;
 const PCOUNT: usize = 5;
 
-/// The longest row [bytes]; that of NED-LVS has less than 1,000.
+/// Limit on the length of a row [bytes]; NED-LVS has less than 1,000.
 const MAX_ROW_BYTES: usize = 16 << 20;
 
-/// The first binary table of a FITS file that is read from its beginning to its end. What a variable-length column
-/// points to (the heap) is not read.
+/// Streams the first binary table of a FITS file. The heap (data of variable-length columns) is not read.
 #[derive(Debug)]
 pub struct Rows<R> {
     source: R,
@@ -63,7 +61,7 @@ impl<R: Read> Rows<R> {
         Err(Error::permanent(format!("expected a binary table among the first {MAX_HDUS} header-data units")))
     }
 
-    /// How many rows the table has.
+    /// Number of rows in the table.
     pub fn rows(&self) -> usize {
         self.rows
     }
@@ -88,7 +86,7 @@ impl<R: Read> Rows<R> {
         self.table(rows, &bytes).map(Some)
     }
 
-    /// A file of its own for some of the rows.
+    /// Wraps some of the rows in a FITS file of their own.
     fn table(&self, rows: usize, bytes: &[u8]) -> Result<Table<'static>> {
         let primary =
             ["SIMPLE  =                    T", "BITPIX  =                    8", "NAXIS   =                    0"];
@@ -104,7 +102,7 @@ impl<R: Read> Rows<R> {
             }
             card.copy_from_slice(format!("{:<CARD$}", format!("{keyword:<8}= {value:>20}")).as_bytes());
         }
-        // Without a heap nothing says where it begins.
+        // There is no heap, so its offset is removed too.
         for card in file[start..].chunks_exact_mut(CARD).filter(|card| card.starts_with(b"THEAP   =")) {
             card.fill(b' ');
         }
@@ -114,7 +112,7 @@ impl<R: Read> Rows<R> {
     }
 }
 
-/// The blocks of one header; `None` where the file ends.
+/// The blocks of one header; `None` at the end of the file.
 fn header_blocks(source: &mut impl Read) -> Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     loop {

@@ -1,4 +1,4 @@
-//! A catalogue as an index: Parquet in the order of the NESTED HEALPix curve.
+//! Writes a catalogue as an index: Parquet in the order of the NESTED HEALPix curve.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use shared::{Context, Error, Result};
 
 use super::{Catalogue, Columns, Dropped, Galaxy};
 
-/// Rows of a row group: of two million galaxies on the sky, one group takes 170 deg² and half a megabyte.
+/// Rows per row group: with two million galaxies on the sky, a group covers 170 deg² and takes half a megabyte.
 pub const ROW_GROUP_ROWS: usize = 8192;
 /// The key of the [`Manifest`] in the footer.
 pub(super) const MANIFEST: &str = "gwtm.manifest";
 
-/// The columns of an index. The first is that of the HATS convention (NESTED cell of order 29, signed), the others have
+/// The columns of an index. The first follows the HATS convention (NESTED cell of order 29, signed), the others have
 /// the names of NED-LVS.
 const SCHEMA: &str = "message galaxies {
     REQUIRED INT64 _healpix_29;
@@ -30,7 +30,7 @@ const SCHEMA: &str = "message galaxies {
     REQUIRED DOUBLE Mstar;
 }";
 
-/// Where an index comes from.
+/// Provenance of an index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// The source's file name.
@@ -39,24 +39,24 @@ pub struct Manifest {
     pub source_bytes: u64,
     /// SHA-256 of the source, hexadecimal.
     pub source_sha256: String,
-    /// The source's columns that were taken.
+    /// The columns read from the source.
     pub columns: Columns,
     /// Rows in the index.
     pub rows: usize,
-    /// Rows of the source that are not, by reason.
+    /// Rows of the source left out, by reason.
     pub dropped: Dropped,
-    /// Most rows of a row group.
+    /// Largest number of rows in a row group.
     pub row_group_rows: usize,
     /// Version of the software that built it.
     pub version: String,
 }
 
-/// Writes an index: rows by rising `_healpix_29`, then by name, right ascension,
-/// declination, distance and mass, so that the same galaxies in any order give the same rows; row groups of
-/// [`ROW_GROUP_ROWS`] with the least and greatest cell and distance. `done` hears how many rows are written.
+/// Writes an index: rows sorted by `_healpix_29`, name, right ascension, declination, distance and mass, so that the
+/// same galaxies in any order give the same rows; row groups of [`ROW_GROUP_ROWS`] with the minimum and maximum of cell
+/// and distance. `done` is called with the number of rows written.
 ///
 /// # Errors
-/// Permanent, for what the writer says.
+/// Permanent, when writing fails.
 pub fn build(
     catalogue: &Catalogue,
     manifest: &Manifest,

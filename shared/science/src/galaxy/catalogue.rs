@@ -13,25 +13,25 @@ use crate::fits::Rows;
 use crate::gzip::{self, Inflated};
 use crate::skymap::MAX_ORDER;
 
-/// The most rows of a catalogue; NED-LVS has 1.9 million.
+/// Limit on the rows of a catalogue; NED-LVS has 1.9 million.
 pub const MAX_ROWS: usize = 50_000_000;
-/// What a gzipped catalogue may inflate to [bytes].
+/// Limit on the inflated size of a gzipped catalogue [bytes].
 const MAX_INFLATED_BYTES: u64 = 4 << 30;
-/// How much of a FITS table is in memory at a time [bytes].
+/// Bytes of a FITS table in memory at a time.
 const CHUNK_BYTES: usize = 8 << 20;
 
-/// Galaxies that can be ranked, in the order of their file.
+/// Galaxies that can be ranked, in file order.
 #[derive(Debug, Clone, Default)]
 pub struct Catalogue {
-    /// All names, one after another.
+    /// All names, concatenated.
     names: String,
-    /// Where each name ends.
+    /// End of each name in `names` [bytes].
     name_ends: Vec<usize>,
     ra: Vec<f64>,
     dec: Vec<f64>,
     dist: Vec<f64>,
     mstar: Vec<f64>,
-    /// The cell of order 29 under each galaxy.
+    /// The cell of order 29 that contains each galaxy.
     ipix_29: Vec<u64>,
     dropped: Dropped,
     warnings: Vec<String>,
@@ -40,7 +40,7 @@ pub struct Catalogue {
 /// One galaxy.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Galaxy<'a> {
-    /// Its name.
+    /// Name.
     pub name: &'a str,
     /// Right ascension, ICRS [deg].
     pub ra: f64,
@@ -52,7 +52,7 @@ pub struct Galaxy<'a> {
     pub mstar: f64,
 }
 
-/// How many rows were left out, by the first reason that applied.
+/// Number of rows left out, by the first reason that applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Dropped {
     /// No name.
@@ -76,7 +76,7 @@ impl fmt::Display for Dropped {
 }
 
 impl Catalogue {
-    /// Reads a catalogue from the bytes of its file; see [`Catalogue::read_from`]. The columns are those of NED-LVS.
+    /// [`Catalogue::read_from`] bytes, with the columns of NED-LVS.
     ///
     /// # Errors
     /// As [`Catalogue::read_from`].
@@ -84,21 +84,21 @@ impl Catalogue {
         Self::read_from(bytes, &Columns::default())
     }
 
-    /// Reads a catalogue from its beginning to its end: FITS, or CSV with a header line, raw or gzipped. The columns
-    /// of name, right ascension and declination [deg], distance [Mpc] and stellar mass [M☉] are found by their names,
-    /// else by the only name that differs in case alone; others are ignored. Numbers are converted from the unit that the
-    /// column says (TUNIT; in CSV the header of ECSV), or that `columns` gives. Right ascensions below 0 count from 360.
-    /// Rows that cannot be ranked are left out and counted. Memory grows with the rows that are kept, not with the file.
+    /// Streams a catalogue: FITS, or CSV with a header line, raw or gzipped. The columns of name, right ascension and
+    /// declination [deg], distance [Mpc] and stellar mass [M☉] are found by exact name, else by the only name that
+    /// matches when case is ignored; other columns are ignored. Numbers are converted from the unit in `columns`, else
+    /// from the file's (TUNIT; ECSV header). Right ascensions below 0 count from 360. Rows that cannot be ranked are
+    /// left out and counted. Memory grows with the rows kept, not with the file.
     ///
     /// # Errors
-    /// Permanent, naming the column or line, for a file that is neither, a missing column, several of one name, one of
-    /// another kind, a unit that is not understood, too many rows, or no usable row.
+    /// Permanent, naming the column or line, for another format, a missing, ambiguous or wrongly typed column, an
+    /// unknown unit, too many rows, or no usable row.
     pub fn read_from<'a>(mut source: impl Read + 'a, columns: &Columns) -> Result<Self> {
-        let mut first = beginning(&mut source)?;
+        let mut first = peek(&mut source)?;
         let mut source: Box<dyn Read + 'a> = Box::new(Cursor::new(first.clone()).chain(source));
         if gzip::is_gzip(&first) {
             source = Box::new(Inflated::new(BufReader::new(source), MAX_INFLATED_BYTES));
-            first = beginning(&mut source)?;
+            first = peek(&mut source)?;
             source = Box::new(Cursor::new(first.clone()).chain(source));
         }
         let source = BufReader::with_capacity(1 << 20, source);
@@ -107,7 +107,7 @@ impl Catalogue {
         } else {
             Self::from_csv(source, columns)?
         };
-        catalogue.warnings = catalogue.suspicions(columns, &scales);
+        catalogue.warnings = catalogue.unit_warnings(columns, &scales);
         if catalogue.is_empty() {
             return Err(Error::permanent(format!(
                 "expected galaxies with name, position, distance and mass, found none ({})",
@@ -185,51 +185,51 @@ impl Catalogue {
         Ok((catalogue, scales))
     }
 
-    /// What looks like another unit than ours in columns that do not say theirs.
-    fn suspicions(&self, columns: &Columns, scales: &Scales) -> Vec<String> {
-        const ENOUGH_ROWS: usize = 1000;
+    /// Warns of columns without a unit whose values suggest another unit than the default.
+    fn unit_warnings(&self, columns: &Columns, scales: &Scales) -> Vec<String> {
+        const MIN_ROWS: usize = 1000;
         let mut found = Vec::new();
-        if self.len() < ENOUGH_ROWS {
+        if self.len() < MIN_ROWS {
             return found;
         }
         let all = |values: &[f64], test: &dyn Fn(f64) -> bool| values.iter().all(|value| test(*value));
         let rows = self.len();
         if !scales.known[0] && all(&self.ra, &|ra| ra < 24.1) {
             let column = &columns.ra;
-            // A quarter of a turn has 1.57 rad.
+            // 90° is 1.57 rad.
             let unit = if all(&self.dec, &|dec| dec.abs() < 1.58) { "rad" } else { "h" };
             found.push(format!(
-                "column `{column}` says no unit, and all of its {rows} right ascensions are below 24.1: degrees are assumed; \
-                 if they are not, name the unit, `ra={column}[{unit}]`"
+                "column `{column}` has no unit, and all {rows} right ascensions are below 24.1: read as degrees; if they are \
+                 not, name the unit, `ra={column}[{unit}]`"
             ));
         }
         if !scales.known[2] && all(&self.dist, &|dist| dist > 1e5) {
             let column = &columns.distance;
             let unit = if all(&self.dist, &|dist| dist > 1e8) { "m" } else { "pc" };
             found.push(format!(
-                "column `{column}` says no unit, and all of its {rows} distances are above 100000: Mpc are assumed; if they \
-                 are not, name the unit, `distance={column}[{unit}]` or `distance={column}[kpc]`"
+                "column `{column}` has no unit, and all {rows} distances are above 100000: read as Mpc; if they are not, name \
+                 the unit, `distance={column}[{unit}]` or `distance={column}[kpc]`"
             ));
         }
         if !scales.known[3] && all(&self.mstar, &|mstar| mstar < 20.0) && !all(&self.mstar, &|mstar| mstar == 0.0) {
             let column = &columns.mass;
             found.push(format!(
-                "column `{column}` says no unit, and all of its {rows} masses are below 20: solar masses are assumed; if \
-                 they are logarithms, name the unit, `mass={column}[log(solMass)]`"
+                "column `{column}` has no unit, and all {rows} masses are below 20: read as solar masses; if they are \
+                 logarithms, name the unit, `mass={column}[log(solMass)]`"
             ));
         }
         found
     }
 
-    /// Adds a galaxy, or counts why not.
+    /// Adds a galaxy, or counts the reason for leaving it out.
     fn add(&mut self, galaxy: Galaxy<'_>) {
-        self.add_in(galaxy, |ra, dec| {
+        self.add_with_cell(galaxy, |ra, dec| {
             cdshealpix::nested::hash(MAX_ORDER, ra.rem_euclid(360.0).to_radians(), dec.to_radians())
         });
     }
 
-    /// Adds a galaxy whose cell of order 29 is known or worked out from its position [deg], or counts why not.
-    pub(super) fn add_in(&mut self, galaxy: Galaxy<'_>, cell: impl FnOnce(f64, f64) -> u64) {
+    /// [`Catalogue::add`], with `cell` giving the cell of order 29 for a position [deg].
+    pub(super) fn add_with_cell(&mut self, galaxy: Galaxy<'_>, cell: impl FnOnce(f64, f64) -> u64) {
         let Galaxy { name, ra, dec, dist, mstar } = galaxy;
         let name = name.trim();
         if name.is_empty() {
@@ -252,27 +252,27 @@ impl Catalogue {
         }
     }
 
-    /// How many galaxies can be ranked.
+    /// Number of galaxies that can be ranked.
     pub fn len(&self) -> usize {
         self.ra.len()
     }
 
-    /// Whether there are none.
+    /// Whether no galaxy can be ranked.
     pub fn is_empty(&self) -> bool {
         self.ra.is_empty()
     }
 
-    /// What looks wrong, a line each.
+    /// Warnings about suspicious values, a line each.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// How many rows were left out.
+    /// Number of rows left out.
     pub fn dropped(&self) -> Dropped {
         self.dropped
     }
 
-    /// Galaxy `i`, counted from 0 in the order of the file without the rows that were left out.
+    /// Galaxy `i`, from 0 in file order, not counting rows left out.
     ///
     /// # Panics
     /// For `i` ≥ [`Catalogue::len`], as a slice does.
@@ -292,16 +292,16 @@ impl Catalogue {
         self.dist[i]
     }
 
-    /// The cell of order 29 under each galaxy.
+    /// The cell of order 29 that contains each galaxy.
     pub(super) fn ipix_29(&self) -> &[u64] {
         &self.ipix_29
     }
 }
 
-/// The most of an ECSV header that is read [bytes].
+/// Limit on the ECSV header [bytes].
 const MAX_ECSV_HEADER_BYTES: usize = 1 << 20;
 
-/// The units of an ECSV file's header, by column; none of a plain CSV file. What is read are comments.
+/// The units in the comments of an ECSV header, by column; empty for plain CSV.
 fn ecsv_units(source: &mut impl BufRead) -> Result<BTreeMap<String, String>> {
     let mut units = BTreeMap::new();
     let (mut line, mut read) = (Vec::new(), 0);
@@ -309,7 +309,7 @@ fn ecsv_units(source: &mut impl BufRead) -> Result<BTreeMap<String, String>> {
         line.clear();
         read +=
             source.by_ref().take(MAX_ECSV_HEADER_BYTES as u64).read_until(b'\n', &mut line).permanent("catalogue")?;
-        // `# - {name: ra, unit: hourangle, datatype: float64}`, as astropy writes it.
+        // astropy writes `# - {name: ra, unit: hourangle, datatype: float64}`.
         let text = String::from_utf8_lossy(&line);
         let Some(fields) = text.split_once("- {").and_then(|(_, rest)| rest.rsplit_once('}')) else { continue };
         let value = |key: &str| {
@@ -324,8 +324,8 @@ fn ecsv_units(source: &mut impl BufRead) -> Result<BTreeMap<String, String>> {
     Ok(units)
 }
 
-/// The first bytes of a file, by which its format is known.
-fn beginning(source: &mut impl Read) -> Result<Vec<u8>> {
+/// The first bytes of a file, which identify its format.
+fn peek(source: &mut impl Read) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     source.take(9).read_to_end(&mut bytes).permanent("catalogue")?;
     Ok(bytes)
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_found_by_name_and_unusable_rows_counted() {
+    fn finds_columns_by_name_and_counts_unusable_rows() {
         let catalogue = read(
             "Mstar,z,OBJNAME,Ra,DEC,distmpc\n\
              1e10,0.1, NGC 1 ,0,90,40\n\
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn right_ascensions_below_0_count_from_360() {
+    fn wraps_negative_right_ascensions() {
         let rows = |shift: f64| -> String {
             let row = |i: i32| {
                 let ra = f64::from(i) * 0.5;
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_taken_as_written_else_by_the_only_one_that_differs_in_case() {
+    fn prefers_exact_column_names_and_rejects_ambiguous_ones() {
         let text = "objname,RA,DEC,ra,dec,DistMpc,Mstar\nG1,20,-2,300,-1,40,1e10\n";
         assert_eq!(read(text).expect("exact names").galaxy(0).ra, 300.0);
         let named = |columns: &str| Catalogue::read_from(text.as_bytes(), &columns.parse().expect(columns));
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn units_are_those_of_the_column_or_of_who_names_it() {
+    fn reads_units_from_the_file_unless_overridden() {
         let one = |columns: &str, text: &str| {
             let catalogue = Catalogue::read_from(text.as_bytes(), &columns.parse().expect(columns)).expect(text);
             let Galaxy { ra, dec, dist, mstar, .. } = catalogue.galaxy(0);
@@ -429,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_cannot_be_ours_are_a_warning_that_says_what_to_pass() {
+    fn warns_of_implausible_values_with_the_option_to_pass() {
         let text = |row: &dyn Fn(usize) -> String| -> String {
             "objname,ra,dec,DistMpc,Mstar\n".to_owned() + &(0..1000).map(row).collect::<String>()
         };
@@ -485,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn fits_columns_of_other_types_are_converted_or_named() {
+    fn converts_numeric_fits_types_and_names_wrong_columns() {
         let (ra, dec) =
             ([10i16.to_be_bytes(), 359i16.to_be_bytes()], [(-1.5f32).to_be_bytes(), f32::NAN.to_be_bytes()]);
         let (dist, mass) = ([40i64.to_be_bytes(), 1i64.to_be_bytes()], [1e10f64.to_be_bytes(), 1e9f64.to_be_bytes()]);
@@ -516,7 +516,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_catalogue_is_refused() {
+    fn rejects_files_that_are_no_catalogue() {
         for (text, named) in [
             ("objname,ra,dec,DistMpc\na,1,2,3\n", "`Mstar`"),
             ("", "`objname`"),

@@ -9,7 +9,7 @@ use shared::{Error, Result};
 use super::catalogue::Galaxy;
 use super::units::{self, Quantity, Scale};
 
-/// What a catalogue's columns are called.
+/// Names of a catalogue's columns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Columns {
     /// The galaxy's name.
@@ -22,7 +22,7 @@ pub struct Columns {
     pub distance: String,
     /// Stellar mass [M☉].
     pub mass: String,
-    /// The units of columns that do not say theirs, or say a wrong one: `ra`, `dec`, `distance` or `mass` and its unit.
+    /// Units that override the file's, by `ra`, `dec`, `distance` or `mass`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub units: BTreeMap<String, String>,
 }
@@ -40,12 +40,11 @@ impl Columns {
         [&self.name, &self.ra, &self.dec, &self.distance, &self.mass]
     }
 
-    /// How the values of the columns of numbers become ours, from the units that were given or else those that the
-    /// columns say.
-    pub(super) fn scales(&self, said: [Option<String>; 4]) -> Result<Scales> {
+    /// Conversions of the numeric columns, from the units given here or else by the file.
+    pub(super) fn scales(&self, declared: [Option<String>; 4]) -> Result<Scales> {
         let mut scales = Scales::default();
-        for (i, ((what, quantity), said)) in NUMBERS.into_iter().zip(said).enumerate() {
-            let unit = self.units.get(what).or(said.as_ref()).map_or("", String::as_str);
+        for (i, ((what, quantity), declared)) in NUMBERS.into_iter().zip(declared).enumerate() {
+            let unit = self.units.get(what).or(declared.as_ref()).map_or("", String::as_str);
             let scale =
                 units::scale(quantity, unit).map_err(|error| error.of(format!("column `{}`", self.all()[i + 1])))?;
             scales.known[i] = scale.is_some();
@@ -58,7 +57,7 @@ impl Columns {
 impl FromStr for Columns {
     type Err = Error;
 
-    /// `name=…,ra=…,dec=…,distance=…,mass=…`; what is left out has the name of NED-LVS. A unit may follow a name in
+    /// `name=…,ra=…,dec=…,distance=…,mass=…`; the default of each is the name of NED-LVS. A unit may follow a name in
     /// brackets: `ra=ra_hours[h],mass=logM[log(solMass)]`.
     fn from_str(text: &str) -> Result<Self> {
         let mut columns = Columns::default();
@@ -99,7 +98,7 @@ impl FromStr for Columns {
     }
 }
 
-/// The columns of numbers, by what they are called among [`Columns`].
+/// The numeric columns, by their names in [`Columns`].
 const NUMBERS: [(&str, Quantity); 4] = [
     ("ra", Quantity::RightAscension),
     ("dec", Quantity::Declination),
@@ -107,11 +106,11 @@ const NUMBERS: [(&str, Quantity); 4] = [
     ("mass", Quantity::Mass),
 ];
 
-/// How values become ours.
+/// Unit conversions of the numeric columns.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scales {
     of: [Scale; 4],
-    /// Whether the column, or who named it, says its unit.
+    /// Whether the file or [`Columns::units`] gives the unit.
     pub known: [bool; 4],
 }
 

@@ -1,4 +1,4 @@
-//! Reading an index, or any Parquet file with the same columns: the footer, then the row groups that are wanted.
+//! Reads an index, or any Parquet file with the same columns: first the footer, then the needed row groups.
 
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
@@ -19,24 +19,24 @@ use super::catalogue::MAX_ROWS;
 use super::{Catalogue, Columns, Galaxy, Manifest};
 use crate::skymap::{MAX_ORDER, n_cells};
 
-/// How much of a file's end to read at first [bytes]: the footer of two million rows has less.
+/// Bytes to read first from the end of a file; the footer for two million rows is smaller.
 pub const FOOTER_TAIL: u64 = 256 << 10;
-/// The largest footer [bytes].
+/// Limit on the footer [bytes].
 const MAX_FOOTER_BYTES: u64 = 32 << 20;
-/// The largest row group, as stored and as read [bytes].
+/// Limit on a row group, compressed and uncompressed [bytes].
 const MAX_GROUP_BYTES: u64 = 256 << 20;
-/// How much is read at a time, or one row group [bytes].
+/// Target size of a read [bytes]; a larger row group is read whole.
 const PART_BYTES: u64 = 2 << 20;
-/// The last bytes of every Parquet file, after four with the length of the footer.
+/// Last bytes of a Parquet file, after four bytes with the length of the footer.
 const MAGIC: &[u8] = b"PAR1";
-/// The cell of order 29 under each galaxy, as the HATS convention calls it.
+/// Column with the cell of order 29 that contains the galaxy, named by the HATS convention.
 const CELLS: &str = "_healpix_29";
 
-/// What the footer says.
+/// The footer of an index.
 #[derive(Debug)]
 pub struct Index {
     metadata: ParquetMetaData,
-    /// Places of the columns: cell, name, right ascension, declination, distance, mass.
+    /// Positions of the columns: cell, name, right ascension, declination, distance, mass.
     places: [usize; 6],
     groups: Vec<Group>,
 }
@@ -45,20 +45,20 @@ pub struct Index {
 struct Group {
     rows: usize,
     bytes: Range<u64>,
-    /// The least and the greatest cell; all, when the file does not say.
+    /// Range of cells; all cells, when the file has no statistics.
     cells: RangeInclusive<u64>,
 }
 
-/// Neighbouring row groups that are read at once.
+/// Adjacent row groups that are read together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
-    /// Where they are in the file [bytes].
+    /// Range in the file [bytes].
     pub bytes: Range<u64>,
     groups: Range<usize>,
 }
 
-/// How many bytes the footer of a file takes, with its length and magic, by the file's last eight; `None` when it is
-/// no Parquet file.
+/// Size of the footer with its length and magic [bytes], from the last eight bytes of a file; `None` when the file is
+/// not Parquet.
 ///
 /// # Errors
 /// Permanent, for a footer that is too large.
@@ -75,11 +75,11 @@ pub fn footer_bytes(last: &[u8]) -> Result<Option<u64>> {
 }
 
 impl Index {
-    /// Reads the footer of a file of `size` bytes from its end, which [`footer_bytes`] says the length of.
+    /// Parses the footer of a file of `size` bytes from at least its last [`footer_bytes`].
     ///
     /// # Errors
-    /// Permanent, for what is no footer, a column that is missing or of another kind, or row groups that are too large
-    /// or lie outside the file.
+    /// Permanent, for bytes without a footer, a missing or wrongly typed column, or row groups that are too large or
+    /// outside the file.
     pub fn parse(size: u64, end: &[u8]) -> Result<Self> {
         let length = footer_bytes(end)?.and_then(|length| usize::try_from(length).ok());
         let footer = length.and_then(|length| end.get(end.len().checked_sub(length)?..end.len() - 8));
@@ -102,7 +102,7 @@ impl Index {
                     u64::try_from(column.compressed_size()),
                     u64::try_from(column.uncompressed_size()),
                 ) else {
-                    return Err(wrong("expected places in the file".to_owned()));
+                    return Err(wrong("expected offsets that are not negative".to_owned()));
                 };
                 let end = start.saturating_add(length);
                 if end > end_of_rows {
@@ -116,7 +116,7 @@ impl Index {
             if largest > MAX_GROUP_BYTES {
                 return Err(wrong(format!("expected at most {MAX_GROUP_BYTES} bytes, found {largest}")));
             }
-            // A row takes four bytes or more, before compression: the length of its name.
+            // A row has at least the four bytes with the length of its name, before compression.
             if held as u64 > MAX_GROUP_BYTES / 4 {
                 return Err(wrong(format!("{held} rows do not fit into {inflated} bytes")));
             }
@@ -135,24 +135,24 @@ impl Index {
         Ok(Index { metadata, places, groups })
     }
 
-    /// How many rows it has.
+    /// Number of rows.
     pub fn rows(&self) -> usize {
         self.groups.iter().map(|group| group.rows).sum()
     }
 
-    /// How many row groups it has.
+    /// Number of row groups.
     pub fn row_groups(&self) -> usize {
         self.groups.len()
     }
 
-    /// Where it comes from, when this software built it.
+    /// The manifest, when this software built the file.
     pub fn manifest(&self) -> Option<Manifest> {
         let entries = self.metadata.file_metadata().key_value_metadata()?;
         let json = entries.iter().find(|entry| entry.key == MANIFEST)?.value.as_deref()?;
         serde_json::from_str(json).ok()
     }
 
-    /// The least and the greatest distance [Mpc], when the file says.
+    /// Minimum and maximum distance [Mpc], when the file has statistics.
     pub fn distances(&self) -> Option<(f64, f64)> {
         let mut all = (f64::INFINITY, f64::NEG_INFINITY);
         for group in self.metadata.row_groups() {
@@ -162,8 +162,8 @@ impl Index {
         (all.0 <= all.1).then_some(all)
     }
 
-    /// The parts of the file whose row groups may have galaxies in a zone, given as ranges of cells of order 29 that
-    /// rise and do not overlap.
+    /// The parts of the file whose row groups may have galaxies in a zone, given as sorted, disjoint ranges of cells of
+    /// order 29.
     pub fn parts(&self, zone: &[Range<u64>]) -> Vec<Part> {
         let mut parts: Vec<Part> = Vec::new();
         for (i, group) in self.groups.iter().enumerate() {
@@ -190,15 +190,15 @@ impl Index {
     /// counted.
     ///
     /// # Errors
-    /// Permanent, for bytes that are not those rows.
+    /// Permanent, for bytes that do not hold these rows.
     pub fn read(&self, part: &Part, bytes: Bytes) -> impl Iterator<Item = Result<Catalogue>> {
-        let bytes = Arc::new(Piece { at: part.bytes.start, bytes });
+        let bytes = Arc::new(FileSlice { at: part.bytes.start, bytes });
         part.groups
             .clone()
             .map(move |group| self.group(group, &bytes).map_err(|error| error.of(format!("row group {}", group + 1))))
     }
 
-    fn group(&self, group: usize, bytes: &Arc<Piece>) -> Result<Catalogue> {
+    fn group(&self, group: usize, bytes: &Arc<FileSlice>) -> Result<Catalogue> {
         let [cells, name, ra, dec, distance, mass] = self.places;
         let cells = self.column::<Int64Type>(group, cells, bytes, &-1)?;
         let names = self.column::<ByteArrayType>(group, name, bytes, &Vec::new().into())?;
@@ -216,14 +216,22 @@ impl Index {
                 Error::permanent(format!("column `{CELLS}`: expected a cell of order 29, found {}", cells[i]))
             })?;
             let name = String::from_utf8_lossy(name.data());
-            catalogue
-                .add_in(Galaxy { name: &name, ra: ra[i], dec: dec[i], dist: dist[i], mstar: mstar[i] }, |_, _| cell);
+            catalogue.add_with_cell(
+                Galaxy { name: &name, ra: ra[i], dec: dec[i], dist: dist[i], mstar: mstar[i] },
+                |_, _| cell,
+            );
         }
         Ok(catalogue)
     }
 
-    /// One column of a row group, `missing` where it is null.
-    fn column<T: DataType>(&self, group: usize, place: usize, bytes: &Arc<Piece>, missing: &T::T) -> Result<Vec<T::T>> {
+    /// One column of a row group, with `missing` for null.
+    fn column<T: DataType>(
+        &self,
+        group: usize,
+        place: usize,
+        bytes: &Arc<FileSlice>,
+        missing: &T::T,
+    ) -> Result<Vec<T::T>> {
         let rows = self.groups[group].rows;
         let schema = self.metadata.file_metadata().schema_descr().column(place);
         let named = |error: ParquetError| {
@@ -252,7 +260,7 @@ impl Index {
     }
 }
 
-/// Places of the columns that are read.
+/// Positions of the columns.
 fn places(metadata: &ParquetMetaData) -> Result<[usize; 6]> {
     let schema = metadata.file_metadata().schema_descr();
     let Columns { name, ra, dec, distance, mass, .. } = Columns::default();
@@ -283,13 +291,13 @@ fn places(metadata: &ParquetMetaData) -> Result<[usize; 6]> {
     Ok(places)
 }
 
-/// Bytes from the middle of a file.
-struct Piece {
+/// Bytes of a file from offset `at`.
+struct FileSlice {
     at: u64,
     bytes: Bytes,
 }
 
-impl Piece {
+impl FileSlice {
     fn from(&self, start: u64) -> parquet::errors::Result<Bytes> {
         let at = start.checked_sub(self.at).and_then(|at| usize::try_from(at).ok());
         at.filter(|at| *at <= self.bytes.len())
@@ -298,13 +306,13 @@ impl Piece {
     }
 }
 
-impl Length for Piece {
+impl Length for FileSlice {
     fn len(&self) -> u64 {
         self.at + self.bytes.len() as u64
     }
 }
 
-impl ChunkReader for Piece {
+impl ChunkReader for FileSlice {
     type T = bytes::buf::Reader<Bytes>;
 
     fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {

@@ -1,11 +1,10 @@
-//! A ranking for people: CSV.
+//! A ranking as CSV.
 
 use serde::Serialize;
 use shared::{Context, Result};
 
 use super::Ranking;
 
-/// One line.
 #[derive(Serialize)]
 struct CsvRow<'a> {
     rank: usize,
@@ -22,11 +21,11 @@ struct CsvRow<'a> {
 }
 
 /// A ranking as CSV, by rank from 0: `name`, `ra_deg` and `dec_deg` (ICRS), `distance_Mpc`, `Mstar_Msun`, `score`,
-/// `cumulative_score` (its own and those before it), and `credible_level` of the position. Units are in the names,
-/// since comments in CSV are not read everywhere.
+/// `cumulative_score` (including its own), and `credible_level` of the position. Units are in the names, since not
+/// every reader accepts comments in CSV.
 ///
 /// # Errors
-/// None that is known.
+/// Permanent, when a row cannot be serialised.
 pub fn csv(ranking: &Ranking) -> Result<Vec<u8>> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     let mut cumulative_score = 0.0;

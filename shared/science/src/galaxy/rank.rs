@@ -1,4 +1,4 @@
-//! The ranking of a catalogue's galaxies as hosts.
+//! Ranks a catalogue's galaxies as hosts.
 
 use std::cmp::Ordering;
 use std::f64::consts::PI;
@@ -9,15 +9,15 @@ use shared::ranking::Settings;
 use super::{Catalogue, Galaxy};
 use crate::skymap::{Credible, Distance, MultiOrderMap};
 
-/// The distance that is taken for a map without distances, and its spread [Mpc]: the listeners' rule for bursts.
-const WITHOUT_DISTANCES: Distance = Distance { mu: 10.0, sigma: 10.0, norm: 1.0 };
-/// Luminosity and absolute magnitude of the Sun that set the scale of the detectability [erg/s], [mag].
-const SUN: (f64, f64) = (4e33, 4.74); // the listeners' values (Arcavi et al. 2017)
+/// Distance and spread used for a map without distances [Mpc]: gwtm_cron's rule for bursts.
+const DEFAULT_DISTANCE: Distance = Distance { mu: 10.0, sigma: 10.0, norm: 1.0 };
+/// Luminosity [erg/s] and absolute magnitude [mag] of the Sun, the scale of the detectability.
+const SUN: (f64, f64) = (4e33, 4.74); // gwtm_cron's values (Arcavi et al. 2017)
 
-/// A galaxy in its place.
+/// A ranked galaxy.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ranked {
-    /// Its name.
+    /// Name.
     pub name: String,
     /// Right ascension, ICRS [deg].
     pub ra: f64,
@@ -27,35 +27,35 @@ pub struct Ranked {
     pub dist: f64,
     /// Stellar mass [M☉].
     pub mstar: f64,
-    /// Its share of the weight of all galaxies in the zone [0–1].
+    /// Share of the weight of all galaxies in the zone [0–1].
     pub score: f64,
-    /// The credible level of its position: the probability of its cell and of all denser ones [0–1].
+    /// Credible level of the position: the probability of its cell and of all denser ones [0–1].
     pub credible_level: f64,
 }
 
 /// The galaxies of an alert.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ranking {
-    /// The first NGALAXIES, by falling score; rank is the place, from 0.
+    /// The first NGALAXIES, by falling score; the rank is the index.
     pub entries: Vec<Ranked>,
-    /// How many galaxies are in the zone.
+    /// Number of galaxies in the zone.
     pub in_zone: usize,
-    /// Whether it is the relaxed zone, since nobody was in the other.
+    /// Whether the relaxed zone was used, because the strict one was empty.
     pub relaxed: bool,
 }
 
 /// Ranks a catalogue's galaxies as hosts of a map's source (Arcavi et al. 2017, doi:10.3847/2041-8213/aa910f).
 ///
 /// The zone is the credible region of level CREDZONE, its crossing cell included, where the galaxy's distance D is
-/// within NSIGMAS_IN_D · `dist_sigma` of its cell's `dist_mu`; when nobody is there, the relaxed one. In it
+/// within NSIGMAS_IN_D · `dist_sigma` of its cell's `dist_mu`; when it is empty, the relaxed zone. In it
 ///
 /// weight = p · Mstar · f, p = prob_density · dist_norm · N(D; dist_mu, dist_sigma), score = weight / Σ weight,
 ///
 /// with dP/dV for p (Singer et al. 2016, doi:10.3847/2041-8205/829/1/L15) and f from [`detectability`]. Equal weights
-/// go by name. A map without distances has dist_mu = dist_sigma = 10 Mpc and dist_norm = 1.
+/// are sorted by name. A map without distances has dist_mu = dist_sigma = 10 Mpc and dist_norm = 1.
 ///
 /// gwtm_cron ranks with f but scores without it, so that its scores do not fall with the rank, and posts the whole
-/// zone, up to 82 MB in one request; here the score is what ranks, and lists end at NGALAXIES.
+/// zone, up to 82 MB in one request; here galaxies are ranked by score, and lists end at NGALAXIES.
 pub fn rank(map: &MultiOrderMap, catalogue: &Catalogue, settings: &Settings) -> Ranking {
     let rank_in = |zone: Zone| {
         let mut ranker = Ranker::new(map, settings, zone);
@@ -66,7 +66,7 @@ pub fn rank(map: &MultiOrderMap, catalogue: &Catalogue, settings: &Settings) -> 
     if strict.in_zone > 0 { strict } else { rank_in(Zone::relaxed(settings)) }
 }
 
-/// Where hosts are looked for.
+/// The search zone for hosts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Zone {
     /// Credible level [0–1].
@@ -77,27 +77,27 @@ pub struct Zone {
 }
 
 impl Zone {
-    /// The zone that is looked at first.
+    /// The zone searched first.
     pub fn strict(settings: &Settings) -> Self {
         Zone { level: settings.credzone, sigmas: settings.nsigmas_in_d, relaxed: false }
     }
 
-    /// The zone that is looked at when nobody is in the other.
+    /// The zone searched when the strict one is empty.
     pub fn relaxed(settings: &Settings) -> Self {
         Zone { level: settings.relaxed_credzone, sigmas: settings.relaxed_nsigmas_in_d, relaxed: true }
     }
 }
 
-/// [`rank`] in one zone, of a catalogue that comes in parts: only galaxies that may be among the first NGALAXIES are
-/// kept, so that memory does not grow with the zone.
+/// [`rank`] in one zone, for a catalogue read in parts. Keeps only galaxies that may be among the first NGALAXIES, so
+/// that memory does not grow with the zone.
 #[derive(Debug)]
 pub struct Ranker<'a> {
     credible: Credible<'a>,
     settings: &'a Settings,
     zone: Zone,
     best: Vec<Candidate>,
-    /// The weight that a galaxy needs to be among the first NGALAXIES so far.
-    least: f64,
+    /// Smallest weight among the first NGALAXIES so far.
+    min_weight: f64,
     in_zone: usize,
     total: f64,
 }
@@ -105,7 +105,7 @@ pub struct Ranker<'a> {
 #[derive(Debug)]
 struct Candidate {
     weight: f64,
-    /// Its place among all in the zone, as they came.
+    /// Position among the galaxies of the zone, in input order.
     nth: usize,
     galaxy: Ranked,
 }
@@ -118,12 +118,12 @@ impl Candidate {
 }
 
 impl<'a> Ranker<'a> {
-    /// Begins without galaxies.
+    /// Starts without galaxies.
     pub fn new(map: &'a MultiOrderMap, settings: &'a Settings, zone: Zone) -> Self {
-        Ranker { credible: map.credible(), settings, zone, best: Vec::new(), least: 0.0, in_zone: 0, total: 0.0 }
+        Ranker { credible: map.credible(), settings, zone, best: Vec::new(), min_weight: 0.0, in_zone: 0, total: 0.0 }
     }
 
-    /// The zone's cells at order 29, as ranges that rise and do not touch. No galaxy elsewhere is in the zone.
+    /// The zone's cells at order 29, as sorted ranges that do not touch. No galaxy outside them is in the zone.
     pub fn ranges(&self) -> Vec<Range<u64>> {
         let map = self.credible.map();
         let inside = |i: usize| {
@@ -157,7 +157,7 @@ impl<'a> Ranker<'a> {
             let weight = weight(map, part, self.settings, i, cell);
             self.total += weight;
             self.in_zone += 1;
-            if weight < self.least {
+            if weight < self.min_weight {
                 continue;
             }
             let Galaxy { name, ra, dec, dist, mstar } = part.galaxy(i);
@@ -165,25 +165,25 @@ impl<'a> Ranker<'a> {
             let galaxy = Ranked { name: name.to_owned(), ra, dec, dist, mstar, score: 0.0, credible_level };
             self.best.push(Candidate { weight, nth: self.in_zone, galaxy });
             if self.best.len() > self.settings.ngalaxies.saturating_mul(2).max(1024) {
-                self.keep_the_best();
+                self.prune();
             }
         }
     }
 
-    fn keep_the_best(&mut self) {
+    fn prune(&mut self) {
         let wanted = self.settings.ngalaxies;
         if self.best.len() > wanted && wanted > 0 {
             let (_, last, _) = self.best.select_nth_unstable_by(wanted - 1, Candidate::order);
-            self.least = last.weight;
+            self.min_weight = last.weight;
             self.best.truncate(wanted);
         }
     }
 
-    /// The first NGALAXIES of all that were added.
+    /// The first NGALAXIES of all added galaxies.
     pub fn finish(mut self) -> Ranking {
-        self.keep_the_best();
+        self.prune();
         self.best.sort_unstable_by(Candidate::order);
-        // Nobody has weight where every density underflows.
+        // The total is 0 when every density underflows.
         let score = |weight: f64| if self.total > 0.0 { weight / self.total } else { 0.0 };
         let entries =
             self.best.into_iter().map(|Candidate { weight, galaxy, .. }| Ranked { score: score(weight), ..galaxy });
@@ -192,10 +192,10 @@ impl<'a> Ranker<'a> {
 }
 
 fn distance(map: &MultiOrderMap, cell: usize) -> Distance {
-    map.distances().map_or(WITHOUT_DISTANCES, |distances| distances[cell])
+    map.distances().map_or(DEFAULT_DISTANCE, |distances| distances[cell])
 }
 
-/// p · Mstar · f; 0 where the map's numbers give none.
+/// p · Mstar · f; 0 when the map's numbers give no finite weight.
 fn weight(map: &MultiOrderMap, catalogue: &Catalogue, settings: &Settings, i: usize, cell: usize) -> f64 {
     let galaxy = catalogue.galaxy(i);
     let Distance { mu, sigma, norm } = distance(map, cell);
@@ -206,9 +206,9 @@ fn weight(map: &MultiOrderMap, catalogue: &Catalogue, settings: &Settings, i: us
     if weight.is_finite() && weight > 0.0 { weight } else { 0.0 }
 }
 
-/// The share of counterparts, evenly between the luminosities MINL and MAXL, that a search to the magnitude
-/// SENSITIVITY sees at a distance [Mpc]: f = (MAXL − L_lim) / (MAXL − MINL), at least MINDISTFACTOR, 1 where
-/// L_lim < MINL, with M_lim = SENSITIVITY − 5 log₁₀(D · 10⁵) and L_lim = 4·10³³ · 10^(0.4 (4.74 − M_lim)) erg/s.
+/// Fraction of counterparts, uniform in luminosity between MINL and MAXL, that a search to the magnitude SENSITIVITY
+/// detects at a distance [Mpc]: f = (MAXL − L_lim) / (MAXL − MINL), at least MINDISTFACTOR, 1 where L_lim < MINL, with
+/// M_lim = SENSITIVITY − 5 log₁₀(D · 10⁵) and L_lim = 4·10³³ · 10^(0.4 (4.74 − M_lim)) erg/s.
 fn detectability(dist: f64, settings: &Settings) -> f64 {
     let limit_mag = settings.sensitivity - 5.0 * (dist * 1e5).log10();
     let (sun, sun_mag) = SUN;
@@ -256,13 +256,13 @@ mod tests {
     }
 
     #[test]
-    fn one_galaxy_has_all_of_the_score() {
+    fn a_single_galaxy_has_score_1() {
         let ranking = rank(&uniform(Some(AT_100)), &catalogue("a,10,20,110,1e10\n"), &whole_sky());
         assert_eq!((ranking.in_zone, ranking.relaxed, ranking.entries[0].score), (1, false, 1.0));
     }
 
     #[test]
-    fn on_a_uniform_sky_mass_distance_and_detectability_decide() {
+    fn uniform_sky_scores_match_the_formula() {
         let rows = "a,10,20,100,3e10\nb,200,-80,120,6e10\nc,359,89,100,1e10\n";
         let settings = whole_sky();
         let ranking = rank(&uniform(Some(AT_100)), &catalogue(rows), &settings);
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn detectability_is_between_its_limits() {
+    fn detectability_stays_within_its_limits() {
         let settings = Settings::default();
         // L_lim = MINL at D = 10⁻⁵ · √(MINL / 4e33 · 10^(0.4·17.26)) Mpc
         let faintest = 1e-5 * (1e40 / 4e33 * 10f64.powf(0.4 * 17.26)).sqrt();
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn the_zone_has_its_crossing_cell_and_is_relaxed_only_when_empty() {
+    fn includes_the_crossing_cell_and_relaxes_only_an_empty_zone() {
         // Base cell 4 is around (0, 0), 6 around (180, 0), 8 around the south; the crossing cell at 0.5 is cell 6.
         let mut shares = [0.0; 12];
         (shares[4], shares[6], shares[5]) = (0.4, 0.35, 0.25);
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn positions_wrap_and_poles_hold() {
+    fn ranks_galaxies_at_ra_0_and_at_the_poles() {
         let rows = "a,0,0,100,1e10\nb,360,0,100,1e10\nc,359.999999,0,100,1e10\nd,0,90,100,1e10\ne,123,90,100,1e10\nf,77,-90,100,1e10\n";
         let ranking = rank(&uniform(Some(AT_100)), &catalogue(rows), &whole_sky());
         assert_eq!(names(&ranking), ["a", "b", "c", "d", "e", "f"]);
@@ -314,25 +314,25 @@ mod tests {
     }
 
     #[test]
-    fn equal_weights_go_by_name_and_the_list_ends() {
+    fn sorts_equal_weights_by_name_and_truncates_the_list() {
         let rows = "b,1,1,100,1e10\na,2,2,100,1e10\nb,3,3,100,1e10\nc,4,4,100,2e10\nz,5,5,100,0\n";
         let settings = Settings { ngalaxies: 3, ..whole_sky() };
         let ranking = rank(&uniform(Some(AT_100)), &catalogue(rows), &settings);
         assert_eq!((names(&ranking), ranking.in_zone), (vec!["c", "a", "b"], 5));
         assert_eq!(ranking.entries[2].ra, 1.0);
-        // The scores are shares of the zone, not of the list.
+        // Scores are shares of the zone, not of the list.
         assert!((ranking.entries[0].score - 0.4).abs() < 1e-15);
     }
 
     #[test]
-    fn a_map_without_distances_ranks_near_galaxies() {
+    fn map_without_distances_ranks_near_galaxies() {
         let rows = "near,10,20,10,1e10\nfar,10,20,40.1,1e12\n";
         let ranking = rank(&uniform(None), &catalogue(rows), &whole_sky());
         assert_eq!(names(&ranking), ["near"]);
     }
 
     #[test]
-    fn unknown_distances_and_vanishing_weights_make_no_nan() {
+    fn unknown_distances_and_zero_weights_give_no_nan() {
         let unknown = Distance { mu: f64::INFINITY, sigma: 1.0, norm: 0.0 };
         assert_eq!(rank(&uniform(Some(unknown)), &catalogue("a,1,2,3,4\n"), &whole_sky()).in_zone, 0);
         let settings = Settings { nsigmas_in_d: 1e6, ..whole_sky() };
@@ -348,7 +348,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn scores_fall_add_up_and_do_not_depend_on_the_rows_order(
+        fn scores_sum_to_1_and_ignore_row_order(
             galaxies in prop::collection::vec((0.0..360.0, -90.0..=90.0, 20.0..200.0, 0.0..1e12), 1..60),
             shares in prop::array::uniform12(0.01..1.0f64),
         ) {
@@ -369,7 +369,7 @@ mod tests {
             turned.reverse();
             let again = rank(&map, &catalogue(&turned.concat()), &settings);
             prop_assert_eq!(names(&ranking), names(&again));
-            // A list that ends early is the beginning of the whole.
+            // A truncated list is a prefix of the whole one.
             let few = rank(&map, &catalogue(&turned.concat()), &Settings { ngalaxies: 3, ..settings });
             prop_assert_eq!(&names(&ranking)[..few.entries.len()], &names(&few)[..]);
             prop_assert_eq!(few.entries.len(), ranking.in_zone.min(3));

@@ -1,38 +1,38 @@
-//! The units that catalogues have in their columns, as FITS (standard 4.0, section 4.3), VOTable and the CDS write them
-//! (<https://cds.unistra.fr/doc/catstd-3.2.htx>), and how they become ours.
+//! Converts the units of catalogue columns, as spelled by FITS (standard 4.0, section 4.3), VOTable and the CDS
+//! (<https://cds.unistra.fr/doc/catstd-3.2.htx>), to deg, Mpc and M☉.
 
 use serde::{Deserialize, Serialize};
 use shared::{Error, Result};
 
-/// What a column holds.
+/// The quantity in a column, with the unit that it is converted to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Quantity {
-    /// Right ascension, in degrees here.
+    /// Right ascension [deg].
     RightAscension,
-    /// Declination, in degrees here.
+    /// Declination [deg].
     Declination,
-    /// Distance, in Mpc here.
+    /// Distance [Mpc].
     Distance,
-    /// Stellar mass, in M☉ here.
+    /// Stellar mass [M☉].
     Mass,
 }
 
-/// How a column's values become ours.
+/// Conversion of a column's values.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) enum Scale {
     /// Times a factor.
     Linear(f64),
-    /// The decimal logarithm of a value that is then multiplied by a factor.
+    /// The decimal logarithm, times a factor.
     Log10(f64),
     /// A distance modulus [mag].
     Modulus,
 }
 
 impl Scale {
-    /// A value in our unit.
+    /// Converts a value.
     pub(super) fn apply(self, value: f64) -> f64 {
         match self {
-            // As it is, to the last bit.
+            // Unchanged to the last bit.
             Scale::Linear(1.0) => value,
             Scale::Linear(factor) => value * factor,
             Scale::Log10(factor) => 10_f64.powf(value) * factor,
@@ -97,17 +97,17 @@ const MASSES: [(&[&str], f64); 3] = [
     (&["g"], 1e-3 / SUN_KG),
 ];
 
-/// How values of a unit become ours; `None` when the column says no unit.
+/// Conversion from a unit; `None` for an empty unit.
 ///
 /// # Errors
-/// Permanent, naming the unit and what is expected, for a unit that is none of this quantity or not known.
+/// Permanent, naming the unit and the expected ones, for an unknown unit or one of another quantity.
 pub(super) fn scale(quantity: Quantity, unit: &str) -> Result<Option<Scale>> {
     let unit = unit.trim().trim_matches(['\'', '"']).trim();
     if ["", "-", "--", "---", "none", "null", "unitless", "n/a"].contains(&unit.to_lowercase().as_str()) {
         return Ok(None);
     }
     let known = match logarithm(unit) {
-        // `dex` alone is the logarithm of a mass; of the others it would say nothing.
+        // `dex` alone is accepted for masses only: solar masses are the convention.
         Some("") if quantity == Quantity::Mass => Some(Scale::Log10(1.0)),
         Some(inside) if matches!(quantity, Quantity::Mass | Quantity::Distance) => {
             factor(quantity, inside).map(Scale::Log10)
@@ -128,32 +128,32 @@ pub(super) fn scale(quantity: Quantity, unit: &str) -> Result<Option<Scale>> {
     })
 }
 
-/// What a logarithm is of: `log(x)`, `log10(x)`, `log x`, `dex(x)`, and `[x]`, as the CDS writes it.
+/// The argument of a logarithm: `log(x)`, `log10(x)`, `log x`, `dex(x)`, and the CDS's `[x]`.
 fn logarithm(unit: &str) -> Option<&str> {
     if let Some(inside) = unit.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        // Some write the brackets around the logarithm too.
+        // Some files put the brackets around the logarithm too.
         return Some(logarithm(inside).unwrap_or(inside.trim()));
     }
     let lower = unit.to_ascii_lowercase();
     let name = ["log10", "log_10", "log", "lg", "dex"].into_iter().find(|name| lower.starts_with(name))?;
     let rest = unit[name.len()..].trim_start_matches(['.', '*', '_', ' ']).trim();
     let inside = rest.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')).unwrap_or(rest).trim();
-    // A name that only begins so is no logarithm.
+    // A longer word such as `logistic` is not a logarithm.
     (rest.len() < unit.len() - name.len() || rest.is_empty() || rest.starts_with('(')).then_some(inside)
 }
 
-/// A unit's factor, with a power of ten before it if it has one: `10^10 solMass`, `10**10 Msun`, `10+10Msun`, `1e10Msun`.
+/// A unit's factor, with an optional power of ten: `10^10 solMass`, `10**10 Msun`, `10+10Msun`, `1e10Msun`.
 fn factor(quantity: Quantity, unit: &str) -> Option<f64> {
     let (power, name) = power_of_ten(unit);
     let table: &[(&[&str], f64)] = match quantity {
         Quantity::RightAscension => &ANGLES,
-        // There are no hours of declination.
+        // Hours are for right ascension only.
         Quantity::Declination => &ANGLES[..5],
         Quantity::Distance => &DISTANCES,
         Quantity::Mass => &MASSES,
     };
     let exact = table.iter().find(|(names, _)| names.contains(&name));
-    // The case of a prefix is its meaning (`Mpc`, `mpc`), that of a longer word is not.
+    // Case matters for prefixes (`Mpc`, `mpc`), not for longer words.
     let is_word =
         |known: &&str| known.len() > 3 || quantity == Quantity::Declination || *known == "deg" || *known == "rad";
     let loose = || {
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn every_spelling_of_the_field_becomes_ours() {
+    fn converts_every_common_spelling() {
         use Quantity::{Declination, Distance, Mass, RightAscension};
         for (quantity, units, value, expected) in [
             (RightAscension, &["h", "hr", "hour", "Hours", "hourangle", " h ", "\"h\""][..], 20.0, 300.0),
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn no_unit_is_none_and_another_is_an_error() {
+    fn rejects_unknown_units_and_accepts_none() {
         use Quantity::{Declination, Distance, Mass, RightAscension};
         for unit in ["", " ", "---", "None", "null", "''"] {
             assert_eq!(scale(Mass, unit), Ok(None), "{unit}");
@@ -291,7 +291,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_panics_and_known_units_keep_order(unit in "(log|dex|\\[|\\(|\\)|\\]|10|\\^|\\*\\*|\\+|e|[0-9]|M|k|pc|sun|deg|h| |☉){0,8}", a in 0.0..300.0_f64, b in 0.0..300.0_f64) {
+        fn no_text_panics_and_conversion_is_monotonic(unit in "(log|dex|\\[|\\(|\\)|\\]|10|\\^|\\*\\*|\\+|e|[0-9]|M|k|pc|sun|deg|h| |☉){0,8}", a in 0.0..300.0_f64, b in 0.0..300.0_f64) {
             for quantity in [Quantity::RightAscension, Quantity::Declination, Quantity::Distance, Quantity::Mass] {
                 if let Ok(Some(scale)) = scale(quantity, &unit) {
                     prop_assert!(a > b || scale.apply(a) <= scale.apply(b));

@@ -1,23 +1,22 @@
-//! Which cells of a map share a border.
+//! Adjacency of a map's cells.
 
 use cdshealpix::compass_point::MainWind;
 
 use super::{Cell, MAX_ORDER, MultiOrderMap};
 
-/// The sides of a cell, counterclockwise seen from outside; side k runs from corner k to corner k + 1. Each is the
-/// way to the cell across it.
+/// Steps across the sides of a cell, counterclockwise seen from outside; side k runs from corner k to corner k + 1.
 pub(super) const SIDES: [(i8, i8); 4] = [(0, -1), (1, 0), (0, 1), (-1, 0)]; // SE, NE, NW, SW
-/// The corners, counterclockwise: the way to the cell opposite.
+/// Steps across the corners, counterclockwise.
 pub(super) const CORNERS: [(i8, i8); 4] = [(-1, -1), (1, -1), (1, 1), (-1, 1)]; // S, E, N, W
 
-/// The bits of a NESTED number that count towards the north-east, and towards the north-west.
+/// The bits of a NESTED number that hold the north-east and the north-west coordinate.
 const X: u64 = 0x5555_5555_5555_5555;
 const Y: u64 = !X;
 
-/// Two cells that share a piece of border: a whole side of one of them.
+/// Two cells that share a border: a whole side of the finer one.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Border {
-    /// The cell whose side it is: the finer of the two.
+    /// The finer cell, whose side it is.
     pub(super) fine: u32,
     pub(super) other: u32,
     pub(super) side: u8,
@@ -28,7 +27,7 @@ pub(super) fn borders(map: &MultiOrderMap) -> Vec<Border> {
     let mut borders = Vec::with_capacity(2 * map.cells().len());
     for (i, cell) in map.cells().iter().enumerate() {
         for (side, way) in SIDES.iter().enumerate() {
-            // Across a side there is always a cell.
+            // A side always has a neighbour.
             let Some(neighbour) = step(cell.order, cell.ipix, *way) else { continue };
             let other = map.cell_with(neighbour << (2 * (MAX_ORDER - cell.order)));
             let order = map.cells()[other].order;
@@ -50,7 +49,7 @@ pub(super) fn in_corner(cell: &Cell, corner: usize, order: u8) -> u64 {
     (cell.ipix << deeper) | x | y
 }
 
-/// The cell one step away, `way` in (north-east, north-west); `None` where three base cells leave no cell opposite.
+/// The cell one step away, `way` in (north-east, north-west); `None` at corners where only three base cells meet.
 pub(super) fn step(order: u8, ipix: u64, way: (i8, i8)) -> Option<u64> {
     let within = (1u64 << (2 * order)) - 1;
     let move_along = |axis: u64, by: i8| -> Option<u64> {
@@ -85,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steps_are_those_of_cdshealpix() {
+    fn steps_match_cdshealpix() {
         let winds = [
             ((1, 0), MainWind::NE),
             ((0, 1), MainWind::NW),

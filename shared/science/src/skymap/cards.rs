@@ -1,4 +1,4 @@
-//! The headers of the FITS files that are written here.
+//! Writes FITS headers.
 //!
 //! FITS Standard 4.0 (Pence et al. 2010, doi:10.1051/0004-6361/201015362): blocks of 2,880 bytes, cards of 80
 //! characters, big-endian binary tables.
@@ -8,9 +8,9 @@ use shared::{Error, Result};
 
 use super::MapHeader;
 
-/// FITS files are written in blocks of this size [bytes].
+/// Size of a FITS block [bytes].
 pub(super) const BLOCK: usize = 2880; // FITS Standard 4.0, section 3.1
-/// A header is made of cards of this size [bytes].
+/// Size of a header card [bytes].
 const CARD: usize = 80; // FITS Standard 4.0, section 3.2
 
 /// The value of a header card.
@@ -21,7 +21,7 @@ pub(super) enum Value {
     Logical(bool),
 }
 
-/// The empty primary unit and the header of a binary table as far as its columns: name, format of eight bytes, unit.
+/// The empty primary unit, and the header of a binary table up to its columns: name, format of eight bytes, unit.
 pub(super) fn table(columns: &[(&str, &str, &str)], rows: u64) -> Result<Vec<u8>> {
     let mut out = Vec::new();
     let text = |value: &str| Value::Text(value.to_owned());
@@ -49,7 +49,7 @@ pub(super) fn table(columns: &[(&str, &str, &str)], rows: u64) -> Result<Vec<u8>
     Ok(out)
 }
 
-/// The cards for what a header says.
+/// The cards for the present fields of a header.
 pub(super) fn known(header: &MapHeader) -> Vec<(&'static str, Value, &'static str)> {
     const UNIX_EPOCH_MJD: f64 = 40_587.0; // 1970-01-01 as a modified Julian date
     let text = |value: &Option<String>| value.clone().map(Value::Text);
@@ -79,7 +79,7 @@ pub(super) fn end(out: &mut Vec<u8>) {
     out.resize(out.len().next_multiple_of(BLOCK), b' ');
 }
 
-/// One card: the value right-aligned to column 30, strings quoted from column 11, then the comment as far as it fits.
+/// One card: the value right-aligned to column 30, strings quoted from column 11, then the comment, truncated to fit.
 pub(super) fn put(out: &mut Vec<u8>, key: &str, value: &Value, comment: &str) -> Result<()> {
     let shown = match value {
         Value::Text(text) => format!("{:<20}", format!("'{:<8}'", text.replace('\'', "''"))),

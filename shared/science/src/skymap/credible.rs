@@ -1,33 +1,33 @@
-//! Greedy credible levels and areas: the cells by falling density.
+//! Greedy credible levels and areas.
 
 use super::{Cell, DEG2_PER_SR, MultiOrderMap, Summary};
 
-/// A map's cells by falling probability density, with their cumulative probability and area. Cells of equal density
-/// keep the order of the file.
+/// A map's cells by falling probability density, with cumulative probability and area. Cells of equal density keep the
+/// order of the file.
 ///
-/// At a level, the *crossing cell* is the first whose cumulative probability reaches it (c ≥ level). The strict
-/// region (posted areas, MOC) leaves it out; see [`Credible::level_of`] and [`Credible::level_before`].
+/// The *crossing cell* at a level is the first whose cumulative probability reaches it (c ≥ level). The strict region
+/// (posted areas, MOC) excludes it; see [`Credible::level_of`] and [`Credible::level_before`].
 #[derive(Debug, Clone, Copy)]
 pub struct Credible<'a> {
     map: &'a MultiOrderMap,
     ranking: &'a CellRanking,
 }
 
-/// The cells sorted: the one part that takes time, kept with the map.
+/// The sorted cells, cached with the map because sorting is the expensive part.
 #[derive(Debug, Clone)]
 pub(super) struct CellRanking {
     /// Indices of cells, by falling density.
     cells: Vec<u32>,
-    /// Of each cell: its place in `cells`.
+    /// The index in `cells` of each cell.
     places: Vec<u32>,
-    /// Cumulative probability and area [sr] up to and with each of `cells`.
+    /// Cumulative probability and area [sr] up to and including each of `cells`.
     cumulative: Vec<(f64, f64)>,
 }
 
 impl CellRanking {
     pub(super) fn of(map: &[Cell]) -> Self {
         let mut keys: Vec<(u64, u32)> = Vec::with_capacity(map.len());
-        // Densities are finite and not negative, so their bits sort as they do (−0 is made 0).
+        // The bits of finite numbers ≥ 0 sort like the numbers (adding 0 turns −0 into 0).
         keys.extend(map.iter().enumerate().map(|(i, cell)| (!(cell.prob_density + 0.0).to_bits(), i as u32)));
         keys.sort_unstable();
         let cells: Vec<u32> = keys.into_iter().map(|(_, i)| i).collect();
@@ -63,8 +63,7 @@ impl<'a> Credible<'a> {
         &self.ranking.cells
     }
 
-    /// The probability of cell `i` and of all before it (0–1): the smallest level at which the cell belongs to the
-    /// strict region is the next above it. The strict region at `level` is `level_of(i) < level`.
+    /// The probability of cell `i` and of all before it (0–1). The strict region at `level` is `level_of(i) < level`.
     pub fn level_of(&self, i: usize) -> f64 {
         self.ranking.cumulative[self.ranking.places[i] as usize].0
     }
@@ -83,12 +82,12 @@ impl<'a> Credible<'a> {
         self.ranking.places[i as usize] as usize
     }
 
-    /// How many cells have a density above 0.
+    /// Number of cells with a density above 0.
     pub(crate) fn positive(&self) -> usize {
         self.ranking.cells.partition_point(|i| self.map.cells()[*i as usize].prob_density > 0.0)
     }
 
-    /// The probability of the cells before a place in the ranking, a part of the last counted.
+    /// The probability of the cells before a fractional rank.
     pub(crate) fn prob_at(&self, place: f64) -> f64 {
         let n = (place.max(0.0) as usize).min(self.ranking.cells.len());
         let before = if n == 0 { 0.0 } else { self.ranking.cumulative[n - 1].0 };
@@ -98,7 +97,7 @@ impl<'a> Credible<'a> {
         }
     }
 
-    /// The place in the ranking before which there is a probability; the inverse of [`Credible::prob_at`].
+    /// The fractional rank before which a probability lies; the inverse of [`Credible::prob_at`].
     pub(crate) fn place_at(&self, prob: f64) -> f64 {
         let n = self.cells_within(prob);
         let before = if n == 0 { 0.0 } else { self.ranking.cumulative[n - 1].0 };
@@ -108,19 +107,18 @@ impl<'a> Credible<'a> {
         }
     }
 
-    /// How many cells come before the crossing cell at `level`.
+    /// Number of cells before the crossing cell at `level`.
     pub fn cells_within(&self, level: f64) -> usize {
         self.ranking.cumulative.partition_point(|(prob, _)| *prob < level)
     }
 
-    /// How many cells have at least the probability `level` together: those before the crossing cell, and it; none at a
-    /// level of 0.
+    /// Number of cells up to and including the crossing cell at `level`; 0 at a level of 0.
     pub fn cells_enclosing(&self, level: f64) -> usize {
         if level > 0.0 { (self.cells_within(level) + 1).min(self.ranking.cells.len()) } else { 0 }
     }
 
-    /// Area of the strict credible region at `level` (0–1) [deg²]: the cells before the first with c ≥ level, by the
-    /// recipe of the LVK user guide and of the GWTM's listeners.
+    /// Area of the strict credible region at `level` (0–1) [deg²]: the cells before the first with c ≥ level, as in the
+    /// LVK user guide and the GWTM's listeners.
     pub fn area(&self, level: f64) -> f64 {
         match self.cells_within(level) {
             0 => 0.0,
@@ -128,8 +126,8 @@ impl<'a> Credible<'a> {
         }
     }
 
-    /// Area of the credible region at `level` (0–1), a part of the crossing cell counted [deg²]: linear between
-    /// (0, 0) and the points (cumulative probability, cumulative area), the whole sky beyond the last.
+    /// Area of the credible region at `level` (0–1) with a part of the crossing cell [deg²]: linear between (0, 0) and
+    /// the points (cumulative probability, cumulative area), the whole sky beyond the last.
     pub fn area_interpolated(&self, level: f64) -> f64 {
         if level.is_nan() || level <= 0.0 {
             return 0.0;
@@ -145,7 +143,7 @@ impl<'a> Credible<'a> {
         }
     }
 
-    /// The greatest probability in an area [deg²], a part of the last cell counted (0–1).
+    /// The greatest probability in an area [deg²], including a part of the last cell (0–1).
     pub fn prob_within(&self, area_deg2: f64) -> f64 {
         let wanted = (area_deg2 / DEG2_PER_SR).max(0.0);
         let n = self.ranking.cumulative.partition_point(|(_, area)| *area < wanted);
@@ -156,7 +154,7 @@ impl<'a> Credible<'a> {
         }
     }
 
-    /// What the map says in a few numbers.
+    /// Summary numbers of the map.
     pub fn summary(&self) -> Summary {
         let peak: &Cell = &self.map.cells()[self.ranking.cells[0] as usize];
         let (ra, dec) = peak.centre();

@@ -1,4 +1,4 @@
-//! A multi-order map from the FITS table that upstream sends.
+//! Decodes a multi-order map from the FITS table that upstream sends.
 
 use jiff::Timestamp;
 use shared::notice::parse_time;
@@ -7,7 +7,7 @@ use shared::{Error, Result};
 use super::{Cell, Distance, MAX_CELLS, MAX_ORDER, MapHeader, MultiOrderMap};
 use crate::fits::Table;
 
-/// The columns that may be there: name, place by convention, unit as the FITS standard writes it.
+/// The known columns: name, conventional position, unit as spelled by the FITS standard.
 const COLUMNS: [(&str, usize, &str); 5] = [
     ("UNIQ", 1, ""),
     ("PROBDENSITY", 2, "sr-1"),
@@ -18,12 +18,12 @@ const COLUMNS: [(&str, usize, &str); 5] = [
 
 impl MultiOrderMap {
     /// Reads and checks a map: a FITS file, gzipped or not, whose first binary table has the columns `UNIQ` and
-    /// `PROBDENSITY` [sr⁻¹] and, for a map with distances, `DISTMU`, `DISTSIGMA` [Mpc] and `DISTNORM` [Mpc⁻²]. Rows
-    /// and columns may come in any order; columns go by their names.
+    /// `PROBDENSITY` [sr⁻¹] and, for a map with distances, `DISTMU`, `DISTSIGMA` [Mpc] and `DISTNORM` [Mpc⁻²], rows and
+    /// columns in any order.
     ///
     /// # Errors
-    /// Permanent: not a FITS table, a column missing or of another unit, another coordinate system, or what
-    /// [`MultiOrderMap::from_cells`] refuses.
+    /// Permanent: not a FITS table, a column missing or of another unit, another coordinate system, or cells that
+    /// [`MultiOrderMap::from_cells`] rejects.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let table = Table::open(bytes)?;
         if table.rows() > MAX_CELLS {
@@ -76,7 +76,7 @@ fn check_column(table: &Table, name: &str, place: usize, unit: &str) -> Result<(
     Err(Error::permanent(format!("column `{name}` has unit `{}`, expected `{unit}`", found.escape_default())))
 }
 
-/// A unit's name and power, however it is written: `sr-1`, `1/sr`, `sr**-1`, `sr^(-1)`, `1 / Mpc2` …
+/// A unit's name and power, in any spelling: `sr-1`, `1/sr`, `sr**-1`, `sr^(-1)`, `1 / Mpc2` …
 fn power(unit: &str) -> Option<(&str, i32)> {
     let unit = unit.trim();
     let (unit, sign) = match unit.strip_prefix('1').unwrap_or(unit).trim_start().strip_prefix('/') {
@@ -108,8 +108,8 @@ fn header(table: &Table) -> MapHeader {
     }
 }
 
-/// A FITS time, UTC without saying so (FITS standard 4.0, section 9.1.1); one that cannot be read is absent, since
-/// the notice has the time of the signal as well.
+/// A FITS time, implicitly UTC (FITS standard 4.0, section 9.1.1). An unreadable one counts as absent, since the notice
+/// has the time of the signal too.
 fn time(text: &str) -> Option<Timestamp> {
     parse_time(text).ok()
 }
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn units_in_every_spelling() {
+    fn parses_units_in_every_spelling() {
         for text in ["sr-1", "1/sr", "sr**-1", "sr^-1", "sr**(-1)", "1 / sr", "/sr", " sr-1 "] {
             assert_eq!(power(text), Some(("sr", -1)), "{text}");
         }

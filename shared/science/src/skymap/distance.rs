@@ -5,18 +5,18 @@ use std::f64::consts::{PI, SQRT_2};
 
 use super::{Cell, Distance, MultiOrderMap};
 
-/// Below this ratio of mu to sigma, forward recurrence loses digits and backward recurrence does not.
+/// Ratio of mu to sigma below which only backward recurrence keeps its precision.
 const BACKWARD_BELOW: f64 = -2.0;
-/// Where backward recurrence starts; its error shrinks with every step.
+/// First index of the backward recurrence, whose error shrinks with every step.
 const BACKWARD_FROM: u32 = 300;
-/// The probability that all cells together may hold and be left out of integrals over the sky.
-const NEGLIGIBLE: f64 = 1e-10;
-/// How near a probability is brought to the one sought before one more of Newton's steps, which squares what is left.
+/// Limit on the total probability of the cells that integrals over the sky leave out.
+const NEGLIGIBLE_PROB: f64 = 1e-10;
+/// Tolerance on a probability before the last Newton step, which squares the error.
 const PROB_TOLERANCE: f64 = 1e-6;
-/// As many standard deviations beyond the mean there is nothing left of a normal distribution, in numbers of f64.
-const BEYOND: f64 = 9.0;
-/// Bisection steps: each halves the interval, and an interval of f64 numbers is exhausted after about 100.
-const STEPS: usize = 100;
+/// Standard deviations beyond which a normal distribution vanishes in f64.
+const MAX_SIGMAS: f64 = 9.0;
+/// Limit on bisection steps; about 100 halvings exhaust an interval of f64 numbers.
+const MAX_BISECTIONS: usize = 100;
 
 /// Φ, the distribution function of the normal distribution.
 fn normal_cdf(x: f64) -> f64 {
@@ -28,12 +28,12 @@ fn normal_pdf(x: f64) -> f64 {
     (-0.5 * x * x).exp() / (2.0 * PI).sqrt()
 }
 
-/// Where a function that rises from below `target` at `low` to above it at `high` meets it, from its value and its slope,
-/// by Newton's steps from `first` on; where those leave the interval or come no nearer, it is halved.
-fn crossing(rising: impl Fn(f64) -> (f64, f64), target: f64, mut low: f64, mut high: f64, first: f64) -> f64 {
+/// Solves `rising(x) = target` between `low` and `high`, where `rising` returns value and slope: Newton steps from
+/// `first`, and bisection where they leave the interval or do not converge.
+fn solve(rising: impl Fn(f64) -> (f64, f64), target: f64, mut low: f64, mut high: f64, first: f64) -> f64 {
     let mut at = if first > low && first < high { first } else { 0.5 * (low + high) };
     let mut last = f64::INFINITY;
-    for _ in 0..STEPS {
+    for _ in 0..MAX_BISECTIONS {
         let (value, slope) = rising(at);
         let off = value - target;
         if off.abs() < PROB_TOLERANCE {
@@ -79,15 +79,15 @@ fn ratios(x: f64) -> [f64; 4] {
 }
 
 impl Distance {
-    /// Where nothing is known of the distance, as upstream writes it.
+    /// An unknown distance, as upstream writes it.
     pub const UNKNOWN: Distance = Distance { mu: f64::INFINITY, sigma: 1.0, norm: 0.0 };
 
-    /// Whether the three numbers are a distribution.
+    /// Whether the three numbers describe a distribution.
     pub fn is_known(&self) -> bool {
         self.mu.is_finite() && self.sigma.is_finite() && self.sigma > 0.0 && self.norm.is_finite() && self.norm > 0.0
     }
 
-    /// Mean and standard deviation of the distance along the line of sight [Mpc]; `None` where it is not known.
+    /// Mean and standard deviation of the distance along the line of sight [Mpc]; `None` when unknown.
     pub fn moments(&self) -> Option<(f64, f64)> {
         if !self.is_known() {
             return None;
@@ -98,8 +98,8 @@ impl Distance {
         (mean.is_finite() && variance > 0.0).then(|| (mean, variance.sqrt()))
     }
 
-    /// The distribution with a mean and a standard deviation [Mpc]; [`Distance::UNKNOWN`] when there is none: it
-    /// cannot be wider than r² alone with an exponential fall, whose mean is √3 standard deviations.
+    /// The distribution with a mean and a standard deviation [Mpc]; [`Distance::UNKNOWN`] when none exists: the mean is
+    /// always above √3 standard deviations, the ratio of r² with an exponential fall.
     pub fn of_moments(mean: f64, std: f64) -> Distance {
         let wanted = mean / std;
         if !(wanted.is_finite() && std > 0.0 && wanted > 3f64.sqrt()) {
@@ -117,7 +117,7 @@ impl Distance {
                 return Distance::UNKNOWN;
             }
         }
-        for _ in 0..STEPS {
+        for _ in 0..MAX_BISECTIONS {
             let middle = 0.5 * (low + high);
             if ratio(middle) < wanted { low = middle } else { high = middle }
         }
@@ -131,13 +131,12 @@ impl Distance {
 
     /// The probability that the source is nearer than `r` [Mpc], given its direction (0–1).
     pub fn cdf(&self, r: f64) -> f64 {
-        Sight::of(self).nearer(r).0
+        LineOfSight::of(self).nearer(r).0
     }
 }
 
-/// A line of sight: its distribution, with what every integral from the observer on needs of the normal distribution
-/// there.
-struct Sight<'a> {
+/// A line of sight: its distribution, and the values at the observer that every integral needs.
+struct LineOfSight<'a> {
     distance: &'a Distance,
     /// Φ of −|mu / sigma|.
     tail: f64,
@@ -145,13 +144,13 @@ struct Sight<'a> {
     density: f64,
 }
 
-impl Sight<'_> {
-    fn of(distance: &Distance) -> Sight<'_> {
+impl LineOfSight<'_> {
+    fn of(distance: &Distance) -> LineOfSight<'_> {
         let x = distance.mu / distance.sigma;
-        Sight { distance, tail: normal_cdf(-x.abs()), density: normal_pdf(x) }
+        LineOfSight { distance, tail: normal_cdf(-x.abs()), density: normal_pdf(x) }
     }
 
-    /// The probability that the source is nearer than `r` [Mpc] (0–1), and its rise with `r` [1/Mpc].
+    /// The probability that the source is nearer than `r` [Mpc] (0–1), and its derivative [1/Mpc].
     fn nearer(&self, r: f64) -> (f64, f64) {
         if !self.distance.is_known() || r.is_nan() || r <= 0.0 {
             return (0.0, 0.0);
@@ -161,7 +160,7 @@ impl Sight<'_> {
         let x = (r - mu) / sigma;
         let (between, density) = if mu < 0.0 {
             (self.tail - normal_cdf(-x), normal_pdf(x))
-        } else if x > BEYOND {
+        } else if x > MAX_SIGMAS {
             (1.0 - self.tail, 0.0)
         } else {
             (normal_cdf(x) - self.tail, normal_pdf(x))
@@ -170,7 +169,7 @@ impl Sight<'_> {
         ((norm * integral).clamp(0.0, 1.0), norm * r * r * density / sigma)
     }
 
-    /// The probability that the source is within `x` > 0 standard deviations of mu (0–1), and its rise with `x`.
+    /// The probability that the source is within `x` > 0 standard deviations of mu (0–1), and its derivative.
     fn around(&self, x: f64) -> (f64, f64) {
         let Distance { mu, sigma, norm } = *self.distance;
         let (near, far) = (mu - x * sigma, mu + x * sigma);
@@ -178,7 +177,7 @@ impl Sight<'_> {
             let (prob, slope) = self.nearer(far);
             return (prob, slope * sigma);
         }
-        // The density is the same at both ends, and they are equally far.
+        // By symmetry, both ends have the same density.
         let density = normal_pdf(x);
         let integral = (mu * mu + sigma * sigma) * libm::erf(x / SQRT_2) - 2.0 * sigma * sigma * x * density;
         ((norm * integral).clamp(0.0, 1.0), norm * (near * near + far * far) * density)
@@ -186,43 +185,42 @@ impl Sight<'_> {
 }
 
 impl MultiOrderMap {
-    /// The distances below which the source is with the probabilities `quantiles` (0–1) [Mpc]; `None` for a map without
-    /// distances.
+    /// The quantiles (0–1) of the distance over the sky [Mpc]; `None` for a map without distances.
     pub fn distance_quantiles<const N: usize>(&self, quantiles: [f64; N]) -> Option<[f64; N]> {
-        let sight = self.sight()?;
-        let total: f64 = sight.iter().map(|(cell, _)| cell.prob()).sum();
+        let lines_of_sight = self.lines_of_sight()?;
+        let total: f64 = lines_of_sight.iter().map(|(cell, _)| cell.prob()).sum();
         let nearer = |r: f64| {
-            let sum = sight.iter().fold((0.0, 0.0), |sum, (cell, sight)| {
-                let (prob, slope) = sight.nearer(r);
+            let sum = lines_of_sight.iter().fold((0.0, 0.0), |sum, (cell, line)| {
+                let (prob, slope) = line.nearer(r);
                 (sum.0 + cell.prob() * prob, sum.1 + cell.prob() * slope)
             });
             (sum.0 / total, sum.1 / total)
         };
         let far = |distance: &Distance| distance.mu.max(0.0) + 10.0 * distance.sigma;
-        let high = sight.iter().map(|(_, sight)| far(sight.distance)).fold(0.0, f64::max);
-        if sight.is_empty() || !quantiles.iter().all(|quantile| (0.0..1.0).contains(quantile)) {
+        let high = lines_of_sight.iter().map(|(_, line)| far(line.distance)).fold(0.0, f64::max);
+        if lines_of_sight.is_empty() || !quantiles.iter().all(|quantile| (0.0..1.0).contains(quantile)) {
             return None;
         }
-        // Where they would be with a logistic distribution, which differs little from the normal one.
+        // First guess: a logistic distribution, which differs little from the normal one.
         let (mean, std) = self.distance_moments()?;
         let first = |quantile: f64| mean + std * (quantile / (1.0 - quantile)).ln() / 1.7;
-        Some(quantiles.map(|quantile| crossing(nearer, quantile, 0.0, high, first(quantile))))
+        Some(quantiles.map(|quantile| solve(nearer, quantile, 0.0, high, first(quantile))))
     }
 
-    /// The lines of sight that count in integrals over the sky; `None` for a map without distances.
-    fn sight(&self) -> Option<Vec<(&Cell, Sight<'_>)>> {
-        let least = NEGLIGIBLE / self.cells().len() as f64;
+    /// The lines of sight that matter in integrals over the sky; `None` for a map without distances.
+    fn lines_of_sight(&self) -> Option<Vec<(&Cell, LineOfSight<'_>)>> {
+        let least = NEGLIGIBLE_PROB / self.cells().len() as f64;
         let known = (self.cells().iter().zip(self.distances()?))
             .filter(|(cell, distance)| cell.prob() > least && distance.is_known());
-        Some(known.map(|(cell, distance)| (cell, Sight::of(distance))).collect())
+        Some(known.map(|(cell, distance)| (cell, LineOfSight::of(distance))).collect())
     }
 
     /// Mean and standard deviation of the distance over the sky [Mpc]; `None` for a map without distances.
     pub fn distance_moments(&self) -> Option<(f64, f64)> {
-        let sight = (self.cells().iter().zip(self.distances()?))
+        let lines_of_sight = (self.cells().iter().zip(self.distances()?))
             .filter_map(|(cell, distance)| distance.moments().map(|(mean, std)| (cell.prob(), mean, std)));
         let (mut total, mut first, mut second) = (0.0, 0.0, 0.0);
-        for (prob, mean, std) in sight.filter(|(prob, ..)| *prob > 0.0) {
+        for (prob, mean, std) in lines_of_sight.filter(|(prob, ..)| *prob > 0.0) {
             total += prob;
             first += prob * mean;
             second += prob * (mean * mean + std * std);
@@ -237,25 +235,24 @@ impl MultiOrderMap {
     /// The density in space is dP/dV = prob_density · norm · N(r; mu, sigma): no r². In each line of sight it exceeds
     /// a threshold between two distances; the threshold is moved until the shells hold the probability.
     pub fn credible_volume(&self, level: f64) -> Option<f64> {
-        let sight: Vec<(&Cell, Sight<'_>, f64)> = (self.sight()?.into_iter())
-            .map(|(cell, sight)| {
-                let Distance { sigma, norm, .. } = *sight.distance;
+        let lines_of_sight: Vec<(&Cell, LineOfSight<'_>, f64)> = (self.lines_of_sight()?.into_iter())
+            .map(|(cell, line)| {
+                let Distance { sigma, norm, .. } = *line.distance;
                 let peak = cell.prob_density * norm / (sigma * (2.0 * PI).sqrt());
-                (cell, sight, peak.ln())
+                (cell, line, peak.ln())
             })
             .collect();
-        // As a threshold sinks below the logarithm of a peak, the density exceeds it within so many standard deviations.
+        // Half-width in standard deviations where the density exceeds a threshold, from their logarithms.
         let reach = |peak: f64, threshold: f64| (2.0 * (peak - threshold)).sqrt();
         let prob = |threshold: f64| {
-            let seen = sight.iter().filter(|(.., peak)| *peak > threshold);
-            seen.fold((0.0, 0.0), |sum, (cell, sight, peak)| {
+            let seen = lines_of_sight.iter().filter(|(.., peak)| *peak > threshold);
+            seen.fold((0.0, 0.0), |sum, (cell, line, peak)| {
                 let x = reach(*peak, threshold);
-                let (prob, slope) = sight.around(x);
+                let (prob, slope) = line.around(x);
                 (sum.0 + cell.prob() * prob, sum.1 + cell.prob() * slope / x)
             })
         };
-        let high = sight.iter().map(|(.., peak)| *peak).fold(f64::NEG_INFINITY, f64::max);
-        // Between these the threshold is found.
+        let high = lines_of_sight.iter().map(|(.., peak)| *peak).fold(f64::NEG_INFINITY, f64::max);
         let (mut above, mut below) = (high, high - 1.0);
         while prob(below).0 < level {
             (above, below) = (below, high - 2.0 * (high - below));
@@ -263,11 +260,11 @@ impl MultiOrderMap {
                 return None;
             }
         }
-        // What rises is the probability as the threshold sinks.
-        let low = -crossing(|depth| prob(-depth), level, -above, -below, -0.5 * (above + below));
-        let seen = sight.iter().filter(|(.., peak)| *peak > low);
-        let volumes = seen.map(|(cell, sight, peak)| {
-            let Distance { mu, sigma, .. } = *sight.distance;
+        // The probability rises as the threshold sinks.
+        let low = -solve(|depth| prob(-depth), level, -above, -below, -0.5 * (above + below));
+        let seen = lines_of_sight.iter().filter(|(.., peak)| *peak > low);
+        let volumes = seen.map(|(cell, line, peak)| {
+            let Distance { mu, sigma, .. } = *line.distance;
             let half = sigma * reach(*peak, low);
             let (near, far) = ((mu - half).max(0.0), (mu + half).max(0.0));
             cell.area() * (far.powi(3) - near.powi(3)) / 3.0
@@ -290,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_those_of_numerical_integration() {
+    fn moments_match_numerical_integration() {
         for (mu, sigma) in [(100.0, 10.0), (10.0, 10.0), (0.0, 5.0), (-15.0, 10.0), (-25.0, 10.0), (-60.0, 10.0)] {
             let [i2, i3, i4] = [2, 3, 4].map(|k| integral(k, mu, sigma, mu.max(0.0) + 12.0 * sigma));
             let distance = Distance { mu, sigma, norm: 1.0 / i2 };
@@ -303,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_there_and_back() {
+    fn moments_round_trip() {
         for (mu, sigma) in [(1000.0, 1.0), (100.0, 30.0), (10.0, 10.0), (-15.0, 10.0), (-100.0, 10.0)] {
             let (mean, std) = Distance { mu, sigma, norm: 1.0 }.moments().expect("moments");
             let back = Distance::of_moments(mean, std);
@@ -317,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn one_distance_everywhere() {
+    fn equal_distances_match_closed_forms() {
         let (mean, std) = (100.0, 10.0);
         let distance = Distance::of_moments(mean, std);
         let cells: Vec<Cell> = (0..n_cells(1)).map(|ipix| Cell { order: 1, ipix, prob_density: 0.25 / PI }).collect();
@@ -338,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn real_maps_have_the_widths_and_volumes_of_crossmatch() {
+    fn real_maps_match_widths_and_volumes_of_crossmatch() {
         for (name, bytes, reference) in real_maps() {
             let map = MultiOrderMap::decode(&bytes).expect("a map");
             for (percent, level) in [("50", 0.5), ("90", 0.9)] {

@@ -1,4 +1,4 @@
-//! Writing a multi-order map as FITS, as LIGO/Virgo/KAGRA alerts carry it.
+//! Encodes a multi-order map as FITS, as in LIGO/Virgo/KAGRA alerts.
 
 use shared::Result;
 
@@ -6,10 +6,10 @@ use super::MultiOrderMap;
 use super::cards::{BLOCK, Value, end, known, put, table};
 
 /// A map as a FITS file: UNIQ, PROBDENSITY and, when it has distances, DISTMU, DISTSIGMA and DISTNORM, rows in the
-/// map's order, and everything that its header says.
+/// map's order, and all fields of its header.
 ///
 /// # Errors
-/// Permanent, when the header holds a text or a number that FITS cannot.
+/// Permanent, when the header holds a text or a number that FITS cannot represent.
 pub fn encode(map: &MultiOrderMap) -> Result<Vec<u8>> {
     let (cells, distances) = (map.cells(), map.distances());
     let text = |value: &str| Value::Text(value.to_owned());
@@ -47,7 +47,7 @@ mod tests {
     use crate::fits::Table;
     use crate::skymap::{Cell, Distance, MapHeader};
 
-    /// Twelve cells of order 0, the last split in four, in no order.
+    /// Twelve cells of order 0, the last split in four, unsorted.
     fn map(with_distances: bool, header: MapHeader) -> MultiOrderMap {
         let density = 1.0 / (4.0 * std::f64::consts::PI);
         let cell = |order: u8, ipix: u64| Cell { order, ipix, prob_density: density };
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_encoded_decodes() {
+    fn encoded_maps_round_trip() {
         for (with_distances, header) in [(true, header()), (false, header()), (true, MapHeader::default())] {
             let map = map(with_distances, header);
             let bytes = encode(&map).expect("FITS");
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn the_header_is_that_of_real_maps() {
+    fn header_matches_real_maps() {
         let bytes = encode(&map(true, header())).expect("FITS");
         let table = Table::open(&bytes).expect("a table");
         for (key, value) in [
@@ -103,12 +103,12 @@ mod tests {
             assert_eq!(table.header_str(key).as_deref(), Some(value), "{key}");
         }
         assert_eq!(table.header_f64("MOCORDER"), Some(1.0));
-        // The value in the real MS181101ab map, within a double's last digits.
+        // The value in the real MS181101ab map, within the precision of f64.
         assert!((table.header_f64("MJD-OBS").expect("a date") - 58_423.932_484_426_35).abs() < 1e-10);
     }
 
     #[test]
-    fn what_fits_cannot_hold_is_refused() {
+    fn rejects_values_that_fits_cannot_represent() {
         for change in [
             MapHeader { object: Some("x".repeat(100)), ..MapHeader::default() },
             MapHeader { creator: Some("a\nb".to_owned()), ..MapHeader::default() },

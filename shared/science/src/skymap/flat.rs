@@ -1,7 +1,7 @@
-//! A map as a flat HEALPix table, `{name}.fits.gz`: what `healpy.read_map` reads.
+//! Writes a map as a flat HEALPix table, `{name}.fits.gz`, which `healpy.read_map` reads.
 //!
-//! The rows are made one run of equal rows at a time, along the NESTED curve, and a run is compressed as a whole, so time
-//! and memory follow the number of cells and not the number of pixels.
+//! Rows are made along the NESTED curve in runs of equal rows, and a run is compressed as a whole, so time and memory
+//! grow with the number of cells, not of pixels.
 
 use std::io::Write;
 
@@ -11,22 +11,22 @@ use super::cards::{BLOCK, Value, end, known, put, table};
 use super::{Cell, Distance, MultiOrderMap, cell_area, n_cells};
 use crate::gzip::repeat::RepeatWriter;
 
-/// The coarsest order that is written unless another is asked for: the GWTM takes a coarser table to nside 128, where a
-/// coverage of 15.7 % becomes 19.3 %.
-const LEAST_ORDER: u8 = 9;
+/// The coarsest order written by default: the GWTM degrades a coarser table to nside 128, where a coverage of 15.7 %
+/// becomes 19.3 %.
+const MIN_ORDER: u8 = 9;
 
 /// Writes the map as a gzipped FITS table with the columns PROB [pix⁻¹] and, when it has distances, DISTMU, DISTSIGMA
-/// [Mpc] and DISTNORM [Mpc⁻²], NESTED, at its finest order, at least [`LEAST_ORDER`] and at most
-/// `max_order`. The bytes depend on the map alone.
+/// [Mpc] and DISTNORM [Mpc⁻²], NESTED, at its finest order, at least [`MIN_ORDER`] and at most `max_order`. The bytes
+/// depend on the map alone.
 ///
-/// A cell coarser than the table gives each of its pixels its share of the probability, and its distances. Pixels
+/// A cell coarser than the table gives each of its pixels an equal share of the probability, and its distances. Pixels
 /// that hold several cells get the sum of their probabilities and the distribution with their mean and standard
-/// deviation, each cell counting by its probability (a plain mean of parameters, as others take it, means nothing).
+/// deviation, cells weighted by probability (a plain mean of the parameters has no meaning).
 ///
 /// # Errors
-/// What `out` says, as Permanent.
+/// Permanent, when writing to `out` fails.
 pub fn write<W: Write>(map: &MultiOrderMap, max_order: u8, out: W) -> Result<W> {
-    let order = map.order().max(LEAST_ORDER).min(max_order);
+    let order = map.order().max(MIN_ORDER).min(max_order);
     let mut gzip = RepeatWriter::new(out).permanent("flat map")?;
     gzip.write(&headers(map, order)?).permanent("flat map")?;
     let columns = columns(map).len();
@@ -68,14 +68,14 @@ fn headers(map: &MultiOrderMap, order: u8) -> Result<Vec<u8>> {
     put(&mut out, "LASTPIX", &count(n_cells(order) - 1), "Last pixel # (0 based)")?;
     put(&mut out, "INDXSCHM", &text("IMPLICIT"), "Indexing: IMPLICIT or EXPLICIT")?;
     for (key, value, comment) in known(map.header()) {
-        // What upstream wrote and FITS does not allow is left out; the table is whole without it.
+        // A value that FITS does not allow is left out; the table is complete without it.
         let _ = put(&mut out, key, &value, comment);
     }
     end(&mut out);
     Ok(out)
 }
 
-/// Neighbouring pixels of the table with the same row.
+/// Consecutive pixels with the same row.
 struct Run {
     pixels: u64,
     prob: f64,
@@ -111,7 +111,7 @@ impl<I: Iterator<Item = u32>> Iterator for Runs<'_, I> {
             let prob = cell.prob_density * cell_area(self.order);
             return Some(Run { pixels: 1 << (2 * (self.order - cell.order)), prob, distance });
         }
-        // The cells of one pixel follow one another.
+        // The cells of one pixel are consecutive.
         let pixel = |cell: &Cell| cell.ipix >> (2 * (cell.order.saturating_sub(self.order)));
         let here = pixel(&cell);
         let mut sums = Moments::default();
@@ -127,7 +127,7 @@ impl<I: Iterator<Item = u32>> Iterator for Runs<'_, I> {
     }
 }
 
-/// What the cells of one pixel sum to.
+/// Sums over the cells of one pixel.
 #[derive(Default)]
 struct Moments {
     prob: f64,
@@ -167,7 +167,7 @@ mod tests {
         let bytes = write(map, max_order, Vec::new()).expect("a flat map");
         assert_eq!(bytes, write(map, max_order, Vec::new()).expect("a flat map"), "the same bytes again");
         let table = Table::open_up_to(&bytes, 1 << 30).expect("a table");
-        let order = map.order().max(LEAST_ORDER).min(max_order);
+        let order = map.order().max(MIN_ORDER).min(max_order);
         assert_eq!(table.header_f64("NSIDE"), Some(f64::from(1u32 << order)));
         assert_eq!(table.header_str("ORDERING").as_deref(), Some("NESTED"));
         assert_eq!(table.rows() as u64, n_cells(order));
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn every_pixel_has_its_share() {
+    fn pixels_share_the_probability_of_their_cell() {
         for (name, bytes, _) in real_maps() {
             let map = MultiOrderMap::decode(&bytes).expect("a map");
             for max_order in [5, 8] {
@@ -183,7 +183,7 @@ mod tests {
                 assert_eq!(columns.len(), 4, "{name}");
                 let total: f64 = columns[0].iter().sum();
                 assert!((total - map.total_prob()).abs() < 1e-9, "{name}: {total}");
-                let order = map.order().max(LEAST_ORDER).min(max_order);
+                let order = map.order().max(MIN_ORDER).min(max_order);
                 for (i, cell) in map.cells().iter().enumerate().filter(|(_, cell)| cell.order <= order) {
                     let pixel = (cell.ipix << (2 * (order - cell.order))) as usize;
                     let prob = cell.prob_density * cell_area(order);
@@ -195,9 +195,9 @@ mod tests {
         }
     }
 
-    /// Half of zlib's or less where runs are long; where most rows differ, as in a degraded map, zlib finds up to 3 % more.
+    /// At most half of zlib's size where runs are long; up to 3 % more where most rows differ, as in a degraded map.
     #[test]
-    fn files_are_no_larger_than_zlib_makes_them() {
+    fn files_are_no_larger_than_those_of_zlib() {
         let maps =
             real_maps().into_iter().map(|(name, bytes, _)| (name, MultiOrderMap::decode(&bytes).expect("a map")));
         let uniform = ("uniform".to_owned(), sampled(5, |_, _| 1.0));
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_without_distances_has_one_column() {
+    fn map_without_distances_has_one_column() {
         let map = sampled(3, |lon, _| 1.0 + lon.sin());
         let columns = read(&map, 3);
         assert_eq!(columns.len(), 1);
@@ -229,11 +229,10 @@ mod tests {
     }
 
     #[test]
-    fn a_coarse_map_is_written_at_order_9_unless_another_is_asked_for() {
+    fn writes_coarse_maps_at_order_9_by_default() {
         let map = sampled(3, |lon, _| 1.0 + lon.sin());
         let fine = &read(&map, 10)[0];
         assert_eq!(fine.len() as u64, n_cells(9));
-        // Each cell's probability, in equal parts.
         for (parts, cell) in fine.chunks_exact(1 << (2 * (9 - 3))).zip(map.cells()) {
             assert!(parts.iter().all(|part| *part == parts[0]));
             assert!((parts.iter().sum::<f64>() - cell.prob()).abs() < 1e-15);
@@ -245,7 +244,7 @@ mod tests {
     fn degraded_distances_keep_mean_and_variance() {
         let near = Distance::of_moments(100.0, 10.0);
         let far = Distance::of_moments(200.0, 20.0);
-        // In each pixel of order 0: one cell near, one far with twice the density, two of unknown distance.
+        // Each pixel of order 0 has one near cell, one far with twice the density, two of unknown distance.
         let cells: Vec<Cell> = (0..48)
             .map(|ipix| Cell { order: 1, ipix, prob_density: [1.0, 2.0, 0.5, 0.5][ipix as usize % 4] / (4.0 * PI) })
             .collect();

@@ -1,8 +1,8 @@
-//! Multi-order sky maps: what a map is and what it says.
+//! Multi-order sky maps.
 //!
-//! A map is a set of HEALPix cells of mixed orders (NESTED, ICRS) that cover the sky once, each with a probability
-//! density and perhaps a distance distribution. Everything here works on those cells; nothing expands them to the
-//! finest order.
+//! A map is a set of HEALPix cells of mixed orders (NESTED, ICRS) that tile the sky, each with a probability density
+//! and optionally a distance distribution. All algorithms work on these cells without expanding them to the finest
+//! order.
 
 mod adjacency;
 mod cards;
@@ -31,9 +31,9 @@ pub use region::Region;
 
 /// The finest HEALPix order whose cell numbers fit into 64 bits.
 pub const MAX_ORDER: u8 = 29;
-/// The most cells of a map; real ones have some 20,000.
+/// Limit on the cells of a map; real ones have some 20,000.
 pub const MAX_CELLS: usize = 20_000_000;
-/// How far the total probability may be from 1; real maps are within 1e-14.
+/// Tolerance on the total probability; real maps are within 1e-14 of 1.
 pub const TOTAL_PROB_TOLERANCE: f64 = 1e-3;
 /// Square degrees in a steradian [deg² sr⁻¹].
 pub const DEG2_PER_SR: f64 = (180.0 / PI) * (180.0 / PI);
@@ -70,7 +70,7 @@ impl Cell {
         (4 << (2 * self.order)) + self.ipix
     }
 
-    /// The order and number behind a UNIQ; `None` when it is none.
+    /// The order and number of a UNIQ; `None` when it is invalid.
     pub fn of_uniq(uniq: i64) -> Option<(u8, u64)> {
         let uniq = u64::try_from(uniq).ok().filter(|uniq| *uniq >= 4)?;
         let order = uniq.ilog2() / 2 - 1;
@@ -78,7 +78,7 @@ impl Cell {
         (order <= u32::from(MAX_ORDER)).then(|| (order as u8, uniq - (4 << (2 * order))))
     }
 
-    /// The first of its cells at order 29, and the first after them.
+    /// The range of its cells at order 29.
     pub(crate) fn range(&self) -> std::ops::Range<u64> {
         let shift = 2 * (MAX_ORDER - self.order);
         self.ipix << shift..(self.ipix + 1) << shift
@@ -90,14 +90,14 @@ pub fn cell_area(order: u8) -> f64 {
     4.0 * PI / n_cells(order) as f64
 }
 
-/// How many cells an order has, 12·4^order.
+/// Number of cells of an order, 12·4^order.
 pub const fn n_cells(order: u8) -> u64 {
     12 << (2 * order)
 }
 
-/// The distance distribution along a cell's line of sight: p(D) = norm · N(D; mu, sigma) · D²
-/// (Singer et al. 2016, doi:10.3847/2041-8205/829/1/L15). Where the data say nothing of the distance, upstream writes
-/// an infinite `mu` and a `norm` of 0; the values are kept as they come.
+/// The distance distribution along a cell's line of sight: p(D) = norm · N(D; mu, sigma) · D² (Singer et al. 2016,
+/// doi:10.3847/2041-8205/829/1/L15). Where the distance is unknown, upstream writes an infinite `mu` and a `norm` of 0;
+/// the values are kept.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Distance {
     /// Location parameter, DISTMU [Mpc]; may be negative or infinite.
@@ -108,18 +108,18 @@ pub struct Distance {
     pub norm: f64,
 }
 
-/// What a map's header says; every field may be absent.
+/// The header of a map; every field may be absent.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct MapHeader {
-    /// When the signal arrived, DATE-OBS.
+    /// Time of the signal, DATE-OBS.
     pub date_obs: Option<Timestamp>,
-    /// When the map was made, DATE.
+    /// Time when the map was made, DATE.
     pub date: Option<Timestamp>,
-    /// What made the map, CREATOR: `BAYESTAR`, `cWB`, `bilby` …
+    /// Program that made the map, CREATOR: `BAYESTAR`, `cWB`, `bilby` …
     pub creator: Option<String>,
     /// The instruments, INSTRUME: `H1`, `L1` …
     pub instruments: Vec<String>,
-    /// Identifier of the event, OBJECT. It may be of another kind than a superevent id.
+    /// Identifier of the event, OBJECT; not necessarily a superevent id.
     pub object: Option<String>,
     /// Mean of the distance, DISTMEAN [Mpc].
     pub dist_mean: Option<f64>,
@@ -138,20 +138,20 @@ pub struct MultiOrderMap {
     cells: Vec<Cell>,
     distances: Option<Vec<Distance>>,
     header: MapHeader,
-    /// The cells by their place along the NESTED curve: (first cell at order 29, index into `cells`).
+    /// The cells along the NESTED curve: (first cell at order 29, index into `cells`).
     curve: Vec<(u64, u32)>,
-    /// How many of `curve` begin before each cell of [`BUCKET_ORDER`]: where to look.
+    /// Number of `curve` entries that begin before each cell of [`BUCKET_ORDER`], to narrow a look-up.
     buckets: Vec<u32>,
     order: u8,
-    /// Made when it is first asked for.
+    /// Made on first use.
     ranking: OnceLock<CellRanking>,
 }
 
-/// The order by which cells are looked up.
+/// Order of the look-up buckets.
 const BUCKET_ORDER: u8 = 6; // 49,152 buckets, about as many as real maps have cells
 
 impl MultiOrderMap {
-    /// A map of given cells, with `distances` (one per cell) or without.
+    /// A map of cells, with `distances` (one per cell) or without.
     ///
     /// # Errors
     /// Permanent, when a cell is invalid, cells overlap or leave a hole, a density is negative or not finite, the
@@ -184,7 +184,7 @@ impl MultiOrderMap {
         }
         let mut curve: Vec<(u64, u32)> =
             cells.iter().enumerate().map(|(i, cell)| (cell.range().start, i as u32)).collect();
-        // A file has the cells of each order in order: few runs, which this sort merges.
+        // A file has the cells of each order in order; the stable sort merges these runs quickly.
         curve.sort();
         for pair in curve.windows(2) {
             let [a, b] = [pair[0], pair[1]].map(|(_, i)| &cells[i as usize]);
@@ -228,7 +228,7 @@ impl MultiOrderMap {
         self.distances.as_deref()
     }
 
-    /// What the header says.
+    /// The header.
     pub fn header(&self) -> &MapHeader {
         &self.header
     }
@@ -243,7 +243,7 @@ impl MultiOrderMap {
         self.cells.iter().map(Cell::prob).sum()
     }
 
-    /// The index of the cell that holds a direction, ICRS [deg]; `None` when the direction is none (not finite, or a
+    /// The index of the cell that holds a direction, ICRS [deg]; `None` when the direction is invalid (not finite, or a
     /// declination beyond a pole).
     pub fn cell_at(&self, ra_deg: f64, dec_deg: f64) -> Option<usize> {
         if !ra_deg.is_finite() || dec_deg.is_nan() || dec_deg.abs() > 90.0 {
@@ -278,12 +278,12 @@ impl MultiOrderMap {
         peak
     }
 
-    /// The cells sorted by density, once a map, for everything about credible levels.
+    /// The cells sorted by density; sorted once per map.
     pub fn credible(&self) -> Credible<'_> {
         Credible::new(self, self.ranking.get_or_init(|| CellRanking::of(&self.cells)))
     }
 
-    /// What the map says in a few numbers.
+    /// Summary numbers of the map.
     pub fn summary(&self) -> Summary {
         self.credible().summary()
     }

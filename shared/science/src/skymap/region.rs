@@ -1,4 +1,4 @@
-//! A credible region as a MOC, and the modes it falls into.
+//! Credible regions as MOCs, and their separate modes.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use shared::{Context, Error, Result};
 use super::adjacency::{CORNERS, SIDES, in_corner, step};
 use super::{Credible, DEG2_PER_SR, MAX_ORDER, n_cells};
 
-/// The largest region that is read [bytes]; that of the largest sky map has some 10 MB.
+/// Limit on a region in JSON [bytes]; that of the largest sky map has some 10 MB.
 const MAX_REGION_BYTES: usize = 64 << 20;
 
 /// A part of the sky, read from IVOA MOC JSON.
@@ -21,7 +21,7 @@ impl Region {
     /// Reads `{"3":[…],"9":[…]}`.
     ///
     /// # Errors
-    /// Permanent, for anything else, and for cells that overlap or that no order has.
+    /// Permanent, for anything else, and for cells that overlap or do not exist.
     pub fn from_json(json: &[u8]) -> Result<Self> {
         let wrong = |why: &str| Error::permanent(format!("region: expected a MOC in JSON, found {why}"));
         if json.len() > MAX_REGION_BYTES {
@@ -39,19 +39,18 @@ impl Region {
         Ok(Region(RangeMOC::from_cells(order, cells.into_iter(), None)))
     }
 
-    /// Its area [deg²].
+    /// Area [deg²].
     pub fn area_deg2(&self) -> f64 {
         self.0.coverage_percentage() * 4.0 * std::f64::consts::PI * DEG2_PER_SR
     }
 
-    /// What it shares with another.
+    /// The intersection with another region.
     #[must_use]
     pub fn and(&self, other: &Region) -> Self {
         Region(self.0.and(&other.0))
     }
 
-    /// The mean of its directions, weighted by area: a unit vector, ICRS; `None` for a region without one, such as the
-    /// whole sky.
+    /// The mean direction weighted by area, as a unit vector, ICRS; `None` when there is none, as for the whole sky.
     pub fn centre(&self) -> Option<[f64; 3]> {
         let mut sum = [0.0; 3];
         for cell in (&self.0).into_range_moc_iter().cells() {
@@ -67,13 +66,13 @@ impl Region {
 }
 
 impl Credible<'_> {
-    /// The strict credible region at `level` (0–1), the crossing cell excluded, at the map's finest order: that whose area
-    /// is posted. It is empty when one cell has more probability than `level`.
+    /// The strict credible region at `level` (0–1), without the crossing cell, at the map's finest order; its area is
+    /// posted. Empty when one cell has more probability than `level`.
     pub fn moc_strict(&self, level: f64) -> RangeMOC<u64, Hpx<u64>> {
         self.first_cells(self.cells_within(level))
     }
 
-    /// The credible region at `level` (0–1) with its crossing cell, at the map's finest order: it holds at least that
+    /// The credible region at `level` (0–1) with the crossing cell, at the map's finest order: it holds at least that
     /// probability, and is never empty above 0.
     pub fn moc(&self, level: f64) -> RangeMOC<u64, Hpx<u64>> {
         self.first_cells(self.cells_enclosing(level))
@@ -102,11 +101,11 @@ impl Credible<'_> {
         Ok(json)
     }
 
-    /// How many separate modes the strict credible region at `level` (0–1) has, or the one cell that crosses the level
-    /// when it is empty: cells that touch, if only at a corner, are of one mode.
+    /// Number of separate modes of the strict credible region at `level` (0–1); 1 when it is empty. Cells that touch,
+    /// even at a corner only, belong to one mode.
     pub fn modes(&self, level: f64) -> usize {
         let (map, within) = (self.map(), self.cells_within(level).max(self.cells_enclosing(level).min(1)));
-        // Of each cell inside, by rank: another cell of its mode, at last the mode's own.
+        // Union-find over the cells inside, by rank.
         let mut parents: Vec<usize> = (0..within).collect();
         let mut modes = within;
         let mut join = |a: usize, b: usize| {
@@ -121,7 +120,7 @@ impl Credible<'_> {
         let (order, cells) = (map.order(), map.cells());
         for (rank, i) in self.ranking()[..within].iter().enumerate() {
             let cell = &cells[*i as usize];
-            // Across each side: a cell as large, which is inside or not; smaller ones look for themselves.
+            // Neighbours of the same size or larger; smaller ones are joined from their own side.
             let sides = SIDES.map(|way| {
                 let neighbour = step(cell.order, cell.ipix, way)?;
                 let other = map.cell_with(neighbour << (2 * (MAX_ORDER - cell.order)));
@@ -130,7 +129,7 @@ impl Credible<'_> {
                 Some(other < within)
             });
             for (corner, way) in CORNERS.into_iter().enumerate() {
-                // A cell inside beside the corner touches the one opposite along a side.
+                // A neighbour inside beside this corner already joins the opposite cell along a side.
                 if sides[corner] == Some(true) || sides[(corner + 3) % 4] == Some(true) {
                     continue;
                 }
@@ -159,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn real_regions_are_those_of_mocpy() {
+    fn real_regions_match_mocpy() {
         for (name, bytes, reference) in real_maps() {
             let map = MultiOrderMap::decode(&bytes).expect("a map");
             let credible = map.credible();
@@ -189,7 +188,7 @@ mod tests {
             let moc = credible.moc_strict(level);
             let sky = 4.0 * std::f64::consts::PI * DEG2_PER_SR;
             assert!((moc.coverage_percentage() * sky - credible.area(level)).abs() < 1e-6);
-            // With the crossing cell: the area that is interpolated, and less than a cell more.
+            // With the crossing cell, the area exceeds the interpolated one by less than a cell.
             let enclosing = credible.moc(level).coverage_percentage() * sky;
             let more = enclosing - credible.area_interpolated(level);
             assert!((-1e-6..=super::super::cell_area(4) * DEG2_PER_SR + 1e-6).contains(&more), "{level}: {more}");
@@ -200,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn json_and_fits_say_the_same() {
+    fn json_and_fits_have_the_same_cells() {
         let map = sampled(4, |lon, lat| (20.0 * cos_distance((lon, lat), (0.0, 1.4))).exp());
         let credible = map.credible();
         let json = credible.moc_json(0.9).expect("JSON");
@@ -217,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn regions_read_back_and_overlap() {
+    fn regions_round_trip_and_intersect() {
         let at = |centre: f64| {
             let map = sampled(5, |lon, lat| (30.0 * cos_distance((lon, lat), (centre, 0.2))).exp());
             Region::from_json(&map.credible().moc_json(0.9).expect("JSON")).expect("a region")
@@ -235,8 +234,8 @@ mod tests {
         assert!(Region::from_json(br#"{"0":[0,1,2,3,4,5,6,7,8,9,10,11]}"#).expect("the sky").centre().is_none());
     }
 
-    /// A map of order 3 whose cells have these probabilities, and the others what is left.
-    fn hot(probs: &[f64]) -> MultiOrderMap {
+    /// A map of order 3 whose first cells have these probabilities; the others share the rest.
+    fn peaked(probs: &[f64]) -> MultiOrderMap {
         let order = 3;
         let cells = 12 << (2 * order);
         let rest = (1.0 - probs.iter().sum::<f64>()) / (cells - probs.len()) as f64;
@@ -251,16 +250,16 @@ mod tests {
     }
 
     #[test]
-    fn a_region_in_few_cells_is_never_empty_and_holds_its_probability() {
+    fn region_of_few_cells_is_not_empty_and_holds_its_probability() {
         let cell = super::super::cell_area(3) * DEG2_PER_SR;
-        // Probabilities of the hottest cells; the 90 % region's cells, and its interpolated area in cells.
+        // Probabilities of the first cells; number of cells and interpolated area [cells] of the 90 % region.
         for (probs, cells, area) in [
             (&[0.97][..], 1, 0.9 / 0.97),
             (&[0.9], 1, 1.0),
             (&[0.5, 0.47], 2, 1.0 + 0.4 / 0.47),
             (&[0.3, 0.3, 0.3, 0.09], 4, 3.0),
         ] {
-            let map = hot(probs);
+            let map = peaked(probs);
             let credible = map.credible();
             let moc = Region::from_json(&credible.moc_json(0.9).expect("JSON")).expect("a region");
             assert!((credible.area_interpolated(0.9) / cell - area).abs() < 0.01, "{probs:?}");
@@ -273,12 +272,12 @@ mod tests {
             assert!(moc.area_deg2() + 1e-9 >= credible.area_interpolated(0.9), "{probs:?}");
             assert!(credible.modes(0.9) >= 1 && credible.modes(0.5) >= 1, "{probs:?}");
         }
-        // What is posted stays upstream's recipe.
-        assert_eq!(hot(&[0.97]).summary().area_90, 0.0);
+        // The posted area follows upstream's definition.
+        assert_eq!(peaked(&[0.97]).summary().area_90, 0.0);
     }
 
     #[test]
-    fn two_spots_are_two_modes() {
+    fn counts_two_spots_as_two_modes() {
         let spot = |lon, lat, at| (60.0 * (cos_distance((lon, lat), at) - 1.0)).exp();
         let map = sampled(5, |lon, lat| spot(lon, lat, (0.4, 0.6)) + spot(lon, lat, (3.5, -0.6)));
         assert_eq!(map.credible().modes(0.9), 2);

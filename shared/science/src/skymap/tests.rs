@@ -1,4 +1,4 @@
-//! Tests of a map as a whole: what is refused, closed forms, and the reference values of real alerts.
+//! Tests of whole maps: rejected input, closed forms, and reference values of real alerts.
 
 use std::path::Path;
 
@@ -9,10 +9,10 @@ use shared::notice::igwn::Notice;
 use super::*;
 use crate::fits::tests::file;
 
-/// Real alerts and what public tools say of their maps (see `note` in the file); not part of the repository.
+/// Real alerts with reference values of public tools (see `note` in the file); not part of the repository.
 const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data");
 
-/// The real maps with their reference values; none where the data are not.
+/// The real maps with their reference values; empty when the data are absent.
 pub(crate) fn real_maps() -> Vec<(String, Vec<u8>, Value)> {
     let Ok(text) = std::fs::read(Path::new(DATA).join("reference/skymaps.json")) else {
         eprintln!("skipped: no real alerts beside the repository");
@@ -43,7 +43,7 @@ fn close(found: f64, expected: &Value, tolerance: f64, what: &str) {
 }
 
 #[test]
-fn real_maps_say_what_upstream_posts() {
+fn real_maps_match_the_values_that_upstream_posts() {
     for (name, bytes, reference) in real_maps() {
         let map = MultiOrderMap::decode(&bytes).expect("a map");
         assert_eq!(map.cells().len() as u64, reference["rows"].as_u64().expect("rows"), "{name}");
@@ -63,7 +63,7 @@ fn real_maps_say_what_upstream_posts() {
 }
 
 #[test]
-fn real_maps_have_the_interpolated_areas_of_crossmatch() {
+fn real_maps_match_the_interpolated_areas_of_crossmatch() {
     for (name, bytes, reference) in real_maps() {
         let map = MultiOrderMap::decode(&bytes).expect("a map");
         let credible = map.credible();
@@ -74,7 +74,7 @@ fn real_maps_have_the_interpolated_areas_of_crossmatch() {
     }
 }
 
-/// Every cell of an order, with a density by direction that is scaled to a total probability of 1.
+/// A map of one order with a density by direction, scaled to a total probability of 1.
 pub(crate) fn sampled(order: u8, density: impl Fn(f64, f64) -> f64) -> MultiOrderMap {
     let cells = (0..n_cells(order)).map(|ipix| {
         let (lon, lat) = cdshealpix::nested::center(order, ipix);
@@ -96,7 +96,7 @@ pub(crate) fn cos_distance(a: (f64, f64), b: (f64, f64)) -> f64 {
 }
 
 #[test]
-fn a_uniform_sky_and_a_single_cell() {
+fn uniform_sky_and_single_cell_match_closed_forms() {
     let uniform = sampled(3, |_, _| 1.0);
     let credible = uniform.credible();
     let sky = 4.0 * PI * DEG2_PER_SR;
@@ -115,7 +115,7 @@ fn a_uniform_sky_and_a_single_cell() {
 }
 
 #[test]
-fn a_gaussian_spot_has_the_areas_of_its_formula() {
+fn gaussian_spot_matches_its_formula() {
     // p ∝ exp(κ(cos θ − 1)): c(θ) = (1 − e^(κ(cos θ − 1))) / (1 − e^(−2κ)), area 2π(1 − cos θ).
     let kappa = 200.0;
     let centre = (1.0, 0.5);
@@ -130,7 +130,7 @@ fn a_gaussian_spot_has_the_areas_of_its_formula() {
 }
 
 #[test]
-fn the_cell_under_a_direction() {
+fn finds_the_cell_at_a_direction() {
     let map = sampled(4, |lon, _| 1.0 + lon);
     for (i, cell) in map.cells().iter().enumerate() {
         let (lon, lat) = cell.centre();
@@ -147,7 +147,7 @@ fn refused(cells: Vec<Cell>) -> String {
 }
 
 #[test]
-fn what_is_no_map_is_refused() {
+fn rejects_invalid_cells() {
     let sky = |order: u8| (0..n_cells(order)).map(move |ipix| Cell { order, ipix, prob_density: 1.0 / (4.0 * PI) });
     let changed = |change: fn(&mut Vec<Cell>)| {
         let mut cells: Vec<Cell> = sky(1).collect();
@@ -171,7 +171,7 @@ fn what_is_no_map_is_refused() {
 }
 
 #[test]
-fn tables_that_are_no_map_are_refused_by_name() {
+fn rejects_tables_that_are_no_map_and_names_the_column() {
     let row = |uniq: i64, density: f64| [uniq.to_be_bytes(), density.to_be_bytes()].concat();
     let rows: Vec<_> = (4..16).map(|uniq| row(uniq, 1.0 / (4.0 * PI))).collect();
     let columns = [("UNIQ", "K", ""), ("PROBDENSITY", "D", "sr-1")];
@@ -195,7 +195,7 @@ fn tables_that_are_no_map_are_refused_by_name() {
 }
 
 #[test]
-fn uniq_there_and_back() {
+fn uniq_round_trips() {
     for order in 0..=MAX_ORDER {
         for ipix in [0, 1, n_cells(order) / 2, n_cells(order) - 1] {
             let cell = Cell { order, ipix, prob_density: 0.0 };
@@ -207,7 +207,7 @@ fn uniq_there_and_back() {
     }
 }
 
-/// Maps of mixed orders, in no order, with few or many different densities, zeros among them.
+/// Unsorted maps of mixed orders, with few or many different densities, including 0.
 pub(crate) fn any_map() -> impl Strategy<Value = MultiOrderMap> {
     let splits = proptest::collection::vec(any::<u32>(), 0..80);
     let densities = proptest::collection::vec(prop_oneof![Just(0.0), Just(1.0), 0.0..1.0f64, 1e-9..1e3f64], 1..60);
@@ -233,7 +233,7 @@ pub(crate) fn any_map() -> impl Strategy<Value = MultiOrderMap> {
 
 proptest! {
     #[test]
-    fn greedy_regions_grow_and_hold_their_probability(map in any_map()) {
+    fn greedy_regions_grow_with_the_level_and_hold_their_probability(map in any_map()) {
         let credible = map.credible();
         prop_assert!((map.total_prob() - 1.0).abs() < 1e-9);
         let mut last = (0.0, 0.0);
@@ -254,14 +254,14 @@ proptest! {
     }
 
     #[test]
-    fn every_direction_is_in_the_cell_that_holds_it(map in any_map(), ra in 0.0..360.0f64, dec in -90.0..90.0f64) {
+    fn cell_at_returns_the_cell_that_contains_the_direction(map in any_map(), ra in 0.0..360.0f64, dec in -90.0..90.0f64) {
         let cell = map.cells()[map.cell_at(ra, dec).expect("a cell")];
         let ipix = cdshealpix::nested::hash(cell.order, ra.to_radians(), dec.to_radians());
         prop_assert_eq!(ipix, cell.ipix);
     }
 
     #[test]
-    fn arbitrary_cells_are_a_map_or_an_error(cells in proptest::collection::vec((0..40u8, any::<u64>(), any::<f64>()), 0..30)) {
+    fn arbitrary_cells_give_a_map_or_an_error(cells in proptest::collection::vec((0..40u8, any::<u64>(), any::<f64>()), 0..30)) {
         let cells = cells.into_iter().map(|(order, ipix, prob_density)| Cell { order, ipix, prob_density });
         prop_assert!(MultiOrderMap::from_cells(cells.collect(), None, MapHeader::default()).is_err());
     }

@@ -1,4 +1,4 @@
-//! What Swift's Burst Alert Telescope (BAT) sees: the sky that its coded mask casts onto its detectors.
+//! Field of view of Swift's Burst Alert Telescope (BAT): the sky coded by its mask.
 //!
 //! Coordinates. Swift's body axes are X, the boresight; Z, whose position angle on the sky, from north through east,
 //! is the roll; and Y = Z × X, at roll + 90°. BAT's own (BAT_X, BAT_Y, BAT_Z) are (Y, Z, X). A direction of the sky is
@@ -8,41 +8,40 @@
 
 use super::coverage::Coverage;
 
-/// The least partial coding that counts as seen: the field of 2.2 sr in the BAT team's catalogues.
+/// Smallest partial coding that counts as seen: the field of 2.2 sr in the BAT team's catalogues.
 pub const THRESHOLD: f64 = 0.1; // Sakamoto et al. 2008, doi:10.1086/523646
 
 /// The detector plane, along BAT_X and BAT_Y [m]: 286 and 173 cells of 4.2 mm.
 const DETECTOR: [f64; 2] = [286.0 * 0.0042, 173.0 * 0.0042]; // 32,768 detectors and the gaps: Barthelmy et al. 2005, doi:10.1007/s11214-005-5096-3; swiftbat_python
 /// The mask before its corners are cut, along BAT_X and BAT_Y [m]: 95.9 and 47.8 inches of 5 mm tiles.
 const MASK: [f64; 2] = [487.0 * 0.005, 243.0 * 0.005]; // swiftbat_python; Barthelmy et al. 2005 have 2.7 m² and 5 mm
-/// What is cut off the mask's two corners at -BAT_Y, at 45°, which makes it a D [m].
-const CUT: f64 = MASK[1] / 2.0; // swiftbat_python
-/// From the detectors to the mask [m].
+/// Length cut off the mask's two corners at -BAT_Y, at 45°, which makes it a D [m].
+const CORNER_CUT: f64 = MASK[1] / 2.0; // swiftbat_python
+/// Distance from the detectors to the mask [m].
 const HEIGHT: f64 = 1.0; // Barthelmy et al. 2005
 
-/// No direction farther than this from the boresight is coded at all [rad]: 64.4° at (tan x, tan y) = (1.82, 0.97).
-const FARTHEST: f64 = 1.13;
+/// Largest angle from the boresight at which a direction is coded at all [rad]: 64.4° at (tan x, tan y) = (1.82, 0.97).
+const MAX_ANGLE: f64 = 1.13;
 
 /// The fraction of the detector plane, 0 to 1, that sees a direction through the mask.
 ///
 /// `x`, `y`: the direction's (tan x, tan y), any number. The detector plane is projected onto the mask's plane along
-/// the direction, and the part of it that falls on the mask counts, whatever the tiles there: a closed form of
-/// rectangles and corners.
+/// the direction; the fraction on the mask counts, regardless of its tiles: a closed form of rectangles and corners.
 ///
 /// Established: the geometry above, published by the BAT team; with it the field above 10 % is 2.27 sr and above 50 %
-/// 1.43 sr, the team's round numbers being 2.2 and 1.4 sr (Sakamoto et al. 2008, doi:10.1086/523646), and with the
-/// projection factor cos θ 1.18 sr above 50 % and 2.32 sr above 5 %, a ray-traced map of all detectors having 1.18 and
-/// 2.29 sr (<https://asd.gsfc.nasa.gov/Craig.Markwardt/bat-cal/solid-angle/>).
+/// 1.43 sr (published: 2.2 and 1.4 sr, Sakamoto et al. 2008, doi:10.1086/523646), and with the projection factor cos θ
+/// 1.18 sr above 50 % and 2.32 sr above 5 % (ray-traced map of all detectors: 1.18 and 2.29 sr,
+/// <https://asd.gsfc.nasa.gov/Craig.Markwardt/bat-cal/solid-angle/>).
 ///
-/// Approximate: the plane counts as full, gaps included, and every detector as on; the mask's rim, its thickness and
-/// the shield's walls do not count, nor does the misalignment of 0.2° between BAT and the spacecraft. All of it moves
-/// the boundary by a degree or so.
+/// Approximate: the plane counts as full, gaps included, and every detector as on; the mask's rim and thickness, the
+/// shield's walls, and the misalignment of 0.2° between BAT and the spacecraft are neglected. Together they move the
+/// boundary by about a degree.
 pub fn partial_coding(x: f64, y: f64) -> f64 {
     Shadow::of(x, y).map_or(0.0, Shadow::coded)
 }
 
-/// What of the detector plane, projected onto the mask's plane along a direction, falls on the mask before its corners
-/// are cut; a width or height below 0 is a distance from it [m].
+/// The overlap of the mask, before its corners are cut, with the detector plane projected along a direction; a negative
+/// width or height is a distance from the mask [m].
 #[derive(Debug, Clone, Copy)]
 struct Shadow {
     left: f64,
@@ -53,7 +52,7 @@ struct Shadow {
 }
 
 impl Shadow {
-    /// `None` for a direction that is no number.
+    /// `None` for NaN.
     fn of(x: f64, y: f64) -> Option<Self> {
         if !(x.is_finite() && y.is_finite()) {
             return None;
@@ -67,15 +66,15 @@ impl Shadow {
         Some(Shadow { left, right, bottom, width: right - left, height: top - bottom })
     }
 
-    /// The fraction of the detector plane that it is, without the cut corners.
+    /// The overlap as a fraction of the detector plane, without the cut corners.
     fn coded(self) -> f64 {
         let Shadow { left, right, bottom, width, height } = self;
         if width <= 0.0 || height <= 0.0 {
             return 0.0;
         }
-        // A corner is what lies beyond the line |x| - y = LINE; `far` is how far the outer lower corner of what is on
-        // the mask lies beyond it. The triangle beyond the line, without those beyond the other edges.
-        const LINE: f64 = (MASK[0] + MASK[1]) / 2.0 - CUT;
+        // A cut corner lies beyond the line |x| - y = LINE; `far` is the distance of the overlap's outer lower corner
+        // beyond it. The triangle beyond the line, without those beyond the other edges.
+        const LINE: f64 = (MASK[0] + MASK[1]) / 2.0 - CORNER_CUT;
         let triangle = |leg: f64| leg.max(0.0).powi(2) / 2.0;
         let cut = |outer: f64| {
             let far = outer - bottom - LINE;
@@ -84,18 +83,18 @@ impl Shadow {
         ((width * height - cut(right) - cut(-left)) / (DETECTOR[0] * DETECTOR[1])).clamp(0.0, 1.0)
     }
 
-    /// The most by which [`Shadow::coded`] changes within a `reach` in (tan x, tan y).
+    /// Upper limit on the change of [`Shadow::coded`] within a `reach` in (tan x, tan y).
     ///
-    /// Its rate along x is the height, along y the width, of the mask's edge in the shadow, at most the shadow's own;
-    /// and those grow by no more than the way itself.
-    fn may_differ(self, reach: f64) -> f64 {
+    /// The derivatives along x and y are the height and width of the mask's edge in the overlap, at most the overlap's
+    /// own, which grow by no more than the reach.
+    fn max_change(self, reach: f64) -> f64 {
         let way = reach * HEIGHT;
         let greatest = |extent: f64, whole: f64| (extent + way).clamp(0.0, whole);
         way * greatest(self.height, DETECTOR[1]).hypot(greatest(self.width, DETECTOR[0])) / (DETECTOR[0] * DETECTOR[1])
     }
 }
 
-/// Where Swift points, with the boresight along X and the roll as the position angle of Z.
+/// Swift's attitude, with the boresight along X and the roll as the position angle of Z.
 #[derive(Debug, Clone, Copy)]
 struct Attitude {
     /// X, Y, Z in ICRS, unit vectors.
@@ -119,27 +118,27 @@ impl Attitude {
     }
 }
 
-/// The cells whose centres have a partial coding above [`THRESHOLD`], for a boresight (`ra`, `dec`), ICRS [deg], and a
-/// `roll` [deg]: see [`partial_coding`] for the shape and what is approximate about it, and the module for the roll.
+/// The coded field of view: the cells whose centres have a partial coding above [`THRESHOLD`], for a boresight (`ra`,
+/// `dec`), ICRS [deg], and a `roll` [deg]. See [`partial_coding`] for its approximations, and the module for the roll.
 ///
-/// This is the coded field of view. The Earth's disc may be in it, and BAT may have been off.
+/// The Earth's disc may be in it, and BAT may have been off.
 pub fn field_of_view(ra: f64, dec: f64, roll: f64) -> Coverage {
     let attitude = Attitude::new(ra, dec, roll);
     Coverage::of(|direction, reach| {
         let [x, y, z] = attitude.body(direction);
         let from_axis = y.hypot(z).atan2(x);
-        if from_axis - reach > FARTHEST {
+        if from_axis - reach > MAX_ANGLE {
             return Some(false);
         }
         if from_axis + reach > 1.5 {
-            // So coarse a cell that its tangents are of no use.
+            // Too coarse a cell for the tangent plane.
             return None;
         }
         let shadow = Shadow::of(y / x, z / x)?;
         let above = shadow.coded() - THRESHOLD;
         // Distances in the tangent plane are at most 1/cos² of those on the sphere.
         let tangent_reach = reach / (from_axis + reach).cos().powi(2);
-        (reach == 0.0 || above.abs() > shadow.may_differ(tangent_reach)).then_some(above > 0.0)
+        (reach == 0.0 || above.abs() > shadow.max_change(tangent_reach)).then_some(above > 0.0)
     })
 }
 
@@ -182,8 +181,8 @@ mod tests {
     }
 
     #[test]
-    fn solid_angles_are_the_published_ones() {
-        // To the digit that is published, or 4 %: Sakamoto et al. 2008, doi:10.1086/523646, 1.4 sr and 2.2 sr.
+    fn solid_angles_match_the_published_ones() {
+        // Within 4 %: Sakamoto et al. 2008, doi:10.1086/523646, 1.4 sr and 2.2 sr.
         for (threshold, published) in [(0.5, 1.4), (0.1, 2.2)] {
             let found = solid_angle(partial_coding, threshold);
             assert!((found / published - 1.0).abs() < 0.04, "{threshold}: {found} sr");
@@ -197,16 +196,16 @@ mod tests {
     }
 
     #[test]
-    fn the_mask_is_the_published_one() {
-        let area = MASK[0] * MASK[1] - CUT * CUT;
+    fn mask_area_matches_the_published_one() {
+        let area = MASK[0] * MASK[1] - CORNER_CUT * CORNER_CUT;
         assert!((area - 2.7).abs() < 0.15, "{area} m²: 2.7 m² in Barthelmy et al. 2005, doi:10.1007/s11214-005-5096-3");
         assert!((DETECTOR[0] - 1.2).abs() < 0.01);
         let corner = ((MASK[0] + DETECTOR[0]) / 2.0).hypot((MASK[1] + DETECTOR[1]) / 2.0) / HEIGHT;
-        assert!(corner.atan() < FARTHEST);
+        assert!(corner.atan() < MAX_ANGLE);
     }
 
     #[test]
-    fn partial_coding_has_its_closed_forms() {
+    fn partial_coding_matches_closed_forms() {
         assert_eq!(partial_coding(0.0, 0.0), 1.0);
         let close = |x: f64, y: f64, expected: f64| {
             let found = partial_coding(x, y);
@@ -226,7 +225,7 @@ mod tests {
         close(1.0, 0.0, ((1.2175 - (1.0 - 0.6006)) * 0.7266 - beyond * beyond / 2.0) / (1.2012 * 0.7266));
         // Towards the uncut corner there is only a rectangle.
         close(1.0, 0.5, (1.2175 - 0.3994) * (0.6075 - 0.1367) / (1.2012 * 0.7266));
-        // Beyond the edges, the horizon, and what is no number.
+        // Beyond the edges, beyond the horizon, NaN.
         for (x, y) in [(1.83, 0.0), (-1.83, 0.0), (9.0, 9.0), (f64::INFINITY, 0.0), (f64::NAN, 0.0), (1e300, -1e300)] {
             assert_eq!(partial_coding(x, y), 0.0, "({x}, {y})");
         }
@@ -235,7 +234,7 @@ mod tests {
         assert!(partial_coding(1.5, -0.7) < 1e-12 && partial_coding(1.5, 0.7) > 0.05);
     }
 
-    /// Counts detector cells, each seen through the mask or not.
+    /// Fraction of detector cells that see the direction through the mask.
     fn counted(x: f64, y: f64) -> f64 {
         let (columns, rows) = (286, 173);
         let mut seen = 0;
@@ -256,33 +255,33 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn partial_coding_counts_detectors(x in -2.0..2.0, y in -1.1..1.1) {
+        fn partial_coding_matches_a_count_of_detectors(x in -2.0..2.0, y in -1.1..1.1) {
             prop_assert!((partial_coding(x, y) - counted(x, y)).abs() < 0.01);
         }
 
         #[test]
-        fn partial_coding_is_symmetric_and_no_steeper_than_its_bound(
+        fn partial_coding_is_symmetric_and_changes_within_its_bound(
             x in -2.0..2.0, y in -1.1..1.1, to_x in -2.0..2.0, to_y in -1.1..1.1,
         ) {
             let here = partial_coding(x, y);
             prop_assert!((0.0..=1.0).contains(&here));
             prop_assert!((here - partial_coding(-x, y)).abs() < 1e-12);
             let there = partial_coding(to_x, to_y);
-            let may_differ = Shadow::of(x, y).expect("numbers").may_differ(f64::hypot(x - to_x, y - to_y));
-            prop_assert!((here - there).abs() <= may_differ + 1e-12, "{here} {there} {may_differ}");
-            // What is above a threshold is convex.
+            let max_change = Shadow::of(x, y).expect("numbers").max_change(f64::hypot(x - to_x, y - to_y));
+            prop_assert!((here - there).abs() <= max_change + 1e-12, "{here} {there} {max_change}");
+            // The region above a threshold is convex.
             prop_assert!(partial_coding((x + to_x) / 2.0, (y + to_y) / 2.0) >= here.min(there) - 1e-12);
         }
 
         #[test]
-        fn every_pointing_has_the_field_s_area(ra in -360.0..720.0, dec in -90.0..90.0, roll in -360.0..720.0) {
+        fn field_area_is_the_same_for_every_pointing(ra in -360.0..720.0, dec in -90.0..90.0, roll in -360.0..720.0) {
             let area = field_of_view(ra, dec, roll).area() / SR;
             prop_assert!((area - 2.272).abs() < 0.005, "{area} sr");
         }
     }
 
     #[test]
-    fn every_cell_is_right_for_its_centre() {
+    fn cells_belong_by_their_centre() {
         for (ra, dec, roll) in POINTINGS {
             let (seen, attitude) = (field_of_view(ra, dec, roll), Attitude::new(ra, dec, roll));
             let mut wrong = 0;
@@ -290,7 +289,6 @@ mod tests {
                 let (lon, lat) = cdshealpix::nested::center(ORDER, ipix);
                 let [x, y, z] = attitude.body([lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin()]);
                 let above = if x > 0.0 { partial_coding(y / x, z / x) - THRESHOLD } else { -THRESHOLD };
-                // A millionth of a millionth for rounding.
                 wrong += u32::from(above.abs() > 1e-12 && seen.contains_cell(ipix) != (above > 0.0));
             }
             assert_eq!(wrong, 0, "{ra} {dec} {roll}");
@@ -306,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn the_roll_is_the_position_angle_of_z() {
+    fn roll_is_the_position_angle_of_z() {
         for (ra, dec, roll) in POINTINGS {
             let seen = field_of_view(ra, dec, roll);
             let at = |angle: f64, from_roll: f64| {
@@ -334,11 +332,11 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_turn_changes_nothing() {
+    fn angles_wrap_after_360_degrees() {
         let seen = field_of_view(10.0, 20.0, 30.0);
         assert_eq!(field_of_view(370.0, 20.0, -330.0), seen);
         assert_ne!(field_of_view(10.0, 20.0, 210.0), seen);
-        // At a pole only the sum of right ascension and roll matters, or their difference.
+        // At a pole only the sum or difference of right ascension and roll matters.
         let cells = |ra, dec, roll| field_of_view(ra, dec, roll).area();
         assert!((cells(0.0, 90.0, 50.0) - cells(20.0, 90.0, 70.0)).abs() < 1.0);
         let mut differ = 0;

@@ -9,15 +9,15 @@ pub const ORDER: u8 = 9;
 /// Cells of the whole sky at [`ORDER`].
 pub const CELLS: u64 = 12 << (2 * ORDER); // 12 · 4^order, Górski et al. 2005, doi:10.1086/427976
 
-/// No point of a cell of order k is farther than REACH / 2^k from its centre [rad]. (The greatest such distance times
-/// 2^k grows from 0.841 at order 0, the pole, to 1.05; a test holds it.)
+/// No point of a cell of order k is farther than REACH / 2^k from its centre [rad]. (The largest distance times 2^k
+/// grows from 0.841 at order 0, the pole, to 1.05; a test checks it.)
 const REACH: f64 = 1.1;
 
-/// A direction and an opening.
+/// A cone on the sky.
 struct Cone {
     /// Unit vector.
     axis: [f64; 3],
-    /// Half the opening [rad].
+    /// Half the opening angle [rad].
     radius: f64,
 }
 
@@ -35,9 +35,8 @@ fn unit(lon: f64, lat: f64) -> [f64; 3] {
 
 /// A part of the sky as NESTED HEALPix cells of [`ORDER`], ICRS.
 ///
-/// A cell belongs to a region when its centre does, so a coverage and its complement tile the sky, a cell that the
-/// boundary crosses is in just one of them, and the area differs from the region's by less than its ring of boundary
-/// cells.
+/// A cell belongs to a region when its centre does, so a coverage and its complement tile the sky, and the area differs
+/// from the region's by less than its ring of boundary cells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Coverage {
     /// Ranges of `ipix`: sorted, disjoint, not touching, not empty.
@@ -65,8 +64,8 @@ impl Coverage {
 
     /// The cells whose centres lie within a region.
     ///
-    /// `within(direction, reach)` answers for all points at most `reach` [rad] from a unit vector: whether they are in
-    /// the region, or nothing when it cannot tell. For a reach of 0 an answer is expected, and none is "not in it".
+    /// `within(direction, reach)` returns whether all points at most `reach` [rad] from a unit vector are inside or all
+    /// outside, or `None` when undecided; at a reach of 0, `None` counts as outside.
     pub(super) fn of(within: impl Fn([f64; 3], f64) -> Option<bool>) -> Self {
         let mut coverage = Coverage { ranges: Vec::new() };
         for base in 0..12 {
@@ -75,7 +74,7 @@ impl Coverage {
         coverage
     }
 
-    /// Adds what a region has of one cell. Called in the order of the NESTED curve.
+    /// Adds the part of one cell that is in a region. Must be called in the order of the NESTED curve.
     fn add(&mut self, within: &impl Fn([f64; 3], f64) -> Option<bool>, order: u8, ipix: u64) {
         let (lon, lat) = cdshealpix::nested::center(order, ipix);
         let reach = if order == ORDER { 0.0 } else { REACH / f64::from(1_u32 << order) };
@@ -116,7 +115,7 @@ impl Coverage {
         after > 0 && ipix < self.ranges[after - 1].end
     }
 
-    /// Whether the cell under a direction, ICRS [deg], belongs.
+    /// Whether the cell that contains a direction, ICRS [deg], belongs.
     pub fn contains(&self, ra: f64, dec: f64) -> bool {
         let lat = dec.clamp(-90.0, 90.0).to_radians();
         self.contains_cell(cdshealpix::nested::hash(ORDER, ra.rem_euclid(360.0).to_radians(), lat))
@@ -134,7 +133,6 @@ impl Coverage {
         for range in &self.ranges {
             let mut at = range.start;
             while at < range.end {
-                // The largest aligned block of 4^k cells that starts here and fits.
                 let aligned = (at.trailing_zeros() / 2).min(u32::from(ORDER));
                 let fitting = (range.end - at).ilog2() / 2;
                 let k = aligned.min(fitting);
@@ -146,7 +144,7 @@ impl Coverage {
     }
 
     /// IVOA MOC JSON, `{"3":[…],"9":[…]}`: orders ascending, cells ascending, no white space; the key of [`ORDER`] is
-    /// always there, since readers take the finest key as the MOC's order. The same coverage has the same bytes.
+    /// always present, since readers take the finest key as the MOC's order. Equal coverages have equal bytes.
     ///
     /// IVOA MOC 2.0, section 4.3.2 (<https://www.ivoa.net/documents/MOC/>).
     pub fn to_json(&self) -> Vec<u8> {
@@ -193,7 +191,7 @@ mod tests {
         2.0 * PI * (1.0 - radius.to_radians().cos()) * (180.0 / PI).powi(2)
     }
 
-    /// More than the area of the cells that a circle of `radius` [deg] can cross: those within a cell's greatest
+    /// Upper limit on the area of the cells that a circle of `radius` [deg] crosses: those within a cell's largest
     /// centre-to-vertex distance of it [deg²].
     fn ring(radius: f64) -> f64 {
         let reach = cdshealpix::largest_center_to_vertex_distance(ORDER, 0.0, 0.0).to_degrees() * 1.5;
@@ -215,19 +213,19 @@ mod tests {
     ];
 
     #[test]
-    fn every_cell_is_right_for_its_centre() {
+    fn cells_belong_by_their_centre() {
         for (ra, dec) in AXES {
             for radius in [65.0, 67.0, 0.05, 90.0, 113.0, 155.0] {
                 let coverage = Coverage::cone(ra, dec, radius);
                 let complement = coverage.complement();
                 let mut wrong = 0;
-                // All cells for one radius, and a sample whose step shares no factor with the cells for the others.
+                // All cells for one radius; for the others a sample, with a step coprime to the number of cells.
                 let step = if radius == 65.0 && ra != 45.0 { 1 } else { 7 };
                 for ipix in (0..CELLS).step_by(step) {
                     let (lon, lat) = cdshealpix::nested::center(ORDER, ipix);
                     let from_circle = distance(lon, lat, ra.to_radians(), dec.to_radians()) - f64::to_radians(radius);
                     let inside = coverage.contains_cell(ipix);
-                    // A millionth of an arcsecond for rounding.
+                    // Tolerance for rounding: 1e-6″.
                     if from_circle.abs() > 5e-12 && inside != (from_circle <= 0.0)
                         || inside == complement.contains_cell(ipix)
                     {
@@ -241,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn no_cell_reaches_farther_than_the_constant() {
+    fn no_cell_exceeds_reach() {
         let mut greatest: f64 = 0.0;
         for order in 0..=ORDER {
             let cells = 12_u64 << (2 * order);
@@ -259,17 +257,17 @@ mod tests {
     }
 
     #[test]
-    fn the_cap_of_lat_has_its_area() {
+    fn lat_cap_has_its_area() {
         assert!((cap(65.0) - 11_909.353).abs() < 1e-3);
         for (ra, dec) in AXES {
-            // The centre rule errs by far less than the ring: within 3 deg² of 11,909.
+            // The error is far below the ring of boundary cells: 3 of 11,909 deg².
             let area = Coverage::cone(ra, dec, 65.0).area();
             assert!((area - cap(65.0)).abs() < 3.0, "axis {ra} {dec}: {area}");
         }
     }
 
     #[test]
-    fn extremes() {
+    fn empty_and_whole_sky() {
         let sky = Coverage::cone(10.0, 10.0, 180.0);
         assert_eq!(sky.to_json(), br#"{"0":[0,1,2,3,4,5,6,7,8,9,10,11],"9":[]}"#);
         assert_eq!(sky.complement().to_json(), br#"{"9":[]}"#);
@@ -281,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn the_json_is_the_coverage_to_another_reader() {
+    fn json_is_readable_by_another_moc_library() {
         for (ra, dec) in AXES {
             let coverage = Coverage::cone(ra, dec, 65.0);
             let json = String::from_utf8(coverage.to_json()).expect("text");
@@ -306,7 +304,7 @@ mod tests {
             for coverage in [&cone, &rest] {
                 prop_assert!(coverage.ranges.iter().all(|range| range.start < range.end && range.end <= CELLS));
                 prop_assert!(coverage.ranges.windows(2).all(|pair| pair[0].end < pair[1].start));
-                // Four sisters are written as their parent.
+                // Four sibling cells are written as their parent.
                 let cells: std::collections::HashSet<_> = coverage.cells().into_iter().collect();
                 for &(order, ipix) in &cells {
                     prop_assert!(

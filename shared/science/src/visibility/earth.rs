@@ -1,6 +1,6 @@
-//! From the frame of an orbit to the sky and to the ground.
+//! Transforms positions from the frame of an orbit to the sky and the ground.
 //!
-//! SGP4 answers in TEME, "true equator, mean equinox" of date. TEME → true of date (equation of the equinoxes) → mean of
+//! SGP4 returns TEME, "true equator, mean equinox" of date. TEME → true of date (equation of the equinoxes) → mean of
 //! date (nutation) → mean of J2000, here taken as ICRS (the frame bias is 0.02″). Vallado et al. 2006,
 //! doi:10.2514/6.2006-6753, appendix C. UTC stands for UT1 (within 0.9 s, 14″ of longitude) and for TT (0.1″).
 
@@ -20,7 +20,7 @@ const J2000_UNIX_S: f64 = 946_728_000.0;
 /// A vector, x to the equinox, z to the pole.
 pub type Vector = [f64; 3];
 
-/// Where a spacecraft is at a time.
+/// A spacecraft's position at a time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Position {
     /// Geocentric, ICRS [km].
@@ -70,10 +70,10 @@ impl Position {
         }
     }
 
-    /// The Earth as seen from here: its centre opposite to the spacecraft's own direction, its radius
+    /// The Earth as seen from here: its centre opposite to the spacecraft's direction, its radius
     /// asin([`EARTH_RADIUS_KM`] / r).
     ///
-    /// gwtm_cron takes the zenith from the sub-satellite point rounded to arcminutes, with the sign lost between −1°
+    /// gwtm_cron takes the zenith from the sub-satellite point rounded to arcminutes, and loses the sign between −1°
     /// and 0°.
     pub fn earth(&self) -> Disc {
         let [x, y, z] = self.icrs_km;
@@ -93,12 +93,12 @@ fn centuries(time: Timestamp) -> f64 {
 /// Greenwich mean sidereal time [rad], IAU 1982: Aoki et al. 1982, A&A 105, 359. UTC for UT1.
 pub(super) fn mean_sidereal_time(time: Timestamp) -> f64 {
     let t = centuries(time);
-    // Whole days are whole turns of the first term: only the day's fraction keeps its precision.
+    // Whole days are whole turns of the first term; using the day's fraction keeps the precision.
     let day_s = (time.as_second() as f64 - J2000_UNIX_S).rem_euclid(86_400.0)
         + f64::from(time.subsec_nanosecond()) * 1e-9
         + 43_200.0;
     let seconds = day_s - 43_200.0 + 67_310.548_41 + 8_640_184.812_866 * t + 0.093_104 * t * t - 6.2e-6 * t.powi(3);
-    (seconds / 240.0).to_radians() // 240 s of sidereal time to the degree
+    (seconds / 240.0).to_radians() // 240 s of sidereal time per degree
 }
 
 fn icrs_of_teme(teme: Vector, t: f64) -> Vector {
@@ -122,19 +122,19 @@ fn icrs_of_teme(teme: Vector, t: f64) -> Vector {
     rotate_z(rotate_y(rotate_z(mean_of_date, z), -theta), zeta)
 }
 
-/// The components of a vector in axes turned by `angle` [rad] about x.
+/// The components of a vector in axes rotated by `angle` [rad] about x.
 fn rotate_x([x, y, z]: Vector, angle: f64) -> Vector {
     let (sin, cos) = angle.sin_cos();
     [x, cos * y + sin * z, cos * z - sin * y]
 }
 
-/// The components of a vector in axes turned by `angle` [rad] about y.
+/// The components of a vector in axes rotated by `angle` [rad] about y.
 fn rotate_y([x, y, z]: Vector, angle: f64) -> Vector {
     let (sin, cos) = angle.sin_cos();
     [cos * x - sin * z, y, cos * z + sin * x]
 }
 
-/// The components of a vector in axes turned by `angle` [rad] about z.
+/// The components of a vector in axes rotated by `angle` [rad] about z.
 fn rotate_z([x, y, z]: Vector, angle: f64) -> Vector {
     let (sin, cos) = angle.sin_cos();
     [cos * x + sin * y, cos * y - sin * x, z]
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn sidereal_time_of_the_almanac() {
+    fn sidereal_time_matches_the_almanac() {
         // Meeus 1998, examples 12.a and 12.b.
         for (at, hours) in [
             ("1987-04-10T00:00:00Z", 13.0 + 10.0 / 60.0 + 46.3668 / 3600.0),
@@ -165,9 +165,9 @@ mod tests {
     }
 
     #[test]
-    fn precession_of_a_star() {
-        // Meeus 1998, example 21.b: θ Persei, with its motion taken off, J2000 to 2028 November 13.19 (mean of date).
-        // Meeus has IAU 1976 precession; 0.1″ covers the difference. TEME is led back through nutation first.
+    fn precession_matches_meeus() {
+        // Meeus 1998, example 21.b: θ Persei, without proper motion, J2000 to 2028 November 13.19 (mean of date). Meeus
+        // has IAU 1976 precession; 0.1″ covers the difference.
         let t = 0.288_670_500;
         let of = |ra: f64, dec: f64| {
             let (ra, dec) = (ra.to_radians(), dec.to_radians());
@@ -183,19 +183,19 @@ mod tests {
     }
 
     #[test]
-    fn rotations_keep_lengths_and_the_equinox_of_2000() {
+    fn rotations_keep_lengths_and_the_j2000_equinox() {
         let teme = [3000.0, -4000.0, 5000.0];
         for t in [-0.5, 0.0, 0.25, 0.5] {
             assert!((norm(icrs_of_teme(teme, t)) - norm(teme)).abs() < 1e-9);
         }
-        // At J2000 only nutation is left.
+        // At J2000 only nutation remains.
         let moved = icrs_of_teme(teme, 0.0);
         let arcsec = (norm([0, 1, 2].map(|i| moved[i] - teme[i])) / norm(teme)).to_degrees() * 3600.0;
         assert!(arcsec < 15.0, "{arcsec}″");
     }
 
     #[test]
-    fn on_the_ground_and_above() {
+    fn geodetic_latitude_height_and_disc_match_closed_forms() {
         let at = time("2023-05-20T12:00:00Z");
         // A point of the ellipsoid: geodetic latitude 45°, height 500 km, on the meridian where TEME's x is.
         let (e2, phi) = (WGS84_F * (2.0 - WGS84_F), 45_f64.to_radians());

@@ -1,4 +1,4 @@
-//! What the instruments of Fermi see.
+//! Fields of view of Fermi's instruments.
 
 use jiff::Timestamp;
 use shared::{Error, Result};
@@ -7,16 +7,16 @@ use super::coverage::Coverage;
 use super::orbit::{Tle, epoch_name};
 use super::saa;
 
-/// Half the opening of LAT's field of view, around its axis [deg].
-pub const LAT_RADIUS: f64 = 65.0; // the GWTM's coverage definition; 2.4 sr in Atwood et al. 2009, doi:10.1088/0004-637X/697/2/1071
+/// Radius of LAT's field of view around its axis [deg].
+pub const LAT_RADIUS_DEG: f64 = 65.0; // the GWTM's coverage definition; 2.4 sr in Atwood et al. 2009, doi:10.1088/0004-637X/697/2/1071
 
-/// What GBM saw at a time: the sky minus the Earth's disc (see [`super::earth::Position::earth`]).
+/// The sky seen by GBM at a time: all but the Earth's disc (see [`super::earth::Position::earth`]).
 ///
-/// `max_age_days`: how far the TLE's epoch may lie from the time, before or after [days].
+/// `max_age_days`: largest difference between the TLE's epoch and the time [days].
 ///
 /// # Errors
-/// Permanent, in words for the product's status: the TLE is too far from the time, leads to no orbit like Fermi's, or
-/// Fermi was in the South Atlantic Anomaly, where GBM is off. (gwtm_cron then stores the whole sky as seen.)
+/// Permanent, as text for the product's status: the TLE is too far from the time, gives no orbit like Fermi's, or Fermi
+/// was in the South Atlantic Anomaly, where GBM is off. (gwtm_cron then stores the whole sky as seen.)
 pub fn gbm(tle: &Tle, time: Timestamp, max_age_days: f64) -> Result<Coverage> {
     let age_days = tle.age(time).as_secs_f64() / 86_400.0;
     if age_days.abs() > max_age_days {
@@ -38,9 +38,9 @@ pub fn gbm(tle: &Tle, time: Timestamp, max_age_days: f64) -> Result<Coverage> {
     Ok(Coverage::cone(earth.ra, earth.dec, earth.radius).complement())
 }
 
-/// What LAT sees when its axis points to a direction, ICRS [deg]: a cone of [`LAT_RADIUS`].
+/// The sky seen by LAT when its axis points to a direction, ICRS [deg]: a cone of [`LAT_RADIUS_DEG`].
 pub fn lat(ra: f64, dec: f64) -> Coverage {
-    Coverage::cone(ra, dec, LAT_RADIUS)
+    Coverage::cone(ra, dec, LAT_RADIUS_DEG)
 }
 
 #[cfg(test)]
@@ -50,12 +50,12 @@ mod tests {
     use super::super::ft2::Pointings;
     use super::*;
 
-    /// A file of the reference data, when it is at hand.
+    /// A file of the reference data, when present.
     fn reference(name: &str) -> Option<Vec<u8>> {
         let path = format!("{}/../../../shared/data/reference/{name}", env!("CARGO_MANIFEST_DIR"));
         let found = std::fs::read(&path).ok();
         if found.is_none() {
-            println!("skipped: `{path}` is not there");
+            println!("skipped: `{path}` does not exist");
         }
         found
     }
@@ -85,7 +85,7 @@ mod tests {
         2.0 * h.sqrt().asin().to_degrees()
     }
 
-    /// Every case of a file of positions: the Earth's centre within `arcmin`, its radius within `radius` [deg].
+    /// Checks every case of a file of positions: the Earth's centre within `arcmin`, its radius within `radius` [deg].
     fn check(truth: &Value, arcmin: f64, radius: f64) {
         let tle = tle(&truth["tle"]);
         let cases = truth["cases"].as_array().expect("cases");
@@ -118,20 +118,20 @@ mod tests {
     }
 
     #[test]
-    fn the_earth_is_where_astropy_has_it() {
+    fn earth_disc_matches_astropy() {
         // tests/golden/fermi.py: sgp4 and astropy, versions in the file.
         check(&json(include_bytes!("../../../../tests/golden/fermi.json")), 0.1, 1e-3);
     }
 
     #[test]
-    fn the_earth_is_where_the_reference_has_it() {
+    fn earth_disc_matches_the_reference() {
         if let Some(truth) = reference("fermi.json") {
             check(&json(&truth), 0.1, 1e-3);
         }
     }
 
     #[test]
-    fn a_tle_holds_for_some_days_both_ways() {
+    fn rejects_tles_too_far_from_the_event() {
         let truth = json(include_bytes!("../../../../tests/golden/fermi.json"));
         let tle = tle(&truth["tle"]);
         let at = |text: &str| text.parse::<Timestamp>().expect("a time");
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn lat_points_where_the_spacecraft_file_says() {
+    fn lat_coverage_follows_the_spacecraft_file() {
         let Some(truth) = reference("lat.json") else { return };
         for format in ["D", "E"] {
             let Some(file) = reference(&format!("ft2_standin_{format}.fits")) else { return };
@@ -164,12 +164,12 @@ mod tests {
                 let seen = lat(ra, dec);
                 assert!((seen.area() - 11_909.353).abs() < 3.0, "{}: {} deg²", case["label"], seen.area());
                 assert!(seen.contains(ra, dec) && !seen.contains(ra + 180.0, -dec));
-                // Just inside and outside the cone, all around it, a cell's size away.
+                // A cell's size inside and outside the cone, all around it.
                 for i in 0..72 {
                     let angle = f64::from(i) * 5.0;
-                    let (a, d) = along(ra, dec, angle, LAT_RADIUS - 0.15);
+                    let (a, d) = along(ra, dec, angle, LAT_RADIUS_DEG - 0.15);
                     assert!(seen.contains(a, d), "{}: {angle}°", case["label"]);
-                    let (a, d) = along(ra, dec, angle, LAT_RADIUS + 0.15);
+                    let (a, d) = along(ra, dec, angle, LAT_RADIUS_DEG + 0.15);
                     assert!(!seen.contains(a, d), "{}: {angle}°", case["label"]);
                 }
             }

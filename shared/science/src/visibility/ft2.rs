@@ -1,4 +1,4 @@
-//! Where LAT points, and whether it takes data: Fermi's weekly spacecraft files (FT2), their names and their rows.
+//! Fermi's weekly spacecraft files (FT2): LAT's pointing, and whether it takes data.
 
 use jiff::civil::{Date, date};
 use jiff::tz::Offset;
@@ -7,14 +7,14 @@ use shared::{Error, Result};
 
 use crate::fits::Table;
 
-/// The longest listing that is read [bytes]; a thousand weeks have 0.5 MB.
+/// Limit on a listing [bytes]; a thousand weeks have 0.5 MB.
 pub const MAX_LISTING_BYTES: usize = 8 << 20;
-/// The largest file that is read [bytes]; real ones have 1 to 3 MB.
+/// Limit on a file [bytes]; real ones have 1 to 3 MB.
 pub const MAX_FILE_BYTES: usize = 64 << 20;
-/// How far the nearest row's START may lie from the event [s]: rows are 30 or 60 s long.
+/// Largest distance of the nearest row's START from the event [s]; rows are 30 or 60 s long.
 const MAX_GAP_S: f64 = 90.0;
-/// How near to the end of a week the neighbouring week's file is asked too.
-const NEAR_THE_END: SignedDuration = SignedDuration::from_mins(5);
+/// Distance to the end of a week within which the neighbouring week's file is a candidate too.
+const WEEK_MARGIN: SignedDuration = SignedDuration::from_mins(5);
 /// 2001-01-01T00:00:00Z, mission elapsed time (MET) 0 [s since 1970].
 const MET_0_UNIX_S: i64 = 978_307_200;
 /// The UTC days since 2001 that began after a leap second: IERS Bulletin C 30, 36, 43, 49, 52; none since.
@@ -24,32 +24,31 @@ const AFTER_LEAP_SECONDS: [Date; 5] =
 /// The first day of the mission's week 781; weeks begin on Thursdays, at 00:00 UTC.
 const WEEK_781: (u32, Date) = (781, date(2023, 5, 18));
 
-/// The name of a weekly file: the mission's timeline, `FERMI_POINTING_{FINAL|PRELIM}_{week}_{first day}_{end
-/// day}_{version}.fits`, days as year and day of the year, such as `FERMI_POINTING_FINAL_782_2023145_2023152_00.fits`; or
-/// what was measured, `lat_spacecraft_weekly_w{week}_p{processing}_v{version}.fits`, such as
-/// `lat_spacecraft_weekly_w782_p310_v001.fits`.
+/// The name of a weekly file: planned, `FERMI_POINTING_{FINAL|PRELIM}_{week}_{first day}_{end day}_{version}.fits`,
+/// days as year and day of the year, such as `FERMI_POINTING_FINAL_782_2023145_2023152_00.fits`; or measured,
+/// `lat_spacecraft_weekly_w{week}_p{processing}_v{version}.fits`, such as `lat_spacecraft_weekly_w782_p310_v001.fits`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileName {
     /// The first day, UTC.
     pub from: Date,
     /// The day after the last, UTC.
     pub to: Date,
-    /// Whether this is the final plan of the week, or what was measured.
+    /// Whether this is the final plan of the week, or measured.
     pub is_final: bool,
-    /// Whether this is what was measured.
+    /// Whether this is measured rather than planned.
     pub is_measured: bool,
-    /// A later processing of what was measured replaces an earlier one.
+    /// Processing of a measured file; a later one replaces an earlier one.
     pub processing: u32,
-    /// A later version replaces an earlier one.
+    /// Version; a later one replaces an earlier one.
     pub version: u32,
     /// Weeks since launch.
     pub week: u32,
-    /// The name itself.
+    /// The file's name.
     pub name: String,
 }
 
 impl FileName {
-    /// Reads a name; `None` for anything else.
+    /// Parses a name; `None` for anything else.
     pub fn parse(name: &str) -> Option<Self> {
         FileName::measured(name).or_else(|| FileName::planned(name))
     }
@@ -103,7 +102,7 @@ fn day(text: &str) -> Option<Date> {
     date(year.parse().ok()?, 1, 1).with().day_of_year(day.parse().ok()?).build().ok()
 }
 
-/// Every name of a weekly file in a page, wherever it stands there, each once.
+/// Every name of a weekly file in a page, without duplicates.
 pub fn listing(page: &[u8]) -> Vec<FileName> {
     let page = String::from_utf8_lossy(page);
     let mut names: Vec<FileName> = ["FERMI_POINTING_", "lat_spacecraft_weekly_"]
@@ -120,14 +119,12 @@ pub fn listing(page: &[u8]) -> Vec<FileName> {
     names
 }
 
-/// The files to ask for the pointing at a time, best first: what was measured in the week, else its final file, else its
-/// newest preliminary one; then,
-/// within five minutes of the week's end or beginning, the neighbouring week's in the same way (the rows of a file do not
-/// begin at midnight sharp).
+/// The files to try for the pointing at a time, best first: the week's measured file, else its final plan, else its
+/// newest preliminary one; then, within five minutes of the week's end or beginning, the neighbouring week's by the
+/// same rule (the rows of a file do not begin at midnight sharp).
 pub fn candidates(names: &[FileName], time: Timestamp) -> Vec<FileName> {
     let mut files: Vec<FileName> = Vec::new();
-    for at in
-        [time, time.saturating_sub(NEAR_THE_END).unwrap_or(time), time.saturating_add(NEAR_THE_END).unwrap_or(time)]
+    for at in [time, time.saturating_sub(WEEK_MARGIN).unwrap_or(time), time.saturating_add(WEEK_MARGIN).unwrap_or(time)]
     {
         let best = names
             .iter()
@@ -143,12 +140,12 @@ pub fn candidates(names: &[FileName], time: Timestamp) -> Vec<FileName> {
 pub struct Pointings {
     /// MET [s] and the direction of LAT's axis (RA_SCZ, DEC_SCZ), ICRS [deg].
     rows: Vec<(f64, f64, f64)>,
-    /// What each row says of taking data.
+    /// Data-taking state of each row.
     states: Vec<State>,
     counts_leap_seconds: bool,
 }
 
-/// What a row says of taking data; a column that the file does not have says nothing.
+/// Data-taking state of a row; a missing column is `None`.
 #[derive(Debug, Clone, Copy, Default)]
 struct State {
     /// STOP, MET [s].
@@ -163,15 +160,15 @@ struct State {
     data_qual: Option<f64>,
 }
 
-/// Rows that follow one another may leave so much between them [s]; a longer gap has no data.
+/// Largest gap between consecutive rows that counts as rounding [s]; a longer gap has no data.
 const ROUNDING_S: f64 = 1.0;
 
 impl Pointings {
     /// Reads START, RA_SCZ and DEC_SCZ of a file's first table and, where it has them, STOP, IN_SAA, LIVETIME, LAT_CONFIG
     /// and DATA_QUAL.
     ///
-    /// START is in MET, seconds since 2001-01-01 UTC. Fermi's clock counts leap seconds, and its files say so by
-    /// `TIMESYS = 'TT'`; in a table that does not say it, every UTC day has 86,400 s.
+    /// START is in MET, seconds since 2001-01-01 UTC. Fermi's clock counts leap seconds, which its files mark with
+    /// `TIMESYS = 'TT'`; without it, every UTC day has 86,400 s.
     ///
     /// # Errors
     /// Permanent: no FITS table, a column missing, no row.
@@ -187,15 +184,15 @@ impl Pointings {
         Ok(Pointings { rows, states, counts_leap_seconds })
     }
 
-    /// Why LAT takes no data at a time [MET, s], as far as the file says so.
-    fn withheld(&self, met: f64, time: Timestamp) -> Option<Error> {
+    /// The reason why LAT takes no data at a time [MET, s], if the file has one.
+    fn no_data_reason(&self, met: f64, time: Timestamp) -> Option<Error> {
         let begun = |(start, _, _): &(f64, f64, f64)| *start <= met + ROUNDING_S;
         let rows = self.rows.iter().zip(&self.states).filter(|(row, _)| begun(row));
         let latest = rows.max_by(|(one, _), (other, _)| one.0.total_cmp(&other.0));
         let has_stops = self.states.iter().any(|state| state.stop.is_some());
         let covers = |state: &State| state.stop.is_none_or(|stop| met < stop + ROUNDING_S);
         let Some((_, state)) = latest.filter(|(_, state)| covers(state)) else {
-            let text = "spacecraft file: no data at this time: no row holds it between START and STOP";
+            let text = "spacecraft file: no data at this time: no row has it between START and STOP";
             return has_stops.then(|| Error::permanent(format!("{text} (MET {met:.0}, {time})")));
         };
         let reason = match *state {
@@ -216,8 +213,8 @@ impl Pointings {
     /// time: the directions in a file are those at START.
     ///
     /// # Errors
-    /// Permanent: no row within 90 s, that row holds no direction, or LAT took no data: the time is in no row's START to
-    /// STOP, or its row says IN_SAA, a LIVETIME of 0, or a LAT_CONFIG or DATA_QUAL of 0.
+    /// Permanent: no row within 90 s, that row holds no direction, or LAT took no data: the time is in no row's START
+    /// to STOP, or its row has IN_SAA, a LIVETIME of 0, or a LAT_CONFIG or DATA_QUAL of 0.
     pub fn at(&self, time: Timestamp) -> Result<(f64, f64)> {
         let met = mission_elapsed_time(time, self.counts_leap_seconds);
         let gap = |start: f64| (start - met).abs();
@@ -225,7 +222,7 @@ impl Pointings {
             self.rows.iter().filter(|(start, ..)| start.is_finite()).min_by(|a, b| gap(a.0).total_cmp(&gap(b.0)));
         match nearest {
             Some(&(start, ra, dec)) if gap(start) <= MAX_GAP_S => {
-                if let Some(reason) = self.withheld(met, time) {
+                if let Some(reason) = self.no_data_reason(met, time) {
                     return Err(reason);
                 }
                 if (0.0..=360.0).contains(&ra) && (-90.0..=90.0).contains(&dec) {
@@ -248,10 +245,10 @@ fn states(table: &Table, rows: usize) -> Result<Vec<State>> {
         true => Ok(table.f64s(name)?.into_iter().map(|number| Some(number).filter(|n| n.is_finite())).collect()),
         false => Ok::<Vec<Option<f64>>, Error>(vec![None; rows]),
     };
-    // A plan may fill these with zeros throughout: then they say nothing.
+    // A plan may fill these columns with zeros throughout; then they are unknown.
     let filled = |column: Vec<Option<f64>>| {
-        let says = column.iter().flatten().any(|number| *number > 0.0);
-        if says { column } else { vec![None; rows] }
+        let is_filled = column.iter().flatten().any(|number| *number > 0.0);
+        if is_filled { column } else { vec![None; rows] }
     };
     let in_saa: Vec<Option<bool>> = match table.has("IN_SAA") {
         // Most files have a logical column, some a number.
@@ -296,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_read() {
+    fn parses_file_names() {
         let file = FileName::parse("FERMI_POINTING_FINAL_174_2011272_2011279_02.fits").expect("a name");
         assert_eq!((file.from, file.to), (date(2011, 9, 29), date(2011, 10, 6)));
         assert_eq!((file.is_final, file.version, file.week), (true, 2, 174));
@@ -318,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listing_is_read_whatever_surrounds_the_names() {
+    fn finds_file_names_in_any_page() {
         // As Apache writes an index.
         let page = r#"<pre><img src="/icons/blank.gif" alt="Icon "> <a href="?C=N;O=D">Name</a> <hr>
 <a href="/ssc/observations/timeline/ft2/">Parent Directory</a>
@@ -333,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn the_final_file_else_the_newest_preliminary_one() {
+    fn prefers_final_files_to_preliminary_ones() {
         let files = |names: &[&str]| -> Vec<FileName> {
             names.iter().map(|name| FileName::parse(&format!("FERMI_POINTING_{name}.fits")).expect(name)).collect()
         };
@@ -366,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn mission_elapsed_time_of_the_mission() {
+    fn mission_elapsed_time_matches_the_gamma_ray_data_tools() {
         // The times at which the GBM's polygons were loaded, in both scales, from the Gamma-ray Data Tools.
         for (utc, met) in [
             ("2001-01-01T00:00:00Z", 0.0),
@@ -384,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_row_is_used_and_a_far_one_is_not() {
+    fn uses_the_nearest_row_within_the_limit() {
         let at = "2024-08-08T00:00:00Z"; // MET 744,768,005
         let week = pointings(&[
             (744_767_900.0, 10.0, 1.0),
@@ -422,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_without_data_says_which_column_says_so() {
+    fn reports_the_column_that_marks_missing_data() {
         let begin = 744_768_005.0; // 2024-08-08T00:00:00Z
         let starts: Vec<f64> = (0..4).map(|i| begin + 30.0 * f64::from(i)).collect();
         let second = |i: usize, on: Vec<u8>, off: Vec<u8>| if i == 1 { on } else { off };
@@ -438,14 +435,16 @@ mod tests {
         ] {
             let week = file(Some((name, form)), |i| second(i, bad.clone(), good.clone()), &starts);
             let week = Pointings::read(&week).expect(name);
-            for (seconds, withheld) in [(0.0, false), (25.0, false), (31.5, true), (58.5, true), (61.5, false)] {
+            for (seconds, no_data_reason) in [(0.0, false), (25.0, false), (31.5, true), (58.5, true), (61.5, false)] {
                 let at = time("2024-08-08T00:00:00Z") + SignedDuration::from_secs_f64(seconds);
                 match week.at(at) {
-                    Ok(direction) => assert!(!withheld && direction == (7.0, 8.0), "{name} {seconds}"),
-                    Err(error) => assert!(withheld && error.to_string().contains(says), "{name} {seconds}: {error}"),
+                    Ok(direction) => assert!(!no_data_reason && direction == (7.0, 8.0), "{name} {seconds}"),
+                    Err(error) => {
+                        assert!(no_data_reason && error.to_string().contains(says), "{name} {seconds}: {error}")
+                    }
                 }
             }
-            // Where every row says so there is nothing else to go by, but for what plans leave empty.
+            // All rows alike count, except for the columns that plans leave empty.
             let all = Pointings::read(&file(Some((name, form)), |_| bad.clone(), &starts)).expect(name);
             let is_plan = matches!(name, "LAT_CONFIG" | "DATA_QUAL");
             assert_eq!(all.at(time("2024-08-08T00:00:10Z")).is_ok(), is_plan, "{name}");
@@ -453,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_in_a_gap_has_no_data() {
+    fn rejects_times_in_gaps() {
         let begin = 744_768_005.0;
         let week = Pointings::read(&file(None, |_| Vec::new(), &[begin, begin + 30.5, begin + 120.0])).expect("rows");
         for (seconds, there) in [
@@ -476,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn measured_files_go_before_plans() {
+    fn prefers_measured_files_to_plans() {
         let file = FileName::parse("lat_spacecraft_weekly_w781_p310_v001.fits").expect("a name");
         assert_eq!((file.from, file.to), (date(2023, 5, 18), date(2023, 5, 25)));
         // The first whole week with data: https://fermi.gsfc.nasa.gov/ssc/data/access/
@@ -505,7 +504,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_spacecraft_file_is_refused() {
+    fn rejects_files_that_are_no_spacecraft_file() {
         for bytes in [&b""[..], b"<html>", &[0; 2880]] {
             assert!(!Pointings::read(bytes).expect_err("no FITS").is_retryable());
         }

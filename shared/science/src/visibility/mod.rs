@@ -1,15 +1,15 @@
-//! What a spacecraft sees at a time; the answer is a [`Coverage`], written as an IVOA MOC.
+//! The sky that a spacecraft sees at a time: a [`Coverage`], written as an IVOA MOC.
 //!
-//! | file | what |
+//! | module | content |
 //! |---|---|
-//! | orbit | a TLE, and where SGP4 says the spacecraft is |
-//! | earth | from the orbit's frame to the sky and to the ground |
+//! | orbit | TLEs, and positions by SGP4 |
+//! | earth | transforms from the orbit's frame to the sky and the ground |
 //! | saa | the South Atlantic Anomaly, where GBM is off |
-//! | ft2 | where LAT points: weekly spacecraft files |
+//! | ft2 | LAT's pointing: weekly spacecraft files |
 //! | coverage | cells of the sky, by cone and complement |
-//! | fermi | what GBM and LAT see |
-//! | swift_pointing | where Swift points: a file of pointings |
-//! | bat | what Swift's BAT sees |
+//! | fermi | fields of view of GBM and LAT |
+//! | swift_pointing | Swift's pointing: a file of pointings |
+//! | bat | field of view of Swift's BAT |
 //!
 //! Nothing here reads a clock, a file or the network.
 

@@ -1,4 +1,4 @@
-//! Fermi's orbit: a two-line element set (TLE) and where SGP4 says the spacecraft is.
+//! Fermi's orbit: two-line element sets (TLEs), and positions by SGP4.
 
 use std::fmt::Write;
 
@@ -11,14 +11,14 @@ use super::earth::{Position, mean_sidereal_time};
 
 /// Fermi (GLAST) in the catalogue of space objects.
 pub const NORAD_ID: &str = "33053"; // https://celestrak.org/satcat/records.php?CATNR=33053
-/// The longest text that is read [bytes]; an archive of Fermi's whole life has 3 MB.
+/// Limit on a text [bytes]; an archive of Fermi's whole life has 3 MB.
 pub const MAX_TEXT_BYTES: usize = 8 << 20;
 /// Length of both lines [bytes].
 const LINE_BYTES: usize = 69; // https://celestrak.org/NORAD/documentation/tle-fmt.php
-/// What SGP4 is believed about Fermi's geocentric radius [km]; its orbit has 6,870 to 6,950.
+/// Plausible geocentric radii of Fermi [km]; its orbit has 6,870 to 6,950.
 const RADII_KM: std::ops::Range<f64> = 6478.0..7378.0; // heights of 100 to 1,000 km
 
-/// A two-line element set of Fermi whose checksums and numbers are right.
+/// A two-line element set of Fermi with valid checksums and numbers.
 #[derive(Debug, Clone)]
 pub struct Tle {
     synthetic: bool,
@@ -36,13 +36,14 @@ impl Tle {
         Self::parse_with_warnings(text).map(|(sets, _)| sets)
     }
 
-    /// Reads every element set of Fermi in a text: two or three lines each, any line ends, with or without HTML around.
-    /// Sets of other spacecraft are passed over. Of several sets of Fermi, those that are broken (a line cut or missing,
-    /// a wrong checksum or number, an orbit that is not Fermi's) are left out: each is a warning that names its line.
+    /// Parses every element set of Fermi in a text: two or three lines each, any line ends, with or without HTML
+    /// around. Sets of other spacecraft are ignored. Of several sets of Fermi, broken ones (a truncated or missing
+    /// line, a wrong checksum or number, an orbit that is not Fermi's) are left out, each with a warning that names its
+    /// line.
     ///
     /// # Errors
-    /// Permanent: no element set in the text, none of Fermi (the error names what there is), or all of Fermi's broken
-    /// (the error is the first one's).
+    /// Permanent: no element set in the text, none of Fermi (the error names what was found), or all of Fermi's broken
+    /// (the error of the first one).
     pub fn parse_with_warnings(text: &[u8]) -> Result<(Vec<Self>, Vec<Error>)> {
         if text.len() > MAX_TEXT_BYTES {
             return Err(Error::permanent(format!(
@@ -52,7 +53,7 @@ impl Tle {
         }
         let text = without_markup(&String::from_utf8_lossy(text));
         let text = text.replace("\r\n", "\n");
-        // Each with its number in the text, from 1.
+        // Lines with their numbers in the text, from 1.
         let (numbers, lines): (Vec<usize>, Vec<&str>) =
             (1..).zip(text.split(['\n', '\r']).map(str::trim)).filter(|(_, line)| !line.is_empty()).unzip();
         let mut found = Vec::new();
@@ -78,7 +79,7 @@ impl Tle {
                 Err(error) => broken.push(error.of(format!("at line {}", numbers[i]))),
             }
         }
-        // An orbit that cannot be Fermi's is of use only to say so.
+        // An implausible orbit is kept only when there is no other, for its error.
         let implausible = |(number, set): &(usize, Tle)| Some((*number, set.position(set.epoch).err()?));
         let strange: Vec<(usize, Error)> = found.iter().filter_map(implausible).collect();
         if strange.len() < found.len() {
@@ -134,36 +135,36 @@ impl Tle {
         Ok(Tle { synthetic, lines: [first.to_owned(), second.to_owned()], epoch, constants })
     }
 
-    /// The set whose epoch is nearest to a time, the earlier one of two that are equally near.
+    /// The set whose epoch is nearest to a time; the earlier one of two equally near.
     pub fn nearest(sets: impl IntoIterator<Item = Self>, time: Timestamp) -> Option<Self> {
         sets.into_iter().min_by_key(|tle| (tle.age(time).abs(), tle.epoch))
     }
 
-    /// When the elements are best.
+    /// The epoch of the elements.
     pub fn epoch(&self) -> Timestamp {
         self.epoch
     }
 
-    /// A time minus the epoch.
+    /// Time minus epoch.
     pub fn age(&self, time: Timestamp) -> SignedDuration {
         time.duration_since(self.epoch)
     }
 
-    /// Whether this is [`sample_tle`]'s, and says nothing about the real spacecraft.
+    /// Whether this is a [`sample_tle`], not an observed orbit.
     pub fn is_synthetic(&self) -> bool {
         self.synthetic
     }
 
-    /// The set as text: a line with the name, then the two lines, each ended by a line feed.
+    /// The set as text: a line with the name, then the two lines, each ending with a line feed.
     pub fn text(&self) -> String {
         let name = if self.synthetic { SYNTHETIC } else { NAME };
         format!("{name}\n{}\n{}\n", self.lines[0], self.lines[1])
     }
 
-    /// Where Fermi is at a time, by SGP4.
+    /// Fermi's position at a time, by SGP4.
     ///
     /// # Errors
-    /// Permanent, when the elements do not lead to an orbit like Fermi's (heights of 100 to 1,000 km).
+    /// Permanent, when the elements give no orbit like Fermi's (heights of 100 to 1,000 km).
     pub fn position(&self, time: Timestamp) -> Result<Position> {
         let minutes = self.age(time).as_secs_f64() / 60.0;
         let implausible = |found: String| {
@@ -185,12 +186,12 @@ impl Tle {
     }
 }
 
-/// An epoch as it names a kept TLE: `2023-05-20T12:00:00`, UTC, to the nearest second (a TLE has 864 µs).
+/// An epoch as in the name of a kept TLE: `2023-05-20T12:00:00`, UTC, to the nearest second (a TLE has 864 µs).
 pub fn epoch_name(epoch: Timestamp) -> String {
     Offset::UTC.to_datetime(epoch.round(Unit::Second).unwrap_or(epoch)).strftime("%Y-%m-%dT%H:%M:%S").to_string()
 }
 
-/// Reads [`epoch_name`] back.
+/// Parses an [`epoch_name`].
 pub fn parse_epoch_name(name: &str) -> Option<Timestamp> {
     let time: DateTime = name.parse().ok()?;
     let epoch = Offset::UTC.to_timestamp(time).ok()?;
@@ -199,21 +200,21 @@ pub fn parse_epoch_name(name: &str) -> Option<Timestamp> {
 
 /// The name of Fermi in the catalogues.
 const NAME: &str = "FGRST (GLAST)";
-/// The name of [`sample_tle`]'s.
+/// The name in a [`sample_tle`].
 const SYNTHETIC: &str = "FGRST (GLAST) SYNTHETIC, NOT AN OBSERVED ORBIT";
 
-/// A made-up TLE with an orbit like Fermi's (535 km, 25.6°) at an epoch of the years 1957 to 2056, for trying this
+/// A synthetic TLE with an orbit like Fermi's (535 km, 25.6°) at an epoch of the years 1957 to 2056, for trying this
 /// software without a network. At its epoch the spacecraft is over the equator at 100° E, far from the anomaly, going
-/// north. Its first line says that it is made up.
+/// north. Its first line marks it as synthetic.
 pub fn sample_tle(epoch: Timestamp) -> String {
     let utc = Offset::UTC.to_datetime(epoch);
     let day_ns = i64::from(utc.hour()) * 3_600_000_000_000
         + i64::from(utc.minute()) * 60_000_000_000
         + i64::from(utc.second()) * 1_000_000_000
         + i64::from(utc.subsec_nanosecond());
-    // The field has eight digits, 864 µs each; what is beyond them is cut off.
+    // The field has eight digits, in units of 864 µs; the rest is truncated.
     let (year, day, fraction) = (utc.year().rem_euclid(100), utc.day_of_year(), day_ns / 864_000);
-    // Perigee 210.3° from the node and 149.7° to go from there: at the epoch the spacecraft is at its node.
+    // Perigee at 210.3° and a mean anomaly of 149.7°: at the epoch the spacecraft is at its node.
     let node = (mean_sidereal_time(epoch).to_degrees() + 100.0).rem_euclid(360.0).min(359.9999);
     let mut text = format!("{SYNTHETIC}\n");
     for line in [
@@ -226,7 +227,7 @@ pub fn sample_tle(epoch: Timestamp) -> String {
     text
 }
 
-/// The last digit of a line: the sum of its digits, a minus counting one, modulo ten.
+/// The last digit of a line: the sum of its digits modulo ten, with 1 for a minus sign.
 fn checksum(line: &str) -> u8 {
     let value = |byte: u8| match byte {
         b'0'..=b'9' => u32::from(byte - b'0'),
@@ -236,7 +237,7 @@ fn checksum(line: &str) -> u8 {
     (line.bytes().map(value).sum::<u32>() % 10) as u8
 }
 
-/// The text with every `<…>` replaced by a line end. A `<` that nothing closes is kept.
+/// The text with every `<…>` replaced by a line end. An unclosed `<` is kept.
 fn without_markup(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
@@ -280,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn every_dress_of_a_tle_is_read() {
+    fn parses_tles_in_every_format() {
         let plain = read(&format!("{FIRST}\n{SECOND}\n")).expect("a TLE");
         assert_eq!(plain.epoch(), time("2023-05-20T12:00:00Z"));
         let at = time("2023-05-20T13:00:00Z");
@@ -301,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_of_an_archive_is_used() {
+    fn nearest_picks_from_an_archive() {
         let archive: String = (1..=20).map(|day| sample_tle(time(&format!("2023-05-{day:02}T06:00:00Z")))).collect();
         let sets = Tle::parse_all(archive.as_bytes()).expect("an archive");
         assert_eq!(sets.len(), 20);
@@ -314,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_sets_of_an_archive_are_warnings_with_their_line() {
+    fn warns_of_broken_sets_with_their_line() {
         let flipped = FIRST.replace("23140.5", "23139.5");
         let high = (SECOND.replace("15.22500000", "11.22500000").replace("825007", "825003"), "geocentric radius");
         for (broken, second, expected) in [
@@ -339,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_tle_of_fermi_is_refused_with_the_reason() {
+    fn rejects_texts_without_a_tle_of_fermi() {
         let swapped = FIRST.replace("23140.5", "23141.5");
         let short = &SECOND[..68];
         let words = FIRST.replace(".00005500", ".0000x500");
@@ -366,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sample_is_an_orbit_like_fermis_and_says_what_it_is() {
+    fn sample_tle_is_like_fermis_and_marked_synthetic() {
         for epoch in ["2023-05-18T12:59:08.999999999Z", "2024-12-31T23:59:59.999999999Z", "2056-01-01T00:00:00Z"] {
             let tle = read(&sample_tle(time(epoch))).expect("a TLE");
             assert!(tle.is_synthetic() && tle.text().starts_with("FGRST (GLAST) SYNTHETIC"));
@@ -384,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bundled_orbit_is_the_sample_and_outside_the_anomaly_for_the_first_notice() {
+    fn bundled_tle_is_the_sample_and_outside_the_anomaly() {
         let bundled = include_str!("../../../../events/fermi.tle");
         assert_eq!(bundled, sample_tle(time("2009-01-06T00:00:00Z")));
         let at = time("2009-01-01T00:00:00Z");
@@ -393,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn epochs_name_kept_sets() {
+    fn epoch_names_round_trip() {
         let epoch = time("2023-05-20T11:59:59.999994Z");
         assert_eq!(epoch_name(epoch), "2023-05-20T12:00:00");
         assert_eq!(parse_epoch_name("2023-05-20T12:00:00"), Some(time("2023-05-20T12:00:00Z")));
@@ -404,7 +405,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn good_sets_survive_any_line_between_them(
+        fn valid_sets_survive_junk_lines(
             junk in prop::collection::vec("(1 33053|2 33053|1 25544|#|<b>)?[ -;=?-~]{0,70}", 0..6),
             places in prop::collection::vec(any::<bool>(), 6),
         ) {
@@ -413,7 +414,7 @@ mod tests {
                 let sample = sample_tle(time("2023-05-01T06:00:00Z"));
                 archive += &if place { format!("{sample}{junk}\n") } else { format!("{junk}\n") };
             }
-            // A line of junk that begins like a second line must not take the good set's place.
+            // Junk that begins like a second line must not hide the valid set.
             archive += &format!("{FIRST}\n{SECOND}\n");
             let sets = Tle::parse_all(archive.as_bytes()).expect("a good set");
             prop_assert_eq!(Tle::nearest(sets, time("2023-05-20T12:00:00Z")).expect("one").epoch(), time("2023-05-20T12:00:00Z"));

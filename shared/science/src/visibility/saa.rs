@@ -1,9 +1,9 @@
 //! The South Atlantic Anomaly, where GBM's detectors are off.
 //!
-//! The region is a polygon on the ground that Fermi carries on board and that has been replaced from time to time. The
-//! vertices and dates are the numbers of the Gamma-ray Data Tools, USRA-STI/gdt-fermi at commit 63197ad,
-//! `src/gdt/missions/fermi/gbm/saa.py` (Apache-2.0, Copyright 2023 Universities Space Research Association); only the
-//! numbers are taken. gwtm_cron has one polygon for all dates and misses longitudes 0 to 33.9° E.
+//! The region is a polygon on the ground that is stored on board Fermi and replaced from time to time. The vertices and
+//! dates are from the Gamma-ray Data Tools, USRA-STI/gdt-fermi at commit 63197ad, `src/gdt/missions/fermi/gbm/saa.py`
+//! (Apache-2.0, Copyright 2023 Universities Space Research Association); only the numbers are taken. gwtm_cron has one
+//! polygon for all dates and misses longitudes 0 to 33.9° E.
 
 use jiff::Timestamp;
 use jiff::civil::{DateTime, date};
@@ -11,11 +11,11 @@ use jiff::tz::Offset;
 
 use super::earth::Position;
 
-/// Whether GBM was off at a time because of where Fermi was.
+/// Whether Fermi was in the anomaly at a time, so that GBM was off.
 ///
-/// The point is the one below the spacecraft by its geodetic latitude, as in the Gamma-ray Data Tools. The polygon is
-/// the one in use at that time (UTC); each holds until the next is loaded, the last for good, the first also before its
-/// date, which is before Fermi's launch.
+/// Uses the geodetic latitude of the sub-satellite point, as the Gamma-ray Data Tools do, and the polygon in use at
+/// that time (UTC). A polygon is in use until the next is loaded; the first also applies before its date, which is
+/// before Fermi's launch.
 pub fn is_inside(position: &Position, time: Timestamp) -> bool {
     contains(polygon(Offset::UTC.to_datetime(time)), position.longitude, position.geodetic_latitude)
 }
@@ -26,9 +26,9 @@ fn polygon(utc: DateTime) -> &'static [(f64, f64)] {
     in_use.map_or(&[], |(_, polygon)| polygon)
 }
 
-/// Whether a point is inside a polygon by the parity of the edges it sees to the east, longitude and latitude taken as
-/// plane coordinates, as the polygons are meant. No polygon comes near the 180th meridian, where `longitude` [deg, any
-/// range] is cut.
+/// Whether a point is inside a polygon, by the parity of the edges east of it, with longitude and latitude as plane
+/// coordinates, as the polygons are meant. No polygon comes near the 180th meridian, where `longitude` [deg, any range]
+/// wraps.
 fn contains(polygon: &[(f64, f64)], longitude: f64, latitude: f64) -> bool {
     let x = (longitude + 180.0).rem_euclid(360.0) - 180.0;
     let mut inside = false;
@@ -41,7 +41,7 @@ fn contains(polygon: &[(f64, f64)], longitude: f64, latitude: f64) -> bool {
     inside
 }
 
-/// From when (UTC) which polygon.
+/// The polygons with the time (UTC) from which they are in use.
 const POLYGONS: &[(DateTime, &[(f64, f64)])] = &[
     (date(2001, 1, 1).at(0, 0, 0, 0), FIRST),        // 1
     (date(2010, 6, 9).at(18, 30, 9, 0), SECOND),     // 2
@@ -222,9 +222,9 @@ mod tests {
     }
 
     #[test]
-    fn the_anomaly_is_over_the_south_atlantic() {
+    fn anomaly_is_over_the_south_atlantic() {
         let now = polygon(utc("2023-05-20T00:00:00"));
-        // São Paulo, Santiago de Chile's longitude at 25° S, and the middle of the South Atlantic, in any turn.
+        // São Paulo, Santiago de Chile's longitude at 25° S, and the middle of the South Atlantic, plus turns of 360°.
         for (longitude, latitude) in [(-46.6, -23.5), (-70.0, -25.0), (-15.0, -20.0), (20.0, -27.0)] {
             for turn in [-360.0, 0.0, 360.0] {
                 assert!(contains(now, longitude + turn, latitude), "{longitude} {latitude}");
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn each_polygon_holds_until_the_next() {
+    fn each_polygon_applies_until_the_next() {
         assert!(POLYGONS.windows(2).all(|pair| pair[0].0 < pair[1].0));
         for (at, expected) in [
             ("1999-01-01T00:00:00", FIRST),
@@ -264,17 +264,17 @@ mod tests {
         ] {
             assert_eq!(polygon(utc(at)), expected, "{at}");
         }
-        // The polygon of June 2022 lets a point off Namibia be seen that the others do not.
+        // The polygon of June 2022 excludes a point off Namibia that the others include.
         assert!(!contains(polygon(utc("2022-06-08T00:00:00")), 5.0, -27.0));
         assert!(contains(polygon(utc("2022-06-10T00:00:00")), 5.0, -27.0));
     }
 
-    /// Against the numbers as they were collected, when those are at hand.
+    /// Compares with the collected numbers, when present.
     #[test]
-    fn the_table_is_the_source() {
+    fn polygons_match_their_source() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/fermi_gbm_saa_polygons.json");
         let Ok(bytes) = std::fs::read(path) else {
-            println!("skipped: `{path}` is not there");
+            println!("skipped: `{path}` does not exist");
             return;
         };
         let source: Value = serde_json::from_slice(&bytes).expect("JSON");

@@ -1,35 +1,35 @@
-//! Where Swift points: a file of pointings.
+//! Swift's pointing: a file of pointings.
 //!
 //! ```csv
 //! start,end,ra,dec,roll
 //! 2023-05-18T12:31:02Z,2023-05-18T12:59:58Z,187.7059,12.3911,281.7
 //! ```
 //!
-//! Comma-separated rows, one pointing each: when it starts and when it ends (ISO 8601 with an offset, `Z` for UTC; the
-//! end does not belong to it), the boresight's right ascension and declination, ICRS [deg], and the roll [deg] as in
-//! Swift's schedules and in PA_PNT of its FITS headers (see [`super::bat`]). Rows in any order; a row that starts with
-//! `start`, rows that start with `#` and empty ones do not count. Slews have no row.
+//! Comma-separated rows, one pointing each: start and exclusive end (ISO 8601 with an offset, `Z` for UTC), the
+//! boresight's right ascension and declination, ICRS [deg], and the roll [deg] as in Swift's schedules and in PA_PNT of
+//! its FITS headers (see [`super::bat`]). Rows in any order; rows that start with `start` or `#` and empty rows are
+//! ignored. Slews have no row.
 
 use std::ops::RangeInclusive;
 
 use jiff::{SignedDuration, Timestamp};
 use shared::{Error, Result};
 
-/// The largest file that is read [bytes]; a year of pointings has about 3 MB.
+/// Limit on a file [bytes]; a year of pointings has about 3 MB.
 pub const MAX_FILE_BYTES: usize = 32 << 20;
-/// The most rows that are read.
+/// Limit on the rows of a file.
 const MAX_ROWS: usize = 400_000;
 
 /// One pointing.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pointing {
-    /// When it starts.
+    /// Start, inclusive.
     pub start: Timestamp,
-    /// When it ends, which is no longer part of it.
+    /// End, exclusive.
     pub end: Timestamp,
     /// Right ascension of the boresight, ICRS [deg].
     pub ra: f64,
-    /// Its declination [deg].
+    /// Declination of the boresight, ICRS [deg].
     pub dec: f64,
     /// The roll, the position angle of the spacecraft's Z axis [deg].
     pub roll: f64,
@@ -38,8 +38,8 @@ pub struct Pointing {
 /// Reads a file of pointings.
 ///
 /// # Errors
-/// Permanent, naming the line: too large, no UTF-8 text, not five fields, a field that is no time or number in its
-/// range, an end before its start, or no pointing at all.
+/// Permanent, naming the line: too large, no UTF-8 text, not five fields, an invalid time, a number out of range, an
+/// end before its start, or no pointing at all.
 pub fn read(bytes: &[u8]) -> Result<Vec<Pointing>> {
     if bytes.len() > MAX_FILE_BYTES {
         return Err(Error::permanent(format!("expected at most {MAX_FILE_BYTES} bytes, found {}", bytes.len())));
@@ -104,10 +104,11 @@ fn shown(text: &str) -> String {
     text.chars().take(60).collect::<String>().escape_default().to_string()
 }
 
-/// The pointing that covers a time; of several, the one that started last, as a later plan replaces an earlier one.
+/// The pointing that covers a time; of several, the one that started last, because a later plan replaces an earlier
+/// one.
 ///
 /// # Errors
-/// Permanent, when none does: Swift was slewing, or the file is not of that time. The nearest one is named.
+/// Permanent, naming the nearest pointing, when none covers it: Swift was slewing, or the file is for another time.
 pub fn at(pointings: &[Pointing], time: Timestamp) -> Result<Pointing> {
     let covering = pointings.iter().filter(|pointing| pointing.start <= time && time < pointing.end);
     if let Some(pointing) = covering.max_by_key(|pointing| pointing.start) {
@@ -121,14 +122,14 @@ pub fn at(pointings: &[Pointing], time: Timestamp) -> Result<Pointing> {
             "expected a pointing at {time}, found none; the nearest, from {} to {}, is {} away",
             nearest.start,
             nearest.end,
-            rough(away(nearest))
+            rounded(away(nearest))
         ),
         None => format!("expected a pointing at {time}, found none"),
     }))
 }
 
-/// A duration for a person.
-fn rough(duration: SignedDuration) -> String {
+/// A rounded duration.
+fn rounded(duration: SignedDuration) -> String {
     match duration.as_secs_f64() {
         seconds if seconds < 120.0 => format!("{seconds:.0} s"),
         seconds if seconds < 7200.0 => format!("{:.0} min", seconds / 60.0),
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pointing_of_a_time() {
+    fn finds_the_pointing_at_a_time() {
         assert_eq!(found("2023-05-18T12:00:00Z"), Ok((10.0, 20.0, 30.0)));
         assert_eq!(found("2023-05-18T12:29:59.999Z"), Ok((10.0, 20.0, 30.0)));
         assert_eq!(found("2023-05-18T12:58:30Z"), Ok((187.70593, -12.39112, 281.7)));
@@ -170,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_nothing_covers_has_a_reason() {
+    fn names_the_nearest_pointing_of_an_uncovered_time() {
         for (at, expected) in [
             ("2023-05-18T12:30:00Z", "from 2023-05-18T12:00:00Z to 2023-05-18T12:30:00Z, is 0 s away"),
             ("2023-05-18T12:55:00Z", "from 2023-05-18T12:58:00Z to 2023-05-18T13:20:00Z, is 3 min away"),
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_files_have_reasons() {
+    fn rejects_bad_files_with_the_reason() {
         let good = "2023-05-18T12:00:00Z,2023-05-18T12:30:00Z,10,20,30\n";
         let too_many = good.repeat(MAX_ROWS + 1);
         for (text, expected) in [
@@ -214,7 +215,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(
+        fn pointings_round_trip(
             start in 0_i64..4_000_000_000, length in 1_i64..100_000, ra in -360.0..360.0, dec in -90.0..90.0, roll in 0.0..360.0,
         ) {
             let at_second = |second| Timestamp::from_second(second).expect("a time");
@@ -228,7 +229,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_an_error_or_pointings(text in "[0-9T:Z,.#\n -]{0,200}|.{0,100}") {
+        fn any_text_gives_pointings_or_an_error(text in "[0-9T:Z,.#\n -]{0,200}|.{0,100}") {
             let _ = read(text.as_bytes());
         }
     }

@@ -1,26 +1,26 @@
-//! Bits packed into bytes from the least significant on (RFC 1951, section 3.1.1).
+//! Bits packed into bytes, least significant first (RFC 1951, section 3.1.1).
 
 use std::io::{self, Write};
 
-/// Bytes are handed on in pieces of this size.
-const BUFFER: usize = 1 << 16;
+/// Size at which buffered bytes are flushed.
+const BUFFER_BYTES: usize = 1 << 16;
 
 /// Writes bits.
 pub struct BitWriter<W> {
     out: W,
     bytes: Vec<u8>,
-    /// Up to seven bits that do not fill a byte yet, and how many they are.
+    /// Up to seven bits of an incomplete byte, and their number.
     pending: u64,
     count: u32,
 }
 
 impl<W: Write> BitWriter<W> {
-    /// Begins on a byte's boundary.
+    /// Begins on a byte boundary.
     pub fn new(out: W) -> Self {
-        BitWriter { out, bytes: Vec::with_capacity(BUFFER + 64), pending: 0, count: 0 }
+        BitWriter { out, bytes: Vec::with_capacity(BUFFER_BYTES + 64), pending: 0, count: 0 }
     }
 
-    /// Writes the low `bits` of `value`, at most 56; the others must be zero.
+    /// Writes the low `bits` of `value`, at most 56; the other bits must be zero.
     pub fn put(&mut self, value: u64, bits: u32) -> io::Result<()> {
         debug_assert!(bits <= 56 && value >> bits == 0);
         self.pending |= value << self.count;
@@ -28,11 +28,11 @@ impl<W: Write> BitWriter<W> {
         self.bytes.extend_from_slice(&self.pending.to_le_bytes()[..(count / 8) as usize]);
         self.pending >>= count / 8 * 8;
         self.count = count % 8;
-        if self.bytes.len() >= BUFFER { self.flush() } else { Ok(()) }
+        if self.bytes.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
     }
 
-    /// Writes the same bits `times` times. Eight times n bits are n bytes, wherever in a byte they begin: so these bytes
-    /// are worked out once and then copied.
+    /// Writes the same bits `times` times. Eight repetitions of n bits are n whole bytes at any bit offset, so these
+    /// bytes are computed once and copied.
     pub fn put_repeated(&mut self, value: u64, bits: u32, times: u64) -> io::Result<()> {
         let octets = (times / 8).saturating_sub(1);
         for _ in 0..times - 8 * octets {
@@ -41,13 +41,13 @@ impl<W: Write> BitWriter<W> {
         if octets == 0 {
             return Ok(());
         }
-        // At least eight times have been written, so what is pending is the pattern's end, now and after eight more.
+        // At least eight repetitions are written, so the pending bits are the pattern's end, now and after eight more.
         self.flush()?;
         for _ in 0..8 {
             self.put(value, bits)?;
         }
         let octet = std::mem::take(&mut self.bytes);
-        let at_once = (BUFFER / octet.len()).clamp(1, octets as usize);
+        let at_once = (BUFFER_BYTES / octet.len()).clamp(1, octets as usize);
         let piece = octet.repeat(at_once);
         let mut left = octets as usize * octet.len();
         while left > 0 {
@@ -68,10 +68,10 @@ impl<W: Write> BitWriter<W> {
         }
     }
 
-    /// Hands on every whole byte.
+    /// Flushes every whole byte.
     ///
     /// # Errors
-    /// What the output says.
+    /// When writing fails.
     pub fn finish(mut self) -> io::Result<W> {
         self.flush()?;
         Ok(self.out)

@@ -1,14 +1,14 @@
 //! The CRC-32 of repeated bytes (RFC 1952, section 8) in logarithmic time.
 //!
-//! A CRC is a polynomial modulo P over GF(2). Appending n bytes multiplies the CRC of what is before by x^(8n) and adds
-//! that of the bytes: crc(AB) = crc(A)·x^(8·|B|) + crc(B). So crc(BB) follows from crc(B), crc(BBBB) from that, and so on.
+//! A CRC is a polynomial modulo P over GF(2), with crc(AB) = crc(A)·x^(8·|B|) + crc(B). So crc(BB) follows from crc(B),
+//! crc(BBBB) from crc(BB), and so on.
 
-/// P, its highest power left out, the lowest power in the highest bit (RFC 1952, section 8).
+/// P without its highest power, the lowest power in the highest bit (RFC 1952, section 8).
 const POLYNOMIAL: u32 = 0xedb8_8320;
-/// x⁰ in this order of bits.
+/// x⁰ in this bit order.
 const ONE: u32 = 1 << 31;
 
-/// Multiplication by one power of x, by a table for each byte of what is multiplied.
+/// Multiplication by one power of x, with a lookup table per byte of the operand.
 struct Shift([[u32; 256]; 4]);
 
 impl Shift {
@@ -45,7 +45,7 @@ fn multiply(a: u32, mut b: u32) -> u32 {
 /// The shifts by 2^j blocks of one length, j = 0, 1, …
 struct Shifts {
     length: usize,
-    /// x^(8·length·2^j) for the j that comes next.
+    /// x^(8·length·2^j) for the next j.
     next: u32,
     by_power: Vec<Shift>,
 }
@@ -72,27 +72,27 @@ impl Shifts {
     }
 }
 
-/// The CRC of what has been appended.
+/// The CRC of the appended bytes.
 #[derive(Default)]
 pub struct Crc {
     value: u32,
-    /// For the lengths seen last; a table of rows and its header have two.
+    /// For the most recent block lengths; a table's rows and its header have two.
     shifts: Vec<Shifts>,
 }
 
 impl Crc {
-    /// How many lengths' shifts are kept.
-    const KEPT: usize = 4;
+    /// Number of block lengths whose shifts are kept.
+    const MAX_KEPT_LENGTHS: usize = 4;
 
     /// Appends `block`, `times` times.
     pub fn append(&mut self, block: &[u8], times: u64) {
         let place = self.shifts.iter().position(|shifts| shifts.length == block.len()).unwrap_or_else(|| {
-            self.shifts.truncate(Self::KEPT - 1);
+            self.shifts.truncate(Self::MAX_KEPT_LENGTHS - 1);
             self.shifts.push(Shifts::new(block.len()));
             self.shifts.len() - 1
         });
         let shifts = &mut self.shifts[place];
-        // Of 2^j repetitions.
+        // CRC of 2^j repetitions.
         let mut unit = crc32fast::hash(block);
         for j in 0..u64::BITS - times.leading_zeros() {
             let shift = shifts.power(j as usize);
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn repetitions_have_the_checksum_of_the_bytes() {
+    fn crc_of_repetitions_matches_the_expanded_bytes() {
         let mut crc = Crc::default();
         let mut bytes: Vec<u8> = Vec::new();
         for (block, times) in [(&b"123456789"[..], 1), (b"a", 1000), (b"0123", 0), (b"row", 12_345), (b"\0\0\xff", 2)] {
@@ -122,7 +122,7 @@ mod tests {
             bytes.extend(block.repeat(times as usize));
             assert_eq!(crc.value(), crc32fast::hash(&bytes), "{block:?} {times}");
         }
-        // The well-known check value of this CRC.
+        // Check value of CRC-32.
         let mut crc = Crc::default();
         crc.append(b"123456789", 1);
         assert_eq!(crc.value(), 0xcbf4_3926);

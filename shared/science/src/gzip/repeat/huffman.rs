@@ -1,4 +1,4 @@
-//! Huffman codes of limited length, and how a DEFLATE block says which they are (RFC 1951, sections 3.2.2 and 3.2.7).
+//! Length-limited Huffman codes and their encoding in a DEFLATE block (RFC 1951, sections 3.2.2 and 3.2.7).
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -9,16 +9,15 @@ use super::bits::BitWriter;
 /// The order in which the lengths of the code of lengths are sent (RFC 1951, section 3.2.7).
 const LENGTHS_ORDER: [usize; 19] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
 
-/// A prefix code: each symbol's bits, in the order in which they are written, and how many they are; 0 for a symbol that
-/// does not come.
+/// A prefix code: each symbol's bits, in writing order, and their number; 0 for an unused symbol.
 pub struct Code {
     lengths: Vec<u8>,
     codes: Vec<u16>,
 }
 
 impl Code {
-    /// The code for symbols that come as often as `counts` says, none longer than `limit` bits. At least two symbols have
-    /// a code, since some decoders want that.
+    /// The code for symbols with these counts, none longer than `limit` bits. At least two symbols have a code, which
+    /// some decoders require.
     pub fn new(counts: &[u64], limit: u8) -> Self {
         let mut counts = counts.to_vec();
         for symbol in 0..2 {
@@ -27,7 +26,7 @@ impl Code {
             }
         }
         let mut lengths = lengths(&counts);
-        // Halving the counts makes the tree shallower, at a cost of a bit now and then.
+        // Halving the counts makes the tree shallower, at the cost of a few bits.
         while lengths.iter().any(|length| *length > limit) {
             counts.iter_mut().filter(|count| **count > 0).for_each(|count| *count = count.div_ceil(2));
             lengths = self::lengths(&counts);
@@ -41,14 +40,14 @@ impl Code {
         (self.codes[symbol].into(), self.lengths[symbol].into())
     }
 
-    /// The lengths up to the last symbol that comes, at least `least` of them.
+    /// The lengths up to the last used symbol, at least `least` of them.
     fn used(&self, least: usize) -> &[u8] {
         let last = self.lengths.iter().rposition(|length| *length > 0).map_or(0, |last| last + 1);
         &self.lengths[..last.max(least)]
     }
 }
 
-/// The lengths of Huffman's code: the two rarest are joined, again and again.
+/// The lengths of Huffman's code.
 fn lengths(counts: &[u64]) -> Vec<u8> {
     let mut parents: Vec<usize> = vec![usize::MAX; counts.len()];
     let mut heap: BinaryHeap<_> = counts
@@ -77,8 +76,8 @@ fn lengths(counts: &[u64]) -> Vec<u8> {
     depths
 }
 
-/// The codes that follow from the lengths (RFC 1951, section 3.2.2), their bits reversed: a code is sent from its most
-/// significant bit on.
+/// The codes for the lengths (RFC 1951, section 3.2.2), bits reversed because a code is sent from its most significant
+/// bit.
 fn codes(lengths: &[u8]) -> Vec<u16> {
     let mut next = 0u16;
     let mut codes = vec![0; lengths.len()];
@@ -114,7 +113,7 @@ pub fn write_codes<W: Write>(out: &mut BitWriter<W>, symbols: &Code, distances: 
     Ok(())
 }
 
-/// A length, or several that are equal.
+/// One length, or several equal ones.
 struct Run {
     symbol: usize,
     extra: u64,
@@ -130,7 +129,7 @@ fn runs(lengths: &[u8]) -> Vec<Run> {
             left -= 1;
         }
         while left > 0 {
-            // RFC 1951, section 3.2.7: 16 repeats the length before 3 to 6 times; 17 and 18 are 3 to 10 and 11 to 138
+            // RFC 1951, section 3.2.7: 16 repeats the previous length 3 to 6 times; 17 and 18 are 3 to 10 and 11 to 138
             // zeros.
             let (symbol, least, most, extra_bits) = match (length, left) {
                 (_, 1 | 2) => (usize::from(length), 1, 1, 0),
@@ -156,8 +155,8 @@ mod tests {
     }
 
     #[test]
-    fn codes_are_complete_and_no_longer_than_allowed() {
-        // Fibonacci's numbers make the deepest tree.
+    fn codes_are_complete_and_within_the_length_limit() {
+        // Fibonacci numbers give the deepest tree.
         let mut counts = vec![1u64, 1];
         while counts.len() < 60 {
             counts.push(counts[counts.len() - 1] + counts[counts.len() - 2]);
@@ -171,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn the_example_of_the_standard() {
+    fn codes_match_the_example_of_the_rfc() {
         // RFC 1951, section 3.2.2: lengths (3, 3, 3, 3, 3, 2, 4, 4).
         let lengths = [3, 3, 3, 3, 3, 2, 4, 4];
         let expected: [u16; 8] = [0b010, 0b011, 0b100, 0b101, 0b110, 0b00, 0b1110, 0b1111];
@@ -184,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn two_symbols_have_a_code_even_where_fewer_come() {
+    fn at_least_two_symbols_have_a_code() {
         for counts in [vec![0; 30], vec![9, 0, 0], vec![0, 0, 9]] {
             let code = Code::new(&counts, 15);
             assert_eq!(kraft(&code), 1 << 15, "{:?}", code.lengths);

@@ -1,16 +1,16 @@
-//! The probability inside the rings, the density constant in each cell.
+//! The probability inside rings, with constant density in each cell.
 
 use super::mesh::{Drawing, Mesh, Threshold};
 use super::sphere::{self, Vector};
 use crate::skymap::{Cell, MAX_ORDER};
 
-/// How far the threshold may fall below the last density above 0: by this power of e, far enough for a ring to reach
-/// the centres of empty neighbours.
-const FALL: f64 = 60.0;
-/// How many rings of cells around a pole are so distorted that samples must be placed by HEALPix itself.
+/// How far the threshold may fall below the last density above 0, as a power of e: far enough for a ring to reach the
+/// centres of empty neighbours.
+const MAX_LOG_FALL: f64 = 60.0;
+/// Number of rings of cells around a pole that are so distorted that HEALPix itself must place the samples.
 const DISTORTED_RINGS: f64 = 16.0;
 
-/// The threshold whose rings hold a probability, and what they hold.
+/// The threshold whose rings hold a probability, and the probability reached.
 pub(super) fn solve(mesh: &Mesh, wanted: f64, tolerance: f64, max_steps: usize) -> (Threshold, f64) {
     let credible = mesh.credible();
     let (mut low, mut high) = (0.0, credible.positive() as f64);
@@ -31,7 +31,7 @@ pub(super) fn solve(mesh: &Mesh, wanted: f64, tolerance: f64, max_steps: usize) 
         } else {
             high = place
         }
-        // The rings hold a little more or less than the cells themselves; that changes slowly with the threshold.
+        // The rings hold slightly more or less than the cells; the difference changes slowly with the threshold.
         place = credible.place_at(wanted + credible.prob_at(place) - prob);
         if !(place > low && place < high) {
             place = 0.5 * (low + high);
@@ -40,8 +40,8 @@ pub(super) fn solve(mesh: &Mesh, wanted: f64, tolerance: f64, max_steps: usize) 
     best.unwrap_or((Threshold { cells: 0, density: 0.0 }, 0.0))
 }
 
-/// The threshold at a place in the ranking: a whole number n is where the cell of that rank has just come in, and it
-/// falls to the next cell's density on the way to n + 1.
+/// The threshold at a fractional rank: at a whole number n, the cell of that rank has just been included; towards n + 1
+/// the threshold falls to the next cell's density.
 fn threshold(mesh: &Mesh, place: f64) -> Threshold {
     let credible = mesh.credible();
     let last = credible.positive().saturating_sub(1);
@@ -50,7 +50,7 @@ fn threshold(mesh: &Mesh, place: f64) -> Threshold {
     let density =
         |rank: usize| credible.ranking().get(rank).map_or(0.0, |i| mesh.map().cells()[*i as usize].prob_density);
     let (above, below) = (density(rank), density(rank + 1));
-    let density = if below > 0.0 { above * (below / above).powf(part) } else { above * (-FALL * part).exp() };
+    let density = if below > 0.0 { above * (below / above).powf(part) } else { above * (-MAX_LOG_FALL * part).exp() };
     Threshold { cells: rank + 1, density }
 }
 
@@ -62,7 +62,7 @@ pub(super) fn prob_inside(mesh: &Mesh, threshold: &Threshold, drawing: &Drawing)
         let cells = face.cells();
         touched.extend(cells.iter().map(|cell| (*cell, i as u32)));
         let order = |cell: &u32| map.cells()[*cell as usize].order;
-        // Between cells of different orders, the way from centre to centre may lead through a third.
+        // Between cells of different orders, the line from centre to centre may cross a third cell.
         if cells.iter().any(|cell| order(cell) != order(&cells[0])) {
             let [a, b] = arc(drawing, i);
             for point in [a, sphere::between(a, b, 0.5), b] {
@@ -86,7 +86,7 @@ pub(super) fn prob_inside(mesh: &Mesh, threshold: &Threshold, drawing: &Drawing)
             Some([plane.project(a)?, plane.project(b)?])
         }));
         let cell = &map.cells()[cell as usize];
-        plane.samples(cell, finer(cell.prob()), &mut samples);
+        plane.samples(cell, sample_depth(cell.prob()), &mut samples);
         prob += cell.prob() * (part_inside(inside, &arcs, &samples) - f64::from(u8::from(inside)));
     }
     prob
@@ -96,8 +96,8 @@ fn arc(drawing: &Drawing, i: usize) -> [Vector; 2] {
     [drawing.crossings[i].point, drawing.crossings[drawing.next[i] as usize].point]
 }
 
-/// How many orders finer than the cell its samples are, by how much its probability matters.
-fn finer(prob: f64) -> u8 {
+/// Number of orders by which samples are finer than the cell; more for cells with more probability.
+fn sample_depth(prob: f64) -> u8 {
     match prob {
         p if p > 0.05 => 5,
         p if p > 0.005 => 4,
@@ -106,7 +106,7 @@ fn finer(prob: f64) -> u8 {
     }
 }
 
-/// The plane that touches the sphere at a cell's centre; great circles are straight lines on it.
+/// The tangent plane at a cell's centre, where great circles are straight lines.
 struct Plane {
     centre: Vector,
     east: Vector,
@@ -126,17 +126,16 @@ impl Plane {
         plane
     }
 
-    /// Where a direction is on the plane; `None` when it is too far away to matter.
+    /// Projects a direction onto the plane; `None` when it is too far away to matter.
     fn project(&self, v: Vector) -> Option<[f64; 2]> {
         let height = sphere::dot(v, self.centre);
         (height > 0.3).then(|| [sphere::dot(v, self.east) / height, sphere::dot(v, self.north) / height])
     }
 
-    /// Directions spread over the cell, each for an equal area, 4^`deeper` of them, on the plane.
+    /// 4^`deeper` samples of equal area, on the plane.
     fn samples(&self, cell: &Cell, deeper: u8, samples: &mut Vec<[f64; 2]>) {
         samples.clear();
-        // The rings of cells are counted from the poles, i = nside·√(3(1 − |z|)) (Górski et al. 2005,
-        // doi:10.1086/427976, eq. 4).
+        // Rings of cells from the pole, i = nside·√(3(1 − |z|)) (Górski et al. 2005, doi:10.1086/427976, eq. 4).
         let ring = f64::from(1u32 << cell.order) * (3.0 * (1.0 - self.centre[2].abs())).sqrt();
         if ring < DISTORTED_RINGS && cell.order + deeper <= MAX_ORDER {
             let first = cell.ipix << (2 * deeper);
@@ -159,8 +158,7 @@ impl Plane {
     }
 }
 
-/// The part of the samples inside the rings (0–1): from the centre, known to be inside or not, each arc on the way to
-/// a sample changes sides.
+/// Fraction of the samples inside the rings (0–1): each arc between the centre and a sample flips inside and outside.
 fn part_inside(centre_inside: bool, arcs: &[[[f64; 2]; 2]], samples: &[[f64; 2]]) -> f64 {
     let changes = |sample: &[f64; 2]| arcs.iter().filter(|[a, b]| separates(*a, *b, *sample)).count();
     let inside = samples.iter().filter(|sample| centre_inside ^ (changes(sample) % 2 == 1)).count();

@@ -9,24 +9,25 @@ use super::super::adjacency::{Border, CORNERS, SIDES, borders, in_corner, step};
 use super::super::{Cell, Credible, MAX_ORDER, MultiOrderMap};
 use super::sphere::{self, Vector};
 
-/// Coarser cells are split to this order: chords between neighbours must stay well below 90°.
-const COARSEST: u8 = 3; // cells of 7°
-/// How near a crossing may come to the centre of either cell, as a part of their distance: crossings stay apart.
-const NEAREST: f64 = 0.01;
-/// What a cell outside the region counts for at least, as a part of the threshold: an empty neighbour would pull the
-/// ring onto the cell inside.
-const FAINTEST: f64 = 0.05;
+/// Coarser cells are split to this order, because chords between neighbours must stay well below 90°.
+const MIN_ORDER: u8 = 3; // cells of 7°
+/// Smallest distance of a crossing from the centre of either cell, as a fraction of theirs, so that crossings stay
+/// apart.
+const MIN_CENTRE_DISTANCE: f64 = 0.01;
+/// Smallest density assumed outside the region, as a fraction of the threshold: an empty neighbour would pull the ring
+/// onto the cell inside.
+const MIN_OUTSIDE_DENSITY: f64 = 0.05;
 
-/// The cells inside a region: the first by falling density, down to about a density.
+/// The cells inside a region, and the density of its boundary.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Threshold {
-    /// How many cells are inside.
+    /// Number of cells inside, by falling density.
     pub(super) cells: usize,
-    /// Where between the last cell inside and the first outside the ring runs [sr⁻¹].
+    /// Density at the ring, between the last cell inside and the first outside [sr⁻¹].
     pub(super) density: f64,
 }
 
-/// Where a ring passes between a cell inside and one outside.
+/// The point where a ring passes between a cell inside and one outside.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Crossing {
     pub(super) inside: u32,
@@ -48,7 +49,7 @@ impl Face {
     }
 }
 
-/// All that one threshold draws: the crossings, which follows which, and the face between the two.
+/// The rings of one threshold: the crossings, the successor of each, and the face between the two.
 #[derive(Debug)]
 pub(super) struct Drawing {
     pub(super) crossings: Vec<Crossing>,
@@ -60,25 +61,25 @@ pub(super) struct Drawing {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Point {
     pub(super) at: Vector,
-    /// The side of the finer of the two cells [rad].
+    /// Side of the finer of the two cells [rad].
     pub(super) size: f64,
 }
 
-/// A map's cells and which share a border.
+/// A map's cells and their borders.
 pub(super) struct Mesh<'a> {
     credible: &'a Credible<'a>,
     borders: Vec<Border>,
     centres: Vec<OnceCell<Vector>>,
 }
 
-/// The map with its coarse cells split; `None` when it has none.
+/// The map with its coarse cells split; `None` when there are none.
 pub(super) fn without_coarse_cells(map: &MultiOrderMap) -> Result<Option<MultiOrderMap>> {
-    if map.cells().iter().all(|cell| cell.order >= COARSEST) {
+    if map.cells().iter().all(|cell| cell.order >= MIN_ORDER) {
         return Ok(None);
     }
     let split = map.cells().iter().flat_map(|cell| {
-        let deeper = 2 * COARSEST.saturating_sub(cell.order);
-        let order = cell.order.max(COARSEST);
+        let deeper = 2 * MIN_ORDER.saturating_sub(cell.order);
+        let order = cell.order.max(MIN_ORDER);
         let prob_density = cell.prob_density;
         (cell.ipix << deeper..(cell.ipix + 1) << deeper).map(move |ipix| Cell { order, ipix, prob_density })
     });
@@ -115,7 +116,7 @@ impl<'a> Mesh<'a> {
                 (false, true) => (border.other, border.fine),
                 _ => continue,
             };
-            // Two cells share one border at most, so the pair names the crossing.
+            // Two cells share at most one border, so the pair identifies the crossing.
             numbers.insert((inside, outside), crossings.len() as u32);
             let point = self.crossing(inside, outside, threshold.density);
             crossings.push(Crossing { inside, outside, border: *border, point });
@@ -128,21 +129,25 @@ impl<'a> Mesh<'a> {
             let corner = if crossing.inside == fine { (side + 1) % 4 } else { side };
             let face = self.face(fine, corner);
             let pair = self.leave(&face, crossing, &is_inside, threshold.density);
-            // A face whose cells were not found on either side of the border cannot be: end the ring there.
+            // The pair always exists; if not, the ring ends here instead of panicking.
             next.push(numbers.get(&pair).copied().unwrap_or(next.len() as u32));
             faces.push(face);
         }
         Drawing { crossings, next, faces }
     }
 
-    /// Where the density falls to the threshold on the way from a cell inside to one outside, its logarithm taken to
-    /// be linear.
+    /// The point between a cell inside and one outside where the density, its logarithm interpolated linearly, falls to
+    /// the threshold.
     fn crossing(&self, inside: u32, outside: u32, density: f64) -> Vector {
         let value = |cell: u32| self.map().cells()[cell as usize].prob_density;
         let above = (value(inside) / density).ln().max(0.0);
-        let below = (density / value(outside).max(FAINTEST * density)).ln().max(0.0);
+        let below = (density / value(outside).max(MIN_OUTSIDE_DENSITY * density)).ln().max(0.0);
         let part = if above + below > 0.0 { above / (above + below) } else { 0.5 };
-        sphere::between(self.centre(inside), self.centre(outside), part.clamp(NEAREST, 1.0 - NEAREST))
+        sphere::between(
+            self.centre(inside),
+            self.centre(outside),
+            part.clamp(MIN_CENTRE_DISTANCE, 1.0 - MIN_CENTRE_DISTANCE),
+        )
     }
 
     /// The cells around a corner of a cell that shares it with no finer cell along the sides that meet there.
@@ -154,7 +159,7 @@ impl<'a> Mesh<'a> {
         let around = [SIDES[(corner + 3) % 4], CORNERS[corner], SIDES[corner]];
         let mut face = Face { cells: [cell; 4], len: 1 };
         for way in around {
-            // Where three base cells meet there is none opposite.
+            // Where three base cells meet, there is no opposite cell.
             let Some(neighbour) = step(order, deep, way) else { continue };
             let other = map.cell_with(neighbour << (2 * (MAX_ORDER - order))) as u32;
             if other != face.cells[face.len - 1] {
@@ -171,12 +176,12 @@ impl<'a> Mesh<'a> {
         let n = cells.len();
         let place = |cell: u32| cells.iter().position(|other| *other == cell).unwrap_or(0);
         let (inside, outside) = (place(crossing.inside), place(crossing.outside));
-        // Around the face from the cell inside, away from the one outside.
+        // Walk around the face from the cell inside, away from the one outside.
         let way = if (inside + 1) % n == outside { n - 1 } else { 1 };
         let saddle = n == 4 && (0..4).all(|i| is_inside(cells[i]) != is_inside(cells[(i + 1) % 4]));
         let mean = cells.iter().map(|cell| self.map().cells()[*cell as usize].prob_density).sum::<f64>() / n as f64;
         if saddle && mean >= density {
-            // The two cells inside hang together: keep to the cell outside.
+            // The two cells inside are connected: stay with the cell outside.
             let other = cells[(outside + n - way) % n];
             return (other, crossing.outside);
         }

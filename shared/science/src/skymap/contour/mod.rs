@@ -1,13 +1,13 @@
-//! Contours: smooth closed rings around the credible regions, drawn on the cells near the boundary alone.
+//! Contours: smooth closed rings around the credible regions, drawn from the cells near the boundary only.
 //!
-//! The centres of the cells are the nodes of a mesh that is dual to the map's quadtree: one edge per pair of cells
-//! that share a border, one face per vertex of the quadtree. Where an edge joins a cell inside the region with one
-//! outside, the ring crosses it, at a place found by interpolating the logarithm of the density; where a face has
-//! two crossings, the ring runs from one to the other ([`mesh`]). Since every edge lies between two faces, the rings
-//! close by themselves, whatever orders meet, over RA 0 and around the poles.
+//! The centres of the cells are the nodes of a mesh that is dual to the map's quadtree: one edge per pair of cells that
+//! share a border, one face per vertex of the quadtree. Where an edge joins a cell inside the region with one outside,
+//! the ring crosses it, at a point found by interpolating the logarithm of the density; where a face has two crossings,
+//! the ring joins them ([`mesh`]). Since every edge lies between two faces, the rings always close, between any orders,
+//! across RA 0 and around the poles.
 //!
-//! The threshold is then moved until the rings hold the wanted probability ([`measure`]), and vertices that say
-//! nothing are dropped without letting rings cross ([`simplify`]).
+//! The threshold is then moved until the rings hold the wanted probability ([`measure`]), and redundant vertices are
+//! dropped without letting rings cross ([`simplify`]).
 
 mod measure;
 mod mesh;
@@ -23,11 +23,11 @@ use self::mesh::Mesh;
 use self::simplify::Ring;
 use super::MultiOrderMap;
 
-/// How near the probability inside the rings is brought to the level.
+/// Tolerance on the probability inside the rings.
 const LEVEL_TOLERANCE: f64 = 3e-4;
-/// How often the threshold is moved at most.
+/// Limit on moves of the threshold.
 const MAX_STEPS: usize = 40;
-/// How often the aim is corrected for the vertices that were dropped.
+/// Limit on corrections for dropped vertices.
 const MAX_CORRECTIONS: usize = 3;
 
 /// The rings around one credible region.
@@ -39,7 +39,7 @@ pub struct Contour {
     /// outside the sphere the region lies to the left: its outer rings run counterclockwise, its holes clockwise. A
     /// ring over RA 0 is not split. A region without a boundary (everything or nothing) has no rings.
     pub rings: Vec<Vec<[f64; 2]>>,
-    /// Probability inside the rings, as far as the drawing knows it (0–1).
+    /// Estimated probability inside the rings (0–1).
     pub prob: f64,
 }
 
@@ -85,7 +85,7 @@ fn contour(mesh: &Mesh, percent: u8) -> Contour {
     let level = f64::from(percent) / 100.0;
     let mut wanted = level;
     let mut best: Option<(f64, Vec<Ring>)> = None;
-    // Dropping vertices cuts corners; what that costs is made up for by aiming higher.
+    // Dropping vertices cuts corners; aim higher to compensate.
     for _ in 0..MAX_CORRECTIONS {
         let (threshold, prob) = measure::solve(mesh, wanted, LEVEL_TOLERANCE, MAX_STEPS);
         let rings = simplify::simplify(mesh.draw(&threshold).rings(mesh.map()));

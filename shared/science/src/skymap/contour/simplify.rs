@@ -1,17 +1,17 @@
-//! Fewer vertices, by the rule of Douglas and Peucker (1973, doi:10.3138/FM57-6770-U75U-7727) on the sphere, without
+//! Drops vertices by the rule of Douglas and Peucker (1973, doi:10.3138/FM57-6770-U75U-7727) on the sphere, without
 //! letting rings cross.
 
 use super::mesh::Point;
 use super::sphere::{self, Vector};
 
-/// How far a dropped vertex may be from the ring, as a part of the local cell's side.
+/// Tolerated distance of a dropped vertex from the ring, as a fraction of the local cell's side.
 const TOLERANCE: f64 = 0.05;
-/// How long an edge may be, as a multiple of the local cell's side.
-const LONGEST: f64 = 3.0;
-/// How often crossing edges are given vertices back before all are.
+/// Limit on the length of an edge, as a multiple of the local cell's side.
+const MAX_EDGE: f64 = 3.0;
+/// Rounds of restoring vertices of crossing edges before all vertices are restored.
 const MAX_ROUNDS: usize = 50;
 
-/// A ring and which of its vertices are kept.
+/// A ring with its kept vertices.
 #[derive(Debug)]
 pub(super) struct Ring {
     all: Vec<Point>,
@@ -22,7 +22,7 @@ pub(super) struct Ring {
 impl Ring {
     fn new(all: Vec<Point>) -> Self {
         let n = all.len();
-        // Two vertices far apart begin.
+        // Start with two vertices far apart.
         let far = (1..n).max_by(|a, b| {
             let away = |i: usize| -sphere::dot(all[0].at, all[i].at);
             away(*a).total_cmp(&away(*b))
@@ -30,7 +30,7 @@ impl Ring {
         let mut ring = Ring { all, kept: vec![0, far.unwrap_or(0)] };
         ring.kept.dedup();
         while ring.split(|worst| worst > 1.0) {}
-        // A ring has three vertices at least.
+        // A ring needs at least three vertices.
         while ring.kept.len() < 3.min(n) && ring.split(|_| true) {}
         ring
     }
@@ -39,7 +39,7 @@ impl Ring {
         self.kept.iter().map(|i| self.all[*i].at).collect()
     }
 
-    /// The vertices dropped after the `k`-th that is kept, with both ends; the last may be beyond the end of `all`.
+    /// The range of vertices dropped after the `k`-th kept, with both ends; the end may be beyond the end of `all`.
     fn span(&self, k: usize) -> (usize, usize) {
         let end = self.kept.get(k + 1).copied().unwrap_or(self.all.len() + self.kept[0]);
         (self.kept[k], end)
@@ -49,7 +49,7 @@ impl Ring {
         self.all[i % self.all.len()]
     }
 
-    /// The vertex to keep next between the `k`-th kept and its successor, and how much it is needed (above 1: it is);
+    /// The vertex to keep next between the `k`-th kept and its successor, and its deviation (above 1: must be kept);
     /// `None` when nothing was dropped there.
     fn worst(&self, k: usize) -> Option<(usize, f64)> {
         let (start, end) = self.span(k);
@@ -68,7 +68,7 @@ impl Ring {
         }
         if need <= 1.0 {
             let chord = sphere::minus(a.at, b.at);
-            let longest = LONGEST * (start..=end).map(|i| self.point(i).size).fold(f64::INFINITY, f64::min);
+            let longest = MAX_EDGE * (start..=end).map(|i| self.point(i).size).fold(f64::INFINITY, f64::min);
             let length = sphere::dot(chord, chord).sqrt() / longest;
             if length > 1.0 {
                 return Some(((start + end) / 2, length));
@@ -77,7 +77,7 @@ impl Ring {
         Some((worst, need))
     }
 
-    /// Gives vertices back wherever they are `needed`; whether there were any.
+    /// Restores vertices whose deviation is `needed`; returns whether there were any.
     fn split(&mut self, needed: impl Fn(f64) -> bool) -> bool {
         let n = self.all.len();
         let back: Vec<usize> = (0..self.kept.len())
@@ -151,7 +151,7 @@ fn crossings(rings: &[Ring]) -> Vec<(Edge, Edge)> {
             let (start, end) = ring.span(k);
             let ends = [ring.point(start).at, ring.point(end).at];
             let chord = sphere::minus(ends[0], ends[1]);
-            // An arc bulges out of its chord by an eighth of its length squared.
+            // An arc deviates from its chord by an eighth of its length squared.
             let bulge = 0.15 * sphere::dot(chord, chord);
             let low = [0, 1, 2].map(|k| ends[0][k].min(ends[1][k]) - bulge);
             let high = [0, 1, 2].map(|k| ends[0][k].max(ends[1][k]) + bulge);

@@ -1,4 +1,4 @@
-//! Directions as unit vectors, arcs of great circles between them.
+//! Directions as unit vectors, and arcs of great circles.
 
 /// A direction, of length 1.
 pub(super) type Vector = [f64; 3];
@@ -31,7 +31,7 @@ pub(super) fn normalised(v: Vector) -> Vector {
     v.map(|x| x / length)
 }
 
-/// The direction that divides the chord from `a` to `b` as `w` to 1 − `w`; on their great circle.
+/// The direction that divides the chord from `a` to `b` as `w` to 1 − `w`.
 pub(super) fn between(a: Vector, b: Vector, w: f64) -> Vector {
     normalised([a[0] + w * (b[0] - a[0]), a[1] + w * (b[1] - a[1]), a[2] + w * (b[2] - a[2])])
 }
@@ -42,7 +42,7 @@ pub(super) fn triangle(a: Vector, b: Vector, c: Vector) -> f64 {
     2.0 * dot(a, cross(b, c)).atan2(1.0 + dot(a, b) + dot(b, c) + dot(c, a))
 }
 
-/// How far a direction is from the arc from `a` to `b`, for arcs well below 90° [rad].
+/// Distance of a direction from the arc from `a` to `b`, for arcs well below 90° [rad].
 pub(super) fn distance_to_arc(p: Vector, a: Vector, b: Vector) -> f64 {
     let along = minus(b, a);
     let (from_a, from_b) = (minus(p, a), minus(p, b));
@@ -59,8 +59,8 @@ pub(super) fn distance_to_arc(p: Vector, a: Vector, b: Vector) -> f64 {
 /// Whether the arcs from `a` to `b` and from `c` to `d` cross or touch, for arcs well below 90°.
 pub(super) fn arcs_cross(a: Vector, b: Vector, c: Vector, d: Vector) -> bool {
     let length = |a: Vector, b: Vector| dot(minus(a, b), minus(a, b)).sqrt();
-    // Arcs of one great circle have no sides to speak of: they must be near each other as well. (The hundredth is for
-    // chords being shorter than arcs.)
+    // On one great circle the test by sides is degenerate, so the arcs must also be near each other. (The hundredth
+    // allows for chords being shorter than arcs.)
     if length(between(a, b, 0.5), between(c, d, 0.5)) > 0.505 * (length(a, b) + length(c, d)) {
         return false;
     }
@@ -97,14 +97,14 @@ mod tests {
     const Z: Vector = [0.0, 0.0, 1.0];
 
     #[test]
-    fn an_octant() {
+    fn an_octant_has_its_area() {
         assert!((triangle(X, Y, Z) - PI / 2.0).abs() < 1e-15);
         assert!((triangle(X, Z, Y) + PI / 2.0).abs() < 1e-15);
         assert!((distance_to_arc(normalised([1.0, 1.0, 0.1]), X, Y) - 0.1 / 2.01f64.sqrt()).abs() < 1e-12);
     }
 
     #[test]
-    fn arcs() {
+    fn distances_and_crossings_of_arcs() {
         let at = |lon: f64, lat: f64| direction((lon.to_radians(), lat.to_radians()));
         assert!(arcs_cross(at(-5.0, 0.0), at(5.0, 0.0), at(0.0, -5.0), at(0.0, 5.0)));
         assert!(!arcs_cross(at(-5.0, 0.0), at(5.0, 0.0), at(180.0, -5.0), at(180.0, 5.0)));
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn degrees_close_and_stay_below_360() {
+    fn degrees_close_the_ring_and_stay_below_360() {
         let ring = degrees(&[direction((-1e-12, 0.1)), direction((0.1, 0.1)), direction((0.1, -0.1))], 6);
         assert_eq!(ring[0][0], 0.0);
         assert_eq!(ring.first(), ring.last());

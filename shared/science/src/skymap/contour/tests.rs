@@ -1,4 +1,4 @@
-//! The rings judged from outside: by the directions that lie in them, not by the code that drew them.
+//! Checks rings by the directions inside them, independently of the code that draws them.
 
 use std::f64::consts::PI;
 
@@ -8,15 +8,15 @@ use super::*;
 use crate::skymap::tests::{any_map, cos_distance, normalised, real_maps, sampled};
 use crate::skymap::{Cell, DEG2_PER_SR, n_cells};
 
-/// Whether directions lie inside rings: the parity of the edges between a direction and the north pole along its
-/// meridian, against what most directions just to the left of an edge have, which the rings say are inside.
-struct Judge {
+/// Tests whether directions are inside rings: the parity of the edges between a direction and the north pole along its
+/// meridian, compared with the parity of most directions just to the left of an edge, which are inside by definition.
+struct PointInRings {
     /// Both ends of each edge [rad], the second within π of the first.
     edges: Vec<[(f64, f64); 2]>,
     parity_inside: bool,
 }
 
-impl Judge {
+impl PointInRings {
     fn new(rings: &[Vec<[f64; 2]>]) -> Self {
         let mut edges = Vec::new();
         for ring in rings {
@@ -26,15 +26,15 @@ impl Judge {
                 edges.push([a, (a.0 + turn, b.1)]);
             }
         }
-        let mut judge = Judge { edges, parity_inside: false };
-        let lefts = judge.edges.iter().filter(|edge| {
+        let mut tester = PointInRings { edges, parity_inside: false };
+        let lefts = tester.edges.iter().filter(|edge| {
             let [a, b] = edge.map(sphere::direction);
             let (middle, left) = (sphere::between(a, b, 0.5), sphere::cross(a, b));
             let aside = sphere::normalised([0, 1, 2].map(|k| middle[k] + 1e-4 * left[k]));
-            judge.parity(sphere::coordinates(aside))
+            tester.parity(sphere::coordinates(aside))
         });
-        judge.parity_inside = 2 * lefts.count() > judge.edges.len();
-        judge
+        tester.parity_inside = 2 * lefts.count() > tester.edges.len();
+        tester
     }
 
     fn parity(&self, (lon, lat): (f64, f64)) -> bool {
@@ -56,7 +56,7 @@ impl Judge {
         self.parity(at) == self.parity_inside
     }
 
-    /// Probability (0–1) and area [deg²] inside, by samples as fine as an order, and 16 in each cell at least.
+    /// Probability (0–1) and area [deg²] inside, from samples of an order, at least 16 per cell.
     fn contents(&self, map: &MultiOrderMap, order: u8) -> (f64, f64) {
         let (mut prob, mut area) = (0.0, 0.0);
         for cell in map.cells() {
@@ -65,7 +65,7 @@ impl Judge {
             let inside = (0..samples).filter(|sample| {
                 let sub = (cell.ipix << (2 * deeper)) + sample;
                 let (lon, lat) = cdshealpix::nested::center(cell.order + deeper, sub);
-                // Centres and vertices share meridians; a little aside they do not.
+                // Shifted, because centres and vertices share meridians.
                 self.is_inside((lon + 1e-7, lat))
             });
             let part = inside.count() as f64 / samples as f64;
@@ -80,7 +80,7 @@ fn peak(map: &MultiOrderMap) -> (f64, f64) {
     map.cells()[map.peak()].centre()
 }
 
-/// What holds for all rings: closed, in range, simple, the region to the left.
+/// Checks that rings are closed, in range and simple, with the region to the left.
 fn check_form(name: &str, rings: &[Vec<[f64; 2]>]) {
     let mut edges = Vec::new();
     for (number, ring) in rings.iter().enumerate() {
@@ -111,14 +111,14 @@ fn check(name: &str, map: &MultiOrderMap, levels: &[u8], prob_tolerance: f64, ar
         let name = format!("{name} at {} %", contour.level);
         check_form(&name, &contour.rings);
         let level = f64::from(contour.level) / 100.0;
-        let judge = Judge::new(&contour.rings);
-        let (prob, area) = judge.contents(map, 7);
-        assert!(judge.is_inside(peak(map)) || map.order() < 3, "{name}: the peak is outside");
+        let tester = PointInRings::new(&contour.rings);
+        let (prob, area) = tester.contents(map, 7);
+        assert!(tester.is_inside(peak(map)) || map.order() < 3, "{name}: the peak is outside");
         let expected = map.credible().area_interpolated(level);
         let n: usize = contour.rings.iter().map(Vec::len).sum();
         vertices += n;
         eprintln!(
-            "{name}: {} rings, {n} vertices, probability {prob:.5} (said {:.5}), area ratio {:.5}",
+            "{name}: {} rings, {n} vertices, probability {prob:.5} (estimated {:.5}), area ratio {:.5}",
             contour.rings.len(),
             contour.prob,
             area / expected
@@ -130,7 +130,7 @@ fn check(name: &str, map: &MultiOrderMap, levels: &[u8], prob_tolerance: f64, ar
 }
 
 #[test]
-fn real_maps_have_the_rings_they_should() {
+fn rings_of_real_maps_hold_probability_and_area() {
     // Vertices of the listeners' rings at 50 and 90 % together, ligo.skymap 2.5.4.
     let upstream = [1287, 1287, 2679, 4276, 1116];
     for ((name, bytes, _), most) in real_maps().into_iter().zip(upstream) {
@@ -154,7 +154,7 @@ fn spot(kappa: f64, centre: (f64, f64)) -> impl Fn(f64, f64) -> f64 {
 }
 
 #[test]
-fn spots_everywhere_have_round_rings() {
+fn spots_have_round_rings_anywhere_on_the_sky() {
     let places = [(1.0, 0.3), (0.0, 0.0), (0.0, PI / 2.0), (3.0, -PI / 2.0), (0.001, -1.2), (PI / 2.0, 0.7297)];
     for centre in places {
         let kappa = 60.0;
@@ -195,7 +195,7 @@ fn outer_rings_run_counterclockwise_and_holes_clockwise() {
 }
 
 #[test]
-fn a_ring_over_right_ascension_0_is_whole() {
+fn ring_across_ra_0_is_not_split() {
     let map = sampled(5, spot(60.0, (0.0, 0.2)));
     let rings = &contours(&map, &[90]).expect("contours")[0].rings;
     let jumps = rings[0].windows(2).filter(|pair| (pair[0][0] - pair[1][0]).abs() > 180.0).count();
@@ -203,7 +203,7 @@ fn a_ring_over_right_ascension_0_is_whole() {
 }
 
 #[test]
-fn regions_larger_than_a_hemisphere_and_antipodal_modes() {
+fn draws_regions_beyond_a_hemisphere_and_antipodal_modes() {
     let map = sampled(4, |lon, lat| 1.0 + 0.8 * cos_distance((lon, lat), (2.0, -0.4)));
     check("wide", &map, &[50, 90, 99], 0.005, 0.015);
     let (a, b) = ((0.4, 0.6), (0.4 + PI, -0.6));
@@ -213,7 +213,7 @@ fn regions_larger_than_a_hemisphere_and_antipodal_modes() {
 }
 
 #[test]
-fn all_probability_in_one_cell() {
+fn draws_a_ring_around_a_single_cell() {
     for (order, ipix) in [(0, 0), (0, 5), (3, 17), (3, 63), (6, 4095)] {
         let cells = (0..n_cells(order)).map(|i| Cell { order, ipix: i, prob_density: f64::from(i == ipix) });
         let map = normalised(cells.collect());
@@ -222,24 +222,24 @@ fn all_probability_in_one_cell() {
 }
 
 #[test]
-fn plateaus_are_cut_in_the_order_of_the_file() {
-    // A uniform sky, a sky of two densities, and one of zeros but for a plateau.
+fn splits_plateaus_in_file_order() {
+    // A uniform sky, a sky of two densities, and one that is 0 except for a plateau.
     check("uniform", &sampled(4, |_, _| 1.0), &[50, 90], 0.005, 0.015);
     check("uniform, coarse", &sampled(0, |_, _| 1.0), &[50], 0.02, 0.03);
     check("halves", &sampled(4, |_, lat| if lat > 0.3 { 3.0 } else { 1.0 }), &[50, 90], 0.005, 0.015);
-    // Where the plateau ends there is nothing to aim by.
+    // Looser: the density falls to 0 at the plateau's edge.
     check("zeros", &sampled(4, |_, lat| f64::from(lat > 0.8)), &[50, 90], 0.01, 0.03);
 }
 
 #[test]
-fn levels_out_of_range_are_refused() {
+fn rejects_levels_out_of_range() {
     let map = sampled(1, |_, _| 1.0);
     assert!(contours(&map, &[0]).is_err() && contours(&map, &[100]).is_err());
     assert!(contours(&map, &[]).expect("none").is_empty());
 }
 
 #[test]
-fn geojson_is_what_the_server_reads() {
+fn geojson_matches_the_format_that_the_server_reads() {
     let map = sampled(4, spot(60.0, (0.0, 0.2)));
     let value: serde_json::Value = serde_json::from_slice(&geojson(&map, &[50, 90]).expect("GeoJSON")).expect("JSON");
     assert_eq!(value["type"], "FeatureCollection");
@@ -257,15 +257,15 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn any_map_has_closed_simple_rings_that_hold_the_level(map in any_map(), level in 1..100u8) {
+    fn any_map_has_simple_rings_that_hold_the_level(map in any_map(), level in 1..100u8) {
         for contour in contours(&map, &[level]).expect("contours") {
             check_form("any map", &contour.rings);
-            // The said probability is what a judge finds, where the rings are not a mere point.
+            // The estimated probability matches the sampled one, unless the rings shrink to a point.
             if !contour.rings.is_empty() && (map.order() > 2) {
-                let judge = Judge::new(&contour.rings);
-                // Samples so near each other that a cell of order 3 that holds everything has a thousand of them.
-                let (prob, _) = judge.contents(&map, 8);
-                prop_assert!((prob - contour.prob).abs() < 0.06, "{prob}, said {}", contour.prob);
+                let tester = PointInRings::new(&contour.rings);
+                // Order 8 gives a single cell of order 3 a thousand samples.
+                let (prob, _) = tester.contents(&map, 8);
+                prop_assert!((prob - contour.prob).abs() < 0.06, "{prob}, estimated {}", contour.prob);
             }
         }
     }
