@@ -7,16 +7,8 @@ use super::{Setting, all_settings, secrets, setting};
 
 /// What a Lambda function reads beside the settings of [`super::Config`].
 pub const SETTINGS: &[Setting] = &[
-    setting(
-        "SETTINGS",
-        "none",
-        "a JSON object of the settings of every program, other than secrets; they go before the environment",
-    ),
-    setting(
-        "SETTINGS_SECRETS",
-        "none",
-        "names or ARNs of AWS secrets, separated by commas, each a JSON object of settings",
-    ),
+    setting("SETTINGS", "none", "JSON object of settings other than secrets; overrides the environment"),
+    setting("SETTINGS_SECRETS", "none", "comma-separated names or ARNs of AWS secrets, each a JSON object of settings"),
 ];
 
 /// The secrets that hold further settings.

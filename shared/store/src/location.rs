@@ -14,11 +14,8 @@ use super::{azure, folder, s3, swift};
 const SCHEMES: [&Scheme; 4] = [&folder::SCHEME, &s3::SCHEME, &azure::SCHEME, &swift::SCHEME];
 
 /// Which of them.
-const SOURCE: Setting = defaulted(
-    "STORAGE_BUCKET_SOURCE",
-    "fs",
-    "where objects are kept: `fs` (a folder), `s3`, `abfs` (Azure) or `swift`",
-);
+const SOURCE: Setting =
+    defaulted("STORAGE_BUCKET_SOURCE", "fs", "the store: `fs` (a folder), `s3`, `abfs` (Azure) or `swift`");
 
 /// A back end as settings and URLs name it.
 pub(crate) struct Scheme {

@@ -9,7 +9,7 @@ use kafka::archive;
 use kafka::consumer::{Message, Work};
 use kafka::health::{Health, LatencyStage};
 use shared::key::SupereventId;
-use shared::{Context, Error, Result};
+use shared::{Error, Result};
 use store::Store;
 use tokio::runtime::Handle;
 use tokio::sync::OwnedMutexGuard;

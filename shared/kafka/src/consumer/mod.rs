@@ -441,14 +441,18 @@ impl<W: Work> Run<'_, W> {
     }
 
     fn start(&mut self, lane: String, mut message: Message) {
-        let (work, backoff, stopping) = (Arc::clone(&self.work), self.consumer.backoff, self.stopping.subscribe());
-        let (epoch, health) = (self.epoch, Arc::clone(&self.consumer.health));
-        let (permits, throttle, sender) = (Arc::clone(&self.permits), Arc::clone(&self.throttle), self.sender.clone());
+        let (work, stopping) = (Arc::clone(&self.work), self.stopping.subscribe());
+        let (epoch, sender) = (self.epoch, self.sender.clone());
+        let limits = retry::Limits {
+            backoff: self.consumer.backoff,
+            permits: Arc::clone(&self.permits),
+            health: Arc::clone(&self.consumer.health),
+            throttle: Arc::clone(&self.throttle),
+        };
         self.running.spawn(async move {
             // The receiver is gone when this run has ended.
             let signal = |signal| drop(sender.send((lane.clone(), signal)));
-            let done =
-                retry::handle(&*work, &mut message, backoff, &permits, &health, &throttle, stopping, signal).await;
+            let done = retry::handle(&*work, &mut message, &limits, stopping, signal).await;
             Finished { lane, partition: message.topic_partition(), offset: message.offset, epoch, done }
         });
     }

@@ -1,6 +1,6 @@
 //! Handling one message until it is done: retries with backoff, and the dead letter.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use shared::error::caught;
@@ -46,6 +46,15 @@ fn is_logged(error: &Error, throttle: &Mutex<LogThrottle>) -> bool {
     throttle.allows(advice, CERTIFICATE_PAUSE, Instant::now())
 }
 
+/// Shared by all messages of a run.
+pub(super) struct Limits {
+    pub backoff: Backoff,
+    pub permits: Arc<Semaphore>,
+    pub health: Arc<Health>,
+    /// Of the lines about refused certificates.
+    pub throttle: Arc<Mutex<LogThrottle>>,
+}
+
 /// Handles a message until it is done or dead-lettered; false when `stopping` came first, which interrupts neither
 /// [`Work::take`] nor [`Work::dead_letter`].
 ///
@@ -54,13 +63,11 @@ fn is_logged(error: &Error, throttle: &Mutex<LogThrottle>) -> bool {
 pub(super) async fn handle<W: Work>(
     work: &W,
     message: &mut Message,
-    backoff: Backoff,
-    permits: &Semaphore,
-    health: &Health,
-    throttle: &Mutex<LogThrottle>,
+    limits: &Limits,
     mut stopping: watch::Receiver<bool>,
     signal: impl Fn(Signal),
 ) -> bool {
+    let Limits { backoff, permits, health, throttle } = limits;
     let (mut wait, mut failures, mut taken) = (backoff.first, 0, None);
     loop {
         let permit = tokio::select! {

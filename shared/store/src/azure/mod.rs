@@ -39,35 +39,35 @@ pub(super) const SCHEME: Scheme = Scheme {
 };
 
 const SETTINGS: &[Setting] = &[
-    setting("AZURE_ACCOUNT_NAME", "required with `abfs`", "the storage account"),
-    secret("AZURE_ACCOUNT_KEY", "one of the next three", "the storage account's key"),
-    secret("AZURE_STORAGE_SAS_TOKEN", "one of the next two", "a shared access signature, `sv=…&sig=…`"),
+    setting("AZURE_ACCOUNT_NAME", "required with `abfs`", "name of the storage account"),
+    secret("AZURE_ACCOUNT_KEY", "one of the next three", "key of the storage account"),
+    secret("AZURE_STORAGE_SAS_TOKEN", "one of the next two", "shared access signature, `sv=…&sig=…`"),
     setting(
         "AZURE_FEDERATED_TOKEN_FILE",
         "the next",
-        "a file with the token of a workload identity; AKS sets it, and AZURE_CLIENT_ID and AZURE_TENANT_ID with it",
+        "file with the token of a workload identity; AKS sets it with AZURE_CLIENT_ID and AZURE_TENANT_ID",
     ),
-    defaulted("AZURE_MANAGED_IDENTITY", "false", "`true` logs in with the machine's managed identity"),
+    defaulted("AZURE_MANAGED_IDENTITY", "false", "`true` uses the managed identity of the machine"),
     setting(
         "AZURE_CLIENT_ID",
         "the machine's only one",
-        "the identity's client id; required with AZURE_FEDERATED_TOKEN_FILE",
+        "client id of the identity; required with AZURE_FEDERATED_TOKEN_FILE",
     ),
-    setting("AZURE_TENANT_ID", "required with AZURE_FEDERATED_TOKEN_FILE", "the identity's tenant"),
+    setting("AZURE_TENANT_ID", "required with AZURE_FEDERATED_TOKEN_FILE", "tenant of the identity"),
     defaulted(
         "AZURE_AUTHORITY_HOST",
         "https://login.microsoftonline.com",
-        "where a workload identity's token is exchanged",
+        "URL that exchanges the token of a workload identity",
     ),
     defaulted(
         "AZURE_POD_IDENTITY_AUTHORITY_HOST",
         "http://169.254.169.254",
-        "where the machine's managed identity answers (IMDS)",
+        "URL of the instance metadata service (IMDS) for managed identities",
     ),
     setting(
         "AZURE_STORAGE_ENDPOINT",
-        "Azure itself",
-        "another address of the account, `http://127.0.0.1:10000/ACCOUNT`",
+        "Azure",
+        "URL of the account elsewhere, such as `http://127.0.0.1:10000/ACCOUNT`",
     ),
 ];
 
@@ -122,7 +122,7 @@ fn read(settings: &mut Reader<'_>) -> Location {
         }
     };
     Location::new(AzureSettings {
-        account: settings.required("AZURE_ACCOUNT_NAME", "abfs", "the storage account"),
+        account: settings.required("AZURE_ACCOUNT_NAME", "abfs", "name of the storage account"),
         login,
         endpoint_url: settings.optional_url("AZURE_STORAGE_ENDPOINT"),
     })

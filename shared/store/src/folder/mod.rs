@@ -44,7 +44,7 @@ pub(super) const SCHEME: Scheme = Scheme {
     read,
 };
 
-const SETTINGS: &[Setting] = &[defaulted("STORAGE_FOLDER", "gwtm-data", "the folder, with `fs`")];
+const SETTINGS: &[Setting] = &[defaulted("STORAGE_FOLDER", "gwtm-data", "the folder of the `fs` store")];
 
 fn read(settings: &mut Reader<'_>) -> Location {
     Location::new(Folder::new(settings.text("STORAGE_FOLDER").unwrap_or_default().into()))

@@ -30,12 +30,12 @@ pub(super) const SCHEME: Scheme = Scheme {
 };
 
 const SETTINGS: &[Setting] = &[
-    defaulted("AWS_BUCKET", "gwtreasuremap", "the bucket, with `s3`"),
-    defaulted("AWS_DEFAULT_REGION", "us-east-2", "the bucket's region, with `s3`"),
-    setting("AWS_ENDPOINT_URL", "AWS itself", "another S3 server, addressed path-style"),
-    secret("AWS_ACCESS_KEY_ID", "a profile or role", "the access key, with `s3`"),
-    secret("AWS_SECRET_ACCESS_KEY", "a profile or role", "its secret"),
-    secret("AWS_SESSION_TOKEN", "none", "the session's token, with an access key that a role was given"),
+    defaulted("AWS_BUCKET", "gwtreasuremap", "the bucket of the `s3` store"),
+    defaulted("AWS_DEFAULT_REGION", "us-east-2", "the region of the bucket"),
+    setting("AWS_ENDPOINT_URL", "AWS", "URL of another S3 server; requests are path-style"),
+    secret("AWS_ACCESS_KEY_ID", "a profile or role", "access key of the `s3` store"),
+    secret("AWS_SECRET_ACCESS_KEY", "a profile or role", "secret of the access key"),
+    secret("AWS_SESSION_TOKEN", "none", "session token of temporary credentials"),
 ];
 
 /// A bucket on S3, or on a server that speaks its protocol.

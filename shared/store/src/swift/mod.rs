@@ -28,21 +28,17 @@ pub(super) const SCHEME: Scheme = Scheme {
 };
 
 const SETTINGS: &[Setting] = &[
-    setting("OS_AUTH_URL", "required with `swift`", "where Keystone v3 gives tokens, with or without `/v3`"),
-    setting(
-        "OS_USERNAME",
-        "required with `swift`",
-        "the user, or the 32 hexadecimal digits of an application credential",
-    ),
-    secret("OS_PASSWORD", "required with `swift`", "the user's password, or the credential's secret"),
-    setting("OS_PROJECT_NAME", "required with a user", "the project that is logged in to"),
-    defaulted("OS_USER_DOMAIN_NAME", "Default", "the user's domain"),
-    defaulted("OS_PROJECT_DOMAIN_NAME", "Default", "the project's domain"),
-    defaulted("OS_CONTAINER_NAME", "gwtreasuremap", "the container, with `swift`"),
+    setting("OS_AUTH_URL", "required with `swift`", "URL of Keystone v3, with or without `/v3`"),
+    setting("OS_USERNAME", "required with `swift`", "user, or id of an application credential (32 hexadecimal digits)"),
+    secret("OS_PASSWORD", "required with `swift`", "password of the user, or secret of the credential"),
+    setting("OS_PROJECT_NAME", "required with a user", "project to log in to"),
+    defaulted("OS_USER_DOMAIN_NAME", "Default", "domain of the user"),
+    defaulted("OS_PROJECT_DOMAIN_NAME", "Default", "domain of the project"),
+    defaulted("OS_CONTAINER_NAME", "gwtreasuremap", "the container of the `swift` store"),
     setting(
         "OS_STORAGE_URL",
         "Keystone's catalogue",
-        "the account's address in Swift, or Swift's (`…/v1`); required with an application credential",
+        "URL of the Swift account, or of Swift (`…/v1`); required with an application credential",
     ),
 ];
 
@@ -78,7 +74,7 @@ fn read(settings: &mut Reader<'_>) -> Location {
         password: Secret::new(settings.required(
             "OS_PASSWORD",
             "swift",
-            "the user's password, or the credential's secret",
+            "password of the user, or secret of the credential",
         )),
         project_name: settings.text("OS_PROJECT_NAME"),
         user_domain_name: settings.text("OS_USER_DOMAIN_NAME").unwrap_or_default(),
