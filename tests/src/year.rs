@@ -335,7 +335,7 @@ impl Fault {
 
     /// Whether it can happen to the `n`th superevent of a year: those that are retracted end differently.
     pub fn can_happen_to(self, n: usize) -> bool {
-        let retracted = n % PROTOTYPES == 0;
+        let retracted = n.is_multiple_of(PROTOTYPES);
         retracted == matches!(self, Fault::RetractionNotTaken | Fault::RetractionNotPosted)
     }
 
@@ -357,7 +357,7 @@ impl Fault {
     }
 
     /// Makes it happen to a superevent; the alert that a finding names, if it names one, and a part of what it says.
-    pub fn happen(self, year: &Year, id: &str) -> (Option<String>, &'static str) {
+    pub fn happen(self, year: &Year, id: &str) -> Trace {
         let number = |row: &Map<String, Value>| row["id"].as_i64().expect("a number");
         let initial = format!("{id}-Initial");
         match self {
@@ -473,6 +473,9 @@ impl Fault {
     }
 }
 
+/// What a fault leaves in a finding: the alert that it names, if it names one, and a part of its text.
+pub type Trace = (Option<String>, &'static str);
+
 impl Year {
     fn keep(&self, file: &str, value: &Value) {
         let path = self.folder.path().join(file);
@@ -484,7 +487,7 @@ impl Year {
     ///
     /// # Panics
     /// When it is not so.
-    pub fn assert_found(expected: &[(Fault, String, (Option<String>, &'static str))], findings: &[Finding]) {
+    pub fn assert_found(expected: &[(Fault, String, Trace)], findings: &[Finding]) {
         let mut left: Vec<&Finding> = findings.iter().collect();
         for (fault, id, (alert, part)) in expected {
             let is_it = |finding: &&Finding| {

