@@ -117,18 +117,18 @@ pub struct Alert {
 /// What a map says in a few numbers, by the definitions of the GWTM's listeners.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// Right ascension of the centre of the first cell with the largest probability density, ICRS [deg], 0–360.
+    /// Right ascension of the centre of the first cell with the largest probability density, ICRS \[deg\], 0–360.
     pub ra: f64,
-    /// Declination of that centre, ICRS [deg].
+    /// Declination of that centre, ICRS \[deg\].
     pub dec: f64,
-    /// Area of the 50 % credible region, the crossing cell excluded [deg²].
+    /// Area of the 50 % credible region, the crossing cell excluded \[deg²\].
     pub area_50: f64,
-    /// Area of the 90 % credible region, the crossing cell excluded [deg²].
+    /// Area of the 90 % credible region, the crossing cell excluded \[deg²\].
     pub area_90: f64,
-    /// Mean distance, from the header [Mpc].
+    /// Mean distance, from the header \[Mpc\].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distance: Option<f64>,
-    /// Standard deviation of the distance, from the header [Mpc].
+    /// Standard deviation of the distance, from the header \[Mpc\].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distance_error: Option<f64>,
     /// What made the map (`BAYESTAR`, `cWB`, `bilby` …), from the header.
@@ -212,7 +212,7 @@ pub enum ProductStatus {
     Written {
         /// The object.
         key: Key,
-        /// Its size [bytes].
+        /// Its size \[bytes\].
         size: u64,
         /// Where it came from, when that is worth knowing (a TLE's epoch, an FT2 file's name).
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -440,7 +440,7 @@ impl FlowMessage for Settled {
 pub struct Generated {
     /// The object.
     pub key: Key,
-    /// Its size [bytes].
+    /// Its size \[bytes\].
     pub size: u64,
 }
 

@@ -9,11 +9,11 @@ pub struct Settings {
     pub credzone: f64,
     /// RELAXED_CREDZONE: the same when the zone is empty [0–1].
     pub relaxed_credzone: f64,
-    /// NSIGMAS_IN_D: half-width of the zone in distance [σ].
+    /// NSIGMAS_IN_D: half-width of the zone in distance \[σ\].
     pub nsigmas_in_d: f64,
-    /// RELAXED_NSIGMAS_IN_D: the same when the zone is empty [σ].
+    /// RELAXED_NSIGMAS_IN_D: the same when the zone is empty \[σ\].
     pub relaxed_nsigmas_in_d: f64,
-    /// SENSITIVITY: limiting apparent magnitude [mag].
+    /// SENSITIVITY: limiting apparent magnitude \[mag\].
     pub sensitivity: f64,
     /// MINL: luminosity of the faintest counterpart [erg/s].
     pub minl: f64,

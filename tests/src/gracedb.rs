@@ -1,6 +1,6 @@
 //! A stand-in for the public side of GraceDB: real HTTP on the loopback, with what its API answers of superevents.
 //!
-//! Written after its documentation (https://gracedb.ligo.org/documentation/rest.html) and its public server's code:
+//! Written after its documentation (<https://gracedb.ligo.org/documentation/rest.html>) and its public server's code:
 //! pages of superevents by when they were created, without mock and test events; lists of files with and without versions,
 //! logs with the newest first, times with a second's precision and `UTC` behind them, 404 with a detail for what is not
 //! there.

@@ -1,5 +1,5 @@
 //! GCN's log-in: an HTTPS endpoint that gives signed tokens for a client's id and secret (OAuth 2.0 client credentials),
-//! which the broker itself checks ([`Kafka::gcn_address`]). A test has an endpoint of its own.
+//! which the broker itself checks (`Kafka::gcn_address`). A test has an endpoint of its own.
 
 use std::io;
 use std::net::SocketAddr;
@@ -161,7 +161,7 @@ impl Login {
         self.state.closed.store(closed, Ordering::SeqCst);
     }
 
-    /// By how much the endpoint's clock is ahead from now on [s].
+    /// By how much the endpoint's clock is ahead from now on \[s\].
     pub fn skew_clock(&self, seconds: i64) {
         self.state.skew.store(seconds, Ordering::SeqCst);
     }

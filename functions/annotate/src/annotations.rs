@@ -74,18 +74,18 @@ pub struct Annotations {
 pub struct SkyMap {
     /// Centre of the cell with the largest probability density.
     pub peak: Peak,
-    /// Areas of the credible regions, including a part of the crossing cell [deg²], by level [percent].
+    /// Areas of the credible regions, including a part of the crossing cell \[deg²\], by level \[percent\].
     pub area_deg2: BTreeMap<String, f64>,
-    /// Areas without the crossing cell, as posted [deg²], by level [percent].
+    /// Areas without the crossing cell, as posted \[deg²\], by level \[percent\].
     pub posted_area_deg2: BTreeMap<String, f64>,
-    /// Separate parts of the credible regions, by level [percent].
+    /// Separate parts of the credible regions, by level \[percent\].
     pub modes: BTreeMap<String, usize>,
-    /// The greatest probability within an area, by area [deg²].
+    /// The greatest probability within an area, by area \[deg²\].
     pub prob_within_deg2: BTreeMap<String, f64>,
     /// The distance over the sky; absent for a map without distances.
     #[serde(rename = "distance_Mpc")]
     pub distance: Option<DistanceSummary>,
-    /// The smallest volumes that hold the source [Mpc³], by level [percent].
+    /// The smallest volumes that hold the source \[Mpc³\], by level \[percent\].
     #[serde(rename = "volume_Mpc3")]
     pub volume: Option<BTreeMap<String, f64>>,
     /// The finest HEALPix order.
@@ -97,15 +97,15 @@ pub struct SkyMap {
 /// The cell with the largest probability density.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Peak {
-    /// Right ascension, ICRS [deg].
+    /// Right ascension, ICRS \[deg\].
     pub ra_deg: f64,
-    /// Declination, ICRS [deg].
+    /// Declination, ICRS \[deg\].
     pub dec_deg: f64,
     /// Probability density [sr⁻¹].
     pub prob_density_per_sr: f64,
 }
 
-/// The distance of the source over the whole sky [Mpc].
+/// The distance of the source over the whole sky \[Mpc\].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct DistanceSummary {
     /// Mean.
@@ -129,9 +129,9 @@ pub struct DistanceSummary {
 pub struct Previous {
     /// Name.
     pub name: AlertName,
-    /// This 90 % area minus the previous one, both as posted [deg²].
+    /// This 90 % area minus the previous one, both as posted \[deg²\].
     pub area_90_change_deg2: Option<f64>,
-    /// The angle between the two peaks [deg].
+    /// The angle between the two peaks \[deg\].
     pub peak_shift_deg: Option<f64>,
     /// Intersection of the two 90 % credible regions.
     pub overlap_90: Option<Overlap>,
@@ -140,7 +140,7 @@ pub struct Previous {
 /// Intersection of two credible regions.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Overlap {
-    /// Area of the intersection [deg²].
+    /// Area of the intersection \[deg²\].
     pub area_deg2: f64,
     /// That area as a fraction of this region (0–1).
     pub of_this: f64,
@@ -175,13 +175,13 @@ pub struct Software {
 pub struct Timings {
     /// Time when the annotations were first made.
     pub annotated: Timestamp,
-    /// From the signal to the notice [s].
+    /// From the signal to the notice \[s\].
     pub signal_to_notice_s: Option<f64>,
-    /// From the notice to the annotations [s].
+    /// From the notice to the annotations \[s\].
     pub notice_to_annotations_s: f64,
-    /// Computing the map's numbers [ms].
+    /// Computing the map's numbers \[ms\].
     pub numbers_ms: f64,
-    /// Drawing the plot [ms].
+    /// Drawing the plot \[ms\].
     pub plot_ms: f64,
 }
 

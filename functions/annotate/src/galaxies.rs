@@ -10,11 +10,11 @@ pub struct PlottedGalaxy {
     pub rank: u32,
     /// Name in the catalogue.
     pub name: String,
-    /// Right ascension, ICRS [deg].
+    /// Right ascension, ICRS \[deg\].
     pub ra_deg: f64,
-    /// Declination, ICRS [deg].
+    /// Declination, ICRS \[deg\].
     pub dec_deg: f64,
-    /// Distance [Mpc].
+    /// Distance \[Mpc\].
     #[serde(rename = "distance_Mpc")]
     pub distance: f64,
     /// Stellar mass [M☉].

@@ -77,19 +77,19 @@ pub struct Thresholds {
     pub has_ns_from: f64,
     /// HasRemnant, inclusive (0–1).
     pub has_remnant_from: f64,
-    /// False-alarm rate, exclusive [Hz]: once a year.
+    /// False-alarm rate, exclusive \[Hz\]: once a year.
     #[serde(rename = "far_below_Hz")]
     pub far_below_hz: f64,
     /// SSM search: HasSSM, inclusive (0–1).
     pub has_ssm_from: f64,
-    /// SSM search: false-alarm rate, exclusive [Hz]: once in three years.
+    /// SSM search: false-alarm rate, exclusive \[Hz\]: once in three years.
     #[serde(rename = "ssm_far_below_Hz")]
     pub ssm_far_below_hz: f64,
-    /// Gold: 90 % area, exclusive [deg²].
+    /// Gold: 90 % area, exclusive \[deg²\].
     pub gold_below_deg2: f64,
-    /// Silver: 90 % area, exclusive [deg²].
+    /// Silver: 90 % area, exclusive \[deg²\].
     pub silver_below_deg2: f64,
-    /// Bronze: 90 % area, exclusive [deg²]; not for SSM.
+    /// Bronze: 90 % area, exclusive \[deg²\]; not for SSM.
     pub bronze_below_deg2: f64,
 }
 

@@ -65,7 +65,7 @@ fn raised(exponent: i32) -> String {
     exponent.to_string().chars().map(digit).collect()
 }
 
-/// A false-alarm rate [Hz] as text: `one per 12.3 years`.
+/// A false-alarm rate \[Hz\] as text: `one per 12.3 years`.
 pub fn rate(far_hz: f64) -> String {
     const DAY: f64 = 86_400.0;
     if far_hz.is_nan() || far_hz <= 0.0 {
@@ -94,7 +94,7 @@ pub fn percent(prob: f64) -> String {
     if prob > 0.0 && prob < 0.005 { "<1 %".to_owned() } else { format!("{:.0} %", 100.0 * prob) }
 }
 
-/// A direction [deg]: `RA 194.304°, Dec −17.857°`.
+/// A direction \[deg\]: `RA 194.304°, Dec −17.857°`.
 pub fn place(ra_deg: f64, dec_deg: f64) -> String {
     format!("RA {ra_deg:.3}°, Dec {}{:.3}°", if dec_deg < 0.0 { "−" } else { "+" }, dec_deg.abs())
 }

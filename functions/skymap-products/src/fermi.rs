@@ -66,8 +66,8 @@ impl Sources {
         if let Some((when, error)) = failed
             && when.elapsed() < RETRY_DELAY
         {
-            let ago = when.elapsed().as_secs();
-            return Err(error.of(format!("failed {ago} s ago, next attempt after {} s", RETRY_DELAY.as_secs())));
+            // The reason goes into the annotations, where a time would make each repeat another.
+            return Err(error);
         }
         let body = self.fetch.get(url, max_bytes, remaining(deadline)).await;
         let mut failures = self.failed.lock().unwrap_or_else(PoisonError::into_inner);

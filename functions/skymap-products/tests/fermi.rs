@@ -255,7 +255,7 @@ async fn makes_missing_products_with_a_later_alert() {
     server.serve_everything("2023-05-18T06:00:00Z");
     for status in run(&sources, &store, "S230518i", SIGNAL).await {
         let reason = reason(&status);
-        assert!(reason.contains("failed 0 s ago") && reason.contains("found 503"), "{reason}");
+        assert!(reason.contains("found 503"), "{reason}");
     }
     assert_eq!(server.requests(), [""; 0]);
     for status in run(&server.sources(), &store, "S230518h", SIGNAL).await {

@@ -201,7 +201,7 @@ pub struct Fermi {
     pub tle_url: Option<String>,
     /// A file with its TLE, instead.
     pub tle_file: Option<PathBuf>,
-    /// How far a TLE's epoch may lie from the event [days].
+    /// How far a TLE's epoch may lie from the event \[days\].
     pub tle_max_age_days: f64,
     /// The listing of weekly spacecraft files.
     pub ft2_url: Option<String>,

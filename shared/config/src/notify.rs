@@ -33,16 +33,16 @@ pub struct Rule {
     /// Only alerts that have one of these classes or properties (BNS, HasNS …) with more than this probability (0–1).
     #[serde(default)]
     pub classes: BTreeMap<String, f64>,
-    /// Only alerts whose 90 % credible region, as posted, is smaller [deg²].
+    /// Only alerts whose 90 % credible region, as posted, is smaller \[deg²\].
     #[serde(default)]
     pub area_90_below_deg2: Option<f64>,
-    /// Only alerts whose mean distance is smaller [Mpc].
+    /// Only alerts whose mean distance is smaller \[Mpc\].
     #[serde(default, rename = "distance_below_Mpc")]
     pub distance_below_mpc: Option<f64>,
     /// Only alerts with an external coincidence (true), or without one (false).
     #[serde(default)]
     pub external_coincidence: Option<bool>,
-    /// Only alerts whose notice was created less than this before it is handled [h], a retraction too: a first start or a
+    /// Only alerts whose notice was created less than this before it is handled \[h\], a retraction too: a first start or a
     /// replay notifies nobody of old alerts.
     #[serde(default = "day")]
     pub max_age_hours: f64,

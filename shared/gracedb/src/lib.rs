@@ -1,6 +1,6 @@
 //! GraceDB's public side: superevents and the alerts that were published of them.
 //!
-//! What is used of its API (https://gracedb.ligo.org/documentation/rest.html, and the public code of its server and of
+//! What is used of its API (<https://gracedb.ligo.org/documentation/rest.html>, and the public code of its server and of
 //! what sends the alerts), and thereby assumed:
 //! - `/api/superevents/?query=…&start=N&count=M` is a page of what anybody may see, with `superevents`, each with its
 //!   `superevent_id` and when it was `created`, and `numRows`, how many there are. The query `created: A .. B` is of UTC

@@ -274,7 +274,7 @@ async fn read(mut answer: Response, max_bytes: usize, shown: &str) -> Result<Byt
 }
 
 /// The error class of an HTTP status: Retryable when the server is overloaded or temporarily failing. 498 is the rate
-/// limit of OpenStack Swift (https://docs.openstack.org/swift/latest/ratelimit.html).
+/// limit of OpenStack Swift (<https://docs.openstack.org/swift/latest/ratelimit.html>).
 pub fn class(status: u16) -> Class {
     match status {
         408 | 425 | 429 | 498 | 500.. => Class::Retryable,

@@ -14,7 +14,7 @@ use crate::{Error, Result};
 pub use alert::{AlertKind, AlertName, AlertType, SupereventId};
 pub use object::{Object, Parsed, prefix_of};
 
-/// The longest object name that every back end accepts [bytes].
+/// The longest object name that every back end accepts \[bytes\].
 pub const MAX_KEY_BYTES: usize = 1024;
 
 /// The name of an object in the store: relative, of `/`-separated segments, none of them empty, `.` or `..`.

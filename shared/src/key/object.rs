@@ -21,7 +21,7 @@ pub enum Object<'a> {
     FlatMap(&'a AlertName),
     /// The rings at credible levels 50 and 90, GeoJSON.
     Contours(&'a AlertName),
-    /// The credible region at a level [percent], IVOA MOC JSON.
+    /// The credible region at a level \[percent\], IVOA MOC JSON.
     CredibleRegion(&'a AlertName, u8),
     /// What Fermi GBM saw at the time of the signal, IVOA MOC JSON.
     FermiGbm(&'a SupereventId),

@@ -39,13 +39,13 @@ pub struct TrackSearch {
     /// p-value of the Bayesian search [0–1].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pval_bayesian: Option<f64>,
-    /// Most probable direction of the source: right ascension, declination, ICRS [deg].
+    /// Most probable direction of the source: right ascension, declination, ICRS \[deg\].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub most_probable_direction: Option<(f64, f64)>,
     /// Time-integrated flux sensitivity, minimum and maximum, for E⁻² [GeV cm⁻²].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flux_sensitivity: Option<(f64, f64)>,
-    /// Sensitive energy range [GeV].
+    /// Sensitive energy range \[GeV\].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sensitive_energy_range: Option<(f64, f64)>,
     /// The neutrino candidates; there may be none.
@@ -92,16 +92,16 @@ impl Withheld {
 /// One neutrino candidate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrackEvent {
-    /// Time of the candidate minus time of the superevent [s].
+    /// Time of the candidate minus time of the superevent \[s\].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_dt: Option<f64>,
-    /// Right ascension, ICRS [deg].
+    /// Right ascension, ICRS \[deg\].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ra: Option<f64>,
-    /// Declination, ICRS [deg].
+    /// Declination, ICRS \[deg\].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dec: Option<f64>,
-    /// Radius of the error region, or its semi-major axis [deg].
+    /// Radius of the error region, or its semi-major axis \[deg\].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ra_dec_error: Option<f64>,
     /// `circle`, `ellipse`, or the notice's own text.

@@ -46,7 +46,7 @@ pub struct Notice {
 pub struct Event {
     /// Time of the event.
     pub time: Timestamp,
-    /// False-alarm rate [Hz].
+    /// False-alarm rate \[Hz\].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub far: Option<f64>,
     /// True for significant alerts; absent in older notices.
@@ -70,10 +70,10 @@ pub struct Event {
     /// Probability of each property (HasNS, HasRemnant, HasMassGap, HasSSM) [0–1].
     #[serde(default)]
     pub properties: BTreeMap<String, f64>,
-    /// Duration of a burst [s].
+    /// Duration of a burst \[s\].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<f64>,
-    /// Central frequency of a burst [Hz].
+    /// Central frequency of a burst \[Hz\].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub central_frequency: Option<f64>,
     /// The superevent's page at GraceDB.
@@ -96,13 +96,13 @@ pub struct ExternalCoincidence {
     /// The search that found it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub search: Option<String>,
-    /// Time of the external event minus time of the gravitational-wave event [s].
+    /// Time of the external event minus time of the gravitational-wave event \[s\].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_difference: Option<f64>,
-    /// Joint false-alarm rate from the times alone [Hz].
+    /// Joint false-alarm rate from the times alone \[Hz\].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_coincidence_far: Option<f64>,
-    /// Joint false-alarm rate from times and positions [Hz].
+    /// Joint false-alarm rate from times and positions \[Hz\].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_sky_position_coincidence_far: Option<f64>,
 }

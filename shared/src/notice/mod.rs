@@ -18,7 +18,7 @@ use json::Document;
 
 use crate::{Error, Result};
 
-/// Limit on a notice [bytes]; Kafka's broker allows about 4 MiB, the largest seen has 2.1 MB.
+/// Limit on a notice \[bytes\]; Kafka's broker allows about 4 MiB, the largest seen has 2.1 MB.
 pub const MAX_NOTICE_BYTES: usize = 16 << 20;
 
 /// The supported kinds of notice.

@@ -48,20 +48,20 @@ pub struct PostAlert {
     pub pipeline: Option<String>,
     pub search: Option<String>,
     pub detectors: Option<String>,
-    /// False-alarm rate [Hz]; the server stores 0 for null.
+    /// False-alarm rate \[Hz\]; the server stores 0 for null.
     pub far: Option<f64>,
     pub skymap_fits_url: Option<String>,
-    /// [deg]
+    /// \[deg\]
     pub avgra: Option<f64>,
-    /// [deg]
+    /// \[deg\]
     pub avgdec: Option<f64>,
-    /// [deg²]
+    /// \[deg²\]
     pub area_50: Option<f64>,
-    /// [deg²]
+    /// \[deg²\]
     pub area_90: Option<f64>,
-    /// [Mpc]
+    /// \[Mpc\]
     pub distance: Option<f64>,
-    /// [Mpc]
+    /// \[Mpc\]
     pub distance_error: Option<f64>,
     pub prob_bns: Option<f64>,
     pub prob_nsbh: Option<f64>,
@@ -70,19 +70,19 @@ pub struct PostAlert {
     pub prob_terrestrial: Option<f64>,
     pub prob_hasns: Option<f64>,
     pub prob_hasremenant: Option<f64>,
-    /// [Hz]
+    /// \[Hz\]
     pub centralfreq: Option<f64>,
-    /// [s]
+    /// \[s\]
     pub duration: Option<f64>,
     pub gcn_notice_id: Option<i32>,
     pub ivorn: Option<String>,
     pub ext_coinc_observatory: Option<String>,
     pub ext_coinc_search: Option<String>,
-    /// [s]
+    /// \[s\]
     pub time_difference: Option<f64>,
-    /// [Hz]
+    /// \[Hz\]
     pub time_coincidence_far: Option<f64>,
-    /// [Hz]
+    /// \[Hz\]
     pub time_sky_position_coincidence_far: Option<f64>,
 }
 
@@ -206,9 +206,9 @@ pub struct GalaxyEntry {
     pub score: f64,
     /// Its place in the list, from 0.
     pub rank: u32,
-    /// Right ascension, ICRS [deg].
+    /// Right ascension, ICRS \[deg\].
     pub ra: f64,
-    /// Declination, ICRS [deg].
+    /// Declination, ICRS \[deg\].
     pub dec: f64,
     /// What else is known; numbers only, because the website breaks on a text under a key with `dist` in it.
     #[serde(default)]

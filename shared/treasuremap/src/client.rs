@@ -131,16 +131,16 @@ pub struct Row {
     /// Naive UTC.
     #[serde(default)]
     pub time_of_signal: Option<String>,
-    /// [deg²]
+    /// \[deg²\]
     #[serde(default)]
     pub area_50: Option<f64>,
-    /// [deg²]
+    /// \[deg²\]
     #[serde(default)]
     pub area_90: Option<f64>,
-    /// [Mpc]
+    /// \[Mpc\]
     #[serde(default)]
     pub distance: Option<f64>,
-    /// [Mpc]
+    /// \[Mpc\]
     #[serde(default)]
     pub distance_error: Option<f64>,
 }

@@ -4,7 +4,7 @@
 //! sent is kept in `work/{name}/notified.json`, so that a repeat does not send it again; a crash between the two sends it
 //! twice.
 //!
-//! It is called with notices too that become no alert: [`notice`] says which of them are notified about.
+//! It is called with notices too that become no alert: `notice` says which of them are notified about.
 
 mod notice;
 mod send;

@@ -1,7 +1,7 @@
 //! The sky plot: an SVG drawing, from which the PNG is made.
 //!
 //! The upper panel is the whole sky; the lower one the 90 % region with the first galaxies, and the numbers. Colours
-//! are the colour-blind safe palette of Okabe and Ito (https://jfly.uni-koeln.de/color/).
+//! are the colour-blind safe palette of Okabe and Ito (<https://jfly.uni-koeln.de/color/>).
 
 mod paper;
 mod projection;

@@ -48,28 +48,28 @@ pub struct Simulate {
     /// Time of creation of the notice, UTC (default: some minutes or days after the event, by type)
     #[arg(long, value_name = "TIME")]
     pub time_created: Option<Timestamp>,
-    /// Right ascension of the region's centre [deg]
+    /// Right ascension of the region's centre (deg)
     #[arg(long, default_value_t = 150.0, allow_negative_numbers = true)]
     pub ra: f64,
-    /// Declination of the region's centre [deg]
+    /// Declination of the region's centre (deg)
     #[arg(long, default_value_t = 20.0, allow_negative_numbers = true)]
     pub dec: f64,
-    /// Area of the 90 % credible region [deg²]
+    /// Area of the 90 % credible region (deg²)
     #[arg(long, default_value_t = 50.0)]
     pub area: f64,
     /// Shape of the region
     #[arg(long, value_enum, default_value_t = Shape::Spot)]
     pub shape: Shape,
-    /// Position angle of the region's long axis, north through east [deg] (default: from the seed)
+    /// Position angle of the region's long axis, north through east (deg) (default: from the seed)
     #[arg(long, allow_negative_numbers = true)]
     pub angle: Option<f64>,
-    /// Mean distance [Mpc]
+    /// Mean distance (Mpc)
     #[arg(long, default_value_t = 120.0)]
     pub distance: f64,
-    /// Standard deviation of the distance [Mpc] (default: a quarter of the distance)
+    /// Standard deviation of the distance (Mpc) (default: a quarter of the distance)
     #[arg(long)]
     pub distance_error: Option<f64>,
-    /// False-alarm rate [Hz]
+    /// False-alarm rate (Hz)
     #[arg(long, default_value_t = 1e-10)]
     pub far: f64,
     /// Simulate a burst: a duration and a central frequency, no distances and no classes

@@ -15,7 +15,7 @@ use super::Dice;
 pub const MAX_ORDER: u8 = 11;
 /// Number of times the most probable cells are split in four; BAYESTAR's value.
 const REFINEMENT_ROUNDS: usize = 7;
-/// Limit on the 90 % area [deg²]; a uniform sky has 37,127.
+/// Limit on the 90 % area \[deg²\]; a uniform sky has 37,127.
 pub const MAX_AREA: f64 = 36_000.0;
 /// Fraction of the largest probability density below which a cell has no distance, as in BAYESTAR's maps.
 const NO_DISTANCE_BELOW: f64 = 1e-12;
@@ -34,17 +34,17 @@ pub enum Shape {
 /// Parameters of the sky.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sky {
-    /// Centre of the region, right ascension, ICRS [deg].
+    /// Centre of the region, right ascension, ICRS \[deg\].
     pub ra: f64,
-    /// Centre of the region, declination, ICRS [deg].
+    /// Centre of the region, declination, ICRS \[deg\].
     pub dec: f64,
-    /// Area of the 90 % credible region [deg²].
+    /// Area of the 90 % credible region \[deg²\].
     pub area: f64,
     /// Shape.
     pub shape: Shape,
-    /// Position angle of the long axis, north through east [deg].
+    /// Position angle of the long axis, north through east \[deg\].
     pub angle: f64,
-    /// Posterior mean and standard deviation of the distance [Mpc]; `None` for a burst.
+    /// Posterior mean and standard deviation of the distance \[Mpc\]; `None` for a burst.
     pub distance: Option<(f64, f64)>,
     /// Order of the initial whole-sky grid.
     pub start_order: u8,
@@ -61,7 +61,7 @@ pub struct DrawnSky {
     pub ipix: u64,
     /// Probability density [sr⁻¹].
     pub prob_density: f64,
-    /// `dist_mu` [Mpc], `dist_sigma` [Mpc], `dist_norm` [Mpc⁻²].
+    /// `dist_mu` \[Mpc\], `dist_sigma` \[Mpc\], `dist_norm` [Mpc⁻²].
     pub distance: Option<[f64; 3]>,
 }
 
@@ -76,7 +76,7 @@ impl DrawnSky {
 pub struct SkyDrawing {
     /// The cells.
     pub cells: Vec<DrawnSky>,
-    /// Posterior mean and standard deviation of the distance over all cells [Mpc].
+    /// Posterior mean and standard deviation of the distance over all cells \[Mpc\].
     pub distance: Option<(f64, f64)>,
 }
 

@@ -1,8 +1,8 @@
 //! Kafka's side: every message in its lane's order, acknowledged when it is done and not before.
 //!
 //! One task polls for ever, so the membership of the group outlives any failure of what is behind; messages are handled
-//! by tasks beside it. Before it polls, it waits for room ([`lanes`]): nothing is paused, and nothing that was fetched is
-//! thrown away, while messages finish. Only when none does for [`STANDSTILL`] are partitions paused.
+//! by tasks beside it. Before it polls, it waits for room (`lanes`): nothing is paused, and nothing that was fetched is
+//! thrown away, while messages finish. Only when none does for `STANDSTILL` are partitions paused.
 
 mod events;
 mod lanes;

@@ -1,4 +1,4 @@
-//! The counts in Prometheus's text format 0.0.4 (https://prometheus.io/docs/instrumenting/exposition_formats/).
+//! The counts in Prometheus's text format 0.0.4 (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
 
 use std::fmt::{Display, Write};
 use std::time::Duration;

@@ -42,11 +42,11 @@ pub struct Catalogue {
 pub struct Galaxy<'a> {
     /// Name.
     pub name: &'a str,
-    /// Right ascension, ICRS [deg].
+    /// Right ascension, ICRS \[deg\].
     pub ra: f64,
-    /// Declination, ICRS [deg].
+    /// Declination, ICRS \[deg\].
     pub dec: f64,
-    /// Distance [Mpc].
+    /// Distance \[Mpc\].
     pub dist: f64,
     /// Stellar mass [M☉].
     pub mstar: f64,
@@ -85,7 +85,7 @@ impl Catalogue {
     }
 
     /// Streams a catalogue: FITS, or CSV with a header line, raw or gzipped. The columns of name, right ascension and
-    /// declination [deg], distance [Mpc] and stellar mass [M☉] are found by exact name, else by the only name that
+    /// declination \[deg\], distance \[Mpc\] and stellar mass [M☉] are found by exact name, else by the only name that
     /// matches when case is ignored; other columns are ignored. Numbers are converted from the unit in `columns`, else
     /// from the file's (TUNIT; ECSV header). Right ascensions below 0 count from 360. Rows that cannot be ranked are
     /// left out and counted. Memory grows with the rows kept, not with the file.

@@ -14,11 +14,11 @@ use super::units::{self, Quantity, Scale};
 pub struct Columns {
     /// The galaxy's name.
     pub name: String,
-    /// Right ascension [deg].
+    /// Right ascension \[deg\].
     pub ra: String,
-    /// Declination [deg].
+    /// Declination \[deg\].
     pub dec: String,
-    /// Distance [Mpc].
+    /// Distance \[Mpc\].
     pub distance: String,
     /// Stellar mass [M☉].
     pub mass: String,

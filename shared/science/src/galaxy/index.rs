@@ -152,7 +152,7 @@ impl Index {
         serde_json::from_str(json).ok()
     }
 
-    /// Minimum and maximum distance [Mpc], when the file has statistics.
+    /// Minimum and maximum distance \[Mpc\], when the file has statistics.
     pub fn distances(&self) -> Option<(f64, f64)> {
         let mut all = (f64::INFINITY, f64::NEG_INFINITY);
         for group in self.metadata.row_groups() {

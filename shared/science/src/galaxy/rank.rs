@@ -19,11 +19,11 @@ const SUN: (f64, f64) = (4e33, 4.74); // gwtm_cron's values (Arcavi et al. 2017)
 pub struct Ranked {
     /// Name.
     pub name: String,
-    /// Right ascension, ICRS [deg].
+    /// Right ascension, ICRS \[deg\].
     pub ra: f64,
-    /// Declination, ICRS [deg].
+    /// Declination, ICRS \[deg\].
     pub dec: f64,
-    /// Distance [Mpc].
+    /// Distance \[Mpc\].
     pub dist: f64,
     /// Stellar mass [M☉].
     pub mstar: f64,
@@ -51,7 +51,7 @@ pub struct Ranking {
 ///
 /// weight = p · Mstar · f, p = prob_density · dist_norm · N(D; dist_mu, dist_sigma), score = weight / Σ weight,
 ///
-/// with dP/dV for p (Singer et al. 2016, doi:10.3847/2041-8205/829/1/L15) and f from [`detectability`]. Equal weights
+/// with dP/dV for p (Singer et al. 2016, doi:10.3847/2041-8205/829/1/L15) and f from `detectability`. Equal weights
 /// are sorted by name. A map without distances has dist_mu = dist_sigma = 10 Mpc and dist_norm = 1.
 ///
 /// gwtm_cron ranks with f but scores without it, so that its scores do not fall with the rank, and posts the whole

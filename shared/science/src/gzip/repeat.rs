@@ -7,8 +7,8 @@
 //! The data (RFC 1951) is a sequence of blocks with Huffman codes of their own (section 3.2.7). A block of bytes
 //! repeated n times is written once as literals; the rest is back-references at a distance of the block's length
 //! (section 3.2.5), of 258 bytes each, the maximum. All of them have the same few bits, which
-//! [`BitWriter::put_repeated`] repeats. Bytes in common with the previous block are back-references too. The CRC of n
-//! repetitions follows from that of one in log₂ n steps: [`Crc`].
+//! `BitWriter::put_repeated` repeats. Bytes in common with the previous block are back-references too. The CRC of n
+//! repetitions follows from that of one in log₂ n steps: `Crc`.
 
 mod bits;
 mod crc;

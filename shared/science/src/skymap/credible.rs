@@ -117,7 +117,7 @@ impl<'a> Credible<'a> {
         if level > 0.0 { (self.cells_within(level) + 1).min(self.ranking.cells.len()) } else { 0 }
     }
 
-    /// Area of the strict credible region at `level` (0–1) [deg²]: the cells before the first with c ≥ level, as in the
+    /// Area of the strict credible region at `level` (0–1) \[deg²\]: the cells before the first with c ≥ level, as in the
     /// LVK user guide and the GWTM's listeners.
     pub fn area(&self, level: f64) -> f64 {
         match self.cells_within(level) {
@@ -126,7 +126,7 @@ impl<'a> Credible<'a> {
         }
     }
 
-    /// Area of the credible region at `level` (0–1) with a part of the crossing cell [deg²]: linear between (0, 0) and
+    /// Area of the credible region at `level` (0–1) with a part of the crossing cell \[deg²\]: linear between (0, 0) and
     /// the points (cumulative probability, cumulative area), the whole sky beyond the last.
     pub fn area_interpolated(&self, level: f64) -> f64 {
         if level.is_nan() || level <= 0.0 {
@@ -143,7 +143,7 @@ impl<'a> Credible<'a> {
         }
     }
 
-    /// The greatest probability in an area [deg²], including a part of the last cell (0–1).
+    /// The greatest probability in an area \[deg²\], including a part of the last cell (0–1).
     pub fn prob_within(&self, area_deg2: f64) -> f64 {
         let wanted = (area_deg2 / DEG2_PER_SR).max(0.0);
         let n = self.ranking.cumulative.partition_point(|(_, area)| *area < wanted);

@@ -18,7 +18,7 @@ const COLUMNS: [(&str, usize, &str); 5] = [
 
 impl MultiOrderMap {
     /// Reads and checks a map: a FITS file, gzipped or not, whose first binary table has the columns `UNIQ` and
-    /// `PROBDENSITY` [sr⁻¹] and, for a map with distances, `DISTMU`, `DISTSIGMA` [Mpc] and `DISTNORM` [Mpc⁻²], rows and
+    /// `PROBDENSITY` [sr⁻¹] and, for a map with distances, `DISTMU`, `DISTSIGMA` \[Mpc\] and `DISTNORM` [Mpc⁻²], rows and
     /// columns in any order.
     ///
     /// # Errors

@@ -87,7 +87,7 @@ impl Distance {
         self.mu.is_finite() && self.sigma.is_finite() && self.sigma > 0.0 && self.norm.is_finite() && self.norm > 0.0
     }
 
-    /// Mean and standard deviation of the distance along the line of sight [Mpc]; `None` when unknown.
+    /// Mean and standard deviation of the distance along the line of sight \[Mpc\]; `None` when unknown.
     pub fn moments(&self) -> Option<(f64, f64)> {
         if !self.is_known() {
             return None;
@@ -98,7 +98,7 @@ impl Distance {
         (mean.is_finite() && variance > 0.0).then(|| (mean, variance.sqrt()))
     }
 
-    /// The distribution with a mean and a standard deviation [Mpc]; [`Distance::UNKNOWN`] when none exists: the mean is
+    /// The distribution with a mean and a standard deviation \[Mpc\]; [`Distance::UNKNOWN`] when none exists: the mean is
     /// always above √3 standard deviations, the ratio of r² with an exponential fall.
     pub fn of_moments(mean: f64, std: f64) -> Distance {
         let wanted = mean / std;
@@ -129,7 +129,7 @@ impl Distance {
         if distance.is_known() { distance } else { Distance::UNKNOWN }
     }
 
-    /// The probability that the source is nearer than `r` [Mpc], given its direction (0–1).
+    /// The probability that the source is nearer than `r` \[Mpc\], given its direction (0–1).
     pub fn cdf(&self, r: f64) -> f64 {
         LineOfSight::of(self).nearer(r).0
     }
@@ -185,7 +185,7 @@ impl LineOfSight<'_> {
 }
 
 impl MultiOrderMap {
-    /// The quantiles (0–1) of the distance over the sky [Mpc]; `None` for a map without distances.
+    /// The quantiles (0–1) of the distance over the sky \[Mpc\]; `None` for a map without distances.
     pub fn distance_quantiles<const N: usize>(&self, quantiles: [f64; N]) -> Option<[f64; N]> {
         let lines_of_sight = self.lines_of_sight()?;
         let total: f64 = lines_of_sight.iter().map(|(cell, _)| cell.prob()).sum();
@@ -215,7 +215,7 @@ impl MultiOrderMap {
         Some(known.map(|(cell, distance)| (cell, LineOfSight::of(distance))).collect())
     }
 
-    /// Mean and standard deviation of the distance over the sky [Mpc]; `None` for a map without distances.
+    /// Mean and standard deviation of the distance over the sky \[Mpc\]; `None` for a map without distances.
     pub fn distance_moments(&self) -> Option<(f64, f64)> {
         let lines_of_sight = (self.cells().iter().zip(self.distances()?))
             .filter_map(|(cell, distance)| distance.moments().map(|(mean, std)| (cell.prob(), mean, std)));
@@ -229,7 +229,7 @@ impl MultiOrderMap {
         (total > 0.0).then(|| (mean, (second / total - mean * mean).max(0.0).sqrt()))
     }
 
-    /// The smallest volume that holds the source with a probability `level` (0–1) [Mpc³], in flat space; `None` for a
+    /// The smallest volume that holds the source with a probability `level` (0–1) \[Mpc³\], in flat space; `None` for a
     /// map without distances, or when too little of its probability has one.
     ///
     /// The density in space is dP/dV = prob_density · norm · N(r; mu, sigma): no r². In each line of sight it exceeds

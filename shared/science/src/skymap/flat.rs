@@ -16,7 +16,7 @@ use crate::gzip::repeat::RepeatWriter;
 const MIN_ORDER: u8 = 9;
 
 /// Writes the map as a gzipped FITS table with the columns PROB [pix⁻¹] and, when it has distances, DISTMU, DISTSIGMA
-/// [Mpc] and DISTNORM [Mpc⁻²], NESTED, at its finest order, at least [`MIN_ORDER`] and at most `max_order`. The bytes
+/// \[Mpc\] and DISTNORM [Mpc⁻²], NESTED, at its finest order, at least `MIN_ORDER` and at most `max_order`. The bytes
 /// depend on the map alone.
 ///
 /// A cell coarser than the table gives each of its pixels an equal share of the probability, and its distances. Pixels

@@ -50,7 +50,7 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// The cell's area, 4π / (12·4^order) [sr].
+    /// The cell's area, 4π / (12·4^order) \[sr\].
     pub fn area(&self) -> f64 {
         cell_area(self.order)
     }
@@ -60,7 +60,7 @@ impl Cell {
         self.prob_density * self.area()
     }
 
-    /// The cell's centre: right ascension (0–2π), declination, ICRS [rad].
+    /// The cell's centre: right ascension (0–2π), declination, ICRS \[rad\].
     pub fn centre(&self) -> (f64, f64) {
         cdshealpix::nested::center(self.order, self.ipix)
     }
@@ -85,7 +85,7 @@ impl Cell {
     }
 }
 
-/// Area of a cell of an order, 4π / (12·4^order) [sr].
+/// Area of a cell of an order, 4π / (12·4^order) \[sr\].
 pub fn cell_area(order: u8) -> f64 {
     4.0 * PI / n_cells(order) as f64
 }
@@ -100,9 +100,9 @@ pub const fn n_cells(order: u8) -> u64 {
 /// the values are kept.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Distance {
-    /// Location parameter, DISTMU [Mpc]; may be negative or infinite.
+    /// Location parameter, DISTMU \[Mpc\]; may be negative or infinite.
     pub mu: f64,
-    /// Scale parameter, DISTSIGMA [Mpc].
+    /// Scale parameter, DISTSIGMA \[Mpc\].
     pub sigma: f64,
     /// Normalisation, DISTNORM [Mpc⁻²].
     pub norm: f64,
@@ -121,9 +121,9 @@ pub struct MapHeader {
     pub instruments: Vec<String>,
     /// Identifier of the event, OBJECT; not necessarily a superevent id.
     pub object: Option<String>,
-    /// Mean of the distance, DISTMEAN [Mpc].
+    /// Mean of the distance, DISTMEAN \[Mpc\].
     pub dist_mean: Option<f64>,
-    /// Standard deviation of the distance, DISTSTD [Mpc].
+    /// Standard deviation of the distance, DISTSTD \[Mpc\].
     pub dist_std: Option<f64>,
     /// Natural logarithm of the Bayes factor of coherence against incoherence, LOGBCI.
     pub log_bci: Option<f64>,
@@ -243,7 +243,7 @@ impl MultiOrderMap {
         self.cells.iter().map(Cell::prob).sum()
     }
 
-    /// The index of the cell that holds a direction, ICRS [deg]; `None` when the direction is invalid (not finite, or a
+    /// The index of the cell that holds a direction, ICRS \[deg\]; `None` when the direction is invalid (not finite, or a
     /// declination beyond a pole).
     pub fn cell_at(&self, ra_deg: f64, dec_deg: f64) -> Option<usize> {
         if !ra_deg.is_finite() || dec_deg.is_nan() || dec_deg.abs() > 90.0 {

@@ -39,7 +39,7 @@ impl Region {
         Ok(Region(RangeMOC::from_cells(order, cells.into_iter(), None)))
     }
 
-    /// Area [deg²].
+    /// Area \[deg²\].
     pub fn area_deg2(&self) -> f64 {
         self.0.coverage_percentage() * 4.0 * std::f64::consts::PI * DEG2_PER_SR
     }

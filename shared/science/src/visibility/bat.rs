@@ -119,7 +119,7 @@ impl Attitude {
 }
 
 /// The coded field of view: the cells whose centres have a partial coding above [`THRESHOLD`], for a boresight (`ra`,
-/// `dec`), ICRS [deg], and a `roll` [deg]. See [`partial_coding`] for its approximations, and the module for the roll.
+/// `dec`), ICRS \[deg\], and a `roll` \[deg\]. See [`partial_coding`] for its approximations, and the module for the roll.
 ///
 /// The Earth's disc may be in it, and BAT may have been off.
 pub fn field_of_view(ra: f64, dec: f64, roll: f64) -> Coverage {

@@ -44,9 +44,9 @@ pub struct Coverage {
 }
 
 impl Coverage {
-    /// The cells whose centres lie within `radius` [deg] of a direction, a closed small circle.
+    /// The cells whose centres lie within `radius` \[deg\] of a direction, a closed small circle.
     ///
-    /// `ra`, `dec`: the axis, ICRS [deg], any finite value; a radius of 180° or more is the whole sky.
+    /// `ra`, `dec`: the axis, ICRS \[deg\], any finite value; a radius of 180° or more is the whole sky.
     /// gwtm_cron draws its circles in the plane of longitude and latitude, up to 4.5° short at a radius of 67°.
     pub fn cone(ra: f64, dec: f64, radius: f64) -> Self {
         let cone = Cone { axis: unit(ra.to_radians(), dec.to_radians()), radius: radius.to_radians() };
@@ -115,13 +115,13 @@ impl Coverage {
         after > 0 && ipix < self.ranges[after - 1].end
     }
 
-    /// Whether the cell that contains a direction, ICRS [deg], belongs.
+    /// Whether the cell that contains a direction, ICRS \[deg\], belongs.
     pub fn contains(&self, ra: f64, dec: f64) -> bool {
         let lat = dec.clamp(-90.0, 90.0).to_radians();
         self.contains_cell(cdshealpix::nested::hash(ORDER, ra.rem_euclid(360.0).to_radians(), lat))
     }
 
-    /// Area of the cells [deg²].
+    /// Area of the cells \[deg²\].
     pub fn area(&self) -> f64 {
         let cells: u64 = self.ranges.iter().map(|range| range.end - range.start).sum();
         cells as f64 / CELLS as f64 * 4.0 * PI * (180.0 / PI).powi(2)

@@ -6,7 +6,7 @@
 
 use jiff::Timestamp;
 
-/// The Earth's equatorial radius for the disc on the sky [km].
+/// The Earth's equatorial radius for the disc on the sky \[km\].
 pub const EARTH_RADIUS_KM: f64 = 6378.140; // IAU 1976, as the GWTM's coverage definition has it
 /// Semi-major axis of the reference ellipsoid [km].
 const WGS84_A_KM: f64 = 6378.137; // NGA.STND.0036
@@ -23,33 +23,33 @@ pub type Vector = [f64; 3];
 /// A spacecraft's position at a time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Position {
-    /// Geocentric, ICRS [km].
+    /// Geocentric, ICRS \[km\].
     pub icrs_km: Vector,
-    /// Geocentric radius [km].
+    /// Geocentric radius \[km\].
     pub radius_km: f64,
-    /// Longitude below the spacecraft, east [deg], −180 to 180.
+    /// Longitude below the spacecraft, east \[deg\], −180 to 180.
     pub longitude: f64,
-    /// Geocentric latitude below the spacecraft [deg].
+    /// Geocentric latitude below the spacecraft \[deg\].
     pub latitude: f64,
-    /// Geodetic latitude below the spacecraft, WGS 84 [deg]; at Fermi's orbit up to 0.14° from the geocentric one.
+    /// Geodetic latitude below the spacecraft, WGS 84 \[deg\]; at Fermi's orbit up to 0.14° from the geocentric one.
     pub geodetic_latitude: f64,
-    /// Height above the ellipsoid, WGS 84 [km].
+    /// Height above the ellipsoid, WGS 84 \[km\].
     pub height_km: f64,
 }
 
 /// The Earth's disc on the sky.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Disc {
-    /// Right ascension of the Earth's centre, ICRS [deg], 0–360.
+    /// Right ascension of the Earth's centre, ICRS \[deg\], 0–360.
     pub ra: f64,
-    /// Declination of the Earth's centre, ICRS [deg].
+    /// Declination of the Earth's centre, ICRS \[deg\].
     pub dec: f64,
-    /// Angular radius [deg].
+    /// Angular radius \[deg\].
     pub radius: f64,
 }
 
 impl Position {
-    /// From a geocentric vector in TEME [km].
+    /// From a geocentric vector in TEME \[km\].
     pub fn of_teme(teme_km: Vector, time: Timestamp) -> Self {
         let radius_km = norm(teme_km);
         let ground = rotate_z(teme_km, mean_sidereal_time(time));

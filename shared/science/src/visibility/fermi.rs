@@ -7,12 +7,12 @@ use super::coverage::Coverage;
 use super::orbit::{Tle, epoch_name};
 use super::saa;
 
-/// Radius of LAT's field of view around its axis [deg].
+/// Radius of LAT's field of view around its axis \[deg\].
 pub const LAT_RADIUS_DEG: f64 = 65.0; // the GWTM's coverage definition; 2.4 sr in Atwood et al. 2009, doi:10.1088/0004-637X/697/2/1071
 
 /// The sky seen by GBM at a time: all but the Earth's disc (see [`super::earth::Position::earth`]).
 ///
-/// `max_age_days`: largest difference between the TLE's epoch and the time [days].
+/// `max_age_days`: largest difference between the TLE's epoch and the time \[days\].
 ///
 /// # Errors
 /// Permanent, as text for the product's status: the TLE is too far from the time, gives no orbit like Fermi's, or Fermi
@@ -38,7 +38,7 @@ pub fn gbm(tle: &Tle, time: Timestamp, max_age_days: f64) -> Result<Coverage> {
     Ok(Coverage::cone(earth.ra, earth.dec, earth.radius).complement())
 }
 
-/// The sky seen by LAT when its axis points to a direction, ICRS [deg]: a cone of [`LAT_RADIUS_DEG`].
+/// The sky seen by LAT when its axis points to a direction, ICRS \[deg\]: a cone of [`LAT_RADIUS_DEG`].
 pub fn lat(ra: f64, dec: f64) -> Coverage {
     Coverage::cone(ra, dec, LAT_RADIUS_DEG)
 }

@@ -209,7 +209,7 @@ impl Pointings {
         Some(Error::permanent(reason))
     }
 
-    /// The direction of LAT's axis, (right ascension, declination), ICRS [deg], in the row whose START is nearest to a
+    /// The direction of LAT's axis, (right ascension, declination), ICRS \[deg\], in the row whose START is nearest to a
     /// time: the directions in a file are those at START.
     ///
     /// # Errors

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Comma-separated rows, one pointing each: start and exclusive end (ISO 8601 with an offset, `Z` for UTC), the
-//! boresight's right ascension and declination, ICRS [deg], and the roll [deg] as in Swift's schedules and in PA_PNT of
+//! boresight's right ascension and declination, ICRS \[deg\], and the roll \[deg\] as in Swift's schedules and in PA_PNT of
 //! its FITS headers (see [`super::bat`]). Rows in any order; rows that start with `start` or `#` and empty rows are
 //! ignored. Slews have no row.
 
@@ -27,11 +27,11 @@ pub struct Pointing {
     pub start: Timestamp,
     /// End, exclusive.
     pub end: Timestamp,
-    /// Right ascension of the boresight, ICRS [deg].
+    /// Right ascension of the boresight, ICRS \[deg\].
     pub ra: f64,
-    /// Declination of the boresight, ICRS [deg].
+    /// Declination of the boresight, ICRS \[deg\].
     pub dec: f64,
-    /// The roll, the position angle of the spacecraft's Z axis [deg].
+    /// The roll, the position angle of the spacecraft's Z axis \[deg\].
     pub roll: f64,
 }
 

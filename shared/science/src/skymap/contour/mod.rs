@@ -3,11 +3,11 @@
 //! The centres of the cells are the nodes of a mesh that is dual to the map's quadtree: one edge per pair of cells that
 //! share a border, one face per vertex of the quadtree. Where an edge joins a cell inside the region with one outside,
 //! the ring crosses it, at a point found by interpolating the logarithm of the density; where a face has two crossings,
-//! the ring joins them ([`mesh`]). Since every edge lies between two faces, the rings always close, between any orders,
+//! the ring joins them (`mesh`). Since every edge lies between two faces, the rings always close, between any orders,
 //! across RA 0 and around the poles.
 //!
-//! The threshold is then moved until the rings hold the wanted probability ([`measure`]), and redundant vertices are
-//! dropped without letting rings cross ([`simplify`]).
+//! The threshold is then moved until the rings hold the wanted probability (`measure`), and redundant vertices are
+//! dropped without letting rings cross (`simplify`).
 
 mod measure;
 mod mesh;
@@ -33,9 +33,9 @@ const MAX_CORRECTIONS: usize = 3;
 /// The rings around one credible region.
 #[derive(Debug, Clone)]
 pub struct Contour {
-    /// Credible level [percent].
+    /// Credible level \[percent\].
     pub level: u8,
-    /// Closed rings of directions (right ascension 0–360, declination) [deg], the first repeated at the end. Seen from
+    /// Closed rings of directions (right ascension 0–360, declination) \[deg\], the first repeated at the end. Seen from
     /// outside the sphere the region lies to the left: its outer rings run counterclockwise, its holes clockwise. A
     /// ring over RA 0 is not split. A region without a boundary (everything or nothing) has no rings.
     pub rings: Vec<Vec<[f64; 2]>>,
@@ -43,7 +43,7 @@ pub struct Contour {
     pub prob: f64,
 }
 
-/// The rings around the credible regions at some levels [percent], each 1–99.
+/// The rings around the credible regions at some levels \[percent\], each 1–99.
 ///
 /// The rings never cross themselves or each other at one level. Vertices are dropped where the ring stays within a
 /// twentieth of the side of the local cell; no edge is longer than three sides.
@@ -67,7 +67,7 @@ pub fn contours(map: &MultiOrderMap, levels: &[u8]) -> Result<Vec<Contour>> {
     Ok(levels.iter().map(|level| contour(&mesh, *level)).collect())
 }
 
-/// The contours at some levels [percent] as GeoJSON: a FeatureCollection with one `MultiLineString` per level, whose
+/// The contours at some levels \[percent\] as GeoJSON: a FeatureCollection with one `MultiLineString` per level, whose
 /// `credible_level` is its property. See [`Contour`] for the rings.
 ///
 /// # Errors
