@@ -1,4 +1,20 @@
-//! The commands of `gwtm`, and the functions they call in order inside one process.
+//! The commands of `gwtm`, and the functions they call in order inside one process. This page is the way into the crates.
+//!
+//! A notice arrives from Kafka (the crate `kafka`), from a file or from GraceDB ([`gracedb`]). Its bytes go to the store
+//! ([`store`]), and then through functions that hand each other small messages ([`shared::message`]) with object names
+//! ([`shared::key`]):
+//!
+//! 1. [`ingest_ligo`] and [`ingest_icecube`] parse the notice ([`shared::notice`]), claim the alert's name and decode its
+//!    map ([`science::skymap`]).
+//! 2. [`skymap_products`] makes contours, regions, the flat map and what spacecraft saw ([`science::visibility`]), and
+//!    [`galaxy_list`] ranks host galaxies ([`science::galaxy`]).
+//! 3. [`post_api`] posts the alert and its list to the Treasure Map ([`treasuremap`]).
+//! 4. [`annotate`] writes numbers, plot and page, and sends notifications.
+//!
+//! The module `pipeline` calls them here; on AWS the Step Functions files in `infra/flows` do, started by the crate
+//! `bridge`. [`config`] reads the settings, and [`audit`](::audit) compares what GraceDB published with the store and the
+//! Treasure Map. The formulas, with examples that run, are in [`science`]; `docs/architecture.md` has the promises and the
+//! decisions.
 
 pub mod arguments;
 pub mod audit;
