@@ -345,7 +345,8 @@ fn fine() -> Answers {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_error_that_a_retrier_names_is_retried() {
     let search = json!({ "ice_cube": posted() });
-    let icecube = answers([("ingest-icecube", &[Ok(search)]), ("post-api", &[Ok(posted())])]);
+    let told = json!({ "notifications": [] });
+    let icecube = answers([("ingest-icecube", &[Ok(search)]), ("post-api", &[Ok(posted())]), ("notify", &[Ok(told)])]);
     for (flow, answers) in [("ligo", fine()), ("icecube", icecube)] {
         let mut named: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for half in [1, 2] {
