@@ -185,8 +185,8 @@ impl Pipeline {
         })
     }
 
-    /// Runs the functions for a notice. With `wait`, nothing is posted once an alert's products or galaxies failed in a
-    /// way that may pass: posting then fails with their error, and the notice can be tried again as a whole.
+    /// Runs the functions for a notice. With `wait`, nothing more is posted after a retryable error of an alert's products,
+    /// galaxies or post: posting then fails with that error, and the notice can be retried as a whole.
     pub async fn run(&self, kind: NoticeKind, received: Received, wait: bool) -> Outcome {
         match kind {
             NoticeKind::Igwn => self.igwn(received, wait).await,
@@ -208,8 +208,8 @@ impl Pipeline {
         };
         // Why nothing more is posted of this notice.
         let mut held: Option<Error> = None;
-        // One after another, since the GWTM counts alerts in the order in which they are posted; the second is tried
-        // when the first failed, since the two are of different types.
+        // One after another, because the GWTM counts alerts in the order in which they are posted. Without `wait` the second
+        // is tried although the first failed: the two are of different types.
         for alert in alerts {
             let name = &alert.name.clone();
             let (products, galaxies) = futures::join!(
@@ -227,7 +227,10 @@ impl Pipeline {
                 Some(error) => (Err(error.clone().of("not posted yet")), Duration::ZERO),
                 None => timed(post_api::handle(&self.post_api, publication(&settled))).await,
             };
-            settled.posted = outcome.record(Function::PostApi, Some(name), posted).ok();
+            let posted = outcome.record(Function::PostApi, Some(name), posted);
+            // The next alert of the notice waits for this one's row.
+            held = held.or(posted.as_ref().err().filter(|error| wait && error.is_retryable()).cloned());
+            settled.posted = posted.ok();
             let annotated = timed(annotate::handle(&self.annotate, settled.clone())).await;
             let mut annotated = outcome.record(Function::Annotate, Some(name), annotated).ok();
             if let Some(annotated) = &mut annotated {
