@@ -52,10 +52,8 @@ impl Deps {
     /// # Errors
     /// Permanent, when API_BASE is no web address or TLS cannot be set up.
     pub fn new(config: &Config, store: Store) -> Result<Self> {
-        let api = match &config.api {
-            Some(api) => Some(Client::new(&api.base, api.token.reveal(), Timing::new(api.timeout, api.settle))?),
-            None => None,
-        };
+        let open = |api: &config::Api| Client::new(&api.base, api.token.reveal(), Timing::new(api.timeout, api.settle));
+        let api = config.api.as_ref().map(open).transpose()?;
         Ok(Deps {
             store,
             fetch: api.is_some().then(Fetch::new).transpose()?,
