@@ -24,13 +24,14 @@ mod superevent;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use config::Config;
 use gracedb::GraceDb;
 use http_client::Fetch;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
-use shared::key::{Key, SupereventId, prefix_of};
+use shared::key::{Key, Object, SupereventId, prefix_of};
 use shared::{Error, Result};
 use store::Store;
 use treasuremap::{Client, Row, Timing};
@@ -271,6 +272,17 @@ impl<'a> Audit<'a> {
     /// GraceDB, as this audit asks it.
     pub fn gracedb(&self) -> &GraceDb {
         &self.gracedb
+    }
+
+    /// The notice of a repair, from the store or from GraceDB.
+    ///
+    /// # Errors
+    /// What either says.
+    pub async fn notice(&self, id: &SupereventId, from: &Origin) -> Result<Bytes> {
+        match from {
+            Origin::Store(name) => self.deps.store.read(&Object::Notice(name).key()?).await,
+            Origin::GraceDb(file) => self.gracedb.notice(id, file).await,
+        }
     }
 }
 

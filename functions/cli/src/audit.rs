@@ -10,9 +10,7 @@ use config::Config;
 use futures::FutureExt;
 use jiff::Timestamp;
 use serde_json::json;
-use shared::key::{Object, SupereventId};
-use shared::message::Body;
-use store::Store;
+use shared::key::SupereventId;
 
 use crate::Failure;
 use crate::arguments::time;
@@ -22,40 +20,40 @@ use crate::run::overrides;
 /// Options of `gwtm audit`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-One line for each alert: well, or what is wrong with it. Alerts of the last 15 minutes may be on their way and are left
-out, unless --until says otherwise. Without API_BASE the store is compared with GraceDB alone. Nothing is written.
+Prints a line for each alert: well, or its findings. Leaves out alerts of the last 15 minutes, unless --until includes
+them. Without API_BASE it compares only the store with GraceDB. Writes nothing.
 
---repair takes what is missing through the whole pipeline, as `gwtm gracedb` does, in order of creation, and compares
-again. What is there already is seen again and changes nothing. docs/operations.md says what to do about the rest.
+--repair processes missing alerts in order of creation, as `gwtm gracedb` does, and compares again. Repairing twice changes
+nothing. docs/operations.md says what to do about the other findings.
 
 Examples:
-  gwtm audit                                  the last week
+  gwtm audit                                  compare the last week
   gwtm audit --since 2026-11-01 --json
   gwtm audit --id S230518h --id S230529ay
   gwtm audit --since 30d --repair
 
-Exit code: 0 all is well, 1 something is missing, wrong or could not be asked, 2 wrong usage or settings.")]
+Exit code: 0 no findings, 1 findings or a service that did not answer, 2 wrong usage or settings.")]
 pub struct AuditOptions {
-    /// Superevents created at this time or later: `2026-11-01T06:00:00Z`, `2026-11-01`, or how long ago, `7d`
+    /// Superevents created at this time or later: `2026-11-01T06:00:00Z`, `2026-11-01`, or `7d` before now
     #[arg(long, value_name = "TIME", default_value = "7d", value_parser = time)]
     pub since: Timestamp,
     /// Superevents created, and alerts published, up to this time (default: 15 minutes ago)
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub until: Option<Timestamp>,
-    /// Only this superevent, whenever it was created; may be repeated
+    /// Only this superevent, whenever it was created, repeatable
     #[arg(long = "id", value_name = "ID")]
     pub ids: Vec<SupereventId>,
     /// Print one JSON object per alert, and a summary
     #[arg(long)]
     pub json: bool,
-    /// Take what is missing through the whole pipeline
+    /// Process missing alerts
     #[arg(long)]
     pub repair: bool,
-    /// Where products are: a folder, `s3://BUCKET`, `abfs://ACCOUNT` or `swift://CONTAINER`; STORAGE_BUCKET_SOURCE and
-    /// its settings otherwise
+    /// Store of the products: a folder, `s3://BUCKET`, `abfs://ACCOUNT` or `swift://CONTAINER` [default: the store of
+    /// STORAGE_BUCKET_SOURCE]
     #[arg(long, value_name = "URL|DIR")]
     pub store: Option<String>,
-    /// How long alerts are retried whose repair fails in a way that may pass: `90s`, `15m`; 0 tries once
+    /// How long to retry a repair after a temporary failure: `90s`, `15m`; 0 disables retries
     #[arg(long, value_name = "TIME", default_value = "15m", value_parser = crate::arguments::patience)]
     pub patience: Duration,
 }
@@ -87,16 +85,15 @@ pub async fn audit(options: &AuditOptions) -> Result<bool, Failure> {
     for id in audit.superevents() {
         let Some(superevent) = Box::pin(audit.compare(&id)).await else { continue };
         print(&superevent, options.json)?;
+        tally.count(&superevent);
         if options.repair && !superevent.repairs.is_empty() {
-            tally.count(&superevent);
             broken.push(superevent);
         } else {
-            tally.count(&superevent);
             tally.add(&superevent.findings);
         }
     }
     if !broken.is_empty() {
-        repair(config, options, &audit, &deps.store, &broken).await?;
+        repair(config, options, &audit, &broken).await?;
         let ids = broken.iter().map(|superevent| superevent.id.clone()).collect();
         let question = Question { ids, ..question.clone() };
         let mut again = Audit::begin(&deps, &question).await;
@@ -115,7 +112,6 @@ async fn repair(
     config: Config,
     options: &AuditOptions,
     audit: &Audit<'_>,
-    store: &Store,
     broken: &[Superevent],
 ) -> Result<(), Failure> {
     let mut batch = Batch::open(config, options.json, options.patience).await?;
@@ -127,16 +123,7 @@ async fn repair(
                 Origin::GraceDb(file) => format!("GraceDB {id} {file}"),
             };
             let from = &repair.from;
-            let fetch = move || {
-                async move {
-                    let bytes = match from {
-                        Origin::Store(name) => store.read_body(&Body::Key(Object::Notice(name).key()?)).await?,
-                        Origin::GraceDb(file) => audit.gracedb().notice(id, file).await?,
-                    };
-                    received(bytes.into())
-                }
-                .boxed_local()
-            };
+            let fetch = move || async move { received(audit.notice(id, from).await?.into()) }.boxed_local();
             batch.offer(&label, Some(id), fetch).await?;
         }
     }

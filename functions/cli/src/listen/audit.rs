@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use audit::{Audit, Deps, IN_FLIGHT, Kind, Origin, Question, Repair, Superevent};
+use audit::{Audit, Deps, IN_FLIGHT, Kind, Question, Repair, Superevent};
 use jiff::{SignedDuration, Timestamp};
 use kafka::health::Health;
 use shared::Result;
-use shared::key::{Object, SupereventId};
-use shared::message::Body;
+use shared::key::SupereventId;
 
 use super::Notices;
 
@@ -63,10 +62,7 @@ async fn period(
 async fn repair_all(notices: &Notices, audit: &Audit<'_>, superevent: &Superevent) {
     for Repair { from, .. } in &superevent.repairs {
         let repaired: Result<()> = async {
-            let bytes = match from {
-                Origin::Store(name) => notices.store().read_body(&Body::Key(Object::Notice(name).key()?)).await?,
-                Origin::GraceDb(file) => audit.gracedb().notice(&superevent.id, file).await?,
-            };
+            let bytes = audit.notice(&superevent.id, from).await?;
             notices.repair(&superevent.id, bytes.into()).await
         }
         .await;
