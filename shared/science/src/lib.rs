@@ -17,7 +17,7 @@
 //! ```
 //! use std::f64::consts::PI;
 //!
-//! use science::skymap::{Cell, Distance, Header, MultiOrderMap, Region, contour, encode, n_cells};
+//! use science::skymap::{Cell, Distance, MapHeader, MultiOrderMap, Region, contour, encode, n_cells};
 //!
 //! let (order, sigma) = (6, 3_f64.to_radians());
 //! let (ra, dec) = (150_f64.to_radians(), 20_f64.to_radians());
@@ -30,7 +30,7 @@
 //!     })
 //!     .collect();
 //! let distances = vec![Distance { mu: 100.0, sigma: 20.0, norm: 9.6e-5 }; cells.len()];
-//! let map = MultiOrderMap::from_cells(cells, Some(distances), Header::default())?;
+//! let map = MultiOrderMap::from_cells(cells, Some(distances), MapHeader::default())?;
 //!
 //! let summary = map.summary();
 //! assert!((summary.ra - 150.0).abs() < 1.0 && (summary.dec - 20.0).abs() < 1.0);
@@ -54,14 +54,14 @@
 //!
 //! ```
 //! use science::galaxy::{Catalogue, rank};
-//! # use science::skymap::{Cell, Distance, Header, MultiOrderMap, n_cells};
+//! # use science::skymap::{Cell, Distance, MapHeader, MultiOrderMap, n_cells};
 //!
 //! # let cells: Vec<Cell> = (0..n_cells(2))
 //! #     .map(|ipix| Cell { order: 2, ipix, prob_density: 1.0 / (4.0 * std::f64::consts::PI) })
 //! #     .collect();
 //! # let distances = vec![Distance { mu: 100.0, sigma: 20.0, norm: 9.6e-5 }; cells.len()];
 //! // A map of the whole sky with equal density, and a distance of 100 ± 20 Mpc.
-//! let map = MultiOrderMap::from_cells(cells, Some(distances), Header::default())?;
+//! let map = MultiOrderMap::from_cells(cells, Some(distances), MapHeader::default())?;
 //! let catalogue = Catalogue::read(b"objname,ra,dec,DistMpc,Mstar\nnear,10,10,100,1e10\nfar,10,10,900,1e11\n")?;
 //! let ranking = rank(&map, &catalogue, &Default::default());
 //! assert_eq!(ranking.entries.iter().map(|galaxy| galaxy.name.as_str()).collect::<Vec<_>>(), ["near"]);
