@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +23,7 @@ use shared::notice::NoticeKind;
 use shared::{Error, Result};
 use tests::backend::{Backend, Service, Settings, open};
 use tests::moto::Moto;
-use tests::server::{TestServer, unique};
+use tests::server::{Process, TestServer, unique};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -329,35 +330,18 @@ async fn notices_wait_for_flows_that_are_down_and_for_a_store_that_refuses() {
     assert_eq!(deps.store.keys("failed/").await, Ok(vec![]));
 }
 
-/// The program itself, as the operating system treats it.
-pub(crate) struct Program(std::process::Child);
-
-impl Program {
-    pub(crate) fn start(broker: &[(&str, String)], aws: &Aws, bucket: &Settings) -> Program {
-        let program = std::process::Command::new(tests::program::binary("bridge"))
-            .envs(broker.iter().cloned())
-            .env("KAFKA_OFFSET_RESET", "earliest")
-            .env("LIGO_FLOW_ARN", &aws.arns.ligo)
-            .env("ICECUBE_FLOW_ARN", &aws.arns.icecube)
-            .envs(bucket.iter().cloned())
-            .env("HEALTH_ADDR", "none")
-            .env("LOG_LEVEL", "error")
-            .spawn();
-        Program(program.expect("the bridge starts"))
-    }
-
-    pub(crate) fn send(&self, signal: &str) {
-        let sent = std::process::Command::new("kill").args([signal, &self.0.id().to_string()]).status();
-        assert!(sent.expect("kill runs").success());
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // An error here means that it has ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// The program itself, with its log in a folder.
+pub(crate) fn start_program(broker: &[(&str, String)], aws: &Aws, bucket: &Settings, folder: &Path) -> Process {
+    let mut program = std::process::Command::new(tests::program::binary("bridge"));
+    program
+        .envs(broker.iter().cloned())
+        .env("KAFKA_OFFSET_RESET", "earliest")
+        .env("LIGO_FLOW_ARN", &aws.arns.ligo)
+        .env("ICECUBE_FLOW_ARN", &aws.arns.icecube)
+        .envs(bucket.iter().cloned())
+        .env("HEALTH_ADDR", "none")
+        .env("LOG_LEVEL", "error");
+    Process::start("bridge", folder, program)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -369,17 +353,15 @@ async fn the_program_may_be_killed_and_ends_when_told() {
         broker.send(IGWN, Some(b"{}")).await;
     }
     let address = [("KAFKA_BOOTSTRAP", broker.cluster.bootstrap_servers())];
-    let first = Program::start(&address, &aws, &bucket);
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = start_program(&address, &aws, &bucket, folder.path());
     aws.wait_for(NoticeKind::Igwn, 1).await;
-    first.send("-KILL");
-    drop(first);
+    first.kill();
     assert!(aws.executions(NoticeKind::Igwn).await.len() < 60, "killed in the middle");
-    let mut second = Program::start(&address, &aws, &bucket);
+    let second = start_program(&address, &aws, &bucket, folder.path());
     aws.wait_for(NoticeKind::Igwn, 60).await;
-    second.send("-TERM");
-    let begun = std::time::Instant::now();
-    let ended = tokio::task::spawn_blocking(move || second.0.wait().expect("ended")).await.expect("no panic");
-    assert!(ended.success() && begun.elapsed() < Duration::from_secs(25), "{ended} after {:?}", begun.elapsed());
+    let ended = tokio::task::spawn_blocking(move || second.stop()).await.expect("no panic");
+    assert!(ended.success(), "{ended}");
     assert_eq!(aws.executions(NoticeKind::Igwn).await.len(), 60);
     assert_eq!(deps.store.keys("inbox/").await.expect("a list").len(), 60);
 }
