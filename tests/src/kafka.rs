@@ -8,7 +8,7 @@ use std::fs;
 use std::hash::{BuildHasher, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -277,7 +277,15 @@ impl Kafka {
         let consumer: BaseConsumer = self.client().set("group.id", group).create().expect("a client");
         let mut asked = TopicPartitionList::new();
         asked.add_partition(topic, 0);
-        let found = consumer.committed_offsets(asked, Duration::from_secs(30)).expect("an answer");
+        let begun = Instant::now();
+        let found = loop {
+            match consumer.committed_offsets(asked.clone(), Duration::from_secs(30)) {
+                Ok(found) => break found,
+                // The group's coordinator may still be starting.
+                Err(error) => assert!(begun.elapsed() < Duration::from_secs(30), "{error}"),
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        };
         match found.elements().first()?.offset() {
             Offset::Offset(offset) => Some(offset),
             _ => None,

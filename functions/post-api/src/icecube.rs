@@ -1,7 +1,5 @@
 //! An IceCube search, posted when it found something.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
 use shared::Result;
 use shared::key::Object;
 use shared::message::{Post, PostEndpoint, PostStatus};
@@ -44,17 +42,12 @@ pub(crate) async fn publish(deps: &Deps, search: &TrackSearch) -> Result<Post> {
         (Some(api), None) => {
             // The server itself looks for an earlier one.
             let look = async || Ok(None);
-            let posts = AtomicU32::new(0);
-            let post = async || {
-                posts.fetch_add(1, Ordering::Relaxed);
-                api.post_icecube_notice(&body).await
-            };
+            let post = async || api.post_icecube_notice(&body).await;
             let pending = |n| Object::PostIceCubePending(&search.ref_id, n).key();
             let (Once::Posted(id) | Once::AlreadyThere(id)) =
                 once(deps, api, pending, look, post).await.map_err(|error| error.of(&search.ref_id))?;
             match id {
-                // A POST before the last one may have been stored: then the search that the GWTM has is ours.
-                None if another || posts.into_inner() == 1 => PostStatus::AlreadyThere { id: None },
+                None => PostStatus::AlreadyThere { id: None },
                 id => PostStatus::Posted { id },
             }
         }

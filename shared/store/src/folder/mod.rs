@@ -200,10 +200,13 @@ impl Backend for Folder {
     }
 
     async fn delete(&self, key: &Key) -> Result<bool> {
-        self.run(key, |path| match fs::remove_file(path) {
-            Ok(()) => Ok(true),
-            Err(error) if absent(&error) || path.is_dir() => Ok(false),
-            Err(error) => Err(error),
+        self.run(key, |path| {
+            // A link to a folder is part of its objects' path, and a special file is no object.
+            let removed = fs::metadata(path).and_then(|found| match found.is_file() {
+                true => fs::remove_file(path).map(|()| true),
+                false => Ok(false),
+            });
+            removed.or_else(|error| if absent(&error) { Ok(false) } else { Err(error) })
         })
         .await
     }
