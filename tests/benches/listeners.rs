@@ -142,7 +142,7 @@ impl World {
             longest_silence,
             lost: self.sent.load(Ordering::SeqCst) - different.len(),
             twice: rows.len() - different.len(),
-            fenced: said.matches("another listener has taken").count(),
+            fenced: said.matches("fenced by another listener").count(),
             healthy,
         }
     }
