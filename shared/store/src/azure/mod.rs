@@ -1,9 +1,11 @@
-//! Azure Blob Storage, with the account's key, a shared access signature, or an identity of Microsoft Entra.
+//! Azure Blob Storage, with the account's key, a shared access signature, or a Microsoft Entra identity.
 //!
-//! The first segment of a name is the container, made when something is first put there. Containers have no underscores:
-//! `galaxy_catalog/` is kept in `galaxy-catalog`. Create-if-absent is `If-None-Match: *`, which is atomic; each creator
-//! notes who it is with its object, so that one who lost the answer and asks again recognises itself. What is too large
-//! for one piece is sent in blocks, which are seen once their list is written.
+//! The first segment of a name is the container, created at the first put. Container names allow no underscore, so
+//! `galaxy_catalog/` maps to `galaxy-catalog`.
+//!
+//! Create-if-absent is `If-None-Match: *`, which is atomic. The object's metadata holds the creator's id, so that a
+//! retry after a lost response recognises its own object. Large objects are sent in blocks, which become visible when
+//! the block list is committed.
 
 mod client;
 mod credentials;
@@ -76,18 +78,18 @@ const SETTINGS: &[Setting] = &[
 struct AzureSettings {
     account: String,
     login: AzureLogin,
-    /// Without it `https://ACCOUNT.blob.core.windows.net`.
+    /// Default: `https://ACCOUNT.blob.core.windows.net`.
     endpoint_url: Option<String>,
 }
 
-/// How requests are authorised.
+/// The authorisation of requests.
 #[derive(Debug)]
 enum AzureLogin {
-    /// With the account's key, in base64.
+    /// The account's key, in base64.
     Key(Secret),
-    /// With a shared access signature.
+    /// A shared access signature.
     Sas(Secret),
-    /// With a token.
+    /// A token.
     Identity(Identity),
 }
 
