@@ -34,7 +34,7 @@ pub trait Backend: Sync {
     /// Settings of a bucket, container, account or folder that does not exist, with this prefix in its name.
     fn absent(&self, name: &str) -> Settings;
 
-    /// Creates the one of these settings.
+    /// Creates the bucket, container, account or folder of these settings.
     fn make(&self, settings: &Settings) -> impl Future<Output = ()> + Send;
 
     /// Creates a new one, with this prefix in its name.
@@ -56,7 +56,7 @@ pub trait Service: Backend {
     fn address(&self) -> SocketAddr;
 }
 
-/// Folders on this machine.
+/// Local folders.
 #[derive(Debug)]
 pub struct Folders(TempDir);
 
@@ -78,7 +78,7 @@ impl Backend for Folders {
     async fn make(&self, _: &Settings) {}
 }
 
-/// A server that speaks S3.
+/// An S3 server.
 pub trait S3Server: Sync {
     /// Access key and secret key of its user.
     const KEYS: (&str, &str);

@@ -1,4 +1,4 @@
-//! The program `gwtm listen` as a process of its own: with a broker, a store and the API of a stand-in.
+//! Runs `gwtm listen` as a process, with a broker, a store and the mock API.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use crate::gwtm_server::ADMIN;
 use crate::kafka::Gcn;
 use crate::program::{binary, workspace};
 
-/// How a listener is started; it may be started again and again.
+/// Arguments and settings of a listener, which can be started repeatedly.
 #[derive(Debug, Clone)]
 pub struct Listening {
     arguments: Vec<String>,
@@ -17,13 +17,14 @@ pub struct Listening {
     log: PathBuf,
 }
 
-/// A listener that runs; it is killed with this value.
+/// A running listener; killed when dropped.
 pub struct Listener {
     child: Child,
 }
 
 impl Listening {
-    /// To a broker's topics, with products into a folder and posts to an API. What it says is kept in a file beside it.
+    /// A listener to a broker's topics that writes into a folder, posts to an API and logs into a file beside the
+    /// folder.
     pub fn to(gcn: &Gcn, store: &Path, api_base: &str) -> Self {
         let catalogue = workspace().join("events/catalog.csv").display().to_string();
         let orbit = workspace().join("events/fermi.tle").display().to_string();
@@ -33,11 +34,11 @@ impl Listening {
             ("API_BASE", api_base),
             ("API_TOKEN", ADMIN),
             ("OBSERVING_RUN", "O4"),
-            // No process of this server is busy for longer, unless a test makes it so.
+            // The mock's processes are not busy for longer, unless a test blocks them.
             ("API_SETTLE_SECONDS", "2"),
             ("CATALOG_PATH", &catalogue),
             ("FERMI_TLE_FILE", &orbit),
-            // No test reaches out: what would be fetched is looked for on a port where nobody listens.
+            // Tests must not use the network: point downloads to a closed port.
             ("FERMI_FT2_URL", "http://127.0.0.1:9/"),
             ("GRACEDB_URL", "http://127.0.0.1:9/"),
             ("FLAT_MAX_ORDER", "4"),
@@ -49,7 +50,7 @@ impl Listening {
         Listening { arguments: vec!["listen".to_owned()], settings, log: store.with_extension("log") }
     }
 
-    /// With a setting, instead of what it was.
+    /// Replaces a setting.
     #[must_use]
     pub fn set(mut self, name: &str, value: impl Into<String>) -> Self {
         self.settings.retain(|(set, _)| set != name);
@@ -57,7 +58,7 @@ impl Listening {
         self
     }
 
-    /// To one of the topics alone.
+    /// Restricts it to one topic.
     #[must_use]
     pub fn topic(mut self, topic: &str) -> Self {
         self.arguments.extend(["--topic".to_owned(), topic.to_owned()]);
@@ -78,14 +79,14 @@ impl Listening {
         Listener { child: child.expect("gwtm starts") }
     }
 
-    /// What all that were started have said.
+    /// The log of all its processes.
     pub fn said(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 }
 
 impl Listener {
-    /// Sends SIGTERM and waits: it must end by itself.
+    /// Sends SIGTERM and waits for the exit, at most 25 s.
     pub fn stop(mut self) -> ExitStatus {
         self.signal("-TERM");
         let begun = Instant::now();
@@ -104,17 +105,17 @@ impl Listener {
         assert!(sent.expect("kill runs").success());
     }
 
-    /// Whether it runs.
+    /// Whether it is running.
     pub fn runs(&mut self) -> bool {
         self.child.try_wait().expect("its state").is_none()
     }
 
-    /// Its process's number.
+    /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Ends it as a crash does.
+    /// Kills it (SIGKILL).
     pub fn kill(self) {
         drop(self);
     }
@@ -122,17 +123,17 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        // An error here means that it has ended already.
+        // Fails only if it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Waits until something holds, for as long as a loaded machine may need.
+/// Waits until a condition holds; the timeout allows for a busy machine.
 pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let begun = Instant::now();
     while !holds().await {
-        assert!(begun.elapsed() < Duration::from_secs(120), "waited in vain for {what}");
+        assert!(begun.elapsed() < Duration::from_secs(120), "timed out waiting for {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
