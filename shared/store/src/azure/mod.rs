@@ -42,17 +42,17 @@ pub(super) const SCHEME: Scheme = Scheme {
 
 const SETTINGS: &[Setting] = &[
     setting("AZURE_ACCOUNT_NAME", "required with `abfs`", "name of the storage account"),
-    secret("AZURE_ACCOUNT_KEY", "one of the next three", "key of the storage account"),
-    secret("AZURE_STORAGE_SAS_TOKEN", "one of the next two", "shared access signature, `sv=…&sig=…`"),
+    secret("AZURE_ACCOUNT_KEY", "required without another log-in", "key of the storage account"),
+    secret("AZURE_STORAGE_SAS_TOKEN", "none", "shared access signature, `sv=…&sig=…`"),
     setting(
         "AZURE_FEDERATED_TOKEN_FILE",
-        "the next",
+        "none",
         "file with the token of a workload identity; AKS sets it with AZURE_CLIENT_ID and AZURE_TENANT_ID",
     ),
     defaulted("AZURE_MANAGED_IDENTITY", "false", "`true` uses the managed identity of the machine"),
     setting(
         "AZURE_CLIENT_ID",
-        "the machine's only one",
+        "the machine's only identity",
         "client id of the identity; required with AZURE_FEDERATED_TOKEN_FILE",
     ),
     setting("AZURE_TENANT_ID", "required with AZURE_FEDERATED_TOKEN_FILE", "tenant of the identity"),
