@@ -65,10 +65,10 @@ impl Work for Deps {
     }
 
     async fn was_taken(&self, message: &Message) -> Result<Option<bool>> {
-        archive::holds(&self.store, message).await
+        archive::matches(&self.store, message).await
     }
 
     async fn dead_letter(&self, message: &Message, reason: &Error) -> Result<()> {
-        archive::fail(&self.store, message, "", "bridge", reason).await.map(|_| ())
+        archive::dead_letter(&self.store, message, "", "bridge", reason).await.map(|_| ())
     }
 }

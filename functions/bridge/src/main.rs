@@ -45,7 +45,7 @@ fn main() -> ExitCode {
 
 async fn healthy() -> Result<()> {
     match config::Bridge::from_env()?.health.address {
-        Some(address) => health::ask(address).await,
+        Some(address) => health::check(address).await,
         None => Err(Error::permanent("setting `HEALTH_ADDR`: expected an address, found `none`")),
     }
 }

@@ -66,7 +66,7 @@ pub async fn keep(store: &Store, message: &Message) -> Result<(NoticeKind, Recei
 ///
 /// # Errors
 /// The store's errors.
-pub async fn holds(store: &Store, message: &Message) -> Result<Option<bool>> {
+pub async fn matches(store: &Store, message: &Message) -> Result<Option<bool>> {
     let Ok(key) = inbox(message) else { return Ok(None) };
     let kept = store.get(&key).await?;
     Ok(kept.map(|kept| kept == message.body.as_deref().unwrap_or_default()))
@@ -77,7 +77,7 @@ pub async fn holds(store: &Store, message: &Message) -> Result<Option<bool>> {
 ///
 /// # Errors
 /// The store's errors. The caller must then not store the offset.
-pub async fn fail(store: &Store, message: &Message, part: &str, step: &str, reason: &Error) -> Result<Key> {
+pub async fn dead_letter(store: &Store, message: &Message, part: &str, step: &str, reason: &Error) -> Result<Key> {
     let stored = match inbox(message) {
         Ok(key) => store.head(&key).await?.map(|_| key),
         Err(_) => None,

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use shared::notice::NoticeKind;
 
 use crate::consumer::Message;
-pub use serve::{ask, serve};
+pub use serve::{check, serve};
 pub use systemd::notify_systemd;
 
 /// A stage of a notice's latency. Each ends where the next begins.

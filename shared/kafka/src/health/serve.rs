@@ -83,7 +83,7 @@ async fn metrics(State(health): State<Arc<Health>>) -> impl IntoResponse {
 ///
 /// # Errors
 /// Retryable, when it is unhealthy (with its reasons) or does not respond.
-pub async fn ask(address: SocketAddr) -> Result<()> {
+pub async fn check(address: SocketAddr) -> Result<()> {
     // A server on the unspecified address also listens on localhost.
     let host = if address.ip().is_unspecified() { IpAddr::from(Ipv4Addr::LOCALHOST) } else { address.ip() };
     let url = format!("http://{}/healthz", SocketAddr::new(host, address.port()));
@@ -103,7 +103,7 @@ mod tests {
         let settings = config::HealthSettings { address: None, heartbeat: Duration::from_secs(60), mock: None };
         let health = Arc::new(Health::new(&settings, &["igwn.gwalert"]));
         let address = serve(health, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.expect("served");
-        assert_eq!(ask(address).await, Ok(()));
+        assert_eq!(check(address).await, Ok(()));
         for (request, status, body) in [
             ("GET /healthz", "200 OK", "\r\n\r\nok\n"),
             ("HEAD /healthz", "200 OK", "\r\n\r\n"),
