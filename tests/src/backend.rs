@@ -27,7 +27,7 @@ pub trait Backend: Sync {
     const SECRET_AND_CONTAINER: (&'static str, &'static str) = ("", "");
 
     /// Whether it supports this name.
-    fn takes(&self, _name: &str) -> bool {
+    fn supports(&self, _name: &str) -> bool {
         true
     }
 
@@ -87,8 +87,8 @@ pub trait S3Server: Sync {
     /// See [`Backend::LISTED`].
     const LISTED: usize;
 
-    /// See [`Backend::takes`].
-    fn takes(&self, _name: &str) -> bool {
+    /// See [`Backend::supports`].
+    fn supports(&self, _name: &str) -> bool {
         true
     }
 
@@ -101,8 +101,8 @@ impl<S: S3Server> Backend for S {
     const LISTED: usize = <S as S3Server>::LISTED;
     const SECRET_AND_CONTAINER: (&'static str, &'static str) = ("AWS_SECRET_ACCESS_KEY", "AWS_BUCKET");
 
-    fn takes(&self, name: &str) -> bool {
-        S3Server::takes(self, name)
+    fn supports(&self, name: &str) -> bool {
+        S3Server::supports(self, name)
     }
 
     fn absent(&self, name: &str) -> Settings {

@@ -171,7 +171,7 @@ pub async fn accepts_unusual_names(backend: &impl Backend) {
         "test/xml&amp;<tag>]]>",
         &long,
     ];
-    let mut names: Vec<Key> = names.into_iter().filter(|name| backend.takes(name)).map(key).collect();
+    let mut names: Vec<Key> = names.into_iter().filter(|name| backend.supports(name)).map(key).collect();
     names.retain(|name| {
         let accepted = store.accepts(name);
         if let Err(error) = &accepted {

@@ -503,15 +503,15 @@ impl Year {
             };
             match left.iter().position(is_it) {
                 Some(at) => _ = left.remove(at),
-                None => panic!("{fault:?} of {id} was not found: {alert:?} {part}\n{}", said(findings)),
+                None => panic!("{fault:?} of {id} was not found: {alert:?} {part}\n{}", listing(findings)),
             }
         }
         let left: Vec<Finding> = left.into_iter().cloned().collect();
-        assert!(left.is_empty(), "unexpected findings:\n{}", said(&left));
+        assert!(left.is_empty(), "unexpected findings:\n{}", listing(&left));
     }
 }
 
-fn said(findings: &[Finding]) -> String {
+fn listing(findings: &[Finding]) -> String {
     let mut lines = BTreeMap::new();
     for finding in findings {
         let about = finding.alert.clone().or(finding.superevent_id.as_ref().map(ToString::to_string));
