@@ -1175,7 +1175,7 @@ async fn a_call_ends_within_its_budget() {
     let looking = || std::iter::repeat_n([Fault::HangBefore, Fault::None, Fault::None, Fault::None], 50).flatten();
     for (budget, script, said, posted) in [
         // There is no time to post and to look.
-        (Duration::from_secs(1), Vec::new(), "a POST and the looks after it: no time left of 1 s in all", 0),
+        (Duration::from_secs(1), Vec::new(), "a POST and the look-ups after it: the time budget of 1 s is used up", 0),
         // Nothing answers: not posted, since no look says that nothing is there.
         (one, hanging().collect(), "`GET query_alerts`", 0),
         (one, std::iter::once(Fault::None).chain(hanging()).collect(), "`POST post_alert`", 1),
