@@ -239,7 +239,8 @@ fn posted_by_gwtm_cron(server: &GwtmServer, store: &std::path::Path, name: &str,
     let map = notice.skymap.map(|map| MultiOrderMap::decode(&map).expect("a map"));
     let time = |time: Option<jiff::Timestamp>| time.map(|time| format!("{time:.6}").replace('Z', ""));
     let (sent, signal) = map.map_or((None, None), |map| (map.header().date, map.header().date_obs));
-    let differs = |sent: jiff::Timestamp| sent.duration_since(notice.time_created).abs() > SignedDuration::from_secs(15);
+    let differs =
+        |sent: jiff::Timestamp| sent.duration_since(notice.time_created).abs() > SignedDuration::from_secs(15);
     assert!(sent.is_none_or(differs), "{name}: another time than the notice's");
     server.add_alert(json!({
         "graceid": notice.superevent_id, "role": "observation", "alert_type": notice.kind.as_str(),
