@@ -390,8 +390,8 @@ async fn killed_sixty_times(seed: u64) {
     let store = folder.path().join("data");
     server.keep_files_in(&store);
     let notices = fifteen_alerts(folder.path());
-    let start = || {
-        let arguments = [PathBuf::from("--patience"), "120s".into()].into_iter().chain(notices.clone());
+    let start = |notices: Vec<PathBuf>| {
+        let arguments = [PathBuf::from("--patience"), "120s".into()].into_iter().chain(notices);
         Gwtm::run(&store, arguments)
             .set("API_BASE", server.base("v1"))
             .set("API_TOKEN", ADMIN)
@@ -401,19 +401,35 @@ async fn killed_sixty_times(seed: u64) {
             .set("FLAT_MAX_ORDER", "1")
     };
     let faults = [Fault::ErrorBefore, Fault::ErrorAfter, Fault::ResetAfter, Fault::Unavailable];
+    let mut during_a_post = 0;
     for _ in 0..60 {
         let script: Vec<Fault> =
             (0..200).map(|_| if dice(8) == 0 { faults[dice(4) as usize] } else { Fault::None }).collect();
         server.script(script);
         let process = dice(2) as usize;
         server.block(process, std::time::Duration::from_millis(10 + dice(1190)));
-        let mut run = start().quiet().start();
-        tokio::time::sleep(std::time::Duration::from_millis(20 + dice(400))).await;
+        // Each time another superevent comes first, and the kill after a number of requests.
+        let mut order = notices.clone();
+        order.rotate_left(dice(6) as usize);
+        let before = server.requests().len();
+        let kill_at = before + 1 + dice(6) as usize;
+        let mut run = start(order).quiet().start();
+        let begun = std::time::Instant::now();
+        while server.requests().len() < kill_at && begun.elapsed() < std::time::Duration::from_millis(1500) {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
         run.kill().expect("killed");
         run.wait().expect("its end");
+        let requests = server.requests();
+        during_a_post += usize::from(requests[before..].last().is_some_and(|last| last.starts_with("POST ")));
     }
+    eprintln!(
+        "seed {seed}: {during_a_post} kills during a POST, {} rows, {:?} requests",
+        server.alerts().len(),
+        server.requests().len()
+    );
     server.script([]);
-    let last = start();
+    let last = start(notices.clone());
     let called = tokio::task::spawn_blocking(move || last.call()).await.expect("gwtm ends");
     assert_eq!(called.code, Some(0), "{}{}", called.stdout, called.stderr);
     server.settled().await;
