@@ -191,10 +191,11 @@ const TIERS: [&[&str]; 8] = [
 ];
 
 /// Outside crates that only these may name.
-const OUTSIDE: [(&str, &[&str]); 12] = [
+const OUTSIDE: [(&str, &[&str]); 13] = [
     ("aws-sdk-s3", &["store"]),
     ("aws-sdk-secretsmanager", &["lambda"]),
-    ("aws-sdk-sfn", &["audit", "bridge"]),
+    ("aws-sdk-sfn", &["audit", "bridge", "cli"]),
+    ("aws-sigv4", &["http-client"]),
     ("aws_lambda_events", &["audit"]),
     ("aws-sdk-sns", &["annotate"]),
     ("fitsio", &["science"]),
