@@ -6,7 +6,6 @@ Each function starts cold, answers a message of events/messages twice, and refus
 time-out is reached while the GWTM works on it is found afterwards, and not doubled. Prints times and memory.
 """
 
-import http.server
 import json
 import os
 import re
@@ -15,14 +14,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.error
-import urllib.parse
 import urllib.request
 from pathlib import Path
 
 import local
+from gwtm import Gwtm
 
 MESSAGES = local.ROOT / "events/messages"
 # A message of each, and whether it names a notice in the inbox.
@@ -38,36 +36,6 @@ CASES = {
     "audit": ("audit.hourly", False),
 }
 NOTICES = {"ingest-ligo": "S090102b-2-retraction.json", "ingest-icecube": "MS090105e-2-icecube-flat.json"}
-
-
-class Gwtm(http.server.BaseHTTPRequestHandler):
-    """As much of the GWTM as a retraction needs; a POST takes as long as `holds` says."""
-
-    rows, holds, posts = [], 0.0, 0
-
-    def do_GET(self):
-        self.answer([row | {"id": n} for n, row in enumerate(Gwtm.rows, 1)] if "query_alerts" in self.path else [])
-
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        Gwtm.posts += 1
-        time.sleep(Gwtm.holds)
-        Gwtm.rows.append(body)
-        self.answer(body | {"id": len(Gwtm.rows)})
-
-    def answer(self, body):
-        text = json.dumps(body).encode()
-        try:
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
-        except OSError:
-            pass  # nobody waits for it any more
-
-    def log_message(self, *_):
-        pass
 
 
 class Emulated:
@@ -156,10 +124,9 @@ def check(emulator, name, program, folder):
 
 def check_timeout(emulator, program, folder):
     """A post that is in the middle when its time is over."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Gwtm)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    server = Gwtm.start()
     Gwtm.holds = 4.0
-    function = Emulated(emulator, program, settings(folder, f"http://127.0.0.1:{server.server_port}/api/v1/"), 2)
+    function = Emulated(emulator, program, settings(folder, Gwtm.base(server)), 2)
     message = (MESSAGES / "post-api.retraction.json").read_bytes()
     try:
         answer, took = function.invoke(message)
