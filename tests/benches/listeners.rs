@@ -15,9 +15,9 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use serde_json::Value;
 use tests::gwtm_server::GwtmServer;
 use tests::kafka::{Gcn, Heart, ICECUBE, IGWN, OwnKafka};
-use tests::listener::{Listener, Listening};
+use tests::listener::Listening;
 use tests::program::{http_get, sample};
-use tests::server::free_port;
+use tests::server::{Process, free_port};
 
 /// How long a state is watched after something was done [s].
 const AFTERWARDS: Duration = Duration::from_secs(15);
@@ -199,7 +199,7 @@ async fn main() {
     let mut world = World::at(&kafka).await;
     let two = [IGWN, ICECUBE].map(|topic| world.listener(Some(topic)).start());
     world.posts(20).await;
-    let mut one: Option<Listener> = None;
+    let mut one: Option<Process> = None;
     let seen = world
         .watch(1, async |world| {
             for listener in two {
@@ -214,7 +214,7 @@ async fn main() {
     let mut world = World::at(&kafka).await;
     let old = world.listener(None).start();
     world.posts(20).await;
-    let mut new: Option<Listener> = None;
+    let mut new: Option<Process> = None;
     let seen = world
         .watch(1, async |world| {
             new = Some(world.listener(None).start());
@@ -228,7 +228,7 @@ async fn main() {
     let mut world = World::at(&kafka).await;
     let first = world.listener(None).start();
     world.posts(20).await;
-    let mut second: Option<Listener> = None;
+    let mut second: Option<Process> = None;
     let seen = world.watch(2, async |world| second = Some(world.listener(None).start())).await;
     row("two by mistake, or a second site in the same group", &seen);
     drop((first, second));
@@ -266,12 +266,12 @@ async fn main() {
 }
 
 /// One that is ended, and starts again at once.
-async fn restarted(kafka: &OwnKafka, name: &str, end: impl AsyncFnOnce(Listener)) {
+async fn restarted(kafka: &OwnKafka, name: &str, end: impl AsyncFnOnce(Process)) {
     let mut world = World::at(kafka).await;
     let listening = world.listener(None);
     let first = listening.start();
     world.posts(20).await;
-    let mut second: Option<Listener> = None;
+    let mut second: Option<Process> = None;
     let seen = world
         .watch(1, async |_| {
             end(first).await;

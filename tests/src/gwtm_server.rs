@@ -153,6 +153,8 @@ struct Request {
 impl GwtmServer {
     /// Duration of a hang; longer than the clients' timeout.
     pub const HANG: Duration = Duration::from_millis(400);
+    /// Time between the look for an IceCube search and storing it; the two are not atomic.
+    const LOOK_TO_STORE: Duration = Duration::from_millis(5);
 
     /// Starts it on a free port.
     pub async fn start() -> Self {
@@ -368,7 +370,12 @@ async fn answer(
 
 /// Handles a request with its fault; returns the response, and whether the connection breaks instead.
 async fn faulty(server: &GwtmServer, request: &Request, fault: Fault) -> (Reply, bool) {
-    let work = || route(&mut server.world(), request);
+    // The server looks for a search some time before it stores one.
+    let has_search = request.endpoint == "post_icecube_notice" && routes::has_search(&server.world(), request);
+    if request.endpoint == "post_icecube_notice" {
+        tokio::time::sleep(GwtmServer::LOOK_TO_STORE).await;
+    }
+    let work = || route(&mut server.world(), request, has_search);
     let page = || Value::String("<html>Internal Server Error</html>".to_owned());
     let failed = |status: u16| {
         if request.v0 { reply(status, page()) } else { reply(status, json!({"message": "A database error occurred"})) }

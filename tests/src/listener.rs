@@ -1,13 +1,13 @@
 //! The program `gwtm listen` as a process of its own: with a broker, a store and the API of a stand-in.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::gwtm_server::ADMIN;
 use crate::kafka::Gcn;
 use crate::program::{binary, workspace};
+use crate::server::Process;
 
 /// How a listener is started; it may be started again and again.
 #[derive(Debug, Clone)]
@@ -15,11 +15,6 @@ pub struct Listening {
     arguments: Vec<String>,
     settings: Vec<(String, String)>,
     log: PathBuf,
-}
-
-/// A listener that runs; it is killed with this value.
-pub struct Listener {
-    child: Child,
 }
 
 impl Listening {
@@ -65,66 +60,15 @@ impl Listening {
     }
 
     /// Starts it.
-    pub fn start(&self) -> Listener {
-        let log = File::options().create(true).append(true).open(&self.log).expect("a log");
-        let child = Command::new(binary("gwtm"))
-            .args(&self.arguments)
-            .env_clear()
-            .envs(self.settings.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn();
-        Listener { child: child.expect("gwtm starts") }
+    pub fn start(&self) -> Process {
+        let mut command = Command::new(binary("gwtm"));
+        command.args(&self.arguments).env_clear().envs(self.settings.iter().map(|(name, value)| (name, value)));
+        Process::logging_to(&self.log, command)
     }
 
     /// What all that were started have said.
     pub fn said(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
-    }
-}
-
-impl Listener {
-    /// Sends SIGTERM and waits: it must end by itself.
-    pub fn stop(mut self) -> ExitStatus {
-        self.signal("-TERM");
-        let begun = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().expect("its state") {
-                return status;
-            }
-            assert!(begun.elapsed() < Duration::from_secs(25), "SIGTERM: expected it to end within 25 s");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    /// Sends a signal.
-    pub fn signal(&self, signal: &str) {
-        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
-        assert!(sent.expect("kill runs").success());
-    }
-
-    /// Whether it runs.
-    pub fn runs(&mut self) -> bool {
-        self.child.try_wait().expect("its state").is_none()
-    }
-
-    /// Its process's number.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Ends it as a crash does.
-    pub fn kill(self) {
-        drop(self);
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        // An error here means that it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

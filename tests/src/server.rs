@@ -14,7 +14,7 @@ use std::ops::Deref;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,8 @@ use crate::swift::Swift;
 
 /// Timeout of a server's start on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
+/// Timeout of a program's end after SIGTERM: Kubernetes waits for 30 s.
+const STOP_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// The environment variable with the socket of the program `servers`.
 pub const SOCKET: &str = "TEST_SERVERS";
@@ -237,12 +239,12 @@ impl Process {
         Process::logging_to(&folder.join(format!("{name}.log")), command)
     }
 
-    /// Starts a program that writes its log into a file.
+    /// Starts a program that appends its log to a file.
     ///
     /// # Panics
     /// When it cannot be started.
     pub fn logging_to(log: &Path, mut command: Command) -> Process {
-        let file = File::create(log).expect("a log");
+        let file = File::options().create(true).append(true).open(log).expect("a log");
         let child = command
             .stdin(Stdio::null())
             .stdout(file.try_clone().expect("the log"))
@@ -250,6 +252,50 @@ impl Process {
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}: run `tests/setup` once"));
         Process { child, log: log.to_owned() }
+    }
+
+    /// Process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it runs.
+    ///
+    /// # Panics
+    /// When its state is unknown.
+    pub fn runs(&mut self) -> bool {
+        self.child.try_wait().expect("its state").is_none()
+    }
+
+    /// Sends a signal, such as `-TERM`.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn signal(&self, signal: &str) {
+        let mut kill = Command::new("kill");
+        kill.args([signal, &self.id().to_string()]);
+        run(kill);
+    }
+
+    /// Sends SIGTERM and waits until it ends by itself.
+    ///
+    /// # Panics
+    /// When it takes longer than [`STOP_TIMEOUT`].
+    pub fn stop(mut self) -> ExitStatus {
+        self.signal("-TERM");
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("its state") {
+                return status;
+            }
+            assert!(begun.elapsed() < STOP_TIMEOUT, "SIGTERM: expected it to end within {STOP_TIMEOUT:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Kills it, as a crash does.
+    pub fn kill(self) {
+        drop(self);
     }
 
     /// Waits until it listens.

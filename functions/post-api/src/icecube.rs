@@ -1,11 +1,14 @@
 //! An IceCube search, posted when it found something.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use shared::Result;
 use shared::key::Object;
 use shared::message::{Post, PostEndpoint, PostStatus};
 use shared::notice::icecube::{TrackSearch, Withheld};
-use treasuremap::{Client, Generation, PostIceCube, RequestError};
+use treasuremap::{Generation, PostIceCube};
 
+use crate::once::{Once, once};
 use crate::{Deps, bytes_of, keep, warn_all};
 
 /// Writes the search's body, which is how a search without coincident events is recorded, and posts it when it has any.
@@ -39,9 +42,19 @@ pub(crate) async fn publish(deps: &Deps, search: &TrackSearch) -> Result<Post> {
         }
         (None, None) => PostStatus::NotPosted { reason: deps.not_posted.clone() },
         (Some(api), None) => {
-            let (id, unsure) = post(api, &body).await.map_err(|error| error.of(&search.ref_id))?;
+            // The server itself looks for an earlier one.
+            let look = async || Ok(None);
+            let posts = AtomicU32::new(0);
+            let post = async || {
+                posts.fetch_add(1, Ordering::Relaxed);
+                api.post_icecube_notice(&body).await
+            };
+            let pending = |n| Object::PostIceCubePending(&search.ref_id, n).key();
+            let (Once::Posted(id) | Once::AlreadyThere(id)) =
+                once(deps, api, pending, look, post).await.map_err(|error| error.of(&search.ref_id))?;
             match id {
-                None if another || !unsure => PostStatus::AlreadyThere { id: None },
+                // A POST before the last one may have been stored: then the search that the GWTM has is ours.
+                None if another || posts.into_inner() == 1 => PostStatus::AlreadyThere { id: None },
                 id => PostStatus::Posted { id },
             }
         }
@@ -50,30 +63,4 @@ pub(crate) async fn publish(deps: &Deps, search: &TrackSearch) -> Result<Post> {
         keep(deps, &key, &json).await?;
     }
     Ok(Post { request: PostEndpoint::PostIceCube, key: Some(key), status, note: None })
-}
-
-/// Posts a search, again after a failure, since the GWTM looks itself: its number, or none when the GWTM had it; and
-/// whether an attempt failed that may have been stored, for then the search that the GWTM has is ours.
-async fn post(api: &Client, body: &PostIceCube) -> Result<(Option<i64>, bool)> {
-    let mut unsure = false;
-    let mut attempt = 1;
-    api.begin_post(attempt)?;
-    loop {
-        let (pauses, error) = match api.post_icecube_notice(body).await {
-            Ok(id) => return Ok((id, unsure)),
-            Err(RequestError::Refused(error)) => return Err(error),
-            Err(RequestError::Over(error)) => (1, error),
-            // The GWTM's own look is not atomic: what it may still be at should be over.
-            Err(RequestError::Unknown(error)) => (api.timing().looks, error),
-        };
-        unsure = true;
-        for i in 0..pauses {
-            api.pause(attempt + i).await;
-        }
-        attempt += 1;
-        if attempt > api.timing().attempts || api.begin_post(attempt).is_err() {
-            return Err(error);
-        }
-        tracing::info!("posting again: {error}");
-    }
 }

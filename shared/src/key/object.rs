@@ -57,6 +57,8 @@ pub enum Object<'a> {
     /// The body of `post_icecube_notice`, by the notice's `ref_id`, which may be any text: what cannot be in a name is
     /// percent-encoded.
     PostIceCube(&'a str),
+    /// The claim of a `post_icecube_notice`.
+    PostIceCubePending(&'a str, u32),
     /// A notice as it came from Kafka.
     Inbox {
         /// Kafka topic.
@@ -266,6 +268,9 @@ impl Object<'_> {
             Object::EventGalaxies(name) => format!("work/{name}/event_galaxies.json"),
             Object::EventGalaxiesPending(name, n) => format!("work/{name}/event_galaxies{}", pending(*n)),
             Object::PostIceCube(ref_id) => format!("work/{}/post_icecube_notice.json", encoded(ref_id)),
+            Object::PostIceCubePending(ref_id, n) => {
+                format!("work/{}/post_icecube_notice{}", encoded(ref_id), pending(*n))
+            }
             Object::Inbox { topic, partition, offset } => {
                 // Twenty digits, so that a listing is in Kafka's order.
                 format!("inbox/{}/{partition}/{offset:020}.json", segment("topic", topic)?)

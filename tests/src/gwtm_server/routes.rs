@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 use super::checks::{Checks, alert_row, galaxy, has_nul, icecube_event, icecube_row, iso, naive};
 use super::{ADMIN, GalaxyList, Reply, Request, USER, World, reply};
 
-pub(super) fn route(world: &mut World, request: &Request) -> Reply {
+/// Handles a request; whether the server has its IceCube search was looked up before ([`has_search`]).
+pub(super) fn route(world: &mut World, request: &Request, has_search: bool) -> Reply {
     let known = [ADMIN, USER].contains(&request.user.as_deref().unwrap_or_default());
     let admin = request.user.as_deref() == Some(ADMIN);
     let refuse = |status: u16, message: &str| {
@@ -35,7 +36,7 @@ pub(super) fn route(world: &mut World, request: &Request) -> Reply {
         ("POST", "event_galaxies") => post_galaxies(world, token, body, request.v0),
         ("POST", "remove_event_galaxies") if request.v0 => remove(world, request, token),
         ("DELETE", "remove_event_galaxies") if !request.v0 => remove(world, request, token),
-        ("POST", "post_icecube_notice") => post_icecube(world, body, request.v0),
+        ("POST", "post_icecube_notice") => post_icecube(world, body, request.v0, has_search),
         ("POST", "del_test_alerts") => del_test_alerts(world, request.v0),
         (
             _,
@@ -252,7 +253,14 @@ fn remove(world: &mut World, request: &Request, token: &str) -> Reply {
     reply(200, json!({"message": "Successfully deleted your galaxy list"}))
 }
 
-fn post_icecube(world: &mut World, body: &Value, v0: bool) -> Reply {
+/// Whether the search of a `post_icecube_notice` is stored.
+pub(super) fn has_search(world: &World, request: &Request) -> bool {
+    let (notice, ref_id) = if request.v0 { ("icecube_notice", "ref_ID") } else { ("notice_data", "ref_id") };
+    let ref_id = request.body.as_ref().and_then(|body| body.get(notice)?.get(ref_id)?.as_str());
+    world.searches.iter().any(|row| row.get("ref_id").and_then(Value::as_str) == ref_id)
+}
+
+fn post_icecube(world: &mut World, body: &Value, v0: bool, has_search: bool) -> Reply {
     let (notice, events, ref_id) = if v0 {
         ("icecube_notice", "icecube_notice_coinc_events", "ref_ID")
     } else {
@@ -282,7 +290,7 @@ fn post_icecube(world: &mut World, body: &Value, v0: bool) -> Reply {
     }
     // v0 encodes JSON twice.
     let twice = |value: Value| if v0 { json!(value.to_string()) } else { value };
-    if world.searches.iter().any(|known| known.get("ref_id") == row.get("ref_id")) {
+    if has_search {
         let known = json!({"message": "event already exists"});
         return reply(200, json!({"icecube_notice": twice(known), "icecube_notice_events": []}));
     }

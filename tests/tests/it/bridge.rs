@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +23,7 @@ use shared::notice::NoticeKind;
 use shared::{Error, Result};
 use tests::backend::{Backend, Service, Settings, open};
 use tests::moto::Moto;
-use tests::server::{TestServer, unique};
+use tests::server::{Process, TestServer, unique};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -329,59 +330,42 @@ async fn notices_wait_for_flows_that_are_down_and_for_a_store_that_refuses() {
     assert_eq!(deps.store.keys("failed/").await, Ok(vec![]));
 }
 
-/// The program itself, as the operating system treats it.
-pub(crate) struct Program(std::process::Child);
-
-impl Program {
-    pub(crate) fn start(broker: &[(&str, String)], aws: &Aws, bucket: &Settings) -> Program {
-        let program = std::process::Command::new(tests::program::binary("bridge"))
-            .envs(broker.iter().cloned())
-            .env("KAFKA_OFFSET_RESET", "earliest")
-            .env("LIGO_FLOW_ARN", &aws.arns.ligo)
-            .env("ICECUBE_FLOW_ARN", &aws.arns.icecube)
-            .envs(bucket.iter().cloned())
-            .env("HEALTH_ADDR", "none")
-            .env("LOG_LEVEL", "error")
-            .spawn();
-        Program(program.expect("the bridge starts"))
-    }
-
-    pub(crate) fn send(&self, signal: &str) {
-        let sent = std::process::Command::new("kill").args([signal, &self.0.id().to_string()]).status();
-        assert!(sent.expect("kill runs").success());
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // An error here means that it has ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// The program itself, with its log in a folder.
+pub(crate) fn start_program(broker: &[(&str, String)], aws: &Aws, bucket: &Settings, folder: &Path) -> Process {
+    let mut program = std::process::Command::new(tests::program::binary("bridge"));
+    program
+        .envs(broker.iter().cloned())
+        .env("KAFKA_OFFSET_RESET", "earliest")
+        .env("LIGO_FLOW_ARN", &aws.arns.ligo)
+        .env("ICECUBE_FLOW_ARN", &aws.arns.icecube)
+        .envs(bucket.iter().cloned())
+        .env("HEALTH_ADDR", "none")
+        .env("LOG_LEVEL", "error");
+    Process::start("bridge", folder, program)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_program_may_be_killed_and_ends_when_told() {
-    let (broker, aws) = (Broker::start(), Aws::with_flows("killed").await);
+    // Eight at once take longer than the kill below.
+    let lasting = json!({"S": {"Type": "Wait", "Seconds": 1, "End": true}});
+    let (broker, aws) = (Broker::start(), Aws::with_states("killed", &lasting).await);
     let bucket = aws.moto.create("killed").await;
     let deps = aws.deps(&bucket, &aws.moto.url()).await;
-    for _ in 0..60 {
+    for _ in 0..40 {
         broker.send(IGWN, Some(b"{}")).await;
     }
     let address = [("KAFKA_BOOTSTRAP", broker.cluster.bootstrap_servers())];
-    let first = Program::start(&address, &aws, &bucket);
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = start_program(&address, &aws, &bucket, folder.path());
     aws.wait_for(NoticeKind::Igwn, 1).await;
-    first.send("-KILL");
-    drop(first);
-    assert!(aws.executions(NoticeKind::Igwn).await.len() < 60, "killed in the middle");
-    let mut second = Program::start(&address, &aws, &bucket);
-    aws.wait_for(NoticeKind::Igwn, 60).await;
-    second.send("-TERM");
-    let begun = std::time::Instant::now();
-    let ended = tokio::task::spawn_blocking(move || second.0.wait().expect("ended")).await.expect("no panic");
-    assert!(ended.success() && begun.elapsed() < Duration::from_secs(25), "{ended} after {:?}", begun.elapsed());
-    assert_eq!(aws.executions(NoticeKind::Igwn).await.len(), 60);
-    assert_eq!(deps.store.keys("inbox/").await.expect("a list").len(), 60);
+    first.kill();
+    assert!(aws.executions(NoticeKind::Igwn).await.len() < 40, "killed in the middle");
+    let second = start_program(&address, &aws, &bucket, folder.path());
+    aws.wait_for(NoticeKind::Igwn, 40).await;
+    let ended = tokio::task::spawn_blocking(move || second.stop()).await.expect("no panic");
+    assert!(ended.success(), "{ended}");
+    assert_eq!(aws.executions(NoticeKind::Igwn).await.len(), 40);
+    assert_eq!(deps.store.keys("inbox/").await.expect("a list").len(), 40);
 }
 
 #[tokio::test(flavor = "multi_thread")]

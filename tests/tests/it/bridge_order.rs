@@ -11,7 +11,7 @@ use tests::backend::Backend;
 use tests::kafka::{Gcn, IGWN};
 use tests::listener::eventually;
 
-use crate::bridge::{Aws, Listener, Program, listen};
+use crate::bridge::{Aws, Listener, listen, start_program};
 
 /// A flow that takes so many seconds.
 fn lasting(seconds: u32) -> Value {
@@ -82,14 +82,14 @@ async fn a_bridge_that_is_killed_finds_its_flow_again_and_keeps_the_order() {
     let store = aws.deps(&bucket, &aws.moto.url()).await.store;
     // An Initial, and its Retraction.
     gcn.send(IGWN, [notice("S181101ab", 0), notice("S181101ab", 1)]).await;
-    let first = Program::start(&gcn.settings(), &aws, &bucket);
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = start_program(&gcn.settings(), &aws, &bucket, folder.path());
     eventually("the first flow", async || aws.executions(NoticeKind::Igwn).await.len() == 1).await;
-    first.send("-KILL");
-    drop(first);
+    first.kill();
     assert_eq!(gcn.committed(IGWN).unwrap_or_default(), 0, "not done while its flow runs");
-    let second = Program::start(&gcn.settings(), &aws, &bucket);
+    let second = start_program(&gcn.settings(), &aws, &bucket, folder.path());
     eventually("both flows' ends", async || gcn.committed(IGWN) == Some(2)).await;
-    second.send("-TERM");
+    second.signal("-TERM");
     let spans = spans(&aws, &store).await;
     let [(initial, _, ended), (retraction, started, _)] = &spans[..] else { panic!("two executions: {spans:?}") };
     assert_eq!((&initial["n"], &retraction["n"]), (&json!(0), &json!(1)));

@@ -1142,16 +1142,39 @@ async fn a_search_that_broke_off_and_was_stored_was_posted() {
         let server = GwtmServer::start().await;
         let house = house_at(&server, "v1").await;
         server.script([fault]);
-        let posted = call(&house.deps, &search(found_events())).await.expect("posted");
-        assert_eq!((statuses(&posted), server.icecube_notices().len()), (vec!["posted"], 1), "{fault:?}");
+        let posted = call_until_done(&house.deps, &search(found_events())).await;
+        // After a POST without an answer a later call finds it.
+        let status = if fault == Fault::ErrorAfter { "posted" } else { "there" };
+        assert_eq!((statuses(&posted), server.icecube_notices().len()), (vec![status], 1), "{fault:?}");
         // What another search had stored was not posted by a later one, whatever broke off.
         let mut later = found_events();
         later[0]["event_dt"] = json!(-3.5);
         server.script([fault]);
-        assert_eq!(statuses(&call(&house.deps, &search(later)).await.expect("found")), ["there"], "{fault:?}");
+        assert_eq!(statuses(&call_until_done(&house.deps, &search(later)).await), ["there"], "{fault:?}");
         let event = server.icecube_notices()[0]["events"][0]["event_dt"].clone();
         assert_eq!(event, 12.91);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_that_post_one_search_at_once_leave_one() {
+    let scripts = [Fault::None, Fault::StoredLate, Fault::Blocked(Duration::from_millis(300)), Fault::ResetAfter];
+    let one = async |wait: u64, fault: Fault| {
+        let server = GwtmServer::start().await;
+        let house = house_at(&server, "v1").await;
+        server.script([fault]);
+        let post = async |wait: u64| {
+            let api = Some(Client::new(&server.base("v1"), ADMIN, TIMING).expect("a client"));
+            tokio::time::sleep(Duration::from_millis(wait)).await;
+            call_until_done(&Deps { api, ..house.deps.clone() }, &search(found_events())).await
+        };
+        let posted = tokio::join!(post(0), post(wait));
+        server.settled().await;
+        assert_eq!(server.icecube_notices().len(), 1, "{wait} ms, {fault:?}: {posted:?}");
+        let keys = house.deps.store.keys("work/").await.expect("keys");
+        assert!(!keys.iter().any(|key| key.as_str().contains("pending")), "{keys:?}");
+    };
+    futures::future::join_all((0..20).flat_map(|wait| scripts.map(|fault| one(wait, fault)))).await;
 }
 
 #[tokio::test]

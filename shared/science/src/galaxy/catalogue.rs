@@ -333,6 +333,8 @@ fn peek(source: &mut impl Read) -> Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn read(text: &str) -> Result<Catalogue> {
@@ -403,6 +405,51 @@ mod tests {
         assert_eq!(Catalogue::read(&fits(&columns)).expect("FITS").galaxy(1).ra, 4.0);
         let named = Catalogue::read_from(&fits(&columns)[..], &"ra=rA".parse().expect("columns"));
         assert!(named.is_err_and(|error| error.to_string().contains("`RA`, `ra`")));
+    }
+
+    proptest! {
+        #[test]
+        fn any_header_gives_the_exact_column_or_the_only_similar_one_or_an_error_with_all(
+            names in prop::collection::vec(prop::sample::select(vec!["ra", "Ra", "rA", "RA", "ra_err"]), 0..5)
+                .prop_flat_map(|names| {
+                    let fixed = ["objname", "dec", "DistMpc", "Mstar"];
+                    Just(names.into_iter().chain(fixed).collect::<Vec<_>>()).prop_shuffle()
+                }),
+            wanted in prop::sample::select(vec!["ra", "Ra", "rA", "RA"]),
+        ) {
+            let places = |same: &dyn Fn(&str) -> bool| -> Vec<usize> {
+                (0..names.len()).filter(|i| same(names[*i])).collect()
+            };
+            let mut found = places(&|name| name == wanted);
+            if found.is_empty() {
+                found = places(&|name| name.eq_ignore_ascii_case(wanted));
+            }
+            // Each column's value is its place, counted from 1.
+            let values: Vec<u8> = (1..).take(names.len()).collect();
+            let csv = format!(
+                "{}\n{}\n",
+                names.join(","),
+                values.iter().map(u8::to_string).collect::<Vec<_>>().join(",")
+            );
+            let columns: Vec<(&str, &str, [&[u8]; 2])> = (0..names.len())
+                .map(|i| (names[i], if names[i] == "objname" { "1A" } else { "B" }))
+                .zip(values.chunks(1))
+                .map(|((name, form), value)| (name, form, [if form == "1A" { b"g" } else { value }; 2]))
+                .collect();
+            let wanted = format!("ra={wanted}").parse().expect("columns");
+            for file in [csv.into_bytes(), fits(&columns)] {
+                let read = Catalogue::read_from(&file[..], &wanted);
+                match (&found[..], read) {
+                    ([place], read) => prop_assert_eq!(read.expect("one").galaxy(0).ra, f64::from(values[*place])),
+                    ([], Err(_)) => {}
+                    (several, Err(error)) => {
+                        let text = error.to_string();
+                        prop_assert!(several.iter().all(|place| text.contains(&format!("`{}`", names[*place]))), "{text}");
+                    }
+                    (found, Ok(read)) => prop_assert!(false, "{found:?}: {}", read.galaxy(0).ra),
+                }
+            }
+        }
     }
 
     #[test]

@@ -1,5 +1,9 @@
 //! What only a folder does; what every back end does is in `tests::conformance`.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
 use super::super::{EntryKind, Listed, Store};
 use super::create::{Exclusive, create, lacks_the_way};
 use super::*;
@@ -229,4 +233,148 @@ async fn a_list_that_nobody_reads_to_its_end_ends() {
     // Dropping the runtime would wait for a thread that still walks.
     drop(list);
     assert_eq!(store.keys("fit/1").await.expect("keys").len(), 1111);
+}
+
+/// An operation on a store.
+#[derive(Debug, Clone)]
+enum Operation {
+    Put(&'static str, Vec<u8>),
+    PutStream(&'static str, Vec<u8>),
+    PutIfAbsent(&'static str, Vec<u8>),
+    Delete(&'static str),
+    GetRange(&'static str, Range<u64>),
+    List(&'static str),
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    // Some are folders of others; `d` may be on another file system.
+    let name = prop::sample::select(vec!["a", "a/b", "a/b/c", "a/bc", "b", "d", "d/e", "d/e/f", "d/g"]);
+    let prefix = prop::sample::select(vec!["", "a", "a/", "a/b", "a/b/", "c", "d/", "d/e"]);
+    let bytes = || prop::collection::vec(any::<u8>(), 0..100);
+    prop_oneof![
+        (name.clone(), bytes()).prop_map(|(name, bytes)| Operation::Put(name, bytes)),
+        (name.clone(), bytes()).prop_map(|(name, bytes)| Operation::PutStream(name, bytes)),
+        (name.clone(), bytes()).prop_map(|(name, bytes)| Operation::PutIfAbsent(name, bytes)),
+        name.clone().prop_map(Operation::Delete),
+        (name, 0..120_u64, 0..120_u64).prop_map(|(name, a, b)| Operation::GetRange(name, a.min(b)..a.max(b))),
+        prefix.prop_map(Operation::List),
+    ]
+}
+
+/// What a folder holds.
+#[derive(Debug, Default)]
+struct Model {
+    objects: BTreeMap<String, Vec<u8>>,
+    /// Folders stay when they are empty.
+    folders: BTreeSet<String>,
+}
+
+impl Model {
+    /// Whether a name can be written; then its folders exist.
+    fn write(&mut self, name: &str) -> bool {
+        let folders: Vec<&str> = name.match_indices('/').map(|(end, _)| &name[..end]).collect();
+        if self.folders.contains(name) || folders.iter().any(|folder| self.objects.contains_key(*folder)) {
+            return false;
+        }
+        self.folders.extend(folders.into_iter().map(str::to_owned));
+        true
+    }
+}
+
+async fn agrees(store: &Store, model: &mut Model, operation: Operation) -> std::result::Result<(), TestCaseError> {
+    match operation {
+        Operation::Put(name, bytes) => {
+            let free = model.write(name);
+            prop_assert_eq!(store.put(&key(name), bytes.clone().into()).await.is_ok(), free);
+            free.then(|| model.objects.insert(name.to_owned(), bytes));
+        }
+        Operation::PutStream(name, bytes) => {
+            let free = model.write(name);
+            prop_assert_eq!(store.put_stream(&key(name), content(bytes.clone())).await.is_ok(), free);
+            free.then(|| model.objects.insert(name.to_owned(), bytes));
+        }
+        Operation::PutIfAbsent(name, bytes) => {
+            let free = model.write(name);
+            let absent = !model.objects.contains_key(name);
+            prop_assert_eq!(store.put_if_absent(&key(name), bytes.clone().into()).await.ok(), free.then_some(absent));
+            (free && absent).then(|| model.objects.insert(name.to_owned(), bytes));
+        }
+        Operation::Delete(name) => {
+            prop_assert_eq!(store.delete(&key(name)).await, Ok(model.objects.remove(name).is_some()));
+        }
+        Operation::GetRange(name, range) => {
+            let expected = model.objects.get(name).map(|bytes| {
+                let end = |at: u64| bytes.len().min(usize::try_from(at).expect("small"));
+                Bytes::copy_from_slice(&bytes[end(range.start)..end(range.end)])
+            });
+            prop_assert_eq!(store.get_range(&key(name), range).await, Ok(expected));
+            let size = model.objects.get(name).map(|bytes| bytes.len() as u64);
+            prop_assert_eq!(store.head(&key(name)).await.map(|head| head.map(|head| head.size)), Ok(size));
+        }
+        Operation::List(prefix) => {
+            let mut found = store.keys(prefix).await.expect("a list");
+            found.sort();
+            let expected: Vec<Key> =
+                model.objects.keys().filter(|name| name.starts_with(prefix)).map(|name| key(name)).collect();
+            prop_assert_eq!(found, expected);
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn any_operations_agree_with_a_map(
+        operations in prop::collection::vec(operation(), 1..40),
+        mounted in any::<bool>(),
+    ) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let other = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder");
+        let mut model = Model::default();
+        if mounted {
+            std::os::unix::fs::symlink(other.path(), folder.path().join("d")).expect("a link");
+            model.folders.insert("d".to_owned());
+        }
+        let store = store(&folder);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            for operation in operations {
+                agrees(&store, &mut model, operation).await?;
+            }
+            for name in model.objects.keys() {
+                prop_assert_eq!(store.get(&key(name)).await, Ok(Some(model.objects[name].clone().into())));
+            }
+            Ok(())
+        })?;
+        let written: BTreeSet<PathBuf> = model.objects.keys().map(|name| folder.path().join(name)).collect();
+        prop_assert_eq!(files(folder.path()).into_iter().collect::<BTreeSet<_>>(), written, "nothing unfinished is left");
+    }
+
+    // Hosts that share a folder may differ in what their file systems have.
+    #[test]
+    fn one_of_any_writers_creates_a_name(
+        writers in prop::collection::vec((1..8_usize, 1..50_000_usize, 0..300_u64), 2..8),
+    ) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("x");
+        let writer = |i: usize| {
+            let (ways, size, pause) = writers[i];
+            let ways: Vec<Exclusive> = (0..3).filter(|bit| ways >> bit & 1 == 1).map(|bit| Exclusive::ALL[bit]).collect();
+            let byte = u8::try_from(i).expect("few");
+            let unfinished = whole(folder.path(), &vec![byte; size]);
+            let path = &path;
+            move || {
+                std::thread::sleep(std::time::Duration::from_micros(pause));
+                create(unfinished, path, &ways).expect("an answer").then_some(vec![byte; size])
+            }
+        };
+        let all: Vec<_> = (0..writers.len()).map(writer).collect();
+        let created: Vec<Vec<u8>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = all.into_iter().map(|writer| scope.spawn(writer)).collect();
+            threads.into_iter().filter_map(|thread| thread.join().expect("no panic")).collect()
+        });
+        prop_assert_eq!(created.len(), 1);
+        prop_assert_eq!(&fs::read(&path).expect("whole"), &created[0]);
+        prop_assert_eq!(files(folder.path()), [path]);
+    }
 }
