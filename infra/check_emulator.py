@@ -32,7 +32,6 @@ CASES = {
     "post-api": ("post-api.retraction", False),
     "annotate": ("annotate.retraction", False),
     "notify": ("notify.retraction", False),
-    # GraceDB is not reached, which is a finding.
     "audit": ("audit.hourly", False),
 }
 NOTICES = {"ingest-ligo": "S090102b-2-retraction.json", "ingest-icecube": "MS090105e-2-icecube-flat.json"}
@@ -90,9 +89,9 @@ class Emulated:
         self.process.wait()
 
 
-def settings(folder, api=None):
+def settings(folder, gracedb, api=None):
     given = dict(line.split("=", 1) for line in (MESSAGES / "environment").read_text().splitlines())
-    given |= {"STORAGE_FOLDER": str(folder), "FERMI_FT2_URL": "none", "GRACEDB_URL": "http://127.0.0.1:9"}
+    given |= {"STORAGE_FOLDER": str(folder), "FERMI_FT2_URL": "none", "GRACEDB_URL": gracedb}
     if api:
         given |= {"API_BASE": api, "API_TOKEN": "token", "API_SETTLE_SECONDS": "1"}
     return given
@@ -102,13 +101,13 @@ def is_error(answer):
     return isinstance(answer, dict) and "errorType" in answer
 
 
-def check(emulator, name, program, folder):
+def check(emulator, name, program, folder, server):
     case = (MESSAGES / f"{CASES[name][0]}.json").read_bytes()
     if CASES[name][1]:
         key = json.loads(case)["body"]["key"]
         (folder / key).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(local.ROOT / "events/notices" / NOTICES[name], folder / key)
-    function = Emulated(emulator, program, settings(folder), 60)
+    function = Emulated(emulator, program, settings(folder, Gwtm.gracedb(server)), 60)
     try:
         first, cold = function.invoke(case)
         again, warm = function.invoke(case)
@@ -122,11 +121,10 @@ def check(emulator, name, program, folder):
         function.close()
 
 
-def check_timeout(emulator, program, folder):
+def check_timeout(emulator, program, folder, server):
     """A post that is in the middle when its time is over."""
-    server = Gwtm.start()
     Gwtm.holds = 4.0
-    function = Emulated(emulator, program, settings(folder, Gwtm.base(server)), 2)
+    function = Emulated(emulator, program, settings(folder, Gwtm.gracedb(server), Gwtm.base(server)), 2)
     message = (MESSAGES / "post-api.retraction.json").read_bytes()
     try:
         answer, took = function.invoke(message)
@@ -147,17 +145,16 @@ def check_timeout(emulator, program, folder):
         print(f"post-api: {took:.0f} ms: its time is over in the middle of a post; one row afterwards")
     finally:
         function.close()
-        server.shutdown()
 
 
 def main():
     emulator, programs = sys.argv[1:]
     find = local.programs(Path(programs))
     # In this order, since `notify` reads what `annotate` writes.
-    folder = local.folder("gwtm-emulator-")
+    folder, server = local.folder("gwtm-emulator-"), Gwtm.start()
     for name in CASES:
-        check(emulator, name, find(name), folder)
-    check_timeout(emulator, find("post-api"), local.folder("gwtm-emulator-"))
+        check(emulator, name, find(name), folder, server)
+    check_timeout(emulator, find("post-api"), local.folder("gwtm-emulator-"), server)
 
 
 main()

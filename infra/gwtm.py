@@ -1,4 +1,5 @@
-"""As much of the GWTM as alerts of one process need; the tests have a stand-in that checks what it is sent."""
+"""As much of the GWTM as alerts of one process need, and a GraceDB without superevents. The tests have stand-ins that check
+what they are sent."""
 
 import http.server
 import json
@@ -20,13 +21,19 @@ class Gwtm(http.server.BaseHTTPRequestHandler):
 
     @staticmethod
     def base(server):
-        return f"http://127.0.0.1:{server.server_port}/api/v1/"
+        return f"{Gwtm.gracedb(server)}/api/v1/"
+
+    @staticmethod
+    def gracedb(server):
+        return f"http://127.0.0.1:{server.server_port}"
 
     def do_GET(self):
         url = urllib.parse.urlsplit(self.path)
+        if url.path.startswith("/api/superevents/"):
+            return self.answer({"numRows": 0, "superevents": []})
         asked = urllib.parse.parse_qs(url.query).get("graceid")
         of_alerts = url.path.endswith("/query_alerts")
-        self.answer([row for row in Gwtm.rows if of_alerts and (not asked or row["graceid"] == asked[0])])
+        return self.answer([row for row in Gwtm.rows if of_alerts and (not asked or row["graceid"] == asked[0])])
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

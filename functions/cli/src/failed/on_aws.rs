@@ -12,7 +12,7 @@ use shared::notice::NoticeKind;
 use shared::{Context, Error, Result};
 use store::Store;
 
-use super::entry::{Entry, FOLDER, entries, read};
+use super::entry::{FOLDER, entries, read};
 use super::{Choice, by_notice, chosen};
 use crate::Failure;
 use crate::aws::{Stack, failure};
