@@ -56,8 +56,9 @@ pub async fn query(sdk: &SdkConfig, service: &str, form: &[(&str, &str)], max_by
         .permanent("signature")?
         .into();
     let headers = [("content-type", FORM)];
-    let signable = SignableRequest::new("POST", endpoint.as_str(), headers.into_iter(), SignableBody::Bytes(body.as_bytes()))
-        .permanent("signature")?;
+    let signable =
+        SignableRequest::new("POST", endpoint.as_str(), headers.into_iter(), SignableBody::Bytes(body.as_bytes()))
+            .permanent("signature")?;
     let (signature, _) = sign(signable, &params).permanent("signature")?.into_parts();
     let mut request = client(|builder| builder.timeout(TIMEOUT))?.post(url).header("content-type", FORM);
     for (name, value) in signature.headers() {

@@ -132,7 +132,8 @@ fn log_calls(source: &SourceFile) -> Vec<(usize, String)> {
     let text = lines.join("\n");
     let mut calls = Vec::new();
     for (at, _) in text.match_indices("tracing::") {
-        let Some((_, arguments)) = text[at..].split_once("!(").filter(|(name, _)| !name.contains(['\n', ' ', '('])) else {
+        let Some((_, arguments)) = text[at..].split_once("!(").filter(|(name, _)| !name.contains(['\n', ' ', '(']))
+        else {
             continue;
         };
         let (mut depth, mut quoted, mut escaped, mut plain) = (1, false, false, String::new());
@@ -164,7 +165,10 @@ fn log_fields(sources: &[SourceFile]) -> Vec<String> {
                 let part = |c: char| c.is_ascii_alphanumeric() || "_.".contains(c);
                 let name = arguments[..end].rsplit(|c| !part(c)).next().unwrap_or_default();
                 if name.contains('.') {
-                    found.push(format!("{}:{number}: logs the field `{name}`; expected a name without a dot", source.path));
+                    found.push(format!(
+                        "{}:{number}: logs the field `{name}`; expected a name without a dot",
+                        source.path
+                    ));
                 }
             }
         }
@@ -276,7 +280,11 @@ fn every_rule_finds_its_offence() {
     offends(crates_without_effects, "shared/src/notice/mod.rs", "let now = Timestamp::now();");
     offends(the_environment, "functions/cli/src/run.rs", "let x = std::env::var(name);");
     offends(foreign_spellings, "shared/src/message.rs", "pub graceid: String,");
-    offends(log_fields, "functions/post-api/src/view.rs", r#"tracing::warn!(id, alert.name = %of(&name), "\"a = b\"");"#);
+    offends(
+        log_fields,
+        "functions/post-api/src/view.rs",
+        r#"tracing::warn!(id, alert.name = %of(&name), "\"a = b\"");"#,
+    );
     assert!(log_fields(&[SourceFile::new("a.rs", r#"tracing::warn!(n = a.n(), "a.b = {c}"); d.e = f;"#)]).is_empty());
     // A declaration of a test file does not end what is read.
     let hidden = SourceFile::new("shared/science/src/skymap/b.rs", "#[cfg(test)]\nmod tests;\nuse std::fs::File;\n");

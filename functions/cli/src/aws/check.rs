@@ -121,7 +121,11 @@ pub(crate) async fn check(name: &str, json: bool) -> std::result::Result<bool, F
     let mut out = io::stdout().lock();
     let printed = if json {
         let times = json!({"inbox_ms": inbox_ms, "start_ms": start_ms, "flow_ms": flow_ms});
-        writeln!(out, "{}", json!({"stack": stack.name, "execution": arn, "looks": looks, "stages": stages, "times": times}))
+        writeln!(
+            out,
+            "{}",
+            json!({"stack": stack.name, "execution": arn, "looks": looks, "stages": stages, "times": times})
+        )
     } else {
         print_looks(&mut out, &looks).and_then(|()| print_stages(&mut out, &stages, [inbox_ms, start_ms], flow_ms))
     };
@@ -210,7 +214,8 @@ async fn look_at_objects(store: &Store, mock: &Mock) -> Result<String> {
         let sha256: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         if sha256 != link.sha256 {
             let (key, size, expected) = (&link.key, bytes.len(), link.size_bytes);
-            let message = format!("object `{key}`: expected the {expected} bytes of its annotations, found {size} others");
+            let message =
+                format!("object `{key}`: expected the {expected} bytes of its annotations, found {size} others");
             return Err(Error::permanent(message));
         }
     }
@@ -279,18 +284,24 @@ mod tests {
     #[test]
     fn mock_events_have_names_of_their_own() {
         assert_eq!([0, 25, 26, 26 * 26].map(letters), ["a", "z", "ba", "baa"]);
-        let mock = |millisecond: i64| Mock::new(Timestamp::from_millisecond(millisecond).expect("a time")).expect("a mock");
+        let mock =
+            |millisecond: i64| Mock::new(Timestamp::from_millisecond(millisecond).expect("a time")).expect("a mock");
         let (first, second) = (mock(1_800_000_000_000), mock(1_800_000_000_001));
         assert!(first.id().is_test() && first.id() != second.id() && first.notice != second.notice);
         // The bucket's rules.
         assert!(first.inbox.as_str().starts_with("inbox/mock."));
-        assert_eq!(first.prefixes().map(|prefix| prefix.starts_with("test/MS") || prefix.starts_with("work/MS")), [true; 2]);
+        assert_eq!(
+            first.prefixes().map(|prefix| prefix.starts_with("test/MS") || prefix.starts_with("work/MS")),
+            [true; 2]
+        );
     }
 
     #[test]
     fn a_post_is_a_failure() {
         let output = |status: &str| {
-            format!(r#"{{"failed": false, "alerts": [{{"failed": false, "posted": {{"posts": [{{"request": "post_alert", {status}}}]}}}}]}}"#)
+            format!(
+                r#"{{"failed": false, "alerts": [{{"failed": false, "posted": {{"posts": [{{"request": "post_alert", {status}}}]}}}}]}}"#
+            )
         };
         for (output, verdict) in [
             (output(r#""status": "not_posted", "reason": "API_BASE is not set""#), Verdict::Ok),

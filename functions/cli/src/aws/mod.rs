@@ -124,7 +124,9 @@ impl Stack {
             }
             if begun.elapsed() > PATIENCE {
                 let minutes = PATIENCE.as_secs() / 60;
-                return Err(Error::retryable(format!("execution `{arn}`: expected its end within {minutes} min, it runs")));
+                return Err(Error::retryable(format!(
+                    "execution `{arn}`: expected its end within {minutes} min, it runs"
+                )));
             }
             sleep(pause).await;
             pause = (pause * 2).min(PAUSES.1);

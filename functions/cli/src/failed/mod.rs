@@ -170,7 +170,9 @@ impl FailedOptions {
             #[cfg(feature = "s3")]
             FailedCommand::Retry { choice, dry_run, json, aws: Some(stack) } => match self.store {
                 None => on_aws::retry(stack, choice, *dry_run, *json).await,
-                Some(_) => Err(Failure::usage("`--aws`: expected no --store, since failures are in the stack's bucket")),
+                Some(_) => {
+                    Err(Failure::usage("`--aws`: expected no --store, since failures are in the stack's bucket"))
+                }
             },
             FailedCommand::Retry { choice, dry_run, json, .. } => {
                 retry::retry(config(*dry_run).map_err(Failure::usage)?, choice, *json).await

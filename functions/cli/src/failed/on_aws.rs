@@ -134,6 +134,9 @@ mod tests {
         let later = Timestamp::from_millisecond(1_800_000_000_001).expect("a time");
         assert_eq!(name_of_retry(&name, later), "igwn_gwalert-0-5-retry-1800000000001");
         let long = name_of_retry(&format!("by hand/{}", "ü".repeat(100)), now);
-        assert!(long.len() == MAX_NAME && long.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)), "{long}");
+        assert!(
+            long.len() == MAX_NAME && long.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)),
+            "{long}"
+        );
     }
 }
