@@ -98,7 +98,7 @@ pub async fn dead_letter(store: &Store, message: &Message, part: &str, step: &st
     let key = Object::Failed(&name).key()?;
     store.put(&key, Bytes::from(bytes)).await?;
     tracing::error!(
-        topic = message.topic, partition = message.partition, offset = message.offset, object.key = %key, step,
+        topic = message.topic, partition = message.partition, offset = message.offset, object_key = %key, step,
         "notice failed: {reason}"
     );
     Ok(key)
