@@ -65,10 +65,11 @@ pub(super) fn text(counts: &Counts, healthy: bool) -> String {
     text.about("gwtm_notices_in_flight", "gauge", "Notices in hand.");
     text.line(format_args!("gwtm_notices_in_flight {}", counts.in_flight));
     type Count = fn(&Topic) -> u64;
-    let totals: [(&str, &str, Count); 3] = [
+    let totals: [(&str, &str, Count); 4] = [
         ("done", "Notices that are done.", |topic| topic.done),
         ("failed", "Notices, or parts of them, that went to failed/.", |topic| topic.failed),
         ("retried", "Attempts that are repeated.", |topic| topic.retried),
+        ("skipped", "Notices of mock and test alerts that TEST_ALERTS=false does not process.", |topic| topic.skipped),
     ];
     for (what, help, count) in totals {
         text.about(&format!("gwtm_notices_{what}_total"), "counter", help);
