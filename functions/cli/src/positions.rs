@@ -49,7 +49,7 @@ pub struct WhereOptions {
     #[arg(long, value_name = "URL|DIR", help = store_help("Store of the superevents and alerts"))]
     pub store: Option<String>,
     /// Distance of the position [Mpc].
-    #[arg(long, value_name = "MPC", conflicts_with = "file")]
+    #[arg(long, value_name = "MPC", conflicts_with = "file", allow_negative_numbers = true)]
     pub distance: Option<f64>,
     /// CSV file of positions, `-` for standard input: columns `ra` and `dec` [deg], optionally `distance` [Mpc] and `name`.
     #[arg(long, value_name = "CSV")]
