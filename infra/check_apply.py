@@ -60,7 +60,8 @@ def packaged(folder):
     written = folder / "packaged.yaml"
     command = [local.ROOT / "tests/servers/sam/bin/sam", "package", "--template-file", stack.INFRA / "template.yaml"]
     command += ["--s3-bucket", "code", "--output-template-file", written, "--region", local.REGION]
-    environment = os.environ | {"AWS_ENDPOINT_URL": local.MOTO, "SAM_CLI_TELEMETRY": "0"}
+    # sam leaves a folder for each zip.
+    environment = os.environ | {"AWS_ENDPOINT_URL": local.MOTO, "SAM_CLI_TELEMETRY": "0", "TMPDIR": str(local.folder("sam-"))}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True)
     if ended.returncode != 0:
         sys.exit(f"sam package: exit code {ended.returncode}\n{ended.stdout}{ended.stderr}")

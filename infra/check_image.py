@@ -1,7 +1,9 @@
 """Builds both images with programs that are built already, and runs them: a listener takes a notice from a broker to its
 products on a read-only root, answers as healthy, and stops within its grace.
 
-    check_image.py SCRATCH    an empty folder
+    check_image.py SCRATCH              an empty folder
+    check_image.py SCRATCH --compile    both images as Containerfile builds them, compiled in a container: ten minutes or
+                                        more; infra/check does not do it
 
 Needs what containers.py needs."""
 
@@ -22,12 +24,48 @@ scratch = Path(sys.argv[1])
 MOST = {"release": 60_000_000, "dev": 90_000_000}
 HARDENED = [*RUN, "--read-only", "--tmpfs", "/tmp", "--cap-drop", "all", "--security-opt", "no-new-privileges"]
 
+text = (WORKSPACE / "infra/Containerfile").read_text()
+
+
+def compile_images():
+    """Builds both targets from the sources, with this machine's toolchain in the place of the base with Rust."""
+    [rust, base] = re.findall(r"^FROM (docker\S+) AS", text, re.MULTILINE)
+    ensure_base(base)
+    toolchain = scratch / "rust"
+    toolchain.mkdir()
+    sysroot = Path(run("rustc", "--print", "sysroot").strip())
+    found = run("rustc", "--version").split()[1]
+    expect(f":{found}-" in rust, f"{rust}: this machine has Rust {found}")
+    for folder in ("bin", "lib"):
+        run("cp", "-a", sysroot / folder, toolchain / folder)
+    run("cp", "/etc/ssl/certs/ca-certificates.crt", toolchain)
+    (toolchain / "Containerfile").write_text(
+        f"FROM {base}\nCOPY ca-certificates.crt /etc/ssl/certs/\nCOPY bin /usr/local/rust/bin\nCOPY lib /usr/local/rust/lib\n"
+        "ENV PATH=/usr/local/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin CARGO_HOME=/usr/local/cargo\n")
+    local_rust = "localhost/gwtm-rust:check"
+    build(local_rust, toolchain)
+    (scratch / "Containerfile").write_text(text.replace(rust, local_rust))
+    base_size = inspect(base)["Size"]
+    for stage, program in (("bridge", "bridge"), ("listener", "gwtm")):
+        image = f"localhost/gwtm-{stage}:compiled"
+        begun = time.monotonic()
+        about = build(image, WORKSPACE, "--target", stage, "-f", scratch / "Containerfile")
+        took = time.monotonic() - begun
+        added = about["Size"] - base_size
+        expect(added <= MOST["release"], f"{image}: expected at most {MOST['release']} bytes over {base}, found {added}")
+        version = run(*HARDENED, "--rm", image, "--version").strip()
+        print(f"{stage}: {version}, {added / 1e6:.0f} MB over {base}'s {base_size / 1e6:.0f} MB, built in {took:.0f} s")
+
+
+if sys.argv[2:] == ["--compile"]:
+    compile_images()
+    sys.exit()
+
 # The programs without their symbols.
 (scratch / "context/programs").mkdir(parents=True)
 for name in ("gwtm", "bridge"):
     run("objcopy", "--strip-all", newest(name)[1], scratch / "context/programs" / name)
 
-text = (WORKSPACE / "infra/Containerfile").read_text()
 compiling, rest = re.fullmatch(r"(.*?^FROM \S+ AS build\n.*?)(^FROM .*)", text, re.MULTILINE | re.DOTALL).groups()
 (scratch / "Containerfile").write_text("FROM scratch AS build\nCOPY programs /programs\n\n" + rest)
 for source in re.findall(r"^COPY (?!--)(\S+)", rest, re.MULTILINE):

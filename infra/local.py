@@ -271,7 +271,8 @@ class Kafka:
         body = Path(notice).read_bytes()
         flow = "IcecubeFlow" if b'"ref_ID"' in body else "LigoFlow"
         self.producer.produce(TOPICS[flow], body, partition=0)
-        self.producer.flush(60)
+        # A signal is not handled during the call.
+        until("the broker to take the notice", lambda: self.producer.flush(0.1) == 0)
 
 
 def bridge_settings(broker, outputs, group):

@@ -367,10 +367,12 @@ pub(crate) fn start_program(broker: &[(&str, String)], aws: &Aws, bucket: &Setti
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_program_may_be_killed_and_ends_when_told() {
-    let (broker, aws) = (Broker::start(), Aws::with_flows("killed").await);
+    // Eight at once take longer than the kill below.
+    let lasting = json!({"S": {"Type": "Wait", "Seconds": 1, "End": true}});
+    let (broker, aws) = (Broker::start(), Aws::with_states("killed", &lasting).await);
     let bucket = aws.moto.create("killed").await;
     let deps = aws.deps(&bucket, &aws.moto.url()).await;
-    for _ in 0..60 {
+    for _ in 0..40 {
         broker.send(IGWN, Some(b"{}")).await;
     }
     let address = [("KAFKA_BOOTSTRAP", broker.cluster.bootstrap_servers())];
@@ -378,13 +380,13 @@ async fn the_program_may_be_killed_and_ends_when_told() {
     let first = start_program(&address, &aws, &bucket, folder.path());
     aws.wait_for(NoticeKind::Igwn, 1).await;
     first.kill();
-    assert!(aws.executions(NoticeKind::Igwn).await.len() < 60, "killed in the middle");
+    assert!(aws.executions(NoticeKind::Igwn).await.len() < 40, "killed in the middle");
     let second = start_program(&address, &aws, &bucket, folder.path());
-    aws.wait_for(NoticeKind::Igwn, 60).await;
+    aws.wait_for(NoticeKind::Igwn, 40).await;
     let ended = tokio::task::spawn_blocking(move || second.stop()).await.expect("no panic");
     assert!(ended.success(), "{ended}");
-    assert_eq!(aws.executions(NoticeKind::Igwn).await.len(), 60);
-    assert_eq!(deps.store.keys("inbox/").await.expect("a list").len(), 60);
+    assert_eq!(aws.executions(NoticeKind::Igwn).await.len(), 40);
+    assert_eq!(deps.store.keys("inbox/").await.expect("a list").len(), 40);
 }
 
 #[tokio::test(flavor = "multi_thread")]

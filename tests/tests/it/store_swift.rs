@@ -45,6 +45,7 @@ async fn logs_in_with_an_application_credential() {
     let request = format!("POST /v3/users/{user}/application_credentials");
     let body = json!({ "application_credential": { "name": unique("test") } });
     let created = swift.ask_keystone(&request, &token, &body.to_string());
+    assert_eq!(created.status, 201, "{created:?}");
     let created: Value = serde_json::from_str(&created.body).expect("JSON");
     let text = |name: &str| created["application_credential"][name].as_str().expect("text").to_owned();
     let storage_url = format!("http://{}/{}", swift.address(), Swift::account(&answer));

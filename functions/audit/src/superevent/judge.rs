@@ -1,19 +1,20 @@
-//! One superevent: what GraceDB published of it beside the store and the Treasure Map.
+//! Compares what was read of a superevent.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use serde::Deserialize;
-use shared::key::{AlertKind, AlertName, Key, Object, SupereventId};
-use shared::message::{Body, MissingProduct, ProductKind};
+use shared::key::{AlertKind, AlertName, Object};
+use shared::message::{MissingProduct, ProductKind};
 use shared::notice::same_content;
 use shared::{Context, Result};
 use treasuremap::{EventGalaxies, Row};
 
-use crate::finding::{Compared, Finding, Kind, Origin, Repair, Superevent};
-use crate::notice::{Expected, Facts, fingerprint_of};
+use super::{Case, Place};
+use crate::Audit;
+use crate::finding::{Finding, Kind};
+use crate::notice::Expected;
 use crate::rows::pair;
-use crate::{Audit, Listing};
 
 /// When LAT's product is due after the signal: Fermi's weekly spacecraft file is published some days after its week.
 const LAT_DUE: SignedDuration = SignedDuration::from_hours(14 * 24);
@@ -25,248 +26,9 @@ struct Annotations {
     missing: Vec<MissingProduct>,
 }
 
-/// A superevent while it is compared.
-struct Case<'a> {
-    id: &'a SupereventId,
-    /// The end of the period: later notices explain rows and lists, and are not judged.
-    until: Timestamp,
-    /// The notices, in order of creation.
-    notices: Vec<Facts>,
-    /// The names of its objects; `None` when the store did not say.
-    keys: Option<BTreeSet<Key>>,
-    /// Its rows; `None` when they are not known.
-    rows: Option<Vec<Row>>,
-    findings: Vec<Finding>,
-    /// The alerts to take through the flow again, by notice.
-    repairs: BTreeSet<usize>,
-}
-
-/// An alert's place: its notice, and which of its alerts.
-type Place = (usize, usize);
-
-impl Case<'_> {
-    fn expected(&self, (notice, alert): Place) -> &Expected {
-        &self.notices[notice].alerts[alert]
-    }
-
-    fn label(&self, place: Place) -> String {
-        self.notices[place.0].label(self.expected(place))
-    }
-
-    /// Every alert, in order of creation.
-    fn all_places(&self) -> Vec<Place> {
-        let alerts = |at: usize| (0..self.notices[at].alerts.len()).map(move |alert| (at, alert));
-        (0..self.notices.len()).flat_map(alerts).collect()
-    }
-
-    fn is_judged(&self, (notice, _): Place) -> bool {
-        self.notices[notice].created <= self.until
-    }
-
-    /// Every alert of the period, in order of creation.
-    fn places(&self) -> Vec<Place> {
-        self.all_places().into_iter().filter(|place| self.is_judged(*place)).collect()
-    }
-
-    /// Whether a later alert may be on its way.
-    fn is_in_flight(&self) -> bool {
-        self.notices.iter().any(|facts| facts.created > self.until)
-    }
-
-    fn find(&mut self, place: Place, finding: Finding) {
-        if finding.kind.is_repairable() {
-            self.repairs.insert(place.0);
-        }
-        let label = self.label(place);
-        self.findings.push(finding.alert(label));
-    }
-
-    fn new_finding(&self, kind: Kind) -> Finding {
-        Finding::new(kind, Some(self.id))
-    }
-
-    fn unasked(&mut self, what: &str, error: &shared::Error) {
-        self.findings.push(Finding::unasked(what, Some(self.id), error));
-    }
-
-    fn has(&self, object: &Object<'_>) -> bool {
-        let key = object.key().ok();
-        key.is_some_and(|key| self.keys.as_ref().is_none_or(|keys| keys.contains(&key)))
-    }
-}
-
 impl Audit<'_> {
-    /// Compares one superevent; `None` when it is not of the period.
-    pub async fn compare(&mut self, id: &SupereventId) -> Option<Superevent> {
-        let mut case = Case {
-            id,
-            until: self.question.until,
-            notices: Vec::new(),
-            keys: None,
-            rows: None,
-            findings: Vec::new(),
-            repairs: BTreeSet::new(),
-        };
-        let published = self.published(&mut case).await;
-        if matches!(published, Published::OutsidePeriod) {
-            return None;
-        }
-        self.read_store(&mut case).await;
-        let complete = match &published {
-            Published::Files(files) => self.read_gracedb(&mut case, files).await,
-            Published::Unknown | Published::Unasked | Published::OutsidePeriod => false,
-        };
-        // What a notice announces tells notices of one time apart.
-        case.notices.sort_by_key(|facts| (facts.created, facts.kind, facts.fingerprint));
-        self.read_rows(&mut case).await;
-        match published {
-            Published::Unknown => not_in_gracedb(&mut case),
-            _ => self.judge(&mut case, complete).await,
-        }
-        let Case { notices, findings, repairs, .. } = case;
-        let compared = |facts: &Facts| {
-            let alerts: Vec<Compared> = facts
-                .alerts
-                .iter()
-                .map(|alert| Compared { alert: facts.label(alert), created: facts.created })
-                .collect();
-            alerts
-        };
-        let repair = |at: usize| {
-            let Facts { created, alerts, file, .. } = &notices[at];
-            let from = match (&alerts[0].name, file) {
-                (Some(name), _) => Origin::Store(name.clone()),
-                (None, file) => Origin::GraceDb(file.clone()?),
-            };
-            Some(Repair { created: *created, from })
-        };
-        Some(Superevent {
-            id: id.clone(),
-            alerts: notices.iter().filter(|facts| facts.created <= self.question.until).flat_map(compared).collect(),
-            repairs: repairs.into_iter().filter_map(repair).collect(),
-            findings,
-        })
-    }
-
-    /// What GraceDB has of a superevent.
-    async fn published(&mut self, case: &mut Case<'_>) -> Published {
-        let id = case.id;
-        if self.listing == Listing::ByPeriod && !self.listed.contains_key(id) {
-            // The store or the Treasure Map names it, and GraceDB's list does not.
-            match self.gracedb_limit.ask(self.gracedb.superevent(id)).await {
-                Ok(Some(superevent)) if self.question.contains(superevent.created) => {}
-                Ok(Some(_)) => return Published::OutsidePeriod,
-                Ok(None) => return Published::Unknown,
-                Err(error) => {
-                    case.unasked("GraceDB", &error);
-                    return Published::Unasked;
-                }
-            }
-        }
-        match self.gracedb_limit.ask(self.gracedb.alerts(id)).await {
-            Ok(None) => Published::Unknown,
-            Ok(Some(files)) if files.is_empty() => {
-                let expected = format!("expected files such as `{id}-preliminary.json`, found none");
-                case.unasked("GraceDB", &shared::Error::permanent(expected));
-                Published::Unasked
-            }
-            Ok(Some(files)) => Published::Files(files),
-            Err(error) => {
-                case.unasked("GraceDB", &error);
-                Published::Unasked
-            }
-        }
-    }
-
-    /// Reads the notices that the store has.
-    async fn read_store(&mut self, case: &mut Case<'_>) {
-        match self.keys_of(case.id).await {
-            Ok(keys) => case.keys = Some(keys),
-            Err(error) => return case.unasked("the store", &error),
-        }
-        let names: Vec<AlertName> = case.keys.iter().flatten().filter_map(Key::notice_of).collect();
-        // The event's own alerts first: a coincidence's is the same notice.
-        let (own, external): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| !name.alert_type.external);
-        for name in own.into_iter().chain(external) {
-            if let Err(error) = self.read_stored(case, &name).await {
-                let finding = match error.is_retryable() {
-                    true => case.new_finding(Kind::Unasked).what("the store"),
-                    false => case.new_finding(Kind::NotInGracedb).what("the stored notice"),
-                };
-                case.findings.push(finding.alert(&name).reason(Some(error.to_string())));
-            }
-        }
-    }
-
-    async fn read_stored(&self, case: &mut Case<'_>, name: &AlertName) -> Result<()> {
-        let key = Object::Notice(name).key()?;
-        let named = |error: shared::Error| error.of(format!("object `{key}`"));
-        let bytes = self.deps.store.read_body(&Body::Key(key.clone())).await?;
-        let fingerprint = fingerprint_of(&bytes).await.map_err(named)?;
-        let facts = match case.notices.iter().position(|facts| facts.fingerprint == fingerprint) {
-            Some(at) => &mut case.notices[at],
-            None => {
-                case.notices.push(Facts::of(bytes, fingerprint).await.map_err(named)?);
-                case.notices.last_mut().ok_or_else(|| shared::Error::permanent("expected the notice"))?
-            }
-        };
-        if let Some(expected) = facts.alerts.iter_mut().find(|alert| alert.alert_type == name.alert_type) {
-            expected.name = Some(name.clone());
-        }
-        Ok(())
-    }
-
-    /// Reads the notices that GraceDB has; whether all of them could be read.
-    async fn read_gracedb(&mut self, case: &mut Case<'_>, files: &[gracedb::Version]) -> bool {
-        let mut complete = true;
-        for gracedb::Version { file, .. } in files {
-            let bytes = match self.gracedb_limit.ask(self.gracedb.notice(case.id, file)).await {
-                Ok(bytes) => bytes,
-                Err(error) => {
-                    complete = false;
-                    case.findings.push(Finding::unasked("GraceDB", Some(case.id), &error).alert(file));
-                    continue;
-                }
-            };
-            let read = async {
-                let fingerprint = fingerprint_of(&bytes).await?;
-                let known = case.notices.iter().position(|facts| facts.fingerprint == fingerprint);
-                match known {
-                    Some(at) => Ok((Some(at), None)),
-                    None => Ok::<_, shared::Error>((None, Some(Facts::of(bytes, fingerprint).await?))),
-                }
-            };
-            match read.await {
-                Ok((Some(at), _)) => _ = case.notices[at].file.get_or_insert_with(|| file.clone()),
-                Ok((None, facts)) => {
-                    case.notices.extend(facts.map(|facts| Facts { file: Some(file.clone()), ..facts }));
-                }
-                Err(error) => {
-                    let finding = case.new_finding(Kind::NotTaken).alert(file);
-                    case.findings.push(finding.what("GraceDB's file cannot be read").reason(Some(error.to_string())));
-                }
-            }
-        }
-        complete
-    }
-
-    /// Reads the superevent's rows.
-    async fn read_rows(&mut self, case: &mut Case<'_>) {
-        let Some(api) = &self.deps.api else { return };
-        case.rows = match &self.rows {
-            Some(rows) => Some(rows.get(case.id).cloned().unwrap_or_default()),
-            None => match self.api_limit.ask(api.query_alerts(case.id)).await {
-                Ok(rows) => Some(rows),
-                Err(error) => {
-                    case.unasked("the Treasure Map", &error);
-                    None
-                }
-            },
-        };
-    }
-
     /// Says what is wrong. `complete`: whether every alert that GraceDB has is among the notices.
-    async fn judge(&mut self, case: &mut Case<'_>, complete: bool) {
+    pub(super) async fn judge(&mut self, case: &mut Case<'_>, complete: bool) {
         let rows = case.rows.clone();
         let row_of = judge_rows(case, rows.as_deref(), complete);
         for place in case.places() {
@@ -507,24 +269,12 @@ fn judge_rows(case: &mut Case<'_>, rows: Option<&[Row]>, complete: bool) -> BTre
     row_of
 }
 
-/// What GraceDB has of a superevent.
-enum Published {
-    /// Its alerts' files.
-    Files(Vec<gracedb::Version>),
-    /// It does not have it.
-    Unknown,
-    /// It did not say.
-    Unasked,
-    /// It was created outside the period.
-    OutsidePeriod,
-}
-
 fn of_product(recorded: &[MissingProduct], product: ProductKind) -> Option<String> {
     recorded.iter().find(|missing| missing.product == product).map(|missing| missing.reason.clone())
 }
 
 /// GraceDB does not have the superevent.
-fn not_in_gracedb(case: &mut Case<'_>) {
+pub(super) fn not_in_gracedb(case: &mut Case<'_>) {
     let (alerts, rows) = (case.notices.len(), case.rows.as_ref().map_or(0, Vec::len));
     if alerts + rows > 0 {
         let what = format!("GraceDB does not have the superevent: {alerts} notices in the store, {rows} rows");
