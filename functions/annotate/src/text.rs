@@ -138,7 +138,8 @@ mod tests {
 
     #[test]
     fn chirp_masses_are_listed_by_probability() {
-        let bins = ChirpMass { bin_edges: vec![0.1, 0.87, 1.74, 5.0, 11.0], probabilities: vec![0.001, 0.9, 0.099, 0.0] };
+        let bins =
+            ChirpMass { bin_edges: vec![0.1, 0.87, 1.74, 5.0, 11.0], probabilities: vec![0.001, 0.9, 0.099, 0.0] };
         assert_eq!(chirp_mass(&bins, 9).as_deref(), Some("0.87–1.74 M☉ 90 %, 1.74–5 M☉ 10 %, 0.1–0.87 M☉ <1 %"));
         assert_eq!(chirp_mass(&bins, 1).as_deref(), Some("0.87–1.74 M☉ 90 %"));
         assert_eq!(chirp_mass(&ChirpMass { probabilities: vec![0.0; 4], ..bins }, 9), None);

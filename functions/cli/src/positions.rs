@@ -230,7 +230,13 @@ fn parse_candidates(bytes: &[u8]) -> Result<Vec<Candidate>> {
     };
     let required = |names: &[&str]| {
         let found: String = header.iter().take(8).collect::<Vec<_>>().join(", ").chars().take(120).collect();
-        let absent = || Error::permanent(format!("column `{}`: expected it, found the columns {}", names[0], found.escape_default()));
+        let absent = || {
+            Error::permanent(format!(
+                "column `{}`: expected it, found the columns {}",
+                names[0],
+                found.escape_default()
+            ))
+        };
         column(names).ok_or_else(absent)
     };
     let (ra, dec, distance, name) = (required(RA)?, required(DEC)?, column(DISTANCE), column(NAME));
@@ -245,7 +251,10 @@ fn parse_candidates(bytes: &[u8]) -> Result<Vec<Candidate>> {
             text.parse::<f64>().map_err(|_| {
                 let shown: String = text.chars().take(40).collect();
                 let column = &header[place];
-                Error::permanent(format!("row {row}: column `{column}`: expected {expected}, found `{}`", shown.escape_default()))
+                Error::permanent(format!(
+                    "row {row}: column `{column}`: expected {expected}, found `{}`",
+                    shown.escape_default()
+                ))
             })
         };
         let distance = distance.filter(|place| record.get(*place).is_some_and(|text| !text.is_empty()));
@@ -325,11 +334,10 @@ fn print_csv(out: &mut impl Write, rows: &[Row<'_>]) -> io::Result<()> {
 }
 
 fn print_table(out: &mut impl Write, map: &str, rows: &[Row<'_>]) -> io::Result<()> {
-    let mut head = vec!["position", "RA [°]", "Dec [°]", "inside", "searched_prob", "searched_area [deg²]", "density [sr⁻¹]"];
-    let (in_space, near) = (
-        rows.iter().any(|row| row.located.in_space.is_some()),
-        rows.iter().any(|row| !row.galaxies.is_empty()),
-    );
+    let mut head =
+        vec!["position", "RA [°]", "Dec [°]", "inside", "searched_prob", "searched_area [deg²]", "density [sr⁻¹]"];
+    let (in_space, near) =
+        (rows.iter().any(|row| row.located.in_space.is_some()), rows.iter().any(|row| !row.galaxies.is_empty()));
     if in_space {
         head.extend(["D [Mpc]", "searched_prob_vol", "searched_vol [Mpc³]", "density [Mpc⁻³]"]);
     }
@@ -343,7 +351,14 @@ fn print_table(out: &mut impl Write, map: &str, rows: &[Row<'_>]) -> io::Result<
             row.name.escape_default().to_string(),
             format!("{:.4}", row.ra_deg),
             format!("{:.4}", row.dec_deg),
-            if inside_50 { "50 %" } else if inside_90 { "90 %" } else { "-" }.to_owned(),
+            if inside_50 {
+                "50 %"
+            } else if inside_90 {
+                "90 %"
+            } else {
+                "-"
+            }
+            .to_owned(),
             format!("{searched_prob:.6}"),
             format!("{searched_area_deg2:.3}"),
             format!("{prob_density_per_sr:.4e}"),
@@ -359,7 +374,12 @@ fn print_table(out: &mut impl Write, map: &str, rows: &[Row<'_>]) -> io::Result<
             ]);
         }
         line.extend(row.galaxies.first().map(|Neighbour { separation_deg, galaxy }| {
-            format!("{} (rank {}, {separation_deg:.3}°, {:.0} Mpc)", galaxy.name.escape_default(), galaxy.rank, galaxy.distance)
+            format!(
+                "{} (rank {}, {separation_deg:.3}°, {:.0} Mpc)",
+                galaxy.name.escape_default(),
+                galaxy.rank + 1,
+                galaxy.distance
+            )
         }));
         lines.push(line);
     }

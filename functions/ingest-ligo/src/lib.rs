@@ -52,7 +52,10 @@ pub async fn handle(deps: &Deps, received: Received) -> Result<Ingested> {
     let envelope = Envelope::of(&bytes);
     if !deps.test_alerts && envelope.is_test() {
         let reason = "a mock or test alert (TEST_ALERTS=false)".to_owned();
-        tracing::info!(superevent.id = envelope.superevent_id.as_ref().map(|id| id.as_str()), "not processed: {reason}");
+        tracing::info!(
+            superevent.id = envelope.superevent_id.as_ref().map(|id| id.as_str()),
+            "not processed: {reason}"
+        );
         return Ok(Ingested { alerts: Vec::new(), skipped: Some(reason) });
     }
     let notice = Notice::parse(&bytes).map_err(|error| error.of(&received.body))?;

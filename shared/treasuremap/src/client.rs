@@ -505,8 +505,16 @@ mod tests {
                 "the server redirects http to https: set API_BASE to `https://example.org/api/v1/`",
             ),
             (http, "https://www.example.org/api/v1/post_alert/", "set API_BASE to `https://www.example.org/api/v1/`"),
-            ("https://example.org/api/v1/", "https://b.org/api/v1/post_alert", "redirects: set API_BASE to `https://b.org/api/v1/`"),
-            (http, "https://example.org/login?next=post_alert", "redirects to `https://example.org/login`, which is no API"),
+            (
+                "https://example.org/api/v1/",
+                "https://b.org/api/v1/post_alert",
+                "redirects: set API_BASE to `https://b.org/api/v1/`",
+            ),
+            (
+                http,
+                "https://example.org/login?next=post_alert",
+                "redirects to `https://example.org/login`, which is no API",
+            ),
         ] {
             let said = said(base, location);
             assert!(said.contains(expected), "{said}");

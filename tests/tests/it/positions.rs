@@ -35,7 +35,7 @@ fn read(store: &Path, name: &str) -> Value {
 
 #[test]
 fn finds_the_peak_and_its_galaxies_in_the_newest_map_of_a_superevent() {
-    let folder = store(&["S090101a-2-preliminary.json", "S090101a-4-initial.json", "S090101a-5-update.json"]);
+    let folder = store(&["S090101a-2-preliminary.json", "S090101a-4-initial.json", "S090101a-5-update-with-grb.json"]);
     let annotations = read(folder.path(), "fit/S090101a-Update-annotations.json");
     let skymap = &annotations["skymap"];
     let [ra, dec, distance] = [&skymap["peak"]["ra_deg"], &skymap["peak"]["dec_deg"], &skymap["distance_Mpc"]["mean"]]
@@ -63,7 +63,11 @@ fn finds_the_peak_and_its_galaxies_in_the_newest_map_of_a_superevent() {
     assert_eq!(galaxies.len(), 3);
     for (galaxy, line) in galaxies.iter().zip(&lines) {
         let fields: Vec<&str> = line.split(',').collect();
-        assert_eq!((galaxy["rank"].to_string().as_str(), galaxy["name"].as_str()), (fields[0], Some(fields[1])), "{line}");
+        assert_eq!(
+            (galaxy["rank"].to_string().as_str(), galaxy["name"].as_str()),
+            (fields[0], Some(fields[1])),
+            "{line}"
+        );
         assert!((galaxy["separation_deg"].as_f64().expect("an angle") - angle(line)).abs() < 1e-6, "{galaxy} {line}");
     }
 
@@ -77,28 +81,30 @@ fn reads_positions_from_csv_and_maps_from_files() {
     let folder = tempfile::tempdir().expect("a folder");
     let (notice, map) = (sample("S090101a-4-initial.json"), folder.path().join("map.fits"));
     let parsed: Value = serde_json::from_slice(&fs::read(&notice).expect("a notice")).expect("JSON");
-    fs::write(&map, STANDARD.decode(parsed["event"]["skymap"].as_str().expect("a map")).expect("base64")).expect("a file");
+    fs::write(&map, STANDARD.decode(parsed["event"]["skymap"].as_str().expect("a map")).expect("base64"))
+        .expect("a file");
     let candidates = folder.path().join("candidates.csv");
-    fs::write(&candidates, "name,ra,dec,distance\n\"one, two\",194.3,-17.86,40\nfar,14.3,17.86,\n").expect("a file");
+    fs::write(&candidates, "name,ra,dec,distance\n\"one, two\",150.3,20.1,110\nfar,14.3,17.86,\n").expect("a file");
     let call = |map: &Path, format: &str| {
         let called = Gwtm::new(["where", "--format", format, "--file"]).arg(&candidates).arg(map).call();
         assert_eq!(called.code, Some(0), "{}", called.stderr);
         called.stdout
     };
     let (of_notice, of_map) = (call(&notice, "csv"), call(&map, "csv"));
-    let without_map = |text: &str| text.lines().map(|line| line.rsplit_once(',').expect("columns").0.to_owned()).collect::<Vec<_>>();
+    let without_map =
+        |text: &str| text.lines().map(|line| line.rsplit_once(',').expect("columns").0.to_owned()).collect::<Vec<_>>();
     assert_eq!(without_map(&of_notice), without_map(&of_map));
     let lines: Vec<&str> = of_map.lines().collect();
     assert_eq!(lines.len(), 3);
     assert!(lines[0].starts_with("name,ra_deg,dec_deg,distance_Mpc,searched_prob,searched_area_deg2,"), "{}", lines[0]);
-    assert!(lines[1].starts_with("\"one, two\",194.3,-17.86,40,0."), "{}", lines[1]);
+    assert!(lines[1].starts_with("\"one, two\",150.3,20.1,110,0."), "{}", lines[1]);
     assert!(lines[2].contains(",false,false,,,,,,,"), "a position without distance has no volume: {}", lines[2]);
     let table = call(&map, "table");
     assert!(table.contains("searched_prob_vol") && table.contains("far"), "{table}");
     assert!(!table.contains("ranked galaxy"), "a file has no list of galaxies: {table}");
 
     let read_from_standard_input = Gwtm::new(["where", "--format=json", "--file", "-"]).arg(&map);
-    let called = read_from_standard_input.call_with(b"Dec,RA\n-17.86,194.3\n");
+    let called = read_from_standard_input.call_with(b"Dec,RA\n20.1,150.3\n");
     assert_eq!((called.code, called.json()[0]["name"].as_str()), (Some(0), Some("1")), "{}", called.stderr);
 }
 
@@ -126,7 +132,11 @@ fn rejects_wrong_positions_and_maps_and_names_them() {
         (&["194", "-17", "GW170817"], 2, "map `GW170817`: expected a file, a superevent"),
         (&["194", "-17", "S230518h"], 1, "superevent `S230518h`: expected an alert with a sky map in the store"),
         (&["194", "-17", "S230518h-Initial"], 1, "fit/S230518h-Initial_moc.fits.gz"),
-        (&["194", "-17", retraction.to_str().expect("UTF-8")], 1, "field `event.skymap`: expected a sky map, found none"),
+        (
+            &["194", "-17", retraction.to_str().expect("UTF-8")],
+            1,
+            "field `event.skymap`: expected a sky map, found none",
+        ),
     ] {
         let called = located(folder.path(), arguments);
         assert_eq!(called.code, Some(code), "{arguments:?}: {}", called.stderr);

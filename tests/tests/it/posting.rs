@@ -109,7 +109,7 @@ fn alert(name: &str, sent: &str) -> Alert {
             duration: None,
             central_frequency: None,
             gracedb_url: None,
-            other: serde_json::Map::new(),
+            other: Map::new(),
         }),
         external: None,
         skymap: Some(Object::MultiOrderMap(&name).key().expect("a key")),

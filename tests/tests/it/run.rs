@@ -300,7 +300,10 @@ fn mock_alerts_are_not_processed_when_they_are_unwanted() {
     let reports = run(&["--json"]).json();
     let of = |id: &str| reports.iter().find(|report| report["notice"].as_str().is_some_and(|name| name.contains(id)));
     let mock = of("MS090105e-1").expect("a report");
-    assert_eq!((&mock["alerts"], &mock["skipped"]), (&serde_json::json!([]), &"a mock or test alert (TEST_ALERTS=false)".into()));
+    assert_eq!(
+        (&mock["alerts"], &mock["skipped"]),
+        (&serde_json::json!([]), &"a mock or test alert (TEST_ALERTS=false)".into())
+    );
     let search = of("MS090105e-2").expect("a report");
     let post = &search["icecube"]["posts"][0];
     assert_eq!(post["reason"], "a search around a mock or test event (TEST_ALERTS=false)", "{search}");

@@ -155,7 +155,12 @@ async fn an_alert_is_told_of_once_after_trouble() {
     assert_eq!(bodies.len(), 3);
     let message: Value = serde_json::from_str(&bodies[1]).expect("JSON");
     let text = message["text"].as_str().expect("a text");
-    assert!(text.starts_with("S260101a-Initial · BNS 90 %, Terrestrial 10 % · chirp mass 0.87–1.74 M☉ 96 % · FAR one per 31.7 years"), "{text}");
+    assert!(
+        text.starts_with(
+            "S260101a-Initial · BNS 90 %, Terrestrial 10 % · chirp mass 0.87–1.74 M☉ 96 % · FAR one per 31.7 years"
+        ),
+        "{text}"
+    );
 }
 
 #[tokio::test]

@@ -124,8 +124,7 @@ fn event<'a>(args: &'a Simulate, sky: &Sky, dice: &mut Dice) -> Result<Simulated
     } else {
         vec![0.01, 0.96, 0.03, 0.0]
     };
-    let mchirp_source =
-        (!args.older).then(|| ChirpMass { bin_edges: vec![0.1, 0.87, 1.74, 5.0, 11.0], probabilities });
+    let mchirp_source = (!args.older).then(|| ChirpMass { bin_edges: vec![0.1, 0.87, 1.74, 5.0, 11.0], probabilities });
     Ok(SimulatedEvent {
         significant: (!args.older).then_some(args.far < 3.8e-7), // Hz; the CBC threshold of the GWTM's own list
         time: args.time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),

@@ -290,7 +290,8 @@ fn ln_peak(cell: &Cell, Distance { sigma, norm, .. }: &Distance) -> f64 {
 impl<'a> Shells<'a> {
     /// `None` for a map without distances.
     pub(super) fn of(map: &'a MultiOrderMap) -> Option<Self> {
-        let shell = |(cell, line): (&'a Cell, LineOfSight<'a>)| Shell { ln_peak: ln_peak(cell, line.distance), cell, line };
+        let shell =
+            |(cell, line): (&'a Cell, LineOfSight<'a>)| Shell { ln_peak: ln_peak(cell, line.distance), cell, line };
         let mut shells: Vec<Shell<'a>> = map.lines_of_sight()?.into_iter().map(shell).collect();
         shells.sort_by(|a, b| b.ln_peak.total_cmp(&a.ln_peak));
         Some(Shells(shells))
@@ -325,24 +326,30 @@ impl<'a> Shells<'a> {
             if to - from < 2 {
                 continue;
             }
-            let between = |at: f64, ends: (usize, usize)| {
-                let depths = [ends.0, ends.1].map(|end| -ln_thresholds[end]);
-                Searched::between([found[ends.0], found[ends.1]], depths, -at)
-            };
             // The threshold nearest to the middle, where interpolation is worst.
-            let middle = 0.5 * (ln_thresholds[from] + ln_thresholds[to]);
-            let after = from + ln_thresholds[from..=to].partition_point(|at| *at >= middle);
-            let nearer_before = ln_thresholds[after - 1] - middle < middle - ln_thresholds[after.min(to)];
+            let halfway = 0.5 * (ln_thresholds[from] + ln_thresholds[to]);
+            let after = from + ln_thresholds[from..=to].partition_point(|at| *at >= halfway);
+            let nearer_before = ln_thresholds[after - 1] - halfway < halfway - ln_thresholds[after.min(to)];
             let middle = (if nearer_before { after - 1 } else { after }).clamp(from + 1, to - 1);
-            let exact = self.searched(ln_thresholds[middle]);
-            if between(ln_thresholds[middle], (from, to)).is_near(&exact) {
-                let interpolated: Vec<Searched> = (from + 1..to)
-                    .map(|i| if i == middle { exact } else { between(ln_thresholds[i], (from, to)) })
-                    .collect();
-                found[from + 1..to].copy_from_slice(&interpolated);
+            found[middle] = self.searched(ln_thresholds[middle]);
+            let between = |from: usize, to: usize, at: f64| {
+                Searched::between([found[from], found[to]], [from, to].map(|end| -ln_thresholds[end]), -at)
+            };
+            // What the whole interval gives agrees with the middle, and inside both halves with what they give.
+            let halves = [(from, middle), (middle, to)];
+            let agrees = |at: f64, with: &Searched| between(from, to, at).is_near(with);
+            let smooth = agrees(ln_thresholds[middle], &found[middle])
+                && halves.iter().all(|(from, to)| {
+                    let at = 0.5 * (ln_thresholds[*from] + ln_thresholds[*to]);
+                    agrees(at, &between(*from, *to, at))
+                });
+            if smooth {
+                let halves = halves.into_iter().flat_map(|(from, to)| (from + 1..to).map(move |i| (i, from, to)));
+                let interpolated: Vec<(usize, Searched)> =
+                    halves.map(|(i, from, to)| (i, between(from, to, ln_thresholds[i]))).collect();
+                interpolated.into_iter().for_each(|(i, searched)| found[i] = searched);
             } else {
-                found[middle] = exact;
-                open.extend([(from, middle), (middle, to)]);
+                open.extend(halves);
             }
         }
         found
