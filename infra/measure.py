@@ -1,15 +1,14 @@
-"""Measures the functions as they are deployed, and what they cost.
+"""Measures the deployed builds of the functions, and their cost.
 
-    infra/measure [NOTICE]    without one, an alert of order 11 with 19,200 cells is made
+    infra/measure [NOTICE]    default: a simulated alert of order 11 with 19,200 cells
 
-The size is that of the zip that is deployed. The start is the time from the process's start to its first question for
-work, median of 9. Memory and times are of one alert through the emulated stack (infra/local), without flat map and with,
-each function called once before; memory is the most that the process ever had in RAM.
+Size: the deployed zip. Start: time from the process's start to its first request for an invocation, median of 9. Time
+and peak resident memory: one alert in the emulated stack (infra/local), without and with flat map, with warm functions.
 
-Lambda gives a function of 1,769 MB one processor and a smaller one its part of it, so the billed time is the measured one
-times 1,769 MB over the function's memory, if that is less. ingest-ligo and skymap-products each wait half a second for a
-name to be theirs, as they do with every S3 server but AWS's own; that is in the times, and not in the price. What
-an alert takes is kept in measured.json, from which bill.py prints the month's bill.
+Lambda gives a function of 1,769 MB one CPU, and a smaller one its share. So the billed time is the measured time times
+1,769 MB over the function's memory, if that is less. ingest-ligo and skymap-products each wait half a second to verify
+their claim of a name, as with every S3 server but AWS's own. The times include that wait, the price does not.
+measured.json keeps the resources of an alert, from which bill.py computes the month's bill.
 """
 
 import http.server
@@ -31,10 +30,10 @@ import bill
 import local
 import stack
 
-# What AWS itself does not have a function wait for [s].
+# The wait of create-if-absent on servers other than AWS [s].
 WAITS = {"ingest-ligo": 0.5, "skymap-products": 0.5}
 requests = []
-# moto's server says every request to this; functions' to S3 are addressed by path.
+# moto's server logs every request here; the functions use path-style S3 URLs.
 WSGIRequestHandler.log_request = lambda handler, *_: requests.append(handler.requestline.split()[:2])
 
 
@@ -46,7 +45,7 @@ def zipped(program):
 
 
 def start_ms(program, environment):
-    """From a process's start to its first question for work [ms]."""
+    """Time from a process's start to its first request for an invocation [ms]."""
     asked = threading.Event()
 
     class Answer(http.server.BaseHTTPRequestHandler):
@@ -70,7 +69,7 @@ def start_ms(program, environment):
             stderr=subprocess.DEVNULL,
         )
         if not asked.wait(20):
-            sys.exit(f"{program}: it never asks for work")
+            sys.exit(f"{program}: expected a request for an invocation")
         times.append((time.perf_counter() - begun) * 1e3)
         process.kill()
         process.wait()
@@ -83,7 +82,7 @@ def peak_mb(pid):
 
 
 def measured(deployed, notice, flat):
-    """Peak memory [MB] and time [ms] of each function for one alert; the states it enters, and its requests to S3."""
+    """Peak memory [MB] and time [ms] of each function for one alert, the entered states, and the S3 requests."""
     root, logs = local.ROOT, local.folder("gwtm-measure-")
     target = Path(os.environ.get("CARGO_TARGET_DIR", root / "target"))
     functions = local.Functions(local.programs(target / "lambda"), logs)
@@ -127,7 +126,7 @@ def measured(deployed, notice, flat):
     logged = sum(len(line) + 1 for name in times for line in (logs / f"{name}.log").read_bytes().splitlines())
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
     stored = sum(one["Size"] for page in pages for one in page.get("Contents", []) if not one["Key"].startswith("galaxy_catalog/"))
-    # Three notices were taken, two of them by the ligo flow.
+    # Three notices were processed, two by the ligo flow.
     return memory, times, {"states": states, "puts": puts, "gets": gets, "log_bytes": logged // 3, "stored_bytes": stored // 2}
 
 

@@ -130,7 +130,7 @@ async fn the_settings_of_the_older_listeners_mean_what_they_meant() {
     let debug = |message: &str| {
         lines.iter().filter(|line| line["level"] == "DEBUG" && line["message"] == message).collect::<Vec<_>>()
     };
-    let posts = debug("API answered").iter().filter(|line| line["endpoint"] == "post_alert").count();
+    let posts = debug("API response").iter().filter(|line| line["endpoint"] == "post_alert").count();
     let functions = debug("function ended").iter().filter(|line| line["function"] == "skymap-products").count();
     assert_eq!((posts, functions), (2, 2), "VERBOSE says what is done: {said}");
     assert!(!said.contains(tests::gwtm_server::ADMIN), "the token does not show");

@@ -8,12 +8,15 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::CommandFactory;
+use science::fits::Table;
 use serde_json::Value;
-use tests::backend::Service;
+use shared::key::Key;
+use tests::backend::{Backend, Service, open};
 use tests::gwtm_server::{ADMIN, GwtmServer, USER};
 use tests::moto::{self, Moto};
 use tests::program::{Called, Gwtm, files, sample, workspace};
 use tests::server::{TestServer, ask, unique};
+use tests::swift::Swift;
 
 /// Opens a file in headless Chromium without network; returns the rendered page and the browser's messages.
 fn browse(page: &Path) -> (String, String) {
@@ -142,8 +145,8 @@ fn check_gives_advice() {
 }
 
 /// The environment of gwtm_cron's chart, unchanged.
-fn chart(ini: &Path) -> Gwtm {
-    Gwtm::new(["check", "--offline", "--json"])
+fn chart(arguments: &[&str], ini: &Path) -> Gwtm {
+    Gwtm::new(arguments)
         .set("KAFKA_CLIENT_ID", "a-client")
         .set("KAFKA_CLIENT_SECRET", "hunter2")
         .set("API_TOKEN", "hunter2")
@@ -169,6 +172,7 @@ fn chart(ini: &Path) -> Gwtm {
 #[test]
 fn environment_of_gwtm_crons_chart_passes_the_check() {
     let folder = tempfile::tempdir().expect("a folder");
+    let chart = |ini: &Path| chart(&["check", "--offline", "--json"], ini);
     // The file named by the chart is not in the image.
     let called = chart(Path::new("/app/gal_catalog_config.ini")).call();
     assert_eq!(called.code, Some(0), "{}{}", called.stdout, called.stderr);
@@ -242,6 +246,29 @@ fn check_and_post_name_the_address_to_which_the_api_redirects() {
         .call();
     assert_eq!(posted.code, Some(1), "{}", posted.stderr);
     assert!(posted.stdout.contains(advice) && !posted.stdout.contains("hunter2"), "{}", posted.stdout);
+}
+
+/// As the chart has it but for the servers' addresses and secrets: OS_STORAGE_URL names no account.
+#[tokio::test(flavor = "multi_thread")]
+async fn environment_of_gwtm_crons_chart_posts_and_stores() {
+    let (server, swift) = (GwtmServer::start().await, Swift::shared());
+    let container = swift.create("chart").await;
+    let gwtm = chart(&["run", "--json"], Path::new("/app/gal_catalog_config.ini"))
+        .arg(sample("S090101a-4-initial.json"))
+        .set("API_BASE", server.base("v1"))
+        .set("API_TOKEN", ADMIN)
+        .set_store("", &container)
+        .set("OS_STORAGE_URL", format!("http://{}/v1", swift.address()));
+    let called = tokio::task::spawn_blocking(|| gwtm.call()).await.expect("it ends");
+    assert_eq!(called.code, Some(0), "{}{}", called.stdout, called.stderr);
+    let warned = |line: &str| line.contains("WARN") && line.contains("`/app/gal_catalog_config.ini` is not there");
+    assert!(called.stderr.lines().any(warned), "{}", called.stderr);
+    assert_eq!(server.alerts()[0]["skymap_fits_url"], "fit/S090101a-Initial.fits.gz");
+    let flat = Key::new("fit/S090101a-Initial.fits.gz").expect("a name");
+    let flat = open(&container).await.read(&flat).await.expect("a flat map");
+    // The GWTM degrades a coarser one.
+    let nside = Table::open_up_to(&flat, 1 << 30).expect("a table").header_f64("NSIDE");
+    assert!(nside.is_some_and(|nside| nside >= 512.0), "{nside:?}");
 }
 
 #[test]
