@@ -34,9 +34,7 @@ impl Deps {
     pub async fn from_config(config: &Config, flows: &config::FlowArns, health: Arc<Health>) -> Result<Self> {
         let store = config.open_store().await?;
         if !store.writes() {
-            return Err(Error::permanent(
-                "bridge: expected a writable store, found DRY_RUN or WRITE_TO_STORAGE=false",
-            ));
+            return Err(Error::permanent("bridge: expected a writable store, found DRY_RUN or WRITE_TO_STORAGE=false"));
         }
         let (at_once, test_alerts) = (flows.at_once, config.test_alerts);
         let flows = Flows::open(flows, http_client::aws::settings(), PAUSES).await;
