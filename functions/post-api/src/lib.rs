@@ -54,6 +54,9 @@ impl Deps {
     pub fn new(config: &Config, store: Store) -> Result<Self> {
         let open = |api: &config::Api| Client::new(&api.base, api.token.reveal(), Timing::new(api.timeout, api.settle));
         let api = config.api.as_ref().map(open).transpose()?;
+        if config.api.as_ref().is_some_and(|api| http_client::is_exposed(&api.base)) {
+            tracing::warn!("API_BASE is plain http: API_TOKEN crosses the network unencrypted; set it to `https://…`");
+        }
         Ok(Deps {
             store,
             fetch: api.is_some().then(Fetch::new).transpose()?,
