@@ -18,6 +18,8 @@
 
 pub mod arguments;
 pub mod audit;
+#[cfg(feature = "s3")]
+mod aws;
 mod batch;
 pub mod catalog;
 pub mod check;
@@ -30,6 +32,7 @@ pub mod migrate;
 mod notices;
 pub mod notify;
 pub mod pipeline;
+pub mod positions;
 #[cfg(feature = "kafka")]
 pub mod replay;
 mod report;

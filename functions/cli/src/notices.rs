@@ -176,12 +176,16 @@ fn wrong(error: io::Error) -> Error {
     Error::permanent(error.to_string().to_lowercase())
 }
 
-fn read_file(path: &Path) -> Result<Bytes> {
+/// What a file holds, inflated if it is gzipped.
+///
+/// # Errors
+/// Permanent, when it cannot be read or holds more than [`MAX_SOURCE_BYTES`].
+pub(crate) fn read_file(path: &Path) -> Result<Bytes> {
     read_all(File::open(path).map_err(wrong)?)
 }
 
 /// What a source holds, inflated if it is gzipped.
-fn read_all(mut source: impl Read) -> Result<Bytes> {
+pub(crate) fn read_all(mut source: impl Read) -> Result<Bytes> {
     let mut first = Vec::new();
     source.by_ref().take(2).read_to_end(&mut first).map_err(wrong)?;
     let is_gzip = gzip::is_gzip(&first);

@@ -54,6 +54,9 @@ impl Deps {
     pub fn new(config: &Config, store: Store) -> Result<Self> {
         let open = |api: &config::Api| Client::new(&api.base, api.token.reveal(), Timing::new(api.timeout, api.settle));
         let api = config.api.as_ref().map(open).transpose()?;
+        if config.api.as_ref().is_some_and(|api| http_client::is_exposed(&api.base)) {
+            tracing::warn!("API_BASE is plain http: API_TOKEN crosses the network unencrypted; set it to `https://…`");
+        }
         Ok(Deps {
             store,
             fetch: api.is_some().then(Fetch::new).transpose()?,
@@ -155,7 +158,7 @@ async fn keep(deps: &Deps, key: &Key, body: &impl Serialize) -> Result<()> {
 /// Logs the changes to a body.
 fn warn_all(name: &impl std::fmt::Display, request: &str, warnings: &[String]) {
     for warning in warnings {
-        tracing::warn!(alert.name = %name, "body of {request}: {warning}");
+        tracing::warn!(alert_name = %name, "body of {request}: {warning}");
     }
 }
 

@@ -445,7 +445,7 @@ mod tests {
         let failure = client.failure(
             &Method::POST,
             "post_alert",
-            &Answer { status: StatusCode::BAD_REQUEST, body: Bytes::from("what is topsecret?") },
+            &Answer { status: StatusCode::BAD_REQUEST, body: Bytes::from("what is topsecret?"), location: None },
         );
         assert_eq!(
             Error::from(failure).to_string(),
@@ -467,7 +467,7 @@ mod tests {
     fn classifies_statuses() {
         let class = |base: &str, status: u16, body: &str| {
             let status = StatusCode::from_u16(status).expect("a status");
-            let answer = Answer { status, body: Bytes::copy_from_slice(body.as_bytes()) };
+            let answer = Answer { status, body: Bytes::copy_from_slice(body.as_bytes()), location: None };
             client(base).failure(&Method::POST, "post_alert", &answer)
         };
         let v1 = "http://127.0.0.1:1/api/v1/";
@@ -483,6 +483,38 @@ mod tests {
         let v0 = "http://127.0.0.1:1/api/v0/";
         assert!(matches!(class(v0, 500, "Invalid api_token"), RequestError::Refused(_)));
         assert!(matches!(class(v0, 500, "<html>oops"), RequestError::Over(_)));
+    }
+
+    #[test]
+    fn a_redirect_names_the_address_to_set() {
+        let said = |base: &str, location: &str| {
+            let (status, location) = (StatusCode::MOVED_PERMANENTLY, Url::parse(location).ok());
+            let answer = Answer { status, body: Bytes::from("<html>moved"), location };
+            Error::from(client(base).failure(&Method::POST, "post_alert", &answer)).to_string()
+        };
+        let http = "http://example.org/api/v1/";
+        for (base, location, expected) in [
+            (
+                http,
+                "https://example.org/api/v1/post_alert?api_token=topsecret",
+                "the server redirects http to https: set API_BASE to `https://example.org/api/v1/`",
+            ),
+            (http, "https://www.example.org/api/v1/post_alert/", "set API_BASE to `https://www.example.org/api/v1/`"),
+            (
+                "https://example.org/api/v1/",
+                "https://b.org/api/v1/post_alert",
+                "redirects: set API_BASE to `https://b.org/api/v1/`",
+            ),
+            (
+                http,
+                "https://example.org/login?next=post_alert",
+                "redirects to `https://example.org/login`, which is no API",
+            ),
+        ] {
+            let said = said(base, location);
+            assert!(said.contains(expected), "{said}");
+            assert!(said.contains("expected status 200, found 301: ") && !said.contains("topsecret"), "{said}");
+        }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! User interfaces: pages in a browser, `gwtm check`, `gwtm notify`, help.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -204,6 +206,48 @@ fn environment_of_gwtm_crons_chart_passes_the_check() {
     assert!(called.code == Some(2) && called.stderr.contains("`CREDZONE`"), "{}{}", called.stdout, called.stderr);
 }
 
+/// A server that redirects every request to the same place by https.
+fn redirecting() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.expect("a connection"));
+            let (mut first, mut line, mut length) = (String::new(), String::new(), 0);
+            stream.read_line(&mut first).expect("a request");
+            while stream.read_line(&mut line).is_ok_and(|bytes| bytes > 2) {
+                let header = line.to_ascii_lowercase();
+                length = header.strip_prefix("content-length:").map_or(length, |n| n.trim().parse().expect("a length"));
+                line.clear();
+            }
+            stream.read_exact(&mut vec![0; length]).expect("a body");
+            let path = first.split(' ').nth(1).expect("a path");
+            let answer = format!("HTTP/1.1 301 Moved Permanently\r\nLocation: https://127.0.0.1{path}\r\n");
+            // The client may have gone.
+            let _ = write!(stream.get_mut(), "{answer}Content-Length: 0\r\nConnection: close\r\n\r\n");
+        }
+    });
+    address
+}
+
+#[test]
+fn check_and_post_name_the_address_to_which_the_api_redirects() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let base = format!("http://{}/api/v1/", redirecting());
+    let settings = [("API_BASE", base.clone()), ("API_TOKEN", "hunter2".to_owned())];
+    let advice = "the server redirects http to https: set API_BASE to `https://127.0.0.1/api/v1/`";
+    let called = check(&folder.path().join("data"), &settings);
+    assert_eq!((called.code, verdict(&called.json()[0], "API")), (Some(1), &"failed".into()), "{}", called.stdout);
+    assert!(called.stdout.contains(advice), "{}", called.stdout);
+    assert!(!called.stdout.contains("unencrypted"), "loopback: {}", called.stdout);
+    let posted = Gwtm::run(&folder.path().join("data"), [sample("S090102b-2-retraction.json")])
+        .set("API_BASE", &base)
+        .set("API_TOKEN", "hunter2")
+        .call();
+    assert_eq!(posted.code, Some(1), "{}", posted.stderr);
+    assert!(posted.stdout.contains(advice) && !posted.stdout.contains("hunter2"), "{}", posted.stdout);
+}
+
 /// As the chart has it but for the servers' addresses and secrets: OS_STORAGE_URL names no account.
 #[tokio::test(flavor = "multi_thread")]
 async fn environment_of_gwtm_crons_chart_posts_and_stores() {
@@ -250,6 +294,7 @@ fn check_reads_the_files_named_by_settings() {
     let with_token =
         Gwtm::new(["check", "--offline"]).set("API_BASE", "http://192.0.2.1:80/").set("API_TOKEN", "hunter2").call();
     assert!(with_token.stdout.contains("`API_BASE` does not end with `/api/v1/`"), "{}", with_token.stdout);
+    assert!(with_token.stdout.contains("`API_TOKEN` crosses the network unencrypted"), "{}", with_token.stdout);
 }
 
 #[test]

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::key::{AlertKind, Key, Object};
 use shared::message::{Annotated, Notifiable, Notification, NotificationStatus, Notified, Received};
-use shared::notice::NoticeKind;
+use shared::notice::{Envelope, NoticeKind};
 use shared::{Context, Error, Result};
 use store::Store;
 
@@ -44,6 +44,8 @@ pub struct Deps {
     pub store: Store,
     /// The rules, and the means to send.
     pub notifier: Notifier,
+    /// Whether notices about mock and test events are notified about.
+    pub test_alerts: bool,
 }
 
 impl Deps {
@@ -54,7 +56,7 @@ impl Deps {
     pub fn new(config: &Config, store: Store) -> Result<Self> {
         let folder = config.storage.folder().filter(|_| store.writes()).map(ToOwned::to_owned);
         let notifier = Notifier { rules: config.notify.clone(), fetch: Fetch::new()?, folder, dry_run: config.dry_run };
-        Ok(Deps { store, notifier })
+        Ok(Deps { store, notifier, test_alerts: config.test_alerts })
     }
 
     /// What the settings say.
@@ -87,7 +89,7 @@ async fn alert(deps: &Deps, annotated: Annotated) -> Result<Notified> {
     let bytes = match deps.store.get(&key).await? {
         // The GWTM removes the files of old mock alerts whenever it is asked to.
         None if name.superevent_id.is_test() => {
-            tracing::info!(alert.name = %name, "not notified: the mock alert's annotations have been removed");
+            tracing::info!(alert_name = %name, "not notified: the mock alert's annotations have been removed");
             return Ok(Notified { name: Some(name), notifications: Vec::new() });
         }
         None => deps.store.read(&key).await?,
@@ -95,7 +97,7 @@ async fn alert(deps: &Deps, annotated: Annotated) -> Result<Notified> {
     };
     let annotations = versions::read(&key, &bytes)?;
     let notifications = deps.notifier.notify(&deps.store, &annotations).await?;
-    tracing::info!(alert.name = %name, notifications = notifications.len(), "notified");
+    tracing::info!(alert_name = %name, notifications = notifications.len(), "notified");
     Ok(Notified { name: Some(name), notifications })
 }
 
@@ -104,6 +106,9 @@ async fn notice(deps: &Deps, received: &Received) -> Result<Vec<Notification>> {
         return Ok(Vec::new());
     }
     let bytes = deps.store.read_body(&received.body).await?;
+    if !deps.test_alerts && Envelope::of(&bytes).is_test() {
+        return Ok(Vec::new());
+    }
     let Some(news) = notice::News::of(NoticeKind::of_topic(&received.topic)?, &bytes) else { return Ok(Vec::new()) };
     let content = Content { created: received.kafka_time, ..news.content()? };
     let key = Object::NoticeNotified(&news.id).key()?;
@@ -227,7 +232,7 @@ impl Notifier {
                 record.sent.push(Sent { rule, number, target, time: Timestamp::now() });
             }
             if let NotificationStatus::Failed { reason } = &status {
-                tracing::error!(alert.name = content.name, rule = rule.name, %target, "not told: {reason}");
+                tracing::error!(alert_name = content.name, rule = rule.name, %target, "not told: {reason}");
             }
             notifications.push(Notification { rule: rule.name.clone(), target: target.to_string(), status });
         }
@@ -235,7 +240,7 @@ impl Notifier {
             && let Err(error) = keep(store, key, &record).await
         {
             // To fail here would send them again.
-            tracing::error!(object.key = %key, "what was sent could not be kept: {error}");
+            tracing::error!(object_key = %key, "what was sent could not be kept: {error}");
         }
         Ok(notifications)
     }
@@ -269,7 +274,7 @@ impl Notifier {
 
 fn read(key: &Key, bytes: &[u8]) -> Record {
     serde_json::from_slice(bytes).unwrap_or_else(|error| {
-        tracing::warn!(object.key = %key, "expected a record of what was sent: {error}");
+        tracing::warn!(object_key = %key, "expected a record of what was sent: {error}");
         Record::default()
     })
 }

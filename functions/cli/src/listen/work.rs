@@ -122,6 +122,10 @@ impl Notices {
 
     async fn run(&self, message: &Message, store: &Store, pipeline: &Arc<Pipeline>, age: Duration) -> Result<()> {
         let (kind, received) = archive::keep(store, message).await?;
+        if !self.config.test_alerts && message.envelope.is_test() {
+            self.health.skip(message);
+            return Ok(());
+        }
         let wait = age < self.patience.products;
         let (pipeline, handle) = (Arc::clone(pipeline), Handle::current());
         // A thread of its own: the functions compute as much as they wait, and the consumer must go on polling.
@@ -141,7 +145,7 @@ impl Notices {
             topic = message.topic,
             partition = message.partition,
             offset = message.offset,
-            superevent.id = message.envelope.superevent_id.as_ref().map(|id| id.as_str()),
+            superevent_id = message.envelope.superevent_id.as_ref().map(|id| id.as_str()),
             announces = message.envelope.announces,
             bytes = message.size(),
             duration_ms = message.received.elapsed().as_millis(),

@@ -64,10 +64,11 @@ pub(super) fn text(counts: &Counts, healthy: bool) -> String {
     text.header("gwtm_notices_in_flight", "gauge", "Notices being processed.");
     text.line(format_args!("gwtm_notices_in_flight {}", counts.in_flight));
     type Count = fn(&Topic) -> u64;
-    let totals: [(&str, &str, Count); 3] = [
+    let totals: [(&str, &str, Count); 4] = [
         ("done", "Notices processed.", |topic| topic.done),
         ("failed", "Notices, or parts of them, dead-lettered under failed/.", |topic| topic.failed),
         ("retried", "Failed attempts that are retried.", |topic| topic.retried),
+        ("skipped", "Notices of mock and test alerts that TEST_ALERTS=false does not process.", |topic| topic.skipped),
     ];
     for (what, help, count) in totals {
         text.header(&format!("gwtm_notices_{what}_total"), "counter", help);

@@ -57,6 +57,7 @@ struct Topic {
     done: u64,
     failed: u64,
     retried: u64,
+    skipped: u64,
 }
 
 impl Health {
@@ -146,6 +147,19 @@ impl Health {
     /// Counts a retry.
     pub fn retried(&self, topic: &str) {
         self.topic(topic, |topic| topic.retried += 1);
+    }
+
+    /// A mock or test alert's message is archived and, because of TEST_ALERTS=false, not processed.
+    pub fn skip(&self, message: &Message) {
+        self.topic(&message.topic, |topic| topic.skipped += 1);
+        tracing::info!(
+            topic = message.topic,
+            partition = message.partition,
+            offset = message.offset,
+            superevent.id = message.envelope.superevent_id.as_ref().map(|id| id.as_str()),
+            announces = message.envelope.announces,
+            "notice archived and not processed: a mock or test alert (TEST_ALERTS=false)"
+        );
     }
 
     /// Sets the number of messages in flight.
@@ -238,6 +252,7 @@ mod tests {
         health.failed("igwn.gwalert");
         health.retried("igwn.gwalert");
         health.retried("igwn.gwalert");
+        health.skip(&message(r#"{"superevent_id": "MS181101ab"}"#));
         health.in_flight(3);
         health.lag("igwn.gwalert", 0, 7);
         health.audited("day", 2, 1);
@@ -247,6 +262,7 @@ mod tests {
             r#"gwtm_notices_done_total{topic="igwn.gwalert"} 1"#,
             r#"gwtm_notices_failed_total{topic="igwn.gwalert"} 1"#,
             r#"gwtm_notices_retried_total{topic="igwn.gwalert"} 2"#,
+            r#"gwtm_notices_skipped_total{topic="igwn.gwalert"} 1"#,
             "gwtm_notices_in_flight 3",
             r#"gwtm_audit_findings{period="day"} 2"#,
             r#"gwtm_audit_unasked{period="day"} 1"#,

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http_client::{causes, shown};
-use reqwest::{Method, StatusCode};
+use reqwest::header::LOCATION;
+use reqwest::{Method, StatusCode, Url};
 use runtime::Backoff;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -21,6 +22,8 @@ pub(super) const MAX_MESSAGE_CHARS: usize = 2000;
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) body: Bytes,
+    /// Where a redirect leads.
+    pub(super) location: Option<Url>,
 }
 
 impl Client {
@@ -101,11 +104,13 @@ impl Client {
             Err(error) => return Err(RequestError::Unknown(Error::retryable(failed(error)))),
         };
         let status = answer.status();
+        let location = answer.headers().get(LOCATION).and_then(|location| location.to_str().ok());
+        let location = location.filter(|_| status.is_redirection()).and_then(|to| answer.url().join(to).ok());
         tracing::debug!(%method, endpoint, status = status.as_u16(), "API response");
         let mut bytes = BytesMut::new();
         loop {
             match answer.chunk().await {
-                Ok(None) => return Ok(Answer { status, body: bytes.freeze() }),
+                Ok(None) => return Ok(Answer { status, body: bytes.freeze(), location }),
                 Ok(Some(chunk)) if bytes.len() + chunk.len() <= MAX_ANSWER_BYTES => bytes.extend_from_slice(&chunk),
                 Ok(Some(_)) => {
                     return Err(RequestError::Over(Error::permanent(format!(
@@ -128,7 +133,10 @@ impl Client {
     /// Classifies an error status.
     pub(super) fn failure(&self, method: &Method, endpoint: &str, answer: &Answer) -> RequestError {
         let status = answer.status.as_u16();
-        let message = self.hide(&cut(&server_message(&answer.body)));
+        let message = match &answer.location {
+            Some(location) => self.hide(&self.redirected(endpoint, location)),
+            None => self.hide(&cut(&server_message(&answer.body))),
+        };
         let text = format!("{}: expected status 200, found {status}: {message}", self.name(method, endpoint));
         match status {
             // v0 rejects with 500 and a sentence; its internal errors are an HTML page.
@@ -141,6 +149,22 @@ impl Client {
                 Class::Retryable => RequestError::Over(Error::retryable(text)),
                 Class::Permanent => RequestError::Refused(Error::permanent(text)),
             },
+        }
+    }
+
+    /// What a redirect means: no request follows one, since a POST would become a GET.
+    fn redirected(&self, endpoint: &str, location: &Url) -> String {
+        let moved = location.path().trim_end_matches('/').strip_suffix(endpoint).map(|path| {
+            let mut base = location.clone();
+            base.set_path(path);
+            shown(base.as_str())
+        });
+        match moved {
+            Some(base) if self.base.scheme() == "http" && location.scheme() == "https" => {
+                format!("the server redirects http to https: set API_BASE to `{base}`")
+            }
+            Some(base) => format!("the server redirects: set API_BASE to `{base}`"),
+            None => format!("the server redirects to `{}`, which is no API: see API_BASE", shown(location.as_str())),
         }
     }
 
