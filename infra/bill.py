@@ -1,6 +1,6 @@
-"""The bill of a month, from the template, the Terraform module and what infra/measure has measured.
+"""Computes a month's bill from the template, the Terraform module and the measurements of infra/measure.
 
-    bill.py [ALERTS]    prints it for so many alerts a day, 100 without
+    bill.py [ALERTS]    alerts a day (default: 100)
 """
 
 import json
@@ -9,7 +9,8 @@ import sys
 
 import stack
 
-# List prices of us-east-2 in US dollars, of November 2025 (https://aws.amazon.com/lambda/pricing and its neighbours).
+# List prices of us-east-2 in US dollars, of November 2025 (https://aws.amazon.com/lambda/pricing and the other
+# services' pages).
 GB_SECOND, CALL = 0.0000166667, 0.20e-6  # Lambda, x86
 TRANSITION = 25e-6  # Step Functions, standard workflows
 PUT, GET, GB_MONTH = 5e-6, 0.4e-6, 0.023  # S3
@@ -17,7 +18,7 @@ S3_EVENT = 1e-6  # EventBridge, events of S3
 METRIC, ALARM, DASHBOARD, LOG_GB = 0.30, 0.10, 3.00, 0.50  # CloudWatch
 SECRET = 0.40  # Secrets Manager
 VCPU_HOUR, GB_HOUR, ADDRESS_HOUR = 0.04048, 0.004445, 0.005  # Fargate, x86; a public IPv4 address
-# What every account has for nothing, without an end (https://aws.amazon.com/free, "always free").
+# The "always free" tier (https://aws.amazon.com/free).
 FREE_METRICS, FREE_ALARMS, FREE_DASHBOARDS, FREE_LOG_GB = 10, 10, 3, 5
 FREE_GB_SECONDS, FREE_CALLS, FREE_TRANSITIONS = 400_000, 1_000_000, 4_000
 HOURS, DAYS = 730, 30.4
@@ -29,19 +30,19 @@ def terraform(file):
 
 
 def alarms():
-    """Every alarm's name, with those that Terraform makes by a map."""
+    """Names of all alarms, including those that Terraform makes with for_each."""
     resources = stack.template()["Resources"].items()
     of_stack = [name for name, resource in resources if resource["Type"] == "AWS::CloudWatch::Alarm"]
     return of_stack + watched() + ["stopped"] * terraform("alarms.tf").count('"aws_cloudwatch_metric_alarm" "stopped"')
 
 
 def watched():
-    """The bridge's metrics, each with an alarm."""
+    """The bridge's log metrics, each with an alarm."""
     return re.findall(r"^    ([a-z-]+) = \{$", terraform("alarms.tf"), re.MULTILINE)
 
 
 def metrics():
-    """Every custom metric's name."""
+    """Names of all custom metrics."""
     source = (stack.INFRA.parent / "shared/lambda/src/metrics.rs").read_text()
     return re.findall(r'"(\w+)"', re.search(r"const METRICS: [^=]+= \[([^\]]+)\]", source)[1]) + watched()
 
@@ -79,13 +80,13 @@ def print_memory():
 
 
 def items(alerts=100):
-    """What is paid for in a month: its name, how much at list prices, and how much of that is free."""
+    """The items of a month: name, list price, and the free part of it."""
     measured, month = json.loads(MEASURED.read_text()), alerts * DAYS
     resources = stack.template()["Resources"].values()
     dashboards = sum(resource["Type"] == "AWS::CloudWatch::Dashboard" for resource in resources)
     main = terraform("main.tf")
     vcpus, gb = (int(re.search(rf"\b{name} += (\d+)", main)[1]) / 1024 for name in ("cpu", "memory"))
-    # The token's; the GCN client is two parameters of Systems Manager, which are free.
+    # For the token. The GCN client uses two Systems Manager parameters, which are free.
     secrets = 1
 
     def free(amount, above, price):

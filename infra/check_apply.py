@@ -1,9 +1,9 @@
-"""Packages the template with SAM and applies the Terraform example to moto, and plans again: nothing may be left.
+"""Packages the template with SAM, applies the Terraform example to moto, and expects an empty second plan.
 
-    check_apply.py EXAMPLE    a copy of infra/terraform/example, beside the module, in which `terraform init` has run; a
-                              provider is written into it
+    check_apply.py EXAMPLE    a copy of infra/terraform/example beside the module, after `terraform init`; a provider is
+                              written into it
 
-The flows that SAM uploads, and those that are deployed, must be the files of infra/flows.
+The uploaded and the deployed flows must equal the files of infra/flows.
 """
 
 import json
@@ -29,7 +29,7 @@ provider "aws" {
 """
 
 
-# What the emulator does not keep: Terraform would set these again for ever.
+# Attributes that moto does not store, so every plan would set them again.
 FORGOTTEN = {("module.bridge.aws_ecs_service.bridge", "availability_zone_rebalancing")}
 
 
@@ -46,7 +46,7 @@ def terraform(module, *words):
 
 
 def changes(plan):
-    """Every attribute that a plan changes."""
+    """All attributes that a plan changes."""
     for resource in json.loads(plan).get("resource_changes", []):
         change = resource["change"]
         if change["actions"] not in (["no-op"], ["read"]):
@@ -56,7 +56,7 @@ def changes(plan):
 
 
 def packaged(folder):
-    """The template that `sam package` writes, as AWS translates it; each flow must have been uploaded as it is."""
+    """Packages and translates the template; checks that SAM uploads the flows unchanged."""
     written = folder / "packaged.yaml"
     command = [local.ROOT / "tests/servers/sam/bin/sam", "package", "--template-file", stack.INFRA / "template.yaml"]
     command += ["--s3-bucket", "code", "--output-template-file", written, "--region", local.REGION]
@@ -123,7 +123,7 @@ def main():
         settings = function["Environment"]["Variables"].get("SETTINGS")
         if json.loads(settings or "{}") != variables["settings"]:
             sys.exit(f"{function['FunctionName']}: expected the settings {variables['settings']}, found {settings}")
-    # Only the names of functions and of the bucket differ from the files.
+    # Substitutes the names of functions and bucket.
     listed = local.aws("cloudformation").get_paginator("list_stack_resources").paginate(StackName="gwtm")
     names = {one["LogicalResourceId"]: one["PhysicalResourceId"] for page in listed for one in page["StackResourceSummaries"]}
     arns = {one["FunctionName"]: one["FunctionArn"] for one in local.aws("lambda").list_functions()["Functions"]}

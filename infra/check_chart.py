@@ -1,7 +1,7 @@
-"""Checks the Helm chart: it lints, its output fits Kubernetes' schemas and this software's settings, the plain manifests
-are its output, and an operator's values file and Secret of the older listeners' chart work as they are.
+"""Checks the Helm chart: it lints, its output matches Kubernetes' schemas and this software's settings, the plain
+manifests are its output, and values files and Secrets of the older listeners' chart work unchanged.
 
-    check_chart.py HELM SCRATCH    an empty folder, which the output is written to"""
+    check_chart.py HELM SCRATCH    SCRATCH: an empty folder for the output"""
 
 import re
 import subprocess
@@ -33,13 +33,13 @@ def run(*command):
 
 
 def template(name, *options):
-    """The chart's objects, as {(kind, name): object}; each fits its schema."""
+    """Renders the chart as {(kind, name): object}, and checks the schemas."""
     found = {}
     for document in yaml.safe_load_all(run("template", "gwtm", chart, *options)):
         key = document["kind"], document["metadata"]["name"]
         expect(key not in found, f"{name}: {key} twice")
         found[key] = document
-        # The Prometheus operator's kind has no schema in Kubernetes.
+        # A kind of the Prometheus operator, without a schema in Kubernetes.
         if document["kind"] != "ServiceMonitor":
             try:
                 kubernetes_validate.validate(document, KUBERNETES, strict=True)
@@ -75,7 +75,7 @@ for path in values:
     run("lint", "--strict", chart, "--values", path)
     rendered[path.stem] = template(path.stem, "--values", path)
 
-# Whatever is set, the pods are such as the program wants them.
+# The pods' invariants, for all values.
 for name, objects in rendered.items():
     deployments = {key[1]: document for key, document in objects.items() if key[0] == "Deployment"}
     groups = [environment(deployment).get("KAFKA_GROUP_ID") for deployment in deployments.values()
@@ -102,7 +102,7 @@ for name, objects in rendered.items():
             expect(selector.items() <= spec["template"]["metadata"]["labels"].items(), f"{where}: {selector} selects nothing")
         expect(all(entry["metadata"]["namespace"] for entry in objects.values()), f"{where}: no namespace")
 
-# The names that the older chart gave are kept: Deployments, selectors, the Secret's name and keys, the environment.
+# The older chart's names are kept: Deployments, selectors, the Secret's name and keys, environment variables.
 objects = rendered["operator-values"]
 for listener, topic, group in [("ligo-listener", "igwn.gwalert", "treasuremap-prod"),
                                ("icecube-listener", "gcn.notices.icecube.lvk_nu_track_search", "treasuremap-prod")]:
@@ -135,7 +135,7 @@ expect(objects["Deployment", "gwtm-ligo-listener"]["spec"]["template"]["spec"]["
 expect(not any(kind == "Secret" for kind, _ in objects), "expected no Secret beside the operator's own")
 expect("\nCOPY infra/gal_catalog_config.ini /app/\n" in containerfile, "Containerfile: no /app/gal_catalog_config.ini")
 
-# A Secret that the chart makes has what the pods read, and everything that can be switched on is there.
+# The chart's own Secret has the keys that the pods read, and all optional objects are rendered.
 objects = rendered["everything-values"]
 data = objects["Secret", "gwtm-listener-secrets"]["data"]
 for setting, source in environment(objects["Deployment", "gwtm-ligo-listener"]).items():
@@ -149,13 +149,13 @@ unknown = subprocess.run([helm, "template", "gwtm", chart, "--set", "listeners.s
                          capture_output=True, text=True)
 expect("expected swift, s3 or abfs" in unknown.stderr, f"an unknown store: {unknown.stderr}")
 
-# The default images are the Containerfile's stages, in this version.
+# The default images match the Containerfile's stages and the version.
 for deployment in rendered["everything-values"].values():
     if deployment["kind"] == "Deployment":
         image, tag = deployment["spec"]["template"]["spec"]["containers"][0]["image"].rsplit("/", 1)[-1].split(":")
         expect(image.removeprefix("gwtm-") in stages and tag == version, f"image {image}:{tag} is not built")
 
-# The documents' commands work as they stand, short of a cluster.
+# The documents' commands parse; there is no cluster here.
 operator = chart / "ci/operator-values.yaml"
 installs = set(re.findall(r"^helm install (.*--values) my-values.yaml$", (workspace / "README.md").read_text()
                           + (infra / "README.md").read_text(), re.MULTILINE))
@@ -164,7 +164,7 @@ for command in installs:
     done = subprocess.run([helm, "template", *command.split(), operator], cwd=workspace, capture_output=True, text=True)
     expect(done.returncode == 0, f"README.md, helm install {command}: {done.stderr}")
 
-# The plain manifests are the chart's output.
+# The plain manifests equal the chart's output.
 subprocess.run([infra / "kubernetes/generate", scratch], check=True)
 for made in sorted(scratch.glob("*.yaml")):
     kept = infra / "kubernetes" / made.name

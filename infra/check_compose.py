@@ -1,9 +1,9 @@
-"""Runs compose.yaml with podman-compose: both listeners with .env.example and a broker, a notice through each, and down;
-then the demo as it stands.
+"""Runs compose.yaml with podman-compose: both listeners with .env.example and a broker process a notice each; then the
+unchanged demo.
 
     check_compose.py SCRATCH    an empty folder
 
-Needs what containers.py needs, and the image that check_image.py has built."""
+Needs the programs of containers.py, and the image of check_image.py."""
 
 import json
 import os
@@ -29,7 +29,7 @@ for name, service in services.items():
     for setting in service.get("environment", {}) if "kafka" not in service["image"] else []:
         expect(setting in settings, f"compose.yaml, {name}: {setting} is no setting")
 
-# The documents' commands name what is there.
+# The documents' commands name existing services and profiles.
 commands = re.findall(r"^docker compose (.*?)(?:\s+#.*)?$", (WORKSPACE / "README.md").read_text()
                       + (WORKSPACE / "infra/README.md").read_text(), re.MULTILINE)
 expect(len(commands) >= 4, f"README.md: expected commands of compose, found {commands}")
@@ -65,7 +65,7 @@ def containers():
 
 
 class Compose:
-    """compose.yaml with some settings changed for this machine, and everything removed at the end."""
+    """Runs compose.yaml with changed settings; removes everything at the end."""
 
     def __init__(self, name, changed):
         override = scratch / f"{name}.yaml"
@@ -86,12 +86,12 @@ class Compose:
                        capture_output=True)
 
 
-# The limits of this machine may not be raised.
+# This machine may not allow raising limits.
 LIMITS = {"ulimits": {"nofile": 1024, "nproc": 1024}}
 
 
 def listeners():
-    """Both listeners with .env.example. This machine's broker is reached on the host's network."""
+    """Runs both listeners with .env.example and this machine's broker, on the host's network."""
     logs = scratch / "logs"
     logs.mkdir()
     broker = local.Kafka(logs)
@@ -114,7 +114,7 @@ def listeners():
         print(f"compose: {len(objects('store'))} objects of two notices")
 
 
-# How the image of Apache Kafka starts, as far as the demo needs it: its own wrapper makes the settings from the environment.
+# The entry point of Apache Kafka's image as far as the demo needs it: it converts environment variables to settings.
 KAFKA_IMAGE = """\
 FROM docker.io/library/debian:bookworm-slim
 COPY java /usr/bin/java
@@ -136,7 +136,7 @@ kafka kafka.Kafka /opt/kafka/config/server.properties
 
 
 def demo():
-    """The demo as it stands, but that Kafka's image is made here, of the jars that tests/setup has installed."""
+    """Runs the demo, with an image of Kafka made from the jars that tests/setup installed."""
     [image] = {service["image"] for service in services.values() if "kafka" in service["image"]}
     jars = WORKSPACE / "tests/servers/kafka/libs"
     expect(list(jars.glob(f"kafka-tools-{image.split(':')[1]}.jar")), f"{image}: expected the version in {jars}")
@@ -151,7 +151,7 @@ def demo():
     (context / "Containerfile").write_text(KAFKA_IMAGE)
     ensure_base("docker.io/library/debian:bookworm-slim")
     build(image, context, "-f", context / "Containerfile")
-    # Java and the libraries that it is linked to are this machine's.
+    # Copies this machine's Java and its shared libraries.
     folders = [Path("/usr/lib/jvm"), Path("/usr/lib/x86_64-linux-gnu"), *Path("/etc").glob("java-*-openjdk")]
     mounted = [f"{path}:{path}:ro" for path in folders] + [f"{jars.resolve()}:/opt/kafka/libs:ro"]
     changed = {name: LIMITS | ({"volumes": mounted} if "kafka" in service["image"] else {})

@@ -1,7 +1,7 @@
-"""Holds the Containerfile to the workspace: what is copied is there and enough for cargo, what is built has the features
-and programs that are named.
+"""Checks the Containerfile against the workspace: the copied files exist and suffice for cargo, and the built packages
+have the named features and programs.
 
-    check_container.py SCRATCH    an empty folder, which the files are copied into"""
+    check_container.py SCRATCH    an empty folder for the copied files"""
 
 import json
 import re
@@ -22,7 +22,7 @@ def expect(holds, text):
         problems.append(text)
 
 
-# Instructions, each in one line.
+# The instructions, with continuation lines joined.
 containerfile = re.sub(r"\\\n\s*", "", (infra / "Containerfile").read_text())
 lines = [line.split() for line in containerfile.splitlines() if line and not line.startswith("#")]
 stages = {words[3]: words[1] for words in lines if words[0] == "FROM"}
@@ -34,12 +34,12 @@ manifest = tomllib.loads((workspace / "Cargo.toml").read_text())
 version = manifest["workspace"]["package"]["rust-version"]
 expect(f"rust:{version}." in stages["build"], f"stage build: expected Rust {version}, found {stages['build']}")
 
-# What is copied is a workspace that cargo takes.
+# cargo accepts the copied files as a workspace.
 for words in lines:
     if words[0] != "COPY" or words[1].startswith("--"):
         continue
     for source in words[1:-1]:
-        # What goes into the last stages is no part of the workspace.
+        # The final stages copy no workspace files.
         if words[-1].startswith("/"):
             expect((workspace / source).exists(), f"COPY {source}: it is not there")
             continue
@@ -56,13 +56,13 @@ metadata = subprocess.run(["cargo", "metadata", "--locked", "--no-deps", "--form
 expect(metadata.returncode == 0, f"cargo metadata: {metadata.stderr}")
 packages = {package["name"]: package for package in json.loads(metadata.stdout or '{"packages": []}')["packages"]}
 
-# What is copied is what the engine is given.
+# .dockerignore does not exclude copied files.
 given = [line[1:] for line in (workspace / ".containerignore").read_text().split() if line.startswith("!")]
 for words in lines:
     for source in words[1:-1] if words[0] == "COPY" and not words[1].startswith("--") else []:
         expect(any(Path(source).is_relative_to(one) for one in given), f".containerignore leaves out {source}")
 
-# What is built is what is copied into the images, and what they start.
+# The images copy and start programs that are built.
 build = next(words for words in lines if words[:1] == ["RUN"] and "cargo" in words)
 for flag, found in zip(build, build[1:]):
     if flag == "--package":

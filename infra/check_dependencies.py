@@ -1,8 +1,8 @@
-"""Checks the dependencies without a network: deny.toml's licences, bans and sources, and that none is unused.
+"""Checks the dependencies offline: deny.toml's licences, bans and sources, and unused dependencies.
 
     check_dependencies.py
 
-A crate that is needed though no source names it is listed in its manifest, where cargo-machete looks as well:
+To keep a dependency that no source names, list it in its manifest, as for cargo-machete:
 [package.metadata.cargo-machete] ignored = ["NAME"]."""
 
 import json
@@ -18,7 +18,7 @@ problems = []
 
 
 def permitted(expression, allowed):
-    """Whether an SPDX expression can be met with the licences allowed; a `/` is an old OR."""
+    """Whether the allowed licences satisfy an SPDX expression; `/` is an old form of OR."""
     tokens = re.findall(r"[()]|[^\s()/]+|/", expression)
 
     def either():

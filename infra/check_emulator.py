@@ -1,9 +1,9 @@
-"""Runs every function under Amazon's runtime interface emulator, whose start, time-out and errors are those of Lambda.
+"""Runs every function under Amazon's runtime interface emulator, which starts, times out and fails like Lambda.
 
     check_emulator.py EMULATOR PROGRAMS    the emulator's program, and a folder of built functions
 
-Each function starts cold, answers a message of events/messages twice, and refuses what is no message. A post whose
-time-out is reached while the GWTM works on it is found afterwards, and not doubled. Prints times and memory.
+Each function starts cold, handles a message of events/messages twice, and rejects an invalid one. A post that times out
+while the GWTM handles it is found by the retry and not duplicated. Prints times and memory.
 """
 
 import json
@@ -23,7 +23,7 @@ import local
 from gwtm import Gwtm
 
 MESSAGES = local.ROOT / "events/messages"
-# A message of each, and whether it names a notice in the inbox.
+# Per function: a message, and whether it names a notice in the inbox.
 CASES = {
     "ingest-ligo": ("ingest-ligo.retraction", True),
     "ingest-icecube": ("ingest-icecube.flat", True),
@@ -38,12 +38,12 @@ NOTICES = {"ingest-ligo": "S090102b-2-retraction.json", "ingest-icecube": "MS090
 
 
 class Emulated:
-    """A function under the emulator; both end with `close`."""
+    """A function under the emulator; `close` ends both."""
 
     def __init__(self, emulator, program, settings, timeout):
         self.port, runtime, self.log = local.free_port(), local.free_port(), tempfile.TemporaryFile()
         name = Path(program).name
-        # Not the caller's settings.
+        # Without the caller's settings.
         environment = {"PATH": os.environ["PATH"], "AWS_LAMBDA_FUNCTION_TIMEOUT": str(timeout), "AWS_LAMBDA_FUNCTION_NAME": name}
         addresses = ["--runtime-interface-emulator-address", f"127.0.0.1:{self.port}"]
         addresses += ["--runtime-api-address", f"127.0.0.1:{runtime}"]
@@ -58,7 +58,7 @@ class Emulated:
         local.until("the emulator", lambda: local.listens(self.port))
 
     def invoke(self, message):
-        """The answer, and how long it took [ms]."""
+        """Invokes it; returns the response and the duration [ms]."""
         url = f"http://127.0.0.1:{self.port}/2015-03-31/functions/function/invocations"
         begun = time.perf_counter()
         try:
@@ -73,7 +73,7 @@ class Emulated:
             return text, took
 
     def memory_mb(self):
-        """The most that the function's process has had in RAM [MB]."""
+        """Peak resident memory of the function's process [MB]."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         threads = Path(f"/proc/{self.process.pid}/task").glob("*/children")
         children = children or [child for thread in threads for child in thread.read_text().split()]
@@ -130,7 +130,7 @@ def check_timeout(emulator, program, folder, server):
         answer, took = function.invoke(message)
         if Gwtm.posts != 1 or "timed out" not in str(answer).lower():
             sys.exit(f"time-out: expected one POST and `timed out`, found {Gwtm.posts}, {answer} after {took:.0f} ms\n{function.said()[-3000:]}")
-        # The flow calls it again; the GWTM stores the row meanwhile.
+        # The flow retries; meanwhile the GWTM stores the row.
         Gwtm.holds = 0.0
         begun = time.monotonic()
         while True:
@@ -142,7 +142,7 @@ def check_timeout(emulator, program, folder, server):
             time.sleep(0.5)
         if len(Gwtm.rows) != 1:
             sys.exit(f"time-out: expected one row, found {len(Gwtm.rows)} after {Gwtm.posts} posts")
-        print(f"post-api: {took:.0f} ms: its time is over in the middle of a post; one row afterwards")
+        print(f"post-api: {took:.0f} ms: timed out during a post; one row after the retry")
     finally:
         function.close()
 

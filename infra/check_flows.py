@@ -1,4 +1,4 @@
-"""Checks the flows by themselves and against the template, and writes them into a template for cfn-lint.
+"""Checks the flows and their use in the template; writes them into a template for cfn-lint.
 
     check_flows.py template.yaml OUT.json
 """
@@ -12,20 +12,20 @@ import yaml
 
 
 class Template(yaml.SafeLoader):
-    """YAML with CloudFormation's `!Sub` and the like, whose meaning does not matter here."""
+    """Loads YAML, ignoring CloudFormation's tags such as `!Sub`."""
 
 
 Template.add_multi_constructor("!", lambda loader, tag, node: f"!{tag}")
 
 
 def targets(state):
-    """The states that a state may lead to."""
+    """The successors of a state."""
     yield from (state[field] for field in ("Next", "Default") if field in state)
     yield from (rule["Next"] for rule in state.get("Choices", []) + state.get("Catch", []))
 
 
 def machines(machine):
-    """A machine and those inside it."""
+    """A state machine and the nested ones."""
     yield machine
     for state in machine["States"].values():
         for inner in state.get("Branches", []) + [state[f] for f in ("ItemProcessor",) if f in state]:

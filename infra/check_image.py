@@ -1,11 +1,11 @@
-"""Builds both images with programs that are built already, and runs them: a listener takes a notice from a broker to its
-products on a read-only root, answers as healthy, and stops within its grace.
+"""Builds both images from built programs and runs them: a listener processes a notice from a broker on a read-only
+root, reports healthy, and stops within its grace period.
 
     check_image.py SCRATCH              an empty folder
-    check_image.py SCRATCH --compile    both images as Containerfile builds them, compiled in a container: ten minutes or
-                                        more; infra/check does not do it
+    check_image.py SCRATCH --compile    compiles in a container, as Containerfile does: ten minutes or more; not part of
+                                        infra/check
 
-Needs what containers.py needs."""
+Needs the programs of containers.py."""
 
 import json
 import os
@@ -20,7 +20,7 @@ import local
 from containers import PODMAN, RUN, WORKSPACE, build, ensure_base, expect, inspect, newest, run, settings
 
 scratch = Path(sys.argv[1])
-# The most that a program, its libraries and the certificates may add to the base [bytes], by the program's profile.
+# Maximum size that program, libraries and certificates add to the base image [bytes], by the program's profile.
 MOST = {"release": 60_000_000, "dev": 90_000_000}
 HARDENED = [*RUN, "--read-only", "--tmpfs", "/tmp", "--cap-drop", "all", "--security-opt", "no-new-privileges"]
 
@@ -28,7 +28,7 @@ text = (WORKSPACE / "infra/Containerfile").read_text()
 
 
 def compile_images():
-    """Builds both targets from the sources, with this machine's toolchain in the place of the base with Rust."""
+    """Compiles both targets, with this machine's toolchain as the Rust base image."""
     [rust, base] = re.findall(r"^FROM (docker\S+) AS", text, re.MULTILINE)
     ensure_base(base)
     toolchain = scratch / "rust"
@@ -61,7 +61,7 @@ if sys.argv[2:] == ["--compile"]:
     compile_images()
     sys.exit()
 
-# The programs without their symbols.
+# Stripped programs.
 (scratch / "context/programs").mkdir(parents=True)
 for name in ("gwtm", "bridge"):
     run("objcopy", "--strip-all", newest(name)[1], scratch / "context/programs" / name)
@@ -93,7 +93,7 @@ for stage, program in (("bridge", "bridge"), ("listener", "gwtm")):
     expect(added <= most, f"{image}: expected at most {most} bytes over {base}, found {added}")
     print(f"{stage}: {added / 1e6:.0f} MB over {base}'s {base_size / 1e6:.0f} MB")
 
-# A notice through the listener, which runs as it does on Kubernetes.
+# A listener run as on Kubernetes processes a notice.
 listener = "localhost/gwtm-listener:check"
 logs, data = scratch / "logs", scratch / "data"
 logs.mkdir()

@@ -1,9 +1,9 @@
-"""Installs the Debian package in a container with systemd: the unit starts, takes a notice from a broker, feeds the
-watchdog, stops by itself, and the package leaves nothing behind.
+"""Installs the Debian package in a container with systemd: the unit starts, processes a notice from a broker, sends
+watchdog keep-alives, stops on SIGTERM, and purging the package leaves nothing.
 
     check_package.py SCRATCH    an empty folder
 
-Needs what containers.py needs, and cargo-deb."""
+Needs the programs of containers.py, and cargo-deb."""
 
 import re
 import subprocess
@@ -16,7 +16,7 @@ from containers import PODMAN, RUN, WORKSPACE, build, ensure_base, expect, newes
 
 scratch = Path(sys.argv[1])
 BASE = "docker.io/library/debian:bookworm-slim"
-# The worst exposure that `systemd-analyze security` may find, of 10.
+# Maximum exposure of `systemd-analyze security`, out of 10.
 EXPOSURE = 1.5
 
 run(WORKSPACE / "infra/package", newest("gwtm")[0], scratch, "--fast")
@@ -56,7 +56,7 @@ try:
     shown = dict(line.split("=", 1) for line in inside("systemctl show gwtm-listen").splitlines())
     expect(shown["StatusText"] == "listening", f"status: expected `listening`, found `{shown['StatusText']}`")
     expect(int(shown["WatchdogTimestampMonotonic"]) > 0, "expected a watchdog that is fed")
-    # DynamicUser= takes a user of this range, which has no name elsewhere.
+    # DynamicUser= allocates a user of this range, without a name outside the unit.
     owner, mode = inside("stat -c '%u %a' /var/lib/gwtm/fit/S090101a-latest.json").split()
     expect(61184 <= int(owner) <= 65519 and mode == "640", f"expected objects of the unit's own user, found {owner}, mode {mode}")
     exposure = float(re.search(r"level for \S+: ([0-9.]+)", inside("systemd-analyze security gwtm-listen --no-pager"))[1])

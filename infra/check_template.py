@@ -1,4 +1,4 @@
-"""Checks what infra/template.yaml promises: each function's rights, settings, secrets, what is kept and what is watched."""
+"""Checks infra/template.yaml: each function's permissions, settings and secrets, retention, and alarms."""
 
 import json
 import re
@@ -8,9 +8,9 @@ import tomllib
 import bill
 import stack
 
-# Which secret each function may read, beside StorageSecret.
+# Secrets that each function may read, besides StorageSecret.
 SECRETS = {"PostApi": "ApiTokenSecret", "Audit": "ApiTokenSecret", "Notify": "NotifySecret"}
-# The prefixes that each function may read, write and delete.
+# Prefixes that each function may read, write and delete.
 READS = {
     "IngestLigo": "inbox fit test",
     "IngestIcecube": "inbox",
@@ -42,7 +42,7 @@ def expect(holds, what):
 
 
 def flat(value):
-    """A value's parts, of every branch of its conditions."""
+    """All parts of a value, over all branches of its conditions."""
     if isinstance(value, list):
         return [part for one in value for part in flat(one)]
     if isinstance(value, dict) and list(value) == ["Fn::If"]:
@@ -51,7 +51,7 @@ def flat(value):
 
 
 def text(value):
-    """A resource as it is written: `${Bucket.Arn}/fit/*`."""
+    """A resource as text: `${Bucket.Arn}/fit/*`."""
     if isinstance(value, dict):
         kind, what = next(iter(value.items()))
         return what if kind == "Fn::Sub" else "${" + (".".join(what) if isinstance(what, list) else what) + "}"
@@ -59,7 +59,7 @@ def text(value):
 
 
 def rights(made, function):
-    """What a function may do: effect, action and resource."""
+    """A function's permissions: effect, action and resource."""
     resources = made["Resources"]
     role = resources[resources[function]["Properties"]["Role"]["Fn::GetAtt"][0]]["Properties"]
     documents = [policy["PolicyDocument"] for policy in role["Policies"]]
@@ -108,7 +108,7 @@ def check_functions(made):
         expect(properties["LoggingConfig"] == {"LogGroup": {"Ref": "Log"}}, f"{function}: expected the stack's log")
         secret = re.search("TOKEN|PASSWORD|SECRET$|NOTIFY", " ".join(variables))
         expect(not secret, f"{function}: a secret in its environment: {secret}")
-        # An account whose quota is 10 refuses a stack that reserves any.
+        # An account with a quota of 10 rejects any reservation.
         reserved = properties.get("ReservedConcurrentExecutions")
         expect(reserved is None or reserved["Fn::If"][0] == "Reserves", f"{function}: reserves concurrency {reserved}")
     for name, wanted in {"ReserveConcurrency": "false", "Architecture": "x86_64"}.items():
@@ -164,7 +164,7 @@ def main():
     check_environments(made)
     lines = len((stack.INFRA / "template.yaml").read_text().splitlines())
     expect(lines <= 640, f"template.yaml: expected at most 640 lines, found {lines}")
-    prefix = re.search(r'const MOCK: &str = "([^"]+)"', (stack.INFRA.parent / "shared/kafka/src/archive.rs").read_text())
+    prefix = re.search(r'const MOCK_PREFIX: &str = "([^"]+)"', (stack.INFRA.parent / "shared/kafka/src/archive.rs").read_text())
     expect(prefix[1] == "mock.", f"mocks in the inbox: expected the prefix `mock.`, found {prefix[1]}")
     dollars = bill.total(bill.items())
     expect(dollars <= LIMIT_DOLLARS, f"the bill: expected at most ${LIMIT_DOLLARS} a month, found ${dollars:.2f}")

@@ -1,5 +1,5 @@
-"""Images and containers on this machine, for check_image.py and check_package.py: root, buildah, podman with runc, and a
-Debian base made by debootstrap from this machine's own mirror, kept in the user's cache."""
+"""Builds and runs images, for check_image.py and check_package.py. Needs root, buildah, podman with runc, and
+debootstrap, which makes the Debian base image from this machine's mirror; the user's cache folder keeps it."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 WORKSPACE = Path(__file__).resolve().parent.parent
 cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "treasure-map-functions"
-# Rootful crun and the limits of some sandboxes do not agree; runc takes what it is given.
+# Rootful crun fails under the limits of some sandboxes; runc works.
 PODMAN = ["podman", "--runtime", "runc"]
 RUN = [*PODMAN, "run", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024", "--network", "host"]
 
@@ -29,7 +29,7 @@ def expect(holds, text):
 
 
 def ensure_base(image):
-    """Makes the base image unless it is there: `docker.io/library/debian:RELEASE-slim`."""
+    """Makes the base image unless it exists: `docker.io/library/debian:RELEASE-slim`."""
     if subprocess.run(["podman", "image", "exists", image], capture_output=True).returncode == 0:
         return
     release = re.fullmatch(r"docker\.io/library/debian:(\w+)-slim", image)[1]
@@ -49,7 +49,7 @@ def ensure_base(image):
 
 
 def build(image, context, *options):
-    """Builds an image in the place of the one that had its name, and returns what the engine says of it."""
+    """Builds an image, replacing one of the same name; returns the engine's description."""
     before = subprocess.run(["podman", "image", "inspect", "--format", "{{.Id}}", image], capture_output=True, text=True)
     run("buildah", "bud", "--isolation", "chroot", "--pull-never", "--layers", "--format", "docker", "-t", image, *options,
         context)
@@ -64,7 +64,7 @@ def inspect(image):
 
 
 def newest(name):
-    """A program of the workspace as cargo built it last: its profile and its path."""
+    """The newest build of a program: its profile and path."""
     target = Path(os.environ.get("CARGO_TARGET_DIR", WORKSPACE / "target"))
     found = [(profile, target / folder / name) for profile, folder in (("release", "release"), ("dev", "debug"))]
     found = [(profile, path) for profile, path in found if path.exists()]

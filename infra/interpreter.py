@@ -1,4 +1,4 @@
-"""What moto leaves out and AWS does."""
+"""Patches moto where it differs from AWS."""
 
 import itertools
 import json
@@ -7,20 +7,20 @@ from moto.cloudformation import parsing
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import state_task_service_aws_sdk
 
 
-def before_puts(heard):
-    """Calls `heard` before each putObject of a flow, with how many there have been."""
+def before_puts(observe):
+    """Calls `observe` before each putObject of a flow, with its number from 1."""
     make_client, counts = state_task_service_aws_sdk.boto_client_for, itertools.count(1)
 
     def client(*arguments, **named):
         made = make_client(*arguments, **named)
-        made.meta.events.register("provide-client-params.s3.PutObject", lambda **_: heard(next(counts)))
+        made.meta.events.register("provide-client-params.s3.PutObject", lambda **_: observe(next(counts)))
         return made
 
     state_task_service_aws_sdk.boto_client_for = client
 
 
 def store_bodies_as_text():
-    """Step Functions stores a `Body` that is a JSON object as its text."""
+    """Stores a `Body` that is a JSON object as its text, as Step Functions does."""
     make_client = state_task_service_aws_sdk.boto_client_for
 
     def client(*arguments, **named):
@@ -36,7 +36,7 @@ def store_bodies_as_text():
 
 
 def leave_out_no_value():
-    """CloudFormation leaves an item of a list out that is `AWS::NoValue`; moto keeps it as null."""
+    """Drops `AWS::NoValue` from lists, as CloudFormation does; moto keeps it as null."""
     clean = parsing.clean_json
 
     def cleaned(resource_json, resources_map):

@@ -1,10 +1,10 @@
-"""Takes notices through the whole stack on this machine: real programs, real flows, an emulated AWS.
+"""Runs notices through the whole stack on this machine: real programs, real flows, an emulated AWS.
 
     infra/local events/notices/S090101a-4-initial.json
 
-moto deploys infra/template.yaml and interprets the flows of infra/flows; cargo-lambda's emulator serves the functions,
-each with the environment that the template gives it; the bridge takes the notices from a Kafka broker (Apache Kafka) and starts
-their flows. What the bucket holds in the end is copied into a folder.
+moto deploys infra/template.yaml and interprets the flows of infra/flows. cargo-lambda's emulator serves the functions
+with the template's environment. The bridge reads the notices from Apache Kafka and starts their flows. Finally, the
+bucket's objects are copied into a folder.
 """
 
 import argparse
@@ -31,7 +31,7 @@ import warnings
 import zipfile
 from pathlib import Path
 
-# What this leaves behind goes by atexit, which a signal does not run by itself; a shell's background job ignores Ctrl-C.
+# Signals must run the atexit clean-up; a shell's background job ignores Ctrl-C otherwise.
 for ended in (signal.SIGINT, signal.SIGTERM):
     signal.signal(ended, lambda number, _: sys.exit(128 + number))
 
@@ -48,7 +48,7 @@ def free_port():
         return found.getsockname()[1]
 
 
-# moto's interpreter looks for its own server there.
+# Port of moto's own server, for its interpreter.
 MOTO = f"http://127.0.0.1:{os.environ.setdefault('MOTO_PORT', str(free_port()))}"
 HEALTH = free_port()
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_DEFAULT_REGION": REGION}
@@ -71,14 +71,14 @@ def aws(service):
 
 
 def folder(prefix):
-    """A folder that goes with this process."""
+    """A folder that is removed at the end of this process."""
     made = Path(tempfile.mkdtemp(prefix=prefix))
     atexit.register(shutil.rmtree, made, ignore_errors=True)
     return made
 
 
 def started(command, **named):
-    """A process that ends with this one."""
+    """A process that is ended with this one."""
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, **named)
 
     def end():
@@ -93,7 +93,7 @@ def until(what, holds, seconds=60):
     begun = time.monotonic()
     while not (held := holds()):
         if time.monotonic() - begun > seconds:
-            sys.exit(f"infra/local: waited in vain for {what}: --logs FOLDER keeps what every program prints")
+            sys.exit(f"infra/local: timed out waiting for {what}: --logs FOLDER keeps the logs of all programs")
         time.sleep(0.05)
     return held
 
@@ -104,12 +104,12 @@ def listens(port):
 
 
 class Functions:
-    """The functions' programs, behind cargo-lambda's emulator of Lambda."""
+    """The functions under cargo-lambda's emulator."""
 
     def __init__(self, programs, logs):
         self.programs, self.logs, self.port = programs, logs, free_port()
         self.calls, self.lock, self.running = [], threading.Lock(), {}
-        # How the emulator answers: an error of the function is an HTTP 500 with the error's JSON.
+        # The emulator returns a function's error as HTTP 500 with JSON.
         lambda_eval_utils._invoke_lambda_function = self.invoke
 
     def start(self, environments, extra, endpoints=("AWS_ENDPOINT_URL",)):
@@ -133,7 +133,7 @@ class Functions:
             self.running[name] = started([self.programs(name)], env=environment | extra, stdout=log, stderr=log)
 
     def hang(self, name):
-        """Has a function answer nothing any more."""
+        """Makes a function hang."""
         self.running[name].send_signal(signal.SIGSTOP)
 
     def invoke(self, parameters, region, state_credentials):
@@ -154,13 +154,13 @@ class Functions:
 
 
 def start_aws():
-    """Starts moto, with a bucket for the functions' code."""
+    """Starts moto with a bucket for the functions' code."""
     interpreter.leave_out_no_value()
     default_user_config["stepfunctions"] = {"execute_state_machine": True}
-    # moto copies a flow with all that runs of it, which cannot be copied.
+    # moto deep-copies flows, but their running executions cannot be copied.
     StateMachine.__deepcopy__ = lambda machine, memo: copy.copy(machine)
     logging.disable()
-    warnings.simplefilter("ignore")  # what moto does not make is seen in `differences`
+    warnings.simplefilter("ignore")  # `differences` reports unsupported resources.
     ThreadedMotoServer(ip_address="127.0.0.1", port=int(os.environ["MOTO_PORT"]), verbose=False).start()
     until("moto", lambda: listens(int(os.environ["MOTO_PORT"])))
     s3, code = aws("s3"), io.BytesIO()
@@ -171,7 +171,7 @@ def start_aws():
 
 
 class Stack:
-    """The template, deployed on moto."""
+    """The stack on moto."""
 
     def __init__(self, parameters, secrets, hurry):
         start_aws()
@@ -194,7 +194,7 @@ class Stack:
         listed = formation.get_paginator("list_stack_resources").paginate(StackName="gwtm")
         self.resources = {one["LogicalResourceId"]: one for page in listed for one in page["StackResourceSummaries"]}
         by_name = {one["FunctionName"]: one for one in aws("lambda").list_functions()["Functions"]}
-        # moto makes the stack's flows where they are not interpreted: they are made once more, the same, where they are.
+        # moto creates the stack's flows in a backend without an interpreter: create them again in the interpreted one.
         for made in stepfunctions_backends["123456789012"][REGION].state_machines:
             aws("stepfunctions").create_state_machine(name=made.name, definition=made.definition, roleArn=made.roleArn)
         self.functions = {
@@ -202,7 +202,7 @@ class Stack:
         }
 
     def differences(self):
-        """What was not made, or made as something else."""
+        """Resources that are missing or of another type."""
         made = {name: one["ResourceType"] for name, one in self.resources.items()}
         return {name: [kind, made.get(name)] for name, kind in self.wanted.items() if made.get(name) != kind}
 
@@ -215,7 +215,7 @@ class Stack:
 
 
 def inline(properties, hurry):
-    """CloudFormation puts the substitutions into the definition; moto leaves them out."""
+    """Applies the definition's substitutions, as CloudFormation does; moto does not."""
     joined = properties["DefinitionString"]["Fn::Join"]
     text = joined[0].join(joined[1])
     if hurry:
@@ -227,7 +227,7 @@ def inline(properties, hurry):
     properties["DefinitionString"] = {"Fn::Join": ["", pieces]}
 
 
-# One process, broker and controller; what it keeps of itself has one copy.
+# One process as broker and controller, with a replication factor of 1.
 BROKER = """
 process.roles=broker,controller
 node.id=1
@@ -254,7 +254,7 @@ class Kafka:
         (own / "server.properties").write_text(BROKER.format(address=self.address, controller=controller, folder=own))
         java = ["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", ROOT / "tests/servers/kafka/libs/*"]
         log = (logs / "broker.log").open("wb")
-        # Begins with an A: what begins with a minus is an option to the tool.
+        # The first letter becomes an A: the tool would parse an id with a leading minus as an option.
         cluster = base64.urlsafe_b64encode(bytes(1) + os.urandom(15)).decode().rstrip("=")
         formatting = ["kafka.tools.StorageTool", "format", "--cluster-id", cluster, "--config", "server.properties"]
         subprocess.run([*java, *formatting], cwd=own, stdout=log, stderr=log, check=True)
@@ -268,7 +268,7 @@ class Kafka:
         self.producer = Producer(settings | {"message.max.bytes": 8388608, "logger": logging.getLogger()})
 
     def send(self, notice):
-        """Sends a notice, to the topic of its kind."""
+        """Sends a notice to the topic of its kind."""
         body = Path(notice).read_bytes()
         flow = "IcecubeFlow" if b'"ref_ID"' in body else "LigoFlow"
         self.producer.produce(TOPICS[flow], body, partition=0)
@@ -292,7 +292,7 @@ def bridge_settings(broker, outputs, group):
 
 
 def programs(folder):
-    """Where each program is: built by `cargo lambda build` (NAME/bootstrap) or by `cargo build`."""
+    """Finds a program, built by `cargo lambda build` (NAME/bootstrap) or `cargo build`."""
 
     def find(name):
         target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
@@ -407,7 +407,7 @@ def all_ended(executions, count):
 
 
 def is_healthy(programs, settings):
-    """What the container's health check says."""
+    """Runs the container's health check."""
     return subprocess.run([programs("bridge"), "healthy"], env=settings, capture_output=True).returncode == 0
 
 

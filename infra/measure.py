@@ -1,6 +1,6 @@
-"""Measures the functions as they are deployed, and what they cost.
+"""Measures the deployed builds of the functions, and their cost.
 
-    infra/measure [NOTICE]    without one, an alert of order 11 with 19,200 cells is made
+    infra/measure [NOTICE]    default: a simulated alert of order 11 with 19,200 cells
 
 The size is that of the zip that is deployed. The start is the time from the process's start to its first question for
 work, median of 9. Memory is the most that a process ever had in RAM; times are medians, and processor times means, of
@@ -38,7 +38,7 @@ WARM_UP, ALERTS = 2, 9
 # As AWS is named to the store, so that it creates an object without asking again whose it is.
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_SECRETS_MANAGER")
 requests = []
-# moto's server says every request to this; functions' to S3 are addressed by path.
+# moto's server logs every request here; the functions use path-style S3 URLs.
 WSGIRequestHandler.log_request = lambda handler, *_: requests.append(handler.requestline.split()[:2])
 
 
@@ -50,7 +50,7 @@ def zipped(program):
 
 
 def start_ms(program, environment):
-    """From a process's start to its first question for work [ms]."""
+    """Time from a process's start to its first request for an invocation [ms]."""
     asked = threading.Event()
 
     class Answer(http.server.BaseHTTPRequestHandler):
@@ -74,7 +74,7 @@ def start_ms(program, environment):
             stderr=subprocess.DEVNULL,
         )
         if not asked.wait(20):
-            sys.exit(f"{program}: it never asks for work")
+            sys.exit(f"{program}: expected a request for an invocation")
         times.append((time.perf_counter() - begun) * 1e3)
         process.kill()
         process.wait()

@@ -1,4 +1,4 @@
-"""Writes the software bill of materials of `gwtm` and `bridge`: what is compiled into them, as CycloneDX 1.5.
+"""Writes the software bill of materials of `gwtm` and `bridge`: their compiled dependencies, as CycloneDX 1.5.
 
     sbom.py FILE"""
 
@@ -16,10 +16,10 @@ metadata = json.loads(subprocess.run(
     ["cargo", "metadata", "--locked", "--all-features", "--format-version=1", "--filter-platform", "x86_64-unknown-linux-gnu"],
     cwd=workspace, capture_output=True, text=True, check=True).stdout)
 packages = {package["id"]: package for package in metadata["packages"]}
-# Only what is linked: neither build scripts' nor tests' dependencies.
+# Only linked dependencies, not those of build scripts and tests.
 linked = {node["id"]: sorted(one["pkg"] for one in node["deps"] if any(kind["kind"] is None for kind in one["dep_kinds"]))
           for node in metadata["resolve"]["nodes"]}
-# By a pattern, since a release is made on machines whose Python reads no TOML.
+# By regular expression: the release machines' Python may lack a TOML parser.
 lock = re.findall(r'^name = "(.+)"\nversion = "(.+)"\nsource = ".+"\nchecksum = "(.+)"$', (workspace / "Cargo.lock").read_text(),
                   re.MULTILINE)
 checksums = {(name, version): checksum for name, version, checksum in lock}
@@ -58,5 +58,5 @@ bill = {
 names = {component["name"] for component in components}
 missing = {"rdkafka-sys", "fitsio-sys", "aws-sdk-s3", "rustls", *PROGRAMS} - names
 if missing or "proptest" in names:
-    sys.exit(f"sbom: expected what is linked, {missing} among it, and no tests' dependency")
+    sys.exit(f"sbom: expected {missing} among the linked dependencies, and no test dependency")
 Path(sys.argv[1]).write_text(json.dumps(bill, indent=1) + "\n")

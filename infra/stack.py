@@ -1,6 +1,6 @@
-"""infra/template.yaml as CloudFormation sees it: translated as AWS translates SAM, with the flows inside.
+"""Translates infra/template.yaml from SAM to CloudFormation, as AWS does, with the flows embedded.
 
-    stack.py OUT.json    writes it for tools that know CloudFormation alone, without default parameters
+    stack.py OUT.json    writes it without default parameters, for tools that only support CloudFormation
 """
 
 import json
@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-# The translator asks which partition it is in.
+# The translator requires a partition.
 os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-2")
 
 import yaml
@@ -24,17 +24,17 @@ class NoManagedPolicies:
 
 
 def parsed(file):
-    """A template as it is written."""
+    """Loads a template without translation."""
     return yaml_parse(file.read_text())
 
 
 def template():
-    """The template as it is written, its flows by the file of each."""
+    """The untranslated template, and the file of each flow."""
     return parsed(INFRA / "template.yaml")
 
 
 def functions():
-    """Which binary each function is."""
+    """The binary of each function."""
     resources = template()["Resources"].items()
     return {
         name: resource["Metadata"]["BuildProperties"]["Binary"]
@@ -44,7 +44,7 @@ def functions():
 
 
 def translated(code="s3://code/bootstrap.zip"):
-    """The template that AWS would make of it, with every function's code at one place."""
+    """The translated template, with the same code location for all functions."""
     source = template()
     for resource in source["Resources"].values():
         properties = resource.get("Properties", {})
@@ -56,7 +56,7 @@ def translated(code="s3://code/bootstrap.zip"):
 
 
 def transformed(source):
-    """A template with code and flows inside, as AWS translates it."""
+    """Translates a template with code and flows embedded."""
     return transform(source, {}, NoManagedPolicies())
 
 

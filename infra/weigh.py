@@ -1,4 +1,4 @@
-"""The numbers of infra/weigh, of the image that check_image.py has built.
+"""Measures infra/weigh's numbers on the image of check_image.py.
 
     weigh.py SCRATCH ALERTS"""
 
@@ -19,7 +19,7 @@ from containers import PODMAN, RUN, inspect, newest, run, settings
 scratch, alerts = Path(sys.argv[1]), int(sys.argv[2])
 IMAGE = "localhost/gwtm-listener:check"
 STARTS = 5
-# How long the alerts may take [s].
+# Timeout of all alerts [s].
 LONGEST = 900
 
 
@@ -31,12 +31,12 @@ def get(port, path):
 
 
 def process(pid, name):
-    """A size of /proc/PID/status [MiB]."""
+    """A memory size from /proc/PID/status [MiB]."""
     return int(re.search(rf"^{name}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)[1]) / 1024
 
 
 def start(broker):
-    """A listener, and how long it took to be healthy since its process was started [s]."""
+    """Starts a listener; also returns the time until it is healthy [s]."""
     port = local.free_port()
     container = run(*RUN, "--detach", "--read-only", "--tmpfs", "/tmp", "--volume", f"{data}:/data",
                     *settings(KAFKA_BOOTSTRAP=broker.address, KAFKA_OFFSET_RESET="earliest", HEALTH_ADDR=f"127.0.0.1:{port}", LOG_LEVEL="warn",
@@ -45,7 +45,7 @@ def start(broker):
         time.sleep(0.001)
     healthy = time.time()
     state = json.loads(run("podman", "inspect", container))[0]["State"]
-    # Podman writes nanoseconds, Python reads microseconds.
+    # Python parses microseconds, Podman prints nanoseconds.
     begun = datetime.fromisoformat(re.sub(r"(\.\d{6})\d*", r"\1", state["StartedAt"])).timestamp()
     return container, port, state["Pid"], healthy - begun
 
@@ -59,7 +59,7 @@ data.mkdir()
 os.chown(data, 65532, 65532)
 made = [scratch / f"{number}.json" for number in range(alerts)]
 for number, alert in enumerate(made):
-    # Superevents of a day are lettered: a, b, …, z, aa, ab, …
+    # Letters of a day's superevents: a, b, …, z, aa, ab, …
     letters = (chr(96 + number // 26) if number >= 26 else "") + chr(97 + number % 26)
     run(newest("gwtm")[1], "simulate", "--superevent-id", f"S090102{letters}", "--seed", number, "--start-order", "4",
         "--out", alert)

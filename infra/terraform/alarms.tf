@@ -1,17 +1,17 @@
-# Two custom metrics of the bridge's log; each line names the notice or the reason.
+# Two metrics from log lines of the bridge, which name the notice or the reason.
 locals {
   watched = {
     trouble = {
       pattern     = "?\"no heartbeat from the broker\" ?\"retrying notice\""
-      description = "For minutes no heartbeat came from GCN, or a notice is held back."
-      # Both are logged once a minute or more often; a retry that helps is no trouble.
+      description = "No heartbeat from GCN for minutes, or a notice keeps being retried."
+      # Both are logged at least once a minute; a single retry is no problem.
       period    = 300
       threshold = 4
     }
     not-listening = {
       pattern     = "?\"not listening\" ?\"log-in:\""
-      description = "The bridge does not listen: another one has its place, or the log-in is refused."
-      # Logged when it is lost and before each attempt, at most ten minutes apart; the first two are two seconds apart.
+      description = "The bridge is not listening: fenced by another process, or the log-in is rejected."
+      # Logged before each rejoin: the first two within two seconds, later ones at most ten minutes apart.
       period    = 1800
       threshold = 3
     }
@@ -47,7 +47,7 @@ resource "aws_cloudwatch_metric_alarm" "watched" {
   ok_actions          = local.alarm_actions
 }
 
-# ECS says nothing of the service while no task runs. This metric is free; those of Container Insights are not.
+# ECS reports no CPU while no task is running. This metric is free, unlike Container Insights.
 resource "aws_cloudwatch_metric_alarm" "stopped" {
   alarm_name          = "${local.name}-stopped"
   alarm_description   = "The bridge is not running. See docs/operations.md, Nothing arrives."

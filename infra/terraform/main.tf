@@ -11,7 +11,7 @@ data "aws_cloudformation_stack" "functions" {
 locals {
   stack = data.aws_cloudformation_stack.functions.outputs
   name  = var.name == "" ? "${var.stack_name}-bridge" : var.name
-  # arn:PARTITION:states:REGION:ACCOUNT:stateMachine:NAME. The broker's groups are everybody's, and a stack's name is not.
+  # arn:PARTITION:states:REGION:ACCOUNT:stateMachine:NAME. The broker's groups are global, but stack names are not unique.
   owner = join(":", slice(split(":", local.stack["LigoFlowArn"]), 3, 5))
   group = "${var.stack_name}-${substr(sha256(local.owner), 0, 8)}"
   environment = merge({
@@ -24,7 +24,7 @@ locals {
     KAFKA_GROUP_ID          = var.group_id == "" ? local.group : var.group_id
     KAFKA_GROUP_INSTANCE_ID = local.name
     KAFKA_OFFSET_RESET      = var.offset_reset
-    # Mocks that do not come are no reason to start the task again, which would not bring them: an alarm of the stack.
+    # Missing mocks must not restart the task, which would not help; the stack has an alarm for them.
     HEALTH_MOCK_MINUTES = "0"
     LOG_FORMAT          = "json"
   }, var.settings)
@@ -33,7 +33,7 @@ locals {
     KAFKA_CLIENT_SECRET = "${var.gcn_secret_arn}:client_secret::"
   }
   secrets = merge(local.client, var.secrets)
-  # arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME, and a key behind it
+  # arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME, plus a key
   secret_arns    = distinct([for arn in values(local.secrets) : join(":", slice(split(":", arn), 0, 7)) if strcontains(arn, ":secretsmanager:")])
   parameter_arns = [for arn in values(local.secrets) : arn if strcontains(arn, ":ssm:")]
   stack_keys     = [for arn in [lookup(local.stack, "KmsKeyArn", "none")] : arn if startswith(arn, "arn:")]
@@ -53,7 +53,7 @@ resource "aws_cloudwatch_log_group" "bridge" {
 resource "aws_ecs_cluster" "bridge" {
   name = local.name
 
-  # Its metrics cost more than the rest of the stack; the alarms need none of them.
+  # Its metrics cost more than the rest of the stack, and no alarm needs them.
   setting {
     name  = "containerInsights"
     value = "disabled"
@@ -86,9 +86,9 @@ resource "aws_ecs_task_definition" "bridge" {
     image                  = var.image
     essential              = true
     readonlyRootFilesystem = true
-    # The bridge leaves within 25 s of SIGTERM.
+    # The bridge stops within 25 s of SIGTERM.
     stopTimeout = 30
-    # Unhealthy is no heartbeat from GCN for five minutes, since a new task does not mend GCN.
+    # Unhealthy only after five minutes without a heartbeat: a new task does not fix GCN.
     healthCheck = {
       command     = ["CMD", "bridge", "healthy"]
       interval    = 30
@@ -116,13 +116,13 @@ resource "aws_ecs_service" "bridge" {
   launch_type     = "FARGATE"
   desired_count   = 1
 
-  # Never two at once: the old task ends before the new one joins.
+  # Never two tasks: the old one stops before the new one joins the group.
   deployment_minimum_healthy_percent = 0
   deployment_maximum_percent         = 100
-  # Rebalancing starts the new task first, which this service never does.
+  # Rebalancing would start the new task first.
   availability_zone_rebalancing = "DISABLED"
 
-  # A version that does not become healthy is replaced by the one before.
+  # Roll back a version that does not become healthy.
   deployment_circuit_breaker {
     enable   = true
     rollback = true
@@ -137,7 +137,7 @@ resource "aws_ecs_service" "bridge" {
 
 resource "aws_security_group" "bridge" {
   name        = local.name
-  description = "The bridge calls out and is never called"
+  description = "The bridge has only outgoing connections"
   vpc_id      = var.vpc_id
 
   egress {

@@ -1,9 +1,9 @@
 output "log_group" {
-  description = "Where the bridge logs."
+  description = "Log group of the bridge."
   value       = aws_cloudwatch_log_group.bridge.name
 }
 
 output "task_role_arn" {
-  description = "The role of the bridge."
+  description = "Role of the bridge."
   value       = aws_iam_role.bridge.arn
 }

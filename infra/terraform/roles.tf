@@ -8,7 +8,7 @@ data "aws_iam_policy_document" "ecs" {
   }
 }
 
-# What ECS needs to start the task: the image, the log and the GCN client.
+# Permissions of ECS to start the task: image, log and GCN client.
 resource "aws_iam_role" "start" {
   name               = "${local.name}-start"
   assume_role_policy = data.aws_iam_policy_document.ecs.json
@@ -39,7 +39,7 @@ data "aws_iam_policy_document" "start" {
     resources = ["${aws_cloudwatch_log_group.bridge.arn}:*"]
   }
 
-  # The image's repository, when it is in ECR, whose log-in has no resource of its own.
+  # The image's repository in ECR, whose log-in supports no resource-level permission.
   dynamic "statement" {
     for_each = local.ecr_repositories
     content {
@@ -63,7 +63,7 @@ resource "aws_iam_role_policy" "start" {
   policy = data.aws_iam_policy_document.start.json
 }
 
-# What the bridge itself may do: put notices and failures, start the two flows and ask whether they have ended.
+# Permissions of the bridge: write notices and failures, start the two flows and poll their executions.
 resource "aws_iam_role" "bridge" {
   name               = local.name
   assume_role_policy = data.aws_iam_policy_document.ecs.json
@@ -75,7 +75,7 @@ data "aws_iam_policy_document" "bridge" {
     resources = ["${local.stack["BucketArn"]}/inbox/*", "${local.stack["BucketArn"]}/failed/*"]
   }
 
-  # Whether a failed notice's body is under inbox/; without ListBucket S3 answers 403 instead of 404.
+  # To check whether inbox/ has a failed notice's body; without ListBucket S3 returns 403 instead of 404.
   statement {
     actions   = ["s3:GetObject"]
     resources = ["${local.stack["BucketArn"]}/inbox/*"]
@@ -91,7 +91,7 @@ data "aws_iam_policy_document" "bridge" {
     resources = [local.stack["LigoFlowArn"], local.stack["IcecubeFlowArn"]]
   }
 
-  # Whether a flow has ended.
+  # To poll executions.
   statement {
     actions   = ["states:DescribeExecution"]
     resources = [for arn in [local.stack["LigoFlowArn"], local.stack["IcecubeFlowArn"]] : "${replace(arn, ":stateMachine:", ":execution:")}:*"]

@@ -1,16 +1,16 @@
 variable "stack_name" {
-  description = "Name of the CloudFormation stack made from infra/template.yaml; its outputs name the bucket, the flows and the alarm topic."
+  description = "Name of the CloudFormation stack of infra/template.yaml, whose outputs provide the bucket, the flows and the alarm topic."
   type        = string
 }
 
 variable "name" {
-  description = "Name of the service and prefix of everything it needs; empty is the stack's name and `-bridge`."
+  description = "Name of the service and prefix of its resources; empty for the stack's name and `-bridge`."
   type        = string
   default     = ""
 }
 
 variable "image" {
-  description = "The bridge's container image, for instance in ECR."
+  description = "Container image of the bridge, for example in ECR."
   type        = string
 }
 
@@ -37,25 +37,25 @@ variable "gcn_domain" {
 }
 
 variable "group_id" {
-  description = "Kafka consumer group, under which the broker keeps the position; empty derives it from the stack's name, the account and the region. Keep it: another group begins anew."
+  description = "Kafka consumer group; empty to derive it from the stack's name, the account and the region. Do not change it: a new group has no position."
   type        = string
   default     = ""
 }
 
 variable "offset_reset" {
-  description = "Where a new group begins: `latest`, `earliest`, a time such as `2026-11-01T00:00:00Z` or how long ago, such as `24h`."
+  description = "Start of a new group: `latest`, `earliest`, a time such as `2026-11-01T00:00:00Z`, or a time span ago such as `24h`."
   type        = string
   default     = "latest"
 }
 
 variable "settings" {
-  description = "Any other setting of docs/settings.md that is no secret, by its name, such as FLOWS_AT_ONCE or, where notices are kept elsewhere than in the stack's bucket, STORAGE_BUCKET_SOURCE and that store's."
+  description = "Other settings of docs/settings.md that are no secrets, by name, such as FLOWS_AT_ONCE, or STORAGE_BUCKET_SOURCE with the settings of another store than the stack's bucket."
   type        = map(string)
   default     = {}
 }
 
 variable "secrets" {
-  description = "Settings that are secrets, by their names: ARNs of parameters of Systems Manager, which are free, or of Secrets Manager secrets, with `:key::` behind where it is one of several."
+  description = "Secret settings, by name: ARNs of Systems Manager parameters, which are free, or of Secrets Manager secrets, with `:key::` for one of several values."
   type        = map(string)
   default     = {}
 
@@ -66,18 +66,18 @@ variable "secrets" {
 }
 
 variable "kms_key_arns" {
-  description = "ARNs of your KMS keys with which the secrets above are encrypted; the stack's own key is known."
+  description = "ARNs of your KMS keys that encrypt the secrets above; the stack's own key is included."
   type        = list(string)
   default     = []
 }
 
 variable "vpc_id" {
-  description = "The VPC the task runs in."
+  description = "VPC of the task."
   type        = string
 }
 
 variable "subnet_ids" {
-  description = "Subnets with a way out to the internet: Kafka on 9092, HTTPS on 443."
+  description = "Subnets with internet access: Kafka on 9092, HTTPS on 443."
   type        = list(string)
 
   validation {
@@ -93,7 +93,7 @@ variable "assign_public_ip" {
 }
 
 variable "cpu_architecture" {
-  description = "The image's architecture, X86_64 or ARM64."
+  description = "Architecture of the image, X86_64 or ARM64."
   type        = string
   default     = "X86_64"
 
@@ -104,13 +104,13 @@ variable "cpu_architecture" {
 }
 
 variable "alarm_topic_arn" {
-  description = "ARN of an SNS topic for alarms; empty is the stack's."
+  description = "ARN of an SNS topic for alarms; empty for the stack's."
   type        = string
   default     = ""
 }
 
 variable "log_retention_days" {
-  description = "How long logs are kept [days]."
+  description = "Retention of logs [days]."
   type        = number
   default     = 90
 }

@@ -146,8 +146,11 @@ impl FlowMessage for Alert {
 /// What `ingest-ligo` made of a notice: the event's own alert, then its external coincidence's if it has one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Ingested {
-    /// One or two alerts, in the order in which they are to be posted.
+    /// One or two alerts, in the order in which they are to be posted; none of a notice that is skipped.
     pub alerts: Vec<Alert>,
+    /// Why the notice is not processed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<String>,
 }
 
 impl FlowMessage for Ingested {

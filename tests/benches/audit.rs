@@ -1,8 +1,8 @@
-//! A year of O4 as simulated, 300 superevents with 1,500 alerts and 8,000 mocks, audited by `gwtm audit` against stand-ins of
-//! GraceDB and the Treasure Map: the last week and the year, the time and the peak of memory; then with 40 faults.
+//! Time and peak memory of `gwtm audit` for the last week and for a simulated year of O4, with mocks of GraceDB and the
+//! Treasure Map: 300 superevents, 1,500 alerts of 1 MB with maps of 19,200 cells, and 8,000 mock alerts. Then the year
+//! with 40 faults.
 //!
-//! `cargo build --release --workspace --bins && cargo bench --package tests --bench audit`. Alerts have maps of 19,200 cells,
-//! and are 1 MB.
+//! `cargo build --release --workspace --bins && cargo bench --package tests --bench audit`
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tests::program::binary;
 use tests::year::{Fault, Year};
 
-/// A map of the size of a real one.
+/// Options for a map of realistic size.
 const REAL_MAP: &str = "--start-order 4 --area 500 --shape banana";
 
 fn main() {
@@ -28,7 +28,7 @@ fn main() {
         assert_eq!(code, Some(expected), "{what}");
         println!("{what:18} {:6.2} s, at most {:.1} MiB", took.as_secs_f64(), peak_kib as f64 / 1024.0);
     };
-    // The superevents are one a day: the last one is of day 300.
+    // One superevent a day, so the last one is on day 300.
     report("the last week", "2009-10-22", 0);
     report("the year", "2009-01-02", 0);
     let mut expected = Vec::new();
@@ -48,7 +48,7 @@ fn main() {
     );
 }
 
-/// How long an audit takes, the peak of its memory [KiB] and its exit code.
+/// Duration of an audit, its peak memory [KiB] and its exit code.
 fn audit(year: &Year, since: &str) -> (Duration, u64, Option<i32>) {
     let begun = Instant::now();
     let mut child = Command::new(binary("gwtm"))

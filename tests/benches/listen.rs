@@ -1,11 +1,13 @@
-//! A backlog of 500 alerts of real size from Apache Kafka to a folder through `gwtm listen`: alerts a second, and the peak
-//! of its memory, without flat maps and with them. Every alert is of a superevent of its own, with a map of 19,200 cells
-//! and a galaxy list; nothing is posted. The broker runs on the same machine and takes its share of it: what it hands over
-//! alone is printed first, and the listener's own time beside its rate. Then how long after its start a listener has taken
-//! its first notice, and what a superevent that is held back costs 5,000 others.
+//! Throughput and peak memory of `gwtm listen` for a backlog of 500 alerts of realistic size from Apache Kafka to a
+//! folder, with and without flat maps. Every alert has its own superevent, a map of 19,200 cells and a galaxy list;
+//! nothing is posted. The broker shares the machine, so its rate alone is printed first, and the listener's CPU time
+//! with its rate.
+//!
+//! Then the time from a listener's start to its first notice, and the throughput of 5,000 notices behind a retrying
+//! superevent.
 //!
 //! `cargo build --release --workspace --bins && cargo bench --package tests --bench listen`; needs `tests/setup` once.
-//! GWTM_BENCH_NOTICE names an alert to take instead of a simulated one.
+//! GWTM_BENCH_NOTICE: file of an alert to use instead of a simulated one.
 
 use std::fs;
 use std::path::Path;
@@ -75,12 +77,12 @@ async fn main() {
     let login = Login::start(Gcn::at(&kafka).await, Duration::from_secs(3600)).await;
     let listening = login.listening(&folder.path().join("login"), "");
     println!("with log-in    {:6.2} s", first_notice(&login.gcn, &listening).await.as_secs_f64());
-    for (name, stuck) in [("5,000 notices", false), ("and one held back", true)] {
-        println!("{name:17} {:6.1} notices/s", 5000.0 / held_back(&Gcn::at(&kafka).await, stuck).await.as_secs_f64());
+    for (name, stuck) in [("5,000 notices", false), ("and one retrying", true)] {
+        println!("{name:17} {:6.1} notices/s", 5000.0 / backlog(&Gcn::at(&kafka).await, stuck).await.as_secs_f64());
     }
 }
 
-/// An alert of the size of a real one.
+/// A simulated alert of realistic size.
 fn simulated() -> Value {
     let words = "simulate --start-order 4 --area 500 --shape banana --type preliminary";
     let command = Command::try_parse_from(words.split_whitespace()).expect("arguments");
@@ -92,7 +94,7 @@ fn superevent(n: usize) -> String {
     format!("S090101{}{}", letter(n / 26), letter(n))
 }
 
-/// How long the broker takes to hand over everything to a client with the listener's settings.
+/// Time to read everything from the broker with the listener's consumer settings.
 fn read(gcn: &Gcn) -> Duration {
     let mut settings: ClientConfig = gcn.kafka().client();
     let consumer: BaseConsumer = settings
@@ -116,14 +118,14 @@ fn read(gcn: &Gcn) -> Duration {
     begun.elapsed()
 }
 
-/// Waits until a listener has said something so many times.
+/// Waits until a listener's log contains a text `count` times.
 fn until(listening: &Listening, what: &str, count: usize) {
     while listening.said().matches(what).count() < count {
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
-/// How long the alerts take from the partitions' assignment on, how much time of a core, and the peak of memory [KiB].
+/// Time for all alerts since the assignment, CPU time, and peak memory [KiB].
 fn listen(gcn: &Gcn, store: &Path, flat: &str) -> (Duration, Duration, u64) {
     let listening = Listening::to(gcn, store, "")
         .set("KAFKA_GROUP_ID", format!("flat-{flat}"))
@@ -136,7 +138,7 @@ fn listen(gcn: &Gcn, store: &Path, flat: &str) -> (Duration, Duration, u64) {
     until(&listening, "notice done", ALERTS);
     let took = begun.elapsed();
     let stat = fs::read_to_string(format!("/proc/{}/stat", listener.id())).expect("its times");
-    // The 14th and 15th field, in hundredths of a second; the second, in brackets, may hold spaces (proc_pid_stat(5)).
+    // Fields 14 and 15 [0.01 s], counted after field 2, whose parentheses may contain spaces (proc_pid_stat(5)).
     let fields = stat.rsplit(')').next().expect("fields").split_whitespace();
     let hundredths: u64 = fields.skip(11).take(2).map(|field| field.parse::<u64>().expect("a number")).sum();
     let status = fs::read_to_string(format!("/proc/{}/status", listener.id())).expect("its status");
@@ -146,7 +148,7 @@ fn listen(gcn: &Gcn, store: &Path, flat: &str) -> (Duration, Duration, u64) {
     (took, Duration::from_millis(10 * hundredths), peak_kib)
 }
 
-/// How long after its start a listener has done a notice that waits for it.
+/// Time from a listener's start until it has processed a waiting notice.
 async fn first_notice(gcn: &Gcn, listening: &Listening) -> Duration {
     gcn.send(IGWN, [Some(fs::read(sample("S090102b-2-retraction.json")).expect("a sample"))]).await;
     let begun = Instant::now();
@@ -157,7 +159,7 @@ async fn first_notice(gcn: &Gcn, listening: &Listening) -> Duration {
     took
 }
 
-/// Work that does nothing, but for one lane that never succeeds.
+/// Work that does nothing, except one lane that always fails.
 struct Stuck(AtomicUsize);
 
 impl Work for Stuck {
@@ -183,8 +185,8 @@ impl Work for Stuck {
     }
 }
 
-/// How long 5,000 notices take, behind a superevent that is held back.
-async fn held_back(gcn: &Gcn, stuck: bool) -> Duration {
+/// Time for 5,000 notices, optionally behind a retrying superevent.
+async fn backlog(gcn: &Gcn, stuck: bool) -> Duration {
     if stuck {
         gcn.send(IGWN, vec![Some(b"stuck".to_vec()); 20]).await;
     }

@@ -1,8 +1,8 @@
-//! Who listens, and how long nobody does: `gwtm listen` started, stopped, killed and doubled at Apache Kafka, and the
-//! broker taken away, with a notice each 0.1 s. Prints a row of the table in infra/README.md for each.
+//! Gaps in processing when `gwtm listen` is started, stopped, killed or run twice on Apache Kafka, or the broker is
+//! down, with a notice every 0.1 s. Prints a row of the table in infra/README.md for each case.
 //!
 //! `cargo build --release --workspace --bins && cargo bench --package tests --bench listeners`; needs `tests/setup` once.
-//! GWTM_BENCH_AWAY names for how long the broker is taken away [s], `15,120,900`.
+//! GWTM_BENCH_AWAY: durations of the broker's outages [s], such as `15,120,900`.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -19,10 +19,10 @@ use tests::listener::Listening;
 use tests::program::{http_get, sample};
 use tests::server::{Process, free_port};
 
-/// How long a state is watched after something was done [s].
+/// How long the posts are watched after an action.
 const AFTERWARDS: Duration = Duration::from_secs(15);
 
-/// Topics, an API, and a notice each 0.1 s.
+/// Topics, an API, and a notice every 0.1 s.
 struct World {
     gcn: Gcn,
     server: Arc<GwtmServer>,
@@ -34,7 +34,7 @@ struct World {
     _heart: Heart,
 }
 
-/// How the notices came.
+/// The result of a case.
 struct Seen {
     longest_silence: Duration,
     lost: usize,
@@ -48,7 +48,7 @@ impl World {
         let gcn = Gcn::at(kafka).await;
         let (sent, sends) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(true)));
         let mut client: ClientConfig = kafka.client();
-        // The sender is back before the listener is.
+        // The sender must reconnect before the listener does.
         client.set("reconnect.backoff.max.ms", "100").set("message.timeout.ms", "0");
         let producer: FutureProducer = client.create().expect("a producer");
         let (topic, count, goes_on) = (gcn.topic(IGWN), Arc::clone(&sent), Arc::clone(&sends));
@@ -82,7 +82,7 @@ impl World {
         }
     }
 
-    /// A listener into the store that all share.
+    /// A listener with the shared store.
     fn listener(&mut self, topic: Option<&str>) -> Listening {
         let (n, port) = (self.listening.len(), free_port());
         let place = self.folder.path().join(format!("listener-{n}"));
@@ -105,7 +105,7 @@ impl World {
         }
     }
 
-    /// Watches the posts while something is done, and for a while after.
+    /// Watches the posts during an action and for a while after it.
     async fn watch(&mut self, running: usize, act: impl AsyncFnOnce(&mut World)) -> Seen {
         let (server, ends) = (Arc::clone(&self.server), Arc::new(AtomicBool::new(false)));
         let end = Arc::clone(&ends);
@@ -133,7 +133,7 @@ impl World {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        // What has not come by then is lost.
+        // Notices without a post by then count as lost.
         let _ = tokio::time::timeout(Duration::from_secs(60), all).await;
         let rows = self.server.alerts();
         let different: BTreeSet<String> = rows.iter().map(|row| row["graceid"].to_string()).collect();
@@ -142,7 +142,7 @@ impl World {
             longest_silence,
             lost: self.sent.load(Ordering::SeqCst) - different.len(),
             twice: rows.len() - different.len(),
-            fenced: said.matches("another listener has taken").count(),
+            fenced: said.matches("fenced by another listener").count(),
             healthy,
         }
     }
@@ -265,7 +265,7 @@ async fn main() {
     }
 }
 
-/// One that is ended, and starts again at once.
+/// A listener that ends and is restarted at once.
 async fn restarted(kafka: &OwnKafka, name: &str, end: impl AsyncFnOnce(Process)) {
     let mut world = World::at(kafka).await;
     let listening = world.listener(None);

@@ -1,6 +1,6 @@
-//! `gwtm migrate` beside the way of gwtm_cron's script (tests/scripts/sequential_copy.py): the same 2,000 objects of 1 kB
-//! to 3 MB from S3 (s3s-fs) to Swift and to Azurite, on this machine, in one run. How busy the servers are is printed
-//! too: where they take all the time, no copier can be quicker.
+//! `gwtm migrate` compared with a sequential copy like gwtm_cron's script (tests/scripts/sequential_copy.py): the same
+//! 2,000 objects of 1 kB to 3 MB from S3 (s3s-fs) to Swift and to Azurite on one machine. Prints the servers' CPU time
+//! too, because it limits every copier.
 //!
 //! `cargo build --release --workspace --bins && cargo bench --package tests --bench migrate`; the first run installs the
 //! services' Python clients into tests/servers.
@@ -21,7 +21,7 @@ use tests::s3s::S3s;
 use tests::server::{TestServer, run, script};
 use tests::swift::Swift;
 
-/// What the services' own clients are.
+/// Python clients of the services.
 const CLIENTS: [&str; 5] = [
     "adlfs==2026.8.0",
     "keystoneauth1==5.18.1",
@@ -29,7 +29,7 @@ const CLIENTS: [&str; 5] = [
     "python-swiftclient==4.11.0",
     "s3fs==2026.9.0",
 ];
-/// How many objects are copied, unless GWTM_BENCH_OBJECTS says otherwise.
+/// Default number of objects; GWTM_BENCH_OBJECTS overrides it.
 const OBJECTS: u32 = 2000;
 
 #[tokio::main]
@@ -70,11 +70,11 @@ fn print(kind: &str, copier: &str, objects: u32, seconds: f64, peak_kib: u64, be
     );
 }
 
-/// The CPU that processes of ours have used.
+/// CPU time of this benchmark's processes.
 struct Cpu {
-    /// Those that run, the servers [s].
+    /// Running processes: the servers [s].
     running_s: f64,
-    /// Those that have ended, the copiers [s].
+    /// Ended processes: the copiers [s].
     ended_s: f64,
 }
 
@@ -84,8 +84,8 @@ impl Cpu {
         let mut running = HashMap::new();
         for process in fs::read_dir("/proc").expect("processes").filter_map(Result::ok) {
             let stat = fs::read_to_string(process.path().join("stat")).unwrap_or_default();
-            // proc(5): after the name, which is in parentheses, the state and the parent; the 14th to 17th field are
-            // ticks of a hundredth of a second, its own and those of its children that have ended.
+            // proc(5): state and parent follow the name in parentheses. Fields 14 to 17 are CPU times [0.01 s]: the
+            // process's own, then those of its ended children.
             let Some((_, fields)) = stat.rsplit_once(')') else { continue };
             let fields: Vec<&str> = fields.split_whitespace().collect();
             let seconds = |first: usize| -> f64 {
@@ -105,7 +105,7 @@ impl Cpu {
     }
 }
 
-/// Python with the clients, in tests/servers.
+/// Installs Python with the clients in tests/servers.
 fn python() -> std::path::PathBuf {
     let folder = workspace().join("tests/servers/bench");
     let stamp = folder.join("installed");
@@ -122,7 +122,7 @@ fn python() -> std::path::PathBuf {
     folder.join("bin/python")
 }
 
-/// Sizes spread evenly in their logarithm.
+/// Writes objects with logarithmically spaced sizes; returns their total size [bytes].
 async fn fill(store: &Store, count: u32) -> u64 {
     let objects = (0..count).map(|n| {
         let size = 1e3 * 3e3_f64.powf(f64::from(n * 7 % count) / f64::from(count - 1));
@@ -142,7 +142,7 @@ fn with(mut command: Command, source: &Settings, dest: &Settings) -> Command {
     command
 }
 
-/// Seconds, and the peak of memory [KiB].
+/// Duration [s] and peak memory [KiB] of `gwtm migrate`.
 fn migrate(kind: &str, source: &Settings, dest: &Settings) -> (f64, u64) {
     let mut command = Command::new(binary("gwtm"));
     command.args(["migrate", "--source", "s3", "--dest", kind, "--container", "fit", "--quiet"]);

@@ -1,4 +1,4 @@
-//! Azurite: Azure Blob Storage on this machine, from npm.
+//! Azurite: an emulator of Azure Blob Storage, from npm.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -111,7 +111,8 @@ pub fn signed(address: SocketAddr, account: &str, method: &str, path: &str, quer
         .timestamp_to_rfc9110_string(&jiff::Timestamp::now())
         .expect("a date of this century");
     let path = format!("/{account}/{path}");
-    // https://learn.microsoft.com/rest/api/storageservices/authorize-with-shared-key; an emulator names the account twice.
+    // https://learn.microsoft.com/rest/api/storageservices/authorize-with-shared-key; an emulator names the account
+    // twice.
     let headers = format!("x-ms-date:{date}\nx-ms-version:{VERSION}");
     let lines: String = query.iter().map(|(name, value)| format!("\n{name}:{value}")).collect();
     let signed = format!("{method}\n\n\n\n\n\n\n\n\n\n\n\n{headers}\n/{account}{path}{lines}");
@@ -125,7 +126,7 @@ pub fn signed(address: SocketAddr, account: &str, method: &str, path: &str, quer
     ask(address, &format!("{method} {path}?{}", query.join("&")), &headers, "")
 }
 
-/// A shared access signature for everything in an account, until then:
+/// A shared access signature for the whole account, valid until `end`:
 /// <https://learn.microsoft.com/rest/api/storageservices/create-account-sas>.
 pub fn sas(account: &str, end: &str) -> String {
     let (permissions, services, kinds) = ("rwdlac", "b", "sco");

@@ -27,14 +27,14 @@ pub trait Backend: Sync {
     const SECRET_AND_CONTAINER: (&'static str, &'static str) = ("", "");
 
     /// Whether it supports this name.
-    fn takes(&self, _name: &str) -> bool {
+    fn supports(&self, _name: &str) -> bool {
         true
     }
 
     /// Settings of a bucket, container, account or folder that does not exist, with this prefix in its name.
     fn absent(&self, name: &str) -> Settings;
 
-    /// Creates the one of these settings.
+    /// Creates the bucket, container, account or folder of these settings.
     fn make(&self, settings: &Settings) -> impl Future<Output = ()> + Send;
 
     /// Creates a new one, with this prefix in its name.
@@ -56,7 +56,7 @@ pub trait Service: Backend {
     fn address(&self) -> SocketAddr;
 }
 
-/// Folders on this machine.
+/// Local folders.
 #[derive(Debug)]
 pub struct Folders(TempDir);
 
@@ -78,7 +78,7 @@ impl Backend for Folders {
     async fn make(&self, _: &Settings) {}
 }
 
-/// A server that speaks S3.
+/// An S3 server.
 pub trait S3Server: Sync {
     /// Access key and secret key of its user.
     const KEYS: (&str, &str);
@@ -87,8 +87,8 @@ pub trait S3Server: Sync {
     /// See [`Backend::LISTED`].
     const LISTED: usize;
 
-    /// See [`Backend::takes`].
-    fn takes(&self, _name: &str) -> bool {
+    /// See [`Backend::supports`].
+    fn supports(&self, _name: &str) -> bool {
         true
     }
 
@@ -101,8 +101,8 @@ impl<S: S3Server> Backend for S {
     const LISTED: usize = <S as S3Server>::LISTED;
     const SECRET_AND_CONTAINER: (&'static str, &'static str) = ("AWS_SECRET_ACCESS_KEY", "AWS_BUCKET");
 
-    fn takes(&self, name: &str) -> bool {
-        S3Server::takes(self, name)
+    fn supports(&self, name: &str) -> bool {
+        S3Server::supports(self, name)
     }
 
     fn absent(&self, name: &str) -> Settings {

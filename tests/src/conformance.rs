@@ -86,14 +86,14 @@ pub async fn accepts_empty_objects<B: Backend>(backend: &B) {
     assert_eq!(store.head(&name).await.map(|head| head.map(|head| head.size)), Ok(Some(0)));
     assert_eq!(store.get_range(&name, 0..4).await, Ok(Some(Bytes::new())));
     assert_eq!(store.put_if_absent(&name, Bytes::from_static(b"x")).await, Ok(false));
-    let told = store.put_stream(&name, content(&Bytes::new(), 0, None)).await.expect("written");
-    assert_eq!(told, B::KNOWS_MD5.then(|| Md5::of(b"")), "a service tells what it has");
+    let md5 = store.put_stream(&name, content(&Bytes::new(), 0, None)).await.expect("written");
+    assert_eq!(md5, B::KNOWS_MD5.then(|| Md5::of(b"")), "the service's MD5");
     let found = store.get_stream(&name).await.expect("answered").expect("an object");
     assert_eq!(found.chunks.try_collect::<Vec<_>>().await.map(|chunks| chunks.concat()), Ok(vec![]));
     assert_eq!(store.keys("fit/").await, Ok(vec![name]));
 }
 
-/// An object of 9 MiB is put and read whole.
+/// Writes and reads an object of 9 MiB.
 ///
 /// # Panics
 /// When the back end does otherwise.
@@ -119,13 +119,13 @@ pub async fn streams_64_mib_and_rejects_a_wrong_length_or_md5(backend: &impl Bac
         content(&whole, whole.len() - 1, md5),
         content(&whole, whole.len(), Some(Md5::of(b""))),
     ] {
-        let error = store.put_stream(&name, wrong).await.expect_err("not what it says");
+        let error = store.put_stream(&name, wrong).await.expect_err("a mismatch");
         assert!(error.is_retryable() && error.to_string().contains("expected"), "{error}");
         assert_eq!(store.head(&name).await, Ok(None));
     }
-    let told = store.put_stream(&name, content(&whole, whole.len(), md5)).await.expect("written");
+    let returned = store.put_stream(&name, content(&whole, whole.len(), md5)).await.expect("written");
     // Not every service returns the MD5 of a multipart upload.
-    assert!(told.is_none() || told == md5, "{told:?}");
+    assert!(returned.is_none() || returned == md5, "{returned:?}");
     let found = store.get_stream(&name).await.expect("answered").expect("an object");
     assert_eq!(found.head.size, whole.len() as u64);
     let chunks: Vec<Bytes> = found.chunks.try_collect().await.expect("all of it");
@@ -171,11 +171,11 @@ pub async fn accepts_unusual_names(backend: &impl Backend) {
         "test/xml&amp;<tag>]]>",
         &long,
     ];
-    let mut names: Vec<Key> = names.into_iter().filter(|name| backend.takes(name)).map(key).collect();
+    let mut names: Vec<Key> = names.into_iter().filter(|name| backend.supports(name)).map(key).collect();
     names.retain(|name| {
         let accepted = store.accepts(name);
         if let Err(error) = &accepted {
-            println!("refused before it is sent: {error}");
+            println!("rejected without a request: {error}");
             assert!(!error.is_retryable());
         }
         accepted.is_ok()
@@ -198,7 +198,7 @@ pub async fn accepts_unusual_names(backend: &impl Backend) {
     assert_eq!(store.keys("").await, Ok(vec![]));
 }
 
-/// Lists are complete and sorted, however many pages they have.
+/// Lists are complete and sorted across pages.
 ///
 /// # Panics
 /// When the back end does otherwise.
@@ -231,7 +231,7 @@ pub async fn put_if_absent_succeeds_for_one_of_16_writers<B: Backend>(backend: &
         let writers = (0..16).map(|writer| {
             let (store, name) = (store.clone(), name.clone());
             tokio::spawn(async move {
-                // While another writer is writing, the winner is not known yet.
+                // Retry while a concurrent writer has not finished.
                 let mut attempts = 0..20;
                 loop {
                     match store.put_if_absent(&name, body(writer)).await {
@@ -298,23 +298,23 @@ pub async fn wrong_credentials_are_permanent_errors_without_the_secret<B: Backen
     store.put(&name, Bytes::from_static(b"x")).await.expect("written");
     // In base64, for Azure.
     let secret = "aHVudGVyMmh1bnRlcjJodW50ZXIyaHVudGVyMg==";
-    let refused = open(&with(&settings, B::SECRET_AND_CONTAINER.0, secret.to_owned())).await;
+    let rejected = open(&with(&settings, B::SECRET_AND_CONTAINER.0, secret.to_owned())).await;
     for error in [
-        refused.get(&name).await.expect_err("get"),
-        refused.head(&name).await.expect_err("head"),
-        refused.put(&name, Bytes::new()).await.expect_err("put"),
-        refused.put_if_absent(&name, Bytes::new()).await.expect_err("put if absent"),
-        refused.delete(&name).await.expect_err("delete"),
-        refused.keys("fit/").await.expect_err("list"),
+        rejected.get(&name).await.expect_err("get"),
+        rejected.head(&name).await.expect_err("head"),
+        rejected.put(&name, Bytes::new()).await.expect_err("put"),
+        rejected.put_if_absent(&name, Bytes::new()).await.expect_err("put if absent"),
+        rejected.delete(&name).await.expect_err("delete"),
+        rejected.keys("fit/").await.expect_err("list"),
     ] {
         let text = format!("{error} {error:?}");
         assert!(!error.is_retryable() && !text.contains(secret), "{text}");
-        assert!(text.contains(B::SECRET_AND_CONTAINER.0), "the setting that is wrong: {text}");
+        assert!(text.contains(B::SECRET_AND_CONTAINER.0), "names the wrong setting: {text}");
     }
     assert_eq!(store.read(&name).await, Ok(Bytes::from_static(b"x")));
 }
 
-/// A token that expires is renewed, also in the middle of an upload in parts.
+/// An expired token is renewed, also during a multipart upload.
 ///
 /// # Panics
 /// When the back end does otherwise.

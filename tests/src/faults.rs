@@ -65,7 +65,7 @@ impl Faults {
                 }
                 let (Ok(client), Ok(server)) = (client, TcpStream::connect(server)) else { continue };
                 let state = shared.clone();
-                // Either way the connection has ended.
+                // An error ends the connection too.
                 std::thread::spawn(move || drop(state.pass(client, server)));
             }
         });
@@ -141,7 +141,7 @@ impl State {
     }
 }
 
-/// The first line of a request, when bytes begin with one: these clients send a head in one piece, and no body that
+/// The first line of a request that starts with `bytes`, if any. The clients send a head in one write, and no body that
 /// looks like one.
 fn request_line(bytes: &[u8]) -> Option<String> {
     const METHODS: [&[u8]; 6] = [b"GET /", b"PUT /", b"HEAD /", b"POST /", b"DELETE /", b"COPY /"];

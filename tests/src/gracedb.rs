@@ -1,9 +1,8 @@
-//! A stand-in for the public side of GraceDB: real HTTP on the loopback, with what its API answers of superevents.
+//! A mock of GraceDB's public API for superevents: real HTTP on the loopback interface.
 //!
-//! Written after its documentation (<https://gracedb.ligo.org/documentation/rest.html>) and its public server's code:
-//! pages of superevents by when they were created, without mock and test events; lists of files with and without versions,
-//! logs with the newest first, times with a second's precision and `UTC` behind them, 404 with a detail for what is not
-//! there.
+//! It follows the documentation (<https://gracedb.ligo.org/documentation/rest.html>) and the server's public code:
+//! pages of superevents by creation time without mock and test events, file lists with and without versions, logs with
+//! the newest first, times in whole seconds with `UTC`, and 404 with a detail.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -20,7 +19,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 
-/// An upload: the file's name, its bytes, and when it was made.
+/// An uploaded file.
 #[derive(Debug, Clone)]
 struct Upload {
     name: String,
@@ -28,7 +27,7 @@ struct Upload {
     bytes: Content,
 }
 
-/// A file's bytes, or another superevent's with this one's id: a year of alerts is not held in memory.
+/// A file's bytes, or a reference to another superevent's bytes to rename, to save memory for a year of alerts.
 #[derive(Debug, Clone)]
 enum Content {
     Bytes(Bytes),
@@ -44,10 +43,10 @@ impl Content {
     }
 }
 
-/// Bytes in which a superevent's id is another of the same length.
+/// Replaces a superevent's id by another of the same length.
 ///
 /// # Panics
-/// When the two ids are not of the same length.
+/// When the lengths differ.
 pub fn renamed(bytes: &[u8], id: &str, own: &str) -> Vec<u8> {
     assert_eq!(id.len(), own.len(), "{id} and {own}");
     let mut renamed = bytes.to_vec();
@@ -59,16 +58,16 @@ pub fn renamed(bytes: &[u8], id: &str, own: &str) -> Vec<u8> {
     renamed
 }
 
-/// What goes wrong with a request.
+/// The fault of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
-    /// This status, and a page.
+    /// This status with an HTML page.
     Status(u16),
-    /// 429, with this many seconds until the next request.
+    /// 429 with this Retry-After [s].
     Throttled(u64),
-    /// A redirect to the same place, which then answers.
+    /// A redirect to the same URL, which then responds.
     Moved,
-    /// 200, and something else than what is documented.
+    /// 200 with an undocumented body.
     Changed,
 }
 
@@ -77,20 +76,20 @@ struct World {
     /// By superevent, in order.
     uploads: BTreeMap<String, Vec<Upload>>,
     requests: Vec<String>,
-    /// When superevents were created, where that is not when their first file was.
+    /// Creation times that differ from the first file's.
     created: BTreeMap<String, String>,
-    /// What goes wrong with requests whose path holds a text, and how often yet.
+    /// Faults: part of the path, fault, and number of requests left.
     troubles: Vec<(String, Trouble, usize)>,
-    /// How many requests were answered with 304.
+    /// Number of 304 responses.
     unchanged: usize,
 }
 
-/// A running stand-in; it stops with its runtime.
+/// A running mock; stops with its runtime.
 #[derive(Debug, Clone)]
 pub struct GraceDb {
     address: SocketAddr,
     world: Arc<Mutex<World>>,
-    /// How many requests are being answered, and how many at once at most.
+    /// Number of concurrent requests, now and at most.
     at_work: Arc<(AtomicUsize, AtomicUsize)>,
 }
 
@@ -105,17 +104,17 @@ impl GraceDb {
         gracedb
     }
 
-    /// Its address, as GRACEDB_URL has it.
+    /// URL for `GRACEDB_URL`.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Uploads a file to a superevent, which is made with it; a file of a name that is there is its next version.
+    /// Uploads a file, and creates its superevent. An existing name gets a new version.
     pub fn upload(&self, id: &str, name: &str, created: &str, bytes: impl Into<Vec<u8>>) {
         self.add(id, name, created, Content::Bytes(bytes.into().into()));
     }
 
-    /// Uploads what another superevent, `of`, has, with this one's id.
+    /// Uploads the bytes of superevent `of`, with this one's id.
     pub fn upload_like(&self, id: &str, name: &str, created: &str, bytes: &Bytes, of: &str) {
         self.add(id, name, created, Content::Like { bytes: bytes.clone(), id: of.to_owned(), own: id.to_owned() });
     }
@@ -125,7 +124,7 @@ impl GraceDb {
         self.world().uploads.entry(id.to_owned()).or_default().push(upload);
     }
 
-    /// Says when a superevent was created; without it, that is when its first file was.
+    /// Creates a superevent at a time; default: that of its first file.
     pub fn create(&self, id: &str, created: &str) {
         self.world().uploads.entry(id.to_owned()).or_default();
         self.world().created.insert(id.to_owned(), created.to_owned());
@@ -136,38 +135,37 @@ impl GraceDb {
         self.world().uploads.remove(id);
     }
 
-    /// Answers the next requests with a status.
+    /// Responds to the next requests with a status.
     pub fn trouble(&self, status: u16, requests: usize) {
         self.trouble_at("", Trouble::Status(status), requests);
     }
 
-    /// Makes something go wrong with the next requests whose path, with its query, holds a text.
+    /// Sets the fault of the next requests whose path and query contain a text.
     pub fn trouble_at(&self, part: &str, trouble: Trouble, requests: usize) {
         self.world().troubles.push((part.to_owned(), trouble, requests));
     }
 
-    /// How many requests were answered with 304.
+    /// Number of 304 responses.
     pub fn unchanged(&self) -> usize {
         self.world().unchanged
     }
 
-    /// Forgets what was asked until now.
+    /// Clears the recorded requests.
     pub fn forget_requests(&self) {
         self.world().requests.clear();
         self.at_work.1.store(0, Ordering::SeqCst);
     }
 
-    /// How many requests were answered at once, at most.
+    /// Maximum number of concurrent requests.
     pub fn at_once(&self) -> usize {
         self.at_work.1.load(Ordering::SeqCst)
     }
 
-    /// The paths of all requests.
+    /// Paths of all requests.
     pub fn requests(&self) -> Vec<String> {
         self.world().requests.clone()
     }
 
-    /// A poisoned lock holds a world that is still whole.
     fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -259,7 +257,7 @@ impl GraceDb {
         };
         let number = |name: &str| parameters.get(name).and_then(|text| text.parse::<usize>().ok());
         let (start, count) = (number("start").unwrap_or(0), number("count").unwrap_or(1024));
-        // Text in this form is in the order of time.
+        // This format sorts by time.
         let selected = |id: &&String| {
             let created = world.created_of(id);
             let created = created.trim_end_matches(" UTC");
@@ -267,7 +265,7 @@ impl GraceDb {
         };
         let all: Vec<&String> = world.uploads.keys().filter(selected).collect();
         let page: Vec<Value> = all.iter().skip(start).take(count).map(|id| self.superevent(world, id)).collect();
-        // As the server does it, the next link is an address of its own.
+        // As on the server, the next link is absolute.
         let next =
             (start + count < all.len()).then(|| format!("{}/api/superevents/?start={}", self.url(), start + count));
         Json(json!({"numRows": all.len(), "superevents": page, "links": {"next": next, "self": self.url()}}))
@@ -295,7 +293,7 @@ impl World {
     }
 }
 
-/// The uploads with their names and versions.
+/// The uploads, with names and versions.
 fn versions(uploads: &[Upload]) -> Vec<(&str, usize, &Upload)> {
     let version = |at: usize, name: &str| uploads[..at].iter().filter(|before| before.name == name).count();
     uploads.iter().enumerate().map(|(at, upload)| (upload.name.as_str(), version(at, &upload.name), upload)).collect()
@@ -304,14 +302,14 @@ fn versions(uploads: &[Upload]) -> Vec<(&str, usize, &Upload)> {
 async fn answer(State(gracedb): State<GraceDb>, headers: HeaderMap, uri: Uri) -> Response {
     let (now, most) = &*gracedb.at_work;
     most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-    // Whoever asks for more than one thing at a time is seen.
+    // Makes concurrent requests visible.
     tokio::task::yield_now().await;
     let response = tagged(&gracedb, &headers, gracedb.reply(&uri)).await;
     now.fetch_sub(1, Ordering::SeqCst);
     response
 }
 
-/// An answer with its content's tag; 304 for who has it.
+/// Adds an ETag to a response, or turns it into 304 if the client has it.
 async fn tagged(gracedb: &GraceDb, headers: &HeaderMap, response: Response) -> Response {
     if response.status() != StatusCode::OK {
         return response;
@@ -328,7 +326,7 @@ async fn tagged(gracedb: &GraceDb, headers: &HeaderMap, response: Response) -> R
     Response::from_parts(parts, bytes.into())
 }
 
-/// A superevent's alert, as the server would know it by its name.
+/// The name of an alert's file on the server.
 pub fn file_name(alert: &Value) -> String {
     let text = |field: &str| alert[field].as_str().expect("a text").to_owned();
     format!("{}-{}.json", text("superevent_id"), text("alert_type").to_lowercase())

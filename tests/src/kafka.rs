@@ -1,14 +1,14 @@
-//! Apache Kafka on the loopback interface, with GCN's log-in: one process, which is broker and controller.
+//! Apache Kafka on the loopback interface with GCN's log-in: one process as broker and controller.
 //!
-//! The tests of a run share one broker: each has topics behind a prefix of its own ([`Gcn`]), as a mirror has them. A test
-//! that stops the broker, or needs it otherwise, starts [`OwnKafka`].
+//! The tests of a run share one broker; each uses topics with its own prefix ([`Gcn`]), as a mirror does. A test that
+//! stops or reconfigures the broker uses [`OwnKafka`].
 
 use std::collections::hash_map::RandomState;
 use std::fs;
 use std::hash::{BuildHasher, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -27,22 +27,22 @@ use serde_json::json;
 use crate::server::{Process, TestServer, free_port, installed, local};
 use crate::wire::Wire;
 
-/// The topic of LIGO/Virgo/KAGRA alerts.
+/// Topic of LIGO/Virgo/KAGRA alerts.
 pub const IGWN: &str = "igwn.gwalert";
-/// The topic of IceCube track searches.
+/// Topic of IceCube track searches.
 pub const ICECUBE: &str = "gcn.notices.icecube.lvk_nu_track_search";
-/// The topic with a message a second.
+/// Topic with one message a second.
 pub const HEARTBEAT: &str = "gcn.heartbeat";
 
-/// A user that may log in by SCRAM and PLAIN.
+/// User for SCRAM and PLAIN.
 pub const USER: &str = "a-site";
-/// The user's password.
+/// Password of the user.
 pub const PASSWORD: &str = "a-sites-password-0123456789";
 
-/// The largest message that the broker takes, as GCN's [bytes].
+/// Maximum message size of the broker, as of GCN's [bytes].
 pub const MAX_MESSAGE_BYTES: usize = 4 << 20;
 
-/// What a client has to know of a running broker.
+/// A client's data of a running broker.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Kafka {
     folder: PathBuf,
@@ -53,18 +53,18 @@ pub struct Kafka {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Ports {
     plain: u16,
-    /// TLS and OAUTHBEARER, as GCN's.
+    /// TLS and OAUTHBEARER, like GCN.
     gcn: u16,
-    /// TLS and SCRAM or PLAIN, as a site's may be.
+    /// TLS and SCRAM or PLAIN, like a site's broker.
     site: u16,
-    /// Where clients are told that this is.
+    /// Advertised port of `site`.
     site_advertised: u16,
-    /// TLS with clients' certificates.
+    /// TLS with client certificates.
     mutual: u16,
     controller: u16,
 }
 
-/// A broker of one test's own, whose messages and offsets outlive a restart; it ends with this value.
+/// A separate broker, which keeps messages and offsets across restarts; stops when dropped.
 pub struct OwnKafka {
     kafka: Kafka,
     process: Option<Process>,
@@ -72,7 +72,7 @@ pub struct OwnKafka {
 }
 
 impl Kafka {
-    /// Writes what a broker needs into a folder: certificates, keys, settings, and an empty log.
+    /// Prepares a broker's folder: certificates, keys, settings, and an empty log.
     fn prepare(folder: &Path, site: Option<u16>, properties: &[&str]) -> Kafka {
         let [plain, gcn, site_port, mutual, controller] = std::array::from_fn(|_| free_port());
         let ports =
@@ -94,7 +94,7 @@ impl Kafka {
         let key = json!({"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": "tests", "x": x, "y": y});
         write("jwks.json", &json!({ "keys": [key] }).to_string());
         write("server.properties", &kafka.properties(properties));
-        // It begins with an A: what begins with a minus is an option to the tool.
+        // The first letter becomes an A: the tool would parse an id with a leading minus as an option.
         let mut id: [u8; 16] = std::array::from_fn(|_| RandomState::new().build_hasher().finish() as u8);
         id[0] = 0;
         let mut format = kafka.java();
@@ -181,7 +181,7 @@ impl Kafka {
         .concat()
     }
 
-    /// Starts the broker and waits until it answers.
+    /// Starts the broker and waits until it responds.
     fn run(&self) -> Process {
         let mut command = self.java();
         command.args(["kafka.Kafka", "server.properties"]);
@@ -206,7 +206,7 @@ impl Kafka {
         format!("localhost:{}", self.ports.site_advertised)
     }
 
-    /// `host:port` with TLS and a client's certificate.
+    /// `host:port` with TLS and a client certificate.
     pub fn mutual_address(&self) -> String {
         format!("localhost:{}", self.ports.mutual)
     }
@@ -223,12 +223,12 @@ impl Kafka {
         client
     }
 
-    /// A client that makes and removes topics.
+    /// An admin client.
     pub fn admin(&self) -> AdminClient<DefaultClientContext> {
         self.client().create().expect("a client")
     }
 
-    /// Makes a topic.
+    /// Creates a topic.
     pub async fn create_topic(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
         let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
         for (setting, value) in settings {
@@ -238,53 +238,61 @@ impl Kafka {
         assert!(made.iter().all(Result::is_ok), "{made:?}");
     }
 
-    /// Removes a topic, and what its groups know of it.
+    /// Deletes a topic with its groups' offsets.
     pub async fn delete_topic(&self, name: &str) {
         let gone = self.admin().delete_topics(&[name], &AdminOptions::new()).await.expect("an answer");
         assert!(gone.iter().all(Result::is_ok), "{gone:?}");
     }
 
-    /// Gives a topic more partitions.
+    /// Adds partitions to a topic.
     pub async fn grow_topic(&self, name: &str, partitions: usize) {
         let wanted = NewPartitions::new(name, partitions);
         let grown = self.admin().create_partitions([&wanted], &AdminOptions::new()).await.expect("an answer");
         assert!(grown.iter().all(Result::is_ok), "{grown:?}");
     }
 
-    /// Removes messages below an offset.
+    /// Deletes messages below an offset.
     pub async fn delete_records(&self, topic: &str, below: i64) {
         let mut asked = TopicPartitionList::new();
         asked.add_partition_offset(topic, 0, Offset::Offset(below)).expect("an offset");
         self.admin().delete_records(&asked, &AdminOptions::new()).await.expect("removed");
     }
 
-    /// Whether it has a topic.
+    /// Whether a topic exists.
     pub fn has_topic(&self, name: &str) -> bool {
         let client: BaseConsumer = self.client().create().expect("a client");
         let metadata = client.fetch_metadata(None, Duration::from_secs(30)).expect("an answer");
         metadata.topics().iter().any(|topic| topic.name() == name)
     }
 
-    /// The groups that it knows, members or not.
+    /// All consumer groups, with or without members.
     pub fn groups(&self) -> Vec<String> {
         let consumer: BaseConsumer = self.client().create().expect("a client");
         let groups = consumer.fetch_group_list(None, Duration::from_secs(30)).expect("a list");
         groups.groups().iter().map(|group| group.name().to_owned()).collect()
     }
 
-    /// What a group has committed for the first partition of a topic.
+    /// A group's committed offset in a topic's first partition.
     pub fn committed(&self, group: &str, topic: &str) -> Option<i64> {
         let consumer: BaseConsumer = self.client().set("group.id", group).create().expect("a client");
         let mut asked = TopicPartitionList::new();
         asked.add_partition(topic, 0);
-        let found = consumer.committed_offsets(asked, Duration::from_secs(30)).expect("an answer");
+        let begun = Instant::now();
+        let found = loop {
+            match consumer.committed_offsets(asked.clone(), Duration::from_secs(30)) {
+                Ok(found) => break found,
+                // The group's coordinator may still be starting.
+                Err(error) => assert!(begun.elapsed() < Duration::from_secs(30), "{error}"),
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        };
         match found.elements().first()?.offset() {
             Offset::Offset(offset) => Some(offset),
             _ => None,
         }
     }
 
-    /// Commits a group's position in the first partition of a topic; false while the group has a member.
+    /// Commits a group's offset in a topic's first partition; returns false while the group has a member.
     pub fn commit(&self, group: &str, topic: &str, offset: i64) -> bool {
         let consumer: BaseConsumer = self.client().set("group.id", group).create().expect("a client");
         let mut position = TopicPartitionList::new();
@@ -292,7 +300,7 @@ impl Kafka {
         consumer.commit(&position, CommitMode::Sync).is_ok()
     }
 
-    /// Sends messages to a topic's first partition, one after another.
+    /// Sends messages to a topic's first partition, in order.
     pub async fn send(&self, topic: &str, bodies: impl IntoIterator<Item = Option<Vec<u8>>>) {
         send(self.client(), topic, bodies).await;
     }
@@ -317,7 +325,7 @@ impl OwnKafka {
         OwnKafka::with(&[])
     }
 
-    /// Starts one with further settings, `name=value`.
+    /// Starts one with more settings, `name=value`.
     ///
     /// # Panics
     /// When it does not start.
@@ -325,7 +333,7 @@ impl OwnKafka {
         OwnKafka::start_in(tempfile::tempdir().expect("a folder"), None, properties)
     }
 
-    /// Starts one whose clients with a user's log-in come by a wire.
+    /// Starts one with its user log-in behind a proxy.
     ///
     /// # Panics
     /// When it does not start.
@@ -341,12 +349,12 @@ impl OwnKafka {
         OwnKafka { kafka, process, _folder: folder }
     }
 
-    /// Ends it as a crash does.
+    /// Kills it.
     pub fn down(&mut self) {
         self.process = None;
     }
 
-    /// Starts it again, with what it held.
+    /// Restarts it with its messages and offsets.
     ///
     /// # Panics
     /// When it does not start.
@@ -363,7 +371,7 @@ impl std::ops::Deref for OwnKafka {
     }
 }
 
-/// GCN's topics behind a prefix of their own, as a mirror has them, at a broker that others use too.
+/// GCN's topics with a prefix, as of a mirror, on a shared broker.
 #[derive(Debug, Clone)]
 pub struct Gcn {
     kafka: Kafka,
@@ -371,7 +379,7 @@ pub struct Gcn {
 }
 
 impl Gcn {
-    /// The topics of alerts, searches and heartbeats at a broker.
+    /// Creates the topics of alerts, searches and heartbeats on a broker.
     pub async fn at(kafka: &Kafka) -> Gcn {
         let gcn = Gcn::empty_at(kafka);
         for topic in [IGWN, ICECUBE, HEARTBEAT] {
@@ -380,13 +388,13 @@ impl Gcn {
         gcn
     }
 
-    /// No topics yet.
+    /// A new prefix without topics.
     pub fn empty_at(kafka: &Kafka) -> Gcn {
         let prefix = format!("t{:08x}.", RandomState::new().build_hasher().finish() as u32);
         Gcn { kafka: kafka.clone(), prefix }
     }
 
-    /// The topics at the broker that all tests share.
+    /// Creates the topics on the shared broker.
     pub async fn shared() -> Gcn {
         Gcn::at(&Kafka::shared()).await
     }
@@ -396,42 +404,42 @@ impl Gcn {
         &self.kafka
     }
 
-    /// What is before each topic's name.
+    /// Prefix of the topics' names.
     pub fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// The name that a topic of GCN's has here.
+    /// A GCN topic's name with the prefix.
     pub fn topic(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
 
-    /// The group of those who listen here.
+    /// The listeners' consumer group.
     pub fn group(&self) -> String {
         format!("{}gwtm", self.prefix)
     }
 
-    /// The name by which a message is known under `failed/`, and its flow on AWS.
+    /// Name of a message under `failed/` and of its flow.
     pub fn flow_name(&self, topic: &str, offset: i64) -> String {
         format!("{}-0-{offset}", self.topic(topic).replace('.', "_"))
     }
 
-    /// Makes a topic with one partition, as GCN's are.
+    /// Creates a topic with one partition, like GCN's.
     pub async fn create(&self, topic: &str) {
         self.kafka.create_topic(&self.topic(topic), 1, &[]).await;
     }
 
-    /// Sends messages to a topic, one after another.
+    /// Sends messages to a topic, in order.
     pub async fn send(&self, topic: &str, bodies: impl IntoIterator<Item = Option<Vec<u8>>>) {
         self.kafka.send(&self.topic(topic), bodies).await;
     }
 
-    /// What the group has committed of a topic.
+    /// The group's committed offset in a topic.
     pub fn committed(&self, topic: &str) -> Option<i64> {
         self.kafka.committed(&self.group(), &self.topic(topic))
     }
 
-    /// The settings of a listener that takes all that there is.
+    /// Settings of a listener that starts at the oldest message.
     pub fn settings(&self) -> [(&'static str, String); 4] {
         [
             ("KAFKA_BOOTSTRAP", self.kafka.address()),
@@ -442,7 +450,7 @@ impl Gcn {
     }
 }
 
-/// Sends messages to a topic's first partition, one after another, by a client with these settings.
+/// Sends messages to a topic's first partition, in order, with a client of these settings.
 pub async fn send(mut client: ClientConfig, topic: &str, bodies: impl IntoIterator<Item = Option<Vec<u8>>>) {
     let producer: FutureProducer = client
         .set("message.max.bytes", "8388608")
@@ -461,18 +469,18 @@ pub async fn send(mut client: ClientConfig, topic: &str, bodies: impl IntoIterat
     }
 }
 
-/// An authority that signs certificates.
+/// A certificate authority.
 pub struct Ca {
     issuer: Issuer<'static, KeyPair>,
-    /// Its own certificate.
+    /// Its certificate.
     pub pem: String,
 }
 
 impl Ca {
-    /// A new one.
+    /// Creates one.
     ///
     /// # Panics
-    /// When no key can be made.
+    /// When no key can be generated.
     pub fn new(name: &str) -> Ca {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -483,10 +491,10 @@ impl Ca {
         Ca { issuer: Issuer::new(params, key), pem }
     }
 
-    /// A certificate for this machine, in PEM, and its key.
+    /// Signs a certificate for the loopback interface; returns it in PEM, with its key.
     ///
     /// # Panics
-    /// When no key can be made.
+    /// When no key can be generated.
     pub fn certificate(&self, name: &str) -> (String, KeyPair) {
         let key = KeyPair::generate().expect("a key");
         let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
@@ -498,11 +506,11 @@ impl Ca {
     }
 }
 
-/// Sends a heartbeat each half second until this value ends.
+/// Sends a heartbeat every 0.5 s until dropped.
 pub struct Heart(tokio::task::JoinHandle<()>);
 
 impl Heart {
-    /// Starts to beat.
+    /// Starts the heartbeat.
     pub fn beat(gcn: &Gcn) -> Heart {
         let gcn = gcn.clone();
         Heart(tokio::spawn(async move {
@@ -510,7 +518,7 @@ impl Heart {
             let topic = gcn.topic(HEARTBEAT);
             loop {
                 let record = FutureRecord::<[u8], [u8]>::to(&topic).partition(0).payload(b"{}");
-                // The broker may be away.
+                // The broker may be down.
                 let _ = producer.send(record, Duration::ZERO).await;
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }

@@ -1,4 +1,4 @@
-//! The program `gwtm listen` as a process of its own: with a broker, a store and the API of a stand-in.
+//! Runs `gwtm listen` as a process, with a broker, a store and the mock API.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,7 +9,7 @@ use crate::kafka::Gcn;
 use crate::program::{binary, workspace};
 use crate::server::Process;
 
-/// How a listener is started; it may be started again and again.
+/// Arguments and settings of a listener, which can be started repeatedly.
 #[derive(Debug, Clone)]
 pub struct Listening {
     arguments: Vec<String>,
@@ -18,7 +18,8 @@ pub struct Listening {
 }
 
 impl Listening {
-    /// To a broker's topics, with products into a folder and posts to an API. What it says is kept in a file beside it.
+    /// A listener to a broker's topics that writes into a folder, posts to an API and logs into a file beside the
+    /// folder.
     pub fn to(gcn: &Gcn, store: &Path, api_base: &str) -> Self {
         let catalogue = workspace().join("events/catalog.csv").display().to_string();
         let orbit = workspace().join("events/fermi.tle").display().to_string();
@@ -28,11 +29,11 @@ impl Listening {
             ("API_BASE", api_base),
             ("API_TOKEN", ADMIN),
             ("OBSERVING_RUN", "O4"),
-            // No process of this server is busy for longer, unless a test makes it so.
+            // The mock's processes are not busy for longer, unless a test blocks them.
             ("API_SETTLE_SECONDS", "2"),
             ("CATALOG_PATH", &catalogue),
             ("FERMI_TLE_FILE", &orbit),
-            // No test reaches out: what would be fetched is looked for on a port where nobody listens.
+            // Tests must not use the network: point downloads to a closed port.
             ("FERMI_FT2_URL", "http://127.0.0.1:9/"),
             ("GRACEDB_URL", "http://127.0.0.1:9/"),
             ("FLAT_MAX_ORDER", "4"),
@@ -44,7 +45,7 @@ impl Listening {
         Listening { arguments: vec!["listen".to_owned()], settings, log: store.with_extension("log") }
     }
 
-    /// With a setting, instead of what it was.
+    /// Replaces a setting.
     #[must_use]
     pub fn set(mut self, name: &str, value: impl Into<String>) -> Self {
         self.settings.retain(|(set, _)| set != name);
@@ -52,7 +53,7 @@ impl Listening {
         self
     }
 
-    /// To one of the topics alone.
+    /// Restricts it to one topic.
     #[must_use]
     pub fn topic(mut self, topic: &str) -> Self {
         self.arguments.extend(["--topic".to_owned(), topic.to_owned()]);
@@ -66,17 +67,17 @@ impl Listening {
         Process::logging_to(&self.log, command)
     }
 
-    /// What all that were started have said.
+    /// The log of all its processes.
     pub fn said(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 }
 
-/// Waits until something holds, for as long as a loaded machine may need.
+/// Waits until a condition holds; the timeout allows for a busy machine.
 pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let begun = Instant::now();
     while !holds().await {
-        assert!(begun.elapsed() < Duration::from_secs(120), "waited in vain for {what}");
+        assert!(begun.elapsed() < Duration::from_secs(120), "timed out waiting for {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

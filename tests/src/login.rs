@@ -1,5 +1,5 @@
-//! GCN's log-in: an HTTPS endpoint that gives signed tokens for a client's id and secret (OAuth 2.0 client credentials),
-//! which the broker itself checks (`Kafka::gcn_address`). A test has an endpoint of its own.
+//! GCN's log-in: an HTTPS endpoint that issues signed tokens for a client's id and secret (OAuth 2.0 client
+//! credentials). The broker verifies them (`Kafka::gcn_address`). Each test uses its own endpoint.
 
 use std::io;
 use std::net::SocketAddr;
@@ -36,10 +36,10 @@ pub const CLIENT_ID: &str = "a-client";
 /// The client's secret.
 pub const CLIENT_SECRET: &str = "a-clients-secret-0123456789";
 
-/// What GCN's clients ask for (https://gcn.nasa.gov/docs/client/kafka).
+/// Scope of GCN's clients (https://gcn.nasa.gov/docs/client/kafka).
 const SCOPE: &str = "gcn.nasa.gov/kafka-public-consumer";
 
-/// A broker's topics behind a log-in; the endpoint ends with this value and its runtime.
+/// A broker's topics with a token endpoint; the endpoint stops with its runtime.
 pub struct Login {
     /// The topics.
     pub gcn: Gcn,
@@ -48,23 +48,23 @@ pub struct Login {
     state: Arc<Endpoint>,
 }
 
-/// Whom a client trusts.
+/// The authorities that a client trusts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trust {
-    /// The authorities of the broker and of the endpoint.
+    /// The broker's and the endpoint's.
     Both,
-    /// That of the broker alone.
+    /// Only the broker's.
     Broker,
-    /// That of the endpoint alone.
+    /// Only the endpoint's.
     Endpoint,
 }
 
 struct Endpoint {
     signer: EcdsaKeyPair,
     secret: Mutex<String>,
-    /// How long a token lasts, and with it the session that it opens [s].
+    /// Lifetime of a token and of its session [s].
     life: u64,
-    /// By how much the endpoint's clock is ahead [s].
+    /// Offset of the endpoint's clock, positive when ahead [s].
     skew: AtomicI64,
     closed: AtomicBool,
     given: AtomicU64,
@@ -72,7 +72,7 @@ struct Endpoint {
 }
 
 impl Login {
-    /// Starts an endpoint before these topics, whose tokens last so long.
+    /// Starts an endpoint with tokens of a lifetime.
     ///
     /// # Panics
     /// When it does not start.
@@ -106,17 +106,17 @@ impl Login {
         Login { gcn, endpoint, folder, state }
     }
 
-    /// A file with the certificates of those whom a client is to trust.
+    /// File of the trusted certificates.
     pub fn authorities(&self, trust: Trust) -> String {
         authorities_file(self.folder.path(), trust).display().to_string()
     }
 
-    /// Where tokens are given.
+    /// URL of the token endpoint.
     pub fn token_url(&self) -> String {
         format!("https://localhost:{}/oauth2/token", self.endpoint.port())
     }
 
-    /// The settings of whoever logs in with the client's secret.
+    /// Settings of a client that logs in.
     pub fn settings(&self) -> [(&'static str, String); 5] {
         [
             ("KAFKA_BOOTSTRAP", self.gcn.kafka().gcn_address()),
@@ -127,13 +127,13 @@ impl Login {
         ]
     }
 
-    /// A listener that logs in with the client's secret.
+    /// A listener that logs in.
     pub fn listening(&self, store: &Path, api_base: &str) -> Listening {
         let listening = Listening::to(&self.gcn, store, api_base);
         self.settings().into_iter().fold(listening, |listening, (name, value)| listening.set(name, value))
     }
 
-    /// Sends messages to a topic, logged in as anybody must be.
+    /// Logs in and sends messages to a topic.
     pub async fn send(&self, topic: &str, bodies: impl IntoIterator<Item = Option<Vec<u8>>>) {
         let ca = self.authorities(Trust::Both);
         let mut client = ClientConfig::new();
@@ -151,22 +151,22 @@ impl Login {
         crate::kafka::send(client, &self.gcn.topic(topic), bodies).await;
     }
 
-    /// From now on this is the client's secret.
+    /// Changes the client's secret.
     pub fn change_secret(&self, secret: &str) {
         secret.clone_into(&mut self.state.secret.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Whether the endpoint answers 503 from now on.
+    /// Makes the endpoint respond with 503, or normally again.
     pub fn close_endpoint(&self, closed: bool) {
         self.state.closed.store(closed, Ordering::SeqCst);
     }
 
-    /// By how much the endpoint's clock is ahead from now on \[s\].
+    /// Sets the endpoint's clock ahead \[s\].
     pub fn skew_clock(&self, seconds: i64) {
         self.state.skew.store(seconds, Ordering::SeqCst);
     }
 
-    /// How many tokens were given, and how many requests refused.
+    /// Number of issued tokens, and of rejected requests.
     pub fn tokens(&self) -> (u64, u64) {
         (self.state.given.load(Ordering::SeqCst), self.state.refused.load(Ordering::SeqCst))
     }
@@ -181,15 +181,15 @@ fn authorities_file(folder: &Path, trust: Trust) -> std::path::PathBuf {
 }
 
 #[derive(Deserialize)]
-struct Asked {
+struct Grant {
     grant_type: String,
     scope: String,
     client_id: Option<String>,
     client_secret: Option<String>,
 }
 
-/// Client credentials come in the header or in the body (RFC 6749, section 2.3.1); GCN takes both.
-async fn token(State(endpoint): State<Arc<Endpoint>>, headers: HeaderMap, Form(asked): Form<Asked>) -> Response {
+/// Accepts client credentials in the header or in the body (RFC 6749, section 2.3.1), like GCN.
+async fn token(State(endpoint): State<Arc<Endpoint>>, headers: HeaderMap, Form(request): Form<Grant>) -> Response {
     if endpoint.closed.load(Ordering::SeqCst) {
         endpoint.refused.fetch_add(1, Ordering::SeqCst);
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
@@ -197,17 +197,17 @@ async fn token(State(endpoint): State<Arc<Endpoint>>, headers: HeaderMap, Form(a
     let secret = endpoint.secret.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let basic = format!("Basic {}", BASE64_STANDARD.encode(format!("{CLIENT_ID}:{secret}")));
     let header = headers.get("authorization").and_then(|value| value.to_str().ok());
-    let in_body = asked.client_id.as_deref() == Some(CLIENT_ID) && asked.client_secret.as_ref() == Some(&secret);
-    let refused = if header != Some(&basic) && !in_body {
+    let in_body = request.client_id.as_deref() == Some(CLIENT_ID) && request.client_secret.as_ref() == Some(&secret);
+    let error = if header != Some(&basic) && !in_body {
         Some((StatusCode::UNAUTHORIZED, "invalid_client"))
-    } else if asked.grant_type != "client_credentials" {
+    } else if request.grant_type != "client_credentials" {
         Some((StatusCode::BAD_REQUEST, "unsupported_grant_type"))
-    } else if asked.scope != SCOPE {
+    } else if request.scope != SCOPE {
         Some((StatusCode::BAD_REQUEST, "invalid_scope"))
     } else {
         None
     };
-    if let Some((status, error)) = refused {
+    if let Some((status, error)) = error {
         endpoint.refused.fetch_add(1, Ordering::SeqCst);
         return (status, Json(json!({"error": error}))).into_response();
     }
@@ -215,14 +215,14 @@ async fn token(State(endpoint): State<Arc<Endpoint>>, headers: HeaderMap, Form(a
     let now = Timestamp::now().as_second() + endpoint.skew.load(Ordering::SeqCst);
     let expires = now.saturating_add(i64::try_from(endpoint.life).unwrap_or(i64::MAX));
     let part = |value: serde_json::Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
-    let claims = json!({"sub": CLIENT_ID, "iss": "tests", "iat": now, "exp": expires, "scope": asked.scope});
+    let claims = json!({"sub": CLIENT_ID, "iss": "tests", "iat": now, "exp": expires, "scope": request.scope});
     let text = format!("{}.{}", part(json!({"alg": "ES256", "kid": "tests"})), part(claims));
     let signature = endpoint.signer.sign(&SystemRandom::new(), text.as_bytes()).expect("a signature");
     let token = format!("{text}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature));
     Json(json!({"access_token": token, "token_type": "Bearer", "expires_in": endpoint.life})).into_response()
 }
 
-/// What shows a certificate for this machine.
+/// A TLS acceptor with a certificate for the loopback interface.
 fn acceptor(ca: &Ca) -> TlsAcceptor {
     let (certificate, key) = ca.certificate("a token endpoint");
     let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).expect("a certificate")];
@@ -248,7 +248,7 @@ impl axum::serve::Listener for Tls {
 
     async fn accept(&mut self) -> (Self::Io, SocketAddr) {
         loop {
-            // A client that does not trust the certificate breaks off here.
+            // Fails for a client that does not trust the certificate.
             if let Ok((stream, address)) = self.listener.accept().await
                 && let Ok(stream) = self.acceptor.accept(stream).await
             {

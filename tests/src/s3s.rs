@@ -48,7 +48,7 @@ impl S3Server for S3s {
     const LISTED: usize = 1_210;
 
     /// It ignores the request to encode listed names, and lengthens long names beyond the limit of file names.
-    fn takes(&self, name: &str) -> bool {
+    fn supports(&self, name: &str) -> bool {
         !name.contains(['+', '%']) && name.len() <= 255
     }
 

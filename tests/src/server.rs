@@ -32,7 +32,7 @@ use crate::swift::Swift;
 
 /// Timeout of a server's start on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
-/// Timeout of a program's end after SIGTERM: Kubernetes waits for 30 s.
+/// Timeout of a program's exit after SIGTERM; Kubernetes waits 30 s.
 const STOP_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// The environment variable with the socket of the program `servers`.
@@ -259,7 +259,7 @@ impl Process {
         self.child.id()
     }
 
-    /// Whether it runs.
+    /// Whether it is running.
     ///
     /// # Panics
     /// When its state is unknown.
@@ -277,7 +277,7 @@ impl Process {
         run(kill);
     }
 
-    /// Sends SIGTERM and waits until it ends by itself.
+    /// Sends SIGTERM and waits for the exit.
     ///
     /// # Panics
     /// When it takes longer than [`STOP_TIMEOUT`].
@@ -293,7 +293,7 @@ impl Process {
         }
     }
 
-    /// Kills it, as a crash does.
+    /// Kills it (SIGKILL).
     pub fn kill(self) {
         drop(self);
     }

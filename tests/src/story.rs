@@ -1,5 +1,5 @@
-//! Notices of every kind around several superevents, and what a listener leaves of them: compared between a run that is
-//! disturbed and one that is not.
+//! Notices of all kinds for several superevents, and a listener's rows and objects of them, to compare a run with
+//! faults to one without.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,7 +20,7 @@ struct Command {
     simulate: Simulate,
 }
 
-/// A map of a few hundred cells.
+/// Options for a map of a few hundred cells.
 pub const SMALL_MAP: &str = "--start-order 1 --max-order 3";
 
 fn simulated(arguments: &str) -> Option<Vec<u8>> {
@@ -33,17 +33,17 @@ fn simulated_with(map: &str, arguments: &str) -> Option<Vec<u8>> {
     Some(command.simulate.bytes().expect("a notice"))
 }
 
-/// The id of one of up to 676 superevents.
+/// Id of one of up to 676 superevents.
 pub fn superevent(n: usize) -> String {
     format!("S090101{}{}", char::from(b'a' + (n / 26) as u8), char::from(b'a' + (n % 26) as u8))
 }
 
-/// Five alerts of each superevent, those of all superevents in turn.
+/// Five alerts of each superevent, interleaved.
 pub fn alerts(superevents: usize) -> Vec<Option<Vec<u8>>> {
     alerts_with(SMALL_MAP, superevents)
 }
 
-/// The same with other maps.
+/// [`alerts`] with other map options.
 pub fn alerts_with(map: &str, superevents: usize) -> Vec<Option<Vec<u8>>> {
     let types = [
         "--type earlywarning --time-created 2009-01-01T00:01:00Z",
@@ -55,7 +55,7 @@ pub fn alerts_with(map: &str, superevents: usize) -> Vec<Option<Vec<u8>>> {
     let mut all = Vec::new();
     for (round, arguments) in types.iter().enumerate() {
         for n in 0..superevents {
-            // Some retractions, some bursts.
+            // Include retractions and bursts.
             let arguments = match (round, n % 10) {
                 (4, 0) => "--type retraction --time-created 2009-01-01T06:00:00Z",
                 (4, 1) => "--type update --burst --time-created 2009-01-01T05:00:00Z",
@@ -67,7 +67,7 @@ pub fn alerts_with(map: &str, superevents: usize) -> Vec<Option<Vec<u8>>> {
     all
 }
 
-/// A mock event of each of the last days, today's last: a preliminary, an initial and a retraction.
+/// A mock event for each of the last days, ending today: preliminary, initial and retraction.
 pub fn mocks(days: i64) -> Vec<Option<Vec<u8>>> {
     let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
     let mut all = Vec::new();
@@ -80,43 +80,43 @@ pub fn mocks(days: i64) -> Vec<Option<Vec<u8>>> {
     all
 }
 
-/// A track search around each superevent.
+/// A track search for each superevent.
 pub fn searches(superevents: usize) -> Vec<Option<Vec<u8>>> {
     (0..superevents).map(|n| simulated(&format!("--superevent-id {} --icecube nested", superevent(n)))).collect()
 }
 
-/// How many rows of alerts and of searches these become: an update with a gamma-ray burst is two.
+/// Expected number of rows of alerts and searches: an update with a gamma-ray burst has two.
 pub fn rows(superevents: usize) -> usize {
     6 * superevents + (0..superevents).filter(|n| n % 10 > 1).count()
 }
 
-/// How many rows there are.
+/// Number of rows on a server.
 pub fn done(server: &GwtmServer) -> usize {
     server.alerts().len() + server.icecube_notices().len()
 }
 
-/// A row of the API without what the server adds.
+/// A row without the columns that the server adds.
 type Row = Map<String, Value>;
 
-/// What a listener leaves with the API and in the store.
+/// A listener's rows and objects.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The rows of each superevent in the order in which they came.
+    /// Rows by superevent, in order of arrival.
     alerts: BTreeMap<String, Vec<Row>>,
     searches: BTreeMap<String, Vec<Row>>,
-    /// How many galaxy lists a superevent has.
+    /// Number of galaxy lists by superevent.
     lists: BTreeMap<String, usize>,
     objects: BTreeMap<String, Vec<u8>>,
 }
 
 impl Outcome {
-    /// Of a server and of a folder with all objects; without the prefix that the topics had.
+    /// Reads the rows of a server and the objects of a folder; removes the topics' prefix.
     pub fn of(gcn: &Gcn, server: &GwtmServer, store: &Path) -> Outcome {
         let mut lists = BTreeMap::new();
         for list in server.galaxy_lists() {
             *lists.entry(list.graceid).or_default() += 1;
         }
-        // What a killed process had not finished is no object.
+        // Ignore unfinished files of killed processes.
         let objects = files(store).into_iter().filter(|(name, _)| !name.contains("/.unfinished-")).map(timeless);
         let objects = objects.map(|(name, bytes)| (name.replace(gcn.prefix(), ""), bytes));
         Outcome {
@@ -127,15 +127,15 @@ impl Outcome {
         }
     }
 
-    /// The objects' names.
+    /// Names of the objects.
     pub fn names(&self) -> Vec<&str> {
         self.objects.keys().map(String::as_str).collect()
     }
 
-    /// Every row once, in the order of its superevent, and every object with the same bytes.
+    /// Asserts the same rows, each once and in order per superevent, and the same objects.
     ///
     /// # Panics
-    /// When it is not so.
+    /// When they differ.
     pub fn assert_is(&self, undisturbed: &Outcome) {
         assert_eq!(self.alerts, undisturbed.alerts, "every row once, in order");
         assert_eq!(self.searches, undisturbed.searches, "every search once");
@@ -147,7 +147,7 @@ impl Outcome {
     }
 }
 
-/// An object without how long it took to make: annotations say that, and nothing else does.
+/// Removes the timings from annotations, the only objects with any.
 fn timeless((name, bytes): (String, Vec<u8>)) -> (String, Vec<u8>) {
     if !name.ends_with("-annotations.json") {
         return (name, bytes);
@@ -167,7 +167,7 @@ fn by_superevent(rows: Vec<Row>) -> BTreeMap<String, Vec<Row>> {
     by_superevent
 }
 
-/// Numbers of rows depend on how superevents come between each other.
+/// Removes the columns that depend on the order across superevents.
 fn without_additions(row: &mut Row) {
     for name in ["id", "datecreated", "icecube_notice_id"] {
         row.remove(name);

@@ -124,8 +124,8 @@ impl Swift {
     ///
     /// # Panics
     /// When there is none.
-    pub fn account(said: &Value) -> String {
-        let services = said["token"]["catalog"].as_array().expect("a catalogue");
+    pub fn account(login: &Value) -> String {
+        let services = login["token"]["catalog"].as_array().expect("a catalogue");
         let swift = services.iter().find(|service| service["type"] == "object-store").expect("Swift");
         let endpoints = swift["endpoints"].as_array().expect("addresses");
         let public = endpoints.iter().find(|endpoint| endpoint["interface"] == "public").expect("a public one");
@@ -151,8 +151,8 @@ impl Backend for Swift {
     }
 
     async fn make(&self, settings: &Settings) {
-        let ((token, said), container) = (self.log_in(), backend::value(settings, "OS_CONTAINER_NAME"));
-        let request = format!("PUT /{}/{container}", Self::account(&said));
+        let ((token, login), container) = (self.log_in(), backend::value(settings, "OS_CONTAINER_NAME"));
+        let request = format!("PUT /{}/{container}", Self::account(&login));
         let answer = ask(self.proxy, &request, &[("X-Auth-Token", &token)], "");
         assert!([201, 202].contains(&answer.status), "{answer:?}");
     }

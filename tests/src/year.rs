@@ -1,7 +1,7 @@
-//! A year of superevents as it is when all is well, and every fault that an audit must find in it.
+//! A year of superevents without faults, and all faults that an audit must find.
 //!
-//! Four superevents go through the whole pipeline; all others are copies of them under other ids: objects, rows, galaxy
-//! lists, and GraceDB's files.
+//! Four superevents go through the pipeline. The others are copies with other ids: objects, rows, galaxy lists and
+//! GraceDB's files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,16 +23,16 @@ use crate::gwtm_server::{ADMIN, GalaxyList, GwtmServer};
 use crate::program::{files, workspace};
 use crate::story;
 
-/// How many superevents go through the pipeline.
+/// Number of superevents that go through the pipeline.
 const PROTOTYPES: usize = 4;
 
-/// GraceDB, a store and the Treasure Map after a year without a fault.
+/// GraceDB, the store and the Treasure Map after a year without faults.
 pub struct Year {
-    /// What was published.
+    /// The published alerts.
     pub gracedb: GraceDb,
-    /// What is shown.
+    /// The Treasure Map.
     pub server: GwtmServer,
-    /// What was taken.
+    /// The store's folder.
     pub folder: TempDir,
     prototypes: Vec<Prototype>,
 }
@@ -40,14 +40,14 @@ pub struct Year {
 /// A superevent to copy.
 struct Prototype {
     id: String,
-    /// GraceDB's name and the bytes of each alert.
+    /// GraceDB's file name and bytes of each alert.
     notices: Vec<(String, Bytes)>,
     objects: Vec<(String, Vec<u8>)>,
     rows: Vec<Map<String, Value>>,
     lists: Vec<GalaxyList>,
 }
 
-/// The id of the `n`th of up to 26 superevents of a day.
+/// Id of the `n`th of up to 26 superevents of a day.
 pub fn id_of(day: Date, n: u8) -> String {
     format!("{}{}a", day.strftime("S%y%m%d"), char::from(b'a' + n))
 }
@@ -58,7 +58,7 @@ pub fn first_day() -> Date {
 }
 
 impl Year {
-    /// A year without superevents, whose alerts have maps as `simulate` makes them with these arguments.
+    /// Starts a year without superevents. `map`: options of `gwtm simulate` for the alerts' maps.
     pub async fn start(map: &str) -> Year {
         let (gracedb, server) = (GraceDb::start().await, GwtmServer::start().await);
         let folder = tempfile::tempdir().expect("a folder");
@@ -82,7 +82,7 @@ impl Year {
                 id,
             });
         }
-        // post-api has asked for two lists at once.
+        // post-api's concurrent requests must not count.
         year.gracedb.forget_requests();
         for row in &rows {
             year.server.remove_row(row["id"].as_i64().expect("a number"));
@@ -93,7 +93,7 @@ impl Year {
         year
     }
 
-    /// Takes the prototypes' alerts through the pipeline into a folder and the Treasure Map.
+    /// Processes the prototypes' alerts into a folder and the Treasure Map.
     async fn process(&self, folder: &Path, map: &str) -> Vec<(String, Bytes)> {
         let config = self.config(folder);
         let store = config.open_store().await.expect("a store");
@@ -111,7 +111,7 @@ impl Year {
         notices
     }
 
-    /// The settings of `gwtm` around this year.
+    /// Settings of `gwtm`.
     pub fn settings(&self) -> Vec<(&'static str, String)> {
         self.settings_in(self.folder.path())
     }
@@ -137,12 +137,12 @@ impl Year {
         Config::read(&get).expect("settings")
     }
 
-    /// What an audit touches.
+    /// The audit's dependencies.
     pub async fn deps(&self) -> Deps {
         Deps::from_config(&self.config(self.folder.path())).await.expect("deps")
     }
 
-    /// Adds superevents, one after another from the first day on, so many a day.
+    /// Adds superevents from the first day on, `a_day` a day.
     pub fn add(&self, count: usize, a_day: u8) -> Vec<String> {
         let day = |n: usize| first_day().saturating_add(jiff::Span::new().days((n / usize::from(a_day)) as i64));
         let ids: Vec<String> = (0..count).map(|n| id_of(day(n), (n % usize::from(a_day)) as u8)).collect();
@@ -152,7 +152,7 @@ impl Year {
         ids
     }
 
-    /// Adds a superevent that was created at a time, as the `n`th of a year.
+    /// Adds a superevent created at a time, a copy of the `n`th prototype.
     pub fn add_at(&self, created: Timestamp, n: usize) -> String {
         let zoned = created.to_zoned(jiff::tz::TimeZone::UTC);
         let id = id_of(zoned.date(), 0);
@@ -183,7 +183,7 @@ impl Year {
         }
     }
 
-    /// Adds a list of the group to the row that was sent at the time of another.
+    /// Adds a galaxy list of the group for a row.
     fn add_list(&self, id: &str, row: &Map<String, Value>, galaxies: &[Value]) {
         let sent = row["timesent"].as_str().expect("a time");
         let stamp = if sent.contains('.') { sent.to_owned() } else { format!("{sent}.000000") };
@@ -191,7 +191,7 @@ impl Year {
         self.server.add_galaxy_list(ADMIN, &body);
     }
 
-    /// Adds mock events as an hour's mock leaves them: GraceDB's list has them under another category.
+    /// Adds hourly mock events. GraceDB lists them in another category.
     pub fn add_mocks(&self, count: usize) {
         let row = self.prototypes[2].rows[1].clone();
         fs::create_dir_all(self.folder.path().join("test")).expect("a folder");
@@ -207,13 +207,13 @@ impl Year {
         }
     }
 
-    /// The question about the whole year.
+    /// An audit question for the whole year.
     pub fn question(&self) -> Question {
         let time = |text: &str| text.parse::<Timestamp>().expect("a time");
         Question { since: time("2009-01-02T00:00:00Z"), until: time("2010-01-02T00:00:00Z"), ids: Vec::new() }
     }
 
-    /// What an audit finds, and how many superevents and alerts it compares.
+    /// Runs an audit; returns its findings and the number of compared superevents and alerts.
     pub async fn audit(&self, question: &Question) -> (Vec<Finding>, usize, usize) {
         let deps = self.deps().await;
         let mut audit = Audit::begin(&deps, question).await;
@@ -249,56 +249,56 @@ impl Year {
     }
 }
 
-/// Something that goes wrong with one superevent.
+/// A fault of one superevent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     /// The listener missed an alert.
     NotTaken,
-    /// It missed the alert, and somebody else posted it.
+    /// It missed the alert, and another client posted it.
     NotTakenButPosted,
-    /// The post failed for good, and `failed/` says why.
+    /// The post failed permanently; `failed/` has the reason.
     NotPosted,
-    /// The alert was taken, and nothing says why it was not posted.
+    /// The alert was ingested but not posted, without a reason.
     NotPostedWithoutReason,
-    /// The retraction was missed.
+    /// The listener missed the retraction.
     RetractionNotTaken,
-    /// The retraction was taken and not posted.
+    /// The retraction was ingested but not posted.
     RetractionNotPosted,
-    /// A row says another area.
+    /// A row has a different area.
     OtherArea,
-    /// A row says another distance.
+    /// A row has a different distance.
     OtherDistance,
-    /// A row says it was sent at another time.
+    /// A row has a different sent time.
     OtherTimeSent,
-    /// A row says another time of the signal.
+    /// A row has a different signal time.
     OtherSignal,
-    /// A row is there twice.
+    /// A row is duplicated.
     DoubledRow,
-    /// A galaxy list is there twice.
+    /// A galaxy list is duplicated.
     DoubledList,
-    /// An older alert's list is there, too.
+    /// An older alert's list was not removed.
     OlderList,
-    /// The list is gone.
+    /// The galaxy list is missing.
     NoList,
     /// The website finds no contours.
     NoContours,
-    /// The contours are not in the store.
+    /// The contours are missing in the store.
     NoContoursFile,
-    /// What Fermi GBM saw is not in the store.
+    /// The Fermi GBM product is missing in the store.
     NoFermi,
-    /// The annotations were not made, and `failed/` says why.
+    /// The annotations are missing; `failed/` has the reason.
     NoAnnotations,
-    /// There is a row of an alert that nobody published.
+    /// A row belongs to no published alert.
     ForeignRow,
     /// GraceDB does not have the superevent.
     NotPublic,
-    /// GraceDB answers something else than documented.
+    /// GraceDB returns an undocumented body.
     Changed,
-    /// GraceDB refuses one file.
+    /// GraceDB rejects the request for one file.
     FileRefused,
 }
 
-/// The reason that `failed/` has of a post.
+/// The reason of a failed post under `failed/`.
 pub const REASON: &str = "`POST post_alert`: expected status 200, found 403: Only admin can access this endpoint";
 
 impl Fault {
@@ -328,18 +328,18 @@ impl Fault {
         Fault::FileRefused,
     ];
 
-    /// Whether taking the alert through the pipeline repairs it.
+    /// Whether processing the alert again repairs it.
     pub fn is_repaired(self) -> bool {
         self.kind().is_repairable() && self != Fault::NoContours
     }
 
-    /// Whether it can happen to the `n`th superevent of a year: those that are retracted end differently.
+    /// Whether it applies to the `n`th superevent: retracted ones have other alerts.
     pub fn can_happen_to(self, n: usize) -> bool {
         let retracted = n.is_multiple_of(PROTOTYPES);
         retracted == matches!(self, Fault::RetractionNotTaken | Fault::RetractionNotPosted)
     }
 
-    /// What an audit calls it.
+    /// The audit's kind of finding for it.
     pub fn kind(self) -> Kind {
         match self {
             Fault::NotTaken | Fault::NotTakenButPosted => Kind::NotTaken,
@@ -356,7 +356,7 @@ impl Fault {
         }
     }
 
-    /// Makes it happen to a superevent; the alert that a finding names, if it names one, and a part of what it says.
+    /// Injects the fault into a superevent; returns the expected trace.
     pub fn happen(self, year: &Year, id: &str) -> Trace {
         let number = |row: &Map<String, Value>| row["id"].as_i64().expect("a number");
         let initial = format!("{id}-Initial");
@@ -473,7 +473,7 @@ impl Fault {
     }
 }
 
-/// What a fault leaves in a finding: the alert that it names, if it names one, and a part of its text.
+/// A fault's trace in a finding: the named alert, if any, and part of the text.
 pub type Trace = (Option<String>, &'static str);
 
 impl Year {
@@ -483,16 +483,16 @@ impl Year {
         fs::write(path, value.to_string()).expect("written");
     }
 
-    /// Checks that an audit has found every fault, and nothing else.
+    /// Asserts that an audit found exactly these faults.
     ///
     /// # Panics
-    /// When it is not so.
+    /// When it did not.
     pub fn assert_found(expected: &[(Fault, String, Trace)], findings: &[Finding]) {
         let mut left: Vec<&Finding> = findings.iter().collect();
         for (fault, id, (alert, part)) in expected {
             let is_it = |finding: &&Finding| {
                 let named = match alert.as_deref() {
-                    // Some alert of the superevent.
+                    // Any alert of the superevent.
                     Some("") => finding.alert.is_some(),
                     alert => finding.alert.as_deref() == alert,
                 };
@@ -503,15 +503,15 @@ impl Year {
             };
             match left.iter().position(is_it) {
                 Some(at) => _ = left.remove(at),
-                None => panic!("{fault:?} of {id} was not found: {alert:?} {part}\n{}", said(findings)),
+                None => panic!("{fault:?} of {id} was not found: {alert:?} {part}\n{}", listing(findings)),
             }
         }
         let left: Vec<Finding> = left.into_iter().cloned().collect();
-        assert!(left.is_empty(), "found beside the faults:\n{}", said(&left));
+        assert!(left.is_empty(), "unexpected findings:\n{}", listing(&left));
     }
 }
 
-fn said(findings: &[Finding]) -> String {
+fn listing(findings: &[Finding]) -> String {
     let mut lines = BTreeMap::new();
     for finding in findings {
         let about = finding.alert.clone().or(finding.superevent_id.as_ref().map(ToString::to_string));

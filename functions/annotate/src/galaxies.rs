@@ -1,10 +1,10 @@
 //! Reads the ranked galaxies from the CSV list.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use shared::{Context, Result};
 
 /// A galaxy of the list.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlottedGalaxy {
     /// Rank, from 0.
     pub rank: u32,

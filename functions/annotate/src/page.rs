@@ -7,7 +7,7 @@ use shared::message::Role;
 
 use crate::annotations::{Annotations, Link};
 use crate::galaxies::PlottedGalaxy;
-use crate::text::{escaped, found_by, number, of_level, percent, place, probabilities, rate};
+use crate::text::{chirp_mass, escaped, found_by, number, of_level, percent, place, probabilities, rate};
 
 const STYLE: &str = "\
 :root{color-scheme:light dark}body{font:16px/1.45 system-ui,'Noto Sans',sans-serif;max-width:1100px;margin:1.5rem auto;\
@@ -108,11 +108,15 @@ fn numbers(page: &mut String, annotations: &Annotations) {
         rows.extend(event.significant.map(|yes| ("Significant", if yes { "yes" } else { "no" }.to_owned())));
         rows.extend(probabilities(&event.classification).map(|text| ("Class", text)));
         rows.extend(probabilities(&event.properties).map(|text| ("Properties", text)));
+        let chirp_mass = event.mchirp_source.as_ref().and_then(|bins| chirp_mass(bins, usize::MAX));
+        rows.extend(chirp_mass.map(|text| ("Chirp mass, source frame", text)));
         rows.extend(event.duration.map(|duration| ("Duration", format!("{} s", number(duration)))));
         rows.extend(
             event.central_frequency.map(|frequency| ("Central frequency", format!("{} Hz", number(frequency)))),
         );
     }
+    let other = annotations.event.as_ref().map(|event| &event.other).filter(|other| !other.is_empty());
+    rows.extend(other.map(|other| ("Other fields", serde_json::to_string(other).unwrap_or_default())));
     if let Some(external) = &annotations.external_coincidence {
         let who: Vec<&str> =
             [&external.observatory, &external.search].into_iter().flatten().map(String::as_str).collect();

@@ -1,5 +1,7 @@
 //! Formats numbers and names for display.
 
+use shared::notice::igwn::ChirpMass;
+
 use crate::annotations::Annotations;
 
 /// Escapes text for SVG and HTML, between tags and in quotes.
@@ -121,9 +123,27 @@ pub fn probabilities(named: &std::collections::BTreeMap<String, f64>) -> Option<
     (!words.is_empty()).then(|| words.join(", "))
 }
 
+/// The `count` most probable bins of a chirp mass, without zeros: `0.87–1.74 M☉ 96 %, 1.74–5 M☉ 3 %`.
+pub fn chirp_mass(chirp_mass: &ChirpMass, count: usize) -> Option<String> {
+    let mut bins: Vec<([f64; 2], f64)> = chirp_mass.bins().filter(|(_, prob)| *prob > 0.0).collect();
+    bins.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let words = bins.into_iter().take(count).map(|([from, to], prob)| format!("{from}–{to} M☉ {}", percent(prob)));
+    let words: Vec<String> = words.collect();
+    (!words.is_empty()).then(|| words.join(", "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn chirp_masses_are_listed_by_probability() {
+        let bins =
+            ChirpMass { bin_edges: vec![0.1, 0.87, 1.74, 5.0, 11.0], probabilities: vec![0.001, 0.9, 0.099, 0.0] };
+        assert_eq!(chirp_mass(&bins, 9).as_deref(), Some("0.87–1.74 M☉ 90 %, 1.74–5 M☉ 10 %, 0.1–0.87 M☉ <1 %"));
+        assert_eq!(chirp_mass(&bins, 1).as_deref(), Some("0.87–1.74 M☉ 90 %"));
+        assert_eq!(chirp_mass(&ChirpMass { probabilities: vec![0.0; 4], ..bins }, 9), None);
+    }
 
     #[test]
     fn formats_numbers_and_rates() {

@@ -9,10 +9,10 @@ use jiff::Timestamp;
 use science::skymap::Region;
 use serde::{Deserialize, Serialize};
 use shared::key::{AlertKind, AlertName, Key, Object, SupereventId, prefix_of};
-use shared::{Context, Result};
+use shared::{Context, Error, Result};
 use store::Store;
 
-use crate::annotations::{Annotations, Overlap, Peak, Previous};
+use crate::annotations::{Annotations, Overlap, Peak, Previous, SCHEMA};
 
 /// Number of concurrent reads of annotations.
 const MAX_CONCURRENT_READS: usize = 8;
@@ -45,7 +45,7 @@ pub async fn stored(store: &Store, own: &AlertName) -> Result<(Vec<Annotations>,
     let keys = keys.into_iter().filter(|key| key.annotations_of().is_some());
     let read = futures::stream::iter(keys).map(async |key| {
         let bytes = store.get(&key).await?;
-        Ok::<_, shared::Error>(bytes.map(|bytes| read(&key, &bytes).map_err(|error| (key, error))))
+        Ok::<_, Error>(bytes.map(|bytes| read(&key, &bytes).map_err(|error| (key, error))))
     });
     let read: Vec<_> = read.buffered(MAX_CONCURRENT_READS).try_collect().await?;
     let (mut found, mut unread) = (Vec::new(), Vec::new());
@@ -62,12 +62,24 @@ pub async fn stored(store: &Store, own: &AlertName) -> Result<(Vec<Annotations>,
     Ok((found, unread))
 }
 
-/// Parses annotations.
+/// Parses annotations of this release, of an earlier one, or of a later one with the same schema: unknown fields are
+/// ignored, and fields that an earlier release does not write are optional.
 ///
 /// # Errors
-/// Permanent, when they are invalid.
+/// Permanent, when they are invalid or have a later schema.
 pub fn read(key: &Key, bytes: &[u8]) -> Result<Annotations> {
-    serde_json::from_slice(bytes).permanent(format_args!("object `{key}`: expected annotations"))
+    #[derive(Deserialize)]
+    struct Version {
+        schema: u32,
+    }
+    let wrong = || format!("object `{key}`: expected annotations");
+    let Version { schema } = serde_json::from_slice(bytes).permanent(wrong())?;
+    if schema > SCHEMA {
+        return Err(Error::permanent(format!(
+            "object `{key}`: expected a schema up to {SCHEMA}, found {schema}, which a later release writes"
+        )));
+    }
+    serde_json::from_slice(bytes).permanent(wrong())
 }
 
 /// Sorts a superevent's alerts and links each to the one that it supersedes.

@@ -1,4 +1,4 @@
-//! Starting flows on AWS Step Functions, and waiting for their end.
+//! Starts flows on AWS Step Functions and waits for their end.
 
 use std::time::Duration;
 
@@ -18,12 +18,12 @@ use shared::notice::NoticeKind;
 use shared::{Context, Error, Result};
 use tokio::time::Instant;
 
-/// The pauses between two looks at an execution.
+/// Backoff between polls of an execution.
 pub const PAUSES: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(15) };
-/// How long an execution is waited for: more than a flow retries one function (`infra/flows`).
-const LONGEST: Duration = Duration::from_secs(6 * 3600);
+/// Timeout of waiting for an execution; longer than a flow retries a function (`infra/flows`).
+const MAX_WAIT: Duration = Duration::from_secs(6 * 3600);
 
-/// The flows, each a state machine.
+/// The flows; each is a state machine.
 #[derive(Debug, Clone)]
 pub struct Flows {
     client: Client,
@@ -37,12 +37,12 @@ pub struct Execution {
     arn: String,
     /// Whether this call started it.
     pub started: bool,
-    /// Since when it is waited for.
+    /// Start of the wait.
     since: Instant,
 }
 
 impl Flows {
-    /// Makes the client in the region that the ARNs name. `sdk` has the credentials, and the endpoint where it is not AWS.
+    /// Creates a client for the ARNs' region. `sdk` provides the credentials, and the endpoint if it is not AWS.
     pub async fn open(arns: &config::FlowArns, sdk: ConfigLoader, pauses: Backoff) -> Self {
         let mut settings = sdk.retry_config(RetryConfig::standard().with_max_attempts(3)).timeout_config(
             TimeoutConfig::builder()
@@ -58,25 +58,25 @@ impl Flows {
         Flows { client: Client::new(&settings.load().await), arns: arns.clone(), pauses }
     }
 
-    /// Starts the flow of a notice under the name of its place in Kafka, or finds the one that was started before. Step
-    /// Functions keeps a name for 90 days: where another notice has it, from another cluster or a topic that was made
-    /// anew, a hash of the content is added.
+    /// Starts a notice's flow, named after topic, partition and offset, or finds its earlier execution. Step Functions
+    /// reserves a name for 90 days. When another notice has the name, from another cluster or a recreated topic,
+    /// appends a hash of the content.
     ///
     /// # Errors
-    /// Permanent, when this input can never start; Retryable otherwise: a person mends a missing flow or permission, and
-    /// until then no notice is passed over.
+    /// Permanent, when Step Functions rejects the input; otherwise Retryable, so that no notice is skipped until an
+    /// operator adds a missing flow or permission.
     pub async fn start(&self, kind: NoticeKind, message: &Message, input: &Received) -> Result<Execution> {
         let name = archive::flow_name(&message.topic, message.partition, message.offset);
         if let Some(execution) = self.start_as(kind, &name, input).await? {
             return Ok(execution);
         }
         let other = archive::flow_name_with_hash(message);
-        tracing::warn!(execution = name, "another notice's flow has this name: starting `{other}`");
+        tracing::warn!(execution = name, "another notice's execution has this name: starting `{other}`");
         let taken = || Error::permanent(format!("flow `{other}`: expected this notice's execution, found another's"));
         self.start_as(kind, &other, input).await?.ok_or_else(taken)
     }
 
-    /// As [`Flows::start`], under one name; none when another notice has it.
+    /// Starts or finds the execution of one name; none when it belongs to another notice.
     async fn start_as(&self, kind: NoticeKind, name: &str, input: &Received) -> Result<Option<Execution>> {
         let machine = match kind {
             NoticeKind::Igwn => &self.arns.ligo,
@@ -92,8 +92,8 @@ impl Flows {
         if error.code() == Some("ExecutionAlreadyExists") {
             let arn = format!("{}:{name}", machine.replacen(":stateMachine:", ":execution:", 1));
             let described = self.describe(&arn).await?;
-            let before: Option<Received> = described.input().and_then(|text| serde_json::from_str(text).ok());
-            return Ok((before.as_ref() == Some(input)).then_some(Execution { arn, started: false, since }));
+            let existing: Option<Received> = described.input().and_then(|text| serde_json::from_str(text).ok());
+            return Ok((existing.as_ref() == Some(input)).then_some(Execution { arn, started: false, since }));
         }
         let message = format!("flow `{machine}`, execution `{name}`: {}", DisplayErrorContext(&error));
         let permanent = matches!(error.code(), Some("InvalidExecutionInput" | "InvalidName" | "ValidationException"))
@@ -101,19 +101,20 @@ impl Flows {
         Err(if permanent { Error::permanent(message) } else { Error::retryable(message) })
     }
 
-    /// Waits until an execution has ended. A flow that fails keeps its failure itself.
+    /// Waits until an execution has ended. A failed flow writes its own dead letter.
     ///
     /// # Errors
-    /// Permanent, when it was aborted or timed out, which no flow keeps; Retryable, when Step Functions does not say.
+    /// Permanent, when it was aborted or timed out, which leave no dead letter; Retryable, when Step Functions does not
+    /// respond.
     pub async fn wait(&self, execution: &Execution) -> Result<()> {
         let mut pause = self.pauses.first;
         loop {
             let described = match self.describe(&execution.arn).await {
-                Err(error) if execution.since.elapsed() < LONGEST => return Err(error),
+                Err(error) if execution.since.elapsed() < MAX_WAIT => return Err(error),
                 described => described.ok(),
             };
             let started = described.as_ref().and_then(|found| Timestamp::from_second(found.start_date().secs()).ok());
-            let age = started.map_or(LONGEST, |started| {
+            let age = started.map_or(MAX_WAIT, |started| {
                 Timestamp::now().duration_since(started).try_into().unwrap_or(Duration::ZERO)
             });
             match described.as_ref().map(DescribeExecutionOutput::status) {
@@ -122,11 +123,11 @@ impl Flows {
                     let cause = described.as_ref().and_then(DescribeExecutionOutput::cause).unwrap_or("no cause");
                     return Err(Error::permanent(format!("flow `{}`: {}: {cause}", execution.arn, status.as_str())));
                 }
-                _ if age >= LONGEST => {
+                _ if age >= MAX_WAIT => {
                     tracing::error!(
                         execution = execution.arn,
                         hours = age.as_secs() / 3600,
-                        "the flow has not ended: going on with the next notice of its superevent"
+                        "the flow is still running: continuing with the superevent's next notice"
                     );
                     return Ok(());
                 }

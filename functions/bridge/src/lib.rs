@@ -1,8 +1,8 @@
-//! Kafka → store the bytes → start the flow → wait for its end → acknowledge.
+//! Kafka → store the bytes → start the flow → wait for its end → store the offset.
 //!
-//! The bridge holds the one long-lived connection to GCN, because Lambda cannot log in there. It knows nothing of what
-//! a notice says. Each step may happen twice and changes nothing the second time: the object has the notice's own
-//! bytes, the flow a name of its topic, partition and offset; and only then is the offset stored.
+//! The bridge holds the long-lived connection to GCN, because Lambda cannot log in there. It does not interpret
+//! notices. Delivery is at least once and every step idempotent: the object holds the notice's own bytes, and the
+//! flow's name derives from topic, partition and offset.
 
 mod flows;
 mod handover;

@@ -1,4 +1,4 @@
-//! The bridge: a small process that is always on. `bridge healthy` asks the one that runs beside it how it is.
+//! The bridge, an always-on process. `bridge healthy` is its health check.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,28 +10,28 @@ use kafka::health::{self, Health};
 use shared::notice::NoticeKind;
 use shared::{Error, Result};
 
-/// Takes GCN's notices from Kafka, stores them and starts their flows.
+/// Read GCN's notices from Kafka, store them and start their flows
 ///
-/// docs/settings.md lists its settings.
+/// docs/settings.md lists the settings.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
     #[command(subcommand)]
-    question: Option<Question>,
+    check: Option<Check>,
 }
 
 #[derive(Subcommand)]
-enum Question {
-    /// Asks the bridge that runs beside this one (HEALTH_ADDR) whether it is well: exit code 0, or 1 and what is wrong
+enum Check {
+    /// Check the running bridge's health at HEALTH_ADDR; exit with 0, or with 1 and the reason
     Healthy,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     runtime::run(async {
-        let outcome = match arguments.question {
+        let outcome = match arguments.check {
             None => bridge().await,
-            Some(Question::Healthy) => healthy().await,
+            Some(Check::Healthy) => healthy().await,
         };
         match outcome {
             Ok(()) => ExitCode::SUCCESS,
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
 
 async fn healthy() -> Result<()> {
     match config::Bridge::from_env()?.health.address {
-        Some(address) => health::ask(address).await,
+        Some(address) => health::check(address).await,
         None => Err(Error::permanent("setting `HEALTH_ADDR`: expected an address, found `none`")),
     }
 }

@@ -14,6 +14,7 @@ use crate::gracedb::GracedbOptions;
 use crate::help::{CompletionOptions, ManOptions};
 use crate::migrate::Migrate;
 use crate::notify::NotifyOptions;
+use crate::positions::WhereOptions;
 use crate::simulate::Simulate;
 use crate::store::StoreOptions;
 
@@ -66,6 +67,8 @@ pub enum Command {
     Gracedb(GracedbOptions),
     /// Compare what GraceDB published with the store and the Treasure Map, and repair what is missing
     Audit(AuditOptions),
+    /// Show where positions lie in a sky map: credible levels, searched areas and volumes, ranked galaxies.
+    Where(WhereOptions),
     /// List, show, retry or drop failed notices.
     Failed(FailedOptions),
     /// Build or inspect a galaxy catalogue.

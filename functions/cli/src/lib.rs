@@ -32,6 +32,7 @@ pub mod migrate;
 mod notices;
 pub mod notify;
 pub mod pipeline;
+pub mod positions;
 #[cfg(feature = "kafka")]
 pub mod replay;
 mod report;

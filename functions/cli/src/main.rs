@@ -23,6 +23,7 @@ fn main() -> ExitCode {
             Command::Replay(options) => cli::replay::replay(&options).await,
             Command::Gracedb(options) => cli::gracedb::gracedb(&options).await,
             Command::Audit(options) => cli::audit::audit(&options).await,
+            Command::Where(options) => options.run().await.map(|()| true),
             Command::Failed(options) => options.run().await,
             Command::Catalog(command) => command.run().await.map(|()| true),
             Command::Migrate(options) => options.run().await,

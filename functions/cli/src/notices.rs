@@ -46,6 +46,14 @@ impl NoticeSource {
             NoticeSource::Stored(key) => Ok(store.read_body(&Body::Key(key.clone())).await?.to_vec()),
         }
     }
+
+    /// The superevent of an alert's archived notice, by its name: known even while it cannot be read.
+    pub(crate) fn superevent(&self) -> Option<SupereventId> {
+        match self {
+            NoticeSource::Stored(key) => Some(key.notice_of()?.superevent_id),
+            NoticeSource::File(_) | NoticeSource::Document(_) => None,
+        }
+    }
 }
 
 /// A notice in the order of the arguments.
@@ -168,12 +176,16 @@ fn wrong(error: io::Error) -> Error {
     Error::permanent(error.to_string().to_lowercase())
 }
 
-fn read_file(path: &Path) -> Result<Bytes> {
+/// What a file holds, inflated if it is gzipped.
+///
+/// # Errors
+/// Permanent, when it cannot be read or holds more than [`MAX_SOURCE_BYTES`].
+pub(crate) fn read_file(path: &Path) -> Result<Bytes> {
     read_all(File::open(path).map_err(wrong)?)
 }
 
 /// What a source holds, inflated if it is gzipped.
-fn read_all(mut source: impl Read) -> Result<Bytes> {
+pub(crate) fn read_all(mut source: impl Read) -> Result<Bytes> {
     let mut first = Vec::new();
     source.by_ref().take(2).read_to_end(&mut first).map_err(wrong)?;
     let is_gzip = gzip::is_gzip(&first);
@@ -320,6 +332,13 @@ mod tests {
         ]);
         let labels: Vec<&str> = order.iter().map(|found| found.label.as_str()).collect();
         assert_eq!(labels, ["b initial", "b update", "b again", "a early", "a late", "a search", "junk"]);
+    }
+
+    #[test]
+    fn the_superevent_of_an_archived_alert_is_known_before_it_is_read() {
+        let stored = |key: &str| NoticeSource::Stored(Key::new(key).expect("a key")).superevent();
+        assert_eq!(stored("fit/S230518h-Preliminary1_alert.json"), "S230518h".parse().ok());
+        assert_eq!(stored("inbox/igwn.gwalert/0/00000000000000000002.json"), None);
     }
 
     proptest! {

@@ -106,6 +106,8 @@ pub struct Outcome {
     pub icecube: Option<(TrackSearch, Option<Posted>)>,
     /// The notifications about a notice that is no alert.
     pub notifications: Vec<Notification>,
+    /// Why the notice was not processed.
+    pub skipped: Option<String>,
 }
 
 impl Outcome {
@@ -198,7 +200,10 @@ impl Pipeline {
         let mut outcome = Outcome::default();
         let ingested = timed(ingest_ligo::handle(&self.ingest_ligo, received.clone())).await;
         let alerts = match outcome.record(Function::IngestLigo, None, ingested) {
-            Ok(Ingested { alerts }) => alerts,
+            Ok(Ingested { alerts, skipped }) => {
+                outcome.skipped = skipped;
+                alerts
+            }
             Err(error) => {
                 if !error.is_retryable() {
                     self.notify(&mut outcome, received).await;

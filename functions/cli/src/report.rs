@@ -26,6 +26,9 @@ pub(crate) struct Report<'a> {
     stored: bool,
     /// Name of the first alert, or the IceCube search's reference.
     name: Option<String>,
+    /// Why the notice was not processed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    skipped: Option<&'a str>,
     alerts: Vec<AlertReport<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     icecube: Option<IceCubeReport<'a>>,
@@ -85,6 +88,7 @@ impl<'a> Report<'a> {
             status: "done",
             stored,
             name: None,
+            skipped: None,
             alerts: Vec::new(),
             icecube: None,
             notifications: &[],
@@ -157,6 +161,7 @@ impl<'a> Report<'a> {
             posts: posted.as_ref().map_or(&[], |posted| &posted.posts),
         });
         self.notifications = &outcome.notifications;
+        self.skipped = outcome.skipped.as_deref();
         let first = outcome.alerts.first().map(|alert| alert.settled.alert.name.to_string());
         self.name = first.or(search.map(str::to_owned));
     }
@@ -191,6 +196,9 @@ pub(crate) fn print(out: &mut impl Write, report: &Report, json: bool) -> io::Re
         print_posts(out, posts)?;
     }
     print_notifications(out, report.notifications)?;
+    if let Some(reason) = report.skipped {
+        writeln!(out, "  not processed: {reason}")?;
+    }
     for error in &report.errors {
         let alert = error.alert.as_deref().map(|name| format!(" of {name}")).unwrap_or_default();
         writeln!(out, "  FAILED {}{alert} ({}): {}", error.stage, error.class.to_lowercase(), error.message)?;

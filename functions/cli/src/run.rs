@@ -12,7 +12,7 @@ use store::Store;
 use crate::Failure;
 use crate::arguments::RunOptions;
 use crate::batch::{Batch, received};
-use crate::notices;
+use crate::notices::{self, NoticeSource};
 use crate::pipeline::Outcome;
 
 /// Runs every notice; returns whether all succeeded.
@@ -29,12 +29,13 @@ pub async fn run(options: &RunOptions) -> std::result::Result<bool, Failure> {
     let sources = notices::find(&options.notices, &store).await;
     batch.of(sources.len());
     for (label, source) in sources {
+        let superevent = source.as_ref().ok().and_then(NoticeSource::superevent);
         let read_from = store.clone();
         let fetch = move || {
             let (source, store) = (source.clone(), read_from.clone());
             async move { received(source?.read(&store).await?) }.boxed_local()
         };
-        let done = batch.offer(&label, None, fetch).await?;
+        let done = batch.offer(&label, superevent.as_ref(), fetch).await?;
         pages(options, &store, done).await?;
     }
     let last = batch.finish().await?;

@@ -11,6 +11,8 @@ use store::Store;
 pub struct Deps {
     /// Holds the notice.
     pub store: Store,
+    /// Whether searches around mock and test events are processed.
+    pub test_alerts: bool,
 }
 
 impl Deps {
@@ -18,8 +20,8 @@ impl Deps {
     ///
     /// # Errors
     /// Never; the signature is that of the other functions.
-    pub fn new(_config: &Config, store: Store) -> Result<Self> {
-        Ok(Deps { store })
+    pub fn new(config: &Config, store: Store) -> Result<Self> {
+        Ok(Deps { store, test_alerts: config.test_alerts })
     }
 
     /// Builds the dependencies from the settings.
@@ -31,13 +33,14 @@ impl Deps {
     }
 }
 
-/// Parses a notice and returns the publication.
+/// Parses a notice and returns the publication, which is withheld around a mock or test event with TEST_ALERTS=false.
 ///
 /// # Errors
 /// Permanent, naming the field, when the notice cannot be parsed; otherwise the store's.
 pub async fn handle(deps: &Deps, received: Received) -> Result<Publication> {
     let bytes = deps.store.read_body(&received.body).await?;
-    let search = TrackSearch::parse(&bytes).map_err(|error: Error| error.of(&received.body))?;
+    let mut search = TrackSearch::parse(&bytes).map_err(|error: Error| error.of(&received.body))?;
+    search.is_skipped = !deps.test_alerts && search.superevent_id.is_test();
     for warning in &search.warnings {
         tracing::warn!(ref_id = search.ref_id, superevent_id = %search.superevent_id, "{warning}");
     }

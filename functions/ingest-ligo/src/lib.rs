@@ -8,6 +8,7 @@ use science::alert::{self, Draft};
 use shared::Result;
 use shared::key::Object;
 use shared::message::{Alert, Ingested, Received};
+use shared::notice::Envelope;
 use shared::notice::igwn::Notice;
 use store::Store;
 
@@ -16,6 +17,8 @@ use store::Store;
 pub struct Deps {
     /// Holds the notice; alerts and maps are archived there.
     pub store: Store,
+    /// Whether mock and test alerts are processed.
+    pub test_alerts: bool,
 }
 
 impl Deps {
@@ -23,8 +26,8 @@ impl Deps {
     ///
     /// # Errors
     /// Never; the signature is that of the other functions.
-    pub fn new(_config: &Config, store: Store) -> Result<Self> {
-        Ok(Deps { store })
+    pub fn new(config: &Config, store: Store) -> Result<Self> {
+        Ok(Deps { store, test_alerts: config.test_alerts })
     }
 
     /// Builds the dependencies from the settings.
@@ -36,7 +39,8 @@ impl Deps {
     }
 }
 
-/// Parses a notice into its alerts: the event's own, then its external coincidence's, if any.
+/// Parses a notice into its alerts: the event's own, then its external coincidence's, if any; none of a mock or test
+/// alert with TEST_ALERTS=false.
 ///
 /// Everything is validated before anything is written, so an unreadable notice leaves no objects. An unreadable map
 /// does not stop the alert: its error is recorded in the alert, and `skymap-products` fails with it.
@@ -45,6 +49,15 @@ impl Deps {
 /// Permanent, naming the notice and the field, when it cannot be parsed; otherwise the store's.
 pub async fn handle(deps: &Deps, received: Received) -> Result<Ingested> {
     let bytes = deps.store.read_body(&received.body).await?;
+    let envelope = Envelope::of(&bytes);
+    if !deps.test_alerts && envelope.is_test() {
+        let reason = "a mock or test alert (TEST_ALERTS=false)".to_owned();
+        tracing::info!(
+            superevent.id = envelope.superevent_id.as_ref().map(|id| id.as_str()),
+            "not processed: {reason}"
+        );
+        return Ok(Ingested { alerts: Vec::new(), skipped: Some(reason) });
+    }
     let notice = Notice::parse(&bytes).map_err(|error| error.of(&received.body))?;
     let (notice, drafts) = read_maps(notice).await.map_err(|error| error.of(&received.body))?;
     for warning in &notice.warnings {
@@ -60,7 +73,7 @@ pub async fn handle(deps: &Deps, received: Received) -> Result<Ingested> {
         );
         alerts.push(alert);
     }
-    Ok(Ingested { alerts })
+    Ok(Ingested { alerts, skipped: None })
 }
 
 /// Decodes the notice's maps on a blocking thread.

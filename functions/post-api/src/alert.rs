@@ -1,4 +1,4 @@
-//! One alert's row, posted in the order of `n` and only once.
+//! Posts an alert's row, exactly once and in the order of `n`.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -14,15 +14,15 @@ use crate::once::{Once, once};
 use crate::rows::{Placed, find, place};
 use crate::{Deps, bytes_of, gracedb, keep, status, warn_all};
 
-/// An alert's row, and all rows of its superevent.
+/// An alert's row, with all rows of its superevent.
 pub(crate) struct Published {
-    /// The alert's own row.
+    /// The alert's row.
     pub row: Row,
-    /// Every row of the superevent, that one among them.
+    /// All rows of the superevent, including it.
     pub rows: Vec<Row>,
 }
 
-/// Writes the alert's body and posts it; its row, when there is an API and the GWTM would keep it.
+/// Stores the alert's body and posts it. Returns the row, unless there is no API or the GWTM would delete it at once.
 pub(crate) async fn publish(
     deps: &Deps,
     alert: &Alert,
@@ -39,7 +39,7 @@ pub(crate) async fn publish(
         let reason = if deps.api.is_none() { deps.not_posted.as_str() } else { REMOVED_AT_ONCE };
         return Ok((done(PostStatus::NotPosted { reason: reason.to_owned() }), None));
     };
-    // A body that was posted stays; before a post it is this one.
+    // Keep the body of an earlier post.
     deps.store.put_if_absent(&key, bytes_of(&body)?).await?;
     let seen = Mutex::new((Vec::new(), Vec::new()));
     let look = async || {
@@ -80,21 +80,21 @@ pub(crate) async fn publish(
     Ok((post, Some(Published { row, rows })))
 }
 
-/// Why a mock alert is not posted.
+/// Reason for not posting a mock alert.
 pub(crate) const REMOVED_AT_ONCE: &str = "the GWTM removes test alerts that are older than yesterday";
 
-/// Whether the GWTM removes an alert's row.
+/// Whether the GWTM deletes an alert's row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Removal {
-    /// It stays.
+    /// Never.
     Never,
-    /// It may be gone by now: the server's day may be another than ours.
+    /// It may already be deleted: the server's date may differ from ours.
     Maybe,
-    /// With the next removal of test alerts.
+    /// With the next deletion of test alerts.
     AtOnce,
 }
 
-/// What becomes of an alert's row.
+/// Whether the GWTM deletes an alert's row.
 pub(crate) fn removal(alert: &Alert) -> Removal {
     match alert.role {
         Role::Observation => Removal::Never,
@@ -102,13 +102,13 @@ pub(crate) fn removal(alert: &Alert) -> Removal {
     }
 }
 
-/// `del_test_alerts` removes the rows of test events but those of MS181101ab and of the mock events of yesterday, today
-/// and tomorrow, by the date in their ids.
+/// `del_test_alerts` deletes rows of test events, except MS181101ab and mock events whose ids have the date of
+/// yesterday, today or tomorrow.
 fn removal_of(id: &SupereventId, today: Date) -> Removal {
     if id.as_str().contains("MS181101ab") {
         return Removal::Never;
     }
-    // `SupereventId` holds six digits there.
+    // `SupereventId` guarantees six digits here.
     let date = id.as_str().strip_prefix("MS").and_then(|rest| Date::strptime("%y%m%d", rest.get(..6)?).ok());
     match date.map(|date| date.duration_since(today).as_hours().abs()) {
         Some(0) => Removal::Never,
@@ -117,12 +117,11 @@ fn removal_of(id: &SupereventId, today: Date) -> Removal {
     }
 }
 
-/// What the row says of the map: the GraceDB file that matches the map in hand when it is there, else our own flat map,
-/// whose name the server reads as a storage key; nothing when neither is there, or when there is no map.
+/// The row's map URL: GraceDB's file of the alert's map, else the storage key of our flat map; none without either.
 ///
-/// An earlier attempt's answer stays, so that what was posted and what is stored agree. An external coincidence's
-/// combined map has no file of a known name at GraceDB. gwtm_cron takes the first of cWB, bilby and bayestar that is
-/// there, whatever map it holds.
+/// Keeps the URL of an earlier attempt, so that the posted and the stored body agree. An external coincidence's
+/// combined map has no known file name at GraceDB. gwtm_cron uses the first existing file of cWB, bilby and bayestar,
+/// whichever map it contains.
 async fn skymap_url(deps: &Deps, alert: &Alert, products: Option<&Products>) -> Result<Option<String>> {
     if alert.skymap.is_none() {
         return Ok(None);
@@ -142,7 +141,7 @@ async fn skymap_url(deps: &Deps, alert: &Alert, products: Option<&Products>) -> 
     }
     let flat = products.and_then(|made| made.products.iter().find(|product| product.product == ProductKind::FlatMap));
     match flat.map(|flat| &flat.status) {
-        // A product that was made without storing it is no object; in a dry run it says what would be posted.
+        // Without writes the flat map is no object to post. A dry run shows the key that it would post.
         _ if deps.api.is_some() && !deps.store.writes() => Ok(None),
         Some(ProductStatus::Written { key, .. } | ProductStatus::AlreadyThere { key }) => Ok(Some(key.to_string())),
         Some(ProductStatus::Missing { .. } | ProductStatus::Failed { .. }) | None => Ok(None),
@@ -154,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn test_alerts_that_the_server_removes() {
+    fn predicts_which_test_alerts_the_server_deletes() {
         let today: Date = "2026-11-23".parse().expect("a date");
         for (id, expected) in [
             ("MS181101ab", Removal::Never),

@@ -1,4 +1,5 @@
-//! A superevent's galaxy list: the newest alert's, and only this one, since the website shows the galaxies of all.
+//! Posts a superevent's galaxy list. Only the newest alert's remains, because the website shows the galaxies of all
+//! lists.
 
 use jiff::SignedDuration;
 use shared::key::{AlertKind, AlertName, Key, Object};
@@ -12,10 +13,11 @@ use crate::once::once;
 use crate::view::is_newer;
 use crate::{Deps, bytes_of, status, warn_all};
 
-/// The server hangs a list on any row of the superevent sent within this time of the list's stamp.
+/// The server assigns a list to any row of the superevent whose `timesent` is within this tolerance of the list's
+/// stamp.
 const SERVER_TOLERANCE: SignedDuration = SignedDuration::from_secs(15);
 
-/// Brings the list's stamp in line with the alert's row, and posts the list.
+/// Sets the list's stamp to its row's `timesent`, and posts the list.
 pub(crate) async fn publish(
     deps: &Deps,
     alert: &Alert,
@@ -55,8 +57,8 @@ pub(crate) async fn publish(
     Ok(post(outcome))
 }
 
-/// Posts the list unless it is there or a newer alert has one, then removes all others of the group: whenever this breaks
-/// off there is a list, and the next call ends with the newest alert's alone.
+/// Posts the list unless it exists or a newer alert has one, then removes the group's others. In this order an
+/// interruption leaves at least one list, and the next invocation completes the removal.
 async fn replace(
     deps: &Deps,
     api: &Client,
@@ -75,7 +77,7 @@ async fn replace(
     let outcome = once(deps, api, pending, look, || api.post_galaxies(body)).await?;
     let mut own = None;
     for (id, list) in api.galaxy_lists(&body.superevent_id, &body.groupname, None).await? {
-        // Of lists that are the same, the first stays.
+        // Keep the first of equal lists.
         if own.is_none() && body.is_listed_as(&list) {
             own = Some(id);
         } else if api.remove_galaxies(id).await? == ListRemoval::Foreign {
@@ -85,7 +87,7 @@ async fn replace(
     Ok(status(&outcome, |id| id.or(own)))
 }
 
-/// Why an older alert that comes late posts no list: a newer one has one, or has retracted the event.
+/// Reason for not posting the list of an alert: a newer one has a list or retracted the event.
 async fn newer_list(
     deps: &Deps,
     api: &Client,
@@ -101,7 +103,7 @@ async fn newer_list(
     for row in newer {
         let Some(sent) = row.timesent.as_deref().and_then(|time| parse_time(time).ok()) else { continue };
         let lists = api.galaxy_lists(&body.superevent_id, &body.groupname, Some(sent)).await?;
-        // The server cannot tell rows that were sent at one time, an update's and its coincidence's, from each other.
+        // The server cannot distinguish rows with equal times, such as an update's and its coincidence's.
         let siblings = if sent.duration_since(body.time_sent).abs() < SERVER_TOLERANCE {
             Some(stored(deps, alert, &row.alert_type).await?)
         } else {
@@ -119,7 +121,7 @@ async fn newer_list(
     Ok(None)
 }
 
-/// Removes what the group posted for a superevent that is retracted.
+/// Removes the group's lists of a retracted superevent.
 pub(crate) async fn remove_all(deps: &Deps, alert: &Alert) -> Result<()> {
     let Some(api) = &deps.api else { return Ok(()) };
     for id in api.galaxy_lists(&alert.name.superevent_id, &deps.groupname, None).await?.into_keys() {
@@ -129,7 +131,7 @@ pub(crate) async fn remove_all(deps: &Deps, alert: &Alert) -> Result<()> {
     Ok(())
 }
 
-/// The lists in the store of a superevent's alerts of one type.
+/// Reads the stored lists of a superevent's alerts of one type.
 async fn stored(deps: &Deps, alert: &Alert, alert_type: &str) -> Result<Vec<EventGalaxies>> {
     let mut lists = Vec::new();
     for key in deps.store.keys(&format!("work/{}-{alert_type}", alert.name.superevent_id)).await? {
@@ -141,7 +143,7 @@ async fn stored(deps: &Deps, alert: &Alert, alert_type: &str) -> Result<Vec<Even
         if !is_list {
             continue;
         }
-        // What is no list protects nothing and names nothing; what the store cannot give now may.
+        // Skip invalid lists, but return the store's errors.
         let Some(bytes) = deps.store.get(&key).await? else { continue };
         if let Ok(list) = serde_json::from_slice::<EventGalaxies>(&bytes) {
             lists.push(list.limited().0);

@@ -1,4 +1,4 @@
-//! Which file at GraceDB holds the map in hand.
+//! Finds GraceDB's file of an alert's map.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use shared::key::SupereventId;
 use shared::message::Alert;
 use shared::notice::parse_time;
 
-/// How long GraceDB may take, all questions together; the alert waits for it.
+/// Timeout of all requests to GraceDB together; the post waits for it.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// The longest list that is read [bytes].
+/// Maximum size of a list [bytes].
 const MAX_LIST_BYTES: usize = 4 << 20;
 
-/// The maps' creators and how their files are called at GraceDB, before `.fits.gz`, in any case.
+/// Creators of maps and the stems of their files at GraceDB, before `.fits.gz`, case-insensitive.
 /// <https://emfollow.docs.ligo.org/userguide/content.html>
 const CREATORS: [(&[&str], &[&str]); 6] = [
     (&["bayestar"], &["bayestar"]),
@@ -24,14 +24,14 @@ const CREATORS: [(&[&str], &[&str]); 6] = [
     (&["mly"], &["mly"]),
     (&["olib"], &["olib"]),
     (&["amplfi"], &["amplfi"]),
-    // Parameter estimation: the program that makes the map is the same for all, and must have made one file.
+    // Parameter estimation: one program makes the maps of all samplers, so exactly one file must exist.
     (
         &["bilby", "lalinference", "ligo-skymap-from-samples", "rapidpe"],
         &["bilby", "lalinference", "rapidpe_rift", "rapidpe", "amplfi"],
     ),
 ];
 
-/// A superevent's log; those about a file name it.
+/// An entry of a superevent's log; those about a file name it.
 #[derive(Debug, Deserialize)]
 struct LogEntry {
     created: Option<String>,
@@ -44,8 +44,7 @@ struct LogPage {
     logs: Vec<LogEntry>,
 }
 
-/// The address of the file that holds the alert's own map, with its version; `None` when it is not known which file that
-/// is, when GraceDB does not have it, or does not say so in time.
+/// Finds the URL of the alert's map with its version; `None` when the file is ambiguous, missing, or not found in time.
 pub(crate) async fn map_url(fetch: &Fetch, gracedb: &str, alert: &Alert) -> Option<String> {
     let creator = alert.summary.as_ref()?.creator.as_deref()?;
     let stems = stems(creator)?;
@@ -67,15 +66,15 @@ async fn list(fetch: &Fetch, gracedb: &str, id: &SupereventId, what: &str) -> Op
     fetch.get(&format!("{gracedb}/api/superevents/{id}/{what}/"), MAX_LIST_BYTES, TIMEOUT).await.ok()
 }
 
-/// How a creator's files may be called; `None` for one that is not known.
+/// The stems of a creator's files; `None` for an unknown creator.
 fn stems(creator: &str) -> Option<&'static [&'static str]> {
     let creator = creator.trim().to_ascii_lowercase();
     let (_, stems) = CREATORS.iter().find(|(creators, _)| creators.contains(&creator.as_str()))?;
     Some(stems)
 }
 
-/// The file among a superevent's that was the newest of its name when the notice was created. `None` when there is none,
-/// when several names would do, or when it cannot be told which version it was.
+/// Selects the newest version of the creator's file at the notice's creation. `None` when there is none, several names
+/// match, or the version is unknown.
 fn file(names: &[&str], logs: &[LogEntry], stems: &[&str], created: Timestamp) -> Option<String> {
     let base = |name: &str| name.split(',').next().unwrap_or_default().to_owned();
     let is_its = |name: &str| {
@@ -99,7 +98,7 @@ fn file(names: &[&str], logs: &[LogEntry], stems: &[&str], created: Timestamp) -
             };
             let times: Option<Vec<(Timestamp, u32)>> =
                 versions.iter().map(|version| Some((time(of(*version)?)?, *version))).collect();
-            // A log has a second's precision.
+            // Log times are in whole seconds.
             let before = times?.into_iter().filter(|(time, _)| *time <= created);
             before.max_by_key(|(_, version)| *version)?.1
         }
@@ -117,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_is_its_creators_and_of_the_notices_time() {
+    fn selects_the_creators_file_at_the_notices_time() {
         let files = [
             "bayestar.fits.gz",
             "bayestar.fits.gz,0",
@@ -139,11 +138,11 @@ mod tests {
         assert_eq!(found(&files, "BAYESTAR", 0), None);
         assert_eq!(found(&files, "AMPLFI", 5), text("amplfi.fits.gz,0"));
         assert_eq!(found(&files, "cWB", 5), text("cWB.fits.gz,0"));
-        // Two files may hold it, or it may be any version: no guess.
+        // Ambiguous file or version.
         assert_eq!(found(&files, "ligo-skymap-from-samples", 40), None);
         assert_eq!(found(&files[..6], "ligo-skymap-from-samples", 40), text("Bilby.fits.gz,0"));
         assert_eq!(file(&files, &[], stems("bayestar").expect("stems"), at(5)), None);
-        // Creators that are not known, and names that are not theirs.
+        // Unknown creators, and files of others.
         assert_eq!(found(&files, "newmap", 5), None);
         assert_eq!(found(&files, "", 5), None);
         assert_eq!(found(&["bayestar.fits.gz"], "bayestar", 5), None);

@@ -1,6 +1,4 @@
-//! An IceCube search, posted when it found something.
-
-use std::sync::atomic::{AtomicU32, Ordering};
+//! Posts an IceCube search with coincident events.
 
 use shared::Result;
 use shared::key::Object;
@@ -13,8 +11,8 @@ use crate::{Deps, bytes_of, keep, warn_all};
 
 /// Writes the search's body, which is how a search without coincident events is recorded, and posts it when it has any.
 ///
-/// The GWTM keeps one search per `ref_id` and has no way to ask for it, but says so when it has it, which is as good as
-/// looking. So a body that may have been posted is replaced only when the GWTM has stored the new one.
+/// The GWTM stores one search per `ref_id`. It has no query for it, but the POST reports an existing one. So a body
+/// that may have been posted is replaced only after the GWTM has stored the new one.
 pub(crate) async fn publish(deps: &Deps, search: &TrackSearch) -> Result<Post> {
     let key = Object::PostIceCube(&search.ref_id).key()?;
     let (body, warnings) = PostIceCube::new(search);
@@ -42,19 +40,14 @@ pub(crate) async fn publish(deps: &Deps, search: &TrackSearch) -> Result<Post> {
         }
         (None, None) => PostStatus::NotPosted { reason: deps.not_posted.clone() },
         (Some(api), None) => {
-            // The server itself looks for an earlier one.
+            // The POST itself reports an earlier one.
             let look = async || Ok(None);
-            let posts = AtomicU32::new(0);
-            let post = async || {
-                posts.fetch_add(1, Ordering::Relaxed);
-                api.post_icecube_notice(&body).await
-            };
+            let post = async || api.post_icecube_notice(&body).await;
             let pending = |n| Object::PostIceCubePending(&search.ref_id, n).key();
             let (Once::Posted(id) | Once::AlreadyThere(id)) =
                 once(deps, api, pending, look, post).await.map_err(|error| error.of(&search.ref_id))?;
             match id {
-                // A POST before the last one may have been stored: then the search that the GWTM has is ours.
-                None if another || posts.into_inner() == 1 => PostStatus::AlreadyThere { id: None },
+                None => PostStatus::AlreadyThere { id: None },
                 id => PostStatus::Posted { id },
             }
         }

@@ -1,7 +1,7 @@
-//! Publication → Posted: the only code that writes to the GWTM, and the only holder of its token.
+//! Publication → Posted: the only function that writes to the GWTM and has its token.
 //!
-//! Every body lies in the store before it is posted, exactly as it is or would be posted. Whatever may have been posted
-//! before is looked for first, so the same publication twice, or after any crash, leaves the rows it would have left once.
+//! Idempotent: stores every body before posting it, and looks for an earlier post first. Repeats and crashes leave the
+//! same rows as one undisturbed run.
 
 mod alert;
 mod galaxies;
@@ -23,37 +23,40 @@ use treasuremap::{Client, Timing};
 use crate::alert::{Removal, removal};
 use crate::once::Once;
 
-/// What this function touches.
+/// The function's dependencies.
 #[derive(Debug, Clone)]
 pub struct Deps {
-    /// Where the bodies are written and the galaxy lists read.
+    /// Stores the bodies, and has the galaxy lists.
     pub store: Store,
-    /// The GWTM; without it nothing is posted.
+    /// The GWTM; none for no posts.
     pub api: Option<Client>,
-    /// Why there is no `api`, for a person.
+    /// Reason for having no `api`, for operators.
     pub not_posted: String,
-    /// How GraceDB is asked for its sky map; without it, it is not asked.
+    /// Client for GraceDB's sky maps; none for no requests.
     pub fetch: Option<Fetch>,
-    /// GraceDB, without a slash at the end.
+    /// URL of GraceDB, without a trailing slash.
     pub gracedb_url: String,
-    /// The run's label on posted alerts.
+    /// Observing run of posted alerts.
     pub observing_run: String,
-    /// The group that posts galaxy lists.
+    /// Group of posted galaxy lists.
     pub groupname: String,
     /// Whether a retraction removes the superevent's galaxy lists.
     pub remove_on_retraction: bool,
-    /// Whether the galaxy lists of mock alerts are posted.
+    /// Whether to post the galaxy lists of mock alerts.
     pub galaxies_of_mocks: bool,
 }
 
 impl Deps {
-    /// What the settings say, around a store that is open.
+    /// Reads the settings, and uses an open store.
     ///
     /// # Errors
-    /// Permanent, when API_BASE is no web address or TLS cannot be set up.
+    /// Permanent, when API_BASE is no HTTP URL or TLS cannot be initialised.
     pub fn new(config: &Config, store: Store) -> Result<Self> {
         let open = |api: &config::Api| Client::new(&api.base, api.token.reveal(), Timing::new(api.timeout, api.settle));
         let api = config.api.as_ref().map(open).transpose()?;
+        if config.api.as_ref().is_some_and(|api| http_client::is_exposed(&api.base)) {
+            tracing::warn!("API_BASE is plain http: API_TOKEN crosses the network unencrypted; set it to `https://…`");
+        }
         Ok(Deps {
             store,
             fetch: api.is_some().then(Fetch::new).transpose()?,
@@ -67,7 +70,7 @@ impl Deps {
         })
     }
 
-    /// What the settings say.
+    /// Reads the settings and opens the store.
     ///
     /// # Errors
     /// As [`Config::open_store`] and [`Deps::new`].
@@ -79,12 +82,12 @@ impl Deps {
 /// Posts an alert, its galaxy list and, after a test alert, the removal of old test alerts; or an IceCube search.
 ///
 /// # Errors
-/// Permanent, when the GWTM refuses or holds other rows than it should; Retryable, when it or the store fails or an
-/// earlier alert of this type is not there yet, or when the time for one call is over. What was posted before the error is
-/// found again by the next attempt; when it was the alert itself, the error names its row.
+/// Permanent, when the GWTM rejects the request or has unexpected rows; Retryable, when it or the store fails, an
+/// earlier alert of this type is not posted yet, or the time budget is used up. The next attempt finds what was posted
+/// before the error; if the alert itself was posted, the error names its row.
 pub async fn handle(deps: &Deps, publication: Publication) -> Result<Posted> {
     let deps = &Deps { api: deps.api.as_ref().map(Client::begun), ..deps.clone() };
-    // Large futures: on the heap.
+    // Boxed: large futures.
     let posts = match publication {
         Publication::Ligo { alert, products, galaxies } => {
             Box::pin(ligo(deps, &alert, products.as_ref(), galaxies.as_ref())).await?
@@ -126,7 +129,7 @@ async fn ligo(
     posts.into_iter().collect()
 }
 
-/// Asks the GWTM to remove old test alerts. Its failure is nobody's loss, and the next test alert repeats it.
+/// Makes the GWTM delete old test alerts. Best effort: the next test alert retries it.
 async fn remove_test_alerts(deps: &Deps) -> Post {
     let status = match &deps.api {
         None => PostStatus::NotPosted { reason: deps.not_posted.clone() },
@@ -141,25 +144,25 @@ async fn remove_test_alerts(deps: &Deps) -> Post {
     Post { request: PostEndpoint::DelTestAlerts, key: None, status, note: None }
 }
 
-/// A body as it is stored and posted.
+/// Serialises a body for the store and the post.
 fn bytes_of(body: &impl Serialize) -> Result<bytes::Bytes> {
     let bytes = serde_json::to_vec_pretty(body).permanent("request body")?;
     Ok(bytes.into())
 }
 
-/// Writes a body unless it is there just so.
+/// Stores a body if it changed.
 async fn keep(deps: &Deps, key: &Key, body: &impl Serialize) -> Result<()> {
     deps.store.put_if_changed(key, bytes_of(body)?).await.map(drop)
 }
 
-/// Logs what had to be changed in a body.
+/// Logs the changes to a body.
 fn warn_all(name: &impl std::fmt::Display, request: &str, warnings: &[String]) {
     for warning in warnings {
         tracing::warn!(alert_name = %name, "body of {request}: {warning}");
     }
 }
 
-/// A status with the number that the GWTM answered.
+/// The status of a post, with the GWTM's number.
 fn status<T>(outcome: &Once<T>, id: impl Fn(&T) -> Option<i64>) -> PostStatus {
     match outcome {
         Once::Posted(stored) => PostStatus::Posted { id: id(stored) },

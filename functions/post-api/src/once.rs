@@ -1,4 +1,4 @@
-//! A POST that takes effect once, whichever process of the server has it and however late.
+//! Makes a POST exactly once, even if a server process stores it late.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -8,59 +8,59 @@ use treasuremap::{Client, RequestError};
 
 use crate::{Deps, bytes_of};
 
-/// What became of a POST.
+/// The outcome of a POST.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Once<T> {
-    /// It was made and stored.
+    /// Posted now.
     Posted(T),
-    /// An earlier one had been stored.
+    /// Stored by an earlier POST.
     AlreadyThere(T),
 }
 
-/// The most claims of one POST: each is of a process that ended during its POST, or of a POST that got no answer.
+/// Maximum claims of one POST. Each is left by a process that ended during the POST, or by a POST without a response.
 const MAX_CLAIMS: u32 = 1_000;
 
-/// An object that claims a POST: it lies in the store from before the POST until its answer is known.
+/// The object that claims a POST, stored from before the POST until its response.
 #[derive(Debug, Serialize, Deserialize)]
 struct Pending {
-    /// When it was claimed, or when the POST began.
+    /// Time of the claim, or start of the POST.
     begun: Timestamp,
 }
 
-/// The claim of a POST: the only process that may make it, and until when.
+/// The claim of a POST: only its owner may post until it expires.
 struct Claim {
-    /// Claims that are too old, and after them the one that holds.
+    /// The expired claims, then the current one.
     keys: Vec<Key>,
-    /// When the one that holds was made or renewed.
+    /// Time of the current claim or of its renewal.
     begun: Timestamp,
-    /// Whether this call holds it.
+    /// Whether this invocation owns it.
     is_ours: bool,
 }
 
-/// Why a POST was not made, or may not have been.
+/// An error, by whether a POST may still be stored.
 enum Failed {
-    /// Nothing of it is stored, or will be.
+    /// Nothing is or will be stored.
     Known(Error),
-    /// It may be stored yet.
+    /// It may be stored, now or later.
     Unknown(Error),
 }
 
-/// Claims the POST, looks, and posts when nothing is there.
+/// Claims the POST, looks for an earlier one, and posts if there is none.
 ///
-/// Two processes may hold one notice, in a rolling update for example, and both may look before either has posted. So only
-/// the one that creates `pending(0)` posts; the other waits for its row.
+/// Two processes may handle one notice, for example in a rolling update, and both may look before either posts. So only
+/// the one that creates `pending(0)` posts; the other one waits for the row.
 ///
-/// The server may store a POST long after anybody waits for its answer: one process holds it while another answers every
-/// look with nothing. So after a POST without an answer (its time was up, the connection broke, this process ended) the
-/// claim stays, and only looking is allowed until `Timing::settle` has passed since it was made; then `pending(1)` claims
-/// the next POST, and so on. After a POST that was answered with a failure, one look tells.
+/// A busy server process may store a POST long after the client's timeout, while another process responds to every look
+/// that there is no row. So after a POST without a response (timeout, broken connection, crash) the claim remains, and
+/// only looks are allowed until it is `Timing::settle` old. Then `pending(1)` claims the next POST, and so on. After an
+/// error response one look suffices.
 ///
-/// Two processes post one thing only where the store lets two create one name, or where their clocks differ by half of
+/// A duplicate is possible only if the store lets two processes create one name, or their clocks differ by half of
 /// `Timing::settle`.
 ///
 /// # Errors
-/// Whatever `look` says; Permanent when the server refuses; Retryable while another process posts or the fate of a POST is
-/// not known, when attempts are used up, or when the time of this call is.
+/// The errors of `look`; Permanent, when the server rejects the POST; Retryable, while another process posts or the
+/// outcome of a POST is unknown, and when the attempts or the time budget are used up.
 pub(crate) async fn once<T, L, P>(
     deps: &Deps,
     api: &Client,
@@ -91,7 +91,7 @@ where
     }
 }
 
-/// Looks for what another process posts.
+/// Looks for the post of another process.
 async fn wait<T, L>(api: &Client, claim: &Claim, look: impl Fn() -> L) -> Result<Once<T>>
 where
     L: Future<Output = Result<Option<T>>>,
@@ -105,14 +105,14 @@ where
         }
     }
     Err(Error::retryable(format!(
-        "the POST of {begun:.0} got no answer and is not stored yet: looked for until {until:.0} before it is made again \
-         (API_SETTLE_SECONDS)",
+        "no response to the POST of {begun:.0}, which is not stored yet: looking for it until {until:.0} before posting \
+         again (API_SETTLE_SECONDS)",
         begun = claim.begun,
         until = claim.until(api)
     )))
 }
 
-/// Looks, and posts when nothing is there, under a claim.
+/// Looks and posts, as the owner of the claim.
 async fn claimed<T, L, P>(
     deps: &Deps,
     api: &Client,
@@ -153,8 +153,8 @@ where
                 }
                 let until = claim.until(api);
                 return Err(Failed::Unknown(Error::retryable(format!(
-                    "the POST of {:.0} got no answer and is not stored yet: looked for until {until:.0} before it is made \
-                     again (API_SETTLE_SECONDS): {error}",
+                    "no response to the POST of {:.0}, which is not stored yet: looking for it until {until:.0} before \
+                     posting again (API_SETTLE_SECONDS): {error}",
                     claim.begun
                 ))));
             }
@@ -168,10 +168,10 @@ where
 }
 
 impl Claim {
-    /// Claims a POST, or finds who has claimed it.
+    /// Claims a POST, or finds the current claim.
     ///
     /// # Errors
-    /// What the store says; Permanent after [`MAX_CLAIMS`].
+    /// The store's errors; Permanent after [`MAX_CLAIMS`].
     async fn take(deps: &Deps, api: &Client, pending: impl Fn(u32) -> Result<Key>) -> Result<Claim> {
         let mut claim = Claim { keys: Vec::new(), begun: Timestamp::now(), is_ours: false };
         for n in 0..MAX_CLAIMS {
@@ -184,32 +184,32 @@ impl Claim {
                 claim.begun = begun;
             }
             claim.keys.push(key);
-            // One that is gone by now was just given back, and is tried for with the next call.
+            // A claim that was released meanwhile is retried by the next invocation.
             if claim.is_ours || claim.age() < settle(api) {
                 return Ok(claim);
             }
         }
-        Err(Error::permanent(format!("expected fewer than {MAX_CLAIMS} POSTs without an answer")))
+        Err(Error::permanent(format!("expected fewer than {MAX_CLAIMS} POSTs without a response")))
     }
 
     fn age(&self) -> SignedDuration {
         Timestamp::now().duration_since(self.begun)
     }
 
-    /// When another process may post.
+    /// When the claim expires.
     fn until(&self, api: &Client) -> Timestamp {
         self.begun.checked_add(settle(api)).unwrap_or(Timestamp::MAX)
     }
 
-    /// Whether it is so old that another process may be about to claim the POST.
+    /// Whether another process may soon claim the POST, with a margin for clock differences.
     fn is_old(&self, api: &Client) -> bool {
         self.age() >= settle(api) / 2
     }
 
-    /// Lets the time of the claim run from now, just before a POST.
+    /// Renews the claim just before a POST.
     ///
     /// # Errors
-    /// Retryable, when it is too old for that; what the store says otherwise.
+    /// Retryable, when it is too old; the store's errors.
     async fn renew(&mut self, deps: &Deps, api: &Client) -> Result<()> {
         if self.is_old(api) {
             let age = self.age().as_secs_f64();
@@ -224,7 +224,7 @@ impl Claim {
         Ok(())
     }
 
-    /// Lets others claim the POST at once, of which nothing is stored.
+    /// Releases the claim of a POST that stored nothing.
     async fn give_back(&self, deps: &Deps, api: &Client) -> Result<()> {
         match self.keys.last() {
             Some(key) if !self.is_old(api) => deps.store.delete(key).await.map(drop),
@@ -232,7 +232,7 @@ impl Claim {
         }
     }
 
-    /// Removes every claim, since what they are for is stored: whoever claims it now finds it.
+    /// Deletes all claims after the POST is stored: a later claim finds it.
     async fn end(&self, deps: &Deps) -> Result<()> {
         for key in &self.keys {
             deps.store.delete(key).await?;
@@ -245,11 +245,11 @@ fn settle(api: &Client) -> SignedDuration {
     SignedDuration::try_from(api.timing().settle).unwrap_or(SignedDuration::MAX)
 }
 
-/// When a POST was claimed; `None` when the claim is gone, or is being made.
+/// Reads the time of a claim; `None` if it is deleted or still being written.
 async fn begun(deps: &Deps, key: &Key) -> Result<Option<Timestamp>> {
-    // Some file systems create a name first, and what it holds a moment later.
+    // Some file systems create the name before the content.
     let Some(bytes) = deps.store.get(key).await?.filter(|bytes| !bytes.is_empty()) else { return Ok(None) };
     let pending: Pending =
-        serde_json::from_slice(&bytes).permanent(format_args!("object `{key}`: expected when a POST began"))?;
+        serde_json::from_slice(&bytes).permanent(format_args!("object `{key}`: expected the start of a POST"))?;
     Ok(Some(pending.begun))
 }

@@ -1,8 +1,7 @@
-//! Which of the server's rows is an alert's.
+//! Matches the server's rows to alerts.
 //!
-//! The server counts rows of a type to name the files of an alert. So alert n (from 0) is row n of its type, but for rows
-//! that repeat an earlier one: gwtm_cron leaves them when it gets a notice twice, and so does a POST that outlived
-//! everything. They are copies of an alert that is there, and stop nothing.
+//! The server counts rows of a type to name an alert's files. So alert n (from 0) is row n of its type, skipping
+//! duplicates of earlier rows: gwtm_cron posts them when it receives a notice twice, and a very late POST is one, too.
 
 use shared::key::{AlertKind, AlertName, Object};
 use shared::notice::igwn::Notice;
@@ -12,27 +11,26 @@ use treasuremap::{Difference, PostAlert, Row, Times};
 
 use crate::Deps;
 
-/// Where an alert stands among the rows of its type.
+/// An alert's place among the rows of its type.
 #[derive(Debug, Default)]
 pub(crate) struct Placed {
-    /// Its row; `None` when it is its turn to be posted.
+    /// Its row; `None` when it is next to be posted.
     pub row: Option<Row>,
-    /// The rows before it that repeat an earlier one.
+    /// Duplicate rows before it.
     pub copies: Vec<i64>,
 }
 
-/// What the archived notice of an alert says, with all by which gwtm_cron's row is known; nothing without a notice that
-/// can be read.
+/// Reads the times of an alert's archived notice, including those of gwtm_cron's row; none without a valid notice.
 ///
 /// # Errors
-/// What the store says.
+/// The store's errors.
 async fn archived(deps: &Deps, name: &AlertName) -> Result<Times> {
     let Some(bytes) = deps.store.get(&Object::Notice(name).key()?).await? else { return Ok(Times::default()) };
     let external = name.alert_type.external;
     let read = move || {
         let notice = Notice::parse(&bytes).ok()?;
         let (own, combined) = (notice.skymap, notice.combined_skymap);
-        // gwtm_cron posts the event's own times for a coincidence without a map.
+        // For a coincidence without a combined map, gwtm_cron posts the event's own times.
         let map = if external { combined.or(own) } else { own };
         let date = |keyword: &str| parse_time(&card(map.as_ref()?, keyword)?).ok();
         Some(Times {
@@ -46,13 +44,13 @@ async fn archived(deps: &Deps, name: &AlertName) -> Result<Times> {
     Ok(read.map_err(|error| Error::permanent(error.to_string()))?.unwrap_or_default())
 }
 
-/// How a row differs from what this software posts.
+/// The first difference between a row's times and those that this software posts.
 fn disagreement(times: &Times, row: &Row) -> Option<String> {
     let Difference { field, expected, found } = times.differences(row).next()?;
     Some(format!("expected {field} {expected}, found {found}"))
 }
 
-/// The text that a keyword has in the headers of a FITS file: cards of 80 bytes up to the table's END.
+/// A keyword's string value in a FITS file's headers: cards of 80 bytes up to the END of the table's header.
 fn card(file: &[u8], keyword: &str) -> Option<String> {
     let cards = file.chunks_exact(80);
     let mut ends = 0;
@@ -65,11 +63,11 @@ fn card(file: &[u8], keyword: &str) -> Option<String> {
     Some(value.trim_start().strip_prefix('\'')?.split('\'').next()?.trim_end().to_owned())
 }
 
-/// Finds the alert's place among the rows of its superevent and type, which are in the order in which they came.
+/// Finds the alert's place among the rows of its superevent and type, in order of arrival.
 ///
 /// # Errors
-/// Permanent, when its row is another alert's; Retryable, when an earlier alert's row is missing; otherwise what the
-/// store says.
+/// Permanent, when its row belongs to a different alert; Retryable, when an earlier alert's row is missing; the store's
+/// errors.
 pub(crate) async fn place(deps: &Deps, name: &AlertName, body: &PostAlert, rows: &[Row]) -> Result<Placed> {
     let n = name.n as usize;
     let own = Times::of(body);
@@ -78,7 +76,7 @@ pub(crate) async fn place(deps: &Deps, name: &AlertName, body: &PostAlert, rows:
     if is_plain && !doubled {
         return align(name, &vec![Times::default(); n], &own, rows);
     }
-    // What the alerts before it look like tells copies from alerts.
+    // The earlier alerts' times distinguish duplicates from alerts.
     let mut before = Vec::new();
     if doubled {
         for n in 0..name.n {
@@ -89,10 +87,10 @@ pub(crate) async fn place(deps: &Deps, name: &AlertName, body: &PostAlert, rows:
     align(name, &before, &with_archived(deps, name, own).await?, rows)
 }
 
-/// The alert's row wherever it is: of alerts whose `n` says nothing of their place.
+/// Finds the alert's row by its times only, for alerts whose `n` does not determine the place.
 ///
 /// # Errors
-/// What the store says.
+/// The store's errors.
 pub(crate) async fn find(deps: &Deps, name: &AlertName, body: &PostAlert, rows: &[Row]) -> Result<Option<Row>> {
     let own = Times::of(body);
     if let Some(row) = rows.iter().find(|row| own.differences(row).next().is_none()) {
@@ -105,18 +103,18 @@ pub(crate) async fn find(deps: &Deps, name: &AlertName, body: &PostAlert, rows: 
     Ok(rows.iter().find(|row| own.is_cron(row)).cloned())
 }
 
-/// The times of a body, and what the archived notice says beside them.
+/// Adds the archived notice's times of gwtm_cron's row to a body's times.
 async fn with_archived(deps: &Deps, name: &AlertName, own: Times) -> Result<Times> {
     let Times { map_date, retraction, .. } = archived(deps, name).await?;
     Ok(Times { map_date, retraction, ..own })
 }
 
-/// Walks along the rows: one for each alert before it, and copies between them.
+/// Assigns rows to the earlier alerts in order, skipping duplicates, and returns the alert's row.
 fn align(name: &AlertName, before: &[Times], own: &Times, rows: &[Row]) -> Result<Placed> {
     let mut copies = Vec::new();
     let mut at = 0;
     for (k, times) in before.iter().chain([own]).enumerate() {
-        // Of an alert whose notice is not there, any row may be its own.
+        // Any row may belong to an alert without an archived notice.
         let known = times.created.is_some();
         while let Some(row) = rows.get(at).filter(|row| known && !times.agrees(row) && row.repeats(&rows[..at])) {
             copies.push(row.id);
@@ -162,7 +160,7 @@ mod tests {
         Times { created: Some(time(created)), signal: None, map_date: map_date.map(time), retraction: false }
     }
 
-    /// The id of the row of the last of these alerts.
+    /// Row id of the last of these alerts.
     fn of(alerts: &[&Times], rows: &[Row]) -> Result<Option<i64>> {
         let mut name: AlertName = "S230518h-Preliminary".parse().expect("a name");
         let (own, before) = alerts.split_last().expect("an alert");
@@ -192,21 +190,21 @@ mod tests {
     }
 
     #[test]
-    fn copies_are_passed_over() {
+    fn skips_duplicate_rows() {
         let [a, b, c] = [A, B, C].map(|time| times(time, None));
-        // A copy before its turn, a copy after it, and two copies.
+        // One or two duplicates, before and after other rows.
         assert_eq!(of(&[&a, &b], &[row(1, A), row(2, A)]), Ok(None));
         assert_eq!(of(&[&a, &b], &[row(1, A), row(2, A), row(3, B)]), Ok(Some(3)));
         assert_eq!(of(&[&a, &b, &c], &[row(1, A), row(2, B), row(3, A)]), Ok(None));
         assert_eq!(of(&[&a, &b, &c], &[row(1, A), row(2, A), row(3, A), row(4, B)]), Ok(None));
-        // The alert before it is not there yet, whatever the rows count.
+        // The earlier alert's row is missing, although there are two rows.
         let early = of(&[&a, &b, &c], &[row(1, A), row(2, A)]).expect_err("too early");
         assert!(early.is_retryable(), "{early}");
     }
 
     #[test]
-    fn rows_of_gwtm_cron_are_the_alerts_that_share_a_map() {
-        // A preliminary and its repeat have one map, and gwtm_cron posts its DATE for both.
+    fn matches_rows_of_gwtm_cron_to_alerts_that_share_a_map() {
+        // Two preliminaries share a map, so gwtm_cron posts the same DATE for both.
         let [a, b] = [A, B].map(|time| times(time, Some(DATE)));
         let rows = [row(1, DATE), row(2, DATE)];
         assert_eq!(of(&[&a], &rows), Ok(Some(1)));

@@ -1,7 +1,7 @@
-//! Keeps a superevent's newest map where the website looks for it.
+//! Copies a superevent's newest map to the name that the website uses.
 //!
-//! The server asks for the files of one alert: of the row that is newest by `datecreated`, by the count of rows of its
-//! type. Where rows are doubled, that is another name than the alert's.
+//! The server derives the name from the newest row by `datecreated` and the number of rows of its type. Duplicate rows
+//! make it differ from the alert's name.
 
 use shared::Result;
 use shared::key::{AlertName, Object};
@@ -10,18 +10,18 @@ use treasuremap::Row;
 
 use crate::Deps;
 
-/// Copies contours and flat map of the superevent's newest alert to the name that the server derives, where that is not
-/// the alert's own. `rows`: all of the superevent.
+/// Copies contours and flat map of the superevent's newest alert to the name that the server derives, if it differs.
+/// `rows`: all rows of the superevent.
 ///
 /// # Errors
-/// What the store says.
+/// The store's errors.
 pub(crate) async fn keep(deps: &Deps, name: &AlertName, own: &Row, rows: &[Row]) -> Result<()> {
     let Some(served) = served(name, rows) else { return Ok(()) };
     if !deps.store.writes() || served == *name || rows.iter().any(|row| is_newer(row, own)) {
         return Ok(());
     }
     if deps.store.head(&Object::Notice(&served).key()?).await?.is_some() {
-        tracing::warn!(alert_name = %name, "the website looks for `{served}`, which is another alert's name");
+        tracing::warn!(alert_name = %name, "the website shows the files of `{served}`, a different alert");
         return Ok(());
     }
     for (from, to) in
@@ -30,13 +30,13 @@ pub(crate) async fn keep(deps: &Deps, name: &AlertName, own: &Row, rows: &[Row])
         let (from, to) = (from.key()?, to.key()?);
         let Some(bytes) = deps.store.get(&from).await? else { continue };
         if deps.store.put_if_changed(&to, bytes).await? {
-            tracing::info!(alert_name = %name, object_key = %to, "copied to where the website looks");
+            tracing::info!(alert_name = %name, object_key = %to, "copied to the name that the website uses");
         }
     }
     Ok(())
 }
 
-/// The name by which the server looks for files; `None` when no row has a name.
+/// The name that the server derives for the files; `None` without a valid one.
 fn served(name: &AlertName, rows: &[Row]) -> Option<AlertName> {
     let newest = rows.iter().max_by(|a, b| (&a.datecreated, a.id).cmp(&(&b.datecreated, b.id)))?;
     let count = rows.iter().filter(|row| row.alert_type == newest.alert_type).count();
@@ -45,7 +45,7 @@ fn served(name: &AlertName, rows: &[Row]) -> Option<AlertName> {
     Some(served)
 }
 
-/// Whether a row's alert comes after another's: by when they were sent; of one notice, the coincidence comes last.
+/// Whether a row's alert is newer than another's, by `timesent`. Of one notice, the coincidence is newer.
 pub(crate) fn is_newer(row: &Row, than: &Row) -> bool {
     let order = |row: &Row| {
         let sent = row.timesent.as_deref().and_then(|time| parse_time(time).ok());

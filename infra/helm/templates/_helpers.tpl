@@ -25,7 +25,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 
-{{/* The programs that are enabled, as a JSON list of {name, image, args, resources}. */}}
+{{/* The enabled programs, as a JSON list of {name, image, args, resources}. */}}
 {{- define "gwtm.programs" -}}
 {{- $programs := list }}
 {{- if .Values.listeners.enabled }}
@@ -46,7 +46,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- .Values.listeners.existingSecret | default (printf "%s-listener-secrets" (include "gwtm.fullname" .)) }}
 {{- end }}
 
-{{/* An entry of the environment that is a key of the Secret: (list root NAME key optional). */}}
+{{/* An environment variable from a key of the Secret: (list root NAME key optional). */}}
 {{- define "gwtm.secretEnv" -}}
 - name: {{ index . 1 }}
   valueFrom:
@@ -89,7 +89,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   value: {{ .containerName | default "gwtreasuremap" | quote }}
 {{- end }}
 {{- else if eq .storage.type "s3" }}
-{{- /* A role may give the keys instead. */}}
+{{- /* Optional: a role may provide credentials instead. */}}
 {{ include "gwtm.secretEnv" (list $root "AWS_ACCESS_KEY_ID" "aws-access-key-id" true) }}
 {{ include "gwtm.secretEnv" (list $root "AWS_SECRET_ACCESS_KEY" "aws-secret-access-key" true) }}
 - name: AWS_DEFAULT_REGION

@@ -1,5 +1,5 @@
-# Everything: the stack of infra/template.yaml, whose functions `sam build` and `sam package` have put into S3, and the
-# bridge. Copy this folder, fill in terraform.tfvars, and see infra/README.md.
+# The whole deployment: the stack of infra/template.yaml, after `sam build` and `sam package`, and the bridge. Copy this
+# folder, fill in terraform.tfvars, and see infra/README.md.
 
 terraform {
   required_version = ">= 1.6"
@@ -12,13 +12,13 @@ terraform {
 }
 
 variable "stack_name" {
-  description = "Name of the stack, after which everything is named; give each environment its own."
+  description = "Name of the stack and prefix of all resources; different for each environment."
   type        = string
   default     = "gwtm"
 }
 
 variable "packaged" {
-  description = "The template that `sam package --output-template-file` wrote."
+  description = "Template written by `sam package --output-template-file`."
   type        = string
 }
 
@@ -29,7 +29,7 @@ variable "parameters" {
 }
 
 variable "settings" {
-  description = "Any other setting of docs/settings.md that is no secret: the template's parameter Settings."
+  description = "Other settings of docs/settings.md that are no secrets: the template's parameter Settings."
   type        = map(string)
   default     = {}
 }
@@ -58,7 +58,7 @@ resource "aws_cloudformation_stack" "functions" {
 
 module "bridge" {
   source = "../"
-  # The stack's name by its id, which is known once the stack is there.
+  # Derived from the id, so that the bridge depends on the stack.
   stack_name       = split("/", aws_cloudformation_stack.functions.id)[1]
   image            = var.bridge.image
   gcn_secret_arn   = var.bridge.gcn_secret_arn
@@ -72,6 +72,6 @@ module "bridge" {
 }
 
 output "bucket" {
-  description = "Where notices and products are kept."
+  description = "Bucket of notices and products."
   value       = aws_cloudformation_stack.functions.outputs["BucketName"]
 }

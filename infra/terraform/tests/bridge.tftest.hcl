@@ -1,4 +1,4 @@
-# Needs no account: the provider is mocked, the stack's outputs are given.
+# Needs no account: the provider and the stack's outputs are mocked.
 mock_provider "aws" {
   override_data {
     target = data.aws_cloudformation_stack.functions
@@ -110,7 +110,7 @@ run "a_service_that_does_not_start_rolls_back_and_alarms_have_an_end" {
 
   assert {
     condition     = alltrue([for words in ["no heartbeat from the broker", "retrying notice"] : strcontains(aws_cloudwatch_log_metric_filter.watched["trouble"].pattern, words)]) && strcontains(aws_cloudwatch_log_metric_filter.watched["not-listening"].pattern, "not listening")
-    error_message = "expected alarms on silence, a notice that is held back and a bridge that does not listen"
+    error_message = "expected alarms on a missing heartbeat, a retrying notice and a bridge that is not listening"
   }
 }
 

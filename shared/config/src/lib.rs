@@ -64,6 +64,11 @@ const SETTINGS: &[Setting] = &[
         "600",
         "how long to look for the row of a POST without an answer before posting again; longer than a GWTM process is ever blocked",
     ),
+    defaulted(
+        "TEST_ALERTS",
+        "true",
+        "`false` archives the notices of mock and test alerts without processing them; they still count for health",
+    ),
     defaulted("OBSERVING_RUN", "O4", "observing run of posted alerts; the website shows the current run"),
     defaulted(
         "GRACEDB_URL",
@@ -135,6 +140,8 @@ pub struct Config {
     pub dry_run: bool,
     /// The GWTM API; without it nothing is posted.
     pub api: Option<Api>,
+    /// Whether mock and test alerts are processed.
+    pub test_alerts: bool,
     /// The run's label on posted alerts.
     pub observing_run: String,
     /// GraceDB, without a slash at the end.
@@ -235,6 +242,7 @@ impl Config {
             write_to_storage: settings.flag("WRITE_TO_STORAGE"),
             dry_run,
             api: Api::settings(settings, dry_run),
+            test_alerts: settings.flag("TEST_ALERTS"),
             observing_run: settings.text("OBSERVING_RUN").unwrap_or_default(),
             gracedb_url: settings.url("GRACEDB_URL").trim_end_matches('/').to_owned(),
             audit: Audit {

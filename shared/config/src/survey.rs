@@ -82,6 +82,10 @@ fn contradictions(text: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
     let generation = ["/api/v1", "/api/v0"].iter().any(|ending| base.trim_end_matches('/').ends_with(ending));
     say(set("API_BASE") && !generation, "`API_BASE` does not end with `/api/v1/`, where the GWTM's API is");
     say(
+        set("API_TOKEN") && http_client::is_exposed(&base),
+        "`API_BASE` is plain http: `API_TOKEN` crosses the network unencrypted; set it to `https://…`",
+    );
+    say(
         is("WRITE_TO_STORAGE", &["false", "0", "no", "off"]) && set("API_BASE") && !yes("DRY_RUN"),
         "`WRITE_TO_STORAGE` is false: alerts are posted whose maps and contours the website will not find",
     );

@@ -7,6 +7,7 @@ pub mod aws;
 mod certificate;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -291,6 +292,14 @@ pub fn shown(url: &str) -> String {
     }
 }
 
+/// Whether what is sent to a URL can be read on its way: plain http to another host than loopback.
+pub fn is_exposed(url: &str) -> bool {
+    let Ok(url) = Url::parse(url) else { return false };
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let is_loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    url.scheme() == "http" && !is_loopback
+}
+
 /// An error with its causes on one line, and advice for a rejected certificate.
 pub fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -402,6 +411,23 @@ mod tests {
 
     fn fetch() -> Fetch {
         Fetch::new().expect("a client")
+    }
+
+    #[test]
+    fn plain_http_is_exposed_beyond_loopback() {
+        for (url, expected) in [
+            ("http://treasuremap.space/api/v1/", true),
+            ("http://192.0.2.1:80/", true),
+            ("HTTP://[2001:db8::1]/", true),
+            ("http://localhost.example.org/", true),
+            ("https://treasuremap.space/api/v1/", false),
+            ("http://localhost:5000/", false),
+            ("http://127.8.0.1:5000/", false),
+            ("http://[::1]:5000/", false),
+            ("treasuremap.space", false),
+        ] {
+            assert_eq!(is_exposed(url), expected, "{url}");
+        }
     }
 
     #[tokio::test]

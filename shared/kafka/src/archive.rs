@@ -1,8 +1,8 @@
-//! Messages in the store: under `inbox/` as they came, and under `failed/` when they cannot be taken.
+//! Messages in the store: unchanged under `inbox/`, dead letters under `failed/`.
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use shared::key::{Key, Object, SupereventId};
+use shared::key::{Key, Object};
 use shared::message::{Body, Failed, Received};
 use shared::notice::{MAX_NOTICE_BYTES, NoticeKind};
 use shared::{Context, Error, Result};
@@ -10,35 +10,35 @@ use store::Store;
 
 use crate::consumer::Message;
 
-/// The longest name of an execution (Step Functions API reference, `StartExecution`) [characters].
-const MAX_NAME: usize = 80;
+/// Maximum length of an execution's name (Step Functions API reference, `StartExecution`) [characters].
+const MAX_NAME_CHARS: usize = 80;
 
-/// The name of a notice's flow, `{topic}-{partition}-{offset}`: one name for one message, in the characters that
-/// Step Functions and CloudWatch allow (letters, digits, `-`, `_`). It names the notice under `failed/` too.
+/// Name of a notice's flow execution, `{topic}-{partition}-{offset}`: unique per message, and limited to the characters
+/// that Step Functions and CloudWatch allow (letters, digits, `-`, `_`). Entries under `failed/` use it too.
 pub fn flow_name(topic: &str, partition: i32, offset: i64) -> String {
     name(topic, &format!("-{partition}-{offset}"))
 }
 
-/// As [`flow_name`], with 8 hexadecimal digits of the content's SHA-256, for a message whose name another one has.
+/// [`flow_name`] with the first 8 hexadecimal digits of the body's SHA-256, for a name that another message has taken.
 pub fn flow_name_with_hash(message: &Message) -> String {
     let digest = Sha256::digest(message.body.as_deref().unwrap_or_default());
     let hash: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     name(&message.topic, &format!("-{}-{}-{hash}", message.partition, message.offset))
 }
 
-fn name(topic: &str, place: &str) -> String {
+fn name(topic: &str, suffix: &str) -> String {
     let topic: String = topic
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' })
-        .take(MAX_NAME - place.len())
+        .take(MAX_NAME_CHARS - suffix.len())
         .collect();
-    topic + place
+    topic + suffix
 }
 
-/// The kind of a message that carries a notice.
+/// Returns the kind of notice that a message carries.
 ///
 /// # Errors
-/// Permanent, when its topic is unknown, or it carries nothing, or more than a notice may have.
+/// Permanent, when the topic is unknown, the payload is missing, or it exceeds [`MAX_NOTICE_BYTES`].
 pub fn kind(message: &Message) -> Result<NoticeKind> {
     let kind = NoticeKind::of_topic(&message.topic)?;
     match &message.body {
@@ -51,10 +51,10 @@ pub fn kind(message: &Message) -> Result<NoticeKind> {
     }
 }
 
-/// Stores a message under `inbox/`, and what its flow begins with.
+/// Stores a message under `inbox/`. Returns its kind and the input of its flow.
 ///
 /// # Errors
-/// As [`kind`]; otherwise what the store says.
+/// As [`kind`], and the store's errors.
 pub async fn keep(store: &Store, message: &Message) -> Result<(NoticeKind, Received)> {
     let kind = kind(message)?;
     let key = inbox(message)?;
@@ -62,27 +62,27 @@ pub async fn keep(store: &Store, message: &Message) -> Result<(NoticeKind, Recei
     Ok((kind, received(message, Body::Key(key))))
 }
 
-/// Whether `inbox/` holds this message at its offset, and not another; `None` when it holds nothing there.
+/// Whether `inbox/` holds this message's bytes at its offset; `None` when it has no object for the offset.
 ///
 /// # Errors
-/// What the store says.
-pub async fn holds(store: &Store, message: &Message) -> Result<Option<bool>> {
+/// The store's errors.
+pub async fn matches(store: &Store, message: &Message) -> Result<Option<bool>> {
     let Ok(key) = inbox(message) else { return Ok(None) };
     let kept = store.get(&key).await?;
     Ok(kept.map(|kept| kept == message.body.as_deref().unwrap_or_default()))
 }
 
-/// Keeps a message under `failed/`, with the step that failed and the reason. `part` tells apart what failed of one
-/// message.
+/// Dead-letters a message: writes it under `failed/` with the failed step and the reason. `part` distinguishes several
+/// failures of one message.
 ///
 /// # Errors
-/// What the store says; the message must then not be acknowledged.
-pub async fn fail(store: &Store, message: &Message, part: &str, step: &str, reason: &Error) -> Result<Key> {
+/// The store's errors. The caller must then not store the offset.
+pub async fn dead_letter(store: &Store, message: &Message, part: &str, step: &str, reason: &Error) -> Result<Key> {
     let stored = match inbox(message) {
         Ok(key) => store.head(&key).await?.map(|_| key),
         Err(_) => None,
     };
-    // The text is the last resort, for a notice that `inbox/` has refused.
+    // Inline only when `inbox/` has no copy.
     let body = stored.map_or_else(
         || Body::Inline(String::from_utf8_lossy(message.body.as_deref().unwrap_or_default()).into_owned()),
         Body::Key,
@@ -104,12 +104,11 @@ pub async fn fail(store: &Store, message: &Message, part: &str, step: &str, reas
     Ok(key)
 }
 
-/// Before the topic of a mock or test alert's notice in `inbox/`, which a bucket's rule can remove after a while.
-const MOCK: &str = "mock.";
+/// Prefix of the topic under `inbox/` for mock and test alerts, so that a bucket lifecycle rule can expire them.
+const MOCK_PREFIX: &str = "mock.";
 
 fn inbox(message: &Message) -> Result<Key> {
-    let is_test = message.envelope.superevent_id.as_ref().is_some_and(SupereventId::is_test);
-    let topic = if is_test { format!("{MOCK}{}", message.topic) } else { message.topic.clone() };
+    let topic = if message.envelope.is_test() { format!("{MOCK_PREFIX}{}", message.topic) } else { message.topic.clone() };
     Object::Inbox { topic: &topic, partition: message.partition, offset: message.offset }.key()
 }
 
@@ -128,13 +127,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_flows_are_valid_and_their_own() {
+    fn flow_names_are_valid_and_unique() {
         let name = |offset| flow_name(NoticeKind::Igwn.topic(), 0, offset);
         assert_eq!(name(7), "igwn_gwalert-0-7");
         assert_ne!(name(7), name(70));
         for topic in [NoticeKind::Igwn.topic(), NoticeKind::IceCube.topic(), "ü/../…", &"x".repeat(300)] {
             let name = flow_name(topic, i32::MAX, i64::MAX);
-            assert!(name.len() <= MAX_NAME, "{name}");
+            assert!(name.len() <= MAX_NAME_CHARS, "{name}");
             assert!(name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'), "{name}");
             assert!(name.ends_with("-2147483647-9223372036854775807"), "{name}");
         }
@@ -142,6 +141,6 @@ mod tests {
             flow_name_with_hash(&Message::new(topic.to_owned(), i32::MAX, i64::MAX, None, Some(body.into())))
         };
         assert_ne!(named("t", "a"), named("t", "b"));
-        assert!(named(&"x".repeat(300), "a").len() <= MAX_NAME);
+        assert!(named(&"x".repeat(300), "a").len() <= MAX_NAME_CHARS);
     }
 }

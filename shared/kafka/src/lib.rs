@@ -1,5 +1,5 @@
-//! Kafka's side of a listener, for whatever is to be done with each message: the bridge and the command line share it.
-//! The only code that names rdkafka.
+//! Kafka consumer, topic reader, message archive and health endpoint, shared by the bridge and the command line.
+//! The only crate that depends on rdkafka.
 
 pub mod archive;
 pub mod consumer;

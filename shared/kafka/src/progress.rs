@@ -1,19 +1,19 @@
-//! How far each partition has been taken, when messages may finish out of order.
+//! The offset to store per partition while messages finish out of order.
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::consumer::TopicPartition;
 
-/// How many messages of a partition are in hand at most.
-const MOST_MESSAGES: usize = 256;
-/// How much of a partition is in hand at most [bytes]: some twenty alerts of the largest size seen, which is more than
-/// one superevent has, so that one that is held back leaves room for the others.
-const MOST_BYTES: usize = 48 << 20;
-/// How many messages that are done may wait for one before them; they have no bodies any more.
-const MOST_BEHIND: usize = 100_000;
+/// Maximum messages in flight per partition.
+const MAX_MESSAGES: usize = 256;
+/// Maximum size of the messages in flight per partition [bytes]: about twenty of the largest alerts so far. One
+/// superevent has fewer, so a retrying superevent leaves room for others.
+const MAX_BYTES: usize = 48 << 20;
+/// Maximum tracked messages per partition: in flight, or done behind one in flight (those keep no body).
+const MAX_TRACKED: usize = 100_000;
 
-/// The messages in hand, and up to where all before are done. Only that far may an offset be stored: what is stored is
-/// never delivered again.
+/// The messages in flight per partition. Only the offset up to which all messages are done may be stored: Kafka never
+/// delivers an earlier message again.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     partitions: HashMap<TopicPartition, Partition>,
@@ -21,27 +21,27 @@ pub(crate) struct Progress {
 
 #[derive(Debug, Default)]
 struct Partition {
-    /// The size of each message in hand [bytes]; none when it is done, behind one that is not.
+    /// Size of each message in flight [bytes]; none for a message that is done behind one in flight.
     messages: BTreeMap<i64, Option<usize>>,
-    in_hand: usize,
+    in_flight: usize,
     bytes: usize,
 }
 
 impl Progress {
-    /// A message of so many bytes is in hand.
+    /// Adds a message in flight.
     pub(crate) fn started(&mut self, partition: &TopicPartition, offset: i64, bytes: usize) {
         let partition = self.partitions.entry(partition.clone()).or_default();
         if partition.messages.insert(offset, Some(bytes)).is_none() {
-            partition.in_hand += 1;
+            partition.in_flight += 1;
             partition.bytes += bytes;
         }
     }
 
-    /// A message is finished; the offset to store, if that lets the partition move on.
+    /// Finishes a message. Returns the offset to store if it advances.
     pub(crate) fn finished(&mut self, partition: &TopicPartition, offset: i64) -> Option<i64> {
         let partition = self.partitions.get_mut(partition)?;
         let bytes = partition.messages.get_mut(&offset)?.take()?;
-        partition.in_hand -= 1;
+        partition.in_flight -= 1;
         partition.bytes -= bytes;
         let mut next = None;
         while let Some(first) = partition.messages.first_entry()
@@ -53,32 +53,31 @@ impl Progress {
         next
     }
 
-    /// Whether a partition has as much in hand as it may.
+    /// Whether a partition is at a limit.
     pub(crate) fn is_full(&self, partition: &TopicPartition) -> bool {
-        self.partitions.get(partition).is_some_and(|partition| partition.holds(MOST_MESSAGES, MOST_BYTES, MOST_BEHIND))
+        self.partitions.get(partition).is_some_and(|partition| partition.reaches(MAX_MESSAGES, MAX_BYTES, MAX_TRACKED))
     }
 
-    /// Whether a partition that was full has room again.
+    /// Whether a full partition may resume: below three quarters of every limit.
     pub(crate) fn has_room(&self, partition: &TopicPartition) -> bool {
-        let three_quarters = (MOST_MESSAGES / 4 * 3, MOST_BYTES / 4 * 3, MOST_BEHIND / 4 * 3);
-        let (messages, bytes, behind) = three_quarters;
-        !self.partitions.get(partition).is_some_and(|partition| partition.holds(messages, bytes, behind))
+        let (messages, bytes, tracked) = (MAX_MESSAGES / 4 * 3, MAX_BYTES / 4 * 3, MAX_TRACKED / 4 * 3);
+        !self.partitions.get(partition).is_some_and(|partition| partition.reaches(messages, bytes, tracked))
     }
 
-    /// How many messages are in hand, of all partitions.
-    pub(crate) fn in_hand(&self) -> usize {
-        self.partitions.values().map(|partition| partition.in_hand).sum()
+    /// Messages in flight, over all partitions.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.partitions.values().map(|partition| partition.in_flight).sum()
     }
 
-    /// Forgets everything: what was not stored will be delivered again.
+    /// Forgets everything, after a rebalance.
     pub(crate) fn clear(&mut self) {
         self.partitions.clear();
     }
 }
 
 impl Partition {
-    fn holds(&self, messages: usize, bytes: usize, behind: usize) -> bool {
-        self.in_hand >= messages || self.bytes >= bytes || self.messages.len() >= behind
+    fn reaches(&self, messages: usize, bytes: usize, tracked: usize) -> bool {
+        self.in_flight >= messages || self.bytes >= bytes || self.messages.len() >= tracked
     }
 }
 
@@ -91,22 +90,22 @@ mod tests {
     }
 
     #[test]
-    fn an_offset_waits_for_all_before_it() {
+    fn stores_an_offset_only_after_all_before_it() {
         let mut progress = Progress::default();
         for offset in [3, 4, 7, 8] {
             progress.started(&partition(), offset, 1);
         }
         assert_eq!(progress.finished(&partition(), 4), None);
         assert_eq!(progress.finished(&partition(), 8), None);
-        assert_eq!(progress.in_hand(), 2);
+        assert_eq!(progress.in_flight(), 2);
         assert_eq!(progress.finished(&partition(), 3), Some(5));
         assert_eq!(progress.finished(&partition(), 7), Some(9));
-        assert_eq!(progress.in_hand(), 0);
-        assert_eq!(progress.finished(&partition(), 7), None, "once is enough");
+        assert_eq!(progress.in_flight(), 0);
+        assert_eq!(progress.finished(&partition(), 7), None, "already finished");
     }
 
     #[test]
-    fn what_is_not_in_hand_moves_nothing() {
+    fn ignores_messages_not_in_flight() {
         let mut progress = Progress::default();
         progress.started(&partition(), 3, 1);
         progress.clear();
@@ -115,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_held_back_leaves_room_for_many_others() {
+    fn one_retrying_message_leaves_room_for_many_others() {
         let mut progress = Progress::default();
         progress.started(&partition(), 0, 2 << 20);
         for offset in 1..1000 {
@@ -127,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_is_full_by_number_or_by_size() {
+    fn a_partition_is_full_by_messages_or_by_bytes() {
         for size in [1, 4 << 20] {
             let mut progress = Progress::default();
             let offsets: Vec<i64> = (0..)

@@ -1,5 +1,4 @@
-//! What a topic holds, read from one end to the other: without a group, so that nobody's offsets and nobody's membership
-//! are touched.
+//! Reads a topic from start to end, without a group: changes no offsets and no membership.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,37 +11,37 @@ use shared::{Error, Result};
 
 use crate::consumer::{Message, login, position};
 
-/// How long the broker may take to answer a question.
-const ANSWER: Duration = Duration::from_secs(30);
-/// How long one of several questions may wait for its answer.
-const TURN: Duration = Duration::from_secs(2);
-/// How long it may send nothing although there is more.
-const SILENCE: Duration = Duration::from_secs(60);
+/// Timeout of a request to the broker.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Timeout of one try of a metadata request.
+const TRY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Timeout without a message before the end of a partition.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Which part of a topic.
+/// A time range of a topic.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Span {
-    /// What Kafka took at this time or later; none is from the oldest.
+    /// First timestamp; none: from the oldest message.
     pub since: Option<Timestamp>,
-    /// Up to the messages of this time; none is up to what is the end now.
+    /// Last timestamp; none: up to the current end.
     pub until: Option<Timestamp>,
 }
 
 impl Span {
-    /// Whether a message of this time is in it; one without a time is. Brokers find the first offset of a time, and not
-    /// every one of them does.
-    fn holds(&self, time: Option<Timestamp>) -> bool {
+    /// Whether a message's time is in the range; true without a time. Not every broker looks up offsets by time
+    /// correctly.
+    fn contains(&self, time: Option<Timestamp>) -> bool {
         let Some(time) = time else { return true };
         self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time <= until)
     }
 }
 
-/// Hands each message of a topic's span to `each`, partition after partition in Kafka's order, until it says no or the
-/// end is reached. It takes the calling thread for as long as that lasts.
+/// Calls `each` with every message of a topic's span, partition by partition in Kafka's order, until it returns false.
+/// Blocks the calling thread.
 ///
 /// # Errors
-/// Permanent, when there is no such topic, or librdkafka refuses a setting; Retryable, when the broker does not answer;
-/// and what `each` says.
+/// Permanent, when the topic does not exist or librdkafka rejects a setting; Retryable, when the broker does not
+/// respond; and the errors of `each`.
 pub fn read(
     kafka: &config::Kafka,
     topic: &str,
@@ -51,7 +50,8 @@ pub fn read(
 ) -> Result<()> {
     let consumer = connect(kafka)?;
     let failed = |error: KafkaError| {
-        let message = format!("topic `{topic}` at `{}`: {error}{}", kafka.bootstrap, why(&consumer));
+        let reason = last_reason(&consumer);
+        let message = format!("topic `{topic}` at `{}`: {error}{reason}", kafka.bootstrap);
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition) => {
                 Error::permanent(message)
@@ -59,7 +59,7 @@ pub fn read(
             _ => Error::retryable(message),
         }
     };
-    let metadata = consumer.fetch_metadata(Some(topic), ANSWER).map_err(failed)?;
+    let metadata = consumer.fetch_metadata(Some(topic), REQUEST_TIMEOUT).map_err(failed)?;
     let found = metadata.topics().first();
     if let Some(code) = found.and_then(|found| found.error()) {
         return Err(failed(KafkaError::MetadataFetch(code.into())));
@@ -67,12 +67,12 @@ pub fn read(
     let partitions: Vec<i32> = found.map_or(&[][..], |found| found.partitions()).iter().map(|one| one.id()).collect();
     if partitions.is_empty() {
         return Err(Error::permanent(format!(
-            "topic `{topic}` at `{}`: expected it there, found none",
+            "topic `{topic}` at `{}`: expected partitions, found none",
             kafka.bootstrap
         )));
     }
     for partition in partitions {
-        let (low, high) = consumer.fetch_watermarks(topic, partition, ANSWER).map_err(failed)?;
+        let (low, high) = consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT).map_err(failed)?;
         let first = match span.since {
             None => low,
             Some(since) => position::first_since(&consumer, topic, partition, since).map_err(failed)?.unwrap_or(high),
@@ -80,17 +80,17 @@ pub fn read(
         if first >= high {
             continue;
         }
-        let mut place = TopicPartitionList::new();
-        place.add_partition_offset(topic, partition, Offset::Offset(first)).map_err(failed)?;
-        consumer.assign(&place).map_err(failed)?;
-        let mut heard = Instant::now();
+        let mut start = TopicPartitionList::new();
+        start.add_partition_offset(topic, partition, Offset::Offset(first)).map_err(failed)?;
+        consumer.assign(&start).map_err(failed)?;
+        let mut last_message = Instant::now();
         loop {
             match consumer.poll(Duration::from_millis(500)) {
                 Some(Ok(message)) => {
-                    heard = Instant::now();
+                    last_message = Instant::now();
                     let message = Message::from(&message);
                     let offset = message.offset;
-                    if offset < high && span.holds(message.time) && !each(message)? {
+                    if offset < high && span.contains(message.time) && !each(message)? {
                         return Ok(());
                     }
                     if offset + 1 >= high {
@@ -98,33 +98,35 @@ pub fn read(
                     }
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => break,
-                // librdkafka tries again by itself.
+                // librdkafka retries.
                 Some(Err(error)) => tracing::warn!("Kafka: {error}"),
                 None => {}
             }
-            if heard.elapsed() > SILENCE {
-                return Err(Error::retryable(format!("topic `{topic}`: expected offset {high}, found silence")));
+            if last_message.elapsed() > READ_TIMEOUT {
+                return Err(Error::retryable(format!(
+                    "topic `{topic}`: expected offset {high}, found no message for {READ_TIMEOUT:?}"
+                )));
             }
         }
     }
     Ok(())
 }
 
-/// Asks the broker which topics there are, within `answer`: the connection and the log-in are tried, and no group is
-/// joined. It takes the calling thread for as long as that lasts.
+/// Lists the broker's topics, to test the connection and the log-in without joining a group. Blocks the calling thread
+/// for up to `timeout`.
 ///
 /// # Errors
-/// Permanent, when librdkafka refuses a setting; Retryable, when the broker does not answer or refuses the log-in.
-pub fn known(kafka: &config::Kafka, answer: Duration) -> Result<Vec<String>> {
+/// Permanent, when librdkafka rejects a setting; Retryable, when the broker does not respond or rejects the log-in.
+pub fn known(kafka: &config::Kafka, timeout: Duration) -> Result<Vec<String>> {
     let consumer = connect(kafka)?;
     let begun = Instant::now();
-    // Asked in short turns, so that a log-in that is refused is told at once.
+    // Short tries, to return early when the log-in is rejected.
     let metadata = loop {
-        match consumer.fetch_metadata(None, TURN.min(answer)) {
+        match consumer.fetch_metadata(None, TRY_TIMEOUT.min(timeout)) {
             Ok(metadata) => break metadata,
             Err(error) => {
-                let reason = why(&consumer);
-                if begun.elapsed() > answer || consumer.context().is_refused() {
+                let reason = last_reason(&consumer);
+                if begun.elapsed() > timeout || consumer.context().is_refused() {
                     return Err(Error::retryable(format!("broker `{}`: {error}{reason}", kafka.bootstrap)));
                 }
             }
@@ -133,61 +135,60 @@ pub fn known(kafka: &config::Kafka, answer: Duration) -> Result<Vec<String>> {
     Ok(metadata.topics().iter().filter(|topic| topic.error().is_none()).map(|topic| topic.name().to_owned()).collect())
 }
 
-/// A client that is a member of no group.
-fn connect(kafka: &config::Kafka) -> Result<BaseConsumer<Quiet>> {
+/// Makes a client outside any group.
+fn connect(kafka: &config::Kafka) -> Result<BaseConsumer<ErrorLog>> {
     let mut settings = login::client_config(kafka)?;
-    // librdkafka assigns nothing without a name for a group; one that is never subscribed with joins no group, and
-    // nothing is committed.
+    // librdkafka needs a group id to assign partitions. Without a subscription it joins no group and commits nothing.
     settings.set("group.id", "gwtm-reader").set("enable.auto.commit", "false").set("enable.partition.eof", "true");
-    let consumer: BaseConsumer<Quiet> = settings
-        .create_with_context(Quiet::default())
+    let consumer: BaseConsumer<ErrorLog> = settings
+        .create_with_context(ErrorLog::default())
         .map_err(|error| Error::permanent(format!("broker `{}`: {error}", kafka.bootstrap)))?;
-    // The log-in needs its callbacks served before anything is asked.
-    let nothing = consumer.poll(Duration::from_millis(100));
-    debug_assert!(nothing.is_none_or(|event| event.is_err()), "nothing is assigned yet");
+    // A poll serves the log-in's callbacks, which must precede any request.
+    let event = consumer.poll(Duration::from_millis(100));
+    debug_assert!(event.is_none_or(|event| event.is_err()), "no partition is assigned yet");
     Ok(consumer)
 }
 
-/// What librdkafka says is for the log, and for the error that follows.
+/// Logs librdkafka's errors and keeps the last one.
 #[derive(Default)]
-struct Quiet(Mutex<Said>);
+struct ErrorLog(Mutex<LastError>);
 
-/// What librdkafka said last, and whether that was a refused log-in.
 #[derive(Default)]
-struct Said {
+struct LastError {
     reason: Option<String>,
+    /// Whether any error was a rejected log-in.
     refused: bool,
 }
 
-impl Quiet {
-    fn said(&self) -> MutexGuard<'_, Said> {
+impl ErrorLog {
+    fn last(&self) -> MutexGuard<'_, LastError> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_refused(&self) -> bool {
-        self.said().refused
+        self.last().refused
     }
 }
 
-/// What librdkafka said last, for an error: a request that was never answered does not know why.
-fn why(consumer: &BaseConsumer<Quiet>) -> String {
-    // It is told while events are served, and there are never many.
+/// librdkafka's last error in parentheses, because a request that times out does not carry the reason.
+fn last_reason(consumer: &BaseConsumer<ErrorLog>) -> String {
+    // Serves pending error callbacks; there are only a few.
     let served = (0..10).take_while(|_| consumer.poll(Duration::from_millis(100)).is_some()).count();
-    tracing::debug!(served, "what else happened");
-    let said = consumer.context().said().reason.clone();
-    said.map(|said| format!(" ({said})")).unwrap_or_default()
+    tracing::debug!(served, "served pending events");
+    let reason = consumer.context().last().reason.clone();
+    reason.map(|reason| format!(" ({reason})")).unwrap_or_default()
 }
 
-impl ClientContext for Quiet {
+impl ClientContext for ErrorLog {
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::error!("Kafka: {error}: {reason}");
         let code = error.rdkafka_error_code();
-        let mut said = self.said();
-        // That all brokers are down follows from what was said before.
+        let mut last = self.last();
+        // "All brokers down" would hide the specific error before it.
         if code != Some(RDKafkaErrorCode::AllBrokersDown) {
-            said.reason = Some(reason.to_owned());
+            last.reason = Some(reason.to_owned());
         }
-        said.refused |= matches!(
+        last.refused |= matches!(
             code,
             Some(
                 RDKafkaErrorCode::Authentication
@@ -199,4 +200,4 @@ impl ClientContext for Quiet {
     }
 }
 
-impl rdkafka::consumer::ConsumerContext for Quiet {}
+impl rdkafka::consumer::ConsumerContext for ErrorLog {}

@@ -4,6 +4,7 @@
 //! number of cells of a real one.
 
 use divan::{Bencher, black_box};
+use science::skymap::crossmatch::Position;
 use science::skymap::{Cell, Distance, MapHeader, MultiOrderMap, contour, encode, flat};
 use shared::notice::igwn::Notice;
 
@@ -117,4 +118,33 @@ fn flat_map_of_order(bencher: Bencher, order: u8) {
 fn distances(bencher: Bencher) {
     let map = map();
     bencher.bench_local(|| (black_box(&map).distance_quantiles([0.5]), map.credible_volume(0.9)));
+}
+
+/// 10,000 positions spread evenly over the cells by falling density, so that most are inside the 90 % region or near it.
+fn positions(map: &MultiOrderMap, distance: impl Fn(usize) -> Option<f64>) -> Vec<Position> {
+    let ranking = map.credible().ranking();
+    let position = |i: usize| {
+        let (ra, dec) = map.cells()[ranking[i * ranking.len() / 10_000] as usize].centre();
+        Position { ra_deg: ra.to_degrees(), dec_deg: dec.to_degrees(), distance: distance(i) }
+    };
+    (0..10_000).map(position).collect()
+}
+
+#[divan::bench]
+fn positions_10_000(bencher: Bencher) {
+    let map = map();
+    let positions = positions(&map, |_| None);
+    bencher
+        .with_inputs(|| map.clone())
+        .bench_local_values(|map| black_box(&map).crossmatch(&positions).expect("positions"));
+}
+
+#[divan::bench(sample_count = 20)]
+fn positions_10_000_with_distances(bencher: Bencher) {
+    let map = map();
+    let (mean, std) = map.distance_moments().expect("distances");
+    let positions = positions(&map, |i| Some((mean + std * ((i % 61) as f64 / 10.0 - 3.0)).max(0.1)));
+    bencher
+        .with_inputs(|| map.clone())
+        .bench_local_values(|map| black_box(&map).crossmatch(&positions).expect("positions"));
 }

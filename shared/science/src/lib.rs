@@ -4,7 +4,7 @@
 //! | module | from | to |
 //! |---|---|---|
 //! | [`fits`], [`gzip`] | bytes | tables with checked sizes |
-//! | [`skymap`] | a multi-order map | areas, contours, regions as MOC, flat maps, distances and volumes |
+//! | [`skymap`] | a multi-order map | areas, contours, regions as MOC, flat maps, distances and volumes, where positions lie |
 //! | [`galaxy`] | a map and a catalogue | ranked host galaxies |
 //! | [`alert`] | a notice | its alerts, with what their maps say |
 //! | [`visibility`] | an orbit or a pointing, and a time | the part of the sky that Fermi or Swift saw |

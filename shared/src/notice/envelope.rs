@@ -69,6 +69,11 @@ impl Envelope {
         }
     }
 
+    /// Whether the superevent is a mock or a test event.
+    pub fn is_test(&self) -> bool {
+        self.superevent_id.as_ref().is_some_and(SupereventId::is_test)
+    }
+
     /// Whether the superevent is one of the hourly mock events.
     pub fn is_mock(&self) -> bool {
         self.superevent_id.as_ref().is_some_and(|id| id.as_str().starts_with('M'))
@@ -117,7 +122,9 @@ mod tests {
         let text = r#"{"superevent_id": "MS230914ak", "alert_type": "UPDATE", "time_created": "2023-09-14T12:00:00Z",
             "event": {"time": "2023-09-14T11:40:00.5"}}"#;
         let seen = envelope(text);
-        assert!(seen.is_mock());
+        assert!(seen.is_mock() && seen.is_test());
+        let test = envelope(r#"{"superevent_id": "TS230914ak"}"#);
+        assert!(!test.is_mock() && test.is_test() && !envelope(r#"{"superevent_id": "S230914ak"}"#).is_test());
         assert_eq!(seen.announces.as_deref(), Some("UPDATE"));
         assert_eq!(seen.time_created.map(|time| time.to_string()).as_deref(), Some("2023-09-14T12:00:00Z"));
         assert_eq!(seen.time_of_event.map(|time| time.to_string()).as_deref(), Some("2023-09-14T11:40:00.5Z"));

@@ -125,7 +125,8 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn absent(value: &Value) -> bool {
+/// Whether a value counts as absent: null, and the string "null" of older files.
+pub(super) fn absent(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::String(text) => text.trim().eq_ignore_ascii_case("null"),

@@ -56,6 +56,9 @@ pub struct TrackSearch {
     /// Type by GCN's core schema: `initial`, `subsequent`, `update` or `retraction`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alert_type: Option<String>,
+    /// Whether it is about a mock or test event, and these are not processed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_skipped: bool,
     /// Warnings about values that were not read as written, a line each.
     #[serde(skip)]
     pub warnings: Vec<String>,
@@ -64,6 +67,8 @@ pub struct TrackSearch {
 /// Why a track search is recorded and not posted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Withheld {
+    /// It is about a mock or test event, and these are not processed.
+    Skipped,
     /// It is a test.
     Test,
     /// The signal is an injection.
@@ -78,6 +83,7 @@ impl Withheld {
     /// The reason as text.
     pub fn reason(self) -> &'static str {
         match self {
+            Withheld::Skipped => "a search around a mock or test event (TEST_ALERTS=false)",
             Withheld::Test => "the notice is a test (alert_tense)",
             Withheld::Injection => "the signal is an injection (alert_tense)",
             Withheld::Planned => "the notice announces a planned observation (alert_tense)",
@@ -155,12 +161,16 @@ impl TrackSearch {
             events: events(&notice)?,
             alert_tense: notice.text("alert_tense")?,
             alert_type: notice.text("alert_type")?,
+            is_skipped: false,
             warnings: document.warnings,
         })
     }
 
     /// The reason not to post the search; `None` when it may be posted.
     pub fn withheld(&self) -> Option<Withheld> {
+        if self.is_skipped {
+            return Some(Withheld::Skipped);
+        }
         let word = |text: &Option<String>| text.as_deref().unwrap_or_default().trim().to_ascii_lowercase();
         match word(&self.alert_tense).as_str() {
             "test" => return Some(Withheld::Test),

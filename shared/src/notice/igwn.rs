@@ -9,9 +9,9 @@ use base64::engine::general_purpose::GeneralPurpose;
 use base64::engine::{DecodePaddingMode, GeneralPurposeConfig};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::fields::Fields;
+use super::fields::{Fields, absent};
 use super::json::Document;
 use crate::key::{AlertKind, SupereventId};
 use crate::{Error, Result};
@@ -70,6 +70,9 @@ pub struct Event {
     /// Probability of each property (HasNS, HasRemnant, HasMassGap, HasSSM) [0–1].
     #[serde(default)]
     pub properties: BTreeMap<String, f64>,
+    /// Probabilities of the chirp mass in the source's frame.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mchirp_source: Option<ChirpMass>,
     /// Duration of a burst \[s\].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<f64>,
@@ -79,6 +82,26 @@ pub struct Event {
     /// The superevent's page at GraceDB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gracedb_url: Option<String>,
+    /// Fields of the notice that this software does not know, as received and nested as in the notice:
+    /// `{"event": {"new": 1}, "external_coinc": {"event_id": "E1"}}`.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub other: Map<String, Value>,
+}
+
+/// Probabilities of the chirp mass in bins.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChirpMass {
+    /// Edges of the bins, ascending [M☉].
+    pub bin_edges: Vec<f64>,
+    /// Probability of each bin [0–1].
+    pub probabilities: Vec<f64>,
+}
+
+impl ChirpMass {
+    /// The bins, from edge to edge [M☉], with their probabilities.
+    pub fn bins(&self) -> impl Iterator<Item = ([f64; 2], f64)> + '_ {
+        self.bin_edges.windows(2).map(|edges| [edges[0], edges[1]]).zip(self.probabilities.iter().copied())
+    }
 }
 
 /// A coincidence with a non-GW event.
@@ -132,7 +155,7 @@ impl Notice {
             Some(urls) => urls.text("gracedb")?,
             None => None,
         };
-        let (event, skymap) = match notice.inside("event")? {
+        let (mut event, skymap) = match notice.inside("event")? {
             Some(fields) => (Some(read_event(&fields, gracedb_url)?), fits(&fields, "skymap")),
             None if kind == AlertKind::Retraction => (None, Ok(None)),
             None => return Err(notice.wrong("event", "an object (only a retraction has none)")),
@@ -141,6 +164,10 @@ impl Notice {
             Some(fields) => (Some(read_external(&fields)?), fits(&fields, "combined_skymap")),
             None => (None, Ok(None)),
         };
+        let mut warnings = document.warnings;
+        if let Some(event) = &mut event {
+            event.other = unknown_fields(&document.fields, event, &mut warnings);
+        }
         let (skymap, skymap_error) = split(skymap);
         let (combined_skymap, combined_skymap_error) = split(combined_skymap);
         Ok(Notice {
@@ -151,7 +178,7 @@ impl Notice {
             skymap,
             external,
             combined_skymap,
-            warnings: document.warnings,
+            warnings,
             skymap_error,
             combined_skymap_error,
         })
@@ -209,10 +236,97 @@ fn read_event(event: &Fields, gracedb_url: Option<String>) -> Result<Event> {
         search: event.text("search")?,
         classification: event.named_numbers("classification")?,
         properties: event.named_numbers("properties")?,
+        // Of another form than this version knows, it is among the other fields.
+        mchirp_source: chirp_mass(event).ok().flatten(),
         duration: event.number("duration")?,
         central_frequency: event.number("central_frequency")?,
         gracedb_url,
+        other: Map::new(),
     })
+}
+
+fn chirp_mass(event: &Fields) -> Result<Option<ChirpMass>> {
+    let Some(fields) = event.inside("mchirp_source")? else { return Ok(None) };
+    let (bin_edges, probabilities) = (fields.numbers("bin_edges")?, fields.numbers("probabilities")?);
+    let are_bins = !probabilities.is_empty() && bin_edges.len() == probabilities.len() + 1;
+    if !are_bins || !bin_edges.is_sorted() || !probabilities.iter().all(|prob| (0.0..=1.0).contains(prob)) {
+        return Err(event.wrong("mchirp_source", "ascending `bin_edges` and a probability of each bin"));
+    }
+    Ok(Some(ChirpMass { bin_edges, probabilities }))
+}
+
+/// The fields that are read, of the notice and of the objects in it.
+const KNOWN: [(&str, &[&str]); 4] = [
+    ("", &["alert_type", "time_created", "superevent_id", "urls", "event", "external_coinc"]),
+    ("urls", &["gracedb"]),
+    (
+        "event",
+        &[
+            "time",
+            "far",
+            "significant",
+            "instruments",
+            "group",
+            "pipeline",
+            "search",
+            "classification",
+            "properties",
+            "mchirp_source",
+            "duration",
+            "central_frequency",
+            "skymap",
+        ],
+    ),
+    (
+        "external_coinc",
+        &[
+            "gcn_notice_id",
+            "ivorn",
+            "observatory",
+            "search",
+            "time_difference",
+            "time_coincidence_far",
+            "time_sky_position_coincidence_far",
+            "combined_skymap",
+        ],
+    ),
+];
+/// Limit on the JSON of all unknown fields that are kept [bytes]: messages that carry the event stay below 10 kB.
+const MAX_OTHER_BYTES: usize = 4096;
+
+/// The fields of a notice that are not in [`KNOWN`], and chirp masses that could not be read. What exceeds
+/// [`MAX_OTHER_BYTES`] is only in the archived notice, and a warning names it.
+fn unknown_fields(notice: &Map<String, Value>, event: &Event, warnings: &mut Vec<String>) -> Map<String, Value> {
+    let mut other = Map::new();
+    let mut left = MAX_OTHER_BYTES;
+    for (within, known) in KNOWN {
+        let fields = if within.is_empty() { Some(notice) } else { notice.get(within).and_then(Value::as_object) };
+        let mut found = Map::new();
+        for (name, value) in fields.into_iter().flatten() {
+            let is_unread = within == "event" && name == "mchirp_source" && event.mchirp_source.is_none();
+            if absent(value) || (known.contains(&name.as_str()) && !is_unread) {
+                continue;
+            }
+            let bytes = name.len() + value.to_string().len();
+            if bytes <= left {
+                left -= bytes;
+                found.insert(name.clone(), value.clone());
+            } else {
+                let place = if within.is_empty() { name.clone() } else { format!("{within}.{name}") };
+                let shown: String = place.chars().take(60).collect();
+                warnings.push(format!(
+                    "field `{}`: {bytes} bytes that this version does not know, only in the archived notice",
+                    shown.escape_default()
+                ));
+            }
+        }
+        if within.is_empty() {
+            other.append(&mut found);
+        } else if !found.is_empty() {
+            other.insert(within.to_owned(), found.into());
+        }
+    }
+    other
 }
 
 fn read_external(external: &Fields) -> Result<ExternalCoincidence> {
@@ -340,6 +454,45 @@ mod tests {
         for (warning, field) in notice.warnings.iter().zip(["event.central_frequency", "event.far"]) {
             assert!(warning.contains(field), "{warning}");
         }
+    }
+
+    #[test]
+    fn reads_chirp_masses_in_bins() {
+        let bins = serde_json::json!({"bin_edges": [0.1, 0.87, 5], "probabilities": [0.25, 0.75]});
+        let event = with("/event/mchirp_source", bins).expect("a notice").event.expect("an event");
+        let chirp_mass = event.mchirp_source.expect("chirp masses");
+        assert_eq!(chirp_mass.bins().collect::<Vec<_>>(), [([0.1, 0.87], 0.25), ([0.87, 5.0], 0.75)]);
+        // Of another form, they are kept as received.
+        for other in [
+            serde_json::json!({"bin_edges": [0.1, 0.87], "probabilities": [0.25, 0.75]}),
+            serde_json::json!({"bin_edges": [0.87, 0.1], "probabilities": [1]}),
+            serde_json::json!({"bin_edges": [0.1, 0.87], "probabilities": [2]}),
+            serde_json::json!({"median": 1.2}),
+            serde_json::json!("1.2 Msun"),
+        ] {
+            let event = with("/event/mchirp_source", other.clone()).expect("a notice").event.expect("an event");
+            assert_eq!((event.mchirp_source, &event.other["event"]["mchirp_source"]), (None, &other));
+        }
+    }
+
+    #[test]
+    fn keeps_unknown_fields_as_received() {
+        let notice = Notice::parse(UPDATE.as_bytes()).expect("a notice");
+        assert_eq!(Value::from(notice.event.expect("an event").other), serde_json::json!({"invented_later": 1}));
+        let mut notice: Value = serde_json::from_str(UPDATE).expect("JSON");
+        notice["event"]["sky_area"] = serde_json::json!({"90": [31, "deg2"]});
+        notice["event"]["nothing"] = Value::Null;
+        notice["external_coinc"]["event_id"] = "E518".into();
+        notice["urls"]["dcc"] = "https://dcc.ligo.org".into();
+        notice["event"]["large"] = "x".repeat(MAX_OTHER_BYTES).into();
+        let notice = Notice::parse(notice.to_string().as_bytes()).expect("a notice");
+        let expected = serde_json::json!({
+            "invented_later": 1, "event": {"sky_area": {"90": [31, "deg2"]}}, "external_coinc": {"event_id": "E518"},
+            "urls": {"dcc": "https://dcc.ligo.org"},
+        });
+        assert_eq!(Value::from(notice.event.expect("an event").other), expected);
+        assert_eq!(notice.warnings.len(), 1);
+        assert!(notice.warnings[0].contains("`event.large`: 4103 bytes"), "{:?}", notice.warnings);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a back end does, whatever it is.
+//! The interface of a back end.
 
 use std::fmt;
 use std::ops::Range;
@@ -14,71 +14,71 @@ use shared::key::Key;
 
 use super::object::{Content, Head, Listed, Md5};
 
-/// What is sent in one piece, from memory, so that it can be sent again [bytes].
-pub(crate) const PIECE_BYTES: u64 = 16 << 20;
+/// Size up to which an object is sent in one request, from memory so that it can be retried [bytes].
+pub(crate) const SINGLE_PUT_BYTES: u64 = 16 << 20;
 
-/// How long after a name was created, where the service does not create it atomically, its creator looks whose object
-/// is there.
+/// How long a creator waits before it checks whose object is stored, where create-if-absent is not atomic.
 pub(crate) const CREATE_RACE: Duration = Duration::from_millis(500);
 
-/// Where objects are; the promises are those of [`crate::Store`].
+/// A back end; [`crate::Store`] documents the guarantees.
 #[async_trait]
 pub(crate) trait Backend: fmt::Debug + Send + Sync {
-    /// Whether it can hold an object of that name, which is not asked.
+    /// Checks, without a request, that a name is allowed.
     fn accepts(&self, _: &Key) -> Result<()> {
         Ok(())
     }
 
-    /// Up to what size an object that comes in chunks is sent in one piece [bytes].
-    fn piece_bytes(&self) -> u64 {
-        PIECE_BYTES
+    /// Size up to which a stream is sent in one request [bytes].
+    fn single_put_bytes(&self) -> u64 {
+        SINGLE_PUT_BYTES
     }
 
-    /// The object, or the part `range` of it (its head then is the part's), or `None` when there is none. With an
-    /// `etag`, an object that has another is an error.
+    /// Reads the object, or its part `range` (the head then describes the part), or `None`. Fails when `etag` is given
+    /// and the object has a different one.
     async fn open(&self, key: &Key, range: Option<Range<u64>>, etag: Option<&str>) -> Result<Option<Content>>;
 
-    /// Writes an object; its MD5, if the service tells it.
+    /// Writes an object. Returns its MD5 if the service reports it.
     async fn put(&self, key: &Key, bytes: Bytes) -> Result<Option<Md5>>;
 
-    /// Writes an object unless one is there; whether it was written.
+    /// Creates an object. Returns false when it exists.
     async fn put_if_absent(&self, key: &Key, bytes: Bytes) -> Result<bool>;
 
-    /// Writes an object from chunks that are as long as its head says; its MD5, if the service tells or checked it.
+    /// Writes an object from chunks of the head's total size. Returns its MD5 if the service reports or verified it.
     async fn put_stream(&self, key: &Key, content: Content) -> Result<Option<Md5>>;
 
-    /// What is known of an object, or `None` when there is none.
+    /// Reads an object's metadata, or `None`.
     async fn head(&self, key: &Key) -> Result<Option<Head>>;
 
-    /// Removes an object; whether it was there.
+    /// Deletes an object. Returns whether it existed.
     async fn delete(&self, key: &Key) -> Result<bool>;
 
-    /// What is under a prefix, markers and special files too.
+    /// Lists the entries under a prefix, with folder markers and special files.
     fn list(&self, prefix: &str) -> BoxStream<'static, Result<Listed>>;
 }
 
-/// The settings of one store, as its back end read them.
+/// The settings of one store.
 #[async_trait]
 pub(crate) trait BackendSettings: fmt::Debug + Send + Sync {
-    /// Opens the store. Nothing is asked of the service yet.
+    /// Opens the store, without a request.
     ///
     /// # Errors
-    /// Permanent, when this program was built without the back end, or a key is none.
+    /// Permanent, when this program was built without the back end, or a key is malformed.
     async fn connect(&self) -> Result<Arc<dyn Backend>>;
 
-    /// As `--store` takes it, without secrets.
+    /// The value for `--store`, without secrets.
     fn url(&self) -> String;
 
-    /// What is the same for one store, whoever logs in.
+    /// Identifies the store, independent of the log-in.
     fn identity(&self) -> String;
 
-    /// The folder on this machine, where it is one.
+    /// The local folder of an `fs` store.
     fn folder(&self) -> Option<&Path> {
         None
     }
 }
 
-/// Who creates a name: noted with the object, so that a creator who lost the answer, or a race, can tell.
-pub(crate) fn writer() -> String {
+/// A random id of a creator, stored with the object. It shows who created the name when a response was lost or two
+/// raced.
+pub(crate) fn writer_id() -> String {
     format!("{:032x}", rand::random::<u128>())
 }

@@ -1,4 +1,4 @@
-//! A store that is read and never written.
+//! A back end that keeps writes in memory, for dry runs.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -14,18 +14,18 @@ use shared::key::Key;
 use super::backend::Backend;
 use super::object::{Content, Head, Listed, Md5};
 
-/// Another back end, whose objects are read, behind those that were put here and are kept in memory.
+/// Overlays in-memory writes on another back end.
 #[derive(Debug)]
 pub(super) struct DryRun {
     inner: Arc<dyn Backend>,
     objects: Mutex<BTreeMap<Key, Unwritten>>,
 }
 
-/// An object that was put and not written.
+/// An object that was put but not written.
 #[derive(Debug, Clone)]
 struct Unwritten {
     size: u64,
-    /// Until [`DryRun::forget`]; none of an object that came in chunks.
+    /// None after [`DryRun::forget`], and for streams.
     bytes: Option<Bytes>,
 }
 
@@ -34,19 +34,19 @@ impl DryRun {
         DryRun { inner, objects: Mutex::default() }
     }
 
-    /// The objects that were put, with their sizes [bytes].
+    /// The objects put so far, with their sizes [bytes].
     pub fn unwritten(&self) -> Vec<(Key, u64)> {
         self.objects().iter().map(|(key, object)| (key.clone(), object.size)).collect()
     }
 
-    /// Forgets the bytes of what was put, but for notices, which hold their alerts' names.
+    /// Drops the bytes, except of notices, which claim their alerts' names.
     pub fn forget(&self) {
         for (_, object) in self.objects().iter_mut().filter(|(key, _)| !key.outlasts_notice()) {
             object.bytes = None;
         }
     }
 
-    /// A poisoned lock holds a map that is still whole: no insertion can stop half-way.
+    /// Ignores poisoning: an insertion cannot stop half-way.
     fn objects(&self) -> MutexGuard<'_, BTreeMap<Key, Unwritten>> {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -62,8 +62,8 @@ impl Backend for DryRun {
         self.inner.accepts(key)
     }
 
-    /// Of what comes in chunks nothing is held.
-    fn piece_bytes(&self) -> u64 {
+    /// Streams are discarded.
+    fn single_put_bytes(&self) -> u64 {
         0
     }
 
@@ -84,11 +84,11 @@ impl Backend for DryRun {
     }
 
     async fn put_if_absent(&self, key: &Key, bytes: Bytes) -> Result<bool> {
-        let is_there = self.head(key).await?.is_some();
-        if !is_there {
+        let exists = self.head(key).await?.is_some();
+        if !exists {
             self.put(key, bytes).await?;
         }
-        Ok(!is_there)
+        Ok(!exists)
     }
 
     async fn put_stream(&self, key: &Key, content: Content) -> Result<Option<Md5>> {
@@ -105,7 +105,7 @@ impl Backend for DryRun {
         }
     }
 
-    /// What the back end holds stays.
+    /// The back end's object stays.
     async fn delete(&self, key: &Key) -> Result<bool> {
         let was_put = self.objects().remove(key).is_some();
         Ok(was_put || self.inner.head(key).await?.is_some())
@@ -115,11 +115,11 @@ impl Backend for DryRun {
         let put = self.unwritten().into_iter().filter(|(key, _)| key.as_str().starts_with(prefix));
         let put: BTreeMap<Key, u64> = put.collect();
         let listed = |(key, size): (Key, u64)| Ok(Listed::new(Ok(key.into()), Head { size, ..Head::default() }, false));
-        let more = stream::iter(put.clone().into_iter().map(listed));
+        let unwritten = stream::iter(put.clone().into_iter().map(listed));
         let others = self
             .inner
             .list(prefix)
             .try_filter(move |listed| future::ready(!listed.key.as_ref().is_ok_and(|key| put.contains_key(key))));
-        others.chain(more).boxed()
+        others.chain(unwritten).boxed()
     }
 }

@@ -1,4 +1,4 @@
-//! HTTP for the back ends that have no SDK: one request at a time, and the policy of trying again.
+//! HTTP client for the back ends without an SDK, with retries.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,21 +19,21 @@ use shared::{Class, Context, Error, Result};
 
 use super::stream::BACKOFF;
 
-/// How often a request is made before its error is handed on.
+/// Maximum attempts of a request.
 const ATTEMPTS: u32 = 6;
-/// How long a request may be sent, and its answer be waited for, without a byte going either way.
+/// Timeout without a byte sent or received.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a request whose body is sent from memory may take until its answer begins; nobody sees how far it is.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
-/// What is read of an answer that says what is wrong [bytes].
-const MAX_FAILURE_BYTES: u64 = 64 << 10;
-/// What is shown of it [characters].
+/// Timeout until the response to a request with an in-memory body, whose progress is not observable.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(300);
+/// Maximum size of an error response that is read [bytes].
+const MAX_ERROR_BYTES: u64 = 64 << 10;
+/// Maximum length of its message in errors [characters].
 const MAX_SHOWN_CHARS: usize = 300;
 
-/// Everything but letters, digits and `-._~/`.
+/// The characters to escape in a path: all but letters, digits and `-._~/`.
 const IN_A_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
-/// A request as data, so that it can be signed and made again.
+/// A request as data, so that it can be signed and retried.
 #[derive(Debug, Clone)]
 pub(super) struct Request {
     pub method: Method,
@@ -54,7 +54,7 @@ impl Request {
         self
     }
 
-    /// Asks for the part of an object that the header `name` says, of the version `etag` alone.
+    /// Requests a range, by the header `name`, and only the version `etag`.
     #[must_use]
     pub fn part(mut self, name: &'static str, range: Option<&Range<u64>>, etag: Option<&str>) -> Self {
         if let Some(range) = range {
@@ -73,7 +73,7 @@ impl Request {
     }
 }
 
-/// An answer whose body has not been read yet.
+/// A response with an unread body.
 pub(super) struct Answer {
     pub status: u16,
     pub headers: HeaderMap,
@@ -86,12 +86,12 @@ impl Answer {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The size that the answer gives of its body, or of the object that was asked for [bytes].
+    /// Content-Length: the size of the body, or of the object for HEAD [bytes].
     pub fn length(&self) -> u64 {
         self.header("content-length").and_then(|length| length.parse().ok()).unwrap_or_default()
     }
 
-    /// When the object was written.
+    /// Last-Modified.
     pub fn modified(&self) -> Option<Timestamp> {
         self.header("last-modified").and_then(time)
     }
@@ -100,26 +100,26 @@ impl Answer {
         (200..300).contains(&self.status)
     }
 
-    /// Whether the service is busy or broken for the moment.
+    /// Whether the status is Retryable.
     pub fn is_busy(&self) -> bool {
         http_client::class(self.status) == Class::Retryable
     }
 
-    /// The whole body, at most `limit` bytes.
+    /// Reads the body, at most `limit` bytes.
     pub async fn bytes(mut self, limit: u64) -> Result<Bytes> {
         let mut body = Vec::new();
         while let Some(chunk) = self.chunks.try_next().await? {
             if (body.len() + chunk.len()) as u64 > limit {
-                return Err(Error::permanent(format!("expected an answer of at most {limit} bytes, found more")));
+                return Err(Error::permanent(format!("expected a response of at most {limit} bytes, found more")));
             }
             body.extend_from_slice(&chunk);
         }
         Ok(body.into())
     }
 
-    /// What a body says that tells what is wrong, in one line.
+    /// Reads an error response's body as one line.
     pub async fn message(self) -> String {
-        let body = self.bytes(MAX_FAILURE_BYTES).await.unwrap_or_default();
+        let body = self.bytes(MAX_ERROR_BYTES).await.unwrap_or_default();
         let text = String::from_utf8_lossy(&body);
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         text.chars().take(MAX_SHOWN_CHARS).collect()
@@ -132,38 +132,38 @@ pub(super) struct Http {
     client: Client,
     /// See [`IDLE_TIMEOUT`].
     idle: Duration,
-    /// See [`ANSWER_TIMEOUT`].
-    answer: Duration,
+    /// See [`RESPONSE_TIMEOUT`].
+    response: Duration,
 }
 
 impl Http {
     pub fn new() -> Result<Self> {
-        // No redirects: what a store answers is never found elsewhere.
-        Ok(Http { client: http_client::client(|builder| builder)?, idle: IDLE_TIMEOUT, answer: ANSWER_TIMEOUT })
+        // No redirects: a store never redirects legitimately.
+        Ok(Http { client: http_client::client(|builder| builder)?, idle: IDLE_TIMEOUT, response: RESPONSE_TIMEOUT })
     }
 
-    /// A client for an address that only this machine reaches.
+    /// A client for link-local addresses.
     pub fn without_proxy() -> Result<Self> {
         Ok(Http { client: http_client::client(|builder| builder.no_proxy())?, ..Http::new()? })
     }
 
-    /// One request, whatever the status of its answer.
+    /// Sends a request once. Returns the response of any status.
     pub async fn once(&self, mut request: Request) -> Result<Answer> {
-        // An empty body has a length too, and servers insist on it.
+        // Servers require a length also for an empty body.
         if matches!(request.method, Method::PUT | Method::POST) {
             let length = request.body.len().to_string();
             request = request.header("content-length", length);
         }
-        let patience = if request.body.is_empty() { self.idle } else { self.answer };
+        let timeout = if request.body.is_empty() { self.idle } else { self.response };
         let body = Body::from(request.body.clone());
         let name = name(&request);
-        match tokio::time::timeout(patience, self.send(request, body)).await {
+        match tokio::time::timeout(timeout, self.send(request, body)).await {
             Ok(answer) => answer,
-            Err(_) => Err(Error::retryable(format!("{name}: expected an answer within {patience:?}"))),
+            Err(_) => Err(Error::retryable(format!("{name}: expected a response within {timeout:?}"))),
         }
     }
 
-    /// One request whose body is `size` bytes in chunks; their error goes before that of the request.
+    /// Sends a request once with a body of `size` bytes in chunks. An error of the chunks takes precedence.
     pub async fn once_streaming(
         &self,
         request: Request,
@@ -213,9 +213,9 @@ impl Http {
         let idle = self.idle;
         let chunks = futures::stream::try_unfold((answer.bytes_stream(), name), move |(mut chunks, name)| async move {
             match tokio::time::timeout(idle, chunks.next()).await {
-                Err(_) => Err(Error::retryable(format!("{name}: expected more within {idle:?}"))),
+                Err(_) => Err(Error::retryable(format!("{name}: expected more data within {idle:?}"))),
                 Ok(Some(Err(error))) => {
-                    Err(Error::retryable(format!("{name}: the answer broke off: {}", causes(&error.without_url()))))
+                    Err(Error::retryable(format!("{name}: the response was cut off: {}", causes(&error.without_url()))))
                 }
                 Ok(Some(Ok(bytes))) => Ok(Some((bytes, (chunks, name)))),
                 Ok(None) => Ok(None),
@@ -225,23 +225,23 @@ impl Http {
     }
 }
 
-/// A request as errors name it: without its query, which may hold a signature.
+/// A request's name in errors, without the query, which may contain a signature.
 fn name(request: &Request) -> String {
     format!("`{} {}`", request.method, shown(request.url.as_str()))
 }
 
-/// Makes a request again, with backoff, as long as its error is Retryable.
+/// Retries a Retryable request with backoff.
 pub(super) async fn retried<'a, T>(attempt: impl Fn() -> BoxFuture<'a, Result<T>>) -> Result<T> {
     runtime::retry(ATTEMPTS, BACKOFF, attempt).await
 }
 
-/// The address of what is at `path` below `base`.
+/// The URL of `path` below `base`.
 pub(super) fn address(base: &str, path: &str) -> Result<Url> {
     let text = format!("{}/{}", base.trim_end_matches('/'), utf8_percent_encode(path, IN_A_PATH));
     Url::parse(&text).permanent(format_args!("address `{}`", shown(base)))
 }
 
-/// A time as HTTP headers give it: `Sun, 06 Nov 1994 08:49:37 GMT`.
+/// Parses a time of HTTP headers: `Sun, 06 Nov 1994 08:49:37 GMT`.
 pub(super) fn time(text: &str) -> Option<Timestamp> {
     jiff::fmt::rfc2822::parse(text).ok().map(|time| time.timestamp())
 }
@@ -255,45 +255,48 @@ mod tests {
 
     use super::*;
 
-    /// What says so much to one request, and no more.
-    fn silent(after: &'static str) -> Url {
+    /// A server that sends `response` to one request, then nothing.
+    fn silent(response: &'static str) -> Url {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}/fit/a.json", listener.local_addr().expect("its address"));
         std::thread::spawn(move || {
             let (mut client, _) = listener.accept().expect("a client");
             let _ = client.read(&mut [0; 1024]).expect("a request");
-            client.write_all(after.as_bytes()).expect("sent");
-            // The connection stays open for as long as the client likes.
+            client.write_all(response.as_bytes()).expect("sent");
+            // Keeps the connection open until the client closes it.
             std::io::copy(&mut client, &mut std::io::sink()).ok();
         });
         Url::parse(&url).expect("a url")
     }
 
-    fn impatient() -> Http {
-        let patient = Http::new().expect("a client");
-        Http { idle: Duration::from_millis(300), answer: Duration::from_millis(500), ..patient }
+    fn with_short_timeouts() -> Http {
+        let http = Http::new().expect("a client");
+        Http { idle: Duration::from_millis(300), response: Duration::from_millis(500), ..http }
     }
 
-    fn is_given_up<T>(outcome: Result<T>, why: &str) {
+    fn assert_timed_out<T>(outcome: Result<T>, reason: &str) {
         let error = outcome.err().expect("no answer");
-        assert!(error.is_retryable() && error.to_string().contains(why), "{error}");
+        assert!(error.is_retryable() && error.to_string().contains(reason), "{error}");
     }
 
     #[tokio::test]
-    async fn a_server_that_falls_silent_is_given_up() {
-        let question = Request::new(Method::GET, silent(""));
-        is_given_up(impatient().once(question).await, "expected an answer within 300ms");
+    async fn times_out_on_a_silent_server() {
+        let request = Request::new(Method::GET, silent(""));
+        assert_timed_out(with_short_timeouts().once(request).await, "expected a response within 300ms");
 
         let whole = Request::new(Method::PUT, silent("")).body(Bytes::from_static(b"abc"));
-        is_given_up(impatient().once(whole).await, "expected an answer within 500ms");
+        assert_timed_out(with_short_timeouts().once(whole).await, "expected a response within 500ms");
 
         let in_parts = Request::new(Method::PUT, silent(""));
         let chunks = stream::iter([Ok(Bytes::from_static(b"abc"))]).boxed();
-        is_given_up(impatient().once_streaming(in_parts, 3, chunks).await, "expected progress within 300ms");
+        assert_timed_out(
+            with_short_timeouts().once_streaming(in_parts, 3, chunks).await,
+            "expected progress within 300ms",
+        );
 
         let begun = silent("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc");
-        let mut answer = impatient().once(Request::new(Method::GET, begun)).await.expect("an answer");
+        let mut answer = with_short_timeouts().once(Request::new(Method::GET, begun)).await.expect("an answer");
         assert_eq!(answer.chunks.try_next().await, Ok(Some(Bytes::from_static(b"abc"))));
-        is_given_up(answer.bytes(9).await, "expected more within 300ms");
+        assert_timed_out(answer.bytes(9).await, "expected more data within 300ms");
     }
 }

@@ -1,18 +1,17 @@
-//! Object storage: one [`Store`] whatever the back end.
+//! Object storage: one [`Store`] for every back end.
 //!
-//! | verb | promise |
+//! | method | guarantee |
 //! |---|---|
-//! | get, get_range | the object or a part of it, or `None`; read again from where it broke off |
-//! | get_stream, put_stream | an object of any size, in memory for a few parts |
-//! | put | the object is there whole or not at all |
-//! | put_if_changed | the same, unless it is there already with these bytes |
-//! | put_if_absent | of all who create one name, one is told `true` (see the back end for how strong that is) |
+//! | get, get_range | the object or a range of it, or `None`; resumes an interrupted read |
+//! | get_stream, put_stream | an object of any size; memory holds a few parts |
+//! | put | atomic: the whole object or nothing |
+//! | put_if_changed | as put; skips equal bytes |
+//! | put_if_absent | returns `true` to one of all concurrent creators (each back end documents how strictly) |
 //! | head | size, time and checksum, or `None` |
-//! | list | what is under a prefix, page by page |
-//! | delete | the object is not there any more |
+//! | list | the objects under a prefix, page by page |
+//! | delete | removes the object |
 //!
-//! `None` is said of an object, never of a bucket or container that is missing, nor of a log-in that is refused: those
-//! are errors.
+//! `None` means a missing object. A missing bucket or container and a rejected log-in are errors.
 
 mod azure;
 mod backend;
@@ -43,77 +42,76 @@ use shared::message::Body;
 use shared::notice::MAX_NOTICE_BYTES;
 use shared::{Error, Result};
 
-/// The largest object that is read into memory [bytes].
+/// Maximum size of an object read into memory [bytes].
 pub const MAX_OBJECT_BYTES: u64 = 1 << 30;
 
 /// An object store. Cloning is cheap and shares the connection.
 #[derive(Debug, Clone)]
 pub struct Store {
     backend: Arc<dyn Backend>,
-    /// The back end, when nothing may be written.
+    /// The back end of a dry run.
     dry_run: Option<Arc<DryRun>>,
 }
 
 impl Store {
-    /// Opens a store. Nothing is asked of the service yet.
+    /// Opens a store, without a request.
     ///
     /// # Errors
-    /// Permanent, when this program was built without the back end, or a key is none.
+    /// Permanent, when this program was built without the back end, or a key is malformed.
     pub async fn open(location: &Location) -> Result<Self> {
         Ok(Store { backend: location.connect().await?, dry_run: None })
     }
 
-    /// A folder on this machine.
+    /// Opens a local folder.
     pub fn folder(path: impl Into<PathBuf>) -> Self {
         Store { backend: Arc::new(folder::Folder::new(path.into())), dry_run: None }
     }
 
-    /// The same store, read but never written: what is put is kept in memory, read back from there, and listed by
-    /// [`Store::unwritten`].
+    /// The same store as a dry run: writes stay in memory, where reads find them. [`Store::unwritten`] lists them.
     #[must_use]
     pub fn without_writing(self) -> Self {
         let dry_run = Arc::new(DryRun::new(self.backend));
         Store { backend: Arc::clone(&dry_run) as Arc<dyn Backend>, dry_run: Some(dry_run) }
     }
 
-    /// Whether puts reach the back end.
+    /// Whether writes reach the back end.
     pub fn writes(&self) -> bool {
         self.dry_run.is_none()
     }
 
-    /// The objects that were put and not written, with their sizes [bytes].
+    /// The dry run's objects, with their sizes [bytes].
     pub fn unwritten(&self) -> Vec<(Key, u64)> {
         self.dry_run.as_ref().map(|dry_run| dry_run.unwritten()).unwrap_or_default()
     }
 
-    /// Forgets the bytes of what was put and not written, so that memory does not grow from notice to notice. The
-    /// notices themselves stay: they hold their alerts' names.
+    /// Drops the bytes of the dry run's objects, so that memory does not grow with every notice. Notices stay: they
+    /// claim their alerts' names.
     pub fn forget_unwritten(&self) {
         if let Some(dry_run) = &self.dry_run {
             dry_run.forget();
         }
     }
 
-    /// The whole object, or `None` when there is none.
+    /// Reads an object, or `None`.
     ///
     /// # Errors
-    /// Permanent above [`MAX_OBJECT_BYTES`]; otherwise what the back end says.
+    /// Permanent above [`MAX_OBJECT_BYTES`]; the back end's errors.
     pub async fn get(&self, key: &Key) -> Result<Option<Bytes>> {
         self.fetch(key, None).await
     }
 
-    /// The whole object.
+    /// Reads an object that must exist.
     ///
     /// # Errors
-    /// As [`Store::get`]; Permanent when there is no such object.
+    /// As [`Store::get`]; Permanent when it is missing.
     pub async fn read(&self, key: &Key) -> Result<Bytes> {
         self.get(key).await?.ok_or_else(|| absent(key))
     }
 
-    /// A notice's bytes, from where its message says they are.
+    /// Reads a notice's bytes from its message: inline, or by key.
     ///
     /// # Errors
-    /// As [`Store::get_range`]; Permanent when there is no such object or it is larger than a notice may be.
+    /// As [`Store::get_range`]; Permanent when the object is missing or larger than [`MAX_NOTICE_BYTES`].
     pub async fn read_body(&self, body: &Body) -> Result<Bytes> {
         let key = match body {
             Body::Inline(text) => return Ok(Bytes::copy_from_slice(text.as_bytes())),
@@ -127,10 +125,10 @@ impl Store {
         }
     }
 
-    /// The bytes `range` of an object, clipped at its end, or `None` when there is no such object.
+    /// Reads the bytes `range` of an object, clipped at its end, or `None`.
     ///
     /// # Errors
-    /// What the back end says.
+    /// The back end's errors.
     pub async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Option<Bytes>> {
         if range.is_empty() {
             return Ok(self.head(key).await?.map(|_| Bytes::new()));
@@ -148,18 +146,18 @@ impl Store {
         stream::collect(key, content.chunks, content.head.size, MAX_OBJECT_BYTES).await.map(Some)
     }
 
-    /// The object in chunks, whatever its size, or `None` when there is none. Where it breaks off it is read on from
-    /// there; when it has changed by then, the stream ends in an error.
+    /// Reads an object of any size in chunks, or `None`. Resumes an interrupted read; ends in an error when the object
+    /// changed meanwhile.
     ///
     /// # Errors
-    /// What the back end says.
+    /// The back end's errors.
     pub async fn get_stream(&self, key: &Key) -> Result<Option<Content>> {
         let content = self.backend.open(key, None, None).await?;
         Ok(content.map(|content| stream::resumed(self.backend.clone(), key.clone(), 0, content)))
     }
 
-    /// Whether the back end can hold an object of that name, which is not asked: a folder has no names of more than 255
-    /// bytes, Azure no containers with dots. Every put begins with it.
+    /// Checks, without a request, that the back end allows a name: a folder limits segments to 255 bytes, Azure allows
+    /// no dots in container names. Every put checks it.
     ///
     /// # Errors
     /// Permanent, with the reason.
@@ -167,10 +165,10 @@ impl Store {
         self.backend.accepts(key)
     }
 
-    /// Writes an object, whole or not at all, over whatever was there.
+    /// Writes an object atomically; replaces an existing one.
     ///
     /// # Errors
-    /// As [`Store::accepts`]; otherwise what the back end says.
+    /// As [`Store::accepts`]; the back end's errors.
     pub async fn put(&self, key: &Key, bytes: Bytes) -> Result<()> {
         self.accepts(key)?;
         let size = bytes.len();
@@ -179,7 +177,7 @@ impl Store {
         Ok(())
     }
 
-    /// Writes an object unless it is there with these very bytes; whether it was written.
+    /// Writes an object unless it has these bytes already. Returns whether it was written.
     ///
     /// # Errors
     /// As [`Store::get`] and [`Store::put`].
@@ -192,7 +190,7 @@ impl Store {
         Ok(true)
     }
 
-    /// Writes an object unless one is there; whether it was written.
+    /// Creates an object. Returns false when it exists.
     ///
     /// # Errors
     /// As [`Store::put`].
@@ -200,67 +198,66 @@ impl Store {
         self.accepts(key)?;
         let size = bytes.len();
         let written = self.backend.put_if_absent(key, bytes).await?;
-        tracing::debug!(object = key.as_str(), bytes = size, written, "object written unless it was there");
+        tracing::debug!(object = key.as_str(), bytes = size, written, "object written if absent");
         Ok(written)
     }
 
-    /// Writes an object from chunks, whole or not at all, over whatever was there; memory holds a few parts of it. The
-    /// chunks must be as long as their head says, and have its MD5 if it has one. Says the MD5 of what the service has
-    /// now, if the service has told or checked it.
+    /// Writes an object from chunks, atomically; memory holds a few parts. The chunks must match their head's size, and
+    /// its MD5 if it has one. Returns the MD5 of the stored object if the service reported or verified it.
     ///
     /// # Errors
-    /// As [`Store::put`]; the chunks' own; Retryable when they are not what their head says. Chunks pass once: to try
-    /// again is to read again.
+    /// As [`Store::put`]; the chunks' errors; Retryable when the chunks do not match their head. A retry must read the
+    /// source again.
     pub async fn put_stream(&self, key: &Key, content: Content) -> Result<Option<Md5>> {
         self.accepts(key)?;
         let head = content.head.clone();
         let chunks = stream::checked(key, content);
-        let piece = self.backend.piece_bytes();
-        if head.size <= piece {
-            let bytes = stream::collect(key, chunks, head.size, piece).await?;
+        let limit = self.backend.single_put_bytes();
+        if head.size <= limit {
+            let bytes = stream::collect(key, chunks, head.size, limit).await?;
             return self.backend.put(key, bytes).await;
         }
         self.backend.put_stream(key, Content { head, chunks }).await
     }
 
-    /// How much of an object of `size` bytes [`Store::put_stream`] holds in memory, about [bytes].
+    /// Approximate memory of [`Store::put_stream`] for an object of `size` bytes [bytes].
     pub fn held_bytes(&self, size: u64) -> u64 {
-        size.min(self.backend.piece_bytes())
+        size.min(self.backend.single_put_bytes())
     }
 
-    /// What is known of an object without reading it, or `None` when there is none.
+    /// Reads an object's metadata, or `None`.
     ///
     /// # Errors
-    /// What the back end says.
+    /// The back end's errors.
     pub async fn head(&self, key: &Key) -> Result<Option<Head>> {
         self.backend.head(key).await
     }
 
-    /// Removes an object; whether it was there. A store that is not written keeps what its back end holds.
+    /// Deletes an object. Returns whether it existed. A dry run keeps the back end's object.
     ///
     /// # Errors
-    /// What the back end says.
+    /// The back end's errors.
     pub async fn delete(&self, key: &Key) -> Result<bool> {
         self.backend.delete(key).await
     }
 
-    /// What is under a prefix (not only whole segments), in no promised order; memory holds a page. The stream ends
-    /// after its first error.
+    /// Lists the objects under a prefix (of the name, not only whole segments) in any order; memory holds a page. The
+    /// stream ends after its first error.
     pub fn list(&self, prefix: &str) -> BoxStream<'static, Result<Listed>> {
         let is_object = |listed: &Listed| futures::future::ready(listed.kind == EntryKind::Object);
         Box::pin(self.list_all(prefix).try_filter(is_object))
     }
 
-    /// As [`Store::list`], with the entries that are no objects.
+    /// As [`Store::list`], with folder markers and special files.
     pub fn list_all(&self, prefix: &str) -> BoxStream<'static, Result<Listed>> {
         self.backend.list(prefix)
     }
 
-    /// The names that start with `prefix` (not only whole segments), sorted. What cannot be a [`Key`] is left out, and so
-    /// are empty objects with others below them: they stand for a folder.
+    /// Lists the sorted names that start with `prefix` (not only whole segments). Omits names that are no [`Key`], and
+    /// empty objects with others below them, which are folder markers.
     ///
     /// # Errors
-    /// What the back end says.
+    /// The back end's errors.
     pub async fn keys(&self, prefix: &str) -> Result<Vec<Key>> {
         let mut sizes = BTreeMap::new();
         let mut found = self.list(prefix);

@@ -1,4 +1,4 @@
-//! Where objects are kept: the back ends that there are, by the names that settings and `--store` give them.
+//! A store's location, from the settings or `--store`, and the list of back ends.
 
 use std::fmt;
 use std::path::Path;
@@ -13,57 +13,56 @@ use super::{azure, folder, s3, swift};
 /// Every back end.
 const SCHEMES: [&Scheme; 4] = [&folder::SCHEME, &s3::SCHEME, &azure::SCHEME, &swift::SCHEME];
 
-/// Which of them.
+/// The setting that selects one.
 const SOURCE: Setting =
     defaulted("STORAGE_BUCKET_SOURCE", "fs", "the store: `fs` (a folder), `s3`, `abfs` (Azure) or `swift`");
 
-/// A back end as settings and URLs name it.
+/// A back end's names in settings and URLs.
 pub(crate) struct Scheme {
     /// Its value of STORAGE_BUCKET_SOURCE.
     pub source: &'static str,
-    /// What its URLs begin with: `s3` of `s3://BUCKET`.
+    /// The schemes of its URLs: `s3` in `s3://BUCKET`.
     pub schemes: &'static [&'static str],
-    /// The setting that stands behind that.
+    /// The setting after the scheme: `AWS_BUCKET`.
     pub name: &'static str,
     /// The form of its URLs, for help and errors.
     pub form: &'static str,
-    /// What it reads.
+    /// The settings it reads.
     pub settings: &'static [Setting],
-    /// Those of them that are taken together, from one source of settings or from the other: another's session token
-    /// does not fit an access key.
+    /// The settings that must come from one source together: a session token belongs to its access key.
     pub log_in: &'static [&'static str],
-    /// Reads them.
+    /// Reads the settings.
     pub read: fn(&mut Reader<'_>) -> Location,
 }
 
-/// The settings of the store: which back end, and what each of them reads.
+/// The settings of all back ends.
 pub fn settings() -> impl Iterator<Item = &'static Setting> {
     std::iter::once(&SOURCE).chain(SCHEMES.iter().flat_map(|scheme| scheme.settings))
 }
 
-/// The settings that are taken together with this one, itself among them.
+/// The settings that must come from the same source as `name`, including itself.
 pub fn log_in(name: &str) -> &'static [&'static str] {
     SCHEMES.iter().map(|scheme| scheme.log_in).find(|names| names.contains(&name)).unwrap_or_default()
 }
 
-/// What `--store` takes: "a folder, `s3://BUCKET`, … or `swift://CONTAINER`".
+/// The forms of `--store`: "a folder, `s3://BUCKET`, … or `swift://CONTAINER`".
 pub fn forms() -> String {
     let [others @ .., last] = SCHEMES.map(|scheme| scheme.form);
     format!("{} or {last}", others.join(", "))
 }
 
-/// The settings that `--store` stands for: a folder, plain or as `file://PATH`, or a URL such as `s3://BUCKET`.
-/// Everything else that the back end needs comes from its other settings; so does everything after `fs`, `s3`, `abfs` or
-/// `swift` alone.
+/// Translates `--store` to settings: a folder, plain or as `file://PATH`, a URL such as `s3://BUCKET`, or just `fs`,
+/// `s3`,
+/// `abfs` or `swift`. The rest comes from the back end's other settings.
 ///
 /// # Errors
-/// Permanent for any other address.
+/// Permanent for any other form.
 pub fn overrides(url: &str) -> Result<Vec<(&'static str, String)>> {
     let source = |scheme: &Scheme| (SOURCE.name, scheme.source.to_owned());
     if let Some(scheme) = SCHEMES.iter().find(|scheme| scheme.source == url) {
         return Ok(vec![source(scheme)]);
     }
-    // What was given is not shown: it may hold a password.
+    // Do not show the URL: it may contain a password.
     let not_a_store = || Error::permanent(format!("store: expected {}", forms()));
     let Some((given, rest)) = url.split_once("://") else {
         return Ok(vec![source(&folder::SCHEME), (folder::SCHEME.name, url.to_owned())]);
@@ -77,8 +76,8 @@ pub fn overrides(url: &str) -> Result<Vec<(&'static str, String)>> {
     Ok(vec![source(scheme), (scheme.name, name.to_owned())])
 }
 
-/// Where objects are kept. Two are equal that are the same store, whoever logs in; it prints as `--store` takes it,
-/// without secrets.
+/// The location of a store. Equal locations are the same store, independent of the log-in. Prints as the value of
+/// `--store`, without secrets.
 #[derive(Clone)]
 pub struct Location(Arc<dyn BackendSettings>);
 
@@ -98,7 +97,7 @@ impl Location {
         (scheme.read)(settings)
     }
 
-    /// Reads the settings of the store alone, from anywhere; an empty value is an unset one.
+    /// Reads only the settings of the store, from any source. An empty value counts as unset.
     ///
     /// # Errors
     /// Permanent, naming every setting that is missing or malformed.
@@ -111,7 +110,7 @@ impl Location {
         settings.finish(location)
     }
 
-    /// The folder on this machine, where it is one.
+    /// The local folder of an `fs` store.
     pub fn folder(&self) -> Option<&Path> {
         self.0.folder()
     }
@@ -150,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_stands_for_settings() {
+    fn translates_store_urls_to_settings() {
         let settings = |url: &str| {
             overrides(url).map(|settings| settings.into_iter().map(|(_, value)| value).collect::<Vec<_>>().join(" "))
         };
@@ -174,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_back_end_misses_is_reported_together() {
+    fn reports_all_missing_settings_together() {
         for (source, missing) in [
             ("abfs", &["AZURE_ACCOUNT_NAME", "AZURE_ACCOUNT_KEY"][..]),
             ("swift", &["OS_AUTH_URL", "OS_USERNAME", "OS_PASSWORD"][..]),
@@ -233,19 +232,19 @@ mod tests {
     }
 
     #[test]
-    fn every_setting_that_is_read_is_declared() {
-        let asked = std::cell::RefCell::new(std::collections::BTreeSet::new());
+    fn declares_every_setting_it_reads() {
+        let requested = std::cell::RefCell::new(std::collections::BTreeSet::new());
         for scheme in SCHEMES {
             let _ = Location::from_settings(&|name| {
-                asked.borrow_mut().insert(name.to_owned());
+                requested.borrow_mut().insert(name.to_owned());
                 (name == SOURCE.name).then(|| scheme.source.to_owned())
             });
         }
-        assert_eq!(asked.into_inner(), settings().map(|setting| setting.name.to_owned()).collect());
+        assert_eq!(requested.into_inner(), settings().map(|setting| setting.name.to_owned()).collect());
     }
 
     #[test]
-    fn one_store_is_the_same_whoever_logs_in() {
+    fn locations_are_equal_independent_of_the_log_in() {
         let s3 = |more: &[(&'static str, &'static str)]| {
             read(&[&[("STORAGE_BUCKET_SOURCE", "s3"), ("AWS_BUCKET", "a")], more].concat()).expect("a location")
         };

@@ -1,4 +1,4 @@
-//! What is known of objects, and their bytes in chunks.
+//! Objects' metadata, and their bytes in chunks.
 
 use std::fmt;
 
@@ -11,46 +11,45 @@ use md5::Digest;
 use shared::Result;
 use shared::key::Key;
 
-/// What is known of an object without reading it.
+/// An object's metadata.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Head {
     /// Size [bytes].
     pub size: u64,
     /// When it was written.
     pub modified: Option<Timestamp>,
-    /// Of its bytes, where the service knows it.
+    /// MD5 of the bytes, where the service reports it.
     pub md5: Option<Md5>,
-    /// What the service calls this version of the object; another version has another.
+    /// The service's id of this version of the object.
     pub etag: Option<String>,
 }
 
-/// An object in a list.
+/// An entry of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
-    /// Its name; an error, with the name in it, where others have made what [`Key`] refuses (a folder's marker
-    /// `fit/`, a control character): it cannot be read or written here.
+    /// The name; an error that shows it, where other software created a name that is no [`Key`] (a folder marker
+    /// `fit/`, a control character). Such an object cannot be read or written here.
     pub key: Result<Key>,
-    /// What the list says of it. S3's lists do not tell an MD5 from another 32 hexadecimal digits: a bucket that is
-    /// encrypted with KMS lists other MD5s than its objects have.
+    /// The listed metadata. For a bucket encrypted with KMS, S3 lists ETags that look like MD5s but are not.
     pub head: Head,
-    /// Whether it is an object at all.
+    /// What the entry is.
     pub kind: EntryKind,
 }
 
-/// What an entry of a list is.
+/// The kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryKind {
     /// An object.
     Object,
-    /// A marker that stands for a folder: a directory of a hierarchical namespace (Azure), an empty object of the media
-    /// type `application/directory` (Swift), an empty name that ends with `/` (S3 consoles) or `_$folder$` (Hadoop).
+    /// A folder marker: a directory of a hierarchical namespace (Azure), an empty object of the media type
+    /// `application/directory` (Swift), an empty object named `…/` (S3 consoles) or `…_$folder$` (Hadoop).
     FolderMarker,
-    /// A FIFO, socket or device among the files of a folder: to open it could wait for ever.
+    /// A FIFO, socket or device in a folder. Opening it could block forever.
     SpecialFile,
 }
 
 impl Listed {
-    /// An entry of that name, which the service may call a folder.
+    /// Makes an entry. `is_folder`: the service marks it as a folder.
     pub(crate) fn new(name: Result<String>, head: Head, is_folder: bool) -> Self {
         let is_marker = |name: &str| head.size == 0 && (name.ends_with('/') || name.ends_with("_$folder$"));
         let is_folder = is_folder || name.as_deref().is_ok_and(is_marker);
@@ -59,11 +58,11 @@ impl Listed {
     }
 }
 
-/// An object's bytes, in chunks, and what is known of them. A chunk that does not come in time is an error.
+/// An object's metadata, and its bytes in chunks. A chunk that exceeds its timeout is an error.
 pub struct Content {
-    /// What is known of it.
+    /// The metadata.
     pub head: Head,
-    /// Its bytes, in order.
+    /// The bytes, in order.
     pub chunks: BoxStream<'static, Result<Bytes>>,
 }
 
@@ -73,17 +72,17 @@ impl fmt::Debug for Content {
     }
 }
 
-/// An MD5, as services give it; prints as 32 hexadecimal digits.
+/// An MD5. Prints as 32 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Md5(pub [u8; 16]);
 
 impl Md5 {
-    /// The MD5 of some bytes.
+    /// Computes the MD5 of bytes.
     pub fn of(bytes: &[u8]) -> Self {
         Md5(md5::Md5::digest(bytes).into())
     }
 
-    /// From 32 hexadecimal digits, in quotes or not; `None` for other text, such as the ETag of a multipart upload.
+    /// Parses 32 hexadecimal digits, quoted or not; `None` for other text, such as the ETag of a multipart upload.
     pub fn from_hex(text: &str) -> Option<Self> {
         let digits = text.trim_matches('"').as_bytes();
         let mut md5 = [0; 16];
@@ -96,12 +95,12 @@ impl Md5 {
         Some(Md5(md5))
     }
 
-    /// From base64, as in `Content-MD5`.
+    /// Parses base64, as in `Content-MD5`.
     pub fn from_base64(text: &str) -> Option<Self> {
         Some(Md5(BASE64_STANDARD.decode(text).ok()?.try_into().ok()?))
     }
 
-    /// In base64, as in `Content-MD5`.
+    /// Formats as base64, as in `Content-MD5`.
     pub fn to_base64(self) -> String {
         BASE64_STANDARD.encode(self.0)
     }

@@ -1,4 +1,4 @@
-//! Objects as streams of chunks: resumed where they break off, checked before they are written.
+//! Objects as streams of chunks: resumed after interruptions, verified while written.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,19 +14,19 @@ use shared::{Error, Result};
 use super::backend::Backend;
 use super::object::{Content, Md5};
 
-/// How long the next chunk of an object may take.
+/// Timeout of the next chunk.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(60);
-/// How often reading goes on after it broke off, without a byte in between.
+/// Maximum resumes without progress.
 const ATTEMPTS: u32 = 5;
 
-/// The pauses between attempts.
+/// Backoff between attempts.
 pub(super) const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
 
-/// The chunks of an object, or of a part of it: what is being read, and how far it is.
+/// A read of an object, or of a part of it, and its progress.
 struct Reading {
     backend: Arc<dyn Backend>,
     key: Key,
-    /// Where it begins in the object [bytes].
+    /// Start in the object [bytes].
     from: u64,
     size: u64,
     etag: Option<String>,
@@ -35,8 +35,8 @@ struct Reading {
     chunks: BoxStream<'static, Result<Bytes>>,
 }
 
-/// The same content, which begins at `from` in the object; where it breaks off, it is asked for again from there, as
-/// long as it is the same version.
+/// Makes the read of `content`, which starts at `from` in the object, resume after an interruption if the version is
+/// the same.
 pub(super) fn resumed(backend: Arc<dyn Backend>, key: Key, from: u64, content: Content) -> Content {
     let Content { head, chunks } = content;
     let reading = Reading { backend, key, from, size: head.size, etag: head.etag.clone(), at: 0, failures: 0, chunks };
@@ -58,7 +58,7 @@ impl Reading {
     async fn next(&mut self) -> Result<Bytes> {
         let (key, size, at) = (&self.key, self.size, self.at);
         let bytes = match tokio::time::timeout(CHUNK_TIMEOUT, self.chunks.next()).await {
-            Err(_) => Err(Error::retryable(format!("object `{key}`: expected more within {CHUNK_TIMEOUT:?}"))),
+            Err(_) => Err(Error::retryable(format!("object `{key}`: expected more data within {CHUNK_TIMEOUT:?}"))),
             Ok(None) => Err(Error::retryable(format!("object `{key}`: expected {size} bytes, found {at}"))),
             Ok(Some(bytes)) => bytes,
         }?;
@@ -72,7 +72,7 @@ impl Reading {
 
     async fn reopen(&mut self, error: Error) -> Result<()> {
         self.failures += 1;
-        // Without a version, what is there now may be another object.
+        // Without an ETag the object may have been replaced.
         if !error.is_retryable() || self.etag.is_none() || self.failures > ATTEMPTS {
             return Err(error);
         }
@@ -80,15 +80,14 @@ impl Reading {
         let rest = Some(self.from + self.at..self.from + self.size);
         self.chunks = match self.backend.open(&self.key, rest, self.etag.as_deref()).await? {
             Some(content) => content.chunks,
-            None => return Err(Error::permanent(format!("object `{}`: was deleted while it was read", self.key))),
+            None => return Err(Error::permanent(format!("object `{}`: deleted while being read", self.key))),
         };
         Ok(())
     }
 }
 
-/// The same chunks, which end in an error when they are not as long as `content.head` says or have another MD5: what is
-/// written from them is then not finished. The last chunk is held back until that is known, since a writer who knows
-/// the length stops there.
+/// Makes the chunks end in an error when their size or MD5 differs from `content.head`, so that the write is not
+/// completed. Delays the last chunk until they are verified, because a writer that knows the size stops there.
 pub(super) fn checked(key: &Key, content: Content) -> BoxStream<'static, Result<Bytes>> {
     let checking = Checking {
         name: format!("object `{key}`"),
@@ -112,7 +111,7 @@ pub(super) fn checked(key: &Key, content: Content) -> BoxStream<'static, Result<
     .boxed()
 }
 
-/// Chunks, what they should come to, and what has come so far.
+/// The state of the verification.
 struct Checking {
     name: String,
     size: u64,
@@ -123,7 +122,7 @@ struct Checking {
 }
 
 impl Checking {
-    /// The next chunk; `None` at the end when all is right.
+    /// Returns the next chunk; `None` at a verified end.
     async fn next(&mut self) -> Result<Option<Bytes>> {
         let (name, size) = (&self.name, self.size);
         let Some(bytes) = self.chunks.try_next().await? else {
@@ -149,8 +148,8 @@ impl Checking {
     }
 }
 
-/// All the chunks in one, about `size` and at most `limit` bytes. Each is let go once it is copied, so that memory holds
-/// the object once.
+/// Concatenates the chunks, about `size` and at most `limit` bytes. Drops each after copying, so that memory holds the
+/// object once.
 pub(super) async fn collect(
     key: &Key,
     mut chunks: BoxStream<'_, Result<Bytes>>,
@@ -171,8 +170,8 @@ pub(super) fn too_large(key: &Key, limit: u64, found: impl std::fmt::Display) ->
     Error::permanent(format!("object `{key}`: expected at most {limit} bytes, found {found}"))
 }
 
-/// The next `bytes` of a stream as one part, or fewer at its end; `None` when nothing is left. `rest` holds what was
-/// read beyond.
+/// Reads the next `bytes` of a stream as one part, fewer at its end; `None` after it. `rest` buffers bytes read beyond
+/// the part.
 pub(super) async fn part(
     chunks: &mut BoxStream<'static, Result<Bytes>>,
     rest: &mut BytesMut,

@@ -1,4 +1,4 @@
-//! Request bodies, exactly as they are posted. None of them holds a token.
+//! Request bodies, without the token.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use shared::notice::naive_utc;
 
 use super::limits::Limits;
 
-/// Which generation of the API answers at `API_BASE`.
+/// The generation of the API at `API_BASE`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Generation {
     /// The retired Flask server: the token in the JSON body of every call, other key names.
@@ -22,13 +22,13 @@ pub enum Generation {
 }
 
 impl Generation {
-    /// The generation that an `API_BASE` names.
+    /// Derives the generation from `API_BASE`.
     pub fn of(api_base: &str) -> Self {
         if api_base.contains("/v0/") { Generation::V0 } else { Generation::V1 }
     }
 }
 
-/// The body of `POST post_alert`. `datecreated` and `id` are the server's, and are never sent.
+/// The body of `POST post_alert`. The server sets `datecreated` and `id`; they are never sent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)] // the GWTM's columns, in its spelling
 pub struct PostAlert {
@@ -39,10 +39,10 @@ pub struct PostAlert {
     pub description: Option<String>,
     pub alert_type: String,
     pub packet_type: Option<i32>,
-    /// When the notice was created, naive UTC. gwtm_cron sends the map's DATE, which a Preliminary, its repeat and the
-    /// Initial can share, and then the server hangs galaxies on the wrong alert.
+    /// Creation of the notice, naive UTC. gwtm_cron sends the map's DATE, which several alerts can share; then the
+    /// server assigns galaxy lists to the wrong alert.
     pub timesent: Option<String>,
-    /// When the signal arrived, naive UTC.
+    /// Arrival of the signal, naive UTC.
     pub time_of_signal: Option<String>,
     pub group: Option<String>,
     pub pipeline: Option<String>,
@@ -86,7 +86,7 @@ pub struct PostAlert {
     pub time_sky_position_coincidence_far: Option<f64>,
 }
 
-/// The GCN packet type of an alert type, as the GWTM stores it.
+/// The GWTM's packet type of an alert type.
 pub fn packet_type(alert_type: AlertType) -> i32 {
     if alert_type.external {
         return 666; // the GWTM's own number for any external coincidence
@@ -102,12 +102,11 @@ pub fn packet_type(alert_type: AlertType) -> i32 {
 }
 
 impl PostAlert {
-    /// The body of an alert, and what had to be changed for the server to take it.
+    /// Builds the body of an alert within the server's limits, with a warning for every changed value.
     ///
-    /// `observing_run` is the label that the GWTM's default list shows (`O4`), `skymap_fits_url` an URL or the storage
-    /// key of the flat map. A retraction has only what is known of it. `prob_gap` is the class MassGap of older notices,
-    /// else the property HasMassGap. Columns and their limits: 20 characters for the role and the run, 50 for names, 100
-    /// for `detectors` and `ivorn`, 500 for the map.
+    /// `observing_run`: the label in the GWTM's default list (`O4`). `skymap_fits_url`: URL or storage key of the flat
+    /// map. A retraction has few fields. `prob_gap`: the class MassGap of older notices, else the property HasMassGap.
+    /// Column limits [characters]: 20 for role and run, 50 for names, 100 for `detectors` and `ivorn`, 500 for the map.
     pub fn new(alert: &Alert, observing_run: Option<&str>, skymap_fits_url: Option<&str>) -> (Self, Vec<String>) {
         let mut limits = Limits::default();
         let event = alert.event.as_ref();
@@ -183,14 +182,14 @@ pub struct EventGalaxies {
     /// The superevent.
     #[serde(rename = "graceid")]
     pub superevent_id: SupereventId,
-    /// When the alert was sent, as its row says, which is how the server finds the row (within 15 s).
+    /// The row's `timesent`, by which the server finds the row (within 15 s).
     #[serde(rename = "timesent_stamp", with = "stamp")]
     pub time_sent: Timestamp,
-    /// Who ranked them; lists of one group replace each other.
+    /// The group that ranked them. Lists of one group replace each other.
     pub groupname: String,
     /// The paper to cite.
     pub reference: String,
-    /// True makes the server ask for a DOI.
+    /// Whether the server requests a DOI.
     #[serde(default)]
     pub request_doi: bool,
     /// The galaxies, by rank.
@@ -200,22 +199,22 @@ pub struct EventGalaxies {
 /// One galaxy of a list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GalaxyEntry {
-    /// Its name in the catalogue.
+    /// Name in the catalogue.
     pub name: String,
-    /// Its share of the list's weight [0–1].
+    /// Share of the list's total weight [0–1].
     pub score: f64,
-    /// Its place in the list, from 0.
+    /// Rank in the list, from 0.
     pub rank: u32,
     /// Right ascension, ICRS \[deg\].
     pub ra: f64,
     /// Declination, ICRS \[deg\].
     pub dec: f64,
-    /// What else is known; numbers only, because the website breaks on a text under a key with `dist` in it.
+    /// More columns, numbers only: the website fails on text under a key that contains `dist`.
     #[serde(default)]
     pub info: BTreeMap<String, f64>,
 }
 
-/// A time as `timesent_stamp` must be written: naive UTC with a fraction, always (`%Y-%m-%dT%H:%M:%S.%f`).
+/// The format of `timesent_stamp`: naive UTC, always with a fraction (`%Y-%m-%dT%H:%M:%S.%f`).
 pub(super) mod stamp {
     use jiff::Timestamp;
     use jiff::tz::TimeZone;
@@ -238,8 +237,8 @@ pub(super) mod stamp {
 }
 
 impl EventGalaxies {
-    /// The list as the server takes it, and what had to be changed: galaxies without a finite score and position are
-    /// left out, as are infos that are no number (the server answers 500 to them), and NUL characters.
+    /// Applies the server's limits, with a warning for every change: omits galaxies without a finite score and
+    /// position, infos that are not finite (the server returns 500) and NUL characters.
     pub fn limited(mut self) -> (Self, Vec<String>) {
         let mut limits = Limits::default();
         self.groupname = limits.text("groupname", &self.groupname, usize::MAX);
@@ -269,12 +268,12 @@ pub struct PostIceCube {
     pub events_data: Vec<IceCubeEvent>,
 }
 
-/// An IceCube search, as the GWTM stores it.
+/// The GWTM's columns of an IceCube search.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)] // the GWTM's columns, in its spelling
 pub struct IceCubeNotice {
     pub ref_id: String,
-    /// The bare superevent id, or the website never shows it.
+    /// The superevent id without a suffix; otherwise the website does not show the search.
     pub graceid: String,
     pub alert_datetime: Option<String>,
     pub observation_start: Option<String>,
@@ -289,7 +288,7 @@ pub struct IceCubeNotice {
     pub sens_energy_range_high: Option<f64>,
 }
 
-/// A neutrino candidate, as the GWTM stores it.
+/// The GWTM's columns of a neutrino candidate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)] // the GWTM's columns, in its spelling
 pub struct IceCubeEvent {
@@ -304,7 +303,7 @@ pub struct IceCubeEvent {
 }
 
 impl PostIceCube {
-    /// The body of a search, and what had to be changed for the server to take it.
+    /// Builds the body of a search within the server's limits, with a warning for every changed value.
     pub fn new(search: &TrackSearch) -> (Self, Vec<String>) {
         let mut limits = Limits::default();
         let direction = search.most_probable_direction.unzip();
@@ -329,13 +328,13 @@ impl PostIceCube {
         (PostIceCube { notice_data, events_data }, limits.into_warnings())
     }
 
-    /// Whether a body, in either spelling, holds neutrino candidates; only such a one is posted.
+    /// Whether a body of either generation has neutrino candidates; others are not posted.
     pub fn has_events(json: &Value) -> bool {
         let events = |part: &str| json.get(part).and_then(Value::as_array).is_some_and(|events| !events.is_empty());
         events("events_data") || events("icecube_notice_coinc_events")
     }
 
-    /// The body in the spelling of a generation: v0 has other names for the two parts and writes `ref_ID`.
+    /// Serialises for a generation: v0 has other names for the two parts, and `ref_ID`.
     pub fn to_json(&self, generation: Generation) -> Value {
         match generation {
             Generation::V1 => json!(self),
@@ -376,7 +375,7 @@ mod tests {
     use shared::notice::parse_time;
 
     #[test]
-    fn a_retraction_says_only_what_is_known() {
+    fn a_retraction_has_only_known_fields() {
         let alert = Alert {
             name: "MS181101ab-Retraction".parse().expect("a name"),
             role: Role::Test,
@@ -400,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn packet_types_of_the_contract() {
+    fn maps_alert_types_to_packet_types() {
         let of = |name: &str| packet_type(name.parse::<shared::key::AlertName>().expect("a name").alert_type);
         for (kind, number) in
             [("EarlyWarning", 153), ("Preliminary", 150), ("Initial", 151), ("Update", 152), ("Retraction", 164)]
@@ -418,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn searches_in_both_spellings() {
+    fn serialises_searches_for_both_generations() {
         let notice = json!({"ref_ID": "S230914ak", "reference": {"gcn.notices.LVK.alert": "S230914ak-2-Preliminary"},
             "pval_generic": 0.02, "coincident_events": [{"ra": 1.5, "dec": 2.5, "ra_uncertainty": [0.25]}]});
         let search = TrackSearch::parse(notice.to_string().as_bytes()).expect("a search");
@@ -436,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_without_what_the_server_chokes_on() {
+    fn omits_values_that_the_server_fails_on() {
         let galaxy = |rank: u32, score: f64, distance: f64| GalaxyEntry {
             name: format!("NGC\0 {rank}"),
             score,

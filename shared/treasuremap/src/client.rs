@@ -1,7 +1,7 @@
-//! The client of the GWTM API.
+//! Client of the GWTM API.
 //!
-//! The server adds a row for every POST it gets, whether or not it has had it before. So a POST is never repeated here:
-//! a [`RequestError`] says whether it may have been stored, and the caller decides.
+//! The server's POSTs are not idempotent: each adds a row. So the client never retries a POST. Its [`RequestError`]
+//! tells whether the POST may have been stored, and the caller decides.
 
 mod transport;
 
@@ -23,38 +23,36 @@ use transport::cut;
 
 use super::bodies::{EventGalaxies, Generation, PostAlert, PostIceCube, stamp};
 
-/// How long an idle connection is kept; the server closes it after about 5 s, and a POST that meets that moment has an
-/// unknown fate.
+/// Idle timeout of connections, below the server's of about 5 s: a POST on a connection that closes has an unknown
+/// outcome.
 const IDLE: Duration = Duration::from_secs(3);
-/// The most pages of 100 rows that are read; the longest observing run has had fewer than 100.
+/// Maximum number of pages of 100 rows; the longest observing run has fewer than 100.
 const MAX_PAGES: usize = 1000;
-/// The longest pause between two attempts.
+/// Maximum delay between attempts.
 const MAX_DELAY: Duration = Duration::from_secs(30);
 
-/// How long to wait for what.
+/// Timeouts and retry limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
-    /// For a connection.
+    /// Timeout of connecting.
     pub connect: Duration,
-    /// For a whole answer. A list of 10,000 galaxies takes the server 5 s, and meanwhile it answers nobody.
+    /// Timeout of a complete response. A list of 10,000 galaxies blocks the server for 5 s.
     pub answer: Duration,
-    /// How often a request is made before its failure is reported.
+    /// Maximum attempts of an idempotent request.
     pub attempts: u32,
-    /// The pause before the second attempt; it doubles with each further one, and every pause is shortened by a random
-    /// part of up to a half.
+    /// Delay before the second attempt. It doubles with each attempt, with up to 50% jitter.
     pub delay: Duration,
-    /// How often to look for a POST that got no answer, before that is reported.
+    /// How often to look for the row of a POST without a response before reporting the error.
     pub looks: u32,
-    /// How long after a POST that got no answer nothing is posted in its place. One process of the server may hold it
-    /// for minutes while another answers; this must be longer than any handler takes.
+    /// How long after a POST without a response not to post again. A busy server process may store it minutes later
+    /// while another process responds, so this must exceed the longest time that a process is busy.
     pub settle: Duration,
-    /// For everything that is asked of a client from [`Client::begun`] on; what is not done by then is left to the next
-    /// call.
+    /// Total time for all requests since [`Client::begun`]. The rest is left to the next invocation.
     pub budget: Duration,
 }
 
 impl Timing {
-    /// With a time-out for answers, to which the pauses are in proportion, and a [`Timing::settle`].
+    /// Derives all limits from [`Timing::answer`] and [`Timing::settle`].
     pub fn new(answer: Duration, settle: Duration) -> Self {
         Timing {
             connect: answer.min(Duration::from_secs(5)),
@@ -63,7 +61,7 @@ impl Timing {
             delay: answer / 30,
             looks: 5,
             settle,
-            // Not above post-api's time-out in infra/template.yaml, less what the store may take.
+            // At most post-api's timeout in infra/template.yaml, minus time for the store.
             budget: (8 * answer).min(Duration::from_secs(240)),
         }
     }
@@ -75,7 +73,7 @@ impl Default for Timing {
     }
 }
 
-/// A client; its clones share their connections.
+/// A client. Clones share connections.
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
@@ -83,11 +81,11 @@ pub struct Client {
     generation: Generation,
     token: String,
     timing: Timing,
-    /// When the budget is used up.
+    /// End of the budget.
     end: Option<Instant>,
 }
 
-/// The token never shows.
+/// Omits the token.
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let base = shown(self.base.as_str());
@@ -95,14 +93,14 @@ impl fmt::Debug for Client {
     }
 }
 
-/// Why a POST failed, which says whether it may have been stored.
+/// A failed POST, by whether it may have been stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RequestError {
-    /// The server refused it: nothing was stored.
+    /// Rejected: nothing was stored.
     Refused(Error),
-    /// The server is done with it, or never had it: whether it was stored can be seen now.
+    /// Finished by the server, or never received: the rows show whether it was stored.
     Over(Error),
-    /// Nobody knows: no answer came, and the server may still be working on it.
+    /// Without a response: the server may still store it.
     Unknown(Error),
 }
 
@@ -114,15 +112,15 @@ impl From<RequestError> for Error {
     }
 }
 
-/// An alert's row: what is read of it.
+/// An alert's row, with the columns used here.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Row {
-    /// The server's number; rows are numbered as they come.
+    /// The server's number, ascending in order of arrival.
     pub id: i64,
     graceid: String,
     /// `Preliminary`, `Update-ExtCoinc` …
     pub alert_type: String,
-    /// When the server stored it, naive UTC: its pages show the superevent's newest row.
+    /// Time of storage, naive UTC. The website shows the superevent's newest row.
     #[serde(default)]
     pub datecreated: Option<String>,
     /// Naive UTC.
@@ -145,7 +143,7 @@ pub struct Row {
     pub distance_error: Option<f64>,
 }
 
-/// How the server says what is wrong.
+/// The server's error message.
 #[derive(Deserialize)]
 struct Message {
     #[serde(rename = "message")]
@@ -166,52 +164,51 @@ impl Row {
     }
 }
 
-/// A galaxy of a stored list: what is read of it. Right ascensions above 180° come back negative, so none is read.
+/// A galaxy of a stored list. Omits the position: the server returns right ascensions above 180° as negative.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct ListedGalaxy {
     listid: i64,
-    /// Its name in the catalogue.
+    /// Name in the catalogue.
     pub name: String,
-    /// Its score.
+    /// Score.
     pub score: f64,
-    /// Its place in the list.
+    /// Rank in the list.
     pub rank: i64,
 }
 
-/// What a token may do.
+/// The permissions of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// An administrator's: everything.
+    /// An administrator: everything.
     Administrator,
-    /// A user's: galaxy lists, but no alerts.
+    /// A user: galaxy lists, but no alerts.
     User,
-    /// The server does not know it.
+    /// Rejected by the server.
     Refused,
-    /// The retired generation cannot be asked without posting.
+    /// Unknown: v0 cannot be checked without a post.
     Unknown,
 }
 
-/// What the server says of a removal.
+/// The outcome of a removal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListRemoval {
-    /// The list is gone.
+    /// The list does not exist any more.
     Gone,
-    /// The list is another user's, and stays.
+    /// The list belongs to another user, and remains.
     Foreign,
 }
 
 impl Client {
-    /// A client of the API at `base` (`https://…/api/v1/`).
+    /// Creates a client of the API at `base` (`https://…/api/v1/`).
     ///
     /// # Errors
-    /// Permanent, when `base` is no web address or TLS cannot be set up.
+    /// Permanent, when `base` is no HTTP URL or TLS cannot be initialised.
     pub fn new(base: &str, token: &str, timing: Timing) -> Result<Self> {
         let base = Url::parse(&format!("{}/", base.trim_end_matches('/')))
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https"))
-            .ok_or_else(|| Error::permanent(format!("GWTM API `{}`: expected a web address", shown(base))))?;
-        // No redirects: a redirected POST becomes a GET, and a token is for one server. What may be repeated is decided
-        // here alone.
+            .ok_or_else(|| Error::permanent(format!("GWTM API `{}`: expected an HTTP URL", shown(base))))?;
+        // No redirects: they turn a POST into a GET and would send the token to another server. No automatic retries.
         let http = http_client::client(|builder| {
             builder
                 .connect_timeout(timing.connect)
@@ -223,22 +220,21 @@ impl Client {
         Ok(Client { http, base, generation, token: token.to_owned(), timing, end: None })
     }
 
-    /// The same client, whose [`Timing::budget`] begins to run now; without this call it never does.
+    /// A clone whose [`Timing::budget`] starts now. Without this call there is no budget.
     #[must_use]
     pub fn begun(&self) -> Self {
         Client { end: Some(Instant::now() + self.timing.budget), ..self.clone() }
     }
 
-    /// The generation that answers.
+    /// The API's generation.
     pub fn generation(&self) -> Generation {
         self.generation
     }
 
-    /// What the token may do. An alert without any field is sent: the server looks at the token first, and refuses such
-    /// an alert before it stores anything.
+    /// Checks the token's permissions with an empty alert: the server checks the token first, then rejects the alert.
     ///
     /// # Errors
-    /// Permanent, when the server answers otherwise than a GWTM; Retryable, when it cannot be reached or fails.
+    /// Permanent, when the response is not a GWTM's; Retryable, when the server is unreachable or fails.
     pub async fn access(&self) -> Result<Access> {
         if self.generation == Generation::V0 {
             return Ok(Access::Unknown);
@@ -252,27 +248,27 @@ impl Client {
         }
     }
 
-    /// How long to wait for what.
+    /// The timeouts and retry limits.
     pub fn timing(&self) -> Timing {
         self.timing
     }
 
-    /// Whether what is left of the budget holds a POST, the pauses of the looks after it, and one slow look.
+    /// Checks that the remaining budget suffices for a POST, the delays of the look-ups after it, and one slow look-up.
     ///
     /// # Errors
-    /// Retryable, when it does not.
+    /// Retryable, when it does not suffice.
     pub fn begin_post(&self, attempt: u32) -> Result<()> {
         let pauses: Duration = (0..self.timing.looks.max(1)).map(|i| self.backoff().longest(attempt + i)).sum();
         if self.left() < pauses + 2 * self.timing.answer {
-            return Err(self.out_of_time("a POST and the looks after it"));
+            return Err(self.out_of_time("a POST and the look-ups after it"));
         }
         Ok(())
     }
 
-    /// The rows of a superevent's alerts, in the order in which they came.
+    /// Queries the rows of a superevent's alerts, in order of arrival.
     ///
     /// # Errors
-    /// Permanent when the server refuses; Retryable when it cannot be reached or fails.
+    /// Permanent, when the server rejects the request; Retryable, when it is unreachable or fails.
     pub async fn query_alerts(&self, superevent_id: &SupereventId) -> Result<Vec<Row>> {
         let mut rows: Vec<Row> = self.get("query_alerts", &[("graceid", superevent_id.as_str())]).await?;
         // The server matches `alternateid` too.
@@ -281,8 +277,7 @@ impl Client {
         Ok(rows)
     }
 
-    /// The rows of real events' alerts that the server stored since a time, in the order in which they came; `None` from
-    /// the retired generation, which has no pages.
+    /// Queries the rows of real events stored since a time, in order of arrival; `None` for v0, which has no pages.
     ///
     /// # Errors
     /// As [`Client::query_alerts`].
@@ -296,7 +291,7 @@ impl Client {
             let page = page.to_string();
             let fields = [("role", "observation"), ("format", "paginated"), ("per_page", "100"), ("page", &page)];
             let Page { alerts, has_next } = self.get("query_alerts", &fields).await?;
-            // The newest come first; a row that comes meanwhile moves others to the next page.
+            // Pages are newest first. A row stored meanwhile moves others to the next page, so deduplicate by id.
             let ends = !has_next || alerts.iter().any(|row| stored(row).is_some_and(|time| time < since));
             let newer = |row: &Row| stored(row).is_none_or(|time| time >= since);
             rows.extend(alerts.into_iter().filter(newer).map(|row| (row.id, row)));
@@ -310,7 +305,7 @@ impl Client {
         )))
     }
 
-    /// The contours that the server's pages draw of a superevent, as they are in its store; `None` when it finds none.
+    /// Reads the contours that the website draws for a superevent; `None` when the server finds none.
     ///
     /// # Errors
     /// As [`Client::query_alerts`].
@@ -318,13 +313,13 @@ impl Client {
         let answer = self.repeat(Method::GET, "gw_contour", &[("graceid", superevent_id.as_str())]).await?;
         match answer.status {
             status if self.success(status) => Ok(Some(answer.body)),
-            // A server without this endpoint has another form of "not found".
+            // A server without this endpoint returns a different 404 body.
             StatusCode::NOT_FOUND if serde_json::from_slice::<Message>(&answer.body).is_ok() => Ok(None),
             _ => Err(self.failure(&Method::GET, "gw_contour", &answer).into()),
         }
     }
 
-    /// Posts an alert. Made twice, it leaves two rows.
+    /// Posts an alert. Not idempotent: each POST adds a row.
     ///
     /// # Errors
     /// A [`RequestError`].
@@ -332,8 +327,8 @@ impl Client {
         self.post("post_alert", json!(body)).await
     }
 
-    /// A group's lists for a superevent, by their numbers, each by rank; with `sent`, only those of the alerts sent
-    /// within 15 s of that time. They may be other users' lists: the server does not say whose they are.
+    /// Queries a group's galaxy lists for a superevent, by number, each sorted by rank; with `sent`, only those of
+    /// alerts sent within 15 s of it. Includes other users' lists: the server does not return the owner.
     ///
     /// # Errors
     /// As [`Client::query_alerts`].
@@ -355,7 +350,7 @@ impl Client {
         Ok(lists)
     }
 
-    /// Posts a list. Made twice, it leaves two lists. The list's number, when the server's message holds it.
+    /// Posts a galaxy list. Not idempotent: each POST adds a list. Returns the list's number if the response has it.
     ///
     /// # Errors
     /// A [`RequestError`].
@@ -367,10 +362,10 @@ impl Client {
         Ok(rest.and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()))
     }
 
-    /// Removes a galaxy list; one that is gone already is gone.
+    /// Removes a galaxy list. Idempotent: a missing list counts as removed.
     ///
     /// # Errors
-    /// As [`Client::query_alerts`], but another user's list is [`ListRemoval::Foreign`].
+    /// As [`Client::query_alerts`], but for another user's list returns [`ListRemoval::Foreign`].
     pub async fn remove_galaxies(&self, listid: i64) -> Result<ListRemoval> {
         let method = match self.generation {
             Generation::V0 => Method::POST,
@@ -378,7 +373,7 @@ impl Client {
         };
         let answer = self.repeat(method.clone(), "remove_event_galaxies", &[("listid", &listid.to_string())]).await?;
         let text = String::from_utf8_lossy(&answer.body);
-        // v0 says everything with status 500.
+        // v0 returns every error with status 500.
         let v0 = self.generation == Generation::V0;
         match answer.status {
             status if self.success(status) => Ok(ListRemoval::Gone),
@@ -397,7 +392,7 @@ impl Client {
     /// A [`RequestError`].
     pub async fn post_icecube_notice(&self, body: &PostIceCube) -> std::result::Result<Option<i64>, RequestError> {
         let answer: Value = self.post("post_icecube_notice", body.to_json(self.generation)).await?;
-        // A known search is answered with 200 and a message; success is the presence of a number.
+        // For a known search the server returns 200 with a message; only a stored one has a number.
         let notice = match answer.get("icecube_notice") {
             // v0 encodes it twice.
             Some(Value::String(text)) => serde_json::from_str(text).unwrap_or_default(),
@@ -418,13 +413,13 @@ impl Client {
         }
     }
 
-    /// Removes old test alerts.
+    /// Deletes old test alerts.
     ///
     /// # Errors
     /// As [`Client::query_alerts`].
     pub async fn del_test_alerts(&self) -> Result<()> {
         let answer = self.repeat(Method::POST, "del_test_alerts", &[]).await?;
-        // v0 answers plain text.
+        // v0 returns plain text.
         if self.success(answer.status) {
             Ok(())
         } else {
@@ -443,14 +438,14 @@ mod tests {
     }
 
     #[test]
-    fn a_client_never_shows_its_token() {
+    fn never_shows_the_token() {
         let client = client("https://user:pass@example.org/api/v1/");
         let shown = format!("{client:?}");
         assert!(!shown.contains("topsecret") && !shown.contains("pass"), "{shown}");
         let failure = client.failure(
             &Method::POST,
             "post_alert",
-            &Answer { status: StatusCode::BAD_REQUEST, body: Bytes::from("what is topsecret?") },
+            &Answer { status: StatusCode::BAD_REQUEST, body: Bytes::from("what is topsecret?"), location: None },
         );
         assert_eq!(
             Error::from(failure).to_string(),
@@ -459,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses() {
+    fn derives_the_generation_from_the_url() {
         assert_eq!(client("http://127.0.0.1:1/api/v0").base.as_str(), "http://127.0.0.1:1/api/v0/");
         assert_eq!(client("http://127.0.0.1:1/api/v0").generation, Generation::V0);
         assert_eq!(client("http://127.0.0.1:1/api/v1").generation, Generation::V1);
@@ -469,10 +464,10 @@ mod tests {
     }
 
     #[test]
-    fn statuses_have_their_class() {
+    fn classifies_statuses() {
         let class = |base: &str, status: u16, body: &str| {
             let status = StatusCode::from_u16(status).expect("a status");
-            let answer = Answer { status, body: Bytes::copy_from_slice(body.as_bytes()) };
+            let answer = Answer { status, body: Bytes::copy_from_slice(body.as_bytes()), location: None };
             client(base).failure(&Method::POST, "post_alert", &answer)
         };
         let v1 = "http://127.0.0.1:1/api/v1/";
@@ -491,7 +486,39 @@ mod tests {
     }
 
     #[test]
-    fn messages_name_every_field() {
+    fn a_redirect_names_the_address_to_set() {
+        let said = |base: &str, location: &str| {
+            let (status, location) = (StatusCode::MOVED_PERMANENTLY, Url::parse(location).ok());
+            let answer = Answer { status, body: Bytes::from("<html>moved"), location };
+            Error::from(client(base).failure(&Method::POST, "post_alert", &answer)).to_string()
+        };
+        let http = "http://example.org/api/v1/";
+        for (base, location, expected) in [
+            (
+                http,
+                "https://example.org/api/v1/post_alert?api_token=topsecret",
+                "the server redirects http to https: set API_BASE to `https://example.org/api/v1/`",
+            ),
+            (http, "https://www.example.org/api/v1/post_alert/", "set API_BASE to `https://www.example.org/api/v1/`"),
+            (
+                "https://example.org/api/v1/",
+                "https://b.org/api/v1/post_alert",
+                "redirects: set API_BASE to `https://b.org/api/v1/`",
+            ),
+            (
+                http,
+                "https://example.org/login?next=post_alert",
+                "redirects to `https://example.org/login`, which is no API",
+            ),
+        ] {
+            let said = said(base, location);
+            assert!(said.contains(expected), "{said}");
+            assert!(said.contains("expected status 200, found 301: ") && !said.contains("topsecret"), "{said}");
+        }
+    }
+
+    #[test]
+    fn server_messages_name_every_field() {
         let body = r#"{"message": "Request validation error", "errors": [
             {"message": "Field required", "code": "validation_error", "params": {"field": "body.role", "type": "missing"}},
             {"message": "bad", "params": {"field": "body.far"}}, "plain"]}"#;

@@ -1,6 +1,6 @@
-//! The GWTM API: request bodies as the wire wants them, and the client.
+//! Client of the GWTM API, with its request bodies.
 //!
-//! Foreign spellings (`graceid`, `prob_hasremenant`, `centralfreq`) and the server's limits stay in here.
+//! The API's spellings (`graceid`, `prob_hasremenant`, `centralfreq`) and the server's limits stay in this crate.
 
 pub mod bodies;
 mod client;

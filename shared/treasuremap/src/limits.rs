@@ -1,5 +1,5 @@
-//! The GWTM's limits, kept before sending: what it would refuse or choke on is cut, clamped or left out, and every such
-//! change is a warning that names the field.
+//! Applies the GWTM's limits to bodies: truncates, clamps or omits values that the server would reject or fail on.
+//! Every change is a warning that names the field.
 
 use std::ops::RangeInclusive;
 
@@ -10,18 +10,18 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// What was changed, one sentence per field.
+    /// The warnings, one sentence per change.
     pub(super) fn into_warnings(self) -> Vec<String> {
         self.warnings
     }
 
-    /// Says what is not as it came.
+    /// Adds a warning about a field.
     pub(super) fn warn(&mut self, field: &str, what: impl std::fmt::Display) {
         self.warnings.push(format!("field `{field}`: {what}"));
     }
 
-    /// A string without NUL characters (the server answers 500 and drops the connection) and not longer than its
-    /// column [characters] (500 too).
+    /// Removes NUL characters and truncates to the column's `max` [characters]. For both the server returns 500, for
+    /// NUL it also closes the connection.
     pub(super) fn text(&mut self, field: &str, value: &str, max: usize) -> String {
         let mut text = value.replace('\0', "");
         if text.len() != value.len() {
@@ -35,28 +35,28 @@ impl Limits {
         text
     }
 
-    /// [`Limits::text`] of what may be absent.
+    /// [`Limits::text`] of an optional text.
     pub(super) fn optional_text(&mut self, field: &str, value: Option<&str>, max: usize) -> Option<String> {
         value.map(|value| self.text(field, value, max))
     }
 
-    /// A finite number: JSON has no other.
+    /// Omits a number that is not finite, which JSON cannot represent.
     pub(super) fn finite(&mut self, field: &str, value: Option<f64>) -> Option<f64> {
         self.keep(field, value, "a finite number", f64::is_finite)
     }
 
-    /// A finite number that is not negative.
+    /// Omits a number that is negative or not finite.
     pub(super) fn not_negative(&mut self, field: &str, value: Option<f64>) -> Option<f64> {
         self.keep(field, value, "a number not below 0", |value| value.is_finite() && value >= 0.0)
     }
 
-    /// A finite number in a range.
+    /// Omits a number outside a range.
     pub(super) fn within(&mut self, field: &str, value: Option<f64>, range: RangeInclusive<f64>) -> Option<f64> {
         let expected = format!("a number from {} to {}", range.start(), range.end());
         self.keep(field, value, &expected, |value| range.contains(&value))
     }
 
-    /// A probability, clamped: sums of rounded numbers come out as 1.0000001.
+    /// Clamps a probability: sums of rounded numbers may exceed 1 slightly.
     pub(super) fn probability(&mut self, field: &str, value: Option<f64>) -> Option<f64> {
         let value = self.finite(field, value)?;
         let clamped = value.clamp(0.0, 1.0);
@@ -66,7 +66,7 @@ impl Limits {
         Some(clamped)
     }
 
-    /// An integer that fits the database's four bytes; ids may be any text since igwn-gwalert-schema 1.3.0.
+    /// Omits an id that is no 4-byte integer; igwn-gwalert-schema 1.3.0 and later allow any text.
     pub(super) fn integer(&mut self, field: &str, value: Option<&str>) -> Option<i32> {
         let text = value?;
         let number = text.trim().parse().ok();

@@ -1,28 +1,28 @@
-//! By what the server's row of an alert is known, and how it differs from the alert.
+//! Matches the server's rows and lists to alerts, and compares them.
 
 use jiff::Timestamp;
 use shared::notice::parse_time;
 
 use crate::{EventGalaxies, ListedGalaxy, PostAlert, Row};
 
-/// How far the times of a row may be from ours and still be ours [s]: the server keeps microseconds, older ones seconds.
+/// Tolerance of a row's times [s]: the server stores microseconds, older servers whole seconds.
 const TOLERANCE_SECONDS: f64 = 1.0;
-/// How far, relatively, areas and distances of a row may be from ours: gwtm_cron's are computed by another program.
+/// Relative tolerance of a row's areas and distances: gwtm_cron computes them with other software.
 const TOLERANCE: f64 = 1e-3;
 
-/// How far two scores may be apart and still be the same score: they travel as decimal text.
+/// Tolerance of a score, which is transferred as decimal text.
 const SCORE_TOLERANCE: f64 = 1e-9;
 
-/// By what an alert's row is known.
+/// The times that identify an alert's row.
 #[derive(Debug, Clone, Default)]
 pub struct Times {
-    /// When the notice was created: `timesent`, as this software posts it.
+    /// Creation of the notice: `timesent` as posted by this software.
     pub created: Option<Timestamp>,
-    /// When the signal arrived: `time_of_signal`.
+    /// Arrival of the signal: `time_of_signal`.
     pub signal: Option<Timestamp>,
-    /// When the map was made (DATE): `timesent`, as gwtm_cron posts it.
+    /// Creation of the map (DATE): `timesent` as posted by gwtm_cron.
     pub map_date: Option<Timestamp>,
-    /// Whether the event is retracted: gwtm_cron posts no times then.
+    /// Whether the event is retracted; gwtm_cron then posts no times.
     pub retraction: bool,
 }
 
@@ -31,20 +31,20 @@ pub struct Times {
 pub struct Difference {
     /// The column.
     pub field: &'static str,
-    /// What the alert says; `none` for nothing.
+    /// The alert's value, or `none`.
     pub expected: String,
-    /// What the row says.
+    /// The row's value, or `none`.
     pub found: String,
 }
 
 impl Times {
-    /// What a body says.
+    /// The times of a body.
     pub fn of(body: &PostAlert) -> Self {
         let time = |text: &Option<String>| text.as_deref().and_then(|text| parse_time(text).ok());
         Times { created: time(&body.timesent), signal: time(&body.time_of_signal), map_date: None, retraction: false }
     }
 
-    /// The times of a row that differ from what this software posts.
+    /// Lists the row's times that differ from those that this software posts.
     pub fn differences(&self, row: &Row) -> impl Iterator<Item = Difference> {
         let pairs = [
             ("timesent", self.created, row.timesent.as_deref()),
@@ -57,7 +57,7 @@ impl Times {
         })
     }
 
-    /// Whether a row is what gwtm_cron posts.
+    /// Whether the row has the times that gwtm_cron posts.
     pub fn is_cron(&self, row: &Row) -> bool {
         if self.retraction {
             return row.timesent.is_none() && row.time_of_signal.is_none();
@@ -67,13 +67,13 @@ impl Times {
             && same(self.signal, row.time_of_signal.as_deref())
     }
 
-    /// Whether a row is the alert's, whoever posted it.
+    /// Whether the row is the alert's, posted by this software or gwtm_cron.
     pub fn agrees(&self, row: &Row) -> bool {
         self.created.is_some() && (self.differences(row).next().is_none() || self.is_cron(row))
     }
 }
 
-/// Whether two times are the same, or both absent.
+/// Whether two times agree, or are both absent.
 fn same(ours: Option<Timestamp>, theirs: Option<&str>) -> bool {
     match (ours, theirs.map(parse_time)) {
         (None, None) => true,
@@ -83,7 +83,7 @@ fn same(ours: Option<Timestamp>, theirs: Option<&str>) -> bool {
 }
 
 impl Row {
-    /// Whether it repeats one of those before it.
+    /// Whether it duplicates an earlier row.
     pub fn repeats<'a>(&self, before: impl IntoIterator<Item = &'a Row>) -> bool {
         let time = |text: &Option<String>| text.as_deref().and_then(|text| parse_time(text).ok());
         let (sent, signal) = (time(&self.timesent), time(&self.time_of_signal));
@@ -92,7 +92,7 @@ impl Row {
             .any(|other| same(sent, other.timesent.as_deref()) && same(signal, other.time_of_signal.as_deref()))
     }
 
-    /// Its areas and distances that differ from a body's.
+    /// Lists its areas and distances that differ from a body's.
     pub fn differences(&self, body: &PostAlert) -> Vec<Difference> {
         let pairs = [
             ("area_50", body.area_50, self.area_50),
@@ -111,7 +111,7 @@ impl Row {
 }
 
 impl EventGalaxies {
-    /// Whether a stored list is this one: the same names, rank by rank, with the same scores.
+    /// Whether a stored list equals this one: the same names and scores by rank.
     pub fn is_listed_as(&self, stored: &[ListedGalaxy]) -> bool {
         let mut own: Vec<_> = self.galaxies.iter().collect();
         own.sort_by_key(|galaxy| galaxy.rank);
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_differs_where_people_would_see_it() {
+    fn reports_visible_differences_of_a_row() {
         let row = |distance: f64| -> Row {
             let row = serde_json::json!({
                 "id": 1, "graceid": "S230518h", "alert_type": "Initial", "timesent": "2023-05-18T13:00:00.4",

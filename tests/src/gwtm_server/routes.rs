@@ -72,7 +72,7 @@ fn query_alerts(world: &World, request: &Request) -> Reply {
             id && is(row, "alert_type") && is(row, "role") && is(row, "observing_run")
         })
         .collect();
-    // Newest first, and of one time in no order that holds.
+    // Newest first; the order of equal times is undefined.
     rows.reverse();
     rows.sort_by_key(|row| std::cmp::Reverse(text(row, "datecreated")));
     let number = |field: &str, default: usize| wanted(field).and_then(|text| text.parse().ok()).unwrap_or(default);
@@ -94,7 +94,7 @@ fn query_alerts(world: &World, request: &Request) -> Reply {
     )
 }
 
-/// The file of the contours that the pages draw, as the server has it; what it looks for is in `fit/` always.
+/// The contours that the pages draw. Like the server, reads them always from `fit/`.
 fn gw_contour(world: &World, request: &Request) -> Reply {
     let graceid = request.query.get("graceid").and_then(Value::as_str).unwrap_or_default();
     let found = world.served(graceid).filter(|_| !world.lost.contains(graceid)).and_then(|name| {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tests::gracedb::{self, GraceDb};
-use tests::gwtm_server::{ADMIN, GwtmServer, USER};
+use tests::gwtm_server::{ADMIN, Fault, GwtmServer, USER};
 use tests::kafka::{Gcn, IGWN};
 use tests::listener::{Listening, eventually};
 use tests::program::{Called, Gwtm, files, sample, workspace};
@@ -348,5 +348,34 @@ async fn a_superevent_comes_from_gracedb_in_order_of_creation() {
     assert!(large.code == Some(1) && large.stdout.contains("at most 16777216 bytes"), "{}", large.stdout);
     for wrong in [&["S23"][..], &[], &["S090101a", "--types", "premonition"]] {
         assert_eq!(call(&store, wrong).await.code, Some(2), "{wrong:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn later_alerts_from_gracedb_wait_for_one_that_fails_for_the_moment() {
+    let gracedb = GraceDb::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, created) in [
+        ("S090101a-2-preliminary.json", "2009-01-01 00:05:00 UTC"),
+        ("S090101a-4-initial.json", "2009-01-01 00:40:00 UTC"),
+        ("S090102b-2-retraction.json", "2009-01-02 00:30:00 UTC"),
+    ] {
+        let alert = reprinted(name);
+        let id = alert["superevent_id"].as_str().expect("an id");
+        gracedb.upload(id, &gracedb::file_name(&alert), created, notice(name));
+    }
+    let settings = [("GRACEDB_URL", gracedb.url()), ("API_TIMEOUT_SECONDS", "1".to_owned())];
+    for (patience, code, statuses, posted) in [
+        ("60s", 0, ["done"; 3], &["S090102b Retraction", "S090101a Preliminary", "S090101a Initial"][..]),
+        ("0", 1, ["failed", "not_tried", "done"], &["S090102b Retraction"]),
+    ] {
+        // The server is busy while the first alert is posted.
+        let server = GwtmServer::start().await;
+        server.script([Fault::Unavailable; 3]);
+        let arguments = ["gracedb", "S090101a", "S090102b", "--json", "--patience", patience];
+        let called = gwtm(&folder.path().join(patience), &server, &settings, &arguments).await;
+        assert_eq!((called.code, rows(&server)), (Some(code), posted.iter().map(|row| (*row).to_owned()).collect()));
+        let found: Vec<Value> = called.json().iter().map(|report| report["status"].clone()).collect();
+        assert_eq!(found, statuses, "{}", called.stdout);
     }
 }

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use serde_json::Value;
+use annotate::versions;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use shared::key::Key;
 use tests::program::{Gwtm, files, reference_data, sample, workspace};
 
 fn run(store: &Path, notices: &[std::path::PathBuf]) {
@@ -85,6 +87,116 @@ fn annotations_of_every_sample_match_the_schema_and_the_store() {
         assert!(plot.contains(">Fermi LAT</text>"), "{name}: the plot shows what LAT saw");
         assert!(!page.contains("<script") && !page.contains(" src="), "{name}: nothing is fetched");
     }
+}
+
+/// The annotations of S090101a-Preliminary, as each release with other fields wrote them.
+const RELEASES: [(&str, &str); 1] = [("0.1.0", include_str!("../../golden/annotations-0.1.0.json"))];
+
+/// Whether a value has everything that another has, and maybe more fields.
+fn holds(value: &Value, other: &Value) -> bool {
+    match (value, other) {
+        (Value::Object(fields), Value::Object(others)) => {
+            others.iter().all(|(name, other)| fields.get(name).is_some_and(|value| holds(value, other)))
+        }
+        (Value::Array(items), Value::Array(others)) => {
+            items.len() == others.len() && items.iter().zip(others).all(|(item, other)| holds(item, other))
+        }
+        (value, other) => value == other,
+    }
+}
+
+/// Adds a field to every object.
+fn add_fields(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.values_mut().for_each(add_fields);
+            // In a map of numbers it is another number.
+            fields.insert("invented_later".to_owned(), json!(1));
+        }
+        Value::Array(items) => items.iter_mut().for_each(add_fields),
+        _ => {}
+    }
+}
+
+#[test]
+fn reads_annotations_of_every_release_and_ignores_unknown_fields() {
+    let key = Key::new("fit/S090101a-Preliminary-annotations.json").expect("a key");
+    for (version, text) in RELEASES {
+        let written: Value = serde_json::from_str(text).expect("JSON");
+        assert_eq!(written["software"]["version"], version);
+        let read = versions::read(&key, text.as_bytes()).expect("annotations");
+        let again = serde_json::to_value(&read).expect("JSON");
+        assert!(holds(&again, &written), "{version}: {again}\n{written}");
+        let mut later = written.clone();
+        add_fields(&mut later);
+        let later = versions::read(&key, later.to_string().as_bytes()).expect("annotations");
+        assert_eq!(
+            (&later.name, later.skymap.as_ref().map(|map| map.peak)),
+            (&read.name, read.skymap.map(|map| map.peak))
+        );
+        let mut incompatible = written;
+        incompatible["schema"] = 2.into();
+        let error = versions::read(&key, incompatible.to_string().as_bytes()).expect_err("a later schema").to_string();
+        assert!(error.contains("expected a schema up to 1, found 2"), "{error}");
+    }
+}
+
+#[test]
+fn links_alerts_that_other_releases_annotated() {
+    for (version, text) in RELEASES {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = folder.path();
+        run(store, &[sample("S090101a-2-preliminary.json")]);
+        fs::write(store.join("fit/S090101a-Preliminary-annotations.json"), text).expect("the older annotations");
+        run(store, &[sample("S090101a-4-initial.json")]);
+        let [preliminary, initial] =
+            ["Preliminary", "Initial"].map(|kind| read(store, &format!("fit/S090101a-{kind}-annotations.json")));
+        assert_eq!(initial["previous"]["name"], "S090101a-Preliminary", "{version}");
+        assert!(initial["previous"]["overlap_90"]["of_this"].is_number() && initial["unread"].is_null(), "{initial}");
+        assert_eq!(
+            (&preliminary["superseded_by"], &preliminary["software"]["version"]),
+            (&"S090101a-Initial".into(), &version.into())
+        );
+        // Annotations of a later schema are named and left as they are.
+        let mut later = initial;
+        later["schema"] = 2.into();
+        let path = "fit/S090101a-Initial-annotations.json";
+        fs::write(store.join(path), later.to_string()).expect("the later annotations");
+        run(store, &[sample("S090101a-5-update-with-grb.json")]);
+        assert_eq!(read(store, "fit/S090101a-Update-annotations.json")["unread"], json!([path]));
+        assert_eq!(read(store, path), later);
+    }
+}
+
+#[test]
+fn keeps_and_shows_what_a_newer_notice_says() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut notice: Value =
+        serde_json::from_slice(&fs::read(sample("S090103c-1-preliminary-burst.json")).expect("a notice"))
+            .expect("JSON");
+    notice["event"]["mchirp_source"] = json!({"bin_edges": [0.1, 5.0, 50.0], "probabilities": [0.125, 0.875]});
+    notice["event"]["glitch"] = json!({"<b>": 0.25});
+    notice["run"] = "IR1".into();
+    let path = folder.path().join("alert.json");
+    fs::write(&path, notice.to_string()).expect("a file");
+    let (store, told) = (folder.path().join("store"), folder.path().join("told"));
+    let rules = format!(
+        "[[rule]]\nname = \"all\"\nmax_age_hours = 1e6\n[[rule.target]]\nkind = \"command\"\n\
+         command = [\"sh\", \"-c\", \"cat $1 > {}\", \"sh\"]",
+        told.display()
+    );
+    let called = Gwtm::run(&store, [&path]).set("NOTIFY_CONFIG", rules).set("FLAT_MAX_ORDER", "none").call();
+    assert_eq!(called.code, Some(0), "{}{}", called.stdout, called.stderr);
+    let event = read(&store, "fit/S090103c-Preliminary-annotations.json")["event"].clone();
+    assert_eq!(event["mchirp_source"], notice["event"]["mchirp_source"]);
+    assert_eq!(event["other"], json!({"event": {"glitch": {"<b>": 0.25}}, "run": "IR1"}));
+    let page = fs::read_to_string(store.join("fit/S090103c-Preliminary.html")).expect("a page");
+    assert!(page.contains("<th>Chirp mass, source frame</th><td>5–50 M☉ 88 %, 0.1–5 M☉ 12 %</td>"), "{page}");
+    assert!(page.contains("<th>Other fields</th>") && page.contains("IR1") && !page.contains("<b>"), "{page}");
+    let plot = fs::read_to_string(store.join("fit/S090103c-Preliminary.svg")).expect("a plot");
+    assert!(plot.contains(">Chirp mass</text>") && plot.contains("5–50 Msun 88 %<"), "{plot}");
+    let sent: Value = serde_json::from_slice(&fs::read(&told).expect("a notification")).expect("JSON");
+    assert_eq!(sent["event"], event);
 }
 
 #[test]

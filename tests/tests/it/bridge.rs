@@ -148,7 +148,7 @@ impl Aws {
     pub(crate) async fn deps(&self, bucket: &Settings, sfn_url: &str) -> Deps {
         let pauses = Backoff { first: Duration::from_millis(50), most: Duration::from_millis(200) };
         let flows = Flows::open(&self.arns, sdk(sfn_url), pauses).await;
-        Deps { store: open(bucket).await, flows, health: health(), at_once: self.arns.at_once }
+        Deps { store: open(bucket).await, flows, health: health(), at_once: self.arns.at_once, test_alerts: true }
     }
 
     /// The names and inputs of the executions of a flow.
@@ -197,14 +197,14 @@ impl Counted {
 }
 
 impl Work for Counted {
-    type Taken = Execution;
+    type Taken = Option<Execution>;
     fn at_once(&self) -> usize {
         self.deps.at_once()
     }
-    async fn take(&self, message: &Message) -> Result<Execution> {
+    async fn take(&self, message: &Message) -> Result<Option<Execution>> {
         self.deps.take(message).await
     }
-    async fn wait(&self, message: &Message, execution: &Execution) -> Result<()> {
+    async fn wait(&self, message: &Message, execution: &Option<Execution>) -> Result<()> {
         assert_eq!(message.body, None, "what waits costs no more than its place");
         self.deps.wait(message, execution).await?;
         self.taken.lock().expect("a lock").push(message.offset);
@@ -284,6 +284,27 @@ async fn what_cannot_be_taken_is_kept_and_stops_nothing() {
     assert_eq!(failed.reason, "message `igwn.gwalert/0/0`: expected a notice, found no payload");
     let input: Received = serde_json::from_value(failed.input).expect("a message");
     assert_eq!((input.offset, input.body), (Some(0), Body::Inline(String::new())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mock_alerts_are_archived_without_a_flow_when_they_are_unwanted() {
+    let (broker, aws) = (Broker::start(), Aws::with_flows("mocks").await);
+    let deps = Deps { test_alerts: false, ..aws.deps(&aws.moto.create("mocks").await, &aws.moto.url()).await };
+    for id in ["MS181101a", "S181101b", "TS181101c"] {
+        broker.send(IGWN, Some(format!(r#"{{"superevent_id": "{id}"}}"#).as_bytes())).await;
+    }
+    let work = Counted::new(deps.clone());
+    let listener = broker.listen("gwtm", Arc::clone(&work));
+    eventually("all three", async || work.taken().len() == 3).await;
+    listener.stop().await;
+    let executions = aws.executions(NoticeKind::Igwn).await;
+    assert_eq!(executions.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["igwn_gwalert-0-1"]);
+    let inbox = |topic, offset| Object::Inbox { topic, partition: 0, offset }.key().expect("a name");
+    let mock = &format!("mock.{IGWN}");
+    let kept = deps.store.keys("").await.expect("a list");
+    assert_eq!(kept, [inbox(IGWN, 1), inbox(mock, 0), inbox(mock, 2)]);
+    let metrics = deps.health.metrics();
+    assert!(metrics.contains("gwtm_notices_skipped_total{topic=\"igwn.gwalert\"} 2"), "{metrics}");
 }
 
 /// A way to moto that can be closed: connections then end at once.

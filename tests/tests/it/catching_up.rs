@@ -1,6 +1,6 @@
 //! `gwtm list` and `gwtm replay` with a real broker, beside a listener that must not notice.
 
-use tests::gwtm_server::GwtmServer;
+use tests::gwtm_server::{ADMIN, Fault, GwtmServer};
 use tests::kafka::{Gcn, ICECUBE, IGWN};
 use tests::listener::{Listening, eventually};
 use tests::program::{Called, Gwtm, files, sample};
@@ -9,13 +9,17 @@ fn notice(name: &str) -> Option<Vec<u8>> {
     Some(std::fs::read(sample(name)).expect("a sample"))
 }
 
-async fn call(broker: &Gcn, arguments: &[&str]) -> Called {
-    let (settings, arguments) =
-        (broker.settings(), arguments.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+fn gwtm(broker: &Gcn, arguments: &[&str]) -> Gwtm {
     let gwtm = Gwtm::new(arguments).set("FLAT_MAX_ORDER", "none");
-    let gwtm = settings.into_iter().fold(gwtm, |gwtm, (name, value)| gwtm.set(name, value));
-    let call = move || gwtm.call();
-    tokio::task::spawn_blocking(call).await.expect("gwtm ends")
+    broker.settings().into_iter().fold(gwtm, |gwtm, (name, value)| gwtm.set(name, value))
+}
+
+async fn ended(gwtm: Gwtm) -> Called {
+    tokio::task::spawn_blocking(move || gwtm.call()).await.expect("gwtm ends")
+}
+
+async fn call(broker: &Gcn, arguments: &[&str]) -> Called {
+    ended(gwtm(broker, arguments)).await
 }
 
 /// What a list says of each notice: id and type.
@@ -70,4 +74,31 @@ async fn what_the_topics_hold_is_listed_and_replayed_and_the_group_does_not_noti
     assert!(listener.stop().success());
     let called = call(&broker, &["list", "--topic", "another"]).await;
     assert!(called.code == Some(2) && called.stderr.contains("another"), "{}", called.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn later_alerts_of_a_replay_wait_for_one_that_fails_for_the_moment() {
+    let broker = Gcn::shared().await;
+    let alerts = ["S090101a-2-preliminary.json", "S090101a-4-initial.json", "S090102b-2-retraction.json"];
+    broker.send(IGWN, alerts.map(notice)).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    for (patience, code, statuses, posted) in [
+        ("60s", 0, ["done"; 3], &["Retraction", "Preliminary", "Initial"][..]),
+        ("0", 1, ["failed", "not_tried", "done"], &["Retraction"]),
+    ] {
+        // The server is busy while the first alert is posted.
+        let server = GwtmServer::start().await;
+        server.script([Fault::Unavailable; 3]);
+        let replay = gwtm(&broker, &["replay", "--topic", IGWN, "--json", "--patience", patience])
+            .set("STORAGE_FOLDER", folder.path().join(patience))
+            .set("API_BASE", server.base("v1"))
+            .set("API_TOKEN", ADMIN)
+            .set("API_TIMEOUT_SECONDS", "1");
+        let called = ended(replay).await;
+        let rows: Vec<String> =
+            server.alerts().iter().map(|row| row["alert_type"].as_str().expect("a type").to_owned()).collect();
+        assert_eq!((called.code, rows), (Some(code), posted.iter().map(|row| (*row).to_owned()).collect()));
+        let found: Vec<serde_json::Value> = called.json().iter().map(|report| report["status"].clone()).collect();
+        assert_eq!(found, statuses, "{}", called.stdout);
+    }
 }

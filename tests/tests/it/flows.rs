@@ -142,7 +142,7 @@ fn of_notice(outcome: &Outcome, function: Function) -> (Value, Value) {
     let posted = outcome.icecube.as_ref().and_then(|(_, posted)| posted.clone());
     let alerts = outcome.alerts.iter().map(|one| (*one.settled.alert).clone()).collect();
     match function {
-        Function::IngestLigo => (json!(received()), json!(Ingested { alerts })),
+        Function::IngestLigo => (json!(received()), json!(Ingested { alerts, skipped: None })),
         Function::IngestIceCube => (json!(received()), json!(search)),
         Function::PostApi => (json!(search), json!(posted)),
         Function::Notify => {

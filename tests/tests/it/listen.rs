@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 use tests::gwtm_server::GwtmServer;
 use tests::kafka::{Gcn, HEARTBEAT, ICECUBE, IGWN, Kafka, MAX_MESSAGE_BYTES};
 use tests::listener::{Listening, eventually};
-use tests::program::{files, sample};
-use tests::server::TestServer;
+use tests::program::{files, http_get, sample};
+use tests::server::{TestServer, free_port};
 
 fn notice(name: &str) -> Option<Vec<u8>> {
     Some(std::fs::read(sample(name)).expect("a sample"))
@@ -130,7 +130,7 @@ async fn the_settings_of_the_older_listeners_mean_what_they_meant() {
     let debug = |message: &str| {
         lines.iter().filter(|line| line["level"] == "DEBUG" && line["message"] == message).collect::<Vec<_>>()
     };
-    let posts = debug("API answered").iter().filter(|line| line["endpoint"] == "post_alert").count();
+    let posts = debug("API response").iter().filter(|line| line["endpoint"] == "post_alert").count();
     let functions = debug("function ended").iter().filter(|line| line["function"] == "skymap-products").count();
     assert_eq!((posts, functions), (2, 2), "VERBOSE says what is done: {said}");
     assert!(!said.contains(tests::gwtm_server::ADMIN), "the token does not show");
@@ -170,4 +170,38 @@ async fn a_month_of_mocks_leaves_nothing_failed() {
     assert_eq!(failed, [""; 0], "{}", listening.said());
     // Yesterday's and today's are kept; no mock has galaxies, which would stay for good.
     assert_eq!((server.alerts().len(), server.galaxy_lists().len()), (6, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn archives_mock_alerts_without_processing_them_when_they_are_unwanted() {
+    let (broker, server) = (Gcn::shared().await, GwtmServer::start().await);
+    let (folder, port) = (tempfile::tempdir().expect("a folder"), free_port());
+    let store = folder.path().join("data");
+    let mocks = [notice("MS090105e-1-preliminary-mock.json"), Some(b"{\"superevent_id\": \"MS090105f\"}".to_vec())];
+    broker.send(IGWN, mocks).await;
+    broker.send(IGWN, [notice("S090101a-1-earlywarning.json")]).await;
+    broker.send(ICECUBE, [notice("MS090105e-2-icecube-flat.json")]).await;
+    broker.send(HEARTBEAT, [Some(b"{}".to_vec())]).await;
+    let listening = Listening::to(&broker, &store, &server.base("v1"))
+        .set("TEST_ALERTS", "false")
+        .set("HEALTH_ADDR", format!("127.0.0.1:{port}"));
+    let listener = listening.start();
+    eventually("three archived mocks and an alert", async || {
+        listening.said().matches("(TEST_ALERTS=false)").count() == 3 && listening.said().contains("notice done")
+    })
+    .await;
+    let (_, metrics) = http_get(port, "/metrics").expect("metrics");
+    for (topic, count) in [(IGWN, 2), (ICECUBE, 1)] {
+        let line = format!("gwtm_notices_skipped_total{{topic=\"{}\"}} {count}", broker.topic(topic));
+        assert!(metrics.lines().any(|found| found == line), "expected `{line}` in\n{metrics}");
+    }
+    let healthy = || http_get(port, "/healthz").is_some_and(|(status, _)| status == 200);
+    eventually("good health: the mock was heard", async || healthy()).await;
+    assert!(listener.stop().success(), "{}", listening.said());
+    assert_eq!(server.alerts().iter().map(|row| row["graceid"].clone()).collect::<Vec<_>>(), ["S090101a"]);
+    assert_eq!(server.icecube_notices().len(), 0);
+    assert!(!server.requests().iter().any(|request| request.contains("del_test_alerts")), "{:?}", server.requests());
+    let kept = files(&store);
+    let of = |prefix: &str| kept.keys().filter(|name| name.starts_with(prefix)).count();
+    assert_eq!((of("inbox/mock."), of("test/"), of("work/MS"), of("failed/")), (3, 0, 0, 0), "{:?}", kept.keys());
 }

@@ -24,6 +24,7 @@ mod messages;
 mod migrate;
 mod other_peoples_files;
 mod people;
+mod positions;
 mod posting;
 mod readme;
 mod run;

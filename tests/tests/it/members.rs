@@ -45,7 +45,7 @@ async fn hears(port: u16) {
     .await;
 }
 
-const FENCED: &str = "another listener has taken this one's place";
+const FENCED: &str = "fenced by another listener";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_listener_for_each_topic_never_fences_the_other() {

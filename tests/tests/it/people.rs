@@ -1,17 +1,22 @@
 //! User interfaces: pages in a browser, `gwtm check`, `gwtm notify`, help.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::CommandFactory;
+use science::fits::Table;
 use serde_json::Value;
-use tests::backend::Service;
+use shared::key::Key;
+use tests::backend::{Backend, Service, open};
 use tests::gwtm_server::{ADMIN, GwtmServer, USER};
 use tests::moto::{self, Moto};
 use tests::program::{Called, Gwtm, files, sample, workspace};
 use tests::server::{TestServer, ask, unique};
+use tests::swift::Swift;
 
 /// Opens a file in headless Chromium without network; returns the rendered page and the browser's messages.
 fn browse(page: &Path) -> (String, String) {
@@ -140,8 +145,8 @@ fn check_gives_advice() {
 }
 
 /// The environment of gwtm_cron's chart, unchanged.
-fn chart(ini: &Path) -> Gwtm {
-    Gwtm::new(["check", "--offline", "--json"])
+fn chart(arguments: &[&str], ini: &Path) -> Gwtm {
+    Gwtm::new(arguments)
         .set("KAFKA_CLIENT_ID", "a-client")
         .set("KAFKA_CLIENT_SECRET", "hunter2")
         .set("API_TOKEN", "hunter2")
@@ -167,6 +172,7 @@ fn chart(ini: &Path) -> Gwtm {
 #[test]
 fn environment_of_gwtm_crons_chart_passes_the_check() {
     let folder = tempfile::tempdir().expect("a folder");
+    let chart = |ini: &Path| chart(&["check", "--offline", "--json"], ini);
     // The file named by the chart is not in the image.
     let called = chart(Path::new("/app/gal_catalog_config.ini")).call();
     assert_eq!(called.code, Some(0), "{}{}", called.stdout, called.stderr);
@@ -200,6 +206,71 @@ fn environment_of_gwtm_crons_chart_passes_the_check() {
     assert!(called.code == Some(2) && called.stderr.contains("`CREDZONE`"), "{}{}", called.stdout, called.stderr);
 }
 
+/// A server that redirects every request to the same place by https.
+fn redirecting() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.expect("a connection"));
+            let (mut first, mut line, mut length) = (String::new(), String::new(), 0);
+            stream.read_line(&mut first).expect("a request");
+            while stream.read_line(&mut line).is_ok_and(|bytes| bytes > 2) {
+                let header = line.to_ascii_lowercase();
+                length = header.strip_prefix("content-length:").map_or(length, |n| n.trim().parse().expect("a length"));
+                line.clear();
+            }
+            stream.read_exact(&mut vec![0; length]).expect("a body");
+            let path = first.split(' ').nth(1).expect("a path");
+            let answer = format!("HTTP/1.1 301 Moved Permanently\r\nLocation: https://127.0.0.1{path}\r\n");
+            // The client may have gone.
+            let _ = write!(stream.get_mut(), "{answer}Content-Length: 0\r\nConnection: close\r\n\r\n");
+        }
+    });
+    address
+}
+
+#[test]
+fn check_and_post_name_the_address_to_which_the_api_redirects() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let base = format!("http://{}/api/v1/", redirecting());
+    let settings = [("API_BASE", base.clone()), ("API_TOKEN", "hunter2".to_owned())];
+    let advice = "the server redirects http to https: set API_BASE to `https://127.0.0.1/api/v1/`";
+    let called = check(&folder.path().join("data"), &settings);
+    assert_eq!((called.code, verdict(&called.json()[0], "API")), (Some(1), &"failed".into()), "{}", called.stdout);
+    assert!(called.stdout.contains(advice), "{}", called.stdout);
+    assert!(!called.stdout.contains("unencrypted"), "loopback: {}", called.stdout);
+    let posted = Gwtm::run(&folder.path().join("data"), [sample("S090102b-2-retraction.json")])
+        .set("API_BASE", &base)
+        .set("API_TOKEN", "hunter2")
+        .call();
+    assert_eq!(posted.code, Some(1), "{}", posted.stderr);
+    assert!(posted.stdout.contains(advice) && !posted.stdout.contains("hunter2"), "{}", posted.stdout);
+}
+
+/// As the chart has it but for the servers' addresses and secrets: OS_STORAGE_URL names no account.
+#[tokio::test(flavor = "multi_thread")]
+async fn environment_of_gwtm_crons_chart_posts_and_stores() {
+    let (server, swift) = (GwtmServer::start().await, Swift::shared());
+    let container = swift.create("chart").await;
+    let gwtm = chart(&["run", "--json"], Path::new("/app/gal_catalog_config.ini"))
+        .arg(sample("S090101a-4-initial.json"))
+        .set("API_BASE", server.base("v1"))
+        .set("API_TOKEN", ADMIN)
+        .set_store("", &container)
+        .set("OS_STORAGE_URL", format!("http://{}/v1", swift.address()));
+    let called = tokio::task::spawn_blocking(|| gwtm.call()).await.expect("it ends");
+    assert_eq!(called.code, Some(0), "{}{}", called.stdout, called.stderr);
+    let warned = |line: &str| line.contains("WARN") && line.contains("`/app/gal_catalog_config.ini` is not there");
+    assert!(called.stderr.lines().any(warned), "{}", called.stderr);
+    assert_eq!(server.alerts()[0]["skymap_fits_url"], "fit/S090101a-Initial.fits.gz");
+    let flat = Key::new("fit/S090101a-Initial.fits.gz").expect("a name");
+    let flat = open(&container).await.read(&flat).await.expect("a flat map");
+    // The GWTM degrades a coarser one.
+    let nside = Table::open_up_to(&flat, 1 << 30).expect("a table").header_f64("NSIDE");
+    assert!(nside.is_some_and(|nside| nside >= 512.0), "{nside:?}");
+}
+
 #[test]
 fn check_reads_the_files_named_by_settings() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -223,6 +294,7 @@ fn check_reads_the_files_named_by_settings() {
     let with_token =
         Gwtm::new(["check", "--offline"]).set("API_BASE", "http://192.0.2.1:80/").set("API_TOKEN", "hunter2").call();
     assert!(with_token.stdout.contains("`API_BASE` does not end with `/api/v1/`"), "{}", with_token.stdout);
+    assert!(with_token.stdout.contains("`API_TOKEN` crosses the network unencrypted"), "{}", with_token.stdout);
 }
 
 #[test]

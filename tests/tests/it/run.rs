@@ -286,3 +286,29 @@ fn summaries_of_real_alerts_match_upstream() {
         assert_eq!(time(&body["time_of_signal"]), time(&upstream["time_of_signal"]), "{file}");
     }
 }
+
+#[test]
+fn mock_alerts_are_not_processed_when_they_are_unwanted() {
+    let store = store();
+    let notices = ["MS090105e-1-preliminary-mock.json", "MS090105e-2-icecube-flat.json", "S090102b-2-retraction.json"];
+    let run = |format: &[&str]| {
+        let arguments: Vec<_> = format.iter().map(Into::into).chain(notices.map(sample)).collect();
+        let called = Gwtm::run(store.path(), arguments).set("TEST_ALERTS", "false").call();
+        assert_eq!(called.code, Some(0), "{}", called.stderr);
+        called
+    };
+    let reports = run(&["--json"]).json();
+    let of = |id: &str| reports.iter().find(|report| report["notice"].as_str().is_some_and(|name| name.contains(id)));
+    let mock = of("MS090105e-1").expect("a report");
+    assert_eq!(
+        (&mock["alerts"], &mock["skipped"]),
+        (&serde_json::json!([]), &"a mock or test alert (TEST_ALERTS=false)".into())
+    );
+    let search = of("MS090105e-2").expect("a report");
+    let post = &search["icecube"]["posts"][0];
+    assert_eq!(post["reason"], "a search around a mock or test event (TEST_ALERTS=false)", "{search}");
+    assert_eq!(of("S090102b-2").expect("a report")["alerts"][0]["name"], "S090102b-Retraction");
+    assert!(!files(store.path()).keys().any(|name| name.starts_with("test/")), "no product of a mock");
+    let printed = run(&[]).stdout;
+    assert!(printed.contains("  not processed: a mock or test alert (TEST_ALERTS=false)\n"), "{printed}");
+}

@@ -3,7 +3,10 @@
 
 use std::path::PathBuf;
 
-use serde_json::Value;
+use jiff::SignedDuration;
+use science::skymap::MultiOrderMap;
+use serde_json::{Value, json};
+use shared::notice::igwn::Notice;
 use tests::gwtm_server::{ADMIN, Fault, GwtmServer};
 use tests::program::{Called, Gwtm, files, sample, workspace};
 
@@ -35,7 +38,6 @@ async fn run(
         Gwtm::run(&store, arguments)
             .set("API_BASE", base)
             .set("API_TOKEN", ADMIN)
-            .set("OBSERVING_RUN", "O4")
             .set("API_SETTLE_SECONDS", "2")
             .set("CATALOG_PATH", workspace().join("events/catalog.csv"))
             .set("FLAT_MAX_ORDER", "5")
@@ -64,6 +66,8 @@ const ROWS: [&str; 8] = [
 
 fn told(server: &GwtmServer) {
     assert_eq!(rows(server), ROWS);
+    // The default of the older listeners.
+    assert!(server.alerts().iter().all(|row| row["observing_run"] == "O4"), "{:?}", server.alerts());
     assert_eq!(server.icecube_notices().len(), 1);
     // One list for the superevent that lies among the catalogue's galaxies: the newest alert's.
     let lists = server.galaxy_lists();
@@ -192,33 +196,102 @@ fn variant(folder: &std::path::Path, sample_name: &str, id: &str, created: &str,
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_retraction_keeps_the_superevents_last_map_on_the_page() {
+async fn a_row_without_a_map_keeps_the_superevents_last_map_on_the_page() {
     let server = GwtmServer::start().await;
     let folder = tempfile::tempdir().expect("a folder");
     let store = folder.path().join("data");
     server.keep_files_in(&store);
     let alone = variant(folder.path(), "S090102b-2-retraction.json", "S090103c", "2009-01-03T00:00:00Z", "RETRACTION");
-    let notices = [story(), vec![alone]].concat();
+    let coincidence = sample("S090108h-1-update-text-notice-id.json");
+    let notices = [story(), vec![coincidence, alone]].concat();
     let called = run(&server, store.clone(), notices.clone(), ("VERBOSE", "false")).await;
     assert_eq!(called.code, Some(0), "{}", called.stderr);
     let stored = files(&store);
-    let page = server.page("S090102b").expect("rows");
-    assert_eq!(page.name, "S090102b-Retraction");
-    for (shown, ending) in [(&page.contours, "-contours-smooth.json"), (&page.flat_map, ".fits.gz")] {
-        assert!(
-            shown.is_some() && shown.as_ref() == stored.get(&format!("fit/S090102b-Preliminary{ending}")),
-            "{ending}"
-        );
+    for (name, of) in [
+        ("S090102b-Retraction", "S090102b-Preliminary"),
+        // The coincidence has no combined map.
+        ("S090108h-Update-ExtCoinc", "S090108h-Update"),
+    ] {
+        let page = server.page(&name[..8]).expect("rows");
+        assert_eq!(page.name, name);
+        for (shown, ending) in [(&page.contours, "-contours-smooth.json"), (&page.flat_map, ".fits.gz")] {
+            assert!(shown.is_some() && shown.as_ref() == stored.get(&format!("fit/{of}{ending}")), "{name}{ending}");
+        }
+        let annotations: Value =
+            serde_json::from_slice(&stored[&format!("fit/{name}-annotations.json")]).expect("annotations");
+        assert_eq!(annotations["map_of"], of);
     }
-    let annotations: Value =
-        serde_json::from_slice(&stored["fit/S090102b-Retraction-annotations.json"]).expect("annotations");
-    assert_eq!(annotations["map_of"], "S090102b-Preliminary");
     // Nothing came before this one.
     let page = server.page("S090103c").expect("a row");
     assert_eq!((page.contours, page.flat_map), (None, None));
     // Again, nothing changes.
     let again = run(&server, store.clone(), notices, ("VERBOSE", "false")).await;
     assert_eq!((again.code, files(&store)), (Some(0), stored), "{}", again.stderr);
+}
+
+/// What gwtm_cron leaves of a notice: the archived notice, and a row whose `timesent` is the map's DATE; of a retraction a
+/// row without times.
+fn posted_by_gwtm_cron(server: &GwtmServer, store: &std::path::Path, name: &str, file: &str) -> Option<String> {
+    let bytes = std::fs::read(sample(file)).expect("a sample");
+    let notice = Notice::parse(&bytes).expect("a notice");
+    std::fs::create_dir_all(store.join("fit")).expect("a folder");
+    std::fs::write(store.join(format!("fit/{name}_alert.json")), bytes).expect("written");
+    let map = notice.skymap.map(|map| MultiOrderMap::decode(&map).expect("a map"));
+    let time = |time: Option<jiff::Timestamp>| time.map(|time| format!("{time:.6}").replace('Z', ""));
+    let (sent, signal) = map.map_or((None, None), |map| (map.header().date, map.header().date_obs));
+    let differs =
+        |sent: jiff::Timestamp| sent.duration_since(notice.time_created).abs() > SignedDuration::from_secs(15);
+    assert!(sent.is_none_or(differs), "{name}: another time than the notice's");
+    server.add_alert(json!({
+        "graceid": notice.superevent_id, "role": "observation", "alert_type": notice.kind.as_str(),
+        "timesent": time(sent), "time_of_signal": time(signal)
+    }));
+    time(sent)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_superevent_that_gwtm_cron_began_is_carried_on() {
+    let server = GwtmServer::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path().join("data");
+    server.keep_files_in(&store);
+    for (name, file) in [
+        ("S090101a-Preliminary", STORY[1]),
+        ("S090101a-Preliminary1", STORY[2]),
+        ("S090101a-Initial", STORY[3]),
+        ("S090102b-Preliminary", STORY[6]),
+        ("S090102b-Retraction", STORY[7]),
+    ] {
+        let Some(sent) = posted_by_gwtm_cron(&server, &store, name, file) else { continue };
+        let galaxy = json!({"name": name, "score": 1.0, "rank": 0, "ra": 1.0, "dec": 1.0});
+        let body = json!({"graceid": &name[..8], "timesent_stamp": sent, "groupname": "LCOGT", "galaxies": [galaxy]});
+        server.remove_lists(&name[..8]);
+        server.add_galaxy_list(ADMIN, &body);
+    }
+    // A listener that starts a day back takes all of them again, and goes on with the update and its coincidence.
+    let notices: Vec<PathBuf> = [1, 2, 3, 4, 6, 7].map(|n| sample(STORY[n])).into();
+    let called = run(&server, store, notices, ("VERBOSE", "false")).await;
+    assert_eq!(called.code, Some(0), "{}{}", called.stdout, called.stderr);
+    let posts = called.json().into_iter().flat_map(|report| {
+        let alerts = report["alerts"].as_array().cloned().unwrap_or_default();
+        alerts.into_iter().map(|alert| format!("{} {}", alert["name"], alert["posts"][0]["status"]).replace('"', ""))
+    });
+    let expected = [
+        "S090101a-Preliminary already_there",
+        "S090101a-Preliminary1 already_there",
+        "S090101a-Initial already_there",
+        "S090101a-Update posted",
+        "S090101a-Update-ExtCoinc posted",
+        "S090102b-Preliminary already_there",
+        "S090102b-Retraction already_there",
+    ];
+    assert_eq!(posts.collect::<Vec<_>>(), expected);
+    assert_eq!(server.alerts().len(), 7);
+    let lists: Vec<_> = server.galaxy_lists().into_iter().filter(|list| list.graceid == "S090101a").collect();
+    let page = server.page("S090101a").expect("rows");
+    assert_eq!((lists.len(), page.name.as_str()), (1, "S090101a-Update-ExtCoinc"));
+    assert!(page.contours.is_some() && page.flat_map.is_some());
+    assert!(page.galaxies.len() > 1 && !page.galaxies[0].starts_with("S090101a"), "{:?}", page.galaxies);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -317,8 +390,8 @@ async fn killed_sixty_times(seed: u64) {
     let store = folder.path().join("data");
     server.keep_files_in(&store);
     let notices = fifteen_alerts(folder.path());
-    let start = || {
-        let arguments = [PathBuf::from("--patience"), "120s".into()].into_iter().chain(notices.clone());
+    let start = |notices: Vec<PathBuf>| {
+        let arguments = [PathBuf::from("--patience"), "120s".into()].into_iter().chain(notices);
         Gwtm::run(&store, arguments)
             .set("API_BASE", server.base("v1"))
             .set("API_TOKEN", ADMIN)
@@ -328,19 +401,35 @@ async fn killed_sixty_times(seed: u64) {
             .set("FLAT_MAX_ORDER", "1")
     };
     let faults = [Fault::ErrorBefore, Fault::ErrorAfter, Fault::ResetAfter, Fault::Unavailable];
+    let mut during_a_post = 0;
     for _ in 0..60 {
         let script: Vec<Fault> =
             (0..200).map(|_| if dice(8) == 0 { faults[dice(4) as usize] } else { Fault::None }).collect();
         server.script(script);
         let process = dice(2) as usize;
         server.block(process, std::time::Duration::from_millis(10 + dice(1190)));
-        let mut run = start().quiet().start();
-        tokio::time::sleep(std::time::Duration::from_millis(20 + dice(400))).await;
+        // Each time another superevent comes first, and the kill after a number of requests.
+        let mut order = notices.clone();
+        order.rotate_left(dice(6) as usize);
+        let before = server.requests().len();
+        let kill_at = before + 1 + dice(6) as usize;
+        let mut run = start(order).quiet().start();
+        let begun = std::time::Instant::now();
+        while server.requests().len() < kill_at && begun.elapsed() < std::time::Duration::from_millis(1500) {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
         run.kill().expect("killed");
         run.wait().expect("its end");
+        let requests = server.requests();
+        during_a_post += usize::from(requests[before..].last().is_some_and(|last| last.starts_with("POST ")));
     }
+    eprintln!(
+        "seed {seed}: {during_a_post} kills during a POST, {} rows, {:?} requests",
+        server.alerts().len(),
+        server.requests().len()
+    );
     server.script([]);
-    let last = start();
+    let last = start(notices.clone());
     let called = tokio::task::spawn_blocking(move || last.call()).await.expect("gwtm ends");
     assert_eq!(called.code, Some(0), "{}{}", called.stdout, called.stderr);
     server.settled().await;

@@ -57,7 +57,7 @@ async fn logs_in_with_an_application_credential() {
     assert_eq!(open(&by_credential).await.read(&key("fit/x")).await, Ok(Bytes::from_static(b"1")));
     let wrong = with(&by_credential, "OS_PASSWORD", "hunter2".to_owned());
     let error = open(&wrong).await.read(&key("fit/x")).await.expect_err("another secret").to_string();
-    assert!(error.contains("application credential is refused") && !error.contains("hunter2"), "{error}");
+    assert!(error.contains("application credential was rejected") && !error.contains("hunter2"), "{error}");
 }
 
 #[tokio::test]
@@ -206,7 +206,7 @@ async fn renews_a_rejected_token_once() {
     }
     let (store, shared) = stand_in(&[401, 401]).await;
     let error = store.put(&key("fit/x"), Bytes::from_static(b"1")).await.expect_err("two tokens were refused");
-    assert!(!error.is_retryable() && error.to_string().contains("token is refused although it is new"), "{error}");
+    assert!(!error.is_retryable() && error.to_string().contains("a new token was rejected"), "{error}");
     assert_eq!(shared.lock().expect("a lock").log_ins, 2);
 }
 

@@ -133,7 +133,7 @@ async fn make_anew(gcn: &Gcn) {
     gcn.create(IGWN).await;
 }
 
-const MADE_ANEW: &str = "the topic was made anew";
+const RECREATED: &str = "the topic was recreated";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_is_made_anew_is_read_from_its_start() {
@@ -175,7 +175,7 @@ async fn a_topic_that_is_made_anew_and_holds_as_many_messages_is_read_from_its_s
     eventually("three rows", async || world.rows().len() == 3).await;
     eventually("a position", async || world.gcn.committed(IGWN) == Some(3)).await;
     assert!(listener.stop().success());
-    assert!(!world.listening.said().contains(MADE_ANEW), "{}", world.listening.said());
+    assert!(!world.listening.said().contains(RECREATED), "{}", world.listening.said());
     assert_eq!(world.listening.said().matches("notice done").count(), 3);
     // Another topic with more messages than the position, which a broker may keep: a site's mirror that was set up anew
     // and copied its groups' positions, for example.
@@ -192,13 +192,13 @@ async fn a_topic_that_is_made_anew_and_holds_as_many_messages_is_read_from_its_s
     eventually("a position", async || world.gcn.committed(IGWN) == Some(4)).await;
     assert!(listener.stop().success());
     assert_eq!(world.rows().len(), 7);
-    assert_eq!(world.listening.said().matches(MADE_ANEW).count(), 1, "{}", world.listening.said());
+    assert_eq!(world.listening.said().matches(RECREATED).count(), 1, "{}", world.listening.said());
     // And once more it holds.
     let listener = world.listening.start();
     world.assigned(4).await;
     world.gcn.send(IGWN, [notice("MS090105e-1-preliminary-mock.json")]).await;
     eventually("a position", async || world.gcn.committed(IGWN) == Some(5)).await;
-    assert_eq!(world.listening.said().matches(MADE_ANEW).count(), 1, "{}", world.listening.said());
+    assert_eq!(world.listening.said().matches(RECREATED).count(), 1, "{}", world.listening.said());
     assert!(listener.stop().success());
 }
 

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::key::{AlertKind, Key, Object};
 use shared::message::{Annotated, Notifiable, Notification, NotificationStatus, Notified, Received};
-use shared::notice::NoticeKind;
+use shared::notice::{Envelope, NoticeKind};
 use shared::{Context, Error, Result};
 use store::Store;
 
@@ -44,6 +44,8 @@ pub struct Deps {
     pub store: Store,
     /// The rules, and the means to send.
     pub notifier: Notifier,
+    /// Whether notices about mock and test events are notified about.
+    pub test_alerts: bool,
 }
 
 impl Deps {
@@ -54,7 +56,7 @@ impl Deps {
     pub fn new(config: &Config, store: Store) -> Result<Self> {
         let folder = config.storage.folder().filter(|_| store.writes()).map(ToOwned::to_owned);
         let notifier = Notifier { rules: config.notify.clone(), fetch: Fetch::new()?, folder, dry_run: config.dry_run };
-        Ok(Deps { store, notifier })
+        Ok(Deps { store, notifier, test_alerts: config.test_alerts })
     }
 
     /// What the settings say.
@@ -104,6 +106,9 @@ async fn notice(deps: &Deps, received: &Received) -> Result<Vec<Notification>> {
         return Ok(Vec::new());
     }
     let bytes = deps.store.read_body(&received.body).await?;
+    if !deps.test_alerts && Envelope::of(&bytes).is_test() {
+        return Ok(Vec::new());
+    }
     let Some(news) = notice::News::of(NoticeKind::of_topic(&received.topic)?, &bytes) else { return Ok(Vec::new()) };
     let content = Content { created: received.kafka_time, ..news.content()? };
     let key = Object::NoticeNotified(&news.id).key()?;

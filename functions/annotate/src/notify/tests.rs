@@ -20,6 +20,7 @@ fn merger(name: &str) -> Annotations {
     let event = json!({
         "time": "2026-01-01T00:00:00Z", "far": 1e-9, "significant": true, "group": "CBC", "pipeline": "a\"b<c",
         "classification": {"BNS": 0.9, "Terrestrial": 0.1}, "properties": {"HasNS": 1.0},
+        "mchirp_source": {"bin_edges": [0.87, 1.74, 5.0], "probabilities": [0.96, 0.04]},
     });
     annotations(name, event)
 }
@@ -154,7 +155,12 @@ async fn an_alert_is_told_of_once_after_trouble() {
     assert_eq!(bodies.len(), 3);
     let message: Value = serde_json::from_str(&bodies[1]).expect("JSON");
     let text = message["text"].as_str().expect("a text");
-    assert!(text.starts_with("S260101a-Initial · BNS 90 %, Terrestrial 10 % · FAR one per 31.7 years"), "{text}");
+    assert!(
+        text.starts_with(
+            "S260101a-Initial · BNS 90 %, Terrestrial 10 % · chirp mass 0.87–1.74 M☉ 96 % · FAR one per 31.7 years"
+        ),
+        "{text}"
+    );
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use shared::{Context, Error, Result};
 
 use super::Content;
 use crate::annotations::Annotations;
-use crate::text::{number, of_level, place, probabilities, rate};
+use crate::text::{chirp_mass, number, of_level, place, probabilities, rate};
 
 /// One line about an alert.
 pub(super) fn line(annotations: &Annotations) -> String {
@@ -20,6 +20,8 @@ pub(super) fn line(annotations: &Annotations) -> String {
     }
     if let Some(event) = &annotations.event {
         words.extend(probabilities(&event.classification));
+        let chirp_mass = event.mchirp_source.as_ref().and_then(|bins| chirp_mass(bins, 1));
+        words.extend(chirp_mass.map(|text| format!("chirp mass {text}")));
         words.extend(event.far.map(|far| format!("FAR {}", rate(far))));
     }
     if let Some(skymap) = &annotations.skymap {

@@ -17,7 +17,7 @@ use self::paper::{Anchor, Paper};
 use self::projection::{Direction, Point, degrees, direction, unit};
 use crate::annotations::Annotations;
 use crate::galaxies::PlottedGalaxy;
-use crate::text::{found_by, number, of_level, percent, place, probabilities, rate};
+use crate::text::{chirp_mass, found_by, number, of_level, percent, place, probabilities, rate};
 
 pub use raster::png;
 
@@ -212,6 +212,9 @@ fn numbers(paper: &mut Paper, scene: &Scene<'_>) {
     if let Some(event) = &annotations.event {
         rows.extend(probabilities(&event.classification).map(|text| ("Class", text)));
         rows.extend(probabilities(&event.properties).map(|text| ("Properties", text)));
+        let chirp_mass = event.mchirp_source.as_ref().and_then(|bins| chirp_mass(bins, 1));
+        // The bundled font has no sign of the Sun.
+        rows.extend(chirp_mass.map(|text| ("Chirp mass", text.replace("M☉", "Msun"))));
     }
     if let Some(external) = &annotations.external_coincidence {
         rows.push(("Coincidence", external.observatory.clone().unwrap_or_else(|| "yes".to_owned())));

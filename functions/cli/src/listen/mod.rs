@@ -49,7 +49,7 @@ pub async fn listen(options: &ListenOptions) -> Result<(), Failure> {
 /// With what is wrong, when it is not healthy or does not answer; of usage, when `HEALTH_ADDR` names no address.
 pub async fn healthy() -> Result<(), Failure> {
     match config::HealthSettings::from_env().map_err(Failure::usage)?.address {
-        Some(address) => health::ask(address).await.map_err(Failure::work),
+        Some(address) => health::check(address).await.map_err(Failure::work),
         None => Err(Failure::usage("setting `HEALTH_ADDR`: expected an address, found `none`")),
     }
 }

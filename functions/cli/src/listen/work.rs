@@ -122,6 +122,10 @@ impl Notices {
 
     async fn run(&self, message: &Message, store: &Store, pipeline: &Arc<Pipeline>, age: Duration) -> Result<()> {
         let (kind, received) = archive::keep(store, message).await?;
+        if !self.config.test_alerts && message.envelope.is_test() {
+            self.health.skip(message);
+            return Ok(());
+        }
         let wait = age < self.patience.products;
         let (pipeline, handle) = (Arc::clone(pipeline), Handle::current());
         // A thread of its own: the functions compute as much as they wait, and the consumer must go on polling.
@@ -131,7 +135,7 @@ impl Notices {
             return Err(error.clone());
         }
         for (step, error) in outcome.missing() {
-            archive::fail(store, message, &step.suffix(), &format!("{}, listen", step.label()), error).await?;
+            archive::dead_letter(store, message, &step.suffix(), &format!("{}, listen", step.label()), error).await?;
             self.health.failed(&message.topic);
         }
         let posting = outcome.duration(Function::PostApi);
@@ -202,11 +206,11 @@ impl Work for Notices {
     }
 
     async fn was_taken(&self, message: &Message) -> Result<Option<bool>> {
-        archive::holds(&self.store, message).await
+        archive::matches(&self.store, message).await
     }
 
     async fn dead_letter(&self, message: &Message, reason: &Error) -> Result<()> {
-        archive::fail(&self.store, message, "", "listen", reason).await?;
+        archive::dead_letter(&self.store, message, "", "listen", reason).await?;
         self.memory().begun.remove(&(message.topic.clone(), message.partition, message.offset));
         Ok(())
     }

@@ -10,6 +10,7 @@ use flate2::write::GzEncoder;
 use jiff::SignedDuration;
 use science::skymap::{Cell, Distance, MapHeader, MultiOrderMap, encode};
 use serde::Serialize;
+use shared::notice::igwn::ChirpMass;
 use shared::{Context, Result};
 
 use super::sky::{Sky, SkyDrawing, draw};
@@ -42,12 +43,6 @@ struct SimulatedEvent<'a> {
     duration: Option<f64>,
     central_frequency: Option<f64>,
     skymap: Option<String>,
-}
-
-#[derive(Serialize)]
-struct ChirpMass {
-    bin_edges: Vec<f64>,
-    probabilities: Vec<f64>,
 }
 
 #[derive(Serialize)]
@@ -122,8 +117,14 @@ fn event<'a>(args: &'a Simulate, sky: &Sky, dice: &mut Dice) -> Result<Simulated
         let bns = rounded(0.95 - 0.1 * rare, 3);
         classification.extend([("BNS", bns), ("NSBH", rounded(0.99 - bns, 3)), ("BBH", 0.0), ("Terrestrial", 0.01)]);
     }
-    let mchirp_source = (!args.older && !args.burst && !args.ssm)
-        .then(|| ChirpMass { bin_edges: vec![0.1, 0.87, 1.74, 5.0, 11.0], probabilities: vec![0.01, 0.96, 0.03, 0.0] });
+    let probabilities = if args.ssm {
+        vec![0.97, 0.03, 0.0, 0.0]
+    } else if args.burst {
+        vec![0.0, 0.02, 0.18, 0.8]
+    } else {
+        vec![0.01, 0.96, 0.03, 0.0]
+    };
+    let mchirp_source = (!args.older).then(|| ChirpMass { bin_edges: vec![0.1, 0.87, 1.74, 5.0, 11.0], probabilities });
     Ok(SimulatedEvent {
         significant: (!args.older).then_some(args.far < 3.8e-7), // Hz; the CBC threshold of the GWTM's own list
         time: args.time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),

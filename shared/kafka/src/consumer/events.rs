@@ -1,4 +1,4 @@
-//! What librdkafka reports beside messages: logs, errors, statistics and rebalances.
+//! librdkafka's callbacks: logs, errors, statistics and rebalances.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -18,34 +18,35 @@ use super::position::{self, Unconfirmed};
 use super::throttle::{Connection, LogThrottle, Outage};
 use crate::health::Health;
 
-/// What librdkafka logs about connections. The errors that it reports say the same, and [`Outage`] logs them.
+/// librdkafka's log facilities about connections. Demoted to debug: librdkafka also reports them as errors, which
+/// [`Outage`] logs.
 const CONNECTION_LOGS: [&str; 10] =
     ["FAIL", "FATAL", "ERROR", "REQTMOUT", "TIMEOUT", "SESSTMOUT", "COORD", "COMMITFAIL", "HBSESSTMOUT", "OIDC"];
 
-/// Receives what librdkafka reports about one consumer.
+/// Callbacks of one consumer.
 pub(super) struct Events {
     heartbeat: String,
     reset: OffsetReset,
-    /// Whether the broker is logged in to with tokens, which expire.
+    /// Whether the log-in uses OAUTHBEARER tokens, which expire.
     by_token: bool,
-    /// Counts assignments.
+    /// Generation of the assignment: incremented at each rebalance.
     epoch: AtomicU64,
-    /// Whether partitions have been assigned in this process before.
+    /// Whether this process has had partitions assigned before.
     known: Arc<AtomicBool>,
-    /// The HTTP status of the token endpoint's last refusal; 0 when there was none.
+    /// HTTP status of the token endpoint's last error response; 0 for none.
     token_status: AtomicI64,
-    /// Why the log-in was refused, the last time, so that a person must mend it.
+    /// Reason of the last rejected log-in that needs an operator.
     refused: watch::Sender<String>,
-    /// Why partitions that were assigned could not be begun.
+    /// Reason of the last assignment that failed.
     unassigned: watch::Sender<String>,
-    /// Positions of the assignment that holds which are not confirmed yet.
+    /// Positions of the current assignment that are not confirmed yet.
     unconfirmed: Mutex<HashMap<TopicPartition, Unconfirmed>>,
     throttle: Mutex<LogThrottle>,
     outage: Mutex<Outage>,
     health: Arc<Health>,
 }
 
-/// A poisoned lock holds times that are still times.
+/// Ignores poisoning: the guarded values stay valid after a panic.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -68,22 +69,22 @@ impl Events {
         }
     }
 
-    /// Which assignment of partitions holds.
+    /// Generation of the current assignment.
     pub(super) fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
     }
 
-    /// Log-ins that were refused.
+    /// Subscribes to rejected log-ins.
     pub(super) fn refused(&self) -> watch::Receiver<String> {
         self.refused.subscribe()
     }
 
-    /// Assignments that could not be begun.
+    /// Subscribes to failed assignments.
     pub(super) fn unassigned(&self) -> watch::Receiver<String> {
         self.unassigned.subscribe()
     }
 
-    /// Takes the position of a partition that is not confirmed yet.
+    /// Removes and returns a partition's unconfirmed position.
     pub(super) fn unconfirmed(&self, partition: &TopicPartition) -> Option<Unconfirmed> {
         locked(&self.unconfirmed).remove(partition)
     }
@@ -93,8 +94,8 @@ impl Events {
         locked(&self.throttle).allows(message, Duration::from_secs(1), Instant::now())
     }
 
-    /// Logs an error that came instead of a message. Those about connections and log-ins are reported to
-    /// [`ClientContext::error`] too, with the reason.
+    /// Logs an error from polling. Skips connection and log-in errors: [`ClientContext::error`] gets them with the
+    /// reason.
     pub(super) fn failed(&self, error: &KafkaError) {
         let code = error.rdkafka_error_code();
         if !is_connection(code) && !is_refusal(code, "", false, 0) && self.allows(&error.to_string()) {
@@ -102,23 +103,23 @@ impl Events {
         }
     }
 
-    /// The broker has answered.
+    /// Records a response of the broker.
     pub(super) fn answered(&self) {
-        let news = locked(&self.outage).answered(Instant::now());
-        if let Some(Connection::Back(away)) = news {
+        let change = locked(&self.outage).answered(Instant::now());
+        if let Some(Connection::Back(away)) = change {
             tracing::info!(away_s = away.as_secs_f64(), "the broker is back");
         }
     }
 
-    /// Whether the broker has been away lately.
+    /// Whether the broker was unreachable within the last `span`.
     pub(super) fn was_away(&self, span: Duration) -> bool {
         locked(&self.outage).within(span, Instant::now())
     }
 
-    /// Logs an outage when it is time to; to be called once a second.
+    /// Logs an outage when due. Call it once a second.
     pub(super) fn log_outage(&self) {
-        let news = locked(&self.outage).news(Instant::now());
-        match news {
+        let due = locked(&self.outage).due(Instant::now());
+        match due {
             Some(Connection::Lost(reason)) => tracing::error!("lost the broker: {reason}"),
             Some(Connection::Away(away, reason)) => {
                 tracing::error!(away_s = away.as_secs(), "still without the broker: {reason}");
@@ -132,7 +133,7 @@ impl Events {
         let known = self.known.load(Ordering::Acquire);
         let found = tokio::task::block_in_place(|| position::find(consumer, partitions, self.reset, known));
         let assigned = found.and_then(|mut found| {
-            // Not the group's: every member reads the heartbeat, and nothing is committed for it.
+            // Outside the group: every member reads the heartbeat and commits no offset for it.
             found.begin.add_partition_offset(&self.heartbeat, 0, Offset::End)?;
             *locked(&self.unconfirmed) = found.unconfirmed;
             consumer.assign(&found.begin)
@@ -145,27 +146,27 @@ impl Events {
             }
             Err(error) => {
                 self.unassign(consumer);
-                self.unassigned.send_replace(format!("positions in the partitions: {error}"));
+                self.unassigned.send_replace(format!("looking up partition offsets: {error}"));
             }
         }
     }
 
-    /// A reason why the log-in with a token failed, with what librdkafka does not say. It asks for a new token for up to 20 s
-    /// before it says that it has none; until then it shows the broker the old one.
+    /// Adds to librdkafka's reason for a failed token log-in that no token was available. librdkafka retries the token
+    /// endpoint for up to 20 s before it reports an error, and sends the broker the expired token until then.
     fn without_token(&self, reason: &str, status: i64) -> String {
         if reason.contains("acquire SASL OAUTHBEARER token") {
-            let answer = if status > 0 { format!("answered {status}") } else { "did not answer".to_owned() };
+            let answer = if status > 0 { format!("returned {status}") } else { "did not respond".to_owned() };
             return format!("the token endpoint {answer} (KAFKA_TOKEN_URL): {reason}");
         }
         if self.by_token && (reason.contains("OAUTHBEARER") || reason.contains("invalid_token")) {
-            return format!("not logged in, as when the token has expired and there is no new one: {reason}");
+            return format!("not logged in; the token may have expired without a new one: {reason}");
         }
         reason.to_owned()
     }
 
     fn unassign(&self, consumer: &BaseConsumer<Self>) {
         if let Err(error) = consumer.unassign() {
-            tracing::warn!("giving up partitions: {error}");
+            tracing::warn!("unassigning partitions: {error}");
         }
     }
 }
@@ -202,14 +203,14 @@ impl ClientContext for Events {
         } else if code == Some(RDKafkaErrorCode::Authentication) {
             locked(&self.outage).failed_login(&self.without_token(reason, status), Instant::now());
         } else if is_connection(code) {
-            let says_why = code != Some(RDKafkaErrorCode::AllBrokersDown);
-            locked(&self.outage).failed(&self.without_token(reason, status), says_why, Instant::now());
+            let specific = code != Some(RDKafkaErrorCode::AllBrokersDown);
+            locked(&self.outage).failed(&self.without_token(reason, status), specific, Instant::now());
         } else if self.allows(&error.to_string()) {
             tracing::error!("Kafka: {error}: {reason}");
         }
     }
 
-    /// How far each partition is behind: what the broker holds beyond the last offset that is done with.
+    /// Updates each partition's lag: the broker's high watermark minus the last stored offset.
     fn stats(&self, statistics: Statistics) {
         if statistics.brokers.values().any(|broker| broker.nodeid >= 0 && broker.state == "UP") {
             self.answered();
@@ -244,14 +245,14 @@ impl ConsumerContext for Events {
     }
 }
 
-/// The HTTP status at the end of what librdkafka logs about the token endpoint, `… (401)`; 0 when there is none.
+/// Parses the HTTP status at the end of librdkafka's log lines about the token endpoint, `… (401)`; 0 for none.
 fn http_status(message: &str) -> i64 {
     let number = message.trim_end().strip_suffix(')').and_then(|text| text.rsplit('(').next());
     number.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
-/// Whether an error means that a person must mend the log-in: a secret, a certificate, a mechanism. A token endpoint
-/// that is away, and a token that has expired because of that, mend themselves.
+/// Whether an operator must fix the log-in: a secret, a certificate or a mechanism. An unreachable token endpoint and a
+/// token that expired meanwhile recover by themselves.
 fn is_refusal(code: Option<RDKafkaErrorCode>, reason: &str, by_token: bool, token_status: i64) -> bool {
     match code {
         Some(RDKafkaErrorCode::SSL | RDKafkaErrorCode::UnsupportedSASLMechanism) => true,
@@ -262,7 +263,7 @@ fn is_refusal(code: Option<RDKafkaErrorCode>, reason: &str, by_token: bool, toke
     }
 }
 
-/// Whether an error means that the broker, or the token endpoint, is not reached.
+/// Whether the broker or the token endpoint is unreachable.
 fn is_connection(code: Option<RDKafkaErrorCode>) -> bool {
     matches!(
         code,
@@ -287,7 +288,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wrong_secret_is_a_refusal_and_an_endpoint_that_is_away_is_not() {
+    fn rejects_a_wrong_secret_but_not_an_unreachable_token_endpoint() {
         let log =
             |status: &str| format!("Failed to retrieve OIDC token from \"https://x/token\": invalid_client ({status})");
         let code = Some(RDKafkaErrorCode::Authentication);

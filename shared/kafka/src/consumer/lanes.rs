@@ -1,15 +1,15 @@
-//! Lanes: messages of one lane are handled one after another, lanes side by side; and how much is in hand.
+//! Lanes: queues that keep the order within a lane and run lanes concurrently, within limits on messages and bytes.
 //!
-//! Pure: it starts nothing and waits for nothing.
+//! Pure bookkeeping: no I/O, no tasks.
 
 use std::collections::{HashMap, VecDeque};
 
-/// How many messages are handled for the first time at once, those that wait behind them included.
-const MOST_ACTIVE: usize = 64;
-/// Their size [bytes]: what keeps four workers busy with the largest alerts, since more only takes memory.
-const MOST_ACTIVE_BYTES: usize = 8 << 20;
+/// Maximum messages in lanes on their first attempt, queued ones included.
+const MAX_ACTIVE: usize = 64;
+/// Maximum size of those messages [bytes]: enough to keep four workers busy with the largest alerts.
+const MAX_ACTIVE_BYTES: usize = 8 << 20;
 
-/// What is in hand: a message that is handled in each lane, and those that wait behind it.
+/// The messages in flight: per lane the current one and those queued behind it.
 #[derive(Debug)]
 pub(super) struct Lanes<T> {
     lanes: HashMap<String, Lane<T>>,
@@ -18,10 +18,10 @@ pub(super) struct Lanes<T> {
 
 #[derive(Debug)]
 struct Lane<T> {
-    /// The size of the message that is handled [bytes].
+    /// Size of the current message [bytes].
     current: usize,
     waiting: VecDeque<(T, usize)>,
-    /// Whether the message that is handled has failed and is retried.
+    /// Whether the current message failed and is being retried.
     held_back: bool,
 }
 
@@ -57,7 +57,7 @@ impl<T> Default for Lanes<T> {
 }
 
 impl<T> Lanes<T> {
-    /// Adds a message of so many bytes; gives it back when its lane is idle, to be handled now.
+    /// Queues a message. Returns it when its lane is idle, to be handled now.
     pub(super) fn push(&mut self, name: &str, message: T, bytes: usize) -> Option<T> {
         let (now, held_back) = match self.lanes.get_mut(name) {
             Some(lane) => {
@@ -76,7 +76,7 @@ impl<T> Lanes<T> {
         now
     }
 
-    /// The message that a lane handles has failed and is retried: the lane leaves its room to others.
+    /// Marks a lane's current message as retrying: the lane no longer counts against the limits.
     pub(super) fn hold_back(&mut self, name: &str) {
         if let Some(lane) = self.lanes.get_mut(name)
             && !lane.held_back
@@ -86,7 +86,7 @@ impl<T> Lanes<T> {
         }
     }
 
-    /// The body of the message that a lane handles has been dropped.
+    /// Stops counting the bytes of a lane's current message, whose body was dropped.
     pub(super) fn release(&mut self, name: &str) {
         if let Some(lane) = self.lanes.get_mut(name) {
             let bytes = std::mem::take(&mut lane.current);
@@ -96,7 +96,7 @@ impl<T> Lanes<T> {
         }
     }
 
-    /// The message that a lane handled is finished; the next one of the lane, to be handled now.
+    /// Finishes a lane's current message. Returns the next one, to be handled now.
     pub(super) fn finish(&mut self, name: &str) -> Option<T> {
         let lane = self.lanes.get_mut(name)?;
         if !lane.held_back {
@@ -112,7 +112,7 @@ impl<T> Lanes<T> {
         Some(next)
     }
 
-    /// Forgets what waits; what is handled goes on.
+    /// Drops the queued messages; the current ones continue.
     pub(super) fn clear_waiting(&mut self) {
         for lane in self.lanes.values_mut() {
             let before = lane.load();
@@ -124,9 +124,9 @@ impl<T> Lanes<T> {
         }
     }
 
-    /// Whether another message may be taken in hand, beside what is held back.
+    /// Whether the limits allow another message. Retrying lanes do not count.
     pub(super) fn has_room(&self) -> bool {
-        self.active.messages < MOST_ACTIVE && self.active.bytes < MOST_ACTIVE_BYTES
+        self.active.messages < MAX_ACTIVE && self.active.bytes < MAX_ACTIVE_BYTES
     }
 }
 
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn handles_a_lane_in_order_and_lanes_side_by_side() {
+    fn keeps_order_within_a_lane_and_runs_lanes_concurrently() {
         let mut lanes = Lanes::default();
         assert_eq!(lanes.push("a", 1, 1), Some(1));
         assert_eq!(lanes.push("a", 2, 1), None);
@@ -149,22 +149,22 @@ mod tests {
     }
 
     #[test]
-    fn room_is_bounded_by_number_and_by_size() {
+    fn room_is_limited_by_messages_and_by_bytes() {
         for size in [1, 2 << 20, 4 << 20] {
             let mut lanes = Lanes::default();
-            let mut taken = 0;
+            let mut pushed = 0;
             while lanes.has_room() {
-                lanes.push(&taken.to_string(), taken, size);
-                taken += 1;
+                lanes.push(&pushed.to_string(), pushed, size);
+                pushed += 1;
             }
-            assert_eq!(taken, MOST_ACTIVE.min(MOST_ACTIVE_BYTES / size), "of {size} bytes");
+            assert_eq!(pushed, MAX_ACTIVE.min(MAX_ACTIVE_BYTES / size), "of {size} bytes");
             assert_eq!(lanes.finish("0"), None);
             assert!(lanes.has_room());
         }
     }
 
     #[test]
-    fn a_lane_that_is_held_back_takes_no_room_until_it_moves_on() {
+    fn a_retrying_lane_takes_no_room_until_it_advances() {
         let mut lanes = Lanes::default();
         for n in 0..4 {
             lanes.push("stuck", n, 3 << 20);
@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(lanes.active, Load::default());
         assert_eq!(lanes.push("other", 5, 1), Some(5));
         assert_eq!(lanes.finish("other"), None);
-        // Its next message is handled for the first time, and what waits behind it with it.
+        // The next message is on its first attempt, so the lane counts again.
         assert_eq!(lanes.finish("stuck"), Some(1));
         assert_eq!(lanes.active, Load { messages: 4, bytes: 12 << 20 });
         lanes.clear_waiting();
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_whose_body_is_dropped_takes_no_bytes() {
+    fn a_message_without_its_body_takes_no_bytes() {
         let mut lanes = Lanes::default();
         for n in 0..3 {
             lanes.push("a", n, 4 << 20);
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_nobody_knows_changes_nothing() {
+    fn ignores_an_unknown_lane() {
         let mut lanes: Lanes<i32> = Lanes::default();
         lanes.hold_back("a");
         lanes.release("a");

@@ -1,4 +1,4 @@
-//! Kafka's settings as librdkafka spells them.
+//! librdkafka's configuration: connection, log-in and group.
 
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
@@ -8,19 +8,19 @@ use config::Mechanism;
 
 use super::Membership;
 
-/// The longest name of a member that brokers take [characters].
-const MAX_NAME: usize = 249;
+/// Maximum length of `group.instance.id` at the broker [characters].
+const MAX_NAME_CHARS: usize = 249;
 
-/// The static member's name: one for each set of topics, so that processes of one group that listen to different topics
-/// do not fence each other.
+/// `group.instance.id` for a set of topics. It differs between sets, so that processes of one group with different
+/// topics do not fence each other.
 fn member_name(topics: &[&str]) -> String {
     let mut topics = topics.to_vec();
     topics.sort_unstable();
     let name = format!("gwtm_{}", topics.join("_"));
-    name.chars().take(MAX_NAME).collect()
+    name.chars().take(MAX_NAME_CHARS).collect()
 }
 
-/// librdkafka's settings for a member of the group.
+/// librdkafka's configuration for a member of the group.
 ///
 /// # Errors
 /// As [`client_config`].
@@ -32,50 +32,50 @@ pub(super) fn group_config(kafka: &config::Kafka, topics: &[&str], membership: M
     }
     client
         .set("group.id", &kafka.group_id)
-        // Offsets are stored by hand once a message is done, and what is stored is committed every second.
+        // Each offset is stored when its message is done; librdkafka commits stored offsets every second.
         .set("enable.auto.offset.store", "false")
         .set("enable.auto.commit", "true")
         .set("auto.commit.interval.ms", "1000")
-        // Where a partition begins is looked up (`position`). This is for offsets that the broker loses meanwhile, for
-        // example because a topic is made anew: the oldest that is there.
+        // `position` looks up where a partition begins. This covers offsets that the broker loses later, for example
+        // when a topic is recreated.
         .set("auto.offset.reset", "earliest")
-        // A member that ended or was killed holds its partitions this long, unless its successor comes before; polling
-        // never stops, so there is no need for more.
+        // How long a dead member keeps its partitions unless its successor joins. Polling never stops, so short is
+        // safe.
         .set("session.timeout.ms", "10000")
-        // A member that is replaced learns of it with its next heartbeat, and works beside its successor until then.
+        // A fenced member notices at its next heartbeat and runs beside its successor until then.
         .set("heartbeat.interval.ms", "1000")
-        // How the log of an outage learns that the broker is back.
+        // Statistics show when the broker is reachable again after an outage.
         .set("statistics.interval.ms", "1000");
     Ok(client)
 }
 
-/// What librdkafka is told by everybody. GCN's own: OAUTHBEARER over TLS with a token from an OIDC endpoint
+/// librdkafka's configuration for every client. GCN uses OAUTHBEARER over TLS with a token from an OIDC endpoint
 /// (https://gcn.nasa.gov/docs/client/kafka).
 ///
 /// # Errors
-/// Permanent, when a log-in is wanted and this program's librdkafka cannot log in that way.
+/// Permanent, when the log-in needs a mechanism that this librdkafka was built without.
 pub(crate) fn client_config(kafka: &config::Kafka) -> Result<ClientConfig> {
     let mut client = ClientConfig::new();
     client
         .set_log_level(RDKafkaLogLevel::Warning)
         .set("client.id", "gwtm")
         .set("bootstrap.servers", &kafka.bootstrap)
-        // The largest alert seen has 2.1 MB, and the broker allows 4 MiB.
+        // The largest alert so far has 2.1 MB; the broker's limit is 4 MiB.
         .set("fetch.message.max.bytes", "8388608")
         .set("fetch.max.bytes", "8388608")
         .set("receive.message.max.bytes", "33554432")
         .set("queued.max.messages.kbytes", "8192")
-        // A queue that is full is looked at again after this time; the default of a second lets eight alerts of 1 MB
-        // through in it.
+        // Pause before a full fetch queue is checked again. The default of 1 s limits the throughput to eight alerts of
+        // 1 MB per second.
         .set("fetch.queue.backoff.ms", "5")
-        // A topic may be unknown until its first message: it is waited for, and never made.
+        // A topic may not exist until its first message: wait for it, never create it.
         .set("allow.auto.create.topics", "false")
         .set("topic.metadata.refresh.interval.ms", "30000")
-        // GCN's names resolve to IPv6 addresses that do not answer.
+        // GCN's host names resolve to IPv6 addresses that do not respond.
         .set("broker.address.family", &kafka.address_family)
         .set("socket.keepalive.enable", "true")
-        // A network that drops packets looks like a broker that thinks; this is how long it may. The broker is then
-        // reached within seconds after it answers again, since TCP's own retries grow to minutes.
+        // Dropped packets look like a slow broker. With these timeouts the client reconnects within seconds once the
+        // broker is reachable; TCP's own retransmissions back off to minutes.
         .set("socket.timeout.ms", "10000")
         .set("socket.connection.setup.timeout.ms", "10000")
         .set("reconnect.backoff.max.ms", "2000");
@@ -98,7 +98,7 @@ pub(crate) fn client_config(kafka: &config::Kafka) -> Result<ClientConfig> {
                 .set("sasl.oauthbearer.client.secret", login.client_secret.reveal())
                 .set("sasl.oauthbearer.token.endpoint.url", url)
                 .set("sasl.oauthbearer.scope", scope)
-                // The broker's certificate and the token endpoint's are checked by two libraries.
+                // OpenSSL checks the broker's certificate, libcurl the token endpoint's.
                 .set("https.ca.location", ca);
         }
         Mechanism::Password(mechanism) => {
@@ -111,13 +111,13 @@ pub(crate) fn client_config(kafka: &config::Kafka) -> Result<ClientConfig> {
     Ok(client)
 }
 
-/// What librdkafka was built with.
+/// The features that librdkafka was built with.
 fn builtin_features() -> Result<String> {
     let features = ClientConfig::new().create_native_config().and_then(|native| native.get("builtin.features"));
     features.map_err(|error| Error::permanent(format!("librdkafka: {error}")))
 }
 
-/// A librdkafka that was built without libcurl has no OIDC, and says so nowhere else.
+/// Fails when librdkafka was built without OIDC (libcurl); librdkafka itself does not report that.
 fn expect_oidc(features: &str) -> Result<()> {
     if features.split(',').any(|feature| feature.trim() == "oidc") {
         return Ok(());
@@ -132,20 +132,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_librdkafka_without_oidc_is_refused() {
+    fn rejects_a_librdkafka_without_oidc() {
         assert_eq!(expect_oidc(&builtin_features().expect("a list")), Ok(()));
-        // What a build without libcurl says of itself.
+        // Features of a build without libcurl.
         let features = "gzip,snappy,ssl,sasl,regex,lz4,sasl_plain,sasl_scram,plugins,zstd,sasl_oauthbearer,http";
         let error = expect_oidc(features).expect_err("no OIDC");
         assert!(!error.is_retryable() && error.to_string().contains("expected it built with `oidc`"), "{error}");
     }
 
     #[test]
-    fn librdkafka_takes_the_settings_of_gcn() {
+    fn librdkafka_accepts_the_configuration_for_gcn() {
         let settings = [("KAFKA_CLIENT_ID", "me"), ("KAFKA_CLIENT_SECRET", "hunter2")];
         let find = |name: &str| settings.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned());
         let client = client_config(&config::Kafka::read(&find).expect("settings")).expect("OIDC inside");
-        // Unknown names and bad values are refused here.
+        // Rejects unknown names and bad values.
         let native = client.create_native_config().expect("valid settings");
         assert_eq!(native.get("sasl.oauthbearer.method").expect("a method"), "oidc");
         assert_eq!(native.get("https.ca.location").expect("a path"), "probe");
@@ -159,6 +159,6 @@ mod tests {
         assert_eq!(name(&["a", "b"], Membership::Static), name(&["b", "a"], Membership::Static));
         assert_ne!(name(&["a"], Membership::Static), name(&["b"], Membership::Static));
         assert_eq!(name(&["a"], Membership::Dynamic), None);
-        assert!(!format!("{client:?}").contains("hunter2"), "librdkafka's secrets do not show");
+        assert!(!format!("{client:?}").contains("hunter2"), "Debug hides librdkafka's secrets");
     }
 }

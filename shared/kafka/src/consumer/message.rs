@@ -1,4 +1,4 @@
-//! A message as it comes from Kafka.
+//! A message from Kafka.
 
 use std::fmt;
 use std::time::Instant;
@@ -14,40 +14,40 @@ pub type TopicPartition = (String, i32);
 /// A message from Kafka.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// Its topic, as it is named at the broker.
+    /// The topic's name at the broker.
     pub topic: String,
-    /// Its partition.
+    /// The partition.
     pub partition: i32,
-    /// Its offset.
+    /// The offset.
     pub offset: i64,
-    /// When the broker took it.
+    /// Kafka's timestamp.
     pub time: Option<Timestamp>,
-    /// Its value; a tombstone has none.
+    /// The payload; none for a tombstone.
     pub body: Option<Bytes>,
-    /// The few fields that are read before the notice is parsed.
+    /// The few fields that are peeked at before the notice is parsed.
     pub envelope: Envelope,
-    /// When it arrived here.
+    /// When it was received.
     pub received: Instant,
 }
 
 impl Message {
-    /// A message that has just arrived.
+    /// Makes a message received now.
     pub fn new(topic: String, partition: i32, offset: i64, time: Option<Timestamp>, body: Option<Bytes>) -> Self {
         let envelope = body.as_deref().map(Envelope::of).unwrap_or_default();
         Message { topic, partition, offset, time, body, envelope, received: Instant::now() }
     }
 
-    /// The size of its value [bytes].
+    /// Size of the payload [bytes].
     pub fn size(&self) -> usize {
         self.body.as_ref().map_or(0, Bytes::len)
     }
 
-    /// What must follow one another: a superevent, its track searches among it; what cannot be told stands alone.
+    /// The ordering key: the superevent, also for its track searches. A message without a superevent has its own lane.
     pub fn lane(&self) -> String {
         self.envelope.superevent_id.as_ref().map_or_else(|| self.to_string(), ToString::to_string)
     }
 
-    /// Its partition.
+    /// The topic and partition.
     pub(crate) fn topic_partition(&self) -> TopicPartition {
         (self.topic.clone(), self.partition)
     }

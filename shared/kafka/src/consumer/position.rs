@@ -1,4 +1,4 @@
-//! Where a partition begins: at the group's position, or where a new group is to begin.
+//! Start offsets of partitions: the group's position, or the configured start of a new group.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,42 +12,40 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::TopicPartition;
 
-/// How long the broker may take to answer a question.
-const ANSWER: Duration = Duration::from_secs(10);
+/// Timeout of a request to the broker.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where to begin, and why.
+/// A partition's start offset and its reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Begin {
-    /// At the group's position.
+    /// The group's position.
     Committed(i64),
-    /// The group has none.
+    /// The start of a group without a position.
     New(i64),
-    /// The broker does not hold the group's position any more: at the oldest that it holds.
+    /// The oldest offset, because the broker no longer holds the group's position.
     Gone(i64),
 }
 
-/// Where a partition begins that holds the offsets from `low` to before `high`; `reset` is the offset for a group without
-/// a position.
+/// Start offset of a partition with offsets `low..high`; `reset` applies to a group without a position.
 fn begin(committed: Option<i64>, low: i64, high: i64, reset: i64) -> Begin {
     match committed {
         Some(offset) if (low..=high).contains(&offset) => Begin::Committed(offset),
-        // Below: the messages have expired. Above: the topic was made anew.
+        // Below `low`: expired. Above `high`: the topic was recreated.
         Some(_) => Begin::Gone(low),
         None => Begin::New(reset),
     }
 }
 
-/// Where partitions begin.
+/// Start offsets of partitions.
 pub(super) struct Found {
-    /// The partitions with their offsets.
+    /// Partitions with their start offsets.
     pub begin: TopicPartitionList,
-    /// Of the group's positions, those that are confirmed before they hold: the partition begins with the message before
-    /// the position, which was taken already if this is the same topic. A topic that was made anew, and holds as many
-    /// messages as the old one did, has another message there; a position says nothing of that.
+    /// Positions to confirm. Such a partition starts one message early, with one that was handled before. A different
+    /// message there reveals a recreated topic, which offsets alone do not.
     pub unconfirmed: HashMap<TopicPartition, Unconfirmed>,
 }
 
-/// A position that is not confirmed yet.
+/// A position to confirm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unconfirmed {
     /// The group's position.
@@ -56,14 +54,14 @@ pub(super) struct Unconfirmed {
     pub oldest: i64,
 }
 
-/// Finds where each of the partitions begins, and commits it for those where the group has no position yet, so that
-/// nothing is skipped if this process ends before the first message.
+/// Finds each partition's start offset. Commits it where the group has no position, so that a crash before the first
+/// message skips nothing.
 ///
-/// `known` says that this process has listened before: then what has no position is a partition that was added or a topic
-/// that was made anew, and begins at the oldest, as it does when the group has a position elsewhere.
+/// `known`: whether this process has had partitions assigned before. Then, or when the group has a position in another
+/// partition, one without a position is new or recreated and starts at its oldest offset.
 ///
 /// # Errors
-/// When the broker does not answer.
+/// When the broker does not respond.
 pub(super) fn find<C: ConsumerContext + ClientContext>(
     consumer: &BaseConsumer<C>,
     partitions: &TopicPartitionList,
@@ -74,11 +72,11 @@ pub(super) fn find<C: ConsumerContext + ClientContext>(
     if partitions.count() == 0 {
         return Ok(found);
     }
-    let mut asked = TopicPartitionList::new();
+    let mut request = TopicPartitionList::new();
     for partition in partitions.elements() {
-        asked.add_partition(partition.topic(), partition.partition());
+        request.add_partition(partition.topic(), partition.partition());
     }
-    let committed = consumer.committed_offsets(asked, ANSWER)?;
+    let committed = consumer.committed_offsets(request, REQUEST_TIMEOUT)?;
     let offset = |offset: Offset| match offset {
         Offset::Offset(offset) => Some(offset),
         _ => None,
@@ -87,7 +85,7 @@ pub(super) fn find<C: ConsumerContext + ClientContext>(
     let mut new = TopicPartitionList::new();
     for one in committed.elements() {
         let (topic, partition) = (one.topic(), one.partition());
-        let (low, high) = consumer.fetch_watermarks(topic, partition, ANSWER)?;
+        let (low, high) = consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT)?;
         let reset = match reset {
             _ if known => low,
             OffsetReset::Earliest => low,
@@ -102,8 +100,8 @@ pub(super) fn find<C: ConsumerContext + ClientContext>(
         let begin = begin(committed, low, high, reset);
         let at = match begin {
             Begin::Committed(committed) if committed > low => {
-                let place = (topic.to_owned(), partition);
-                found.unconfirmed.insert(place, Unconfirmed { committed, oldest: low });
+                let partition = (topic.to_owned(), partition);
+                found.unconfirmed.insert(partition, Unconfirmed { committed, oldest: low });
                 committed - 1
             }
             Begin::Committed(at) => at,
@@ -114,7 +112,7 @@ pub(super) fn find<C: ConsumerContext + ClientContext>(
                     offset = at,
                     oldest = low,
                     end = high,
-                    "the group has no position here: beginning"
+                    "no committed offset for the group: starting"
                 );
                 new.add_partition_offset(topic, partition, Offset::Offset(at))?;
                 at
@@ -126,8 +124,8 @@ pub(super) fn find<C: ConsumerContext + ClientContext>(
                     committed,
                     oldest = low,
                     end = high,
-                    "the broker no longer holds the group's position: beginning at the oldest; notices may be lost, see \
-                     `gwtm gracedb`"
+                    "the broker no longer holds the group's position: starting at the oldest offset; notices may be \
+                     missing, see `gwtm gracedb`"
                 );
                 at
             }
@@ -140,16 +138,16 @@ pub(super) fn find<C: ConsumerContext + ClientContext>(
     Ok(found)
 }
 
-/// The first offset that Kafka took at a time or later, where there is one.
+/// The first offset with a timestamp at or after `since`, if any.
 pub(crate) fn first_since<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     topic: &str,
     partition: i32,
     since: Timestamp,
 ) -> KafkaResult<Option<i64>> {
-    let mut asked = TopicPartitionList::new();
-    asked.add_partition_offset(topic, partition, Offset::Offset(since.as_millisecond()))?;
-    let answer = consumer.offsets_for_times(asked, ANSWER)?;
+    let mut request = TopicPartitionList::new();
+    request.add_partition_offset(topic, partition, Offset::Offset(since.as_millisecond()))?;
+    let answer = consumer.offsets_for_times(request, REQUEST_TIMEOUT)?;
     Ok(answer.elements().first().and_then(|element| match element.offset() {
         Offset::Offset(offset) => Some(offset),
         _ => None,
@@ -161,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn begins_at_the_groups_position_while_the_broker_holds_it() {
+    fn starts_at_the_groups_position_while_the_broker_holds_it() {
         for (committed, expected) in [
             (Some(5), Begin::Committed(5)),
             (Some(3), Begin::Committed(3)),

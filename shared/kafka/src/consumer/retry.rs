@@ -1,4 +1,4 @@
-//! Handling one message until it is done: retries with backoff, and the dead letter.
+//! Handles one message to completion: retries with backoff, dead-letters permanent failures.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,15 +11,15 @@ use super::throttle::LogThrottle;
 use super::{Message, Work};
 use crate::health::Health;
 
-/// How long a certificate that is refused is not logged again, at first.
-const CERTIFICATE_PAUSE: Duration = Duration::from_secs(60);
+/// First pause between log lines about a rejected certificate.
+const CERTIFICATE_LOG_PAUSE: Duration = Duration::from_secs(60);
 
-/// How long to wait before the next attempt: from `first`, doubling, up to `most`, less up to a half by chance.
+/// Exponential backoff: doubles from `first` to `most`, with up to 50% jitter.
 #[derive(Debug, Clone, Copy)]
 pub struct Backoff {
-    /// Before the second attempt.
+    /// Delay before the second attempt.
     pub first: Duration,
-    /// Between attempts at most.
+    /// Maximum delay.
     pub most: Duration,
 }
 
@@ -29,37 +29,36 @@ impl Default for Backoff {
     }
 }
 
-/// What the handling of a message tells the consumer of its lane.
+/// Signal from a message's task about its lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Signal {
-    /// The first attempt has failed.
+    /// The first attempt failed.
     HeldBack,
-    /// The body has been dropped.
+    /// The body was dropped.
     Released,
 }
 
-/// Whether to log why a message is retried. A certificate that is refused is so for every message: it is logged for one,
-/// and ever more seldom.
+/// Whether to log the reason for a retry. Throttles rejected certificates, which fail every message alike.
 fn is_logged(error: &Error, throttle: &Mutex<LogThrottle>) -> bool {
     let Some(advice) = http_client::certificate_advice(&error.to_string()) else { return true };
     let mut throttle = throttle.lock().unwrap_or_else(PoisonError::into_inner);
-    throttle.allows(advice, CERTIFICATE_PAUSE, Instant::now())
+    throttle.allows(advice, CERTIFICATE_LOG_PAUSE, Instant::now())
 }
 
-/// Shared by all messages of a run.
+/// What all messages of a run share.
 pub(super) struct Limits {
     pub backoff: Backoff,
     pub permits: Arc<Semaphore>,
     pub health: Arc<Health>,
-    /// Of the lines about refused certificates.
+    /// Of log lines about rejected certificates.
     pub throttle: Arc<Mutex<LogThrottle>>,
 }
 
-/// Handles a message until it is done or dead-lettered; false when `stopping` came first, which interrupts neither
-/// [`Work::take`] nor [`Work::dead_letter`].
+/// Handles a message until it is done or dead-lettered. Returns false when `stopping` came first; that never interrupts
+/// [`Work::take`] or [`Work::dead_letter`].
 ///
-/// A Retryable error is retried for as long as it takes, a Permanent one is dead-lettered. Each attempt needs a permit,
-/// which is not held while the next one is waited for.
+/// Retries a Retryable error without limit, dead-letters a Permanent one. Each attempt holds a permit; the backoff does
+/// not.
 pub(super) async fn handle<W: Work>(
     work: &W,
     message: &mut Message,
@@ -112,7 +111,7 @@ pub(super) async fn handle<W: Work>(
     }
 }
 
-/// Takes a message, once, and waits for its end; false when `stopping` came first.
+/// Takes the message unless an earlier attempt did, then waits for its end. Returns false when `stopping` came first.
 async fn attempt<W: Work>(
     work: &W,
     message: &mut Message,
@@ -120,17 +119,17 @@ async fn attempt<W: Work>(
     stopping: &mut watch::Receiver<bool>,
     signal: impl Fn(Signal),
 ) -> Result<bool> {
-    let begun = match taken {
-        Some(begun) => begun,
+    let handle = match taken {
+        Some(handle) => handle,
         None => {
-            let begun = caught(work.take(message)).await?;
+            let handle = caught(work.take(message)).await?;
             message.body = None;
             signal(Signal::Released);
-            taken.insert(begun)
+            taken.insert(handle)
         }
     };
     tokio::select! {
-        ended = caught(work.wait(message, begun)) => ended.map(|()| true),
+        ended = caught(work.wait(message, handle)) => ended.map(|()| true),
         _ = stopping.wait_for(|stopping| *stopping) => Ok(false),
     }
 }

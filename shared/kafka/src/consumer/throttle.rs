@@ -1,14 +1,13 @@
-//! Fewer lines in the log: repeated messages, and an outage of the broker.
+//! Log throttling: repeated messages and outages of the broker.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// The longest pause between two of the same message, and between two lines about an outage.
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
-/// How often an outage is logged while it lasts.
+/// Maximum pause between two equal messages.
+const MAX_PAUSE: Duration = Duration::from_secs(300);
+/// Pause between log lines about a lasting outage.
 const OUTAGE_INTERVAL: Duration = Duration::from_secs(60);
-/// How long a connection may be lost before that is an outage: a broker that closes an idle connection is reached again
-/// at once.
+/// How long a lost connection is not yet an outage: the broker closes idle connections, and reconnecting is quick.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// Rate-limits repeated log messages with exponential backoff, up to five minutes.
@@ -16,37 +15,37 @@ const GRACE: Duration = Duration::from_secs(2);
 pub(super) struct LogThrottle(HashMap<String, (Instant, Duration)>);
 
 impl LogThrottle {
-    /// Whether to log a message now; again after `first`, twice that, and so on.
+    /// Whether to log a message now: at first, again after `first`, after twice that, and so on.
     pub(super) fn allows(&mut self, message: &str, first: Duration, now: Instant) -> bool {
-        self.0.retain(|_, (at, _)| now.duration_since(*at) < 2 * LONGEST_PAUSE);
+        self.0.retain(|_, (at, _)| now.duration_since(*at) < 2 * MAX_PAUSE);
         let (at, pause) = self.0.get(message).copied().unwrap_or((now, Duration::ZERO));
         if now.duration_since(at) < pause {
             return false;
         }
-        let next = (pause * 2).clamp(first, LONGEST_PAUSE);
+        let next = (pause * 2).clamp(first, MAX_PAUSE);
         self.0.insert(message.to_owned(), (now, next));
         true
     }
 }
 
-/// What to log about the connection to the broker.
+/// A change of the connection to log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Connection {
-    /// It was lost, for this reason.
+    /// Lost, with the reason.
     Lost(String),
-    /// It has been away for so long.
+    /// Still lost: duration and reason.
     Away(Duration, String),
-    /// It is back, after so long.
+    /// Restored, after this duration.
     Back(Duration),
 }
 
-/// Follows the connection to the broker: one line when it is lost, one a minute while it is away, one when it is back.
+/// Tracks outages of the broker: one log line when it is lost, one a minute meanwhile, one when it is back.
 #[derive(Debug, Default)]
 pub(super) struct Outage {
     lost: Option<Lost>,
-    /// When the broker answered again, the last time.
+    /// When the last outage ended.
     back: Option<Instant>,
-    /// Why no token was given, the last time: a broker that ends a session whose token has expired does not know that.
+    /// The last log-in failure, to explain a session that the broker ends when its token expires.
     login: Option<(Instant, String)>,
 }
 
@@ -59,34 +58,34 @@ struct Lost {
 }
 
 impl Outage {
-    /// A connection failed; `says_why` when the reason is more than that no broker is left.
-    pub(super) fn failed(&mut self, reason: &str, says_why: bool, now: Instant) {
+    /// Records a failed connection. `specific`: the reason is more than "all brokers down".
+    pub(super) fn failed(&mut self, reason: &str, specific: bool, now: Instant) {
         let lost = self.lost.get_or_insert_with(|| Lost { since: now, reason: String::new(), logged: None });
-        if says_why || lost.reason.is_empty() {
+        if specific || lost.reason.is_empty() {
             reason.clone_into(&mut lost.reason);
         }
     }
 
-    /// The log-in failed, and may succeed later.
+    /// Records a log-in failure that a retry may fix.
     pub(super) fn failed_login(&mut self, reason: &str, now: Instant) {
         self.login = Some((now, reason.to_owned()));
         self.failed(reason, true, now);
     }
 
-    /// The broker has answered.
+    /// Records a response of the broker. Returns what to log.
     pub(super) fn answered(&mut self, now: Instant) -> Option<Connection> {
         let lost = self.lost.take()?;
         self.back = Some(now);
         lost.logged.map(|_| Connection::Back(now.duration_since(lost.since)))
     }
 
-    /// Whether the broker has been away until less than `span` ago, or is away still.
+    /// Whether an outage lasts, or ended less than `span` ago.
     pub(super) fn within(&self, span: Duration, now: Instant) -> bool {
         self.lost.is_some() || self.back.is_some_and(|back| now.duration_since(back) < span)
     }
 
-    /// What to log now; to be asked about once a second.
-    pub(super) fn news(&mut self, now: Instant) -> Option<Connection> {
+    /// Returns what to log now. Call it about once a second.
+    pub(super) fn due(&mut self, now: Instant) -> Option<Connection> {
         let lost = self.lost.as_mut()?;
         let away = now.duration_since(lost.since);
         let login = self.login.as_ref().filter(|(at, _)| now.duration_since(*at) < OUTAGE_INTERVAL);
@@ -110,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_repeated_message_is_logged_ever_more_seldom() {
+    fn logs_a_repeated_message_with_backoff() {
         let (mut throttle, start) = (LogThrottle::default(), Instant::now());
         let mut logged = |first: u64| -> Vec<u64> {
             let (message, first) = (first.to_string(), Duration::from_secs(first));
@@ -122,41 +121,41 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_is_logged_when_it_begins_once_a_minute_and_when_it_ends() {
+    fn logs_an_outage_at_its_start_every_minute_and_at_its_end() {
         let (mut outage, start) = (Outage::default(), Instant::now());
         let at = |second: u64| start + Duration::from_secs(second);
         let mut logged = Vec::new();
         for second in 0..150 {
             outage.failed("refused", true, at(second));
             outage.failed("all down", false, at(second));
-            logged.extend(outage.news(at(second)).map(|news| (second, news)));
+            logged.extend(outage.due(at(second)).map(|change| (second, change)));
         }
         let away = |seconds: u64| Connection::Away(Duration::from_secs(seconds), "refused".into());
         assert_eq!(logged, [(2, Connection::Lost("refused".into())), (62, away(62)), (122, away(122))]);
         assert_eq!(outage.answered(at(150)), Some(Connection::Back(Duration::from_secs(150))));
         assert_eq!(outage.answered(at(151)), None);
-        assert_eq!(outage.news(at(200)), None);
+        assert_eq!(outage.due(at(200)), None);
     }
 
     #[test]
-    fn a_session_that_ended_for_want_of_a_token_says_so() {
+    fn reports_the_failed_login_when_the_token_expires() {
         let (mut outage, start) = (Outage::default(), Instant::now());
         let at = |second: u64| start + Duration::from_secs(second);
         outage.failed_login("no token", at(0));
-        assert_eq!(outage.answered(at(1)), None, "the session goes on until its token expires");
+        assert_eq!(outage.answered(at(1)), None, "the session lasts until its token expires");
         outage.failed("disconnected", true, at(5));
-        assert_eq!(outage.news(at(8)), Some(Connection::Lost("no token".into())));
+        assert_eq!(outage.due(at(8)), Some(Connection::Lost("no token".into())));
         assert_eq!(outage.answered(at(10)), Some(Connection::Back(Duration::from_secs(5))));
         outage.failed("disconnected", true, at(100));
-        assert_eq!(outage.news(at(103)), Some(Connection::Lost("disconnected".into())));
+        assert_eq!(outage.due(at(103)), Some(Connection::Lost("disconnected".into())));
     }
 
     #[test]
-    fn a_connection_that_is_back_at_once_is_no_outage() {
+    fn a_quick_reconnect_is_no_outage() {
         let (mut outage, start) = (Outage::default(), Instant::now());
         outage.failed("closed", true, start);
-        assert_eq!(outage.news(start + Duration::from_secs(1)), None);
+        assert_eq!(outage.due(start + Duration::from_secs(1)), None);
         assert_eq!(outage.answered(start + Duration::from_secs(1)), None);
-        assert_eq!(outage.news(start + Duration::from_secs(5)), None);
+        assert_eq!(outage.due(start + Duration::from_secs(5)), None);
     }
 }

@@ -1,4 +1,4 @@
-//! The health of what listens: the consumer and the work count here, and whoever asks is told. Nothing is asked back.
+//! Health and metrics of a listener: the consumer and the handlers report here; HTTP and systemd read it.
 
 mod metrics;
 mod serve;
@@ -12,23 +12,23 @@ use jiff::Timestamp;
 use shared::notice::NoticeKind;
 
 use crate::consumer::Message;
-pub use serve::{ask, serve};
+pub use serve::{check, serve};
 pub use systemd::notify_systemd;
 
-/// A stage of a notice's way, each ending where the next begins.
+/// A stage of a notice's latency. Each ends where the next begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LatencyStage {
-    /// From the event to the notice's creation.
+    /// From the merger to the notice's creation.
     Created,
-    /// From there to its arrival here.
+    /// From there to the consumer.
     Received,
-    /// From there until everything lies in the store.
+    /// From there until all objects are stored.
     Stored,
-    /// From there until it is posted.
+    /// From there until the post.
     Posted,
 }
 
-/// What has been counted.
+/// The state behind `/healthz` and `/metrics`.
 #[derive(Debug)]
 pub struct Health {
     settings: config::HealthSettings,
@@ -37,16 +37,16 @@ pub struct Health {
 
 #[derive(Debug)]
 struct Counts {
-    /// When the last heartbeat and the last mock alert were heard; before the first, since when they are waited for.
+    /// Time of the last heartbeat and the last mock alert; before the first, the start.
     heartbeat: Instant,
     mock: Instant,
-    /// Why the log-in is refused, and until when that counts.
+    /// Reason of the rejected log-in, and until when it counts.
     refused: Option<(String, Instant)>,
     topics: BTreeMap<String, Topic>,
-    /// How many messages a partition holds that are not done.
+    /// Messages of each partition not yet processed.
     lag: BTreeMap<(String, i32), i64>,
     in_flight: usize,
-    /// What the last audit of each period found, and what it could not ask.
+    /// Per period of the audit: findings and failed requests.
     audits: BTreeMap<&'static str, (usize, usize)>,
     latencies: [metrics::Histogram; 4],
 }
@@ -57,10 +57,11 @@ struct Topic {
     done: u64,
     failed: u64,
     retried: u64,
+    skipped: u64,
 }
 
 impl Health {
-    /// Nothing has been counted yet. Mock alerts are waited for where their topic is among `topics`.
+    /// Starts all counts at 0. Expects mock alerts only if their topic is in `topics`.
     pub fn new(settings: &config::HealthSettings, topics: &[&str]) -> Self {
         let mut settings = settings.clone();
         let is_alerts = |topic: &&str| NoticeKind::of_topic(topic) == Ok(NoticeKind::Igwn);
@@ -81,7 +82,7 @@ impl Health {
         Health { settings, counts: Mutex::new(counts) }
     }
 
-    /// A poisoned lock holds numbers that are still numbers.
+    /// Ignores poisoning: the counts stay valid after a panic.
     fn counts(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -90,27 +91,27 @@ impl Health {
         count(self.counts().topics.entry(name.to_owned()).or_default());
     }
 
-    /// The heartbeat was heard.
+    /// Records a heartbeat.
     pub fn heartbeat(&self) {
         self.counts().heartbeat = Instant::now();
     }
 
-    /// The log-in was refused; this counts for so long, unless it is accepted before.
+    /// Records a rejected log-in: unhealthy for `lasts`, or until [`Health::accepted`].
     pub fn refused(&self, reason: &str, lasts: Duration) {
         self.counts().refused = Some((reason.to_owned(), Instant::now() + lasts));
     }
 
-    /// The log-in was accepted.
+    /// Records an accepted log-in.
     pub fn accepted(&self) {
         self.counts().refused = None;
     }
 
-    /// How long ago the last heartbeat was heard.
+    /// Time since the last heartbeat.
     pub fn silence(&self) -> Duration {
         self.counts().heartbeat.elapsed()
     }
 
-    /// A message has arrived.
+    /// Records a received message.
     pub fn received(&self, message: &Message) {
         self.topic(&message.topic, |topic| topic.last = Some(message.received));
         if message.envelope.is_mock() {
@@ -128,42 +129,55 @@ impl Health {
         }
     }
 
-    /// A stage of a message's way took so long.
+    /// Records the latency of a stage.
     pub fn took(&self, stage: LatencyStage, duration: Duration) {
         self.counts().latencies[stage as usize].observe(duration);
     }
 
-    /// A message is done.
+    /// Counts a processed message.
     pub fn done(&self, topic: &str) {
         self.topic(topic, |topic| topic.done += 1);
     }
 
-    /// Something was put under `failed/`.
+    /// Counts a dead letter under `failed/`.
     pub fn failed(&self, topic: &str) {
         self.topic(topic, |topic| topic.failed += 1);
     }
 
-    /// A message will be tried again.
+    /// Counts a retry.
     pub fn retried(&self, topic: &str) {
         self.topic(topic, |topic| topic.retried += 1);
     }
 
-    /// So many messages are in hand.
+    /// A mock or test alert's message is archived and, because of TEST_ALERTS=false, not processed.
+    pub fn skip(&self, message: &Message) {
+        self.topic(&message.topic, |topic| topic.skipped += 1);
+        tracing::info!(
+            topic = message.topic,
+            partition = message.partition,
+            offset = message.offset,
+            superevent.id = message.envelope.superevent_id.as_ref().map(|id| id.as_str()),
+            announces = message.envelope.announces,
+            "notice archived and not processed: a mock or test alert (TEST_ALERTS=false)"
+        );
+    }
+
+    /// Sets the number of messages in flight.
     pub fn in_flight(&self, messages: usize) {
         self.counts().in_flight = messages;
     }
 
-    /// The audit of a period found so much, and could not ask so much.
+    /// Sets a period's findings and failed requests of the audit.
     pub fn audited(&self, period: &'static str, findings: usize, unasked: usize) {
         self.counts().audits.insert(period, (findings, unasked));
     }
 
-    /// A partition holds so many messages that are not done.
+    /// Sets a partition's lag.
     pub fn lag(&self, topic: &str, partition: i32, messages: i64) {
         self.counts().lag.insert((topic.to_owned(), partition), messages);
     }
 
-    /// What is wrong, for a person; nothing when all is well.
+    /// Lists the problems for an operator; empty when healthy.
     pub fn troubles(&self) -> Vec<String> {
         let counts = self.counts();
         let limits = [
@@ -179,7 +193,7 @@ impl Health {
         refused.map(|(reason, _)| format!("not logged in: {reason}")).chain(old).collect()
     }
 
-    /// Everything, as Prometheus reads it.
+    /// Formats the metrics for Prometheus.
     pub fn metrics(&self) -> String {
         let healthy = self.troubles().is_empty();
         metrics::text(&self.counts(), healthy)
@@ -201,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_heartbeat_and_an_old_mock_are_troubles_of_their_own() {
+    fn reports_an_old_heartbeat_and_an_old_mock_separately() {
         let both = health(Some(0));
         std::thread::sleep(Duration::from_millis(2));
         let troubles = both.troubles();
@@ -209,14 +223,14 @@ mod tests {
             troubles.len() == 2 && troubles[0].contains("heartbeat") && troubles[1].contains("mock"),
             "{troubles:?}"
         );
-        // Where no alerts are listened to, no mock is missed.
+        // A listener without the alerts' topic expects no mock.
         let other = Health::new(&both.settings, &["gcn.notices.icecube.lvk_nu_track_search"]);
         std::thread::sleep(Duration::from_millis(2));
         assert_eq!(other.troubles().len(), 1);
     }
 
     #[test]
-    fn a_refused_log_in_is_trouble_at_once_until_it_is_accepted() {
+    fn a_rejected_log_in_is_unhealthy_until_accepted() {
         let settings = config::HealthSettings { address: None, heartbeat: Duration::from_secs(60), mock: None };
         let health = Health::new(&settings, &["igwn.gwalert"]);
         assert_eq!(health.troubles(), [""; 0]);
@@ -229,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_are_told_as_prometheus_reads_them() {
+    fn formats_the_counts_for_prometheus() {
         let health = health(None);
         health.received(&message(
             r#"{"superevent_id": "MS181101ab", "time_created": "2018-11-01T22:34:49Z", "event": {"time": "2018-11-01T22:34:09Z"}}"#,
@@ -238,6 +252,7 @@ mod tests {
         health.failed("igwn.gwalert");
         health.retried("igwn.gwalert");
         health.retried("igwn.gwalert");
+        health.skip(&message(r#"{"superevent_id": "MS181101ab"}"#));
         health.in_flight(3);
         health.lag("igwn.gwalert", 0, 7);
         health.audited("day", 2, 1);
@@ -247,6 +262,7 @@ mod tests {
             r#"gwtm_notices_done_total{topic="igwn.gwalert"} 1"#,
             r#"gwtm_notices_failed_total{topic="igwn.gwalert"} 1"#,
             r#"gwtm_notices_retried_total{topic="igwn.gwalert"} 2"#,
+            r#"gwtm_notices_skipped_total{topic="igwn.gwalert"} 1"#,
             "gwtm_notices_in_flight 3",
             r#"gwtm_audit_findings{period="day"} 2"#,
             r#"gwtm_audit_unasked{period="day"} 1"#,

@@ -19,16 +19,16 @@ use tokio::sync::Semaphore;
 
 use super::Health;
 
-/// The longest that a connection may stay open, and that an answer may take.
+/// Timeout of a connection and of a health request.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// The most bytes of an answer that are read.
-const MAX_ANSWER_BYTES: usize = 8 << 10;
-/// The most connections that are served at once; others wait.
+/// Maximum size of a health response that is read.
+const MAX_RESPONSE_BYTES: usize = 8 << 10;
+/// Maximum concurrent connections; others wait.
 const MAX_CONNECTIONS: usize = 8;
-/// The pause after a connection that could not be accepted, for example for want of file descriptors.
+/// Pause after a failed accept, for example without file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves health and metrics in the background; returns the address, since port 0 stands for any.
+/// Serves health and metrics in the background. Returns the bound address, for port 0.
 ///
 /// # Errors
 /// Permanent, when the address cannot be bound.
@@ -50,7 +50,7 @@ pub async fn serve(health: Arc<Health>, address: SocketAddr) -> Result<SocketAdd
             let mut http = http1::Builder::new();
             let connection = http.keep_alive(false).serve_connection(TokioIo::new(stream), service.clone());
             tokio::spawn(async move {
-                // A client that is too slow or hangs up gets no answer.
+                // Ignore slow clients and hang-ups.
                 let _ = tokio::time::timeout(TIMEOUT, connection).await;
                 drop(permit);
             });
@@ -79,15 +79,15 @@ async fn metrics(State(health): State<Arc<Health>>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], health.metrics())
 }
 
-/// Asks a program that answers at `address` whether it is healthy.
+/// Requests `/healthz` of the process at `address`.
 ///
 /// # Errors
-/// Retryable, with what it says, when it is not, or does not answer.
-pub async fn ask(address: SocketAddr) -> Result<()> {
-    // What answers everywhere answers here.
-    let here = if address.ip().is_unspecified() { IpAddr::from(Ipv4Addr::LOCALHOST) } else { address.ip() };
-    let url = format!("http://{}/healthz", SocketAddr::new(here, address.port()));
-    let (status, body) = Fetch::new()?.get_any(&url, MAX_ANSWER_BYTES, TIMEOUT).await?;
+/// Retryable, when it is unhealthy (with its reasons) or does not respond.
+pub async fn check(address: SocketAddr) -> Result<()> {
+    // A server on the unspecified address also listens on localhost.
+    let host = if address.ip().is_unspecified() { IpAddr::from(Ipv4Addr::LOCALHOST) } else { address.ip() };
+    let url = format!("http://{}/healthz", SocketAddr::new(host, address.port()));
+    let (status, body) = Fetch::new()?.get_any(&url, MAX_RESPONSE_BYTES, TIMEOUT).await?;
     if status == 200 { Ok(()) } else { Err(Error::retryable(String::from_utf8_lossy(&body).trim().to_owned())) }
 }
 
@@ -99,11 +99,11 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn every_request_is_answered_once_and_the_connection_closed() {
+    async fn answers_one_request_per_connection() {
         let settings = config::HealthSettings { address: None, heartbeat: Duration::from_secs(60), mock: None };
         let health = Arc::new(Health::new(&settings, &["igwn.gwalert"]));
         let address = serve(health, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.expect("served");
-        assert_eq!(ask(address).await, Ok(()));
+        assert_eq!(check(address).await, Ok(()));
         for (request, status, body) in [
             ("GET /healthz", "200 OK", "\r\n\r\nok\n"),
             ("HEAD /healthz", "200 OK", "\r\n\r\n"),
@@ -112,9 +112,9 @@ mod tests {
             ("POST /healthz", "405 Method Not Allowed", "expected GET\n"),
         ] {
             let mut stream = TcpStream::connect(address).await.expect("connected");
-            stream.write_all(format!("{request} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.expect("asked");
+            stream.write_all(format!("{request} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.expect("sent");
             let mut answer = String::new();
-            stream.read_to_string(&mut answer).await.expect("answered and closed");
+            stream.read_to_string(&mut answer).await.expect("a response, then the end");
             assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{request}: {answer}");
             assert!(answer.contains(body), "{request}: {answer}");
         }

@@ -1,4 +1,4 @@
-//! systemd's notification protocol (sd_notify(3)): ready once, then the watchdog as long as the process is healthy.
+//! systemd's notification protocol (sd_notify(3)): readiness once, then watchdog keep-alives while healthy.
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
@@ -11,18 +11,17 @@ use shared::{Context, Result};
 
 use super::Health;
 
-/// How often the watchdog is fed, at least and at most.
-const SHORTEST: Duration = Duration::from_millis(1);
-const LONGEST: Duration = Duration::from_secs(10);
+/// Limits of the interval between keep-alives.
+const MIN_INTERVAL: Duration = Duration::from_millis(1);
+const MAX_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Reports readiness to systemd, and from now on health to its watchdog, in the background. Does nothing when systemd
-/// did not start this process with `Type=notify`.
+/// Notifies systemd of readiness, then sends watchdog keep-alives in the background. Does nothing unless systemd
+/// started this process with `Type=notify`.
 ///
-/// The watchdog (`WatchdogSec=`) is fed only while nothing is wrong, so systemd restarts a process that has been
-/// unhealthy, or has hung, for that long.
+/// Keep-alives stop while the process is unhealthy, so systemd restarts it after `WatchdogSec=`.
 ///
 /// # Errors
-/// Permanent, when the socket that systemd names cannot be reached.
+/// Permanent, when systemd's socket is unreachable.
 pub fn notify_systemd(health: Arc<Health>) -> Result<()> {
     Systemd::from_env().map_or(Ok(()), |systemd| notify(health, &systemd))
 }
@@ -35,11 +34,12 @@ fn notify(health: Arc<Health>, systemd: &Systemd) -> Result<()> {
         _ => SocketAddr::from_pathname(socket).permanent(&name)?,
     };
     let sender = UnixDatagram::unbound().permanent(&name)?;
-    // A full socket must not stop the thread that polls Kafka.
+    // A full socket must not block the thread that polls Kafka.
     sender.set_nonblocking(true).permanent(&name)?;
     sender.send_to_addr(b"READY=1\nSTATUS=listening", &address).permanent(&name)?;
-    // Two may be lost before the time-out, and the status stays fresh.
-    let Some(interval) = systemd.watchdog.map(|timeout| (timeout / 3).clamp(SHORTEST, LONGEST)) else { return Ok(()) };
+    // A third of the timeout: two keep-alives may be lost.
+    let Some(timeout) = systemd.watchdog else { return Ok(()) };
+    let interval = (timeout / 3).clamp(MIN_INTERVAL, MAX_INTERVAL);
     tokio::spawn(async move {
         let mut ticks = tokio::time::interval(interval);
         loop {
@@ -71,14 +71,14 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn is_ready_and_feeds_the_watchdog_only_while_it_is_healthy() {
+    async fn sends_readiness_then_keep_alives_only_while_healthy() {
         let folder = tempfile::tempdir().expect("a folder");
         for (heartbeat, expected) in [(Duration::from_secs(3600), "WATCHDOG=1"), (Duration::ZERO, "STATUS=unhealthy")] {
             let path = folder.path().join(format!("notify-{}", heartbeat.as_secs()));
             let socket = UnixDatagram::bind(&path).expect("a socket");
             let systemd = Systemd { socket: path.into(), watchdog: Some(Duration::from_millis(3)) };
             notify(health(heartbeat), &systemd).expect("a notification");
-            assert!(received(&socket).starts_with("READY=1"), "the first message is the readiness");
+            assert!(received(&socket).starts_with("READY=1"), "readiness comes first");
             for _ in 0..3 {
                 let state = received(&socket);
                 assert!(state.starts_with(expected), "expected {expected}, found {state}");
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn abstract_sockets_are_reached_and_absent_ones_are_named() {
+    async fn sends_to_an_abstract_socket_and_names_a_missing_one() {
         let name = format!("gwtm-notify-{}", std::process::id());
         let address = SocketAddr::from_abstract_name(&name).expect("a name");
         let socket = UnixDatagram::bind_addr(&address).expect("a socket");

@@ -77,6 +77,11 @@ impl<'a> Credible<'a> {
         }
     }
 
+    /// The area of cell `i` and of all before it \[deg²\].
+    pub fn area_to(&self, i: usize) -> f64 {
+        self.ranking.cumulative[self.ranking.places[i] as usize].1 * DEG2_PER_SR
+    }
+
     /// The rank of cell `i`, from 0.
     pub(crate) fn place(&self, i: u32) -> usize {
         self.ranking.places[i as usize] as usize

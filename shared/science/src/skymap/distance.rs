@@ -15,6 +15,8 @@ const NEGLIGIBLE_PROB: f64 = 1e-10;
 const PROB_TOLERANCE: f64 = 1e-6;
 /// Standard deviations beyond which a normal distribution vanishes in f64.
 const MAX_SIGMAS: f64 = 9.0;
+/// Tolerance on an interpolated probability, and on a volume as a fraction of it.
+const INTERPOLATION_TOLERANCE: f64 = 1e-4;
 /// Limit on bisection steps; about 100 halvings exhaust an interval of f64 numbers.
 const MAX_BISECTIONS: usize = 100;
 
@@ -231,45 +233,152 @@ impl MultiOrderMap {
 
     /// The smallest volume that holds the source with a probability `level` (0–1) \[Mpc³\], in flat space; `None` for a
     /// map without distances, or when too little of its probability has one.
-    ///
-    /// The density in space is dP/dV = prob_density · norm · N(r; mu, sigma): no r². In each line of sight it exceeds
-    /// a threshold between two distances; the threshold is moved until the shells hold the probability.
     pub fn credible_volume(&self, level: f64) -> Option<f64> {
-        let lines_of_sight: Vec<(&Cell, LineOfSight<'_>, f64)> = (self.lines_of_sight()?.into_iter())
-            .map(|(cell, line)| {
-                let Distance { sigma, norm, .. } = *line.distance;
-                let peak = cell.prob_density * norm / (sigma * (2.0 * PI).sqrt());
-                (cell, line, peak.ln())
-            })
-            .collect();
-        // Half-width in standard deviations where the density exceeds a threshold, from their logarithms.
-        let reach = |peak: f64, threshold: f64| (2.0 * (peak - threshold)).sqrt();
-        let prob = |threshold: f64| {
-            let seen = lines_of_sight.iter().filter(|(.., peak)| *peak > threshold);
-            seen.fold((0.0, 0.0), |sum, (cell, line, peak)| {
-                let x = reach(*peak, threshold);
-                let (prob, slope) = line.around(x);
-                (sum.0 + cell.prob() * prob, sum.1 + cell.prob() * slope / x)
-            })
-        };
-        let high = lines_of_sight.iter().map(|(.., peak)| *peak).fold(f64::NEG_INFINITY, f64::max);
+        let shells = Shells::of(self)?;
+        let high = shells.0.first()?.ln_peak;
         let (mut above, mut below) = (high, high - 1.0);
-        while prob(below).0 < level {
+        while shells.searched(below).prob < level {
             (above, below) = (below, high - 2.0 * (high - below));
             if below.is_nan() || high - below > 1e4 {
                 return None;
             }
         }
         // The probability rises as the threshold sinks.
-        let low = -solve(|depth| prob(-depth), level, -above, -below, -0.5 * (above + below));
-        let seen = lines_of_sight.iter().filter(|(.., peak)| *peak > low);
-        let volumes = seen.map(|(cell, line, peak)| {
+        let prob = |depth: f64| {
+            let searched = shells.searched(-depth);
+            (searched.prob, searched.prob_slope)
+        };
+        let depth = solve(prob, level, -above, -below, -0.5 * (above + below));
+        Some(shells.searched(-depth).volume)
+    }
+}
+
+/// A line of sight and its largest density in space.
+struct Shell<'a> {
+    cell: &'a Cell,
+    line: LineOfSight<'a>,
+    /// Natural logarithm of the largest density [Mpc⁻³].
+    ln_peak: f64,
+}
+
+/// The lines of sight of a map by falling density in space, dP/dV = prob_density · norm · N(r; mu, sigma): no r². In
+/// each the density exceeds a threshold between two distances.
+pub(super) struct Shells<'a>(Vec<Shell<'a>>);
+
+/// What lies where the density in space exceeds a threshold. Slopes are by the falling logarithm of the threshold.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Searched {
+    /// Probability (0–1).
+    pub prob: f64,
+    prob_slope: f64,
+    /// Volume, in flat space [Mpc³].
+    pub volume: f64,
+    volume_slope: f64,
+}
+
+/// Natural logarithm of the density in space at a distance [Mpc] in a line of sight [Mpc⁻³]; `None` when its distance is
+/// unknown or it has no probability.
+pub(super) fn ln_density(cell: &Cell, distance: &Distance, r: f64) -> Option<f64> {
+    let x = (r - distance.mu) / distance.sigma;
+    (distance.is_known() && cell.prob_density > 0.0).then(|| ln_peak(cell, distance) - 0.5 * x * x)
+}
+
+fn ln_peak(cell: &Cell, Distance { sigma, norm, .. }: &Distance) -> f64 {
+    (cell.prob_density * norm / (sigma * (2.0 * PI).sqrt())).ln()
+}
+
+impl<'a> Shells<'a> {
+    /// `None` for a map without distances.
+    pub(super) fn of(map: &'a MultiOrderMap) -> Option<Self> {
+        let shell =
+            |(cell, line): (&'a Cell, LineOfSight<'a>)| Shell { ln_peak: ln_peak(cell, line.distance), cell, line };
+        let mut shells: Vec<Shell<'a>> = map.lines_of_sight()?.into_iter().map(shell).collect();
+        shells.sort_by(|a, b| b.ln_peak.total_cmp(&a.ln_peak));
+        Some(Shells(shells))
+    }
+
+    /// What lies above a threshold of the density, given as its natural logarithm.
+    fn searched(&self, ln_threshold: f64) -> Searched {
+        let mut sum = Searched { prob: 0.0, prob_slope: 0.0, volume: 0.0, volume_slope: 0.0 };
+        for Shell { cell, line, ln_peak } in self.0.iter().take_while(|shell| shell.ln_peak > ln_threshold) {
+            // Half-width of the shell [sigma].
+            let x = (2.0 * (ln_peak - ln_threshold)).sqrt();
             let Distance { mu, sigma, .. } = *line.distance;
-            let half = sigma * reach(*peak, low);
-            let (near, far) = ((mu - half).max(0.0), (mu + half).max(0.0));
-            cell.area() * (far.powi(3) - near.powi(3)) / 3.0
-        });
-        Some(volumes.sum())
+            let (near, far) = ((mu - x * sigma).max(0.0), (mu + x * sigma).max(0.0));
+            let (prob, slope) = line.around(x);
+            sum.prob += cell.prob() * prob;
+            sum.prob_slope += cell.prob() * slope / x;
+            sum.volume += cell.area() * (far.powi(3) - near.powi(3)) / 3.0;
+            sum.volume_slope += cell.area() * (far * far + near * near) * sigma / x;
+        }
+        sum
+    }
+
+    /// What lies above each of falling thresholds, given as natural logarithms. Between thresholds where it is computed,
+    /// it is interpolated to about [`INTERPOLATION_TOLERANCE`], so that the cost hardly grows with their number.
+    pub(super) fn searched_at(&self, ln_thresholds: &[f64]) -> Vec<Searched> {
+        let (Some(first), Some(last)) = (ln_thresholds.first(), ln_thresholds.last()) else { return Vec::new() };
+        let (first, last) = (self.searched(*first), self.searched(*last));
+        let mut found = vec![first; ln_thresholds.len()];
+        found[ln_thresholds.len() - 1] = last;
+        let mut open = vec![(0, ln_thresholds.len() - 1)];
+        while let Some((from, to)) = open.pop() {
+            if to - from < 2 {
+                continue;
+            }
+            // The threshold nearest to the middle, where interpolation is worst.
+            let halfway = 0.5 * (ln_thresholds[from] + ln_thresholds[to]);
+            let after = from + ln_thresholds[from..=to].partition_point(|at| *at >= halfway);
+            let nearer_before = ln_thresholds[after - 1] - halfway < halfway - ln_thresholds[after.min(to)];
+            let middle = (if nearer_before { after - 1 } else { after }).clamp(from + 1, to - 1);
+            found[middle] = self.searched(ln_thresholds[middle]);
+            let between = |from: usize, to: usize, at: f64| {
+                Searched::between([found[from], found[to]], [from, to].map(|end| -ln_thresholds[end]), -at)
+            };
+            // What the whole interval gives agrees with the middle, and inside both halves with what they give.
+            let halves = [(from, middle), (middle, to)];
+            let agrees = |at: f64, with: &Searched| between(from, to, at).is_near(with);
+            let smooth = agrees(ln_thresholds[middle], &found[middle])
+                && halves.iter().all(|(from, to)| {
+                    let at = 0.5 * (ln_thresholds[*from] + ln_thresholds[*to]);
+                    agrees(at, &between(*from, *to, at))
+                });
+            if smooth {
+                let halves = halves.into_iter().flat_map(|(from, to)| (from + 1..to).map(move |i| (i, from, to)));
+                let interpolated: Vec<(usize, Searched)> =
+                    halves.map(|(i, from, to)| (i, between(from, to, ln_thresholds[i]))).collect();
+                interpolated.into_iter().for_each(|(i, searched)| found[i] = searched);
+            } else {
+                open.extend(halves);
+            }
+        }
+        found
+    }
+}
+
+impl Searched {
+    /// The cubic between two values and slopes.
+    fn between([a, b]: [Searched; 2], [from, to]: [f64; 2], at: f64) -> Searched {
+        let width = to - from;
+        if width <= 0.0 {
+            return a;
+        }
+        let t = (at - from) / width;
+        let cubic = |(a, a_slope): (f64, f64), (b, b_slope): (f64, f64)| {
+            let (rest, chord) = (1.0 - t, b - a);
+            let bent = t * rest * (rest * (a_slope * width - chord) - t * (b_slope * width - chord));
+            (a + t * chord + bent).max(a.min(b)).min(a.max(b))
+        };
+        Searched {
+            prob: cubic((a.prob, a.prob_slope), (b.prob, b.prob_slope)),
+            volume: cubic((a.volume, a.volume_slope), (b.volume, b.volume_slope)),
+            ..a
+        }
+    }
+
+    fn is_near(&self, exact: &Searched) -> bool {
+        (self.prob - exact.prob).abs() <= INTERPOLATION_TOLERANCE
+            && (self.volume - exact.volume).abs() <= INTERPOLATION_TOLERANCE * exact.volume
     }
 }
 

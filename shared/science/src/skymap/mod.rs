@@ -8,6 +8,7 @@ mod adjacency;
 mod cards;
 pub mod contour;
 pub mod credible;
+pub mod crossmatch;
 mod decode;
 pub mod distance;
 mod encode;

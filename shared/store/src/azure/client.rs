@@ -1,4 +1,4 @@
-//! The client.
+//! The Azure Blob Storage client.
 
 use std::ops::Range;
 
@@ -12,20 +12,20 @@ use md5::Digest;
 use shared::key::Key;
 use shared::{Error, Result};
 
-use super::super::backend::{Backend, PIECE_BYTES, writer};
+use super::super::backend::{Backend, SINGLE_PUT_BYTES, writer_id};
 use super::super::http::{Answer, Http, Method, Request, Url, address, retried};
 use super::super::object::{Content, Head, Listed, Md5};
 use super::super::stream::part;
 use super::credentials::Credentials;
 use super::{AzureSettings, list};
 
-/// The most blocks of one object.
+/// Azure's maximum number of blocks per object.
 const MAX_BLOCKS: u64 = 50_000;
-/// The largest page of a list [bytes]: five thousand names of a kilobyte, escaped, each with its properties.
+/// Maximum size of a list page [bytes]: 5000 names of 1 kB, escaped, with their properties.
 const MAX_PAGE_BYTES: u64 = 64 << 20;
-/// The metadata that holds who created an object.
+/// The metadata with the creator's id.
 const WRITER: &str = "x-ms-meta-writer";
-/// Names of objects begin with it; of containers' names it is the one that Azure refuses.
+/// A first segment that Azure rejects as a container's name, and its container.
 const CATALOGUES: (&str, &str) = ("galaxy_catalog", "galaxy-catalog");
 
 #[derive(Debug, Clone)]
@@ -33,7 +33,7 @@ pub(super) struct Azure {
     http: Http,
     account: String,
     credentials: Credentials,
-    /// Without a slash at the end.
+    /// Without a trailing slash.
     endpoint: String,
 }
 
@@ -51,7 +51,7 @@ impl Azure {
 
     async fn write(&self, key: &Key, bytes: Bytes, creator: Option<&str>) -> Result<Answer> {
         let md5 = Md5::of(&bytes).to_base64();
-        self.send_where_made(key, |request| {
+        self.send_put(key, |request| {
             let request = Request { method: Method::PUT, ..request }
                 .header("x-ms-blob-type", "BlockBlob")
                 .header("content-type", key.content_type())
@@ -65,11 +65,11 @@ impl Azure {
         .await
     }
 
-    async fn look(&self, key: &Key) -> Result<Answer> {
+    async fn head_request(&self, key: &Key) -> Result<Answer> {
         self.send(&self.object(key), key, |request| Request { method: Method::HEAD, ..request }).await
     }
 
-    /// The objects of a container whose names in it begin with `prefix`.
+    /// Lists the objects of container `first` whose names in it begin with `prefix`.
     fn blobs(&self, first: String, prefix: String) -> BoxStream<'static, Result<Listed>> {
         let query = [("restype", "container"), ("comp", "list"), ("include", "metadata"), ("prefix", prefix.as_str())];
         self.pages(container(&first).to_owned(), &query)
@@ -81,7 +81,7 @@ impl Azure {
             .boxed()
     }
 
-    /// A list, page by page; a container that is not there has none.
+    /// Lists page by page; a missing container is empty.
     fn pages(&self, path: String, query: &[(&str, &str)]) -> BoxStream<'static, Result<list::Page>> {
         let query: Vec<(String, String)> =
             query.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -123,8 +123,8 @@ impl Azure {
         .await
     }
 
-    /// As [`Azure::send`]; where the container is missing it is made first.
-    async fn send_where_made(&self, key: &Key, with: impl Fn(Request) -> Request + Send + Sync) -> Result<Answer> {
+    /// As [`Azure::send`]. Creates a missing container first.
+    async fn send_put(&self, key: &Key, with: impl Fn(Request) -> Request + Send + Sync) -> Result<Answer> {
         let what = self.object(key);
         let answer = self.send(&what, key, &with).await?;
         if answer.header("x-ms-error-code") != Some("ContainerNotFound") {
@@ -135,14 +135,14 @@ impl Azure {
         let mut url = address(&self.endpoint, name)?;
         url.query_pairs_mut().append_pair("restype", "container");
         let made = retried(|| self.attempt(&what_container, Request::new(Method::PUT, url.clone())).boxed()).await?;
-        // 409: another writer was faster.
+        // 409: another writer created it.
         if !made.is_success() && made.status != 409 {
             return Err(self.failure(&what_container, made).await);
         }
         self.send(&what, key, &with).await
     }
 
-    /// A request for an object; it begins as a GET.
+    /// Sends a request for an object, with retries. `with` modifies a GET.
     async fn send(&self, what: &str, key: &Key, with: impl Fn(Request) -> Request + Send + Sync) -> Result<Answer> {
         let request = with(Request::new(Method::GET, self.url(key)?));
         retried(|| self.attempt(what, request.clone()).boxed()).await
@@ -154,15 +154,15 @@ impl Azure {
             let (authorised, token) = self.credentials.authorised(request.clone()).await?;
             let answer = self.http.once(authorised).await?;
             match token {
-                // A token may end before its time: it was revoked, or the clocks differ.
+                // A token may become invalid early: revoked, or the clocks differ.
                 Some(token) if answer.status == 401 && !renewed => self.credentials.forget(&token).await,
                 _ => break answer,
             }
             renewed = true;
         };
-        // A container that is being deleted can be made again once it is gone.
-        let later = answer.is_busy() || answer.header("x-ms-error-code") == Some("ContainerBeingDeleted");
-        if later { Err(self.failure(what, answer).await) } else { Ok(answer) }
+        // A container can be created again once its deletion has finished.
+        let retryable = answer.is_busy() || answer.header("x-ms-error-code") == Some("ContainerBeingDeleted");
+        if retryable { Err(self.failure(what, answer).await) } else { Ok(answer) }
     }
 
     fn url(&self, key: &Key) -> Result<Url> {
@@ -170,7 +170,7 @@ impl Azure {
         address(&self.endpoint, &format!("{}/{blob}", container(first)))
     }
 
-    /// The object as errors name it.
+    /// The object's name in errors.
     fn object(&self, key: &Key) -> String {
         format!("object `{key}` in storage account `{}`", self.account)
     }
@@ -180,36 +180,36 @@ impl Azure {
         let code = answer.header("x-ms-error-code").unwrap_or_default().to_owned();
         let message = self.credentials.hide(list::message(&answer.message().await)).await;
         let name = self.credentials.name();
-        let why = match (status, code.as_str()) {
+        let reason = match (status, code.as_str()) {
             (401, _) | (403, "AuthenticationFailed" | "AuthorizationFailure") => {
-                format!("the account's name or the {name} is refused (AZURE_ACCOUNT_NAME): ")
+                format!("the account's name or the {name} was rejected (AZURE_ACCOUNT_NAME): ")
             }
             (403, _) => format!("the {name} is not allowed to do this: "),
             (404, "ResourceNotFound") | (400, "InvalidUri" | "OutOfRangeInput") => {
-                "no such account is there (AZURE_ACCOUNT_NAME, AZURE_STORAGE_ENDPOINT): ".to_owned()
+                "no such account (AZURE_ACCOUNT_NAME, AZURE_STORAGE_ENDPOINT): ".to_owned()
             }
             _ => String::new(),
         };
-        let text = format!("{what}: {why}status {status} {code}: {message}");
-        let later = busy || matches!(code.as_str(), "ContainerBeingDeleted" | "Md5Mismatch");
-        if later { Error::retryable(text) } else { Error::permanent(text) }
+        let text = format!("{what}: {reason}status {status} {code}: {message}");
+        let retryable = busy || matches!(code.as_str(), "ContainerBeingDeleted" | "Md5Mismatch");
+        if retryable { Error::retryable(text) } else { Error::permanent(text) }
     }
 }
 
 #[async_trait]
 impl Backend for Azure {
     fn accepts(&self, key: &Key) -> Result<()> {
-        let refuse = |expected: &str| {
+        let reject = |expected: &str| {
             Err(Error::permanent(format!("object `{key}` in storage account `{}`: expected {expected}", self.account)))
         };
         let Some((first, blob)) = key.as_str().split_once('/') else {
-            return refuse("a name with a `/`: its first segment is the container");
+            return reject("a name with a `/`: its first segment is the container");
         };
         if !is_container(container(first)) || first == CATALOGUES.1 {
-            return refuse("a first segment that can be a container: 3 to 63 of `a-z`, `0-9` and single `-`");
+            return reject("a first segment valid as a container name: 3 to 63 of `a-z`, `0-9` and single `-`");
         }
         if blob.ends_with('.') || blob.split('/').count() > 254 {
-            return refuse("a name that does not end in a full stop and has at most 254 segments");
+            return reject("a name of at most 254 segments that does not end in a full stop");
         }
         Ok(())
     }
@@ -224,7 +224,7 @@ impl Backend for Azure {
         match answer.status {
             _ if is_absent(&answer) => Ok(None),
             416 => Ok(Some(Content { head: Head::default(), chunks: stream::empty().boxed() })),
-            412 => Err(Error::retryable(format!("{what}: has changed while it was read"))),
+            412 => Err(Error::retryable(format!("{what}: changed while being read"))),
             _ if answer.is_success() => {
                 let head = head(&answer);
                 let head = Head { md5: head.md5.filter(|_| !ranged), ..head };
@@ -240,11 +240,11 @@ impl Backend for Azure {
     }
 
     async fn put_if_absent(&self, key: &Key, bytes: Bytes) -> Result<bool> {
-        let writer = writer();
+        let writer = writer_id();
         let answer = self.write(key, bytes, Some(&writer)).await?;
         match answer.status {
             409 | 412 if answer.header("x-ms-error-code") != Some("LeaseIdMissing") => {
-                let found = self.look(key).await?;
+                let found = self.head_request(key).await?;
                 if !found.is_success() && !is_absent(&found) {
                     return Err(self.failure(&self.object(key), found).await);
                 }
@@ -257,10 +257,10 @@ impl Backend for Azure {
 
     async fn put_stream(&self, key: &Key, content: Content) -> Result<Option<Md5>> {
         let what = self.object(key);
-        let block_bytes = PIECE_BYTES.max(content.head.size.div_ceil(MAX_BLOCKS));
+        let block_bytes = SINGLE_PUT_BYTES.max(content.head.size.div_ceil(MAX_BLOCKS));
         let block_bytes = usize::try_from(block_bytes).unwrap_or(usize::MAX);
-        // Blocks of another writer of the same name have other ids, and are thrown away by whoever is last.
-        let upload = writer();
+        // Unique block ids: a concurrent writer's blocks are discarded by the last commit.
+        let upload = writer_id();
         let (mut chunks, mut rest, mut blocks) = (content.chunks, BytesMut::new(), String::new());
         let (mut whole, mut number) = (md5::Md5::new(), 0_u32);
         while let Some(bytes) = part(&mut chunks, &mut rest, block_bytes).await? {
@@ -268,7 +268,7 @@ impl Backend for Azure {
             let id = BASE64_STANDARD.encode(format!("{upload}-{number:06}"));
             let md5 = Md5::of(&bytes).to_base64();
             let answer = self
-                .send_where_made(key, |request| {
+                .send_put(key, |request| {
                     let mut request = Request { method: Method::PUT, ..request };
                     request.url.query_pairs_mut().extend_pairs([("comp", "block"), ("blockid", id.as_str())]);
                     request.header("content-md5", md5.clone()).body(bytes.clone())
@@ -293,11 +293,11 @@ impl Backend for Azure {
                     .body(body.clone())
             })
             .await?;
-        // Each block arrived with its MD5.
+        // The service verified each block's MD5.
         if answer.is_success() {
             return Ok(Some(whole));
         }
-        // It may have been written and the answer lost: then this very object is there.
+        // The commit may have succeeded with its response lost: compare the stored object.
         let found = self.head(key).await?.and_then(|head| head.md5);
         if found == Some(whole) { Ok(found) } else { Err(self.failure(&what, answer).await) }
     }
@@ -306,7 +306,7 @@ impl Backend for Azure {
         if self.accepts(key).is_err() {
             return Ok(None);
         }
-        let answer = self.look(key).await?;
+        let answer = self.head_request(key).await?;
         match answer.status {
             _ if is_absent(&answer) => Ok(None),
             _ if answer.is_success() => Ok(Some(head(&answer))),
@@ -362,12 +362,12 @@ fn container(first: &str) -> &str {
     if first == CATALOGUES.0 { CATALOGUES.1 } else { first }
 }
 
-/// The first segment of the names that are kept in a container.
+/// The first segment of the names in a container.
 fn first(container: &str) -> &str {
     if container == CATALOGUES.1 { CATALOGUES.0 } else { container }
 }
 
-/// Whether Azure takes it as the name of a container.
+/// Whether Azure allows it as a container's name.
 fn is_container(name: &str) -> bool {
     (3..=63).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
@@ -376,7 +376,7 @@ fn is_container(name: &str) -> bool {
         && !name.contains("--")
 }
 
-/// Whether the object, or its container, is not there.
+/// Whether the object or its container is missing.
 fn is_absent(answer: &Answer) -> bool {
     answer.status == 404 && matches!(answer.header("x-ms-error-code"), Some("BlobNotFound" | "ContainerNotFound"))
 }
@@ -394,7 +394,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_segment_is_a_container() {
+    fn accepts_names_whose_first_segment_is_a_valid_container() {
         let login = AzureLogin::Key(Secret::new("a2V5"));
         let settings = AzureSettings { account: "alerts".to_owned(), login, endpoint_url: None };
         let azure = Azure::connect(&settings).expect("a client");

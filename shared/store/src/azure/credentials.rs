@@ -1,4 +1,4 @@
-//! How requests are authorised: signed with the account's key, by a shared access signature, or with a token.
+//! Authorises requests: with the account's key, a shared access signature, or a token.
 
 use futures::FutureExt;
 use jiff::Timestamp;
@@ -10,10 +10,10 @@ use super::identity::Identity;
 use super::sign::Signer;
 use super::{AzureLogin, AzureSettings};
 
-/// The version of the API; from this one on, names that XML cannot hold are encoded in lists.
+/// The API version. Since this one, lists encode names with characters invalid in XML.
 const VERSION: &str = "2021-12-02";
 
-/// What authorises requests. Cloning shares the token.
+/// The credentials. Clones share the token.
 #[derive(Debug, Clone)]
 pub(super) enum Credentials {
     Key(Signer),
@@ -34,7 +34,7 @@ impl Credentials {
         })
     }
 
-    /// What errors call them, with the settings.
+    /// The name in errors, with the settings.
     pub fn name(&self) -> &'static str {
         match self {
             Credentials::Key(_) => "key (AZURE_ACCOUNT_KEY)",
@@ -43,7 +43,7 @@ impl Credentials {
         }
     }
 
-    /// The request with its date and authorisation, and the token in it.
+    /// Adds the date and the authorisation. Returns the token too, if one was used.
     pub async fn authorised(&self, request: Request) -> Result<(Request, Option<Secret>)> {
         let mut request = dated(request, Timestamp::now());
         Ok(match self {
@@ -59,14 +59,14 @@ impl Credentials {
         })
     }
 
-    /// Forgets a token that was refused.
+    /// Drops a rejected token.
     pub async fn forget(&self, refused: &Secret) {
         if let Credentials::Identity { tokens, .. } = self {
             tokens.forget(refused).await;
         }
     }
 
-    /// A text without the secret, whatever the server may have sent back.
+    /// Masks the secret in a text from the server.
     pub async fn hide(&self, text: String) -> String {
         let secret = match self {
             Credentials::Key(_) => None,
@@ -77,13 +77,13 @@ impl Credentials {
     }
 }
 
-/// The request with its date and the version of the API.
+/// Adds the date and the API version.
 pub(super) fn dated(request: Request, now: Timestamp) -> Request {
     let date = now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
     request.header("x-ms-date", date).header("x-ms-version", VERSION)
 }
 
-/// The parameters of a shared access signature, which is written with and without `?`.
+/// The parameters of a shared access signature, with or without a leading `?`.
 fn parameters(sas: &Secret) -> Vec<(String, String)> {
     let Ok(url) = Url::parse(&format!("https://sas/?{}", sas.reveal().trim_start_matches('?'))) else {
         return Vec::new();
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_date_is_in_words() {
+    fn formats_the_date_for_http() {
         let now: Timestamp = "2026-02-03T04:05:06.7Z".parse().expect("a time");
         let request = Request::new(Method::GET, address("http://h", "c").expect("an address"));
         let request = dated(request, now);
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_signature_is_added_to_the_query_and_never_shown() {
+    async fn adds_the_signature_to_the_query_and_masks_it() {
         let sas = Credentials::Sas(Secret::new("?sv=2021-12-02&sp=rwl&sig=a%2Bb%3D"));
         let mut url = address("http://h", "c").expect("an address");
         url.query_pairs_mut().append_pair("comp", "list");

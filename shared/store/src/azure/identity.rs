@@ -1,4 +1,4 @@
-//! Tokens of Microsoft Entra for an identity without a key: the machine's, or a workload's whose platform vouches for it.
+//! Microsoft Entra tokens for a managed identity or a workload identity.
 
 use std::path::PathBuf;
 
@@ -12,40 +12,40 @@ use tokio::io::AsyncReadExt;
 use super::super::http::{Answer, Http, Method, Request, address};
 use super::super::token::Token;
 
-/// For whom managed identities' tokens are.
+/// The resource of managed identities' tokens.
 const RESOURCE: &str = "https://storage.azure.com/";
-/// The same for workload identities'.
+/// The scope of workload identities' tokens.
 const SCOPE: &str = "https://storage.azure.com/.default";
-/// The version of the machine's API.
+/// The API version of the instance metadata service.
 const IMDS_VERSION: &str = "2018-02-01";
-/// The largest answer, and the largest token in a file [bytes].
+/// Maximum size of a token response and of a token file [bytes].
 const MAX_TOKEN_BYTES: u64 = 64 << 10;
 
-/// Who logs in.
+/// The identity that logs in.
 #[derive(Debug, Clone)]
 pub(super) enum Identity {
-    /// An identity that Azure gives the machine:
+    /// The machine's managed identity:
     /// <https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token>.
     Managed {
-        /// Where the machine asks for it.
+        /// URL of the instance metadata service.
         endpoint: String,
-        /// Which one, where there are several.
+        /// Selects one of several.
         client_id: Option<String>,
     },
-    /// An identity that trusts a token of the workload's platform, such as Kubernetes:
+    /// A workload identity that trusts a token of the platform, such as Kubernetes:
     /// <https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow>.
     Workload {
-        /// Where the token is exchanged.
+        /// URL that exchanges the token.
         authority: String,
         tenant_id: String,
         client_id: String,
-        /// Read for every exchange: the platform renews it.
+        /// Read at every exchange, since the platform renews it.
         token_file: PathBuf,
     },
 }
 
 impl Identity {
-    /// What errors call it, with the settings that say who it is.
+    /// The name in errors, with the settings.
     pub fn name(&self) -> &'static str {
         match self {
             Identity::Managed { .. } => "managed identity (AZURE_MANAGED_IDENTITY, AZURE_CLIENT_ID)",
@@ -55,7 +55,7 @@ impl Identity {
         }
     }
 
-    /// A client for these requests: the machine's own address is not reached through a proxy.
+    /// A client for token requests. The metadata service is not reachable through a proxy.
     pub fn http(&self) -> Result<Http> {
         match self {
             Identity::Managed { .. } => Http::without_proxy(),
@@ -63,7 +63,7 @@ impl Identity {
         }
     }
 
-    /// Asks for a token, once.
+    /// Requests a token, without retries.
     pub async fn token(&self, http: &Http) -> Result<Token<Secret>> {
         let (request, assertion) = match self {
             Identity::Managed { endpoint, client_id } => (managed(endpoint, client_id.as_deref())?, None),
@@ -83,10 +83,10 @@ impl Identity {
         if let Some(assertion) = assertion {
             message = message.replace(assertion.reveal(), "***");
         }
-        // The machine answers 404 and 410 while it is being updated.
-        let later = busy || matches!((self, status), (Identity::Managed { .. }, 404 | 410));
+        // The metadata service returns 404 and 410 during its updates.
+        let retryable = busy || matches!((self, status), (Identity::Managed { .. }, 404 | 410));
         let text = format!("{what}: status {status} {message}");
-        if later { Error::retryable(text) } else { Error::permanent(text) }
+        if retryable { Error::retryable(text) } else { Error::permanent(text) }
     }
 }
 
@@ -127,10 +127,10 @@ async fn read(file: &PathBuf) -> Result<Secret> {
     }
 }
 
-/// The token in an answer, whose numbers are numbers or texts.
+/// Parses a token response; `expires_in` may be a number or a string.
 async fn token(answer: Answer, what: &str) -> Result<Token<Secret>> {
     let body = answer.bytes(MAX_TOKEN_BYTES).await.map_err(|error| error.of(what))?;
-    // An error of the parser may show what it has read.
+    // The parser's error is dropped, because it may show the token.
     let found: Value = serde_json::from_slice(&body).unwrap_or_default();
     let seconds = &found["expires_in"];
     let seconds = seconds.as_i64().or_else(|| seconds.as_str()?.parse().ok());

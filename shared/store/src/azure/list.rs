@@ -1,4 +1,4 @@
-//! Azure's lists and errors, which are XML.
+//! Azure's XML lists and errors.
 
 use percent_encoding::percent_decode_str;
 use roxmltree::{Document, Node};
@@ -7,16 +7,16 @@ use shared::{Context, Error, Result};
 use super::super::http::time;
 use super::super::{Head, Listed, Md5};
 
-/// A page of a list, of containers or of objects.
+/// A page of a list of containers or objects.
 #[derive(Debug, Default)]
 pub(super) struct Page {
     pub containers: Vec<String>,
     pub blobs: Vec<Blob>,
-    /// Where the next page begins.
+    /// The marker of the next page.
     pub next: Option<String>,
 }
 
-/// An object in a list: its name in the container, or the error that it is none.
+/// An object in a list. The name is relative to its container, or the decoding error.
 #[derive(Debug)]
 pub(super) struct Blob {
     name: Result<String>,
@@ -42,7 +42,7 @@ impl Blob {
     fn read(node: Node<'_, '_>) -> Option<Self> {
         let name = node.children().find(|node| node.has_tag_name("Name"))?;
         let text = name.text().unwrap_or_default();
-        // What XML cannot hold is encoded.
+        // Names with characters invalid in XML are percent-encoded.
         let name = if name.attribute("Encoded") == Some("true") {
             percent_decode_str(text)
                 .decode_utf8()
@@ -59,25 +59,25 @@ impl Blob {
             md5: property("Content-MD5").and_then(Md5::from_base64),
             etag: property("Etag").map(str::to_owned),
         };
-        // With a hierarchical namespace (ADLS Gen2) a directory is listed like an object: by its resource type in newer
-        // answers, by metadata in older ones and where tools such as AzCopy and ABFS drivers make it.
+        // A hierarchical namespace (ADLS Gen2) lists directories like objects. Newer API versions mark them with a
+        // resource type; older ones, AzCopy and ABFS drivers with metadata.
         let metadata = node.children().find(|node| node.has_tag_name("Metadata"));
-        let says_folder = metadata.into_iter().flat_map(|node| node.children()).any(|node| {
+        let has_folder_metadata = metadata.into_iter().flat_map(|node| node.children()).any(|node| {
             node.tag_name().name().eq_ignore_ascii_case("hdi_isfolder")
                 && node.text().is_some_and(|text| text.trim().eq_ignore_ascii_case("true"))
         });
         let is_folder =
-            says_folder || property("ResourceType").is_some_and(|kind| kind.eq_ignore_ascii_case("directory"));
+            has_folder_metadata || property("ResourceType").is_some_and(|kind| kind.eq_ignore_ascii_case("directory"));
         Some(Blob { name, head, is_folder })
     }
 
-    /// As an object of the store, whose names in this container begin with `first/`.
+    /// Converts to an entry of the store, named `first/…`.
     pub fn listed(self, first: &str) -> Listed {
         Listed::new(self.name.map(|name| format!("{first}/{name}")), self.head, self.is_folder)
     }
 }
 
-/// What the body of an error says, without what it says of the signature.
+/// The message of an error body, without its details about the signature.
 pub(super) fn message(body: &str) -> String {
     let inside = |tag: &str| {
         let (_, rest) = body.split_once(&format!("<{tag}>"))?;
@@ -98,7 +98,7 @@ mod tests {
 
     /// The shape of <https://learn.microsoft.com/rest/api/storageservices/list-blobs>.
     #[test]
-    fn a_page_of_objects() {
+    fn parses_a_page_of_objects() {
         let page = "\u{feff}<?xml version=\"1.0\" encoding=\"utf-8\"?><EnumerationResults ContainerName=\"fit\">\
             <Blobs><Blob><Name>a &amp; b.json</Name><Properties>\
             <Last-Modified>Sun, 06 Nov 1994 08:49:37 GMT</Last-Modified><Etag>0x1</Etag>\
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn directories_are_markers() {
+    fn lists_directories_as_folder_markers() {
         let blob = |name: &str, size: u64, more: &str, metadata: &str| {
             format!(
                 "<Blob><Name>{name}</Name><Properties><Content-Length>{size}</Content-Length>{more}</Properties>{metadata}</Blob>"
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_says_its_message() {
+    fn extracts_the_message_of_an_error() {
         let body = "<?xml version=\"1.0\"?><Error><Code>X</Code><Message>Server failed. RequestId:1 Time:2</Message>\
                     <AuthenticationErrorDetail>signed</AuthenticationErrorDetail></Error>";
         assert_eq!(message(body), "Server failed.");

@@ -1,9 +1,11 @@
-//! Azure Blob Storage, with the account's key, a shared access signature, or an identity of Microsoft Entra.
+//! Azure Blob Storage, with the account's key, a shared access signature, or a Microsoft Entra identity.
 //!
-//! The first segment of a name is the container, made when something is first put there. Containers have no underscores:
-//! `galaxy_catalog/` is kept in `galaxy-catalog`. Create-if-absent is `If-None-Match: *`, which is atomic; each creator
-//! notes who it is with its object, so that one who lost the answer and asks again recognises itself. What is too large
-//! for one piece is sent in blocks, which are seen once their list is written.
+//! The first segment of a name is the container, created at the first put. Container names allow no underscore, so
+//! `galaxy_catalog/` maps to `galaxy-catalog`.
+//!
+//! Create-if-absent is `If-None-Match: *`, which is atomic. The object's metadata holds the creator's id, so that a
+//! retry after a lost response recognises its own object. Large objects are sent in blocks, which become visible when
+//! the block list is committed.
 
 mod client;
 mod credentials;
@@ -40,17 +42,17 @@ pub(super) const SCHEME: Scheme = Scheme {
 
 const SETTINGS: &[Setting] = &[
     setting("AZURE_ACCOUNT_NAME", "required with `abfs`", "name of the storage account"),
-    secret("AZURE_ACCOUNT_KEY", "one of the next three", "key of the storage account"),
-    secret("AZURE_STORAGE_SAS_TOKEN", "one of the next two", "shared access signature, `sv=…&sig=…`"),
+    secret("AZURE_ACCOUNT_KEY", "required without another log-in", "key of the storage account"),
+    secret("AZURE_STORAGE_SAS_TOKEN", "none", "shared access signature, `sv=…&sig=…`"),
     setting(
         "AZURE_FEDERATED_TOKEN_FILE",
-        "the next",
+        "none",
         "file with the token of a workload identity; AKS sets it with AZURE_CLIENT_ID and AZURE_TENANT_ID",
     ),
     defaulted("AZURE_MANAGED_IDENTITY", "false", "`true` uses the managed identity of the machine"),
     setting(
         "AZURE_CLIENT_ID",
-        "the machine's only one",
+        "the machine's only identity",
         "client id of the identity; required with AZURE_FEDERATED_TOKEN_FILE",
     ),
     setting("AZURE_TENANT_ID", "required with AZURE_FEDERATED_TOKEN_FILE", "tenant of the identity"),
@@ -76,18 +78,18 @@ const SETTINGS: &[Setting] = &[
 struct AzureSettings {
     account: String,
     login: AzureLogin,
-    /// Without it `https://ACCOUNT.blob.core.windows.net`.
+    /// Default: `https://ACCOUNT.blob.core.windows.net`.
     endpoint_url: Option<String>,
 }
 
-/// How requests are authorised.
+/// The authorisation of requests.
 #[derive(Debug)]
 enum AzureLogin {
-    /// With the account's key, in base64.
+    /// The account's key, in base64.
     Key(Secret),
-    /// With a shared access signature.
+    /// A shared access signature.
     Sas(Secret),
-    /// With a token.
+    /// A token.
     Identity(Identity),
 }
 

@@ -1,5 +1,5 @@
-//! Requests signed with the account's key (Shared Key), as
-//! <https://learn.microsoft.com/rest/api/storageservices/authorize-with-shared-key> describes.
+//! Shared Key authorisation:
+//! <https://learn.microsoft.com/rest/api/storageservices/authorize-with-shared-key>.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -9,8 +9,7 @@ use shared::{Error, Result, Secret};
 
 use super::super::http::Request;
 
-/// The headers that are signed by their value alone, in this order; the length of the body is between the second and
-/// the third, and `x-ms-date` stands for the date.
+/// Headers signed by value only, in this order after the body's length. `date` stays empty: `x-ms-date` replaces it.
 const SIGNED: [&str; 8] = [
     "content-md5",
     "content-type",
@@ -26,7 +25,7 @@ const SIGNED: [&str; 8] = [
 #[derive(Debug, Clone)]
 pub(super) struct Signer {
     account: String,
-    /// In base64, as the settings have it.
+    /// In base64.
     key: Secret,
 }
 
@@ -38,14 +37,14 @@ impl Signer {
         Ok(Signer { account: account.to_owned(), key: key.clone() })
     }
 
-    /// The request, which has its date, with its signature.
+    /// Signs a request, which must have its date.
     pub fn sign(&self, request: Request) -> Request {
         let signature = self.signature(&text(&request, &self.account));
         request.header("authorization", format!("SharedKey {}:{signature}", self.account))
     }
 
     fn signature(&self, text: &str) -> String {
-        // The key was decoded once, and a key of any length will do.
+        // Infallible: `new` checked the base64, and HMAC accepts keys of any length.
         let key = BASE64_STANDARD.decode(self.key.reveal()).unwrap_or_default();
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&key) else { return String::new() };
         mac.update(text.as_bytes());
@@ -53,7 +52,7 @@ impl Signer {
     }
 }
 
-/// What is signed of a request.
+/// The string to sign of a request.
 fn text(request: &Request, account: &str) -> String {
     let header = |name: &str| {
         request.headers.iter().find(|(set, _)| *set == name).map_or("", |(_, value)| value.as_str()).to_owned()
@@ -82,10 +81,10 @@ mod tests {
     use super::super::super::http::{Method, address};
     use super::*;
 
-    /// The example "List Containers" and the rules of the page named above; the signature by
+    /// The example "List Containers" of the page above; the signature by
     /// `printf '…' | openssl dgst -sha256 -mac HMAC -macopt hexkey:6b6579 -binary | base64`.
     #[test]
-    fn a_request_is_signed_as_documented() {
+    fn signs_a_request_as_documented() {
         let mut url = address("https://myaccount.blob.core.windows.net", "mycontainer").expect("an address");
         url.query_pairs_mut().extend_pairs([("restype", "container"), ("comp", "metadata"), ("timeout", "20")]);
         let request = Request::new(Method::GET, url)

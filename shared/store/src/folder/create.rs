@@ -1,4 +1,4 @@
-//! Creating a name that must not be there, in the first of the ways that the file system has.
+//! Creates a file exclusively, with the strongest method that the file system supports.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -7,38 +7,37 @@ use std::time::{Duration, Instant};
 
 use tempfile::NamedTempFile;
 
-/// How a name is created that must not be there.
+/// A method of exclusive creation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Exclusive {
-    /// A hard link to the whole file.
+    /// A hard link to the complete file.
     Link,
-    /// A rename that refuses a taken name (Linux's `RENAME_NOREPLACE`).
+    /// A rename that fails on an existing name (Linux's `RENAME_NOREPLACE`).
     Rename,
-    /// An empty file that is created exclusively (`O_EXCL`) and then replaced by the whole one. A crash between the two
-    /// leaves the empty file, which the next writer takes over after [`CLAIM_TIMEOUT`].
+    /// An empty file created with `O_EXCL` and then replaced by the complete one. A crash between the two leaves the
+    /// empty file, which the next writer takes over after [`CLAIM_TIMEOUT`].
     Claim,
 }
 
 impl Exclusive {
-    /// The strongest first.
+    /// All methods, the strongest first.
     pub const ALL: [Exclusive; 3] = [Exclusive::Link, Exclusive::Rename, Exclusive::Claim];
 }
 
-/// How long an empty file may be another writer's claim; a writer replaces its own at once.
+/// How long an empty file counts as another writer's claim; writers replace their own at once.
 const CLAIM_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often a claim is looked at meanwhile.
+/// Interval between checks of a claim.
 const CLAIM_POLL: Duration = Duration::from_millis(10);
 
-/// Gives what was written its name unless that is taken, in the first of the ways that the file system has; whether the
-/// name was free.
-pub(super) fn create(mut unfinished: NamedTempFile, path: &Path, ways: &[Exclusive]) -> io::Result<bool> {
+/// Moves a written file to `path` unless that exists, with the first supported method. Returns false when it exists.
+pub(super) fn create(mut unfinished: NamedTempFile, path: &Path, methods: &[Exclusive]) -> io::Result<bool> {
     let mut unsupported = io::Error::from(ErrorKind::Unsupported);
-    for way in ways {
-        let done = match way {
+    for method in methods {
+        let outcome = match method {
             Exclusive::Link => fs::hard_link(unfinished.path(), path),
-            Exclusive::Rename => match rename_to_free(unfinished.path(), path) {
+            Exclusive::Rename => match rename_if_absent(unfinished.path(), path) {
                 Ok(()) => {
-                    // It has moved: there is nothing left to remove.
+                    // The file has moved; there is nothing to remove.
                     unfinished.disable_cleanup(true);
                     Ok(())
                 }
@@ -46,19 +45,19 @@ pub(super) fn create(mut unfinished: NamedTempFile, path: &Path, ways: &[Exclusi
             },
             Exclusive::Claim => return claim(unfinished, path),
         };
-        match done {
+        match outcome {
             Ok(()) => return Ok(true),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(false),
-            Err(error) if lacks_the_way(&error) => unsupported = error,
+            Err(error) if is_unsupported(&error) => unsupported = error,
             Err(error) => return Err(error),
         }
     }
     Err(unsupported)
 }
 
-/// Whether an error says that the file system has no such call: EPERM of FAT and FUSE, ENOSYS, EOPNOTSUPP, EINVAL of an
-/// unknown flag, EMLINK, EXDEV of overlays.
-pub(super) fn lacks_the_way(error: &io::Error) -> bool {
+/// Whether an error means that the file system lacks the call: EPERM (FAT, FUSE), ENOSYS, EOPNOTSUPP, EINVAL (unknown
+/// flag), EMLINK, EXDEV (overlays).
+pub(super) fn is_unsupported(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::PermissionDenied
@@ -70,13 +69,13 @@ pub(super) fn lacks_the_way(error: &io::Error) -> bool {
 }
 
 #[cfg(target_os = "linux")]
-fn rename_to_free(from: &Path, to: &Path) -> io::Result<()> {
+fn rename_if_absent(from: &Path, to: &Path) -> io::Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
     Ok(renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn rename_to_free(_: &Path, _: &Path) -> io::Result<()> {
+fn rename_if_absent(_: &Path, _: &Path) -> io::Result<()> {
     Err(ErrorKind::Unsupported.into())
 }
 
@@ -86,7 +85,7 @@ fn claim(unfinished: NamedTempFile, path: &Path) -> io::Result<bool> {
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             let begun = Instant::now();
-            // A folder, or a file that is whole, is no claim.
+            // Neither a folder nor a complete file is a claim.
             while !empty && fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() == 0) {
                 if begun.elapsed() >= CLAIM_TIMEOUT {
                     return unfinished.persist(path).map(|_| true).map_err(|error| error.error);

@@ -1,8 +1,7 @@
-//! A folder on this machine, or on a file system that is mounted there; a part of it may be another file system.
+//! A local folder. Parts of it may be other mounted file systems.
 //!
-//! A file is written beside its target and then renamed, so that it is there whole or not at all. Create-if-absent is a
-//! hard link where the file system has them, a rename that refuses a taken name where it has that, and otherwise a name
-//! that is created exclusively and then replaced by the whole file (see [`Exclusive`]).
+//! A file is written beside its target and then renamed, so that writes are atomic. Create-if-absent uses the strongest
+//! method that the file system supports (see [`Exclusive`]).
 
 mod create;
 #[cfg(test)]
@@ -50,17 +49,17 @@ fn read(settings: &mut Reader<'_>) -> Location {
     Location::new(Folder::new(settings.text("STORAGE_FOLDER").unwrap_or_default().into()))
 }
 
-/// How the names of files begin that are being written, beside their targets; a crash leaves only these.
+/// Prefix of the files being written, beside their targets. A crash leaves only such files.
 const UNFINISHED: &str = ".unfinished";
 const UNFINISHED_PREFIX: &str = ".unfinished-";
-/// The longest name that an unfinished file's name can hold [bytes]; file systems allow 255.
-const LONGEST_TARGET: usize = 200;
-/// The longest name of a file or folder [bytes].
+/// Maximum length of a target's name that an unfinished file's name can contain [bytes]; file systems allow 255.
+const MAX_TARGET_BYTES: usize = 200;
+/// Maximum length of the name of a file or folder [bytes].
 const MAX_NAME_BYTES: usize = 255;
-/// What is read at a time [bytes].
+/// Size of a read [bytes].
 const CHUNK_BYTES: usize = 1 << 20;
-/// How many names a list may be ahead of who reads it.
-const PAGE: usize = 1000;
+/// Maximum entries that a list buffers for its reader.
+const LIST_BUFFER: usize = 1000;
 
 #[derive(Debug, Clone)]
 pub(super) struct Folder {
@@ -113,7 +112,7 @@ impl Backend for Folder {
         let expected = if segments.clone().any(|segment| segment.len() > MAX_NAME_BYTES) {
             format!("segments of at most {MAX_NAME_BYTES} bytes")
         } else if segments.any(|segment| segment.starts_with(UNFINISHED)) {
-            format!("a name without `{UNFINISHED}`, as files are called while they are written")
+            format!("a name without `{UNFINISHED}`, which marks files being written")
         } else {
             return Ok(());
         };
@@ -144,11 +143,11 @@ impl Backend for Folder {
         Ok(Some(Content { head, chunks: chunks.map_err(failed).boxed() }))
     }
 
-    /// Nothing tells what a disk has but reading it.
+    /// A file system reports no MD5.
     async fn put(&self, key: &Key, bytes: Bytes) -> Result<Option<Md5>> {
         let root = self.root.clone();
         self.run(key, move |path| {
-            rewritten(|| {
+            retry_if_deleted(|| {
                 let mut unfinished = begin(&root, path)?;
                 unfinished.write_all(&bytes)?;
                 finish(unfinished, path)
@@ -161,11 +160,11 @@ impl Backend for Folder {
     async fn put_if_absent(&self, key: &Key, bytes: Bytes) -> Result<bool> {
         let root = self.root.clone();
         self.run(key, move |path| {
-            // An empty file may be a claim that a crash left; whether it is, is seen below.
+            // An empty file may be a stale claim; `create` checks that.
             if fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() > 0) {
                 return Ok(false);
             }
-            rewritten(|| {
+            retry_if_deleted(|| {
                 let mut unfinished = begin(&root, path)?;
                 unfinished.write_all(&bytes)?;
                 unfinished.as_file().sync_data()?;
@@ -183,7 +182,7 @@ impl Backend for Folder {
             unfinished = self.run(key, move |_| unfinished.write_all(&bytes).map(|()| unfinished)).await?;
         }
         let finished = move |path: &Path| match finish(unfinished, path) {
-            Err(error) if absent(&error) => Err(io::Error::other("the unfinished file was removed meanwhile")),
+            Err(error) if absent(&error) => Err(io::Error::other("the unfinished file was deleted meanwhile")),
             finished => finished,
         };
         self.run(key, finished).await.map(|()| None)
@@ -200,24 +199,27 @@ impl Backend for Folder {
     }
 
     async fn delete(&self, key: &Key) -> Result<bool> {
-        self.run(key, |path| match fs::remove_file(path) {
-            Ok(()) => Ok(true),
-            Err(error) if absent(&error) || path.is_dir() => Ok(false),
-            Err(error) => Err(error),
+        self.run(key, |path| {
+            // A link to a folder is part of its objects' path, and a special file is no object.
+            let removed = fs::metadata(path).and_then(|found| match found.is_file() {
+                true => fs::remove_file(path).map(|()| true),
+                false => Ok(false),
+            });
+            removed.or_else(|error| if absent(&error) { Ok(false) } else { Err(error) })
         })
         .await
     }
 
     fn list(&self, prefix: &str) -> BoxStream<'static, Result<Listed>> {
         let (root, prefix) = (self.root.clone(), prefix.to_owned());
-        let (sender, receiver) = mpsc::channel(PAGE);
+        let (sender, receiver) = mpsc::channel(LIST_BUFFER);
         tokio::task::spawn_blocking(move || {
-            // Only the folder that the prefix names whole can hold matches.
+            // Matches are only in the folder of the prefix's complete segments.
             let folder = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
             let entered: Vec<PathBuf> = fs::canonicalize(&root).into_iter().collect();
             let walked = walk(&root, folder, &prefix, &entered, &mut |listed| match sender.blocking_send(Ok(listed)) {
                 Ok(()) => ControlFlow::Continue(()),
-                // Nobody reads on.
+                // The reader dropped the list.
                 Err(_) => ControlFlow::Break(()),
             });
             if let Err(error) = walked {
@@ -229,7 +231,7 @@ impl Backend for Folder {
 }
 
 fn failure(root: &Path, name: &str, error: io::Error) -> Error {
-    // Anything else may pass: a full disk, too many open files, a file server that is away.
+    // Other errors may be transient: a full disk, too many open files, an unreachable file server.
     let class = match error.kind() {
         ErrorKind::NotFound
         | ErrorKind::NotADirectory
@@ -246,15 +248,15 @@ fn failure(root: &Path, name: &str, error: io::Error) -> Error {
     Error::new(class, format!("object `{name}` in folder `{}`", root.display())).caused_by(error)
 }
 
-/// How often a write is tried when another process deletes the unfinished file: the GWTM's server deletes the files of old
-/// test alerts, whatever state they are in.
-const REWRITES: usize = 20;
+/// Maximum attempts of a write when another process deletes the unfinished file: the GWTM's server deletes the files of
+/// old test alerts.
+const WRITE_ATTEMPTS: usize = 20;
 
-fn rewritten<T>(write: impl Fn() -> io::Result<T>) -> io::Result<T> {
-    for _ in 1..REWRITES {
+fn retry_if_deleted<T>(write: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    for _ in 1..WRITE_ATTEMPTS {
         match write() {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            written => return written,
+            outcome => return outcome,
         }
     }
     write()
@@ -265,7 +267,7 @@ fn absent(error: &io::Error) -> bool {
 }
 
 fn open(path: &Path) -> io::Result<Option<fs::File>> {
-    // To open a FIFO would wait for its writer.
+    // Opening a FIFO would block until it has a writer.
     let opened = match fs::metadata(path) {
         Ok(found) if !found.is_file() => return Ok(None),
         Ok(_) => fs::File::open(path),
@@ -283,11 +285,12 @@ fn head(found: &fs::Metadata) -> Head {
     Head { size: found.len(), modified, ..Head::default() }
 }
 
-/// A file to be written, beside its target: on the same file system. Its name holds the target's, because the GWTM's server
-/// deletes every file under `test/` whose name holds neither the date of a recent mock alert nor `alert.json`.
+/// Creates a file to write, beside its target and so on the same file system. Its name contains the target's, because
+/// the GWTM's server deletes every file under `test/` whose name contains neither a recent mock alert's date nor
+/// `alert.json`.
 fn begin(root: &Path, path: &Path) -> io::Result<NamedTempFile> {
     if path.is_dir() {
-        return Err(io::Error::new(ErrorKind::IsADirectory, "expected no folder of that name, found one"));
+        return Err(io::Error::new(ErrorKind::IsADirectory, "expected no folder with this name, found one"));
     }
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(|error| match folder.ancestors().find(|parent| parent.is_file()) {
@@ -298,7 +301,7 @@ fn begin(root: &Path, path: &Path) -> io::Result<NamedTempFile> {
             None => error,
         })?;
     }
-    let target = path.file_name().and_then(OsStr::to_str).filter(|name| name.len() <= LONGEST_TARGET);
+    let target = path.file_name().and_then(OsStr::to_str).filter(|name| name.len() <= MAX_TARGET_BYTES);
     let prefix = target.map_or_else(|| UNFINISHED_PREFIX.to_owned(), |name| format!("{UNFINISHED_PREFIX}{name}-"));
     let mut builder = tempfile::Builder::new();
     builder.prefix(&prefix);
@@ -310,7 +313,7 @@ fn begin(root: &Path, path: &Path) -> io::Result<NamedTempFile> {
     builder.tempfile_in(path.parent().unwrap_or(root))
 }
 
-/// What was written, under its name.
+/// Syncs a written file and renames it to its target.
 fn finish(unfinished: NamedTempFile, path: &Path) -> io::Result<()> {
     unfinished.as_file().sync_data()?;
     unfinished.persist(path).map(drop).map_err(|error| error.error)

@@ -1,15 +1,15 @@
-//! What only a folder does; what every back end does is in `tests::conformance`.
+//! Tests specific to a folder; `tests::conformance` covers all back ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
 use super::super::{EntryKind, Listed, Store};
-use super::create::{Exclusive, create, lacks_the_way};
+use super::create::{Exclusive, create, is_unsupported};
 use super::*;
 
 #[test]
-fn what_may_pass_is_tried_again() {
+fn transient_errors_are_retryable() {
     let class = |error: io::Error| failure(Path::new("/data"), "fit/x", error).is_retryable();
     // Linux: ENFILE, EMFILE, EBUSY, ENOSPC, ESTALE.
     for code in [23, 24, 16, 28, 116] {
@@ -52,7 +52,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[tokio::test]
-async fn names_that_a_folder_cannot_hold_are_refused_before_anything_is_written() {
+async fn rejects_invalid_names_before_writing() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = store(&folder);
     let long = format!("fit/{}.json", "x".repeat(251));
@@ -66,7 +66,7 @@ async fn names_that_a_folder_cannot_hold_are_refused_before_anything_is_written(
     assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
     assert_eq!(store.accepts(&key(&long.replace("xx.json", "x.json"))), Ok(()));
 
-    // What is an object can hold none, and what holds some is none.
+    // A file is no folder, and a folder is no object.
     store.put(&key("fit/a"), Bytes::from_static(b"1")).await.expect("written");
     for name in ["fit/a/b", "fit"] {
         for error in [
@@ -80,64 +80,64 @@ async fn names_that_a_folder_cannot_hold_are_refused_before_anything_is_written(
     assert_eq!(files(folder.path()), [folder.path().join("fit/a")]);
 }
 
-fn whole(folder: &Path, bytes: &[u8]) -> NamedTempFile {
+fn written(folder: &Path, bytes: &[u8]) -> NamedTempFile {
     let mut unfinished = begin(folder, &folder.join("x")).expect("a file");
     unfinished.write_all(bytes).expect("written");
     unfinished
 }
 
 #[test]
-fn of_all_who_create_a_name_one_is_told_so_in_every_way() {
-    for ways in [&Exclusive::ALL[..], &[Exclusive::Link], &[Exclusive::Rename], &[Exclusive::Claim]] {
+fn one_of_all_concurrent_creators_wins_with_every_method() {
+    for methods in [&Exclusive::ALL[..], &[Exclusive::Link], &[Exclusive::Rename], &[Exclusive::Claim]] {
         let folder = tempfile::tempdir().expect("a folder");
         for round in 0..20 {
             let path = folder.path().join(round.to_string());
             let writer = |i: usize| {
-                let unfinished = whole(folder.path(), i.to_string().as_bytes());
+                let unfinished = written(folder.path(), i.to_string().as_bytes());
                 let path = &path;
-                move || create(unfinished, path, ways).expect("answered").then_some(i)
+                move || create(unfinished, path, methods).expect("answered").then_some(i)
             };
             let writers: Vec<_> = (0..8).map(writer).collect();
-            let told: Vec<usize> = std::thread::scope(|scope| {
+            let winners: Vec<usize> = std::thread::scope(|scope| {
                 let threads: Vec<_> = writers.into_iter().map(|writer| scope.spawn(writer)).collect();
                 threads.into_iter().filter_map(|thread| thread.join().expect("no panic")).collect()
             });
-            let [first] = told[..] else { panic!("{ways:?}: {told:?}") };
-            assert_eq!(fs::read(&path).expect("whole"), first.to_string().as_bytes(), "{ways:?}");
+            let [winner] = winners[..] else { panic!("{methods:?}: {winners:?}") };
+            assert_eq!(fs::read(&path).expect("whole"), winner.to_string().as_bytes(), "{methods:?}");
         }
-        assert_eq!(files(folder.path()).len(), 20, "{ways:?}: nothing unfinished is left");
+        assert_eq!(files(folder.path()).len(), 20, "{methods:?}: no unfinished file is left");
     }
 }
 
 #[test]
-fn a_way_that_the_file_system_lacks_gives_way_to_the_next() {
+fn falls_back_when_a_method_is_unsupported() {
     // Linux: EPERM of FAT and FUSE, EXDEV, EINVAL, EMLINK, ENOSYS, EOPNOTSUPP.
     for code in [1, 18, 22, 31, 38, 95] {
-        assert!(lacks_the_way(&io::Error::from_raw_os_error(code)), "{code}");
+        assert!(is_unsupported(&io::Error::from_raw_os_error(code)), "{code}");
     }
     // EEXIST, ENOSPC, EIO, EROFS.
     for code in [17, 28, 5, 30] {
-        assert!(!lacks_the_way(&io::Error::from_raw_os_error(code)), "{code}");
+        assert!(!is_unsupported(&io::Error::from_raw_os_error(code)), "{code}");
     }
 }
 
 #[test]
-fn a_claim_that_a_crash_left_is_taken_over_and_a_whole_object_is_not() {
+fn takes_over_a_stale_claim_but_not_a_complete_object() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("x");
     fs::write(&path, b"").expect("a claim");
-    assert!(create(whole(folder.path(), b"new"), &path, &[Exclusive::Claim]).expect("taken over"));
-    assert!(!create(whole(folder.path(), b"other"), &path, &[Exclusive::Claim]).expect("answered"));
+    assert!(create(written(folder.path(), b"new"), &path, &[Exclusive::Claim]).expect("taken over"));
+    assert!(!create(written(folder.path(), b"other"), &path, &[Exclusive::Claim]).expect("answered"));
     assert_eq!(fs::read(&path).expect("whole"), b"new");
-    // An empty object is as whole as it gets, and where there are links an empty file is an object.
-    assert!(!create(whole(folder.path(), b"new"), &path, &[Exclusive::Link]).expect("answered"));
+    // An empty object is complete, and with hard links an empty file is never a claim.
+    assert!(!create(written(folder.path(), b"new"), &path, &[Exclusive::Link]).expect("answered"));
     fs::write(&path, b"").expect("an empty object");
-    assert!(!create(whole(folder.path(), b""), &path, &[Exclusive::Claim]).expect("answered"));
-    assert!(!create(whole(folder.path(), b"new"), &path, &Exclusive::ALL).expect("answered"));
+    assert!(!create(written(folder.path(), b""), &path, &[Exclusive::Claim]).expect("answered"));
+    assert!(!create(written(folder.path(), b"new"), &path, &Exclusive::ALL).expect("answered"));
 }
 
 #[tokio::test]
-async fn a_part_of_the_folder_may_be_another_file_system() {
+async fn a_subfolder_may_be_on_another_file_system() {
     use std::os::unix::fs::{MetadataExt, symlink};
 
     let folder = tempfile::tempdir().expect("a folder");
@@ -146,12 +146,12 @@ async fn a_part_of_the_folder_may_be_another_file_system() {
     let other = if device(memory).is_some_and(|other| Some(other) != device(folder.path())) {
         tempfile::tempdir_in(memory)
     } else {
-        // One file system is all there is here: the link is still followed.
+        // This machine has one file system; the link is still followed.
         tempfile::tempdir()
     };
     let other = other.expect("a folder");
     symlink(other.path(), folder.path().join("fit")).expect("a link");
-    // One that leads back is no end of folders.
+    // A link to an ancestor must not recurse forever.
     symlink(folder.path(), other.path().join("back")).expect("a link");
     let store = store(&folder);
     let name = key("fit/a");
@@ -164,7 +164,7 @@ async fn a_part_of_the_folder_may_be_another_file_system() {
 }
 
 #[tokio::test]
-async fn special_files_are_listed_as_such_and_never_opened() {
+async fn lists_special_files_and_never_opens_them() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = store(&folder);
     store.put(&key("fit/a"), Bytes::from_static(b"123")).await.expect("written");
@@ -180,12 +180,12 @@ async fn special_files_are_listed_as_such_and_never_opened() {
         assert_eq!(store.get_range(&name, 0..5).await, Ok(None), "{name}");
         assert_eq!(store.head(&name).await, Ok(None), "{name}");
         assert!(store.get_stream(&name).await.expect("an answer").is_none(), "{name}");
-        assert_eq!(store.put_if_absent(&name, Bytes::from_static(b"1")).await, Ok(false), "{name}: it is taken");
+        assert_eq!(store.put_if_absent(&name, Bytes::from_static(b"1")).await, Ok(false), "{name}: the name exists");
     }
 }
 
 #[tokio::test]
-async fn empty_objects_with_others_below_them_stand_for_folders() {
+async fn recognises_folder_markers() {
     let head = |size| Head { size, ..Head::default() };
     for (name, size, kind) in [
         ("fit/", 0, EntryKind::FolderMarker),
@@ -200,7 +200,7 @@ async fn empty_objects_with_others_below_them_stand_for_folders() {
 }
 
 #[tokio::test]
-async fn a_list_tells_what_cannot_be_read() {
+async fn lists_invalid_names_as_errors() {
     use std::os::unix::ffi::OsStrExt;
 
     let folder = tempfile::tempdir().expect("a folder");
@@ -209,28 +209,28 @@ async fn a_list_tells_what_cannot_be_read() {
     fs::write(folder.path().join("fit/b\nc"), b"1").expect("written");
     fs::write(folder.path().join(OsStr::from_bytes(b"fit/\xff")), b"1").expect("written");
     let listed: Vec<Listed> = store.list("fit/").try_collect().await.expect("a list");
-    let (names, refused): (Vec<_>, Vec<_>) = listed.into_iter().partition(|listed| listed.key.is_ok());
+    let (names, rejected): (Vec<_>, Vec<_>) = listed.into_iter().partition(|listed| listed.key.is_ok());
     assert_eq!(names.len(), 1);
     assert_eq!((&names[0].key, names[0].head.size), (&Ok(key("fit/a")), 3));
     assert!(names[0].head.modified.is_some());
-    let mut refused: Vec<String> =
-        refused.into_iter().map(|listed| listed.key.expect_err("no key").to_string()).collect();
-    refused.sort();
-    assert!(refused[0].contains("UTF-8") && refused[1].contains("`fit/b\\nc`"), "{refused:?}");
+    let mut rejected: Vec<String> =
+        rejected.into_iter().map(|listed| listed.key.expect_err("no key").to_string()).collect();
+    rejected.sort();
+    assert!(rejected[0].contains("UTF-8") && rejected[1].contains("`fit/b\\nc`"), "{rejected:?}");
     assert_eq!(store.keys("fit/").await, Ok(vec![key("fit/a")]));
 }
 
 #[tokio::test]
-async fn a_list_that_nobody_reads_to_its_end_ends() {
+async fn dropping_a_list_stops_its_thread() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = store(&folder);
     fs::create_dir(folder.path().join("fit")).expect("a folder");
-    for i in 0..3 * PAGE {
+    for i in 0..3 * LIST_BUFFER {
         fs::write(folder.path().join(format!("fit/{i}")), b"").expect("written");
     }
     let mut list = store.list("");
     assert!(list.try_next().await.is_ok_and(|listed| listed.is_some()));
-    // Dropping the runtime would wait for a thread that still walks.
+    // Dropping the runtime would wait for a thread that still lists.
     drop(list);
     assert_eq!(store.keys("fit/1").await.expect("keys").len(), 1111);
 }
@@ -247,7 +247,7 @@ enum Operation {
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
-    // Some are folders of others; `d` may be on another file system.
+    // Includes folders of other names; `d` may be on another file system.
     let name = prop::sample::select(vec!["a", "a/b", "a/b/c", "a/bc", "b", "d", "d/e", "d/e/f", "d/g"]);
     let prefix = prop::sample::select(vec!["", "a", "a/", "a/b", "a/b/", "c", "d/", "d/e"]);
     let bytes = || prop::collection::vec(any::<u8>(), 0..100);
@@ -261,7 +261,7 @@ fn operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
-/// What a folder holds.
+/// Model of a folder.
 #[derive(Debug, Default)]
 struct Model {
     objects: BTreeMap<String, Vec<u8>>,
@@ -347,10 +347,10 @@ proptest! {
             Ok(())
         })?;
         let written: BTreeSet<PathBuf> = model.objects.keys().map(|name| folder.path().join(name)).collect();
-        prop_assert_eq!(files(folder.path()).into_iter().collect::<BTreeSet<_>>(), written, "nothing unfinished is left");
+        prop_assert_eq!(files(folder.path()).into_iter().collect::<BTreeSet<_>>(), written, "no unfinished file is left");
     }
 
-    // Hosts that share a folder may differ in what their file systems have.
+    // Hosts that share a folder may support different methods.
     #[test]
     fn one_of_any_writers_creates_a_name(
         writers in prop::collection::vec((1..8_usize, 1..50_000_usize, 0..300_u64), 2..8),
@@ -358,14 +358,15 @@ proptest! {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("x");
         let writer = |i: usize| {
-            let (ways, size, pause) = writers[i];
-            let ways: Vec<Exclusive> = (0..3).filter(|bit| ways >> bit & 1 == 1).map(|bit| Exclusive::ALL[bit]).collect();
+            let (methods, size, pause) = writers[i];
+            let methods: Vec<Exclusive> =
+                (0..3).filter(|bit| methods >> bit & 1 == 1).map(|bit| Exclusive::ALL[bit]).collect();
             let byte = u8::try_from(i).expect("few");
-            let unfinished = whole(folder.path(), &vec![byte; size]);
+            let unfinished = written(folder.path(), &vec![byte; size]);
             let path = &path;
             move || {
                 std::thread::sleep(std::time::Duration::from_micros(pause));
-                create(unfinished, path, &ways).expect("an answer").then_some(vec![byte; size])
+                create(unfinished, path, &methods).expect("an answer").then_some(vec![byte; size])
             }
         };
         let all: Vec<_> = (0..writers.len()).map(writer).collect();

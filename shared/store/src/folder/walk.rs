@@ -1,4 +1,4 @@
-//! The files of a folder whose names begin with a prefix.
+//! Lists the files of a folder by prefix.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -11,8 +11,8 @@ use shared::Error;
 use super::super::object::{EntryKind, Listed};
 use super::{UNFINISHED, absent, head};
 
-/// Hands on every file whose name starts with `prefix`, until `found` breaks off. `entered`: the root, and the folders that
-/// links have led to.
+/// Calls `found` with every file whose name starts with `prefix`, until it breaks. `entered`: the root, and the targets
+/// of the links on the way here.
 pub(super) fn walk(
     root: &Path,
     folder: &str,
@@ -35,8 +35,8 @@ pub(super) fn walk(
         if name.rsplit('/').next().is_some_and(|segment| segment.starts_with(UNFINISHED)) {
             continue;
         }
-        let meets = name.starts_with(prefix) || prefix.starts_with(&format!("{name}/"));
-        if !meets {
+        let matches = name.starts_with(prefix) || prefix.starts_with(&format!("{name}/"));
+        if !matches {
             continue;
         }
         let listed = match entry.metadata() {
@@ -46,11 +46,10 @@ pub(super) fn walk(
                 }
                 continue;
             }
-            // Followed, as a reader would: a link to a file is that file, and one that cannot be followed is an object
-            // that cannot be read.
+            // Follow links, as a read does. A broken link that exists is an object that cannot be read.
             Ok(link) if link.is_symlink() => match fs::metadata(entry.path()) {
                 Ok(metadata) if metadata.is_dir() && is_text => {
-                    // A folder that is linked to lies in this one, as on another volume, unless this one lies in it.
+                    // Descend into a linked folder, unless it contains this one.
                     let (here, there) = (fs::canonicalize(root.join(folder))?, fs::canonicalize(entry.path())?);
                     if here.starts_with(&there) || entered.iter().any(|entered| entered.starts_with(&there)) {
                         continue;
@@ -66,7 +65,7 @@ pub(super) fn walk(
                 Err(_) => continue,
             },
             Ok(metadata) => metadata,
-            // Deleted since.
+            // Deleted meanwhile.
             Err(error) if absent(&error) => continue,
             Err(error) => return Err(error),
         };

@@ -1,4 +1,4 @@
-//! The client: AWS's SDK.
+//! The S3 client, on AWS's SDK.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -26,16 +26,16 @@ use percent_encoding::percent_decode_str;
 use shared::key::Key;
 use shared::{Error, Result};
 
-use super::super::backend::{Backend, CREATE_RACE, PIECE_BYTES, writer};
+use super::super::backend::{Backend, CREATE_RACE, SINGLE_PUT_BYTES, writer_id};
 use super::super::object::{Content, Head, Listed, Md5};
 use super::super::stream::part;
 use super::S3Settings;
 
-/// The most parts of one upload.
+/// S3's maximum number of parts per upload.
 const MAX_PARTS: u64 = 10_000;
-/// The metadata that holds an object's MD5 in base64.
+/// The metadata with the object's MD5 in base64.
 const MD5_METADATA: &str = "md5chksum";
-/// The metadata that holds who created an object.
+/// The metadata with the creator's id.
 const WRITER_METADATA: &str = "writer";
 
 #[derive(Debug, Clone)]
@@ -43,10 +43,10 @@ pub(super) struct S3 {
     client: Client,
     bucket: String,
     region: String,
-    /// Whether it is AWS itself.
+    /// Whether the server is AWS.
     is_aws: bool,
-    /// Whether the bucket has shown itself: until then, an object that is absent may be a bucket that is.
-    is_there: Arc<AtomicBool>,
+    /// Whether the bucket is known to exist. Until then a missing object may mean a missing bucket.
+    bucket_exists: Arc<AtomicBool>,
 }
 
 impl S3 {
@@ -73,12 +73,12 @@ impl S3 {
         }
         let config = aws_sdk_s3::config::Builder::from(&loader.load().await)
             .force_path_style(endpoint_url.is_some())
-            // Servers other than AWS refuse the checksum trailers that the SDK sends by default.
+            // Other servers reject the checksum trailers that the SDK sends by default.
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
             .build();
         let is_aws = endpoint_url.is_none_or(|url| url.contains(".amazonaws.com"));
-        S3 { client: Client::from_conf(config), bucket, region, is_aws, is_there: Arc::default() }
+        S3 { client: Client::from_conf(config), bucket, region, is_aws, bucket_exists: Arc::default() }
     }
 
     fn write(&self, key: &Key, bytes: Bytes) -> PutObjectFluentBuilder {
@@ -87,7 +87,7 @@ impl S3 {
     }
 
     async fn parts(&self, key: &Key, id: &str, content: Content) -> Result<Option<Md5>> {
-        let part_bytes = PIECE_BYTES.max(content.head.size.div_ceil(MAX_PARTS));
+        let part_bytes = SINGLE_PUT_BYTES.max(content.head.size.div_ceil(MAX_PARTS));
         let part_bytes = usize::try_from(part_bytes).unwrap_or(usize::MAX);
         let (mut chunks, mut rest, mut parts) = (content.chunks, BytesMut::new(), Vec::new());
         let (mut whole, mut of_parts) = (md5::Md5::new(), md5::Md5::new());
@@ -108,7 +108,7 @@ impl S3 {
                 .map_err(|error| self.failure(key.as_str(), &error))?;
             parts.push(CompletedPart::builder().part_number(number).set_e_tag(answer.e_tag).build());
         }
-        // What S3 calls an upload in parts that arrived as they were sent, unless it is encrypted.
+        // S3's ETag of a multipart upload, unless it is encrypted: proof that the parts arrived intact.
         let etag = format!("{}-{}", Md5(of_parts.finalize().into()), parts.len());
         let is_ours = |found: Option<&str>| found.is_some_and(|found| found.trim_matches('"') == etag);
         let whole = Md5(whole.finalize().into());
@@ -123,7 +123,7 @@ impl S3 {
             .await;
         match answer {
             Ok(answer) => Ok(is_ours(answer.e_tag()).then_some(whole)),
-            // It may have been completed and the answer lost: then this very object is there.
+            // The upload may have completed with its response lost: compare the stored object.
             Err(error) => match self.head(key).await {
                 Ok(Some(head)) if is_ours(head.etag.as_deref()) => Ok(Some(whole)),
                 _ => Err(self.failure(key.as_str(), &error)),
@@ -131,9 +131,9 @@ impl S3 {
         }
     }
 
-    /// An object was not found: whether its bucket is there.
-    async fn absent(&self) -> Result<()> {
-        if self.is_there.load(Ordering::Relaxed) {
+    /// After a missing object: fails when the bucket is missing.
+    async fn check_bucket(&self) -> Result<()> {
+        if self.bucket_exists.load(Ordering::Relaxed) {
             return Ok(());
         }
         match self.client.head_bucket().bucket(&self.bucket).send().await {
@@ -143,12 +143,12 @@ impl S3 {
             Err(error) if error.raw_response().is_some_and(|response| response.status().as_u16() == 404) => {
                 return Err(self.no_bucket());
             }
-            // Who may read objects need not be allowed to ask for the bucket.
+            // Permission to read objects does not imply permission to head the bucket.
             Err(error) if error.raw_response().is_some_and(|response| response.status().is_client_error()) => {}
             Err(error) => return Err(self.failure("", &error)),
             Ok(_) => {}
         }
-        self.is_there.store(true, Ordering::Relaxed);
+        self.bucket_exists.store(true, Ordering::Relaxed);
         Ok(())
     }
 
@@ -156,7 +156,7 @@ impl S3 {
         Error::permanent(format!("bucket `{}`: expected it on the server, found none (AWS_BUCKET)", self.bucket))
     }
 
-    /// The object as errors name it.
+    /// The object's name in errors.
     fn object(&self, key: &Key) -> String {
         format!("object `{key}` in bucket `{}`", self.bucket)
     }
@@ -174,7 +174,7 @@ impl S3 {
         match code {
             Some("InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidToken" | "InvalidClientTokenId") => {
                 message
-                    .push_str("the access key or its secret is refused (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY): ");
+                    .push_str("the access key or its secret was rejected (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY): ");
             }
             Some("AccessDenied" | "AllAccessDisabled" | "AccountProblem") => {
                 message.push_str("the access key is not allowed to do this: ");
@@ -199,14 +199,14 @@ impl S3 {
             (Some(status), None) => message.push_str(&format!("{status}: {}", causes(error))),
             _ => message.push_str(&causes(error)),
         }
-        // Refused for what it is; busy, throttled, conflicting or expired requests are refused for the moment.
-        let refused = status
+        // Busy, throttled, conflicting and expired requests are Retryable.
+        let rejected = status
             .is_some_and(|status| (300..500).contains(&status) && ![408, 409, 425, 429].contains(&status))
             && !matches!(
                 code,
                 Some("RequestTimeTooSkewed" | "ExpiredToken" | "RequestTimeout" | "TokenRefreshRequired")
             );
-        let permanent = refused
+        let permanent = rejected
             || code == Some("PermanentRedirect")
             || matches!(error, SdkError::ConstructionFailure(_))
             || no_credentials(error);
@@ -229,16 +229,16 @@ impl Backend for S3 {
             .await;
         let object = match answer {
             Ok(object) => object,
-            Err(error) if error.code() == Some("NoSuchKey") => return self.absent().await.map(|()| None),
+            Err(error) if error.code() == Some("NoSuchKey") => return self.check_bucket().await.map(|()| None),
             Err(error) if ranged && error.code() == Some("InvalidRange") => {
                 return Ok(Some(Content { head: Head::default(), chunks: stream::empty().boxed() }));
             }
             Err(error) if etag.is_some() && error.code() == Some("PreconditionFailed") => {
-                return Err(Error::retryable(format!("{}: has changed while it was read", self.object(key))));
+                return Err(Error::retryable(format!("{}: changed while being read", self.object(key))));
             }
             Err(error) => return Err(self.failure(key.as_str(), &error)),
         };
-        self.is_there.store(true, Ordering::Relaxed);
+        self.bucket_exists.store(true, Ordering::Relaxed);
         let etag = object.e_tag.clone();
         let md5 = md5(etag.as_deref(), object.metadata(), object.server_side_encryption());
         let head = Head {
@@ -250,7 +250,7 @@ impl Backend for S3 {
         let name = self.object(key);
         let chunks = stream::unfold(object.body, |mut body| async { Some((body.next().await?, body)) });
         let chunks =
-            chunks.map_err(move |error| Error::retryable(format!("{name}: the answer broke off")).caused_by(error));
+            chunks.map_err(move |error| Error::retryable(format!("{name}: the response was cut off")).caused_by(error));
         Ok(Some(Content { head, chunks: chunks.boxed() }))
     }
 
@@ -262,13 +262,13 @@ impl Backend for S3 {
     }
 
     async fn put_if_absent(&self, key: &Key, bytes: Bytes) -> Result<bool> {
-        let writer = writer();
+        let writer = writer_id();
         match self.write(key, bytes).if_none_match("*").metadata(WRITER_METADATA, &writer).send().await {
             Ok(_) if self.is_aws => return Ok(true),
             Ok(_) => tokio::time::sleep(CREATE_RACE).await,
-            // Also when the answer to an earlier attempt was lost.
+            // May be this writer's own object, if the response to an earlier attempt was lost.
             Err(error) if error.code() == Some("PreconditionFailed") => {}
-            // Another writer of the same name is at it: who won is known once it has finished.
+            // A concurrent writer has not finished, so the winner is not known yet.
             Err(error) if error.code() == Some("ConditionalRequestConflict") => {
                 return Err(Error::retryable(format!("{}: another writer is creating it", self.object(key))));
             }
@@ -295,12 +295,12 @@ impl Backend for S3 {
         let id = upload.upload_id().unwrap_or_default();
         let outcome = self.parts(key, id, content).await;
         if outcome.is_err() {
-            // What has arrived is kept, and paid for, until it is aborted; the first error says what was wrong.
+            // Otherwise S3 keeps, and bills, the parts. Returns the first error, not this one.
             let aborted =
                 self.client.abort_multipart_upload().bucket(&self.bucket).key(key.as_str()).upload_id(id).send().await;
             if let Err(error) = aborted {
                 let error = self.failure(key.as_str(), &error);
-                tracing::warn!(object_key = %key, %error, "an upload that failed could not be aborted");
+                tracing::warn!(object_key = %key, %error, "could not abort a failed upload");
             }
         }
         outcome
@@ -309,7 +309,7 @@ impl Backend for S3 {
     async fn head(&self, key: &Key) -> Result<Option<Head>> {
         match self.client.head_object().bucket(&self.bucket).key(key.as_str()).send().await {
             Ok(head) => {
-                self.is_there.store(true, Ordering::Relaxed);
+                self.bucket_exists.store(true, Ordering::Relaxed);
                 Ok(Some(Head {
                     size: bytes(head.content_length()),
                     modified: head.last_modified().and_then(timestamp),
@@ -318,12 +318,12 @@ impl Backend for S3 {
                 }))
             }
             Err(error) if error.as_service_error().is_some_and(|error| error.is_not_found()) => {
-                self.absent().await.map(|()| None)
+                self.check_bucket().await.map(|()| None)
             }
-            // An answer to HEAD has no body to say why.
+            // A HEAD response has no body with the reason.
             Err(error) if error.raw_response().is_some_and(|response| !response.status().is_server_error()) => {
                 match self.open(key, Some(0..1), None).await {
-                    Err(why) => Err(why),
+                    Err(reason) => Err(reason),
                     Ok(_) => Err(self.failure(key.as_str(), &error)),
                 }
             }
@@ -332,13 +332,13 @@ impl Backend for S3 {
     }
 
     async fn delete(&self, key: &Key) -> Result<bool> {
-        // The answer to DELETE is the same whether it was there or not.
-        let was_there = self.head(key).await?.is_some();
-        if was_there {
+        // DELETE does not report whether the object existed.
+        let existed = self.head(key).await?.is_some();
+        if existed {
             let deleted = self.client.delete_object().bucket(&self.bucket).key(key.as_str()).send().await;
             deleted.map_err(|error| self.failure(key.as_str(), &error))?;
         }
-        Ok(was_there)
+        Ok(existed)
     }
 
     fn list(&self, prefix: &str) -> BoxStream<'static, Result<Listed>> {
@@ -347,7 +347,7 @@ impl Backend for S3 {
             .list_objects_v2()
             .bucket(&self.bucket)
             .prefix(prefix)
-            // A name may hold what XML cannot.
+            // Names may contain characters invalid in XML.
             .encoding_type(EncodingType::Url)
             .into_paginator()
             .send();
@@ -373,7 +373,7 @@ impl Backend for S3 {
     }
 }
 
-/// Whether no request was made since nobody knew an access key.
+/// Whether the error means that the SDK found no credentials.
 fn no_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -385,15 +385,15 @@ fn no_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
     false
 }
 
-/// The object's MD5: its ETag, unless it was encrypted or uploaded in parts, or what was noted of it.
+/// The object's MD5: from its metadata, or its ETag unless it is encrypted or a multipart upload.
 fn md5(
     etag: Option<&str>,
     metadata: Option<&HashMap<String, String>>,
     encryption: Option<&ServerSideEncryption>,
 ) -> Option<Md5> {
-    let noted = metadata.and_then(|metadata| Md5::from_base64(metadata.get(MD5_METADATA)?));
+    let from_metadata = metadata.and_then(|metadata| Md5::from_base64(metadata.get(MD5_METADATA)?));
     let plain = matches!(encryption, None | Some(ServerSideEncryption::Aes256));
-    noted.or_else(|| Md5::from_hex(etag?).filter(|_| plain))
+    from_metadata.or_else(|| Md5::from_hex(etag?).filter(|_| plain))
 }
 
 fn bytes(length: Option<i64>) -> u64 {
@@ -404,7 +404,7 @@ fn timestamp(time: &DateTime) -> Option<Timestamp> {
     Timestamp::new(time.secs(), i32::try_from(time.subsec_nanos()).ok()?).ok()
 }
 
-/// A name as `encoding-type=url` gives it: a space is `+`.
+/// Decodes a name of `encoding-type=url`, where `+` is a space.
 fn decoded(name: &str) -> Result<String> {
     let name = name.replace('+', " ");
     match percent_decode_str(&name).decode_utf8() {

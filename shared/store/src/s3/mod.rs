@@ -1,11 +1,11 @@
-//! S3 and servers that speak its protocol.
+//! S3 and compatible servers.
 //!
-//! Create-if-absent is `If-None-Match: *`. Each creator notes who it is with its object, so that one who lost the answer
-//! and asks again recognises itself. On AWS that is atomic; of other servers (Ceph is too, Swift's S3 is not) nothing is
-//! assumed: a creator looks after a while whose object is there, and only that one has created it.
+//! Create-if-absent is `If-None-Match: *`. The object's metadata holds the creator's id, so that a retry after a lost
+//! response recognises its own object. This is atomic on AWS. Other servers may not be atomic (Ceph is, Swift's S3 API
+//! is not), so there a creator waits, then checks that the stored object has its id.
 //!
-//! What is too large for one piece is a multipart upload, which is seen once it is complete; its MD5, when it was known
-//! beforehand, is kept in the object's metadata, as rclone does, since its ETag is none.
+//! Large objects are multipart uploads, which become visible when complete. Their ETag is no MD5; a known MD5 goes into
+//! the metadata, as rclone does.
 
 #[cfg(feature = "s3")]
 mod client;
@@ -38,15 +38,15 @@ const SETTINGS: &[Setting] = &[
     secret("AWS_SESSION_TOKEN", "none", "session token of temporary credentials"),
 ];
 
-/// A bucket on S3, or on a server that speaks its protocol.
+/// A bucket on S3 or a compatible server.
 #[derive(Debug, Clone)]
 #[cfg_attr(not(feature = "s3"), allow(dead_code, reason = "only the client reads it"))]
 struct S3Settings {
     bucket: String,
     region: String,
-    /// Another server than AWS, addressed path-style.
+    /// URL of another server, addressed path-style.
     endpoint_url: Option<String>,
-    /// Without them the SDK's ordinary chain (a profile, a role) is asked.
+    /// None: the SDK's default chain (a profile, a role).
     credentials: Option<S3Credentials>,
 }
 
@@ -56,7 +56,7 @@ struct S3Settings {
 struct S3Credentials {
     access_key_id: String,
     secret_access_key: Secret,
-    /// With a key that a role has been given for a while.
+    /// Of temporary credentials.
     session_token: Option<Secret>,
 }
 

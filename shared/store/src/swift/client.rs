@@ -1,4 +1,4 @@
-//! The client.
+//! The Swift client.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,15 +14,15 @@ use serde::Deserialize;
 use shared::key::Key;
 use shared::{Context, Error, Result};
 
-use super::super::backend::{Backend, CREATE_RACE, writer};
+use super::super::backend::{Backend, CREATE_RACE, writer_id};
 use super::super::http::{Answer, Http, Method, Request, Url, address, retried};
 use super::super::object::{Content, Head, Listed, Md5};
 use super::SwiftSettings;
 use super::login::Keystone;
 
-/// The largest page of a list [bytes]: ten thousand names of a kilobyte, escaped.
+/// Maximum size of a list page [bytes]: 10 000 names of 1 kB, escaped.
 const MAX_PAGE_BYTES: u64 = 64 << 20;
-/// The metadata that holds who created an object.
+/// The metadata with the creator's id.
 const WRITER: &str = "x-object-meta-writer";
 
 #[derive(Debug, Clone)]
@@ -30,15 +30,15 @@ pub(super) struct Swift {
     http: Http,
     login: Keystone,
     container: String,
-    /// Whether the container has shown itself: until then, an object that is absent may be a container that is.
-    is_there: Arc<AtomicBool>,
+    /// Whether the container is known to exist. Until then a missing object may mean a missing container.
+    container_exists: Arc<AtomicBool>,
 }
 
 impl Swift {
     pub(super) fn connect(settings: &SwiftSettings) -> Result<Self> {
         let http = Http::new()?;
         let login = Keystone::new(http.clone(), settings.clone());
-        Ok(Swift { http, login, container: settings.container.clone(), is_there: Arc::default() })
+        Ok(Swift { http, login, container: settings.container.clone(), container_exists: Arc::default() })
     }
 
     async fn write(&self, key: &Key, bytes: Bytes, creator: Option<&str>) -> Result<Answer> {
@@ -55,11 +55,11 @@ impl Swift {
         .await
     }
 
-    async fn look(&self, key: &Key) -> Result<Answer> {
-        self.ask(key, |request| Request { method: Method::HEAD, ..request }).await
+    async fn head_request(&self, key: &Key) -> Result<Answer> {
+        self.send_object(key, |request| Request { method: Method::HEAD, ..request }).await
     }
 
-    /// The names after `marker`, as many as Swift gives at a time; none at the end.
+    /// Lists a page of objects after `marker`; empty at the end.
     async fn page(&self, prefix: &str, marker: &str) -> Result<Vec<ListedObject>> {
         let what = format!("list `{prefix}` of container `{}`", self.container);
         let what = what.as_str();
@@ -89,26 +89,26 @@ impl Swift {
         .await
     }
 
-    /// An object was not found: whether its container is there.
-    async fn absent(&self) -> Result<()> {
-        if self.is_there.load(Ordering::Relaxed) {
+    /// After a missing object: fails when the container is missing.
+    async fn check_container(&self) -> Result<()> {
+        if self.container_exists.load(Ordering::Relaxed) {
             return Ok(());
         }
         let what = format!("container `{}`", self.container);
         let answer = self.send(&what, None, |request| Request { method: Method::HEAD, ..request }).await?;
-        // Who may read objects need not be allowed to ask for the container.
+        // Permission to read objects does not imply permission to head the container.
         if !answer.is_success() && answer.status != 403 {
             return Err(self.failure(&what, answer).await);
         }
-        self.is_there.store(true, Ordering::Relaxed);
+        self.container_exists.store(true, Ordering::Relaxed);
         Ok(())
     }
 
-    async fn ask(&self, key: &Key, with: impl Fn(Request) -> Request + Send + Sync) -> Result<Answer> {
+    async fn send_object(&self, key: &Key, with: impl Fn(Request) -> Request + Send + Sync) -> Result<Answer> {
         self.send(&self.object(key), Some(key), with).await
     }
 
-    /// A request for an object, or for the container; it begins as a GET.
+    /// Sends a request for an object, or for the container, with retries. `with` modifies a GET.
     async fn send(
         &self,
         what: &str,
@@ -130,7 +130,7 @@ impl Swift {
             let url = self.url(&access.storage_url, key)?;
             let request = with(Request::new(Method::GET, url)).header("x-auth-token", access.token.reveal());
             let answer = self.http.once(request).await?;
-            // A token may end before its time: it was revoked, or the clocks differ.
+            // A token may become invalid early: revoked, or the clocks differ.
             if answer.status == 401 && !renewed {
                 self.login.forget(&access).await;
                 renewed = true;
@@ -147,7 +147,7 @@ impl Swift {
         }
     }
 
-    /// The object as errors name it.
+    /// The object's name in errors.
     fn object(&self, key: &Key) -> String {
         format!("object `{key}` in container `{}`", self.container)
     }
@@ -155,39 +155,39 @@ impl Swift {
     async fn failure(&self, what: &str, answer: Answer) -> Error {
         let (status, busy) = (answer.status, answer.is_busy());
         let message = self.login.hide(&answer.message().await).await;
-        let why = match status {
-            401 => "the token is refused although it is new (OS_STORAGE_URL may be another cloud's)".to_owned(),
+        let reason = match status {
+            401 => "a new token was rejected (OS_STORAGE_URL may belong to another cloud)".to_owned(),
             403 => "the user is not allowed to do this (OS_USERNAME, OS_PROJECT_NAME)".to_owned(),
             404 => format!("expected the container `{}`, found none (OS_CONTAINER_NAME)", self.container),
             413 => "too large for this Swift, or the account is full".to_owned(),
-            422 => "another MD5 arrived than was sent".to_owned(),
+            422 => "the MD5 does not match: the data was damaged in transit".to_owned(),
             498 => "too many requests".to_owned(),
-            507 => "no space is left".to_owned(),
+            507 => "no space left".to_owned(),
             _ => String::new(),
         };
-        let text = format!("{what}: {why}{}status {status} {message}", if why.is_empty() { "" } else { ": " });
+        let text = format!("{what}: {reason}{}status {status} {message}", if reason.is_empty() { "" } else { ": " });
         let text = text.trim_end();
-        // What arrived damaged may arrive whole the next time.
+        // Damage in transit is worth a retry.
         if busy || status == 422 { Error::retryable(text) } else { Error::permanent(text) }
     }
 }
 
 #[async_trait]
 impl Backend for Swift {
-    /// Swift takes an object of any size as it comes.
-    fn piece_bytes(&self) -> u64 {
+    /// Swift accepts a stream of any size in one request.
+    fn single_put_bytes(&self) -> u64 {
         256 << 10
     }
 
     async fn open(&self, key: &Key, range: Option<Range<u64>>, etag: Option<&str>) -> Result<Option<Content>> {
         let ranged = range.is_some();
-        let answer = self.ask(key, |request| request.part("range", range.as_ref(), etag)).await?;
+        let answer = self.send_object(key, |request| request.part("range", range.as_ref(), etag)).await?;
         match answer.status {
-            404 => self.absent().await.map(|()| None),
+            404 => self.check_container().await.map(|()| None),
             416 => Ok(Some(Content { head: Head::default(), chunks: stream::empty().boxed() })),
-            412 => Err(Error::retryable(format!("{}: has changed while it was read", self.object(key)))),
+            412 => Err(Error::retryable(format!("{}: changed while being read", self.object(key)))),
             _ if answer.is_success() => {
-                self.is_there.store(true, Ordering::Relaxed);
+                self.container_exists.store(true, Ordering::Relaxed);
                 let head = head(&answer);
                 let head = Head { md5: head.md5.filter(|_| !ranged), ..head };
                 Ok(Some(Content { head, chunks: answer.chunks }))
@@ -202,15 +202,15 @@ impl Backend for Swift {
     }
 
     async fn put_if_absent(&self, key: &Key, bytes: Bytes) -> Result<bool> {
-        let writer = writer();
+        let writer = writer_id();
         let answer = self.write(key, bytes, Some(&writer)).await?;
         match answer.status {
             412 => {}
             _ if answer.is_success() => tokio::time::sleep(CREATE_RACE).await,
             _ => return Err(self.failure(&self.object(key), answer).await),
         }
-        // Also after 412: the answer to an earlier attempt may have been lost.
-        let found = self.look(key).await?;
+        // Also after 412: the response to an earlier attempt may have been lost.
+        let found = self.head_request(key).await?;
         if !found.is_success() && found.status != 404 {
             return Err(self.failure(&self.object(key), found).await);
         }
@@ -218,7 +218,7 @@ impl Backend for Swift {
     }
 
     async fn put_stream(&self, key: &Key, content: Content) -> Result<Option<Md5>> {
-        // Chunks pass once: what could be refused for an old token is asked for with a new one.
+        // A stream cannot be retried, so it needs a fresh token.
         let access = self.login.fresh().await?;
         let mut request = Request::new(Method::PUT, self.url(&access.storage_url, Some(key))?)
             .header("x-auth-token", access.token.reveal())
@@ -227,9 +227,9 @@ impl Backend for Swift {
             request = request.header("etag", md5.to_string());
         }
         let sent = self.http.once_streaming(request, content.head.size, content.chunks).await;
-        let refused = sent.as_ref().is_ok_and(|answer| answer.status == 401);
-        // A token that is refused may show as a connection that breaks: whoever reads again comes with another.
-        if refused || sent.is_err() {
+        let rejected = sent.as_ref().is_ok_and(|answer| answer.status == 401);
+        // A rejected token may appear as a broken connection. The caller's retry gets another token.
+        if rejected || sent.is_err() {
             self.login.forget(&access).await;
         }
         let answer = sent?;
@@ -237,15 +237,15 @@ impl Backend for Swift {
             return Ok(head(&answer).md5);
         }
         let error = self.failure(&self.object(key), answer).await;
-        Err(if refused { Error::retryable(error.to_string()) } else { error })
+        Err(if rejected { Error::retryable(error.to_string()) } else { error })
     }
 
     async fn head(&self, key: &Key) -> Result<Option<Head>> {
-        let answer = self.look(key).await?;
+        let answer = self.head_request(key).await?;
         match answer.status {
-            404 => self.absent().await.map(|()| None),
+            404 => self.check_container().await.map(|()| None),
             _ if answer.is_success() => {
-                self.is_there.store(true, Ordering::Relaxed);
+                self.container_exists.store(true, Ordering::Relaxed);
                 Ok(Some(head(&answer)))
             }
             _ => Err(self.failure(&self.object(key), answer).await),
@@ -253,9 +253,9 @@ impl Backend for Swift {
     }
 
     async fn delete(&self, key: &Key) -> Result<bool> {
-        let answer = self.ask(key, |request| Request { method: Method::DELETE, ..request }).await?;
+        let answer = self.send_object(key, |request| Request { method: Method::DELETE, ..request }).await?;
         match answer.status {
-            404 => self.absent().await.map(|()| false),
+            404 => self.check_container().await.map(|()| false),
             _ if answer.is_success() => Ok(true),
             _ => Err(self.failure(&self.object(key), answer).await),
         }
@@ -275,7 +275,7 @@ impl Backend for Swift {
     }
 }
 
-/// What the headers say of an object. The ETag of one that is made of segments is no MD5, and stands in quotes.
+/// The metadata in a response's headers. A segmented object's ETag is quoted and no MD5.
 fn head(answer: &Answer) -> Head {
     let etag = answer.header("etag").map(str::to_owned);
     let segmented = answer.header("x-static-large-object").is_some() || answer.header("x-object-manifest").is_some();
@@ -287,14 +287,14 @@ fn head(answer: &Answer) -> Head {
     }
 }
 
-/// An object as a list gives it.
+/// An object in a list.
 #[derive(Debug, Deserialize)]
 struct ListedObject {
     name: String,
     bytes: u64,
     hash: String,
     last_modified: String,
-    /// Where it is made of segments; `hash` then is that of their list.
+    /// Of a segmented object, whose `hash` is that of its segment list.
     slo_etag: Option<String>,
     content_type: Option<String>,
 }
@@ -305,7 +305,7 @@ impl ListedObject {
         let modified = modified.and_then(|time| time.to_zoned(TimeZone::UTC).ok()).map(|time| time.timestamp());
         let md5 = if self.slo_etag.is_none() { Md5::from_hex(&self.hash) } else { None };
         let head = Head { size: self.bytes, modified, md5, etag: self.slo_etag.or(Some(self.hash)) };
-        // What Swift's own tools and gateways write for a folder.
+        // The folder marker of Swift's own tools and gateways.
         let directory = self.content_type.is_some_and(|kind| kind.starts_with("application/directory"));
         Listed::new(Ok(self.name), head, directory && self.bytes == 0)
     }

@@ -1,4 +1,4 @@
-//! Log-in at Keystone v3: tokens, shared by every request until they end.
+//! Log-in at Keystone v3, with tokens shared by all requests until they expire.
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -12,18 +12,18 @@ use super::super::http::{Http, Method, Request, address, retried};
 use super::super::token::{Token, TokenCache};
 use super::SwiftSettings;
 
-/// The largest answer to a log-in, with the whole catalogue of services [bytes].
-const MAX_ANSWER_BYTES: u64 = 4 << 20;
+/// Maximum size of a log-in response with its service catalogue [bytes].
+const MAX_RESPONSE_BYTES: u64 = 4 << 20;
 
-/// What requests to Swift need.
+/// A session: the token and the account's address.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Session {
     pub token: Secret,
-    /// The account's address.
+    /// URL of the account.
     pub storage_url: String,
 }
 
-/// The log-in, and the token it last gave. Cloning shares the token.
+/// The log-in. Clones share the token.
 #[derive(Debug, Clone)]
 pub(super) struct Keystone {
     http: Http,
@@ -36,17 +36,17 @@ impl Keystone {
         Keystone { http, settings, tokens: TokenCache::default() }
     }
 
-    /// The token that is there, or a new one.
+    /// Returns the cached session, or logs in.
     pub async fn access(&self) -> Result<Session> {
         self.tokens.get(retried(|| self.log_in().boxed())).await
     }
 
-    /// A new token, for a request that cannot be made again.
+    /// Returns a fresh session, for a request that cannot be retried.
     pub async fn fresh(&self) -> Result<Session> {
-        self.tokens.new_one(retried(|| self.log_in().boxed())).await
+        self.tokens.fresh(retried(|| self.log_in().boxed())).await
     }
 
-    /// A text without the token, whatever the server may have sent back.
+    /// Masks the token in a text from the server.
     pub async fn hide(&self, text: &str) -> String {
         match self.tokens.peek().await {
             Some(access) => text.replace(access.token.reveal(), "***"),
@@ -54,7 +54,7 @@ impl Keystone {
         }
     }
 
-    /// Forgets a token that was refused, unless somebody has a newer one already.
+    /// Drops a rejected session, unless a newer one has replaced it.
     pub async fn forget(&self, refused: &Session) {
         self.tokens.forget(refused).await;
     }
@@ -71,25 +71,25 @@ impl Keystone {
         if !answer.is_success() {
             let (status, busy) = (answer.status, answer.is_busy());
             let message = answer.message().await.replace(swift.password.reveal(), "***");
-            let why = match status {
+            let reason = match status {
                 401 if swift.is_application_credential() => {
-                    "the application credential is refused (OS_USERNAME is its id, OS_PASSWORD its secret): "
+                    "the application credential was rejected (OS_USERNAME is its id, OS_PASSWORD its secret): "
                 }
                 401 => {
-                    "the user, password, project or a domain is refused (OS_USERNAME, OS_PASSWORD, OS_PROJECT_NAME, OS_USER_DOMAIN_NAME, OS_PROJECT_DOMAIN_NAME): "
+                    "the user, password, project or a domain was rejected (OS_USERNAME, OS_PASSWORD, OS_PROJECT_NAME, OS_USER_DOMAIN_NAME, OS_PROJECT_DOMAIN_NAME): "
                 }
-                404 => "no Keystone v3 is there (OS_AUTH_URL): ",
+                404 => "no Keystone v3 (OS_AUTH_URL): ",
                 _ => "",
             };
-            let text = format!("log-in at `{shown}`: {why}status {status} {message}");
+            let text = format!("log-in at `{shown}`: {reason}status {status} {message}");
             return Err(if busy { Error::retryable(text) } else { Error::permanent(text) });
         }
         let token = answer.header("x-subject-token").map(Secret::new);
-        let body = answer.bytes(MAX_ANSWER_BYTES).await.map_err(|error| error.of(format!("log-in at `{shown}`")))?;
-        // An error of the parser may show what it has read: it names the place alone.
-        let found: Answered = serde_json::from_slice(&body).map_err(|error| {
-            let place = format!("line {}, column {}", error.line(), error.column());
-            Error::permanent(format!("log-in at `{shown}`: expected a token, found something else at {place}"))
+        let body = answer.bytes(MAX_RESPONSE_BYTES).await.map_err(|error| error.of(format!("log-in at `{shown}`")))?;
+        // Shows only the position, because the parser's error may show the token.
+        let found: TokenResponse = serde_json::from_slice(&body).map_err(|error| {
+            let position = format!("line {}, column {}", error.line(), error.column());
+            Error::permanent(format!("log-in at `{shown}`: expected a token, found something else at {position}"))
         })?;
         let token = token.ok_or_else(|| {
             Error::permanent(format!("log-in at `{shown}`: expected the header `X-Subject-Token`, found none"))
@@ -98,7 +98,7 @@ impl Keystone {
             Some(url) => found.token.complete(url),
             None => found.token.storage_url().ok_or_else(|| {
                 Error::permanent(format!(
-                    "log-in at `{shown}`: expected a public address of `object-store` in the catalogue, found none \
+                    "log-in at `{shown}`: expected a public endpoint of `object-store` in the catalogue, found none \
                      (set OS_STORAGE_URL)"
                 ))
             })?,
@@ -107,14 +107,14 @@ impl Keystone {
     }
 }
 
-/// OS_AUTH_URL is written with and without `/v3`.
+/// Normalises OS_AUTH_URL, which may end with `/v3` or not.
 fn versioned(auth_url: &str) -> String {
     let base = auth_url.trim_end_matches('/');
     let base = base.strip_suffix("/auth/tokens").unwrap_or(base);
     if base.ends_with("/v3") { base.to_owned() } else { format!("{base}/v3") }
 }
 
-/// The body of the log-in: an application credential brings its own scope.
+/// The body of the log-in. An application credential implies its scope.
 fn credentials(swift: &SwiftSettings) -> Value {
     let secret = swift.password.reveal();
     if swift.is_application_credential() {
@@ -137,7 +137,7 @@ fn credentials(swift: &SwiftSettings) -> Value {
 }
 
 #[derive(Debug, Deserialize)]
-struct Answered {
+struct TokenResponse {
     token: Scope,
 }
 
@@ -170,15 +170,16 @@ struct Endpoint {
 }
 
 impl Scope {
-    /// The account's public address in Swift.
+    /// The account's public URL in the catalogue.
     fn storage_url(&self) -> Option<String> {
         let swift = self.catalog.iter().filter(|service| service.kind == "object-store");
         let mut endpoints = swift.flat_map(|service| &service.endpoints);
         Some(endpoints.find(|endpoint| endpoint.interface == "public")?.url.clone())
     }
 
-    /// An OS_STORAGE_URL with an account: one that ends with the API's version (`…/swift/v1`) gets the catalogue's, else
-    /// the token's project. A catalogue whose addresses have none (Ceph's may) says that none is needed.
+    /// Completes an OS_STORAGE_URL that ends with the API version (`…/swift/v1`): appends the catalogue's account, or
+    /// without a catalogue the token's project. A catalogue URL without an account (as of Ceph) means that none is
+    /// needed.
     fn complete(&self, given: &str) -> String {
         let given = given.trim_end_matches('/');
         if !given.ends_with("/v1") {
@@ -198,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_address_is_written_with_and_without_its_version() {
+    fn accepts_the_url_with_and_without_its_version() {
         for url in
             ["http://k:5000", "http://k:5000/", "http://k:5000/v3", "http://k:5000/v3/", "http://k:5000/v3/auth/tokens"]
         {
@@ -208,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_without_an_account_gets_the_tokens() {
+    fn completes_a_storage_url_without_an_account() {
         let token = |catalogue: Option<&str>| -> Scope {
             let endpoints = catalogue.map(|url| json!({"interface": "public", "url": url}));
             let services = endpoints.map(|endpoint| json!({"type": "object-store", "endpoints": [endpoint]}));
@@ -230,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn the_two_log_ins() {
+    fn builds_the_body_of_both_log_ins() {
         let mut swift = SwiftSettings {
             auth_url: "http://k".to_owned(),
             username: "me".to_owned(),

@@ -1,9 +1,9 @@
 //! OpenStack Swift.
 //!
-//! Create-if-absent is `If-None-Match: *`, which Swift checks and then writes: of writers in the same moment several may
-//! be told that they created the name, and the last one's object stays. So each notes who it is with its object, and
-//! looks after a while whose object is there: only that one has created it. A writer that takes longer than that while
-//! between Swift's check and its write is not caught; nothing that Swift offers is stronger.
+//! Create-if-absent is `If-None-Match: *`. Swift checks it before the write, not atomically: several concurrent
+//! creators may succeed, and the last one's object stays. So each stores its id in the object's metadata, waits, and
+//! has created the object only if its id is still there. A write delayed longer than the wait is not detected; Swift
+//! offers nothing stronger.
 
 mod client;
 mod login;
@@ -51,12 +51,12 @@ struct SwiftSettings {
     username: String,
     /// The user's password, or the application credential's secret.
     password: Secret,
-    /// With a user's name.
+    /// Required with a user's name.
     project_name: Option<String>,
     user_domain_name: String,
     project_domain_name: String,
     container: String,
-    /// With a user's name it is found in Keystone's catalogue.
+    /// None: from Keystone's catalogue.
     storage_url: Option<String>,
 }
 
@@ -69,8 +69,8 @@ impl SwiftSettings {
 
 fn read(settings: &mut Reader<'_>) -> Location {
     let swift = SwiftSettings {
-        auth_url: settings.required("OS_AUTH_URL", "swift", "where Keystone v3 gives tokens"),
-        username: settings.required("OS_USERNAME", "swift", "the user, or an application credential's id"),
+        auth_url: settings.required("OS_AUTH_URL", "swift", "URL of Keystone v3"),
+        username: settings.required("OS_USERNAME", "swift", "user, or id of an application credential"),
         password: Secret::new(settings.required(
             "OS_PASSWORD",
             "swift",
@@ -88,10 +88,10 @@ fn read(settings: &mut Reader<'_>) -> Location {
     if swift.is_application_credential() {
         if swift.storage_url.is_none() {
             let why = "required with an application credential (an OS_USERNAME of 32 hexadecimal digits)";
-            settings.problems.push(format!("`OS_STORAGE_URL`: {why}: the account's address in Swift"));
+            settings.problems.push(format!("`OS_STORAGE_URL`: {why}: URL of the Swift account"));
         }
     } else if swift.project_name.is_none() && !swift.username.is_empty() {
-        let problem = "`OS_PROJECT_NAME`: required with a user's name: the project that is logged in to";
+        let problem = "`OS_PROJECT_NAME`: required with a user's name: project to log in to";
         settings.problems.push(problem.to_owned());
     }
     if swift.container.contains('/') {

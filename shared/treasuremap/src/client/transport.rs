@@ -1,10 +1,11 @@
-//! One request and its answer, and what the answer means.
+//! Sends requests and classifies the responses.
 
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http_client::{causes, shown};
-use reqwest::{Method, StatusCode};
+use reqwest::header::LOCATION;
+use reqwest::{Method, StatusCode, Url};
 use runtime::Backoff;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -12,19 +13,21 @@ use shared::{Class, Context, Error, Result};
 
 use super::{Client, Generation, MAX_DELAY, RequestError};
 
-/// The largest answer that is read [bytes]: some lists of 50,000 galaxies.
+/// Maximum size of a response [bytes]: several lists of 50,000 galaxies.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
-/// The most of a server's message that is passed on [characters].
+/// Maximum length of a server's message in errors [characters].
 pub(super) const MAX_MESSAGE_CHARS: usize = 2000;
 
-/// A whole answer.
+/// A complete response.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) body: Bytes,
+    /// Where a redirect leads.
+    pub(super) location: Option<Url>,
 }
 
 impl Client {
-    /// A GET, repeated until it succeeds or cannot.
+    /// Sends a GET with retries and parses the response.
     pub(super) async fn get<T: DeserializeOwned>(&self, endpoint: &str, fields: &[(&str, &str)]) -> Result<T> {
         let answer = self.repeat(Method::GET, endpoint, fields).await?;
         if !self.success(answer.status) {
@@ -33,8 +36,7 @@ impl Client {
         self.read(&Method::GET, endpoint, &answer.body)
     }
 
-    /// A request that may be repeated, because it changes nothing or changes it only once; the first answer that another
-    /// attempt would not change, or the last.
+    /// Sends an idempotent request with retries. Returns the first response that is not Retryable, or the last one.
     pub(super) async fn repeat(&self, method: Method, endpoint: &str, fields: &[(&str, &str)]) -> Result<Answer> {
         let in_body = method == Method::POST || self.generation == Generation::V0;
         let body = in_body.then(|| fields.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect());
@@ -55,7 +57,7 @@ impl Client {
         }
     }
 
-    /// A request that must not be repeated without looking.
+    /// Sends a request once: it is not idempotent, so the caller must check the rows before a retry.
     pub(super) async fn post<T: DeserializeOwned>(
         &self,
         endpoint: &str,
@@ -69,7 +71,7 @@ impl Client {
         self.read(&method, endpoint, &answer.body).map_err(RequestError::Over)
     }
 
-    /// One request and its whole answer.
+    /// Sends a request once and reads the response.
     pub(super) async fn send(
         &self,
         method: &Method,
@@ -97,20 +99,22 @@ impl Client {
         let mut answer = match request.send().await {
             Ok(answer) => answer,
             Err(error) if error.is_builder() => return Err(RequestError::Refused(Error::permanent(failed(error)))),
-            // No connection: nothing was sent.
+            // No connection, so nothing was sent.
             Err(error) if error.is_connect() => return Err(RequestError::Over(Error::retryable(failed(error)))),
             Err(error) => return Err(RequestError::Unknown(Error::retryable(failed(error)))),
         };
         let status = answer.status();
-        tracing::debug!(%method, endpoint, status = status.as_u16(), "API answered");
+        let location = answer.headers().get(LOCATION).and_then(|location| location.to_str().ok());
+        let location = location.filter(|_| status.is_redirection()).and_then(|to| answer.url().join(to).ok());
+        tracing::debug!(%method, endpoint, status = status.as_u16(), "API response");
         let mut bytes = BytesMut::new();
         loop {
             match answer.chunk().await {
-                Ok(None) => return Ok(Answer { status, body: bytes.freeze() }),
+                Ok(None) => return Ok(Answer { status, body: bytes.freeze(), location }),
                 Ok(Some(chunk)) if bytes.len() + chunk.len() <= MAX_ANSWER_BYTES => bytes.extend_from_slice(&chunk),
                 Ok(Some(_)) => {
                     return Err(RequestError::Over(Error::permanent(format!(
-                        "{}: expected an answer of at most {MAX_ANSWER_BYTES} bytes, found more",
+                        "{}: expected a response of at most {MAX_ANSWER_BYTES} bytes, found more",
                         name()
                     ))));
                 }
@@ -126,17 +130,20 @@ impl Client {
         }
     }
 
-    /// What a status other than success means.
+    /// Classifies an error status.
     pub(super) fn failure(&self, method: &Method, endpoint: &str, answer: &Answer) -> RequestError {
         let status = answer.status.as_u16();
-        let message = self.hide(&cut(&server_message(&answer.body)));
+        let message = match &answer.location {
+            Some(location) => self.hide(&self.redirected(endpoint, location)),
+            None => self.hide(&cut(&server_message(&answer.body))),
+        };
         let text = format!("{}: expected status 200, found {status}: {message}", self.name(method, endpoint));
         match status {
-            // v0 refuses with 500 and a sentence; its own failures are a page.
+            // v0 rejects with 500 and a sentence; its internal errors are an HTML page.
             500 if self.generation == Generation::V0 && !message.starts_with('<') => {
                 RequestError::Refused(Error::permanent(text))
             }
-            // A gateway gave up waiting for the server.
+            // A gateway timed out; the server may still store it.
             502 | 504 => RequestError::Unknown(Error::retryable(text)),
             _ => match http_client::class(status) {
                 Class::Retryable => RequestError::Over(Error::retryable(text)),
@@ -145,24 +152,40 @@ impl Client {
         }
     }
 
+    /// What a redirect means: no request follows one, since a POST would become a GET.
+    fn redirected(&self, endpoint: &str, location: &Url) -> String {
+        let moved = location.path().trim_end_matches('/').strip_suffix(endpoint).map(|path| {
+            let mut base = location.clone();
+            base.set_path(path);
+            shown(base.as_str())
+        });
+        match moved {
+            Some(base) if self.base.scheme() == "http" && location.scheme() == "https" => {
+                format!("the server redirects http to https: set API_BASE to `{base}`")
+            }
+            Some(base) => format!("the server redirects: set API_BASE to `{base}`"),
+            None => format!("the server redirects to `{}`, which is no API: see API_BASE", shown(location.as_str())),
+        }
+    }
+
     pub(super) fn read<T: DeserializeOwned>(&self, method: &Method, endpoint: &str, bytes: &[u8]) -> Result<T> {
         serde_json::from_slice(bytes).map_err(|error| {
             let found = self.hide(&cut(&String::from_utf8_lossy(bytes)));
-            Error::retryable(format!("{}: unexpected answer: {error}, found `{found}`", self.name(method, endpoint)))
+            Error::retryable(format!("{}: unexpected response: {error}, found `{found}`", self.name(method, endpoint)))
         })
     }
 
-    /// The request as errors name it.
+    /// The request's name in errors.
     pub(super) fn name(&self, method: &Method, endpoint: &str) -> String {
         format!("`{method} {endpoint}` at `{}`", shown(self.base.as_str()))
     }
 
-    /// A text without the token, whatever the server may have sent back.
+    /// Masks the token in a text from the server.
     pub(super) fn hide(&self, text: &str) -> String {
         if self.token.is_empty() { text.to_owned() } else { text.replace(&self.token, "***") }
     }
 
-    /// Waits after an attempt, each time longer.
+    /// Sleeps before the next attempt, with exponential backoff.
     pub async fn pause(&self, attempt: u32) {
         tokio::time::sleep(self.backoff().pause(attempt).min(self.left())).await;
     }
@@ -171,17 +194,17 @@ impl Client {
         Backoff::new(self.timing.delay, MAX_DELAY)
     }
 
-    /// What is left of the budget.
+    /// The remaining time of the budget.
     pub(super) fn left(&self) -> Duration {
         self.end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()))
     }
 
     pub(super) fn out_of_time(&self, what: impl std::fmt::Display) -> Error {
-        Error::retryable(format!("{what}: no time left of {} s in all", self.timing.budget.as_secs_f64()))
+        Error::retryable(format!("{what}: the time budget of {} s is used up", self.timing.budget.as_secs_f64()))
     }
 }
 
-/// What the server says: its message and every field it names, or its text.
+/// The server's message with every named field, or the plain text of its response.
 pub(super) fn server_message(body: &[u8]) -> String {
     let Ok(answer) = serde_json::from_slice::<Value>(body) else {
         return String::from_utf8_lossy(body).trim().to_owned();
