@@ -47,6 +47,38 @@ def metrics():
     return re.findall(r'"(\w+)"', re.search(r"const METRICS: [^=]+= \[([^\]]+)\]", source)[1]) + watched()
 
 
+def memory():
+    """The template's MemorySize of each program [MB]."""
+    resources = stack.template()["Resources"]
+    return {binary: resources[name]["Properties"]["MemorySize"] for name, binary in stack.functions().items()}
+
+
+def call(measured, mb):
+    """How long a call takes with so much memory [ms], and what is billed [GB·s]: a processor is 1,769 MB."""
+    ms = measured["processor_ms"] * max(1, 1769 / mb) + measured["waits_ms"]
+    return ms, ms / 1e3 * mb / 1024
+
+
+def alert_gb_seconds():
+    """What an alert takes over all functions [GB·s]."""
+    functions, sizes = json.loads(MEASURED.read_text())["functions"], memory()
+    return sum(call(measured, sizes[name])[1] for name, measured in functions.items())
+
+
+def print_memory():
+    """Each function's time and price by its memory, the template's in bold."""
+    choices, sizes = [128, 256, 512, 1024, 1769], memory()
+    print("| function | " + " | ".join(f"{mb} MB" for mb in choices) + " |\n|---" + "|---" * len(choices) + "|")
+    for name, measured in json.loads(MEASURED.read_text())["functions"].items():
+        cells = []
+        for mb in choices:
+            mark = "**" if mb == sizes[name] else ""
+            ms, gb_seconds = call(measured, mb)
+            cells.append(f"{mark}{ms:.0f}, {gb_seconds:.2f}{mark}")
+        print(f"| `{name}` | " + " | ".join(cells) + " |")
+    print(f"\nIn all {alert_gb_seconds():.2f} GB·s.")
+
+
 def items(alerts=100):
     """The items of a month: name, list price, and the free part of it."""
     measured, month = json.loads(MEASURED.read_text()), alerts * DAYS
@@ -60,7 +92,7 @@ def items(alerts=100):
     def free(amount, above, price):
         return amount * price, min(amount, above) * price
 
-    gb_seconds, calls = month * measured["gb_seconds"], month * measured["calls"]
+    gb_seconds, calls = month * alert_gb_seconds(), month * len(measured["functions"])
     return [
         ("the bridge: Fargate, {:g} vCPU, {:g} GB".format(vcpus, gb), HOURS * (vcpus * VCPU_HOUR + gb * GB_HOUR), 0),
         ("the bridge's public address", HOURS * ADDRESS_HOUR, 0),

@@ -6,7 +6,6 @@ Each function starts cold, handles a message of events/messages twice, and rejec
 while the GWTM handles it is found by the retry and not duplicated. Prints times and memory.
 """
 
-import http.server
 import json
 import os
 import re
@@ -15,14 +14,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.error
-import urllib.parse
 import urllib.request
 from pathlib import Path
 
 import local
+from gwtm import Gwtm
 
 MESSAGES = local.ROOT / "events/messages"
 # Per function: a message, and whether it names a notice in the inbox.
@@ -34,38 +32,9 @@ CASES = {
     "post-api": ("post-api.retraction", False),
     "annotate": ("annotate.retraction", False),
     "notify": ("notify.retraction", False),
+    "audit": ("audit.hourly", False),
 }
 NOTICES = {"ingest-ligo": "S090102b-2-retraction.json", "ingest-icecube": "MS090105e-2-icecube-flat.json"}
-
-
-class Gwtm(http.server.BaseHTTPRequestHandler):
-    """The GWTM's endpoints for a retraction; a POST takes `holds` seconds."""
-
-    rows, holds, posts = [], 0.0, 0
-
-    def do_GET(self):
-        self.answer([row | {"id": n} for n, row in enumerate(Gwtm.rows, 1)] if "query_alerts" in self.path else [])
-
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        Gwtm.posts += 1
-        time.sleep(Gwtm.holds)
-        Gwtm.rows.append(body)
-        self.answer(body | {"id": len(Gwtm.rows)})
-
-    def answer(self, body):
-        text = json.dumps(body).encode()
-        try:
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
-        except OSError:
-            pass  # The client has timed out.
-
-    def log_message(self, *_):
-        pass
 
 
 class Emulated:
@@ -120,9 +89,9 @@ class Emulated:
         self.process.wait()
 
 
-def settings(folder, api=None):
+def settings(folder, gracedb, api=None):
     given = dict(line.split("=", 1) for line in (MESSAGES / "environment").read_text().splitlines())
-    given |= {"STORAGE_FOLDER": str(folder), "FERMI_FT2_URL": "none", "GRACEDB_URL": "http://127.0.0.1:9"}
+    given |= {"STORAGE_FOLDER": str(folder), "FERMI_FT2_URL": "none", "GRACEDB_URL": gracedb}
     if api:
         given |= {"API_BASE": api, "API_TOKEN": "token", "API_SETTLE_SECONDS": "1"}
     return given
@@ -132,13 +101,13 @@ def is_error(answer):
     return isinstance(answer, dict) and "errorType" in answer
 
 
-def check(emulator, name, program, folder):
+def check(emulator, name, program, folder, server):
     case = (MESSAGES / f"{CASES[name][0]}.json").read_bytes()
     if CASES[name][1]:
         key = json.loads(case)["body"]["key"]
         (folder / key).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(local.ROOT / "events/notices" / NOTICES[name], folder / key)
-    function = Emulated(emulator, program, settings(folder), 60)
+    function = Emulated(emulator, program, settings(folder, Gwtm.gracedb(server)), 60)
     try:
         first, cold = function.invoke(case)
         again, warm = function.invoke(case)
@@ -152,12 +121,10 @@ def check(emulator, name, program, folder):
         function.close()
 
 
-def check_timeout(emulator, program, folder):
-    """A function that times out during a post."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Gwtm)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+def check_timeout(emulator, program, folder, server):
+    """A post that is in the middle when its time is over."""
     Gwtm.holds = 4.0
-    function = Emulated(emulator, program, settings(folder, f"http://127.0.0.1:{server.server_port}/api/v1/"), 2)
+    function = Emulated(emulator, program, settings(folder, Gwtm.gracedb(server), Gwtm.base(server)), 2)
     message = (MESSAGES / "post-api.retraction.json").read_bytes()
     try:
         answer, took = function.invoke(message)
@@ -178,17 +145,16 @@ def check_timeout(emulator, program, folder):
         print(f"post-api: {took:.0f} ms: timed out during a post; one row after the retry")
     finally:
         function.close()
-        server.shutdown()
 
 
 def main():
     emulator, programs = sys.argv[1:]
     find = local.programs(Path(programs))
-    # In this order: `notify` reads objects that `annotate` writes.
-    folder = local.folder("gwtm-emulator-")
+    # In this order, since `notify` reads what `annotate` writes.
+    folder, server = local.folder("gwtm-emulator-"), Gwtm.start()
     for name in CASES:
-        check(emulator, name, find(name), folder)
-    check_timeout(emulator, find("post-api"), local.folder("gwtm-emulator-"))
+        check(emulator, name, find(name), folder, server)
+    check_timeout(emulator, find("post-api"), local.folder("gwtm-emulator-"), server)
 
 
 main()

@@ -31,7 +31,7 @@ WRITES = {
 }
 DELETES = {"PostApi": "work*.pending.json"}
 ALLOWED = {"s3:GetObject": READS, "s3:PutObject": WRITES, "s3:DeleteObject": DELETES}
-LIMIT_DOLLARS = 15
+LIMIT_DOLLARS, LIMIT_GB_SECONDS = 15, 1.0
 
 problems = []
 
@@ -168,6 +168,8 @@ def main():
     expect(prefix[1] == "mock.", f"mocks in the inbox: expected the prefix `mock.`, found {prefix[1]}")
     dollars = bill.total(bill.items())
     expect(dollars <= LIMIT_DOLLARS, f"the bill: expected at most ${LIMIT_DOLLARS} a month, found ${dollars:.2f}")
+    gb_seconds = bill.alert_gb_seconds()
+    expect(gb_seconds <= LIMIT_GB_SECONDS, f"an alert: expected at most {LIMIT_GB_SECONDS} GB·s, found {gb_seconds:.2f}")
     print("\n".join(problems))
     sys.exit(bool(problems))
 

@@ -16,6 +16,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -111,15 +112,15 @@ class Functions:
         # The emulator returns a function's error as HTTP 500 with JSON.
         lambda_eval_utils._invoke_lambda_function = self.invoke
 
-    def start(self, environments, extra):
+    def start(self, environments, extra, endpoints=("AWS_ENDPOINT_URL",)):
+        """Starts them; `endpoints` are the settings that name the emulated AWS."""
         emulator = ["cargo-lambda", "lambda", "watch", "--only-lambda-apis", "--ignore-changes", "--quiet"]
         emulator += ["--invoke-address", "127.0.0.1", "--invoke-port", str(self.port)]
         log = (self.logs / "emulator.log").open("wb")
         started(emulator, cwd=ROOT, stdout=log, stderr=log)
         until("cargo-lambda's emulator", lambda: listens(self.port))
         for name, (function, environment) in environments.items():
-            environment = environment | CREDENTIALS | {
-                "AWS_ENDPOINT_URL": MOTO,
+            environment = environment | CREDENTIALS | dict.fromkeys(endpoints, MOTO) | {
                 "AWS_EC2_METADATA_DISABLED": "true",
                 "AWS_LAMBDA_RUNTIME_API": f"http://127.0.0.1:{self.port}/.rt/{name}",
                 "AWS_LAMBDA_FUNCTION_NAME": function["FunctionName"],
@@ -322,6 +323,7 @@ def main():
     parser.add_argument("--hurry", action="store_true", help="waits between attempts of 1 s, time-outs of 20 s")
     parser.add_argument("--kill", action="store_true", help="kill the bridge once the first flow runs, and start it again")
     parser.add_argument("--twice", action="store_true", help="have the bridge take everything once more")
+    parser.add_argument("--gwtm", action="append", default=[], metavar="ARGUMENTS", help="run `gwtm` with these in the end, logged in to AWS; its stack is `gwtm`")
     parser.add_argument("--logs", type=Path, help="a folder for what every program prints")
     parser.add_argument("--json", action="store_true", help="say everything, for programs")
     asked = parser.parse_args()
@@ -365,6 +367,12 @@ def main():
             exits.append(leave(again))
             ended = deployed.executions()
 
+    calls, called = list(functions.calls), []
+    for arguments in asked.gwtm:
+        settings = CREDENTIALS | {"AWS_ENDPOINT_URL": MOTO, "AWS_EC2_METADATA_DISABLED": "true"}
+        ran = subprocess.run([find("gwtm"), *shlex.split(arguments)], env=settings, capture_output=True, text=True)
+        called.append({"code": ran.returncode, "stdout": ran.stdout, "stderr": ran.stderr})
+
     keys = [one["Key"] for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket) for one in page.get("Contents", [])]
     for key in keys:
         file = asked.out / key
@@ -377,9 +385,10 @@ def main():
             "executions": [
                 {name: one.get(name) for name in ("flow", "name", "status", "input", "output", "error", "cause")} for one in ended
             ],
-            "calls": functions.calls,
+            "calls": calls,
             "bridge_exits": exits,
             "bridge_healthy": healthy,
+            "gwtm": called,
             "logs": {file.stem: file.read_text() for file in logs.glob("*.log")},
         }
         print(json.dumps(report))
@@ -388,6 +397,8 @@ def main():
         print(f"{one['flow']} {one['name']}: {one['status']}{' (' + one['cause'] + ')' if one.get('cause') else ''}")
     for name, error in functions.calls:
         print(f"  {name}: {error or 'answered'}")
+    for one in called:
+        print(one["stdout"] + one["stderr"])
     print(f"{len(keys)} objects are in {asked.out}.")
 
 

@@ -87,7 +87,7 @@ pub async fn handle(deps: &Deps, settled: Settled) -> Result<Annotated> {
     let Linked { own, changed, objects: linked } = Box::pin(link_all(deps, own)).await?;
     objects.extend(linked);
     tracing::info!(
-        alert.name = %alert.name,
+        alert_name = %alert.name,
         sequence = own.sequence,
         changed = changed.len(),
         plot_ms = own.timings.plot_ms,
@@ -255,7 +255,7 @@ async fn analyse(
         let clock = Instant::now();
         let scene = plot::Scene { annotations: &annotations, map: &map, gbm, lat, galaxies: &galaxies };
         let plot = plot::svg(&scene).and_then(|svg| Ok(PlotFiles { png: plot::png(&svg)?, svg }));
-        let plot = plot.inspect_err(|error| tracing::error!(alert.name = %alert.name, "no plot: {error}")).ok();
+        let plot = plot.inspect_err(|error| tracing::error!(alert_name = %alert.name, "no plot: {error}")).ok();
         timings.plot_ms = milliseconds(clock.elapsed());
         annotations.timings = ended(timings, &alert);
         Ok(Analysis { annotations, plot })
@@ -274,7 +274,7 @@ async fn coverage(deps: &Deps, products: Option<&Products>, object: Object<'_>) 
     }
     let bytes = deps.store.get(&key).await?;
     Ok(bytes.and_then(|bytes| {
-        Region::from_json(&bytes).inspect_err(|error| tracing::warn!(object.key = %key, "not drawn: {error}")).ok()
+        Region::from_json(&bytes).inspect_err(|error| tracing::warn!(object_key = %key, "not drawn: {error}")).ok()
     }))
 }
 
@@ -320,7 +320,7 @@ async fn publish(deps: &Deps, annotations: &mut Annotations) -> Result<([Generat
     let table = deps.store.get(&Object::GalaxiesCsv(&name).key()?).await?;
     let galaxies = table.map(|table| galaxies::first(&table, LISTED_GALAXIES)).transpose();
     // An unreadable list only removes the galaxies from the page.
-    let galaxies = galaxies.inspect_err(|error| tracing::error!(alert.name = %name, "page without galaxies: {error}"));
+    let galaxies = galaxies.inspect_err(|error| tracing::error!(alert_name = %name, "page without galaxies: {error}"));
     let galaxies = galaxies.unwrap_or_default().unwrap_or_default();
     let page = page::html(annotations, plot.as_deref(), &galaxies);
     let key = Object::Page(&name).key()?;

@@ -54,7 +54,7 @@ pub async fn stored(store: &Store, own: &AlertName) -> Result<(Vec<Annotations>,
             Ok(annotations) => found.push(annotations),
             Err((key, _)) if key.annotations_of().as_ref() == Some(own) => {}
             Err((key, error)) => {
-                tracing::error!(alert.name = %own, "ignoring unreadable annotations of another alert: {error}");
+                tracing::error!(alert_name = %own, "ignoring unreadable annotations of another alert: {error}");
                 unread.push(key);
             }
         }
@@ -154,7 +154,7 @@ pub async fn regions(store: &Store, alerts: &[Annotations]) -> Result<BTreeMap<A
         let Some(bytes) = store.get(&key).await? else { continue };
         match Region::from_json(&bytes) {
             Ok(region) => drop(regions.insert(alert.name.clone(), region)),
-            Err(error) => tracing::warn!(alert.name = %alert.name, object.key = %key, "overlap not computed: {error}"),
+            Err(error) => tracing::warn!(alert_name = %alert.name, object_key = %key, "overlap not computed: {error}"),
         }
     }
     Ok(regions)

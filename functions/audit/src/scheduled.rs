@@ -188,7 +188,7 @@ pub async fn handle(function: &Function, event: Scheduled) -> Result<Audited> {
     }
     for finding in &findings {
         let about = finding.superevent_id.as_ref().map(SupereventId::as_str);
-        tracing::warn!(superevent.id = about, alert.name = finding.alert, "{finding}");
+        tracing::warn!(superevent_id = about, alert_name = finding.alert, "{finding}");
     }
     let key = Object::Audit(&time.to_string()).key()?;
     let Question { since, until, .. } = question;
@@ -226,7 +226,7 @@ async fn start(
             let notice = match audit.gracedb().notice(&superevent.id, file).await {
                 Ok(notice) => notice,
                 Err(error) => {
-                    tracing::warn!(superevent.id = %superevent.id, "not repaired: {error}");
+                    tracing::warn!(superevent_id = %superevent.id, "not repaired: {error}");
                     return Ok(None);
                 }
             };

@@ -60,7 +60,7 @@ impl Work for Deps {
         let execution = self.flows.start(kind, message, &received).await?;
         self.health.took(LatencyStage::Stored, message.received.elapsed());
         tracing::info!(
-            topic = message.topic, partition = message.partition, offset = message.offset, object.key = %received.body,
+            topic = message.topic, partition = message.partition, offset = message.offset, object_key = %received.body,
             bytes = message.size(), started = execution.started, "notice handed to its flow"
         );
         Ok(Some(execution))

@@ -35,9 +35,14 @@ Examples:
   gwtm check                  check settings, store, API, catalogue, Fermi's orbit and Kafka
   gwtm check --offline        check settings and the files they name
   gwtm check --json           print JSON for monitoring
+  gwtm check --aws gwtm       take a mock alert through the stack `gwtm` on AWS
 
 Posts nothing and joins no Kafka group. Writes and deletes a small object, check/probe-….json, below each of fit/, test/,
 work/, inbox/, failed/ and fermi/ in the store.
+
+--aws stores a simulated mock alert, starts the flow with it, waits for its end, compares the objects with the alert's
+annotations, prints how long each step took, and removes what it wrote. Needs no settings but a log-in to AWS; infra/README.md
+lists its rights.
 Exit code: 0 all checks passed, 1 a service is unreachable or unusable, 2 settings are missing or malformed, or a
 server's certificate cannot be trusted.")]
 pub struct CheckOptions {
@@ -47,12 +52,16 @@ pub struct CheckOptions {
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
+    /// Take a simulated mock alert through this CloudFormation stack, without posting it.
+    #[cfg(feature = "s3")]
+    #[arg(long, value_name = "STACK", conflicts_with = "offline")]
+    pub aws: Option<String>,
 }
 
 /// How a look ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Verdict {
+pub(crate) enum Verdict {
     Ok,
     Warning,
     Failed,
@@ -61,9 +70,9 @@ enum Verdict {
 
 /// What was looked at, and what was seen.
 #[derive(Debug, Clone, Serialize)]
-struct Look {
+pub(crate) struct Look {
     what: &'static str,
-    verdict: Verdict,
+    pub(crate) verdict: Verdict,
     /// What was seen, or what to do next.
     text: String,
     /// Whether it failed for settings that no retry will help.
@@ -77,6 +86,10 @@ struct Look {
 /// When settings are missing or malformed, or name a server whose certificate cannot be trusted, after the table has been
 /// printed.
 pub async fn check(options: &CheckOptions) -> Result<bool, Failure> {
+    #[cfg(feature = "s3")]
+    if let Some(stack) = &options.aws {
+        return crate::aws::check::check(stack, options.json).await;
+    }
     let surveyed = survey();
     let looks = match Config::from_env(&[]) {
         Ok(config) if options.offline => look_at_pointings(&config, None).await,
@@ -133,11 +146,11 @@ async fn look(config: &Config) -> Vec<Look> {
     looks
 }
 
-fn seen(what: &'static str, verdict: Verdict, text: impl Into<String>) -> Look {
+pub(crate) fn seen(what: &'static str, verdict: Verdict, text: impl Into<String>) -> Look {
     Look { what, verdict, text: text.into(), permanent: false }
 }
 
-fn failed(what: &'static str, error: &Error, next: &str) -> Look {
+pub(crate) fn failed(what: &'static str, error: &Error, next: &str) -> Look {
     let text = error.to_string();
     // Retries do not help, whatever class the error has for who listens.
     let advice = http_client::certificate_advice(&text);
@@ -357,6 +370,10 @@ fn print(out: &mut impl Write, surveyed: &Surveyed, looks: &[Look]) -> io::Resul
     if !looks.is_empty() {
         writeln!(out, "\nWhat can be reached")?;
     }
+    print_looks(out, looks)
+}
+
+pub(crate) fn print_looks(out: &mut impl Write, looks: &[Look]) -> io::Result<()> {
     for Look { what, verdict, text, .. } in looks {
         let verdict = match verdict {
             Verdict::Ok => "ok",

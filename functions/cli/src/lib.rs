@@ -18,6 +18,8 @@
 
 pub mod arguments;
 pub mod audit;
+#[cfg(feature = "s3")]
+mod aws;
 mod batch;
 pub mod catalog;
 pub mod check;

@@ -148,7 +148,7 @@ impl Outcome {
         let (text, ms) = (error.map(tracing::field::display), duration.as_millis());
         tracing::debug!(
             function = function.name(),
-            alert.name = name,
+            alert_name = name,
             duration_ms = ms,
             error = text,
             "function ended"

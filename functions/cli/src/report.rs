@@ -167,7 +167,7 @@ impl<'a> Report<'a> {
     }
 
     fn error(&mut self, stage: &'static str, alert: Option<String>, error: &Error) {
-        tracing::error!(notice = self.notice, stage, alert.name = alert, error.class = %error.class(), "{error}");
+        tracing::error!(notice = self.notice, stage, alert_name = alert, error_class = %error.class(), "{error}");
         let (class, message) = (error.class().as_str(), error.to_string());
         self.errors.push(ReportedError { stage, alert, class, message });
     }

@@ -84,7 +84,7 @@ pub async fn handle(deps: &Deps, alert: Alert) -> Result<Galaxies> {
     let list = serde_json::to_vec(&body(&deps.galaxies, &alert, ranking)).permanent(format_args!("object `{key}`"))?;
     deps.store.put(&key, Bytes::from(list)).await?;
     deps.store.put(&Object::GalaxiesCsv(&alert.name).key()?, Bytes::from(table)).await?;
-    tracing::info!(alert.name = %alert.name, count, in_zone, relaxed, "ranked galaxies");
+    tracing::info!(alert_name = %alert.name, count, in_zone, relaxed, "ranked galaxies");
     Ok(Galaxies { name: alert.name, count, key: Some(key), reason: None })
 }
 

@@ -42,11 +42,11 @@ pub async fn handle(deps: &Deps, received: Received) -> Result<Publication> {
     let mut search = TrackSearch::parse(&bytes).map_err(|error: Error| error.of(&received.body))?;
     search.is_skipped = !deps.test_alerts && search.superevent_id.is_test();
     for warning in &search.warnings {
-        tracing::warn!(ref_id = search.ref_id, superevent.id = %search.superevent_id, "{warning}");
+        tracing::warn!(ref_id = search.ref_id, superevent_id = %search.superevent_id, "{warning}");
     }
     tracing::info!(
         ref_id = search.ref_id,
-        superevent.id = %search.superevent_id,
+        superevent_id = %search.superevent_id,
         events = search.events.len(),
         "read an IceCube track search"
     );

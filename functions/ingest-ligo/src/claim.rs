@@ -43,7 +43,7 @@ pub(crate) async fn claim(
             move || Ok(same_but_for_maps(&other, &own).then(|| [other, own].map(|bytes| has_sound_maps(&bytes))));
         match runtime::blocking("sky map", compare).await? {
             Some([false, true]) => {
-                tracing::warn!(alert.name = %name, "the archived notice, whose sky map cannot be read, is replaced");
+                tracing::warn!(alert_name = %name, "the archived notice, whose sky map cannot be read, is replaced");
                 store.put(&key, notice.clone()).await?;
                 return Ok(name);
             }

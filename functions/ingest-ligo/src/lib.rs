@@ -53,7 +53,7 @@ pub async fn handle(deps: &Deps, received: Received) -> Result<Ingested> {
     if !deps.test_alerts && envelope.is_test() {
         let reason = "a mock or test alert (TEST_ALERTS=false)".to_owned();
         tracing::info!(
-            superevent.id = envelope.superevent_id.as_ref().map(|id| id.as_str()),
+            superevent_id = envelope.superevent_id.as_ref().map(|id| id.as_str()),
             "not processed: {reason}"
         );
         return Ok(Ingested { alerts: Vec::new(), skipped: Some(reason) });
@@ -61,13 +61,13 @@ pub async fn handle(deps: &Deps, received: Received) -> Result<Ingested> {
     let notice = Notice::parse(&bytes).map_err(|error| error.of(&received.body))?;
     let (notice, drafts) = read_maps(notice).await.map_err(|error| error.of(&received.body))?;
     for warning in &notice.warnings {
-        tracing::warn!(superevent.id = %notice.superevent_id, "{warning}");
+        tracing::warn!(superevent_id = %notice.superevent_id, "{warning}");
     }
     let mut alerts = Vec::new();
     for draft in drafts {
         let alert = archive(deps, &bytes, &notice, draft).await?;
         tracing::info!(
-            alert.name = %alert.name,
+            alert_name = %alert.name,
             area_90 = alert.summary.as_ref().map(|summary| summary.area_90),
             "ingested an alert"
         );
@@ -92,10 +92,10 @@ async fn archive(deps: &Deps, bytes: &Bytes, notice: &Notice, draft: Draft) -> R
     tracing::Span::current().record("alert_name", tracing::field::display(&name));
     let (mut alert, warning) = draft.alert(notice, name);
     if let Some(warning) = warning {
-        tracing::warn!(alert.name = %alert.name, "{warning}");
+        tracing::warn!(alert_name = %alert.name, "{warning}");
     }
     if let Some(error) = &alert.skymap_error {
-        tracing::error!(alert.name = %alert.name, "continuing without the sky map: {error}");
+        tracing::error!(alert_name = %alert.name, "continuing without the sky map: {error}");
     }
     if let Ok(Some(map)) = draft.map {
         let key = Object::MultiOrderMap(&alert.name).key()?;

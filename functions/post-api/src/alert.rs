@@ -50,7 +50,7 @@ pub(crate) async fn publish(
         } else {
             let row = find(deps, name, &body, &of_type).await?;
             if row.is_none() && of_type.len() < name.n as usize && removal == Removal::Maybe {
-                tracing::warn!(alert.name = %name, "posted as row {}: older test alerts were removed", of_type.len());
+                tracing::warn!(alert_name = %name, "posted as row {}: older test alerts were removed", of_type.len());
             }
             Placed { row, copies: Vec::new() }
         };
@@ -69,7 +69,7 @@ pub(crate) async fn publish(
         let ids = copies.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
         let note = format!("row {ids} repeats an earlier row of type `{}`: remove it from the GWTM", body.alert_type);
         if matches!(outcome, Once::Posted(_)) {
-            tracing::warn!(alert.name = %name, "{note}");
+            tracing::warn!(alert_name = %name, "{note}");
         }
         post.note = Some(note);
     }

@@ -81,7 +81,7 @@ async fn replace(
         if own.is_none() && body.is_listed_as(&list) {
             own = Some(id);
         } else if api.remove_galaxies(id).await? == ListRemoval::Foreign {
-            tracing::warn!(alert.name = %alert.name, "galaxy list {id} of group `{}` stays: another user's", body.groupname);
+            tracing::warn!(alert_name = %alert.name, "galaxy list {id} of group `{}` stays: another user's", body.groupname);
         }
     }
     Ok(status(&outcome, |id| id.or(own)))
@@ -126,7 +126,7 @@ pub(crate) async fn remove_all(deps: &Deps, alert: &Alert) -> Result<()> {
     let Some(api) = &deps.api else { return Ok(()) };
     for id in api.galaxy_lists(&alert.name.superevent_id, &deps.groupname, None).await?.into_keys() {
         let removal = api.remove_galaxies(id).await?;
-        tracing::info!(alert.name = %alert.name, "galaxy list {id} of group `{}`: {removal:?}", deps.groupname);
+        tracing::info!(alert_name = %alert.name, "galaxy list {id} of group `{}`: {removal:?}", deps.groupname);
     }
     Ok(())
 }

@@ -31,7 +31,7 @@ pub(crate) async fn publish(deps: &Deps, search: &TrackSearch) -> Result<Post> {
     }
     let withheld = search.withheld().map(Withheld::reason);
     if let Some(reason) = withheld {
-        tracing::warn!(ref_id = search.ref_id, superevent.id = %search.superevent_id, "not posted: {reason}");
+        tracing::warn!(ref_id = search.ref_id, superevent_id = %search.superevent_id, "not posted: {reason}");
     }
     let status = match (&deps.api, withheld) {
         (_, Some(reason)) => PostStatus::NotPosted { reason: reason.to_owned() },

@@ -158,7 +158,7 @@ async fn keep(deps: &Deps, key: &Key, body: &impl Serialize) -> Result<()> {
 /// Logs the changes to a body.
 fn warn_all(name: &impl std::fmt::Display, request: &str, warnings: &[String]) {
     for warning in warnings {
-        tracing::warn!(alert.name = %name, "body of {request}: {warning}");
+        tracing::warn!(alert_name = %name, "body of {request}: {warning}");
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) async fn keep(deps: &Deps, name: &AlertName, own: &Row, rows: &[Row])
         return Ok(());
     }
     if deps.store.head(&Object::Notice(&served).key()?).await?.is_some() {
-        tracing::warn!(alert.name = %name, "the website shows the files of `{served}`, a different alert");
+        tracing::warn!(alert_name = %name, "the website shows the files of `{served}`, a different alert");
         return Ok(());
     }
     for (from, to) in
@@ -30,7 +30,7 @@ pub(crate) async fn keep(deps: &Deps, name: &AlertName, own: &Row, rows: &[Row])
         let (from, to) = (from.key()?, to.key()?);
         let Some(bytes) = deps.store.get(&from).await? else { continue };
         if deps.store.put_if_changed(&to, bytes).await? {
-            tracing::info!(alert.name = %name, object.key = %to, "copied to the name that the website uses");
+            tracing::info!(alert_name = %name, object_key = %to, "copied to the name that the website uses");
         }
     }
     Ok(())

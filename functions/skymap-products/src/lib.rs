@@ -93,7 +93,7 @@ pub async fn handle(deps: &Deps, alert: Alert) -> Result<Products> {
     products.extend(fermi);
     products.push(swift);
     let missing: Vec<String> = products.iter().filter_map(missing_because).collect();
-    tracing::info!(alert.name = %alert.name, products = products.len() - missing.len(), ?missing, "made the products");
+    tracing::info!(alert_name = %alert.name, products = products.len() - missing.len(), ?missing, "made the products");
     Ok(Products { name: alert.name, products, map_of })
 }
 
@@ -158,7 +158,7 @@ async fn store_products(deps: &Deps, alert: &Alert, generated: Vec<ProductBytes>
         let bytes = match bytes {
             Ok(bytes) => bytes,
             Err(error) => {
-                tracing::error!(alert.name = %alert.name, product = ?kind, "failed to make a product: {error}");
+                tracing::error!(alert_name = %alert.name, product = ?kind, "failed to make a product: {error}");
                 let status = ProductStatus::Failed { reason: error.to_string() };
                 products.push(Product { product: kind, status });
                 continue;

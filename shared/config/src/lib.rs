@@ -25,7 +25,7 @@ pub use notify::{Notify, Rule, Target};
 pub use shared::settings::Setting;
 use shared::settings::{Reader, defaulted, secret, setting};
 use shared::{Result, Secret};
-pub use storage::location;
+pub use storage::{bucket, location};
 use store::{Location, Store};
 pub use survey::{Survey, Surveyed, survey};
 pub use systemd::Systemd;

@@ -10,7 +10,20 @@ use store::Location;
 /// # Errors
 /// Permanent, naming every setting that is missing or malformed.
 pub fn location(url: Option<&str>, prefix: &str) -> Result<Location> {
-    let overrides = url.map(store::overrides).transpose()?.unwrap_or_default();
+    read(&url.map(store::overrides).transpose()?.unwrap_or_default(), prefix)
+}
+
+/// A bucket of S3 in a region, with the log-in of the environment.
+///
+/// # Errors
+/// As [`location`].
+pub fn bucket(name: &str, region: &str) -> Result<Location> {
+    let mut overrides = store::overrides(&format!("s3://{name}"))?;
+    overrides.push(("AWS_DEFAULT_REGION", region.to_owned()));
+    read(&overrides, "")
+}
+
+fn read(overrides: &[(&'static str, String)], prefix: &str) -> Result<Location> {
     let environment = super::environment(&[]);
     Location::from_settings(&|name| match overrides.iter().find(|(given, _)| *given == name) {
         Some((_, value)) => Some(value.clone()),

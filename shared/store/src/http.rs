@@ -289,7 +289,10 @@ mod tests {
 
         let in_parts = Request::new(Method::PUT, silent(""));
         let chunks = stream::iter([Ok(Bytes::from_static(b"abc"))]).boxed();
-        assert_timed_out(with_short_timeouts().once_streaming(in_parts, 3, chunks).await, "expected progress within 300ms");
+        assert_timed_out(
+            with_short_timeouts().once_streaming(in_parts, 3, chunks).await,
+            "expected progress within 300ms",
+        );
 
         let begun = silent("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc");
         let mut answer = with_short_timeouts().once(Request::new(Method::GET, begun)).await.expect("an answer");

@@ -126,6 +126,56 @@ fn foreign_spellings(sources: &[SourceFile]) -> Vec<String> {
     })
 }
 
+/// What the log macros of a source are called with, strings left out, and at which line.
+fn log_calls(source: &SourceFile) -> Vec<(usize, String)> {
+    let lines: Vec<&str> = source.lines.iter().map(|(_, line)| line.as_str()).collect();
+    let text = lines.join("\n");
+    let mut calls = Vec::new();
+    for (at, _) in text.match_indices("tracing::") {
+        let Some((_, arguments)) = text[at..].split_once("!(").filter(|(name, _)| !name.contains(['\n', ' ', '(']))
+        else {
+            continue;
+        };
+        let (mut depth, mut quoted, mut escaped, mut plain) = (1, false, false, String::new());
+        for c in arguments.chars() {
+            match c {
+                _ if escaped => escaped = false,
+                '\\' if quoted => escaped = true,
+                '"' => quoted = !quoted,
+                _ if quoted => {}
+                '(' => depth += 1,
+                ')' => depth -= 1,
+                c => plain.push(c),
+            }
+            if depth == 0 {
+                break;
+            }
+        }
+        calls.push((source.lines[text[..at].matches('\n').count()].0, plain));
+    }
+    calls
+}
+
+/// The names of log fields have no dot: CloudWatch Logs Insights would take them in backticks alone.
+fn log_fields(sources: &[SourceFile]) -> Vec<String> {
+    let mut found = Vec::new();
+    for source in sources {
+        for (number, arguments) in log_calls(source) {
+            for (end, _) in arguments.match_indices(" = ") {
+                let part = |c: char| c.is_ascii_alphanumeric() || "_.".contains(c);
+                let name = arguments[..end].rsplit(|c| !part(c)).next().unwrap_or_default();
+                if name.contains('.') {
+                    found.push(format!(
+                        "{}:{number}: logs the field `{name}`; expected a name without a dot",
+                        source.path
+                    ));
+                }
+            }
+        }
+    }
+    found
+}
+
 /// A crate of the workspace, and what its manifest names beside tests: every feature's dependencies among them.
 struct Member {
     name: String,
@@ -145,10 +195,11 @@ const TIERS: [&[&str]; 8] = [
 ];
 
 /// Outside crates that only these may name.
-const OUTSIDE: [(&str, &[&str]); 12] = [
+const OUTSIDE: [(&str, &[&str]); 13] = [
     ("aws-sdk-s3", &["store"]),
     ("aws-sdk-secretsmanager", &["lambda"]),
-    ("aws-sdk-sfn", &["audit", "bridge"]),
+    ("aws-sdk-sfn", &["audit", "bridge", "cli"]),
+    ("aws-sigv4", &["http-client"]),
     ("aws_lambda_events", &["audit"]),
     ("aws-sdk-sns", &["annotate"]),
     ("fitsio", &["science"]),
@@ -206,7 +257,7 @@ fn dependencies_go_one_way(members: &[Member]) -> Vec<String> {
 #[test]
 fn the_rules_of_the_house_hold() {
     let sources = sources();
-    let rules = [crates_without_effects, the_environment, foreign_spellings];
+    let rules = [crates_without_effects, the_environment, foreign_spellings, log_fields];
     let mut found: Vec<String> = rules.iter().flat_map(|rule| rule(&sources)).collect();
     found.extend(dependencies_go_one_way(&members()));
     assert!(found.is_empty(), "{} lines break the rules of the house:\n{}", found.len(), found.join("\n"));
@@ -229,6 +280,12 @@ fn every_rule_finds_its_offence() {
     offends(crates_without_effects, "shared/src/notice/mod.rs", "let now = Timestamp::now();");
     offends(the_environment, "functions/cli/src/run.rs", "let x = std::env::var(name);");
     offends(foreign_spellings, "shared/src/message.rs", "pub graceid: String,");
+    offends(
+        log_fields,
+        "functions/post-api/src/view.rs",
+        r#"tracing::warn!(id, alert.name = %of(&name), "\"a = b\"");"#,
+    );
+    assert!(log_fields(&[SourceFile::new("a.rs", r#"tracing::warn!(n = a.n(), "a.b = {c}"); d.e = f;"#)]).is_empty());
     // A declaration of a test file does not end what is read.
     let hidden = SourceFile::new("shared/science/src/skymap/b.rs", "#[cfg(test)]\nmod tests;\nuse std::fs::File;\n");
     assert_eq!(crates_without_effects(&[hidden]).len(), 1);

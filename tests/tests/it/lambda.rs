@@ -46,6 +46,10 @@ fn what_a_function_says_names_the_alert_and_the_execution() {
     let said = lines(&log);
     let (metrics, sentences): (Vec<&Value>, Vec<&Value>) = said.iter().partition(|line| line.get("_aws").is_some());
     assert!(sentences.len() >= 4, "{said:?}");
+    for line in &said {
+        // A name with a dot would have to stand in backticks in a query.
+        assert!(line.as_object().is_some_and(|fields| fields.keys().all(|name| !name.contains('.'))), "{line}");
+    }
     for line in sentences {
         let (execution, retries) = (&line["span"]["execution"], &line["span"]["retries"]);
         assert_eq!((execution, retries), (&json!("igwn_gwalert-0-7"), &json!(1)), "{line}");

@@ -239,7 +239,8 @@ fn posted_by_gwtm_cron(server: &GwtmServer, store: &std::path::Path, name: &str,
     let map = notice.skymap.map(|map| MultiOrderMap::decode(&map).expect("a map"));
     let time = |time: Option<jiff::Timestamp>| time.map(|time| format!("{time:.6}").replace('Z', ""));
     let (sent, signal) = map.map_or((None, None), |map| (map.header().date, map.header().date_obs));
-    let differs = |sent: jiff::Timestamp| sent.duration_since(notice.time_created).abs() > SignedDuration::from_secs(15);
+    let differs =
+        |sent: jiff::Timestamp| sent.duration_since(notice.time_created).abs() > SignedDuration::from_secs(15);
     assert!(sent.is_none_or(differs), "{name}: another time than the notice's");
     server.add_alert(json!({
         "graceid": notice.superevent_id, "role": "observation", "alert_type": notice.kind.as_str(),
@@ -389,8 +390,8 @@ async fn killed_sixty_times(seed: u64) {
     let store = folder.path().join("data");
     server.keep_files_in(&store);
     let notices = fifteen_alerts(folder.path());
-    let start = || {
-        let arguments = [PathBuf::from("--patience"), "120s".into()].into_iter().chain(notices.clone());
+    let start = |notices: Vec<PathBuf>| {
+        let arguments = [PathBuf::from("--patience"), "120s".into()].into_iter().chain(notices);
         Gwtm::run(&store, arguments)
             .set("API_BASE", server.base("v1"))
             .set("API_TOKEN", ADMIN)
@@ -400,19 +401,31 @@ async fn killed_sixty_times(seed: u64) {
             .set("FLAT_MAX_ORDER", "1")
     };
     let faults = [Fault::ErrorBefore, Fault::ErrorAfter, Fault::ResetAfter, Fault::Unavailable];
+    let mut during_a_post = 0;
     for _ in 0..60 {
         let script: Vec<Fault> =
             (0..200).map(|_| if dice(8) == 0 { faults[dice(4) as usize] } else { Fault::None }).collect();
         server.script(script);
         let process = dice(2) as usize;
         server.block(process, std::time::Duration::from_millis(10 + dice(1190)));
-        let mut run = start().quiet().start();
-        tokio::time::sleep(std::time::Duration::from_millis(20 + dice(400))).await;
+        // Each time another superevent comes first, and the kill after a number of requests.
+        let mut order = notices.clone();
+        order.rotate_left(dice(6) as usize);
+        let before = server.requests().len();
+        let kill_at = before + 1 + dice(6) as usize;
+        let mut run = start(order).quiet().start();
+        let begun = std::time::Instant::now();
+        while server.requests().len() < kill_at && begun.elapsed() < std::time::Duration::from_millis(450) {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
         run.kill().expect("killed");
         run.wait().expect("its end");
+        let requests = server.requests();
+        during_a_post += usize::from(requests[before..].last().is_some_and(|last| last.starts_with("POST ")));
     }
+    assert!(during_a_post > 0, "no kill came during a POST, seed {seed}");
     server.script([]);
-    let last = start();
+    let last = start(notices.clone());
     let called = tokio::task::spawn_blocking(move || last.call()).await.expect("gwtm ends");
     assert_eq!(called.code, Some(0), "{}{}", called.stdout, called.stderr);
     server.settled().await;

@@ -24,6 +24,8 @@ struct Ran {
     bridge_exits: Vec<i32>,
     /// What its health check said while it ran, and after it had left.
     bridge_healthy: Vec<bool>,
+    /// What `gwtm` did in the end.
+    gwtm: Vec<Commanded>,
     /// What each program has printed.
     logs: BTreeMap<String, String>,
 }
@@ -33,6 +35,27 @@ struct Execution {
     name: String,
     status: String,
     input: String,
+}
+
+/// A call of `gwtm`.
+#[derive(Debug, Deserialize)]
+struct Commanded {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Commanded {
+    /// The lines that it printed.
+    fn json(&self) -> Vec<Value> {
+        let line = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {self:?}"));
+        self.stdout.lines().map(line).collect()
+    }
+}
+
+/// The options by which `gwtm` is called in the end.
+fn then(commands: &[&str]) -> Vec<String> {
+    commands.iter().flat_map(|command| ["--gwtm".to_owned(), (*command).to_owned()]).collect()
 }
 
 impl Ran {
@@ -105,7 +128,9 @@ async fn notices_go_through_the_deployed_stack_as_through_one_process() {
     ]);
     // A setting that the template does not name.
     let settings = vec!["--parameter".to_owned(), r#"Settings={"FLAT_MAX_ORDER": 4}"#.to_owned()];
-    let ran = local(&out, &[posting_to(&server), settings, vec!["--twice".to_owned()], sent.clone()].concat()).await;
+    let gate = then(&["check --aws gwtm --json", "check --aws gwtm", "check --aws absent"]);
+    let twice = vec!["--twice".to_owned()];
+    let ran = local(&out, &[posting_to(&server), settings, twice, gate, sent.clone()].concat()).await;
 
     // Everything that the template names was made, but for what the emulator passes over.
     assert_eq!(ran.stack, "CREATE_COMPLETE");
@@ -146,6 +171,27 @@ async fn notices_go_through_the_deployed_stack_as_through_one_process() {
     for (name, bytes) in &in_process {
         assert!(on_aws[name] == *bytes, "{name} differs");
     }
+    // A mock goes the same way, is posted nowhere, and leaves nothing.
+    let [gate, again, absent] = &ran.gwtm[..] else { panic!("three commands: {:?}", ran.gwtm) };
+    assert_eq!((gate.code, again.code, absent.code), (0, 0, 2), "{gate:?} {again:?} {absent:?}");
+    let said = gate.json().remove(0);
+    let verdict = |what: &str| {
+        let look = said["looks"].as_array().and_then(|looks| looks.iter().find(|look| look["what"] == what));
+        look.map(|look| format!("{}: {}", look["verdict"], look["text"])).unwrap_or_default()
+    };
+    assert!(verdict("posts").contains("nothing posted: the GWTM removes test alerts"), "{said}");
+    assert!(verdict("objects").starts_with("\"ok\"") && verdict("clean-up").starts_with("\"ok\""), "{said}");
+    let mut stages: Vec<(&str, u64)> = Vec::new();
+    for stage in said["stages"].as_array().expect("stages") {
+        assert!(stage["took_ms"].as_f64().is_some_and(|took| took > 0.0), "{stage}");
+        stages.push((stage["stage"].as_str().expect("a name"), stage["calls"].as_u64().expect("a count")));
+    }
+    stages.sort_unstable();
+    let names = ["annotate", "galaxy-list", "ingest-ligo", "notify", "post-api", "skymap-products"];
+    assert_eq!(stages, names.map(|name| (name, 1)));
+    assert!(again.stdout.contains("whole flow") && absent.stderr.contains("absent"), "{again:?} {absent:?}");
+    let left = files(&out).into_keys().find(|name| name.contains("MS070101") || name.contains("gwtm-check"));
+    assert_eq!(left, None);
     // The token is read from its secret, and shows nowhere.
     assert!(!ran.logs.values().any(|log| log.contains(ADMIN)));
     assert!(!files(&out).values().any(|bytes| bytes.windows(ADMIN.len()).any(|part| part == ADMIN.as_bytes())));
@@ -168,7 +214,21 @@ async fn what_fails_is_tried_again_or_kept_and_stops_nothing_else() {
     let mut sent = vec![garbage.display().to_string()];
     sent.extend(notices(&["S090103c-1-preliminary-burst.json"]));
     let hang = vec!["--hang".into(), "galaxy-list".into()];
-    let options = [posting_to(&server), taken.into(), hang, sent].concat();
+    // A failure whose cause is mended.
+    let (mended, search) = (folder.path().join("mended.json"), "inbox/by-hand.json");
+    let input = json!({"topic": "gcn.notices.icecube.lvk_nu_track_search", "body": {"key": search}});
+    let kept = json!({"step": "bridge", "error": "Permanent", "reason": "a test", "input": input});
+    std::fs::write(&mended, kept.to_string()).expect("a file");
+    let search = format!("{search}={}", sample("S090101a-6-icecube-nested.json").display());
+    let objects = ["--object".into(), search, "--object".into(), format!("failed/mended.json={}", mended.display())];
+    let again = then(&[
+        "check --aws gwtm --json",
+        "failed retry --aws gwtm --all --dry-run",
+        "failed retry --aws gwtm --json mended",
+        "failed retry --aws gwtm --json igwn_gwalert-0-0",
+        "failed retry --aws gwtm --store x --all",
+    ]);
+    let options = [posting_to(&server), taken.into(), objects.into(), hang, again, sent].concat();
     let (ran, ()) = tokio::join!(local(&out, &options), row);
 
     assert_eq!(ran.statuses(), [("igwn_gwalert-0-0", "FAILED"), ("igwn_gwalert-0-1", "SUCCEEDED")]);
@@ -180,7 +240,6 @@ async fn what_fails_is_tried_again_or_kept_and_stops_nothing_else() {
         let bytes = std::fs::read(out.join("failed").join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
         serde_json::from_slice(&bytes).expect("JSON")
     };
-    assert_eq!(failed("igwn_gwalert-0-0.json")["error"], "Permanent");
     // One branch answers nothing: it is given up in its time, and the post goes out without its list.
     assert_eq!(failed("igwn_gwalert-0-1-S090103c-Preliminary1-galaxy-list.json")["error"], "States.Timeout");
     assert_eq!(ran.answers("galaxy-list"), [] as [Option<&str>; 0]);
@@ -195,6 +254,24 @@ async fn what_fails_is_tried_again_or_kept_and_stops_nothing_else() {
     assert!(ran.logs["post-api"].contains(r#""retries":1.0"#), "{}", ran.logs["post-api"]);
     assert_eq!(server.alerts().len(), 2);
     assert_eq!(ran.answers("annotate"), [None]);
+
+    // The gate sees what the flow went on without, and keeps its objects for a person.
+    let codes: Vec<i32> = ran.gwtm.iter().map(|called| called.code).collect();
+    assert_eq!(codes, [1, 0, 0, 1, 2], "{:?}", ran.gwtm);
+    let gate = ran.gwtm[0].json().remove(0);
+    let failures = gate["looks"].as_array().expect("looks").iter().find(|look| look["what"] == "failures");
+    assert_eq!(failures.expect("a look")["verdict"], "failed", "{gate}");
+    assert!(files(&out).into_keys().any(|name| name.starts_with("test/MS070101")));
+    // Flows are started again, and what they kept before goes, whether they succeed or keep the failure of today.
+    assert_eq!(ran.gwtm[1].stdout.matches("would be started").count(), 4, "{:?}", ran.gwtm[1]);
+    let statuses = |n: usize| -> Vec<Value> { ran.gwtm[n].json().iter().map(|line| line["status"].clone()).collect() };
+    assert_eq!(statuses(2), ["SUCCEEDED", "removed"], "{:?}", ran.gwtm[2]);
+    assert_eq!(server.icecube_notices().len(), 1);
+    assert_eq!(statuses(3), ["FAILED", "removed", "kept"], "{:?}", ran.gwtm[3]);
+    let kept = ran.gwtm[3].json()[2]["object"].as_str().expect("an object").to_owned();
+    assert!(kept.starts_with("failed/igwn_gwalert-0-0-retry-"), "{kept}");
+    assert_eq!(failed(kept.trim_start_matches("failed/"))["error"], "Permanent");
+    assert!(!out.join("failed/igwn_gwalert-0-0.json").exists() && !out.join("failed/mended.json").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

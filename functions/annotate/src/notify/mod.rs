@@ -89,7 +89,7 @@ async fn alert(deps: &Deps, annotated: Annotated) -> Result<Notified> {
     let bytes = match deps.store.get(&key).await? {
         // The GWTM removes the files of old mock alerts whenever it is asked to.
         None if name.superevent_id.is_test() => {
-            tracing::info!(alert.name = %name, "not notified: the mock alert's annotations have been removed");
+            tracing::info!(alert_name = %name, "not notified: the mock alert's annotations have been removed");
             return Ok(Notified { name: Some(name), notifications: Vec::new() });
         }
         None => deps.store.read(&key).await?,
@@ -97,7 +97,7 @@ async fn alert(deps: &Deps, annotated: Annotated) -> Result<Notified> {
     };
     let annotations = versions::read(&key, &bytes)?;
     let notifications = deps.notifier.notify(&deps.store, &annotations).await?;
-    tracing::info!(alert.name = %name, notifications = notifications.len(), "notified");
+    tracing::info!(alert_name = %name, notifications = notifications.len(), "notified");
     Ok(Notified { name: Some(name), notifications })
 }
 
@@ -232,7 +232,7 @@ impl Notifier {
                 record.sent.push(Sent { rule, number, target, time: Timestamp::now() });
             }
             if let NotificationStatus::Failed { reason } = &status {
-                tracing::error!(alert.name = content.name, rule = rule.name, %target, "not told: {reason}");
+                tracing::error!(alert_name = content.name, rule = rule.name, %target, "not told: {reason}");
             }
             notifications.push(Notification { rule: rule.name.clone(), target: target.to_string(), status });
         }
@@ -240,7 +240,7 @@ impl Notifier {
             && let Err(error) = keep(store, key, &record).await
         {
             // To fail here would send them again.
-            tracing::error!(object.key = %key, "what was sent could not be kept: {error}");
+            tracing::error!(object_key = %key, "what was sent could not be kept: {error}");
         }
         Ok(notifications)
     }
@@ -274,7 +274,7 @@ impl Notifier {
 
 fn read(key: &Key, bytes: &[u8]) -> Record {
     serde_json::from_slice(bytes).unwrap_or_else(|error| {
-        tracing::warn!(object.key = %key, "expected a record of what was sent: {error}");
+        tracing::warn!(object_key = %key, "expected a record of what was sent: {error}");
         Record::default()
     })
 }

@@ -1,9 +1,12 @@
 //! `gwtm failed`: what could not be processed, until a person has looked after it.
 
 mod entry;
+#[cfg(feature = "s3")]
+mod on_aws;
 mod retry;
 mod show;
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use clap::{Args, Subcommand};
@@ -71,12 +74,14 @@ Examples:
     },
     /// Process failed notices again, in Kafka's order.
     ///
-    /// Removes a notice's entries under failed/ when it succeeds, and replaces them with the new reason when it fails.
+    /// Removes a notice's entries under failed/ when it succeeds, and replaces them with the new reason when it fails. On
+    /// this machine, or with --aws by the flows of a stack.
     #[command(after_help = "\
 Examples:
   gwtm failed retry igwn_gwalert-0-4711
   gwtm failed retry --all --id S230518h
-  gwtm failed retry --all --class Retryable --dry-run      write nothing, call no API")]
+  gwtm failed retry --all --class Retryable --dry-run      write nothing, call no API
+  gwtm failed retry --all --aws gwtm                       start the flows of the stack `gwtm` again")]
     Retry {
         /// The selection.
         #[command(flatten)]
@@ -87,6 +92,10 @@ Examples:
         /// Print one JSON object per notice, then one per entry that is removed or kept.
         #[arg(long)]
         json: bool,
+        /// Start the flows of this CloudFormation stack for what its bucket keeps under failed/, one after another.
+        #[cfg(feature = "s3")]
+        #[arg(long, value_name = "STACK")]
+        aws: Option<String>,
     },
     /// Print failures, then delete them. Their notices stay in inbox/.
     #[command(after_help = "\
@@ -158,7 +167,14 @@ impl FailedOptions {
                 let key = key(name).map_err(Failure::usage)?;
                 show::show(&self.store().await?, &key, *json).await.map_err(Failure::work)
             }
-            FailedCommand::Retry { choice, dry_run, json } => {
+            #[cfg(feature = "s3")]
+            FailedCommand::Retry { choice, dry_run, json, aws: Some(stack) } => match self.store {
+                None => on_aws::retry(stack, choice, *dry_run, *json).await,
+                Some(_) => {
+                    Err(Failure::usage("`--aws`: expected no --store, since failures are in the stack's bucket"))
+                }
+            },
+            FailedCommand::Retry { choice, dry_run, json, .. } => {
                 retry::retry(config(*dry_run).map_err(Failure::usage)?, choice, *json).await
             }
             FailedCommand::Drop { choice, dry_run } => {
@@ -211,6 +227,22 @@ async fn chosen(store: &Store, choice: &Choice) -> Result<(Vec<Entry>, Vec<Error
     }
     found.retain(|entry| choice.filter.wants(entry));
     Ok((found, problems))
+}
+
+/// The notices of what failed, in Kafka's order: alerts of a superevent take effect in it, whatever the order in which they
+/// failed.
+fn by_notice(found: Vec<Entry>) -> Vec<(String, Entry)> {
+    let mut notices: BTreeMap<String, Entry> = BTreeMap::new();
+    for entry in found {
+        notices.entry(entry.notice().to_owned()).or_insert(entry);
+    }
+    let mut notices: Vec<(String, Entry)> = notices.into_iter().collect();
+    notices.sort_by_key(|(name, entry)| {
+        let place =
+            entry.received.as_ref().map(|received| (received.topic.clone(), received.partition, received.offset));
+        (place, name.clone())
+    });
+    notices
 }
 
 async fn discard(store: &Store, choice: &Choice) -> Result<bool> {

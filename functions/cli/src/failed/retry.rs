@@ -12,7 +12,7 @@ use shared::{Context, Error};
 use store::Store;
 
 use super::entry::{Entry, FOLDER, entries, key, read};
-use super::{Choice, chosen};
+use super::{Choice, by_notice, chosen};
 use crate::Failure;
 use crate::batch::Batch;
 
@@ -21,17 +21,7 @@ pub(super) async fn retry(config: Config, choice: &Choice, json: bool) -> Result
     let mut batch = Batch::open(config, json, Duration::ZERO).await?;
     let store = batch.store().clone();
     let (found, problems) = chosen(&store, choice).await.map_err(Failure::work)?;
-    let mut notices: BTreeMap<String, Entry> = BTreeMap::new();
-    for entry in found {
-        notices.entry(entry.notice().to_owned()).or_insert(entry);
-    }
-    // Alerts of a superevent take effect in Kafka's order, whatever the order in which they failed.
-    let mut notices: Vec<(String, Entry)> = notices.into_iter().collect();
-    notices.sort_by_key(|(name, entry)| {
-        let place =
-            entry.received.as_ref().map(|received| (received.topic.clone(), received.partition, received.offset));
-        (place, name.clone())
-    });
+    let notices = by_notice(found);
     batch.of(notices.len());
     for (name, entry) in notices {
         retry_one(&mut batch, &store, &name, &entry, json).await?;

@@ -51,7 +51,7 @@ async fn period(
     }
     for finding in &findings {
         let about = finding.superevent_id.as_ref().map(SupereventId::as_str);
-        tracing::warn!(superevent.id = about, alert.name = finding.alert, period = name, "audit: {finding}");
+        tracing::warn!(superevent_id = about, alert_name = finding.alert, period = name, "audit: {finding}");
     }
     let unasked = findings.iter().filter(|finding| finding.kind == Kind::Unasked).count();
     health.audited(name, findings.len() - unasked, unasked);
@@ -67,9 +67,9 @@ async fn repair_all(notices: &Notices, audit: &Audit<'_>, superevent: &Supereven
         }
         .await;
         match repaired {
-            Ok(()) => tracing::info!(superevent.id = %superevent.id, from = ?from, "repaired"),
+            Ok(()) => tracing::info!(superevent_id = %superevent.id, from = ?from, "repaired"),
             Err(error) => {
-                tracing::warn!(superevent.id = %superevent.id, from = ?from, "not repaired: {error}");
+                tracing::warn!(superevent_id = %superevent.id, from = ?from, "not repaired: {error}");
                 return;
             }
         }

@@ -145,7 +145,7 @@ impl Notices {
             topic = message.topic,
             partition = message.partition,
             offset = message.offset,
-            superevent.id = message.envelope.superevent_id.as_ref().map(|id| id.as_str()),
+            superevent_id = message.envelope.superevent_id.as_ref().map(|id| id.as_str()),
             announces = message.envelope.announces,
             bytes = message.size(),
             duration_ms = message.received.elapsed().as_millis(),

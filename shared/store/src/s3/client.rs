@@ -300,7 +300,7 @@ impl Backend for S3 {
                 self.client.abort_multipart_upload().bucket(&self.bucket).key(key.as_str()).upload_id(id).send().await;
             if let Err(error) = aborted {
                 let error = self.failure(key.as_str(), &error);
-                tracing::warn!(object.key = %key, %error, "could not abort a failed upload");
+                tracing::warn!(object_key = %key, %error, "could not abort a failed upload");
             }
         }
         outcome
