@@ -306,19 +306,24 @@ const COLUMNS: [Column; 16] = [
     ("ra_deg", |row| row.ra_deg.to_string()),
     ("dec_deg", |row| row.dec_deg.to_string()),
     ("distance_Mpc", |row| optional(row.distance)),
-    ("searched_prob", |row| row.located.searched_prob.to_string()),
-    ("searched_area_deg2", |row| row.located.searched_area_deg2.to_string()),
-    ("prob_density_per_sr", |row| row.located.prob_density_per_sr.to_string()),
+    ("searched_prob", |row| number(row.located.searched_prob)),
+    ("searched_area_deg2", |row| number(row.located.searched_area_deg2)),
+    ("prob_density_per_sr", |row| number(row.located.prob_density_per_sr)),
     ("inside_50", |row| row.located.inside_50.to_string()),
     ("inside_90", |row| row.located.inside_90.to_string()),
-    ("searched_prob_vol", |row| optional(row.located.in_space.map(|found| found.searched_prob_vol))),
-    ("searched_vol_Mpc3", |row| optional(row.located.in_space.map(|found| found.searched_vol))),
-    ("prob_density_per_Mpc3", |row| optional(row.located.in_space.map(|found| found.prob_density))),
+    ("searched_prob_vol", |row| optional(row.located.in_space.map(|found| number(found.searched_prob_vol)))),
+    ("searched_vol_Mpc3", |row| optional(row.located.in_space.map(|found| number(found.searched_vol)))),
+    ("prob_density_per_Mpc3", |row| optional(row.located.in_space.map(|found| number(found.prob_density)))),
     ("galaxy", |row| optional(row.galaxies.first().map(|nearest| &nearest.galaxy.name))),
     ("galaxy_rank", |row| optional(row.galaxies.first().map(|nearest| nearest.galaxy.rank))),
     ("galaxy_separation_deg", |row| optional(row.galaxies.first().map(|nearest| nearest.separation_deg))),
     ("map", |row| row.map.to_owned()),
 ];
+
+/// A number as in JSON: with an exponent when it is very small or large.
+fn number(value: f64) -> String {
+    serde_json::Value::from(value).to_string()
+}
 
 fn optional(value: Option<impl ToString>) -> String {
     value.map(|value| value.to_string()).unwrap_or_default()

@@ -53,7 +53,7 @@ pub async fn handle(deps: &Deps, received: Received) -> Result<Ingested> {
     if !deps.test_alerts && envelope.is_test() {
         let reason = "a mock or test alert (TEST_ALERTS=false)".to_owned();
         tracing::info!(
-            superevent.id = envelope.superevent_id.as_ref().map(|id| id.as_str()),
+            superevent_id = envelope.superevent_id.as_ref().map(|id| id.as_str()),
             "not processed: {reason}"
         );
         return Ok(Ingested { alerts: Vec::new(), skipped: Some(reason) });

@@ -108,7 +108,8 @@ pub async fn dead_letter(store: &Store, message: &Message, part: &str, step: &st
 const MOCK_PREFIX: &str = "mock.";
 
 fn inbox(message: &Message) -> Result<Key> {
-    let topic = if message.envelope.is_test() { format!("{MOCK_PREFIX}{}", message.topic) } else { message.topic.clone() };
+    let topic =
+        if message.envelope.is_test() { format!("{MOCK_PREFIX}{}", message.topic) } else { message.topic.clone() };
     Object::Inbox { topic: &topic, partition: message.partition, offset: message.offset }.key()
 }
 

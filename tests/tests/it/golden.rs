@@ -152,7 +152,7 @@ fn positions_match_crossmatch() {
                 // The reference sums over a grid of 1,000 distances, which few of the smallest volumes' cells hold.
                 close(found.prob_density, density_vol, 1e-6, &what);
                 assert!((found.searched_prob_vol - prob_vol).abs() < 1e-3, "{what}: {found:?}, expected {prob_vol}");
-                close(found.searched_vol, vol, if prob_vol > 0.2 { 1e-3 } else { 0.03 }, &what);
+                close(found.searched_vol, vol, if prob_vol > 0.12 { 2e-3 } else { 0.03 }, &what);
                 volumes += 1;
             }
         }

@@ -156,7 +156,7 @@ impl Health {
             topic = message.topic,
             partition = message.partition,
             offset = message.offset,
-            superevent.id = message.envelope.superevent_id.as_ref().map(|id| id.as_str()),
+            superevent_id = message.envelope.superevent_id.as_ref().map(|id| id.as_str()),
             announces = message.envelope.announces,
             "notice archived and not processed: a mock or test alert (TEST_ALERTS=false)"
         );
