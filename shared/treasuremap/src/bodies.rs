@@ -106,7 +106,7 @@ impl PostAlert {
     ///
     /// `observing_run`: the label in the GWTM's default list (`O4`). `skymap_fits_url`: URL or storage key of the flat
     /// map. A retraction has few fields. `prob_gap`: the class MassGap of older notices, else the property HasMassGap.
-    /// Column limits [characters]: 20 for role and run, 50 for names, 100 for `detectors` and `ivorn`, 500 for the map.
+    /// Column limits \[characters\]: 20 for role and run, 50 for names, 100 for `detectors` and `ivorn`, 500 for the map.
     pub fn new(alert: &Alert, observing_run: Option<&str>, skymap_fits_url: Option<&str>) -> (Self, Vec<String>) {
         let mut limits = Limits::default();
         let event = alert.event.as_ref();
