@@ -63,7 +63,7 @@ pub fn renamed(bytes: &[u8], id: &str, own: &str) -> Vec<u8> {
 pub enum Trouble {
     /// This status with an HTML page.
     Status(u16),
-    /// 429 with this Retry-After [s].
+    /// 429 with this Retry-After \[s\].
     Throttled(u64),
     /// A redirect to the same URL, which then responds.
     Moved,

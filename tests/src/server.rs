@@ -280,7 +280,7 @@ impl Process {
     /// Sends SIGTERM and waits for the exit.
     ///
     /// # Panics
-    /// When it takes longer than [`STOP_TIMEOUT`].
+    /// When it takes longer than 25 s.
     pub fn stop(mut self) -> ExitStatus {
         self.signal("-TERM");
         let begun = Instant::now();

@@ -48,10 +48,10 @@ pub struct WhereOptions {
     /// Store of the superevents and alerts.
     #[arg(long, value_name = "URL|DIR", help = store_help("Store of the superevents and alerts"))]
     pub store: Option<String>,
-    /// Distance of the position [Mpc].
+    /// Distance of the position in Mpc.
     #[arg(long, value_name = "MPC", conflicts_with = "file", allow_negative_numbers = true)]
     pub distance: Option<f64>,
-    /// CSV file of positions, `-` for standard input: columns `ra` and `dec` [deg], optionally `distance` [Mpc] and `name`.
+    /// CSV file of positions, `-` for standard input: columns `ra` and `dec` in degrees, optionally `distance` in Mpc and `name`.
     #[arg(long, value_name = "CSV")]
     pub file: Option<PathBuf>,
     /// Output format; JSON is one object a line.

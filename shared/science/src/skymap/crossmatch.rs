@@ -119,7 +119,7 @@ impl MultiOrderMap {
     }
 }
 
-/// The positions nearest to another: the indices of at most `count`, with their angles [deg], nearest first.
+/// The positions nearest to another: the indices of at most `count`, with their angles \[deg\], nearest first.
 pub fn nearest(to: &Position, positions: &[Position], count: usize) -> Vec<(usize, f64)> {
     let to = to.vector();
     let chord = |at: &Position| at.vector().iter().zip(to).map(|(a, b)| (a - b) * (a - b)).sum::<f64>();
