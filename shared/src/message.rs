@@ -56,6 +56,16 @@ pub struct Received {
 
 impl FlowMessage for Received {}
 
+/// Maximum length of an execution's name (Step Functions API reference, `StartExecution`) \[characters\].
+pub const MAX_EXECUTION_NAME: usize = 80;
+
+/// Name of a flow's execution: `start`, shortened and limited to the characters that Step Functions and CloudWatch allow
+/// (letters, digits, `-`, `_`), then `suffix`, which must have only these.
+pub fn execution_name(start: &str, suffix: &str) -> String {
+    let valid = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+    start.chars().map(valid).take(MAX_EXECUTION_NAME.saturating_sub(suffix.len())).collect::<String>() + suffix
+}
+
 /// Where a notice's bytes are.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -20,7 +20,6 @@ use bytes::Bytes;
 use config::Config;
 use jiff::Timestamp;
 use science::skymap::{MultiOrderMap, Region};
-use sha2::{Digest, Sha256};
 use shared::key::{AlertName, Key, Object};
 use shared::message::{Alert, Annotated, Generated, MissingProduct, ProductStatus, Products, Role, Settled};
 use shared::{Context, Error, Result};
@@ -80,7 +79,7 @@ pub async fn handle(deps: &Deps, settled: Settled) -> Result<Annotated> {
             ("plot_png", Object::PlotPng(&alert.name), Bytes::from(plot.png)),
         ] {
             let key = object.key()?;
-            own.objects.push(linked(kind, &key, &bytes));
+            own.objects.push(Link::of(kind, &key, &bytes));
             objects.push(write_if_changed(deps, key, bytes).await?.0);
         }
     }
@@ -300,15 +299,10 @@ async fn links(deps: &Deps, alert: &Alert, products: Option<&Products>) -> Resul
     wanted.push(("post_alert".to_owned(), Object::PostAlert(&alert.name).key()?));
     let read = wanted.into_iter().map(async |(kind, key)| {
         let bytes = deps.store.get(&key).await?;
-        Ok::<_, Error>(bytes.map(|bytes| linked(&kind, &key, &bytes)))
+        Ok::<_, Error>(bytes.map(|bytes| Link::of(&kind, &key, &bytes)))
     });
     let read = futures::future::try_join_all(read).await?;
     Ok(read.into_iter().flatten().collect())
-}
-
-fn linked(kind: &str, key: &Key, bytes: &[u8]) -> Link {
-    let sha256 = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    Link { kind: kind.to_owned(), key: key.clone(), size_bytes: bytes.len() as u64, sha256 }
 }
 
 /// Writes an alert's page, and its annotations with the link to it; returns whether either changed.
@@ -325,7 +319,7 @@ async fn publish(deps: &Deps, annotations: &mut Annotations) -> Result<([Generat
     let page = page::html(annotations, plot.as_deref(), &galaxies);
     let key = Object::Page(&name).key()?;
     let page = Bytes::from(page);
-    annotations.objects.push(linked(PAGE, &key, &page));
+    annotations.objects.push(Link::of(PAGE, &key, &page));
     let page = write_if_changed(deps, key, page).await?;
     let annotations = write_if_changed(deps, Object::Annotations(&name).key()?, json(annotations)?).await?;
     Ok(([page.0, annotations.0], page.1 || annotations.1))

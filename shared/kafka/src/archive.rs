@@ -3,36 +3,24 @@
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use shared::key::{Key, Object};
-use shared::message::{Body, Failed, Received};
+use shared::message::{Body, Failed, Received, execution_name};
 use shared::notice::{MAX_NOTICE_BYTES, NoticeKind};
 use shared::{Context, Error, Result};
 use store::Store;
 
 use crate::consumer::Message;
 
-/// Maximum length of an execution's name (Step Functions API reference, `StartExecution`) [characters].
-const MAX_NAME_CHARS: usize = 80;
-
 /// Name of a notice's flow execution, `{topic}-{partition}-{offset}`: unique per message, and limited to the characters
 /// that Step Functions and CloudWatch allow (letters, digits, `-`, `_`). Entries under `failed/` use it too.
 pub fn flow_name(topic: &str, partition: i32, offset: i64) -> String {
-    name(topic, &format!("-{partition}-{offset}"))
+    execution_name(topic, &format!("-{partition}-{offset}"))
 }
 
 /// [`flow_name`] with the first 8 hexadecimal digits of the body's SHA-256, for a name that another message has taken.
 pub fn flow_name_with_hash(message: &Message) -> String {
     let digest = Sha256::digest(message.body.as_deref().unwrap_or_default());
     let hash: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    name(&message.topic, &format!("-{}-{}-{hash}", message.partition, message.offset))
-}
-
-fn name(topic: &str, suffix: &str) -> String {
-    let topic: String = topic
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' })
-        .take(MAX_NAME_CHARS - suffix.len())
-        .collect();
-    topic + suffix
+    execution_name(&message.topic, &format!("-{}-{}-{hash}", message.partition, message.offset))
 }
 
 /// Returns the kind of notice that a message carries.
@@ -125,6 +113,8 @@ fn received(message: &Message, body: Body) -> Received {
 
 #[cfg(test)]
 mod tests {
+    use shared::message::MAX_EXECUTION_NAME;
+
     use super::*;
 
     #[test]
@@ -134,7 +124,7 @@ mod tests {
         assert_ne!(name(7), name(70));
         for topic in [NoticeKind::Igwn.topic(), NoticeKind::IceCube.topic(), "ü/../…", &"x".repeat(300)] {
             let name = flow_name(topic, i32::MAX, i64::MAX);
-            assert!(name.len() <= MAX_NAME_CHARS, "{name}");
+            assert!(name.len() <= MAX_EXECUTION_NAME, "{name}");
             assert!(name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'), "{name}");
             assert!(name.ends_with("-2147483647-9223372036854775807"), "{name}");
         }
@@ -142,6 +132,6 @@ mod tests {
             flow_name_with_hash(&Message::new(topic.to_owned(), i32::MAX, i64::MAX, None, Some(body.into())))
         };
         assert_ne!(named("t", "a"), named("t", "b"));
-        assert!(named(&"x".repeat(300), "a").len() <= MAX_NAME_CHARS);
+        assert!(named(&"x".repeat(300), "a").len() <= MAX_EXECUTION_NAME);
     }
 }

@@ -6,7 +6,7 @@
 use std::io::{self, Write};
 use std::time::Instant;
 
-use annotate::annotations::Annotations;
+use annotate::annotations::{Annotations, Link};
 use aws_sdk_sfn::operation::describe_execution::DescribeExecutionOutput;
 use aws_sdk_sfn::types::ExecutionStatus;
 use bytes::Bytes;
@@ -14,7 +14,6 @@ use clap::{Args, Command, FromArgMatches};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use shared::key::{AlertKind, AlertName, AlertType, Key, Object, SupereventId, prefix_of};
 use shared::message::{Body, PostStatus, Posted, Received};
 use shared::notice::NoticeKind;
@@ -211,8 +210,7 @@ async fn look_at_objects(store: &Store, mock: &Mock) -> Result<String> {
     let Annotations { objects, missing, .. } = annotations;
     for link in &objects {
         let bytes = store.read(&link.key).await?;
-        let sha256: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        if sha256 != link.sha256 {
+        if Link::of(&link.kind, &link.key, &bytes) != *link {
             let (key, size, expected) = (&link.key, bytes.len(), link.size_bytes);
             let message =
                 format!("object `{key}`: expected the {expected} bytes of its annotations, found {size} others");

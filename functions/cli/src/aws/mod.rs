@@ -13,6 +13,7 @@ use aws_sdk_sfn::Client;
 use aws_sdk_sfn::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_sfn::operation::describe_execution::DescribeExecutionOutput;
 use aws_sdk_sfn::types::ExecutionStatus;
+use runtime::Backoff;
 use shared::message::Received;
 use shared::notice::NoticeKind;
 use shared::{Class, Context, Error, Result};
@@ -24,8 +25,8 @@ pub(crate) use stages::Stage;
 
 /// How long a flow is waited for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15 * 60);
-/// The first pause between two looks at an execution, and the longest.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+/// Pauses between two looks at an execution.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
 
 /// A stack.
 pub(crate) struct Stack {
@@ -115,7 +116,8 @@ impl Stack {
     /// # Errors
     /// What Step Functions says; Retryable, when it has not ended by then.
     pub(crate) async fn ended(&self, arn: &str) -> Result<DescribeExecutionOutput> {
-        let (begun, mut pause) = (Instant::now(), PAUSES.0);
+        let begun = Instant::now();
+        let mut looks = 0;
         loop {
             let described = self.flows.describe_execution().execution_arn(arn).send().await;
             let described = described.map_err(|error| refused(&format!("execution `{arn}`"), &error))?;
@@ -128,8 +130,8 @@ impl Stack {
                     "execution `{arn}`: expected its end within {minutes} min, it runs"
                 )));
             }
-            sleep(pause).await;
-            pause = (pause * 2).min(PAUSES.1);
+            looks += 1;
+            sleep(PAUSES.pause(looks)).await;
         }
     }
 

@@ -7,7 +7,7 @@ use aws_sdk_sfn::types::ExecutionStatus;
 use jiff::Timestamp;
 use serde_json::json;
 use shared::key::Key;
-use shared::message::Received;
+use shared::message::{Received, execution_name};
 use shared::notice::NoticeKind;
 use shared::{Context, Error, Result};
 use store::Store;
@@ -17,8 +17,6 @@ use super::{Choice, by_notice, chosen};
 use crate::Failure;
 use crate::aws::{Stack, failure};
 
-/// The longest name of an execution (Step Functions API reference, `StartExecution`) [characters].
-const MAX_NAME: usize = 80;
 const RETRY: &str = "-retry-";
 
 /// Starts the flows of those that were chosen, one after another in Kafka's order, and waits for their ends; whether all
@@ -107,9 +105,7 @@ fn name_of_retry(notice: &str, now: Timestamp) -> String {
         Some((first, count)) if count.bytes().all(|byte| byte.is_ascii_digit()) => first,
         _ => notice,
     };
-    let ending = format!("{RETRY}{}", now.as_millisecond());
-    let valid = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
-    first.chars().map(valid).take(MAX_NAME - ending.len()).collect::<String>() + &ending
+    execution_name(first, &format!("{RETRY}{}", now.as_millisecond()))
 }
 
 fn say(json: bool, what: &str, status: &str, text: &str) -> std::result::Result<(), Failure> {
@@ -124,6 +120,8 @@ fn say(json: bool, what: &str, status: &str, text: &str) -> std::result::Result<
 
 #[cfg(test)]
 mod tests {
+    use shared::message::MAX_EXECUTION_NAME;
+
     use super::*;
 
     #[test]
@@ -135,7 +133,7 @@ mod tests {
         assert_eq!(name_of_retry(&name, later), "igwn_gwalert-0-5-retry-1800000000001");
         let long = name_of_retry(&format!("by hand/{}", "ü".repeat(100)), now);
         assert!(
-            long.len() == MAX_NAME && long.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)),
+            long.len() == MAX_EXECUTION_NAME && long.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)),
             "{long}"
         );
     }
