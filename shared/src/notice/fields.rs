@@ -1,4 +1,8 @@
-//! Reads the fields of a notice's JSON, with errors that name the path of the field.
+//! Reads the fields of a notice's JSON, with errors that name the path of the field, and knows which were not read.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -16,18 +20,20 @@ pub(super) const MAX_ENTRIES: usize = 100;
 pub(super) struct Fields<'a> {
     at: String,
     fields: &'a Map<String, Value>,
+    /// The paths that were read, in this object and in the others of the notice.
+    read: Rc<RefCell<BTreeSet<String>>>,
 }
 
 impl<'a> Fields<'a> {
     /// The notice itself.
     pub(super) fn of_notice(fields: &'a Map<String, Value>) -> Self {
-        Fields { at: String::new(), fields }
+        Fields { at: String::new(), fields, read: Rc::default() }
     }
 
     /// The object at the path `at`.
     pub(super) fn at(at: String, value: &'a Value) -> Result<Self> {
         match value {
-            Value::Object(fields) => Ok(Fields { at, fields }),
+            Value::Object(fields) => Ok(Fields { at, fields, read: Rc::default() }),
             other => Err(wrong(&at, "an object", other)),
         }
     }
@@ -42,13 +48,27 @@ impl<'a> Fields<'a> {
         wrong(&self.place(name), expected, self.fields.get(name).unwrap_or(&Value::Null))
     }
 
-    /// A field's value; null and the string "null" of older files count as absent.
+    /// A field's value; null and the string "null" of older files count as absent. Every field is read through here.
     pub(super) fn present(&self, name: &str) -> Option<&'a Value> {
+        self.read.borrow_mut().insert(self.place(name));
         self.fields.get(name).filter(|value| !absent(value))
     }
 
     pub(super) fn inside(&self, name: &str) -> Result<Option<Fields<'a>>> {
-        self.present(name).map(|value| Fields::at(self.place(name), value)).transpose()
+        let Some(value) = self.present(name) else { return Ok(None) };
+        Ok(Some(Fields { read: Rc::clone(&self.read), ..Fields::at(self.place(name), value)? }))
+    }
+
+    /// Counts a field as not read: its value has a form that is not understood.
+    pub(super) fn not_understood(&self, name: &str) {
+        self.read.borrow_mut().remove(&self.place(name));
+    }
+
+    /// The fields that were not read, absent ones left out.
+    pub(super) fn unread(&self) -> Vec<(&'a String, &'a Value)> {
+        let read = self.read.borrow();
+        let unread = |(name, value): &(&String, &Value)| !absent(value) && !read.contains(&self.place(name));
+        self.fields.iter().filter(unread).collect()
     }
 
     pub(super) fn list(&self, name: &str) -> Result<&'a [Value]> {

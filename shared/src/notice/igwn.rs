@@ -166,7 +166,7 @@ impl Notice {
         };
         let mut warnings = document.warnings;
         if let Some(event) = &mut event {
-            event.other = unknown_fields(&document.fields, event, &mut warnings);
+            event.other = unknown_fields(&notice, &mut warnings)?;
         }
         let (skymap, skymap_error) = split(skymap);
         let (combined_skymap, combined_skymap_error) = split(combined_skymap);
@@ -236,8 +236,10 @@ fn read_event(event: &Fields, gracedb_url: Option<String>) -> Result<Event> {
         search: event.text("search")?,
         classification: event.named_numbers("classification")?,
         properties: event.named_numbers("properties")?,
-        // Of another form than this version knows, it is among the other fields.
-        mchirp_source: chirp_mass(event).ok().flatten(),
+        mchirp_source: chirp_mass(event).unwrap_or_else(|_| {
+            event.not_understood("mchirp_source");
+            None
+        }),
         duration: event.number("duration")?,
         central_frequency: event.number("central_frequency")?,
         gracedb_url,
@@ -255,78 +257,40 @@ fn chirp_mass(event: &Fields) -> Result<Option<ChirpMass>> {
     Ok(Some(ChirpMass { bin_edges, probabilities }))
 }
 
-/// The fields that are read, of the notice and of the objects in it.
-const KNOWN: [(&str, &[&str]); 4] = [
-    ("", &["alert_type", "time_created", "superevent_id", "urls", "event", "external_coinc"]),
-    ("urls", &["gracedb"]),
-    (
-        "event",
-        &[
-            "time",
-            "far",
-            "significant",
-            "instruments",
-            "group",
-            "pipeline",
-            "search",
-            "classification",
-            "properties",
-            "mchirp_source",
-            "duration",
-            "central_frequency",
-            "skymap",
-        ],
-    ),
-    (
-        "external_coinc",
-        &[
-            "gcn_notice_id",
-            "ivorn",
-            "observatory",
-            "search",
-            "time_difference",
-            "time_coincidence_far",
-            "time_sky_position_coincidence_far",
-            "combined_skymap",
-        ],
-    ),
-];
 /// Limit on the JSON of all unknown fields that are kept [bytes]: messages that carry the event stay below 10 kB.
 const MAX_OTHER_BYTES: usize = 4096;
 
-/// The fields of a notice that are not in [`KNOWN`], and chirp masses that could not be read. What exceeds
-/// [`MAX_OTHER_BYTES`] is only in the archived notice, and a warning names it.
-fn unknown_fields(notice: &Map<String, Value>, event: &Event, warnings: &mut Vec<String>) -> Map<String, Value> {
+/// The fields of a notice, and of the objects in it, that were not read. What exceeds [`MAX_OTHER_BYTES`] is only in the
+/// archived notice, and a warning names it.
+fn unknown_fields(notice: &Fields, warnings: &mut Vec<String>) -> Result<Map<String, Value>> {
     let mut other = Map::new();
     let mut left = MAX_OTHER_BYTES;
-    for (within, known) in KNOWN {
-        let fields = if within.is_empty() { Some(notice) } else { notice.get(within).and_then(Value::as_object) };
-        let mut found = Map::new();
-        for (name, value) in fields.into_iter().flatten() {
-            let is_unread = within == "event" && name == "mchirp_source" && event.mchirp_source.is_none();
-            if absent(value) || (known.contains(&name.as_str()) && !is_unread) {
-                continue;
-            }
+    let mut keep = |within: &Fields, into: &mut Map<String, Value>| {
+        for (name, value) in within.unread() {
             let bytes = name.len() + value.to_string().len();
             if bytes <= left {
                 left -= bytes;
-                found.insert(name.clone(), value.clone());
+                into.insert(name.clone(), value.clone());
             } else {
-                let place = if within.is_empty() { name.clone() } else { format!("{within}.{name}") };
-                let shown: String = place.chars().take(60).collect();
+                let shown: String = within.place(name).chars().take(60).collect();
                 warnings.push(format!(
                     "field `{}`: {bytes} bytes that this version does not know, only in the archived notice",
                     shown.escape_default()
                 ));
             }
         }
-        if within.is_empty() {
-            other.append(&mut found);
-        } else if !found.is_empty() {
-            other.insert(within.to_owned(), found.into());
+    };
+    keep(notice, &mut other);
+    for name in ["urls", "event", "external_coinc"] {
+        let mut found = Map::new();
+        if let Some(fields) = notice.inside(name)? {
+            keep(&fields, &mut found);
+        }
+        if !found.is_empty() {
+            other.insert(name.to_owned(), found.into());
         }
     }
-    other
+    Ok(other)
 }
 
 fn read_external(external: &Fields) -> Result<ExternalCoincidence> {
@@ -472,6 +436,40 @@ mod tests {
         ] {
             let event = with("/event/mchirp_source", other.clone()).expect("a notice").event.expect("an event");
             assert_eq!((event.mchirp_source, &event.other["event"]["mchirp_source"]), (None, &other));
+        }
+    }
+
+    #[test]
+    fn a_field_that_is_read_is_not_among_the_unknown() {
+        let mut notice: Value = serde_json::from_str(UPDATE).expect("JSON");
+        notice.as_object_mut().expect("an object").remove("invented_later");
+        notice["event"]["significant"] = true.into();
+        notice["event"]["duration"] = 0.1.into();
+        notice["event"]["central_frequency"] = 100.0.into();
+        notice["event"]["properties"] = serde_json::json!({"HasNS": 0.5});
+        notice["event"]["mchirp_source"] = serde_json::json!({"bin_edges": [1, 2], "probabilities": [1]});
+        notice["external_coinc"]["time_coincidence_far"] = 1e-9.into();
+        notice["external_coinc"]["combined_skymap"] = "U0lNUExF".into();
+        let parsed = Notice::parse(notice.to_string().as_bytes()).expect("a notice");
+        let event = parsed.event.expect("an event");
+        assert_eq!(event.other, Map::new());
+        // The notice has every field of the types that its objects become: with the map for `other`, as many.
+        let written = |value: Value| value.as_object().expect("an object").len();
+        let sent = |name: &str| notice[name].as_object().expect("an object").len();
+        assert_eq!(written(serde_json::json!(event)), sent("event"));
+        assert_eq!(written(serde_json::json!(parsed.external)) + 1, sent("external_coinc"));
+        // Each of them reaches the notice: without it, or of another type, the notice is another one or wrong.
+        for (object, fields) in ["event", "external_coinc"].map(|name| (name, notice[name].clone())) {
+            for name in fields.as_object().expect("an object").keys() {
+                let (mut without, mut wrong) = (notice.clone(), notice.clone());
+                without[object].as_object_mut().expect("an object").remove(name);
+                wrong[object][name] = serde_json::json!([{}]);
+                let [without, wrong, whole] = [without, wrong, notice.clone()].map(|notice| {
+                    let parsed = Notice::parse(notice.to_string().as_bytes()).ok()?;
+                    Some(Notice { event: parsed.event.map(|event| Event { other: Map::new(), ..event }), ..parsed })
+                });
+                assert!(without != whole && wrong != whole, "{object}.{name} is not read");
+            }
         }
     }
 
