@@ -1,5 +1,6 @@
 //! What every function of the Treasure Map shares, without I/O: errors, names of objects, notices, messages.
 
+pub mod digest;
 pub mod error;
 pub mod key;
 pub mod message;

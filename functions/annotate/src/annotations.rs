@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use science::skymap::MultiOrderMap;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use shared::digest::sha256;
 use shared::key::{AlertName, Key, SupereventId};
 use shared::message::{Alert, MissingProduct, Role};
 use shared::notice::igwn::{Event, ExternalCoincidence};
@@ -165,8 +165,7 @@ pub struct Link {
 impl Link {
     /// Describes an object's bytes.
     pub fn of(kind: &str, key: &Key, bytes: &[u8]) -> Self {
-        let sha256 = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        Link { kind: kind.to_owned(), key: key.clone(), size_bytes: bytes.len() as u64, sha256 }
+        Link { kind: kind.to_owned(), key: key.clone(), size_bytes: bytes.len() as u64, sha256: sha256(bytes) }
     }
 }
 

@@ -12,6 +12,7 @@ use galaxy_list::source::CatalogueSource;
 use indicatif::{ProgressBar, ProgressStyle};
 use science::galaxy::{self, Catalogue, Columns, Manifest, ROW_GROUP_ROWS};
 use sha2::{Digest, Sha256};
+use shared::digest::hex;
 use shared::key::Key;
 use shared::{Context, Error, Result};
 use store::Store;
@@ -142,7 +143,7 @@ fn read(source: &Path, columns: &Columns) -> Result<(Catalogue, Manifest)> {
     let manifest = Manifest {
         source: name.unwrap_or_default(),
         source_bytes: digested.bytes,
-        source_sha256: digested.digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
+        source_sha256: hex(digested.digest.finalize()),
         columns: columns.clone(),
         rows: catalogue.len(),
         dropped: catalogue.dropped(),

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
-use sha2::{Digest, Sha256};
+use shared::digest::sha256;
 use shared::{Result, Secret};
 
 use super::{Reader, Setting, defaulted, secret, setting};
@@ -258,8 +258,7 @@ impl Kafka {
 /// institutes take each other's notices.
 fn group_of(client_id: Option<&str>) -> String {
     let Some(id) = client_id else { return "gwtm".to_owned() };
-    let digits: String = Sha256::digest(id.as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    format!("gwtm-{digits}")
+    format!("gwtm-{}", &sha256(id)[..8])
 }
 
 impl Kafka {

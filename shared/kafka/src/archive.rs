@@ -1,7 +1,7 @@
 //! Messages in the store: unchanged under `inbox/`, dead letters under `failed/`.
 
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
+use shared::digest::sha256;
 use shared::key::{Key, Object};
 use shared::message::{Body, Failed, Received, execution_name};
 use shared::notice::{MAX_NOTICE_BYTES, NoticeKind};
@@ -18,9 +18,8 @@ pub fn flow_name(topic: &str, partition: i32, offset: i64) -> String {
 
 /// [`flow_name`] with the first 8 hexadecimal digits of the body's SHA-256, for a name that another message has taken.
 pub fn flow_name_with_hash(message: &Message) -> String {
-    let digest = Sha256::digest(message.body.as_deref().unwrap_or_default());
-    let hash: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    execution_name(&message.topic, &format!("-{}-{}-{hash}", message.partition, message.offset))
+    let hash = sha256(message.body.as_deref().unwrap_or_default());
+    execution_name(&message.topic, &format!("-{}-{}-{}", message.partition, message.offset, &hash[..8]))
 }
 
 /// Returns the kind of notice that a message carries.

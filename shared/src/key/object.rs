@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use sha2::{Digest, Sha256};
-
 use super::{AlertName, Key, SupereventId};
+use crate::digest::sha256;
 use crate::{Error, Result};
 
 /// The longest part of a name that came from outside [bytes]; files have at most 255.
@@ -317,7 +316,7 @@ fn encoded(text: &str) -> String {
         let _ = if kept { name.write_char(char::from(byte)) } else { write!(name, "%{byte:02X}") };
     }
     if name.is_empty() || name.len() > MAX_SEGMENT_BYTES {
-        let hash: String = Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let hash = &sha256(text)[..16];
         name.truncate(MAX_SEGMENT_BYTES - 1 - hash.len());
         name = format!("{name}~{hash}");
     }

@@ -9,6 +9,7 @@ use futures::stream::BoxStream;
 use jiff::Timestamp;
 use md5::Digest;
 use shared::Result;
+use shared::digest::hex;
 use shared::key::Key;
 
 /// An object's metadata.
@@ -108,6 +109,6 @@ impl Md5 {
 
 impl fmt::Display for Md5 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&hex(self.0))
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use annotate::versions;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+use shared::digest::sha256;
 use shared::key::Key;
 use tests::program::{Gwtm, files, reference_data, sample, workspace};
 
@@ -51,8 +51,7 @@ fn annotations_of_every_sample_match_the_schema_and_the_store() {
             let key = object["key"].as_str().expect("a key");
             let bytes = all.get(key).unwrap_or_else(|| panic!("{name}: `{key}` is not there"));
             assert_eq!(object["size_bytes"], bytes.len(), "{name}: {key}");
-            let sha256: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-            assert_eq!(object["sha256"], sha256, "{name}: {key}");
+            assert_eq!(object["sha256"], sha256(bytes), "{name}: {key}");
         }
         let kinds: Vec<&str> = annotations["objects"]
             .as_array()

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use serde_json::Value;
-use sha2::{Digest, Sha256};
+use shared::digest::sha256;
 use tests::gwtm_server::{ADMIN, GwtmServer};
 use tests::program::{Called, Gwtm, files, sample, workspace};
 
@@ -78,8 +78,7 @@ fn builds_shows_and_uses_an_index() {
 
     let manifest = std::fs::read(folder.path().join("galaxies.parquet.manifest.json")).expect("a manifest");
     let manifest: Value = serde_json::from_slice(&manifest).expect("JSON");
-    let digest: String =
-        Sha256::digest(std::fs::read(source).expect("the source")).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = sha256(std::fs::read(source).expect("the source"));
     assert_eq!((&manifest["source"], &manifest["rows"]), (&"catalog.csv".into(), &3872.into()), "{manifest}");
     assert_eq!(manifest["source_sha256"], digest.as_str());
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressStyle};
 use serde::Serialize;
+use shared::digest::hex;
 use shared::{Context, Result};
 
 use super::copy::{Copied, Proof};
@@ -120,7 +121,7 @@ impl CopyReport {
                 line.outcome = "copied";
                 line.bytes = digests.size;
                 line.md5 = Some(digests.md5.to_string());
-                line.sha256 = Some(digests.sha256.iter().map(|byte| format!("{byte:02x}")).collect());
+                line.sha256 = Some(hex(digests.sha256));
                 line.verified_by = Some(match proof {
                     Proof::Md5 => "md5",
                     Proof::Sha256 => "sha256",
