@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use cli::simulate::Simulate;
-use kafka::consumer::{Backoff, Consumer, Membership, Message, Work};
+use kafka::consumer::{Consumer, Membership, Message, RETRY, Work};
 use kafka::health::Health;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -198,7 +198,7 @@ async fn backlog(gcn: &Gcn, stuck: bool) -> Duration {
     let topics = topics.each_ref().map(String::as_str);
     let health = config::HealthSettings { address: None, heartbeat: Duration::from_secs(60), mock: None };
     let health = Arc::new(Health::new(&health, &topics));
-    let consumer = Consumer::join(&kafka, &topics, Membership::Static, Backoff::default(), Arc::default(), health);
+    let consumer = Consumer::join(&kafka, &topics, Membership::Static, RETRY, Arc::default(), health);
     let work = Arc::new(Stuck(AtomicUsize::new(0)));
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let running = tokio::spawn(consumer.expect("a consumer").run(Arc::clone(&work), async { drop(stopped.await) }));

@@ -9,7 +9,7 @@ use futures::{StreamExt, TryStreamExt};
 use serde_json::json;
 use shared::key::Key;
 use shared::message::Settled;
-use store::{Content, Head, Md5, Store};
+use store::{Head, Md5, ObjectStream, Store};
 
 use crate::backend::{Backend, Service, open, value, with};
 use crate::faults::{Fault, Faults};
@@ -35,10 +35,10 @@ fn noise(length: usize) -> Bytes {
     bytes.into()
 }
 
-fn content(bytes: &Bytes, size: usize, md5: Option<Md5>) -> Content {
+fn content(bytes: &Bytes, size: usize, md5: Option<Md5>) -> ObjectStream {
     let chunks: Vec<_> = bytes.chunks(999_999).map(Bytes::copy_from_slice).map(Ok).collect();
     let head = Head { size: size as u64, md5, ..Head::default() };
-    Content { head, chunks: futures::stream::iter(chunks).boxed() }
+    ObjectStream { head, chunks: futures::stream::iter(chunks).boxed() }
 }
 
 /// Reads return the whole object that was last written, or nothing; ranges may reach beyond the end.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use audit::{Audit, Deps, Finding, Kind, Question, Superevent};
+use audit::{Audit, ComparedSuperevent, Deps, Finding, FindingKind, Question};
 use bytes::Bytes;
 use cli::pipeline::Pipeline;
 use config::Config;
@@ -220,7 +220,7 @@ impl Year {
         let mut findings = audit.findings().to_vec();
         let (mut superevents, mut alerts) = (0, 0);
         for id in audit.superevents() {
-            if let Some(Superevent { alerts: compared, findings: found, .. }) = audit.compare(&id).await {
+            if let Some(ComparedSuperevent { alerts: compared, findings: found, .. }) = audit.compare(&id).await {
                 superevents += 1;
                 alerts += compared.len();
                 findings.extend(found);
@@ -340,19 +340,21 @@ impl Fault {
     }
 
     /// The audit's kind of finding for it.
-    pub fn kind(self) -> Kind {
+    pub fn kind(self) -> FindingKind {
         match self {
-            Fault::NotTaken | Fault::NotTakenButPosted => Kind::NotTaken,
-            Fault::NotPosted | Fault::NotPostedWithoutReason => Kind::NotPosted,
-            Fault::RetractionNotTaken | Fault::RetractionNotPosted => Kind::RetractionMissing,
-            Fault::OtherArea | Fault::OtherDistance | Fault::OtherTimeSent | Fault::OtherSignal => Kind::Different,
-            Fault::DoubledRow | Fault::DoubledList => Kind::Doubled,
-            Fault::OlderList => Kind::OlderList,
-            Fault::NoList => Kind::ListMissing,
-            Fault::NoContours => Kind::ContoursMissing,
-            Fault::NoContoursFile | Fault::NoFermi | Fault::NoAnnotations => Kind::ProductMissing,
-            Fault::ForeignRow | Fault::NotPublic => Kind::NotInGracedb,
-            Fault::Changed | Fault::FileRefused => Kind::Unasked,
+            Fault::NotTaken | Fault::NotTakenButPosted => FindingKind::NotTaken,
+            Fault::NotPosted | Fault::NotPostedWithoutReason => FindingKind::NotPosted,
+            Fault::RetractionNotTaken | Fault::RetractionNotPosted => FindingKind::RetractionMissing,
+            Fault::OtherArea | Fault::OtherDistance | Fault::OtherTimeSent | Fault::OtherSignal => {
+                FindingKind::Different
+            }
+            Fault::DoubledRow | Fault::DoubledList => FindingKind::Doubled,
+            Fault::OlderList => FindingKind::OlderList,
+            Fault::NoList => FindingKind::ListMissing,
+            Fault::NoContours => FindingKind::ContoursMissing,
+            Fault::NoContoursFile | Fault::NoFermi | Fault::NoAnnotations => FindingKind::ProductMissing,
+            Fault::ForeignRow | Fault::NotPublic => FindingKind::NotInGracedb,
+            Fault::Changed | Fault::FileRefused => FindingKind::Unasked,
         }
     }
 

@@ -10,7 +10,7 @@ use shared::key::{AlertName, SupereventId};
 /// What is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum FindingKind {
     /// A source did not answer, or not as documented: nothing is known of this.
     Unasked,
     /// GraceDB published an alert that is not in the store.
@@ -35,63 +35,68 @@ pub enum Kind {
     NotInGracedb,
 }
 
-impl Kind {
+impl FindingKind {
     /// Every kind.
-    pub const ALL: [Kind; 11] = [
-        Kind::Unasked,
-        Kind::NotTaken,
-        Kind::NotPosted,
-        Kind::RetractionMissing,
-        Kind::Different,
-        Kind::Doubled,
-        Kind::OlderList,
-        Kind::ListMissing,
-        Kind::ContoursMissing,
-        Kind::ProductMissing,
-        Kind::NotInGracedb,
+    pub const ALL: [FindingKind; 11] = [
+        FindingKind::Unasked,
+        FindingKind::NotTaken,
+        FindingKind::NotPosted,
+        FindingKind::RetractionMissing,
+        FindingKind::Different,
+        FindingKind::Doubled,
+        FindingKind::OlderList,
+        FindingKind::ListMissing,
+        FindingKind::ContoursMissing,
+        FindingKind::ProductMissing,
+        FindingKind::NotInGracedb,
     ];
 
     /// Whether taking the alert through its flow can repair it.
     pub fn is_repairable(self) -> bool {
-        !matches!(self, Kind::Unasked | Kind::Different | Kind::Doubled | Kind::NotInGracedb)
+        !matches!(
+            self,
+            FindingKind::Unasked | FindingKind::Different | FindingKind::Doubled | FindingKind::NotInGracedb
+        )
     }
 
     /// What a person does about it.
     pub fn advice(self) -> &'static str {
         match self {
-            Kind::Unasked => "audit again later; `gwtm check` tries the connections",
-            Kind::NotTaken => "`gwtm audit --repair`, or `gwtm gracedb ID`",
-            Kind::NotPosted => "mend the reason, then `gwtm audit --repair`",
-            Kind::RetractionMissing => "`gwtm audit --repair`; until then the page shows a retracted event as it was",
-            Kind::Different => {
+            FindingKind::Unasked => "audit again later; `gwtm check` tries the connections",
+            FindingKind::NotTaken => "`gwtm audit --repair`, or `gwtm gracedb ID`",
+            FindingKind::NotPosted => "mend the reason, then `gwtm audit --repair`",
+            FindingKind::RetractionMissing => {
+                "`gwtm audit --repair`; until then the page shows a retracted event as it was"
+            }
+            FindingKind::Different => {
                 "compare the row with the notice; remove the row if it is wrong, then `gwtm audit --repair`"
             }
-            Kind::Doubled => "remove the copy from the Treasure Map",
-            Kind::OlderList => "`gwtm audit --repair`; another user's list must be removed by that user",
-            Kind::ListMissing => "`gwtm audit --repair`",
-            Kind::ContoursMissing => {
+            FindingKind::Doubled => "remove the copy from the Treasure Map",
+            FindingKind::OlderList => "`gwtm audit --repair`; another user's list must be removed by that user",
+            FindingKind::ListMissing => "`gwtm audit --repair`",
+            FindingKind::ContoursMissing => {
                 "`gwtm audit --repair`; if it stays, the website reads another store than STORAGE_BUCKET_SOURCE names"
             }
-            Kind::ProductMissing => "mend the reason, then `gwtm audit --repair`",
-            Kind::NotInGracedb => "find out who published or posted it; remove the row if it is wrong",
+            FindingKind::ProductMissing => "mend the reason, then `gwtm audit --repair`",
+            FindingKind::NotInGracedb => "find out who published or posted it; remove the row if it is wrong",
         }
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for FindingKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Kind::Unasked => "could not be asked",
-            Kind::NotTaken => "not taken",
-            Kind::NotPosted => "not posted",
-            Kind::RetractionMissing => "Retraction missing",
-            Kind::Different => "different",
-            Kind::Doubled => "doubled",
-            Kind::OlderList => "list of an older alert",
-            Kind::ListMissing => "list missing",
-            Kind::ContoursMissing => "contours missing",
-            Kind::ProductMissing => "product missing",
-            Kind::NotInGracedb => "not in GraceDB",
+            FindingKind::Unasked => "could not be asked",
+            FindingKind::NotTaken => "not taken",
+            FindingKind::NotPosted => "not posted",
+            FindingKind::RetractionMissing => "Retraction missing",
+            FindingKind::Different => "different",
+            FindingKind::Doubled => "doubled",
+            FindingKind::OlderList => "list of an older alert",
+            FindingKind::ListMissing => "list missing",
+            FindingKind::ContoursMissing => "contours missing",
+            FindingKind::ProductMissing => "product missing",
+            FindingKind::NotInGracedb => "not in GraceDB",
         })
     }
 }
@@ -100,7 +105,7 @@ impl fmt::Display for Kind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// What is wrong.
-    pub kind: Kind,
+    pub kind: FindingKind,
     /// The superevent; absent when a source could not be asked at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub superevent_id: Option<SupereventId>,
@@ -122,7 +127,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    pub(crate) fn new(kind: Kind, superevent_id: Option<&SupereventId>) -> Self {
+    pub(crate) fn new(kind: FindingKind, superevent_id: Option<&SupereventId>) -> Self {
         Finding {
             kind,
             superevent_id: superevent_id.cloned(),
@@ -135,7 +140,7 @@ impl Finding {
     }
 
     pub(crate) fn unasked(what: &str, superevent_id: Option<&SupereventId>, error: &Error) -> Self {
-        Finding::new(Kind::Unasked, superevent_id).what(what).reason(Some(error.to_string()))
+        Finding::new(FindingKind::Unasked, superevent_id).what(what).reason(Some(error.to_string()))
     }
 
     pub(crate) fn alert(mut self, alert: impl fmt::Display) -> Self {
@@ -200,7 +205,7 @@ pub struct Repair {
 
 /// A superevent that was compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Superevent {
+pub struct ComparedSuperevent {
     /// Its id.
     pub id: SupereventId,
     /// Its alerts, in order of creation.

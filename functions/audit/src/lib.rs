@@ -2,7 +2,7 @@
 //!
 //! An audit asks about a period: the superevents that GraceDB created in it, and those of its days that the store or the
 //! Treasure Map names. Alerts created after its end are not looked at. Nothing is written. What a source does not answer
-//! is a finding of its own, [`Kind::Unasked`], and never taken for something that is missing.
+//! is a finding of its own, [`FindingKind::Unasked`], and never taken for something that is missing.
 //!
 //! | compared | with |
 //! |---|---|
@@ -37,7 +37,7 @@ use store::Store;
 use treasuremap::{Client, Row, Timing};
 
 use failures::Failures;
-pub use finding::{Compared, Finding, Kind, Origin, Repair, Superevent};
+pub use finding::{Compared, ComparedSuperevent, Finding, FindingKind, Origin, Repair};
 
 /// How long an alert may take from GraceDB to the Treasure Map before that is a finding.
 pub const IN_FLIGHT: SignedDuration = SignedDuration::from_mins(15);

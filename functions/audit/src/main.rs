@@ -1,7 +1,7 @@
 //! The Lambda function `audit`.
 
-use audit::scheduled::{Function, handle};
+use audit::scheduled::{ScheduledAudit, handle};
 
 fn main() -> std::process::ExitCode {
-    lambda::serve(Function::from_config, handle)
+    lambda::serve(ScheduledAudit::from_config, handle)
 }

@@ -20,7 +20,7 @@ use shared::message::{Body, FlowMessage, Received};
 use shared::notice::NoticeKind;
 use shared::{Context, Error, Result};
 
-use crate::{Audit, Deps, Finding, IN_FLIGHT, Kind, Origin, Question, Repair, Superevent};
+use crate::{Audit, ComparedSuperevent, Deps, Finding, FindingKind, IN_FLIGHT, Origin, Question, Repair};
 
 /// The longest name of an execution (Step Functions API reference, `StartExecution`) [characters].
 const MAX_NAME: usize = 80;
@@ -72,7 +72,7 @@ impl Scheduled {
 
 /// What was found, as it is kept under `audit/`.
 #[derive(Debug, Serialize)]
-struct Found<'a> {
+struct AuditReport<'a> {
     since: Timestamp,
     until: Timestamp,
     superevents: usize,
@@ -96,7 +96,7 @@ pub struct Audited {
     /// How many alerts.
     pub alerts: usize,
     /// How often each kind was found.
-    pub findings: BTreeMap<Kind, usize>,
+    pub findings: BTreeMap<FindingKind, usize>,
     /// Where the findings are.
     pub key: Key,
     /// The flows that were started.
@@ -105,7 +105,7 @@ pub struct Audited {
 
 impl FlowMessage for Audited {
     fn counts(&self) -> Vec<(&'static str, usize)> {
-        let unasked = self.findings.get(&Kind::Unasked).copied().unwrap_or_default();
+        let unasked = self.findings.get(&FindingKind::Unasked).copied().unwrap_or_default();
         vec![("audit_findings", self.findings.values().sum::<usize>() - unasked), ("audit_unasked", unasked)]
     }
 }
@@ -143,14 +143,14 @@ impl Flow {
 
 /// What the function touches.
 #[derive(Debug, Clone)]
-pub struct Function {
+pub struct ScheduledAudit {
     /// What every audit touches.
     pub deps: Deps,
     /// The flow of what is missing; without it, nothing is repaired.
     pub flow: Option<Flow>,
 }
 
-impl Function {
+impl ScheduledAudit {
     /// What the settings say.
     ///
     /// # Errors
@@ -160,7 +160,7 @@ impl Function {
             true => Some(Flow::open(config::ligo_flow()?, http_client::aws::settings()).await),
             false => None,
         };
-        Ok(Function { deps: Deps::from_config(config).await?, flow })
+        Ok(ScheduledAudit { deps: Deps::from_config(config).await?, flow })
     }
 }
 
@@ -171,8 +171,8 @@ impl Function {
 ///
 /// # Errors
 /// Permanent, when the event asks nothing; Retryable, when the findings cannot be kept or a flow cannot be started.
-pub async fn handle(function: &Function, event: Scheduled) -> Result<Audited> {
-    let Function { deps, flow } = function;
+pub async fn handle(function: &ScheduledAudit, event: Scheduled) -> Result<Audited> {
+    let ScheduledAudit { deps, flow } = function;
     let (question, time) = (event.question()?, event.time()?);
     let mut audit = Audit::begin(deps, &question).await;
     let mut findings = audit.findings().to_vec();
@@ -193,7 +193,7 @@ pub async fn handle(function: &Function, event: Scheduled) -> Result<Audited> {
     let key = Object::Audit(&time.to_string()).key()?;
     let Question { since, until, .. } = question;
     let not_asked = deps.api.is_none().then_some(deps.no_api.as_str());
-    let found = Found {
+    let found = AuditReport {
         since,
         until,
         superevents,
@@ -204,7 +204,7 @@ pub async fn handle(function: &Function, event: Scheduled) -> Result<Audited> {
     };
     let bytes = serde_json::to_vec_pretty(&found).permanent("JSON")?;
     deps.store.put(&key, Bytes::from(bytes)).await?;
-    let mut counts: BTreeMap<Kind, usize> = BTreeMap::new();
+    let mut counts: BTreeMap<FindingKind, usize> = BTreeMap::new();
     findings.iter().for_each(|finding| *counts.entry(finding.kind).or_default() += 1);
     Ok(Audited { since, until, superevents, alerts, findings: counts, key, started })
 }
@@ -214,7 +214,7 @@ async fn start(
     deps: &Deps,
     flow: &Flow,
     audit: &Audit<'_>,
-    superevent: &Superevent,
+    superevent: &ComparedSuperevent,
     time: Timestamp,
 ) -> Result<Option<String>> {
     let Some(Repair { from, .. }) = superevent.repairs.first() else { return Ok(None) };

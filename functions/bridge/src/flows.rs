@@ -12,14 +12,15 @@ use aws_sdk_sfn::operation::describe_execution::DescribeExecutionOutput;
 use aws_sdk_sfn::types::ExecutionStatus;
 use jiff::Timestamp;
 use kafka::archive;
-use kafka::consumer::{Backoff, Message};
+use kafka::consumer::Message;
+use runtime::Backoff;
 use shared::message::Received;
 use shared::notice::NoticeKind;
 use shared::{Context, Error, Result};
 use tokio::time::Instant;
 
 /// Backoff between polls of an execution.
-pub const PAUSES: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(15) };
+pub const PAUSES: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(15));
 /// Timeout of waiting for an execution; longer than a flow retries a function (`infra/flows`).
 const MAX_WAIT: Duration = Duration::from_secs(6 * 3600);
 
@@ -107,7 +108,7 @@ impl Flows {
     /// Permanent, when it was aborted or timed out, which leave no dead letter; Retryable, when Step Functions does not
     /// respond.
     pub async fn wait(&self, execution: &Execution) -> Result<()> {
-        let mut pause = self.pauses.first;
+        let mut polls = 0;
         loop {
             let described = match self.describe(&execution.arn).await {
                 Err(error) if execution.since.elapsed() < MAX_WAIT => return Err(error),
@@ -131,9 +132,9 @@ impl Flows {
                     );
                     return Ok(());
                 }
-                _ => tokio::time::sleep(pause).await,
+                _ => polls += 1,
             }
-            pause = (pause * 2).min(self.pauses.most);
+            tokio::time::sleep(self.pauses.longest(polls)).await;
         }
     }
 

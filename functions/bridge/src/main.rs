@@ -15,7 +15,7 @@ use shared::{Error, Result};
 /// docs/settings.md lists the settings.
 #[derive(Parser)]
 #[command(version)]
-struct Arguments {
+struct BridgeArguments {
     #[command(subcommand)]
     check: Option<Check>,
 }
@@ -27,7 +27,7 @@ enum Check {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = BridgeArguments::parse();
     runtime::run(async {
         let outcome = match arguments.check {
             None => bridge().await,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use audit::{Audit, Compared, Deps, Finding, IN_FLIGHT, Kind, Origin, Question, Superevent};
+use audit::{Audit, Compared, ComparedSuperevent, Deps, Finding, FindingKind, IN_FLIGHT, Origin, Question};
 use clap::Args;
 use config::Config;
 use futures::FutureExt;
@@ -112,11 +112,11 @@ async fn repair(
     config: Config,
     options: &AuditOptions,
     audit: &Audit<'_>,
-    broken: &[Superevent],
+    broken: &[ComparedSuperevent],
 ) -> Result<(), Failure> {
     let mut batch = Batch::open(config, options.json, options.patience).await?;
     batch.of(broken.iter().map(|superevent| superevent.repairs.len()).sum());
-    for Superevent { id, repairs, .. } in broken {
+    for ComparedSuperevent { id, repairs, .. } in broken {
         for repair in repairs {
             let label = match &repair.from {
                 Origin::Store(name) => name.to_string(),
@@ -132,7 +132,7 @@ async fn repair(
 }
 
 /// Prints a line for each alert, and one for each finding that is of no alert.
-fn print(superevent: &Superevent, json: bool) -> Result<(), Failure> {
+fn print(superevent: &ComparedSuperevent, json: bool) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     let is_of = |alert: &Compared, finding: &Finding| finding.alert.as_ref() == Some(&alert.alert);
     for alert in &superevent.alerts {
@@ -176,11 +176,11 @@ fn print_findings(id: Option<&SupereventId>, findings: &[Finding], json: bool) -
 struct Tally {
     superevents: usize,
     alerts: usize,
-    findings: BTreeMap<Kind, usize>,
+    findings: BTreeMap<FindingKind, usize>,
 }
 
 impl Tally {
-    fn count(&mut self, superevent: &Superevent) {
+    fn count(&mut self, superevent: &ComparedSuperevent) {
         self.superevents += 1;
         self.alerts += superevent.alerts.len();
     }

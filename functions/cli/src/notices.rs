@@ -57,7 +57,7 @@ impl NoticeSource {
 }
 
 /// A notice in the order of the arguments.
-struct Found {
+struct FoundNotice {
     label: String,
     source: Result<NoticeSource>,
     envelope: Envelope,
@@ -74,14 +74,14 @@ pub(crate) async fn find(arguments: &[String], store: &Store) -> Vec<(String, Re
         match expand(argument, store).await {
             Ok(more) => found.extend(more),
             Err(error) => {
-                found.push(Found { label: argument.clone(), source: Err(error), envelope: Envelope::default() });
+                found.push(FoundNotice { label: argument.clone(), source: Err(error), envelope: Envelope::default() });
             }
         }
     }
     in_order(found).into_iter().map(|found| (found.label, found.source)).collect()
 }
 
-fn in_order(found: Vec<Found>) -> Vec<Found> {
+fn in_order(found: Vec<FoundNotice>) -> Vec<FoundNotice> {
     let mut first: HashMap<SupereventId, usize> = HashMap::new();
     let mut placed = Vec::with_capacity(found.len());
     for (place, found) in found.into_iter().enumerate() {
@@ -97,7 +97,7 @@ fn in_order(found: Vec<Found>) -> Vec<Found> {
     placed.into_iter().map(|(_, found)| found).collect()
 }
 
-async fn expand(argument: &str, store: &Store) -> Result<Vec<Found>> {
+async fn expand(argument: &str, store: &Store) -> Result<Vec<FoundNotice>> {
     if argument == "-" {
         return Ok(split("standard input", read_all(io::stdin().lock())?));
     }
@@ -113,7 +113,7 @@ async fn expand(argument: &str, store: &Store) -> Result<Vec<Found>> {
         if keys.is_empty() {
             return Err(Error::permanent("expected a file, or an archived notice in the store, found neither"));
         }
-        let found = |key: Key| Found {
+        let found = |key: Key| FoundNotice {
             label: key.to_string(),
             source: Ok(NoticeSource::Stored(key)),
             envelope: Envelope::default(),
@@ -123,7 +123,7 @@ async fn expand(argument: &str, store: &Store) -> Result<Vec<Found>> {
     file(path)
 }
 
-fn folder(path: &Path) -> Result<Vec<Found>> {
+fn folder(path: &Path) -> Result<Vec<FoundNotice>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(path).map_err(wrong)? {
         let path = entry.map_err(wrong)?.path();
@@ -139,13 +139,13 @@ fn folder(path: &Path) -> Result<Vec<Found>> {
     let found = files.into_iter().flat_map(|path| {
         file(&path).unwrap_or_else(|error| {
             let label = path.display().to_string();
-            vec![Found { label, source: Err(error), envelope: Envelope::default() }]
+            vec![FoundNotice { label, source: Err(error), envelope: Envelope::default() }]
         })
     });
     Ok(found.collect())
 }
 
-fn file(path: &Path) -> Result<Vec<Found>> {
+fn file(path: &Path) -> Result<Vec<FoundNotice>> {
     let label = path.display().to_string();
     let mut found = split(&label, read_file(path)?);
     // A file of one notice is read again when its turn comes: a folder may hold more than memory. A pipe cannot be.
@@ -158,12 +158,12 @@ fn file(path: &Path) -> Result<Vec<Found>> {
 }
 
 /// The documents of a source, each with its number where there are several.
-fn split(label: &str, bytes: Bytes) -> Vec<Found> {
+fn split(label: &str, bytes: Bytes) -> Vec<FoundNotice> {
     let documents = documents(&bytes);
     let several = documents.len() > 1;
     let found = (1..).zip(documents).map(|(number, range)| {
         let bytes = bytes.slice(range);
-        Found {
+        FoundNotice {
             label: if several { format!("{label}:{number}") } else { label.to_owned() },
             envelope: Envelope::of(&bytes),
             source: Ok(NoticeSource::Document(bytes)),
@@ -312,7 +312,7 @@ mod tests {
 
     #[test]
     fn a_superevents_notices_are_in_the_order_of_their_times() {
-        let found = |label: &str, id: &str, minute: Option<u32>| Found {
+        let found = |label: &str, id: &str, minute: Option<u32>| FoundNotice {
             label: label.to_owned(),
             source: Ok(NoticeSource::Document(Bytes::new())),
             envelope: Envelope {

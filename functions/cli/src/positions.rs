@@ -76,13 +76,13 @@ pub enum Format {
 
 /// A position with its name.
 #[derive(Debug, PartialEq)]
-struct Candidate {
+struct NamedPosition {
     name: String,
     position: Position,
 }
 
 /// A map, and the galaxies that were ranked with it.
-struct Target {
+struct RankedMap {
     name: String,
     map: MultiOrderMap,
     galaxies: Vec<PlottedGalaxy>,
@@ -91,7 +91,7 @@ struct Target {
 
 /// The outcome for one position.
 #[derive(Serialize)]
-struct Row<'a> {
+struct PositionRow<'a> {
     name: &'a str,
     ra_deg: f64,
     dec_deg: f64,
@@ -133,7 +133,7 @@ impl WhereOptions {
     }
 
     /// The positions, and what names the map.
-    fn candidates(&self) -> std::result::Result<(Vec<Candidate>, &str), Failure> {
+    fn candidates(&self) -> std::result::Result<(Vec<NamedPosition>, &str), Failure> {
         match (&self.file, &self.arguments[..]) {
             (Some(file), [map]) => {
                 let bytes = if file == Path::new("-") { read_all(io::stdin().lock()) } else { read_file(file) };
@@ -148,19 +148,19 @@ impl WhereOptions {
                 };
                 let (ra_deg, dec_deg) = (degrees("right ascension", ra)?, degrees("declination", dec)?);
                 let position = Position { ra_deg, dec_deg, distance: self.distance };
-                Ok((vec![Candidate { name: "1".to_owned(), position }], map))
+                Ok((vec![NamedPosition { name: "1".to_owned(), position }], map))
             }
             (Some(_), _) => Err(Failure::usage("expected one map with --file: `gwtm where --file candidates.csv MAP`")),
             (None, _) => Err(Failure::usage("expected a position and a map: `gwtm where RA DEC MAP`")),
         }
     }
 
-    async fn target(&self, name: &str) -> std::result::Result<Target, Failure> {
+    async fn target(&self, name: &str) -> std::result::Result<RankedMap, Failure> {
         let path = Path::new(name);
         if path.is_file() {
             let map = read_file(path).and_then(|bytes| read_map(&bytes));
             let map = map.map_err(|error| Failure::work(error.of(format!("file `{name}`"))))?;
-            return Ok(Target { name: name.to_owned(), map, galaxies: Vec::new(), retracted: false });
+            return Ok(RankedMap { name: name.to_owned(), map, galaxies: Vec::new(), retracted: false });
         }
         let (alert, superevent) = (name.parse::<AlertName>().ok(), name.parse::<SupereventId>().ok());
         let Some(id) = superevent.or_else(|| alert.as_ref().map(|alert| alert.superevent_id.clone())) else {
@@ -176,7 +176,7 @@ impl WhereOptions {
 
 /// The map of an alert, or the newest of a superevent's own alerts (not of its external coincidences'), with the alert's
 /// galaxies.
-async fn stored(store: &Store, id: &SupereventId, alert: Option<AlertName>) -> Result<Target> {
+async fn stored(store: &Store, id: &SupereventId, alert: Option<AlertName>) -> Result<RankedMap> {
     let keys = store.keys(&prefix_of(id)).await?;
     let alert = match alert {
         Some(alert) => alert,
@@ -192,7 +192,7 @@ async fn stored(store: &Store, id: &SupereventId, alert: Option<AlertName>) -> R
         None => Vec::new(),
     };
     let is_retraction = |key: &Key| key.notice_of().is_some_and(|name| name.alert_type.kind == AlertKind::Retraction);
-    Ok(Target { name: alert.to_string(), map, galaxies, retracted: keys.iter().any(is_retraction) })
+    Ok(RankedMap { name: alert.to_string(), map, galaxies, retracted: keys.iter().any(is_retraction) })
 }
 
 /// The alert of the newest map, by the time of its notice.
@@ -220,7 +220,7 @@ fn read_map(bytes: &[u8]) -> Result<MultiOrderMap> {
 }
 
 /// Reads a file of positions.
-fn parse_candidates(bytes: &[u8]) -> Result<Vec<Candidate>> {
+fn parse_candidates(bytes: &[u8]) -> Result<Vec<NamedPosition>> {
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).comment(Some(b'#')).from_reader(bytes);
     let header = reader.headers().permanent("expected CSV")?.clone();
     let column = |names: &[&str]| {
@@ -264,18 +264,18 @@ fn parse_candidates(bytes: &[u8]) -> Result<Vec<Candidate>> {
             distance: distance.map(|place| number(place, "Mpc")).transpose()?,
         };
         let name = name.and_then(|place| record.get(place)).filter(|name| !name.is_empty());
-        candidates.push(Candidate { name: name.map_or_else(|| row.to_string(), str::to_owned), position });
+        candidates.push(NamedPosition { name: name.map_or_else(|| row.to_string(), str::to_owned), position });
     }
     if candidates.is_empty() { Err(Error::permanent("expected positions, found none")) } else { Ok(candidates) }
 }
 
-fn rows<'a>(candidates: &'a [Candidate], target: &'a Target) -> Result<Vec<Row<'a>>> {
+fn rows<'a>(candidates: &'a [NamedPosition], target: &'a RankedMap) -> Result<Vec<PositionRow<'a>>> {
     let positions: Vec<Position> = candidates.iter().map(|candidate| candidate.position).collect();
     let galaxies: Vec<Position> = (target.galaxies.iter())
         .map(|galaxy| Position { ra_deg: galaxy.ra_deg, dec_deg: galaxy.dec_deg, distance: None })
         .collect();
     let located = target.map.crossmatch(&positions)?;
-    let row = |(Candidate { name, position }, located): (&'a Candidate, Located)| Row {
+    let row = |(NamedPosition { name, position }, located): (&'a NamedPosition, Located)| PositionRow {
         name,
         ra_deg: position.ra_deg,
         dec_deg: position.dec_deg,
@@ -290,7 +290,7 @@ fn rows<'a>(candidates: &'a [Candidate], target: &'a Target) -> Result<Vec<Row<'
     Ok(candidates.iter().zip(located).map(row).collect())
 }
 
-fn print_json(out: &mut impl Write, rows: &[Row<'_>]) -> io::Result<()> {
+fn print_json(out: &mut impl Write, rows: &[PositionRow<'_>]) -> io::Result<()> {
     for row in rows {
         serde_json::to_writer(&mut *out, row)?;
         writeln!(out)?;
@@ -299,9 +299,9 @@ fn print_json(out: &mut impl Write, rows: &[Row<'_>]) -> io::Result<()> {
 }
 
 /// A column of the CSV output, and its value in a row.
-type Column = (&'static str, fn(&Row<'_>) -> String);
+type CsvColumn = (&'static str, fn(&PositionRow<'_>) -> String);
 
-const COLUMNS: [Column; 16] = [
+const COLUMNS: [CsvColumn; 16] = [
     ("name", |row| row.name.to_owned()),
     ("ra_deg", |row| row.ra_deg.to_string()),
     ("dec_deg", |row| row.dec_deg.to_string()),
@@ -329,7 +329,7 @@ fn optional(value: Option<impl ToString>) -> String {
     value.map(|value| value.to_string()).unwrap_or_default()
 }
 
-fn print_csv(out: &mut impl Write, rows: &[Row<'_>]) -> io::Result<()> {
+fn print_csv(out: &mut impl Write, rows: &[PositionRow<'_>]) -> io::Result<()> {
     let mut writer = csv::Writer::from_writer(out);
     writer.write_record(COLUMNS.map(|(name, _)| name))?;
     for row in rows {
@@ -338,7 +338,7 @@ fn print_csv(out: &mut impl Write, rows: &[Row<'_>]) -> io::Result<()> {
     writer.flush()
 }
 
-fn print_table(out: &mut impl Write, map: &str, rows: &[Row<'_>]) -> io::Result<()> {
+fn print_table(out: &mut impl Write, map: &str, rows: &[PositionRow<'_>]) -> io::Result<()> {
     let mut head =
         vec!["position", "RA [°]", "Dec [°]", "inside", "searched_prob", "searched_area [deg²]", "density [sr⁻¹]"];
     let (in_space, near) =
@@ -405,7 +405,7 @@ mod tests {
     #[test]
     fn reads_candidates_whatever_their_columns_are_called() {
         let text = "\u{feff}ID, note, RA ,Declination,DistMpc\nAT2017gfo,x,197.45,-23.381,40.7\n,,-10,5,\n# none\n";
-        let candidate = |name: &str, ra_deg, dec_deg, distance| Candidate {
+        let candidate = |name: &str, ra_deg, dec_deg, distance| NamedPosition {
             name: name.to_owned(),
             position: Position { ra_deg, dec_deg, distance },
         };

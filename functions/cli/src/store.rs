@@ -11,7 +11,7 @@ use futures::{StreamExt, TryStreamExt};
 use serde_json::json;
 use shared::key::Key;
 use shared::{Context, Error, Result};
-use store::{Content, EntryKind, Head, Listed, Md5, Store};
+use store::{EntryKind, Head, Listed, Md5, ObjectStream, Store};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::Failure;
@@ -206,7 +206,7 @@ async fn put(store: &Store, path: &Path, key: &Key, if_absent: bool) -> Result<b
         }
     });
     let head = Head { size, ..Head::default() };
-    store.put_stream(key, Content { head, chunks: chunks.boxed() }).await?;
+    store.put_stream(key, ObjectStream { head, chunks: chunks.boxed() }).await?;
     writeln!(io::stdout(), "{key} written").permanent("standard output")?;
     Ok(true)
 }

@@ -15,7 +15,7 @@ use crate::rows::{Placed, find, place};
 use crate::{Deps, bytes_of, gracedb, keep, status, warn_all};
 
 /// An alert's row, with all rows of its superevent.
-pub(crate) struct Published {
+pub(crate) struct PublishedRow {
     /// The alert's row.
     pub row: Row,
     /// All rows of the superevent, including it.
@@ -27,7 +27,7 @@ pub(crate) async fn publish(
     deps: &Deps,
     alert: &Alert,
     products: Option<&Products>,
-) -> Result<(Post, Option<Published>)> {
+) -> Result<(Post, Option<PublishedRow>)> {
     let (name, key) = (&alert.name, Object::PostAlert(&alert.name).key()?);
     let url = skymap_url(deps, alert, products).await?;
     let (body, warnings) = PostAlert::new(alert, Some(&deps.observing_run), url.as_deref());
@@ -77,7 +77,7 @@ pub(crate) async fn publish(
     if rows.iter().all(|other| other.id != row.id) {
         rows.push(row.clone());
     }
-    Ok((post, Some(Published { row, rows })))
+    Ok((post, Some(PublishedRow { row, rows })))
 }
 
 /// Reason for not posting a mock alert.

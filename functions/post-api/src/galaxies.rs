@@ -8,7 +8,7 @@ use shared::notice::parse_time;
 use shared::{Context, Error, Result};
 use treasuremap::{Client, EventGalaxies, ListRemoval};
 
-use crate::alert::{Published, REMOVED_AT_ONCE};
+use crate::alert::{PublishedRow, REMOVED_AT_ONCE};
 use crate::once::once;
 use crate::view::is_newer;
 use crate::{Deps, bytes_of, status, warn_all};
@@ -22,7 +22,7 @@ pub(crate) async fn publish(
     deps: &Deps,
     alert: &Alert,
     galaxies: &Galaxies,
-    published: Option<&Published>,
+    published: Option<&PublishedRow>,
 ) -> Result<Post> {
     let post = |status| Post { request: PostEndpoint::EventGalaxies, key: galaxies.key.clone(), status, note: None };
     let not_posted = |reason: &str| Ok(post(PostStatus::NotPosted { reason: reason.to_owned() }));
@@ -64,7 +64,7 @@ async fn replace(
     api: &Client,
     alert: &Alert,
     body: &EventGalaxies,
-    published: &Published,
+    published: &PublishedRow,
 ) -> Result<PostStatus> {
     if let Some(reason) = newer_list(deps, api, alert, body, published).await? {
         return Ok(PostStatus::NotPosted { reason });
@@ -93,7 +93,7 @@ async fn newer_list(
     api: &Client,
     alert: &Alert,
     body: &EventGalaxies,
-    published: &Published,
+    published: &PublishedRow,
 ) -> Result<Option<String>> {
     let newer: Vec<_> = published.rows.iter().filter(|row| is_newer(row, &published.row)).collect();
     let retraction = AlertKind::Retraction.as_str();

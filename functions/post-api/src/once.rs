@@ -38,7 +38,7 @@ struct Claim {
 }
 
 /// An error, by whether a POST may still be stored.
-enum Failed {
+enum PostFailure {
     /// Nothing is or will be stored.
     Known(Error),
     /// It may be stored, now or later.
@@ -76,18 +76,18 @@ where
     let outcome = if claim.is_ours {
         claimed(deps, api, &mut claim, look, post).await
     } else {
-        wait(api, &claim, look).await.map_err(Failed::Unknown)
+        wait(api, &claim, look).await.map_err(PostFailure::Unknown)
     };
     match outcome {
         Ok(done) => {
             claim.end(deps).await?;
             Ok(done)
         }
-        Err(Failed::Known(error)) => {
+        Err(PostFailure::Known(error)) => {
             claim.give_back(deps, api).await?;
             Err(error)
         }
-        Err(Failed::Unknown(error)) => Err(error),
+        Err(PostFailure::Unknown(error)) => Err(error),
     }
 }
 
@@ -119,24 +119,24 @@ async fn claimed<T, L, P>(
     claim: &mut Claim,
     look: impl Fn() -> L,
     post: impl Fn() -> P,
-) -> std::result::Result<Once<T>, Failed>
+) -> std::result::Result<Once<T>, PostFailure>
 where
     L: Future<Output = Result<Option<T>>>,
     P: Future<Output = std::result::Result<T, RequestError>>,
 {
-    if let Some(found) = look().await.map_err(Failed::Known)? {
+    if let Some(found) = look().await.map_err(PostFailure::Known)? {
         return Ok(Once::AlreadyThere(found));
     }
     let mut attempt = 1;
-    api.begin_post(attempt).map_err(Failed::Known)?;
+    api.begin_post(attempt).map_err(PostFailure::Known)?;
     loop {
-        claim.renew(deps, api).await.map_err(Failed::Known)?;
+        claim.renew(deps, api).await.map_err(PostFailure::Known)?;
         let error = match post().await {
             Ok(stored) => return Ok(Once::Posted(stored)),
-            Err(RequestError::Refused(error)) => return Err(Failed::Known(error)),
+            Err(RequestError::Refused(error)) => return Err(PostFailure::Known(error)),
             Err(RequestError::Over(error)) => {
                 api.pause(attempt).await;
-                if let Some(found) = look().await.map_err(Failed::Known)? {
+                if let Some(found) = look().await.map_err(PostFailure::Known)? {
                     return Ok(Once::Posted(found));
                 }
                 error
@@ -148,11 +148,11 @@ where
                         Ok(Some(found)) => return Ok(Once::Posted(found)),
                         Ok(None) => {}
                         Err(error) if error.is_retryable() => {}
-                        Err(error) => return Err(Failed::Unknown(error)),
+                        Err(error) => return Err(PostFailure::Unknown(error)),
                     }
                 }
                 let until = claim.until(api);
-                return Err(Failed::Unknown(Error::retryable(format!(
+                return Err(PostFailure::Unknown(Error::retryable(format!(
                     "no response to the POST of {:.0}, which is not stored yet: looking for it until {until:.0} before \
                      posting again (API_SETTLE_SECONDS): {error}",
                     claim.begun
@@ -161,7 +161,7 @@ where
         };
         attempt += 1;
         if attempt > api.timing().attempts || api.begin_post(attempt).is_err() {
-            return Err(Failed::Known(error));
+            return Err(PostFailure::Known(error));
         }
         tracing::info!("posting again: {error}");
     }

@@ -147,7 +147,7 @@ pub struct Config {
     /// GraceDB, without a slash at the end.
     pub gracedb_url: String,
     /// The audit in the background.
-    pub audit: Audit,
+    pub audit: AuditSettings,
     /// Finest HEALPix order of the flat map; none makes none.
     pub flat_max_order: Option<u8>,
     /// Where Fermi's orbit and pointing come from.
@@ -194,7 +194,7 @@ impl Api {
 
 /// The audit in the background: that of `gwtm listen`, and of the function on a schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Audit {
+pub struct AuditSettings {
     /// How often a listener audits; none never.
     pub interval: Option<Duration>,
     /// Whether what is missing is taken through its flow.
@@ -245,7 +245,7 @@ impl Config {
             test_alerts: settings.flag("TEST_ALERTS"),
             observing_run: settings.text("OBSERVING_RUN").unwrap_or_default(),
             gracedb_url: settings.url("GRACEDB_URL").trim_end_matches('/').to_owned(),
-            audit: Audit {
+            audit: AuditSettings {
                 interval: Some(Duration::from_secs_f64(60.0 * settings.number("AUDIT_INTERVAL_MINUTES", 0.0..=1440.0)))
                     .filter(|interval| !interval.is_zero()),
                 repair: settings.flag("AUDIT_REPAIR"),

@@ -22,11 +22,11 @@ pub struct Version {
 /// A superevent's logs, one for each upload.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Logs {
-    pub(crate) logs: Vec<Log>,
+    pub(crate) logs: Vec<Upload>,
 }
 
 #[derive(Debug, Deserialize)]
-pub(crate) struct Log {
+pub(crate) struct Upload {
     #[serde(rename = "N")]
     number: Option<u64>,
     created: Option<String>,
@@ -47,7 +47,7 @@ pub fn kind(text: &str) -> Result<AlertKind, String> {
 }
 
 /// The alerts among a superevent's files, in order of creation: by their logs, and what has none after them.
-pub(crate) fn versions(id: &SupereventId, files: impl Iterator<Item = String>, logs: &[Log]) -> Vec<Version> {
+pub(crate) fn versions(id: &SupereventId, files: impl Iterator<Item = String>, logs: &[Upload]) -> Vec<Version> {
     let mut found: Vec<Version> = files
         .filter_map(|file| {
             let (name, version) = match file.rsplit_once(',') {
@@ -55,7 +55,7 @@ pub(crate) fn versions(id: &SupereventId, files: impl Iterator<Item = String>, l
                 None => (file.as_str(), None),
             };
             let kind = kind_of(id, name)?;
-            let is_its = |log: &&Log| log.filename.as_deref() == Some(name) && log.file_version == version;
+            let is_its = |log: &&Upload| log.filename.as_deref() == Some(name) && log.file_version == version;
             let log = logs.iter().find(is_its);
             let created = log.and_then(|log| parse_time(log.created.as_deref()?).ok());
             let log = log.and_then(|log| log.number);
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     fn files(names: &[&str], logs: &str) -> Vec<String> {
-        let logs: Vec<Log> = serde_json::from_str(logs).expect("logs");
+        let logs: Vec<Upload> = serde_json::from_str(logs).expect("logs");
         let id = "S230518h".parse().expect("an id");
         versions(&id, names.iter().map(|name| (*name).to_owned()), &logs).into_iter().map(|found| found.file).collect()
     }

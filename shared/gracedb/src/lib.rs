@@ -73,7 +73,7 @@ struct Cache {
 
 /// A superevent in GraceDB's list.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Superevent {
+pub struct ListedSuperevent {
     /// Its id.
     pub id: SupereventId,
     /// When GraceDB made it.
@@ -81,14 +81,14 @@ pub struct Superevent {
 }
 
 #[derive(Deserialize)]
-struct Page {
+struct SupereventPage {
     #[serde(rename = "numRows")]
     rows: usize,
-    superevents: Vec<Listed>,
+    superevents: Vec<SupereventRow>,
 }
 
 #[derive(Deserialize)]
-struct Listed {
+struct SupereventRow {
     superevent_id: String,
     created: String,
 }
@@ -100,11 +100,11 @@ struct Detail {
     _detail: String,
 }
 
-impl Listed {
+impl SupereventRow {
     /// `None` for what is no superevent's id, such as a `GW` name.
-    fn read(self) -> Result<Option<Superevent>> {
+    fn read(self) -> Result<Option<ListedSuperevent>> {
         let created = parse_time(&self.created).map_err(|error| error.of(&self.superevent_id))?;
-        Ok(self.superevent_id.parse().ok().map(|id| Superevent { id, created }))
+        Ok(self.superevent_id.parse().ok().map(|id| ListedSuperevent { id, created }))
     }
 }
 
@@ -121,13 +121,13 @@ impl GraceDb {
 
     /// The public superevents, without mock and test events, that were created in a period; and the error that ended the
     /// list before its end, if one did.
-    pub async fn superevents(&self, since: Timestamp, until: Timestamp) -> (BTreeSet<Superevent>, Option<Error>) {
+    pub async fn superevents(&self, since: Timestamp, until: Timestamp) -> (BTreeSet<ListedSuperevent>, Option<Error>) {
         let mut found = BTreeSet::new();
         let outcome = self.pages(since, until, &mut found).await;
         (found, outcome.err())
     }
 
-    async fn pages(&self, since: Timestamp, until: Timestamp, found: &mut BTreeSet<Superevent>) -> Result<()> {
+    async fn pages(&self, since: Timestamp, until: Timestamp, found: &mut BTreeSet<ListedSuperevent>) -> Result<()> {
         let text = |time: Timestamp| time.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S").to_string();
         let query = format!("created: {} .. {}", text(since), text(until));
         let query = utf8_percent_encode(&query, NON_ALPHANUMERIC);
@@ -136,7 +136,7 @@ impl GraceDb {
         while start < MAX_SUPEREVENTS {
             let path = format!("/api/superevents/?query={query}&start={start}&count={PAGE}");
             let absent = || Error::permanent(format!("`{}/api/superevents/`: expected a list, found 404", self.url));
-            let page: Page = self.list(&path, "superevents").await?.ok_or_else(absent)?;
+            let page: SupereventPage = self.list(&path, "superevents").await?.ok_or_else(absent)?;
             let rows = page.superevents.len();
             for listed in page.superevents {
                 let read = listed.read().map_err(|error| error.of(format!("`{}/api/superevents/`", self.url)))?;
@@ -164,11 +164,11 @@ impl GraceDb {
     ///
     /// # Errors
     /// As [`GraceDb::alerts`].
-    pub async fn superevent(&self, id: &SupereventId) -> Result<Option<Superevent>> {
-        let listed: Option<Listed> = self.list(&format!("/api/superevents/{id}/"), "superevent").await?;
+    pub async fn superevent(&self, id: &SupereventId) -> Result<Option<ListedSuperevent>> {
+        let listed: Option<SupereventRow> = self.list(&format!("/api/superevents/{id}/"), "superevent").await?;
         let created = listed.map(|listed| parse_time(&listed.created)).transpose();
         let created = created.map_err(|error| error.of(format!("superevent `{id}` at `{}`", self.url)))?;
-        Ok(created.map(|created| Superevent { id: id.clone(), created }))
+        Ok(created.map(|created| ListedSuperevent { id: id.clone(), created }))
     }
 
     /// Every version of every alert of a superevent, in order of creation; `None` when GraceDB does not have the

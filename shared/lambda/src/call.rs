@@ -8,7 +8,7 @@ use tracing::field::Empty;
 
 /// What a flow says of a call, as Step Functions' context object knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(super) struct Flow {
+pub(super) struct FlowExecution {
     /// The execution's name: the notice's topic, partition and offset.
     pub(super) execution: String,
     /// When the execution started.
@@ -22,7 +22,7 @@ pub(super) struct Flow {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Call {
     /// Absent when a person calls.
-    pub(super) flow: Option<Flow>,
+    pub(super) flow: Option<FlowExecution>,
     /// The message.
     pub(super) message: Value,
 }
@@ -33,7 +33,7 @@ impl Call {
         /// As a flow calls. No message has these two fields.
         #[derive(Deserialize)]
         struct FlowCall {
-            flow: Flow,
+            flow: FlowExecution,
             message: Value,
         }
         match FlowCall::deserialize(&payload) {

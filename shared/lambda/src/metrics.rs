@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use shared::Class;
 use shared::message::Subject;
 
-use super::call::Flow;
+use super::call::FlowExecution;
 
 /// The metrics' namespace.
 const NAMESPACE: &str = "gwtm";
@@ -37,7 +37,7 @@ const METRICS: [&str; 8] = [
 pub(super) fn record(
     function: &str,
     log_group: &str,
-    flow: Option<&Flow>,
+    flow: Option<&FlowExecution>,
     subject: Option<&Subject>,
     counts: Result<&[(&'static str, usize)], Class>,
     duration: Duration,
@@ -115,7 +115,8 @@ mod tests {
 
     #[test]
     fn a_call_says_how_it_went_and_how_late_it_is() {
-        let flow = Flow { execution: "igwn_gwalert-0-7".into(), started: time("2026-01-01T00:00:30Z"), retries: 3 };
+        let flow =
+            FlowExecution { execution: "igwn_gwalert-0-7".into(), started: time("2026-01-01T00:00:30Z"), retries: 3 };
         let subject = Subject {
             name: "S260101a-Initial".into(),
             time_created: Some(time("2026-01-01T00:00:25Z")),

@@ -12,7 +12,7 @@ use futures::stream::BoxStream;
 use shared::Result;
 use shared::key::Key;
 
-use super::object::{Content, Head, Listed, Md5};
+use super::object::{Head, Listed, Md5, ObjectStream};
 
 /// Size up to which an object is sent in one request, from memory so that it can be retried [bytes].
 pub(crate) const SINGLE_PUT_BYTES: u64 = 16 << 20;
@@ -35,7 +35,7 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
 
     /// Reads the object, or its part `range` (the head then describes the part), or `None`. Fails when `etag` is given
     /// and the object has a different one.
-    async fn open(&self, key: &Key, range: Option<Range<u64>>, etag: Option<&str>) -> Result<Option<Content>>;
+    async fn open(&self, key: &Key, range: Option<Range<u64>>, etag: Option<&str>) -> Result<Option<ObjectStream>>;
 
     /// Writes an object. Returns its MD5 if the service reports it.
     async fn put(&self, key: &Key, bytes: Bytes) -> Result<Option<Md5>>;
@@ -44,7 +44,7 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
     async fn put_if_absent(&self, key: &Key, bytes: Bytes) -> Result<bool>;
 
     /// Writes an object from chunks of the head's total size. Returns its MD5 if the service reports or verified it.
-    async fn put_stream(&self, key: &Key, content: Content) -> Result<Option<Md5>>;
+    async fn put_stream(&self, key: &Key, content: ObjectStream) -> Result<Option<Md5>>;
 
     /// Reads an object's metadata, or `None`.
     async fn head(&self, key: &Key) -> Result<Option<Head>>;

@@ -12,7 +12,7 @@ use shared::Result;
 use shared::key::Key;
 
 use super::backend::Backend;
-use super::object::{Content, Head, Listed, Md5};
+use super::object::{Head, Listed, Md5, ObjectStream};
 
 /// Overlays in-memory writes on another back end.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl Backend for DryRun {
         0
     }
 
-    async fn open(&self, key: &Key, range: Option<Range<u64>>, etag: Option<&str>) -> Result<Option<Content>> {
+    async fn open(&self, key: &Key, range: Option<Range<u64>>, etag: Option<&str>) -> Result<Option<ObjectStream>> {
         let Some(bytes) = self.objects().get(key).and_then(|object| object.bytes.clone()) else {
             return self.inner.open(key, range, etag).await;
         };
@@ -75,7 +75,7 @@ impl Backend for DryRun {
         let part = range.map_or(0..bytes.len(), |range| clip(range.start)..clip(range.end));
         let bytes = bytes.slice(part);
         let head = Head { size: bytes.len() as u64, ..Head::default() };
-        Ok(Some(Content { head, chunks: stream::iter([Ok(bytes)]).boxed() }))
+        Ok(Some(ObjectStream { head, chunks: stream::iter([Ok(bytes)]).boxed() }))
     }
 
     async fn put(&self, key: &Key, bytes: Bytes) -> Result<Option<Md5>> {
@@ -91,7 +91,7 @@ impl Backend for DryRun {
         Ok(!exists)
     }
 
-    async fn put_stream(&self, key: &Key, content: Content) -> Result<Option<Md5>> {
+    async fn put_stream(&self, key: &Key, content: ObjectStream) -> Result<Option<Md5>> {
         content.chunks.try_for_each(|_| future::ready(Ok(()))).await?;
         self.keep(key, content.head.size, None);
         Ok(None)

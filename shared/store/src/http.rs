@@ -74,13 +74,13 @@ impl Request {
 }
 
 /// A response with an unread body.
-pub(super) struct Answer {
+pub(super) struct StreamedResponse {
     pub status: u16,
     pub headers: HeaderMap,
     pub chunks: BoxStream<'static, Result<Bytes>>,
 }
 
-impl Answer {
+impl StreamedResponse {
     /// A header as text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
@@ -148,7 +148,7 @@ impl Http {
     }
 
     /// Sends a request once. Returns the response of any status.
-    pub async fn once(&self, mut request: Request) -> Result<Answer> {
+    pub async fn once(&self, mut request: Request) -> Result<StreamedResponse> {
         // Servers require a length also for an empty body.
         if matches!(request.method, Method::PUT | Method::POST) {
             let length = request.body.len().to_string();
@@ -169,7 +169,7 @@ impl Http {
         request: Request,
         size: u64,
         chunks: BoxStream<'static, Result<Bytes>>,
-    ) -> Result<Answer> {
+    ) -> Result<StreamedResponse> {
         let name = name(&request);
         let request = request.header("content-length", size.to_string());
         let (failed, sent) = (Arc::new(Mutex::new(None)), Arc::new(AtomicU64::new(0)));
@@ -198,7 +198,7 @@ impl Http {
         }
     }
 
-    async fn send(&self, request: Request, body: Body) -> Result<Answer> {
+    async fn send(&self, request: Request, body: Body) -> Result<StreamedResponse> {
         let name = name(&request);
         let mut builder = self.client.request(request.method, request.url).body(body);
         for (header, value) in request.headers {
@@ -221,7 +221,7 @@ impl Http {
                 Ok(None) => Ok(None),
             }
         });
-        Ok(Answer { status, headers, chunks: chunks.boxed() })
+        Ok(StreamedResponse { status, headers, chunks: chunks.boxed() })
     }
 }
 

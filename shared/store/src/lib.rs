@@ -36,7 +36,7 @@ use dry_run::DryRun;
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
 pub use location::{Location, forms, log_in, overrides, settings};
-pub use object::{Content, EntryKind, Head, Listed, Md5};
+pub use object::{EntryKind, Head, Listed, Md5, ObjectStream};
 use shared::key::Key;
 use shared::message::Body;
 use shared::notice::MAX_NOTICE_BYTES;
@@ -151,7 +151,7 @@ impl Store {
     ///
     /// # Errors
     /// The back end's errors.
-    pub async fn get_stream(&self, key: &Key) -> Result<Option<Content>> {
+    pub async fn get_stream(&self, key: &Key) -> Result<Option<ObjectStream>> {
         let content = self.backend.open(key, None, None).await?;
         Ok(content.map(|content| stream::resumed(self.backend.clone(), key.clone(), 0, content)))
     }
@@ -208,7 +208,7 @@ impl Store {
     /// # Errors
     /// As [`Store::put`]; the chunks' errors; Retryable when the chunks do not match their head. A retry must read the
     /// source again.
-    pub async fn put_stream(&self, key: &Key, content: Content) -> Result<Option<Md5>> {
+    pub async fn put_stream(&self, key: &Key, content: ObjectStream) -> Result<Option<Md5>> {
         self.accepts(key)?;
         let head = content.head.clone();
         let chunks = stream::checked(key, content);
@@ -217,7 +217,7 @@ impl Store {
             let bytes = stream::collect(key, chunks, head.size, limit).await?;
             return self.backend.put(key, bytes).await;
         }
-        self.backend.put_stream(key, Content { head, chunks }).await
+        self.backend.put_stream(key, ObjectStream { head, chunks }).await
     }
 
     /// Approximate memory of [`Store::put_stream`] for an object of `size` bytes [bytes].

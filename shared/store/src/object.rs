@@ -60,16 +60,16 @@ impl Listed {
 }
 
 /// An object's metadata, and its bytes in chunks. A chunk that exceeds its timeout is an error.
-pub struct Content {
+pub struct ObjectStream {
     /// The metadata.
     pub head: Head,
     /// The bytes, in order.
     pub chunks: BoxStream<'static, Result<Bytes>>,
 }
 
-impl fmt::Debug for Content {
+impl fmt::Debug for ObjectStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Content").field("head", &self.head).finish_non_exhaustive()
+        f.debug_struct("ObjectStream").field("head", &self.head).finish_non_exhaustive()
     }
 }
 

@@ -12,7 +12,7 @@ use shared::key::Key;
 use shared::{Error, Result};
 
 use super::backend::Backend;
-use super::object::{Content, Md5};
+use super::object::{Md5, ObjectStream};
 
 /// Timeout of the next chunk.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(60);
@@ -37,8 +37,8 @@ struct Reading {
 
 /// Makes the read of `content`, which starts at `from` in the object, resume after an interruption if the version is
 /// the same.
-pub(super) fn resumed(backend: Arc<dyn Backend>, key: Key, from: u64, content: Content) -> Content {
-    let Content { head, chunks } = content;
+pub(super) fn resumed(backend: Arc<dyn Backend>, key: Key, from: u64, content: ObjectStream) -> ObjectStream {
+    let ObjectStream { head, chunks } = content;
     let reading = Reading { backend, key, from, size: head.size, etag: head.etag.clone(), at: 0, failures: 0, chunks };
     let chunks = stream::try_unfold(reading, |mut reading| async move {
         if reading.at == reading.size {
@@ -51,7 +51,7 @@ pub(super) fn resumed(backend: Arc<dyn Backend>, key: Key, from: u64, content: C
             }
         }
     });
-    Content { head, chunks: chunks.boxed() }
+    ObjectStream { head, chunks: chunks.boxed() }
 }
 
 impl Reading {
@@ -88,7 +88,7 @@ impl Reading {
 
 /// Makes the chunks end in an error when their size or MD5 differs from `content.head`, so that the write is not
 /// completed. Delays the last chunk until they are verified, because a writer that knows the size stops there.
-pub(super) fn checked(key: &Key, content: Content) -> BoxStream<'static, Result<Bytes>> {
+pub(super) fn checked(key: &Key, content: ObjectStream) -> BoxStream<'static, Result<Bytes>> {
     let checking = Checking {
         name: format!("object `{key}`"),
         size: content.head.size,

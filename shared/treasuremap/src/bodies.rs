@@ -10,7 +10,7 @@ use shared::message::{Alert, Role};
 use shared::notice::icecube::{TrackEvent, TrackSearch};
 use shared::notice::naive_utc;
 
-use super::limits::Limits;
+use super::limits::FieldLimits;
 
 /// The generation of the API at `API_BASE`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,7 +108,7 @@ impl PostAlert {
     /// map. A retraction has few fields. `prob_gap`: the class MassGap of older notices, else the property HasMassGap.
     /// Column limits \[characters\]: 20 for role and run, 50 for names, 100 for `detectors` and `ivorn`, 500 for the map.
     pub fn new(alert: &Alert, observing_run: Option<&str>, skymap_fits_url: Option<&str>) -> (Self, Vec<String>) {
-        let mut limits = Limits::default();
+        let mut limits = FieldLimits::default();
         let event = alert.event.as_ref();
         let external = alert.external.as_ref();
         let summary = alert.summary.as_ref();
@@ -240,7 +240,7 @@ impl EventGalaxies {
     /// Applies the server's limits, with a warning for every change: omits galaxies without a finite score and
     /// position, infos that are not finite (the server returns 500) and NUL characters.
     pub fn limited(mut self) -> (Self, Vec<String>) {
-        let mut limits = Limits::default();
+        let mut limits = FieldLimits::default();
         self.groupname = limits.text("groupname", &self.groupname, usize::MAX);
         self.reference = limits.text("reference", &self.reference, usize::MAX);
         self.galaxies.retain_mut(|galaxy| {
@@ -305,7 +305,7 @@ pub struct IceCubeEvent {
 impl PostIceCube {
     /// Builds the body of a search within the server's limits, with a warning for every changed value.
     pub fn new(search: &TrackSearch) -> (Self, Vec<String>) {
-        let mut limits = Limits::default();
+        let mut limits = FieldLimits::default();
         let direction = search.most_probable_direction.unzip();
         let flux = search.flux_sensitivity.unzip();
         let energy = search.sensitive_energy_range.unzip();
@@ -351,7 +351,7 @@ impl PostIceCube {
     }
 }
 
-fn candidate(limits: &mut Limits, i: usize, event: &TrackEvent) -> IceCubeEvent {
+fn candidate(limits: &mut FieldLimits, i: usize, event: &TrackEvent) -> IceCubeEvent {
     let mut finite = |part: &str, value: Option<f64>| limits.finite(&format!("events_data[{i}].{part}"), value);
     IceCubeEvent {
         event_dt: finite("event_dt", event.event_dt),

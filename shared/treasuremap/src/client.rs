@@ -145,14 +145,14 @@ pub struct Row {
 
 /// The server's error message.
 #[derive(Deserialize)]
-struct Message {
+struct ServerMessage {
     #[serde(rename = "message")]
     _message: String,
 }
 
 /// A page of rows.
 #[derive(Deserialize)]
-struct Page {
+struct RowPage {
     alerts: Vec<Row>,
     has_next: bool,
 }
@@ -290,7 +290,7 @@ impl Client {
         for page in 1..=MAX_PAGES {
             let page = page.to_string();
             let fields = [("role", "observation"), ("format", "paginated"), ("per_page", "100"), ("page", &page)];
-            let Page { alerts, has_next } = self.get("query_alerts", &fields).await?;
+            let RowPage { alerts, has_next } = self.get("query_alerts", &fields).await?;
             // Pages are newest first. A row stored meanwhile moves others to the next page, so deduplicate by id.
             let ends = !has_next || alerts.iter().any(|row| stored(row).is_some_and(|time| time < since));
             let newer = |row: &Row| stored(row).is_none_or(|time| time >= since);
@@ -314,7 +314,7 @@ impl Client {
         match answer.status {
             status if self.success(status) => Ok(Some(answer.body)),
             // A server without this endpoint returns a different 404 body.
-            StatusCode::NOT_FOUND if serde_json::from_slice::<Message>(&answer.body).is_ok() => Ok(None),
+            StatusCode::NOT_FOUND if serde_json::from_slice::<ServerMessage>(&answer.body).is_ok() => Ok(None),
             _ => Err(self.failure(&Method::GET, "gw_contour", &answer).into()),
         }
     }
@@ -430,7 +430,7 @@ impl Client {
 
 #[cfg(test)]
 mod tests {
-    use super::transport::{Answer, MAX_MESSAGE_CHARS, server_message};
+    use super::transport::{ApiResponse, MAX_MESSAGE_CHARS, server_message};
     use super::*;
 
     fn client(base: &str) -> Client {
@@ -445,7 +445,7 @@ mod tests {
         let failure = client.failure(
             &Method::POST,
             "post_alert",
-            &Answer { status: StatusCode::BAD_REQUEST, body: Bytes::from("what is topsecret?"), location: None },
+            &ApiResponse { status: StatusCode::BAD_REQUEST, body: Bytes::from("what is topsecret?"), location: None },
         );
         assert_eq!(
             Error::from(failure).to_string(),
@@ -467,7 +467,7 @@ mod tests {
     fn classifies_statuses() {
         let class = |base: &str, status: u16, body: &str| {
             let status = StatusCode::from_u16(status).expect("a status");
-            let answer = Answer { status, body: Bytes::copy_from_slice(body.as_bytes()), location: None };
+            let answer = ApiResponse { status, body: Bytes::copy_from_slice(body.as_bytes()), location: None };
             client(base).failure(&Method::POST, "post_alert", &answer)
         };
         let v1 = "http://127.0.0.1:1/api/v1/";
@@ -489,7 +489,7 @@ mod tests {
     fn a_redirect_names_the_address_to_set() {
         let said = |base: &str, location: &str| {
             let (status, location) = (StatusCode::MOVED_PERMANENTLY, Url::parse(location).ok());
-            let answer = Answer { status, body: Bytes::from("<html>moved"), location };
+            let answer = ApiResponse { status, body: Bytes::from("<html>moved"), location };
             Error::from(client(base).failure(&Method::POST, "post_alert", &answer)).to_string()
         };
         let http = "http://example.org/api/v1/";

@@ -5,11 +5,11 @@ use std::ops::RangeInclusive;
 
 /// Collects the warnings of one body.
 #[derive(Debug, Default)]
-pub(super) struct Limits {
+pub(super) struct FieldLimits {
     warnings: Vec<String>,
 }
 
-impl Limits {
+impl FieldLimits {
     /// The warnings, one sentence per change.
     pub(super) fn into_warnings(self) -> Vec<String> {
         self.warnings
@@ -35,7 +35,7 @@ impl Limits {
         text
     }
 
-    /// [`Limits::text`] of an optional text.
+    /// [`FieldLimits::text`] of an optional text.
     pub(super) fn optional_text(&mut self, field: &str, value: Option<&str>, max: usize) -> Option<String> {
         value.map(|value| self.text(field, value, max))
     }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use audit::Kind;
-use audit::scheduled::{Audited, Flow, Function, Scheduled, handle};
+use audit::FindingKind;
+use audit::scheduled::{Audited, Flow, Scheduled, ScheduledAudit, handle};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use shared::message::FlowMessage;
@@ -241,7 +241,7 @@ async fn a_schedule_keeps_what_was_found_and_starts_flows_in_order() {
         .role_arn("arn:aws:iam::123456789012:role/flow");
     let arn = machine.send().await.expect("a state machine").state_machine_arn;
     let flow = Some(Flow::open(arn.clone(), sdk()).await);
-    let function = Function { deps: year.deps().await, flow };
+    let function = ScheduledAudit { deps: year.deps().await, flow };
     let event = serde_json::json!({
         "version": "0", "id": "1", "detail-type": "Scheduled Event", "source": "aws.scheduler",
         "account": "123456789012", "time": "2009-01-20T00:30:00Z", "region": "us-east-2", "resources": [],
@@ -285,5 +285,5 @@ async fn wrong_usage_is_told_from_what_is_wrong() {
     assert_eq!((absent.code, counts(&absent).len()), (Some(0), 0), "nobody has it: {}", absent.stdout);
     let day: Date = tests::year::first_day();
     assert_eq!(tests::year::id_of(day, 0), "S090102aa");
-    assert_eq!(Kind::ALL.iter().filter(|kind| kind.advice().is_empty()).count(), 0);
+    assert_eq!(FindingKind::ALL.iter().filter(|kind| kind.advice().is_empty()).count(), 0);
 }

@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use bridge::{Deps, Execution, Flows};
 use bytes::Bytes;
-use kafka::consumer::{self, Backoff, Consumer, Ended, HEARTBEAT, Membership, Message, Work};
+use kafka::consumer::{self, Consumer, Ended, HEARTBEAT, Membership, Message, Work};
 use kafka::health::Health;
 use rdkafka::ClientConfig;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{DefaultProducerContext, FutureProducer, FutureRecord};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use runtime::Backoff;
 use serde_json::{Value, json};
 use shared::key::{Key, Object};
 use shared::message::{Body, Failed, Received};
@@ -74,7 +75,7 @@ impl Broker {
 
 /// Listens in this process.
 pub(crate) fn listen<W: Work>(settings: &config::Kafka, topics: &[&str], work: Arc<W>) -> Listener {
-    let backoff = Backoff { first: Duration::from_millis(50), most: Duration::from_millis(400) };
+    let backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(400));
     let joined = Consumer::join(settings, topics, Membership::Static, backoff, Arc::default(), health());
     let consumer = joined.expect("a consumer");
     let (stop, stopped) = oneshot::channel::<()>();
@@ -146,7 +147,7 @@ impl Aws {
     }
 
     pub(crate) async fn deps(&self, bucket: &Settings, sfn_url: &str) -> Deps {
-        let pauses = Backoff { first: Duration::from_millis(50), most: Duration::from_millis(200) };
+        let pauses = Backoff::new(Duration::from_millis(50), Duration::from_millis(200));
         let flows = Flows::open(&self.arns, sdk(sfn_url), pauses).await;
         Deps { store: open(bucket).await, flows, health: health(), at_once: self.arns.at_once, test_alerts: true }
     }
@@ -406,7 +407,7 @@ async fn one_whose_place_another_has_taken_says_so_and_stands_by() {
     fence();
     let (settings, health, taken) = (broker.settings("gwtm"), health(), Arc::clone(&work));
     let (stop, stopped) = oneshot::channel::<()>();
-    let wait = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(1) };
+    let wait = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
     let running = tokio::spawn(async move {
         let stopped = async { drop(stopped.await) };
         consumer::listen(&settings, &[IGWN, ICECUBE], wait, &health, taken, stopped).await

@@ -4,7 +4,7 @@
 //! be a dependency of). Cargo refuses what a manifest does not name; here is what a manifest may name, and what cargo
 //! cannot tell: who reads the environment, a clock or a disk, and where the GWTM's spellings stay.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -124,6 +124,32 @@ fn foreign_spellings(sources: &[SourceFile]) -> Vec<String> {
     offences(sources, &words, "the GWTM's spellings live in `treasuremap` alone", |source| {
         source.is_in(&["shared/treasuremap"])
     })
+}
+
+/// The types that several crates may declare under one name: what a function touches, each crate its own.
+const SHARED_NAMES: [&str; 1] = ["Deps"];
+
+/// The name of the type that a line declares at the top of its module.
+fn declared(line: &str) -> Option<&str> {
+    let mut words = line.split(' ').skip_while(|word| word.starts_with("pub") || word.ends_with(')'));
+    let name = words.next().filter(|word| ["struct", "enum", "trait", "type", "union"].contains(word));
+    let name = name.and_then(|_| words.next())?;
+    name.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next()
+}
+
+/// One word for one thing: no two types of the workspace have one name.
+fn names_of_types(sources: &[SourceFile]) -> Vec<String> {
+    let mut places: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for source in sources {
+        for (number, line) in &source.lines {
+            if let Some(name) = declared(line).filter(|name| !SHARED_NAMES.contains(name)) {
+                places.entry(name).or_default().push(format!("{}:{number}", source.path));
+            }
+        }
+    }
+    places.retain(|_, places| places.len() > 1);
+    let found = places.into_iter();
+    found.map(|(name, places)| format!("{}: a name for each type, found `{name}` twice", places.join(", "))).collect()
 }
 
 /// What the log macros of a source are called with, strings left out, and at which line.
@@ -257,7 +283,7 @@ fn dependencies_go_one_way(members: &[Member]) -> Vec<String> {
 #[test]
 fn the_rules_of_the_house_hold() {
     let sources = sources();
-    let rules = [crates_without_effects, the_environment, foreign_spellings, log_fields];
+    let rules = [crates_without_effects, the_environment, foreign_spellings, log_fields, names_of_types];
     let mut found: Vec<String> = rules.iter().flat_map(|rule| rule(&sources)).collect();
     found.extend(dependencies_go_one_way(&members()));
     assert!(found.is_empty(), "{} lines break the rules of the house:\n{}", found.len(), found.join("\n"));
@@ -286,6 +312,17 @@ fn every_rule_finds_its_offence() {
         r#"tracing::warn!(id, alert.name = %of(&name), "\"a = b\"");"#,
     );
     assert!(log_fields(&[SourceFile::new("a.rs", r#"tracing::warn!(n = a.n(), "a.b = {c}"); d.e = f;"#)]).is_empty());
+    for (other, places) in [
+        ("pub(crate) struct Content {", 1),
+        ("pub(in crate::a) enum Content<'a> {", 1),
+        ("type Content = u8;", 1),
+        ("    type Content = u8;", 0),
+        ("pub struct Contents;", 0),
+        ("// struct Content;", 0),
+    ] {
+        let sources = [SourceFile::new("a.rs", "pub trait Content: Send {"), SourceFile::new("b.rs", other)];
+        assert_eq!(names_of_types(&sources).len(), places, "{other}");
+    }
     // A declaration of a test file does not end what is read.
     let hidden = SourceFile::new("shared/science/src/skymap/b.rs", "#[cfg(test)]\nmod tests;\nuse std::fs::File;\n");
     assert_eq!(crates_without_effects(&[hidden]).len(), 1);

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use audit::scheduled::{Function, Scheduled};
+use audit::scheduled::{Scheduled, ScheduledAudit};
 use config::Config;
 use futures::future::LocalBoxFuture;
 use lambda::answer;
@@ -98,7 +98,7 @@ impl Functions {
             "annotate" => called(annotate::Deps::new(config, store), annotate::handle, asked),
             "notify" => called(annotate::notify::Deps::new(config, store), annotate::notify::handle, asked),
             "audit" => {
-                let function = audit::Deps::new(config, store).map(|deps| Function { deps, flow: None });
+                let function = audit::Deps::new(config, store).map(|deps| ScheduledAudit { deps, flow: None });
                 called(function, audit::scheduled::handle, asked)
             }
             other => panic!("no function `{other}`"),

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use shared::key::Key;
-use store::{Content, Head, Md5, Store};
+use store::{Head, Md5, ObjectStream, Store};
 use tests::azurite::{self, Azurite};
 use tests::backend::{Backend, Service, Settings, location, open, value, with};
 use tests::server::TestServer;
@@ -57,7 +57,10 @@ async fn streams_have_their_md5_and_media_type() {
     let name = key("fit/large.fits");
     let chunks: Vec<_> = whole.chunks(999_999).map(Bytes::copy_from_slice).map(Ok).collect();
     let head = Head { size: whole.len() as u64, ..Head::default() };
-    store.put_stream(&name, Content { head, chunks: futures::stream::iter(chunks).boxed() }).await.expect("written");
+    store
+        .put_stream(&name, ObjectStream { head, chunks: futures::stream::iter(chunks).boxed() })
+        .await
+        .expect("written");
     assert_eq!(store.head(&name).await.map(|head| head.and_then(|head| head.md5)), Ok(Some(Md5::of(&whole))));
     store.put(&key("fit/x.json"), Bytes::from_static(b"{}")).await.expect("written");
     let address = Azurite::shared().address();

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures::StreamExt;
 use shared::key::Key;
-use store::{Content, Head, Store};
+use store::{Head, ObjectStream, Store};
 use tests::backend::{Backend, Service, open, value};
 use tests::moto::{self, Moto};
 use tests::server::{TestServer, ask};
@@ -43,7 +43,7 @@ async fn sets_the_media_type() {
     let whole = Bytes::from(vec![7; 24 << 20]);
     let chunks = whole.chunks(999_999).map(Bytes::copy_from_slice).map(Ok).collect::<Vec<_>>();
     let head = Head { size: whole.len() as u64, ..Head::default() };
-    let content = Content { head, chunks: futures::stream::iter(chunks).boxed() };
+    let content = ObjectStream { head, chunks: futures::stream::iter(chunks).boxed() };
     store.put_stream(&key("fit/large.fits"), content).await.expect("written in parts");
     store.put(&key("fit/x.json"), Bytes::from_static(b"{}")).await.expect("written");
     for (path, media_type) in [("fit/large.fits", "application/fits"), ("fit/x.json", "application/json")] {

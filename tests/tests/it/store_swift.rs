@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 use shared::key::Key;
-use store::{Content, Head, Md5, Store};
+use store::{Head, Md5, ObjectStream, Store};
 use tests::backend::{Backend, Service, Settings, open, value, with};
 use tests::server::{TestServer, ask, unique};
 use tests::swift::Swift;
@@ -111,7 +111,10 @@ async fn streams_have_their_md5_and_media_type() {
     let name = key("fit/large+x,1: ä.fits");
     let chunks: Vec<_> = whole.chunks(999_999).map(Bytes::copy_from_slice).map(Ok).collect();
     let head = Head { size: whole.len() as u64, ..Head::default() };
-    store.put_stream(&name, Content { head, chunks: futures::stream::iter(chunks).boxed() }).await.expect("written");
+    store
+        .put_stream(&name, ObjectStream { head, chunks: futures::stream::iter(chunks).boxed() })
+        .await
+        .expect("written");
     assert_eq!(store.head(&name).await.map(|head| head.and_then(|head| head.md5)), Ok(Some(Md5::of(&whole))));
     store.put(&key("fit/x.json"), Bytes::from_static(b"{}")).await.expect("written");
     let (token, answer) = swift.log_in();

@@ -12,7 +12,7 @@ use treasuremap::{EventGalaxies, Row};
 
 use super::{Case, Place};
 use crate::Audit;
-use crate::finding::{Finding, Kind};
+use crate::finding::{Finding, FindingKind};
 use crate::notice::Expected;
 use crate::rows::pair;
 
@@ -21,7 +21,7 @@ const LAT_DUE: SignedDuration = SignedDuration::from_hours(14 * 24);
 
 /// What annotations say of products that were not made.
 #[derive(Debug, Default, Deserialize)]
-struct Annotations {
+struct MissingProducts {
     #[serde(default)]
     missing: Vec<MissingProduct>,
 }
@@ -38,9 +38,9 @@ impl Audit<'_> {
             let posted = rows.is_none() || row_of.contains_key(&place);
             let kind = match (&expected.name, posted) {
                 (None, _) if case.keys.is_none() => None,
-                (_, false) if is_retraction && shown => Some(Kind::RetractionMissing),
-                (None, _) => Some(Kind::NotTaken),
-                (Some(_), false) => Some(Kind::NotPosted),
+                (_, false) if is_retraction && shown => Some(FindingKind::RetractionMissing),
+                (None, _) => Some(FindingKind::NotTaken),
+                (Some(_), false) => Some(FindingKind::NotPosted),
                 (Some(_), true) => None,
             };
             if let Some(kind) = kind {
@@ -49,7 +49,7 @@ impl Audit<'_> {
             }
             if complete && case.notices[place.0].file.is_none() {
                 let what = "the store has an alert that GraceDB does not have";
-                case.find(place, case.new_finding(Kind::NotInGracedb).what(what));
+                case.find(place, case.new_finding(FindingKind::NotInGracedb).what(what));
             }
         }
         self.judge_products(case).await;
@@ -98,7 +98,7 @@ impl Audit<'_> {
             let recorded = if missing.is_empty() { Vec::new() } else { self.recorded(case, &name).await };
             for (what, product, reason) in missing {
                 let reason = reason.or_else(|| of_product(&recorded, product?));
-                let finding = case.new_finding(Kind::ProductMissing).what(what).reason(reason);
+                let finding = case.new_finding(FindingKind::ProductMissing).what(what).reason(reason);
                 case.find(place, finding);
             }
         }
@@ -124,7 +124,7 @@ impl Audit<'_> {
         let recorded = if missing.is_empty() { Vec::new() } else { self.recorded(case, &name).await };
         for (_, what, _, product) in missing {
             case.repairs.insert(place.0);
-            let finding = case.new_finding(Kind::ProductMissing).what(what);
+            let finding = case.new_finding(FindingKind::ProductMissing).what(what);
             case.findings.push(finding.reason(of_product(&recorded, product)));
         }
     }
@@ -134,7 +134,7 @@ impl Audit<'_> {
         let object = Object::Annotations(name);
         let (true, Ok(key)) = (case.has(&object), object.key()) else { return Vec::new() };
         let Ok(Some(bytes)) = self.deps.store.get(&key).await else { return Vec::new() };
-        serde_json::from_slice::<Annotations>(&bytes).unwrap_or_default().missing
+        serde_json::from_slice::<MissingProducts>(&bytes).unwrap_or_default().missing
     }
 
     /// Looks for the newest alert's galaxy list, and for others of the group.
@@ -167,14 +167,14 @@ impl Audit<'_> {
         };
         let (own, others): (Vec<_>, Vec<_>) = lists.iter().partition(|(_, list)| body.is_listed_as(list));
         if own.is_empty() {
-            case.find(place, case.new_finding(Kind::ListMissing).what(format!("the list of group {group}")));
+            case.find(place, case.new_finding(FindingKind::ListMissing).what(format!("the list of group {group}")));
         }
         for (list, _) in others {
-            case.find(place, case.new_finding(Kind::OlderList).what(format!("list {list} of group {group}")));
+            case.find(place, case.new_finding(FindingKind::OlderList).what(format!("list {list} of group {group}")));
         }
         for (list, _) in own.into_iter().skip(1) {
             let what = format!("list {list} of group {group} repeats an earlier list");
-            case.find(place, case.new_finding(Kind::Doubled).what(what));
+            case.find(place, case.new_finding(FindingKind::Doubled).what(what));
         }
     }
 
@@ -208,7 +208,7 @@ impl Audit<'_> {
             Ok((Some(drawn), stored)) if same_content(&drawn, &stored) => {}
             Ok((drawn, _)) => {
                 let found = if drawn.is_some() { "the website draws others" } else { "the website finds none" };
-                case.find(place, case.new_finding(Kind::ContoursMissing).what(found));
+                case.find(place, case.new_finding(FindingKind::ContoursMissing).what(found));
             }
             Err(error) => case.unasked("the Treasure Map's contours", &error),
         }
@@ -237,11 +237,11 @@ fn judge_rows(case: &mut Case<'_>, rows: Option<&[Row]>, complete: bool) -> BTre
         let paired = pair(&alerts, &its);
         for at in paired.doubled {
             let what = format!("row {} of type {alert_type} repeats an earlier row", its[at].id);
-            case.findings.push(case.new_finding(Kind::Doubled).what(what));
+            case.findings.push(case.new_finding(FindingKind::Doubled).what(what));
         }
         for at in paired.foreign.into_iter().filter(|_| complete) {
             let what = format!("row {} of type {alert_type} is no alert that GraceDB has", its[at].id);
-            case.findings.push(case.new_finding(Kind::NotInGracedb).what(what));
+            case.findings.push(case.new_finding(FindingKind::NotInGracedb).what(what));
         }
         for (place, at) in places.into_iter().zip(paired.of) {
             let Some(at) = at else { continue };
@@ -260,7 +260,7 @@ fn judge_rows(case: &mut Case<'_>, rows: Option<&[Row]>, complete: bool) -> BTre
                     what: Some(format!("{} of row {}", difference.field, its[at].id)),
                     expected: Some(difference.expected),
                     found: Some(difference.found),
-                    ..case.new_finding(Kind::Different)
+                    ..case.new_finding(FindingKind::Different)
                 };
                 case.find(place, finding);
             }
@@ -278,6 +278,6 @@ pub(super) fn not_in_gracedb(case: &mut Case<'_>) {
     let (alerts, rows) = (case.notices.len(), case.rows.as_ref().map_or(0, Vec::len));
     if alerts + rows > 0 {
         let what = format!("GraceDB does not have the superevent: {alerts} notices in the store, {rows} rows");
-        case.findings.push(case.new_finding(Kind::NotInGracedb).what(what));
+        case.findings.push(case.new_finding(FindingKind::NotInGracedb).what(what));
     }
 }

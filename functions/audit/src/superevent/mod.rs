@@ -12,7 +12,7 @@ use treasuremap::Row;
 use self::judge::not_in_gracedb;
 use self::read::Published;
 use crate::Audit;
-use crate::finding::{Compared, Finding, Kind, Origin, Repair, Superevent};
+use crate::finding::{Compared, ComparedSuperevent, Finding, FindingKind, Origin, Repair};
 use crate::notice::{Expected, Facts};
 
 /// A superevent while it is compared.
@@ -71,7 +71,7 @@ impl Case<'_> {
         self.findings.push(finding.alert(label));
     }
 
-    fn new_finding(&self, kind: Kind) -> Finding {
+    fn new_finding(&self, kind: FindingKind) -> Finding {
         Finding::new(kind, Some(self.id))
     }
 
@@ -87,7 +87,7 @@ impl Case<'_> {
 
 impl Audit<'_> {
     /// Compares one superevent; `None` when it is not of the period.
-    pub async fn compare(&mut self, id: &SupereventId) -> Option<Superevent> {
+    pub async fn compare(&mut self, id: &SupereventId) -> Option<ComparedSuperevent> {
         let mut case = Case {
             id,
             until: self.question.until,
@@ -130,7 +130,7 @@ impl Audit<'_> {
             };
             Some(Repair { created: *created, from })
         };
-        Some(Superevent {
+        Some(ComparedSuperevent {
             id: id.clone(),
             alerts: notices.iter().filter(|facts| facts.created <= self.question.until).flat_map(compared).collect(),
             repairs: repairs.into_iter().filter_map(repair).collect(),

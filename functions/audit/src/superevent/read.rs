@@ -5,7 +5,7 @@ use shared::key::{AlertName, Key, Object};
 use shared::message::Body;
 
 use super::Case;
-use crate::finding::{Finding, Kind};
+use crate::finding::{Finding, FindingKind};
 use crate::notice::{Facts, fingerprint_of};
 use crate::{Audit, Listing};
 
@@ -64,8 +64,8 @@ impl Audit<'_> {
         for name in own.into_iter().chain(external) {
             if let Err(error) = self.read_stored(case, &name).await {
                 let finding = match error.is_retryable() {
-                    true => case.new_finding(Kind::Unasked).what("the store"),
-                    false => case.new_finding(Kind::NotInGracedb).what("the stored notice"),
+                    true => case.new_finding(FindingKind::Unasked).what("the store"),
+                    false => case.new_finding(FindingKind::NotInGracedb).what("the stored notice"),
                 };
                 case.findings.push(finding.alert(&name).reason(Some(error.to_string())));
             }
@@ -116,7 +116,7 @@ impl Audit<'_> {
                     case.notices.extend(facts.map(|facts| Facts { file: Some(file.clone()), ..facts }));
                 }
                 Err(error) => {
-                    let finding = case.new_finding(Kind::NotTaken).alert(file);
+                    let finding = case.new_finding(FindingKind::NotTaken).alert(file);
                     case.findings.push(finding.what("GraceDB's file cannot be read").reason(Some(error.to_string())));
                 }
             }

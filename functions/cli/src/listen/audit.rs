@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use audit::{Audit, Deps, IN_FLIGHT, Kind, Question, Repair, Superevent};
+use audit::{Audit, ComparedSuperevent, Deps, FindingKind, IN_FLIGHT, Question, Repair};
 use jiff::{SignedDuration, Timestamp};
 use kafka::health::Health;
 use shared::Result;
@@ -53,13 +53,13 @@ async fn period(
         let about = finding.superevent_id.as_ref().map(SupereventId::as_str);
         tracing::warn!(superevent_id = about, alert_name = finding.alert, period = name, "audit: {finding}");
     }
-    let unasked = findings.iter().filter(|finding| finding.kind == Kind::Unasked).count();
+    let unasked = findings.iter().filter(|finding| finding.kind == FindingKind::Unasked).count();
     health.audited(name, findings.len() - unasked, unasked);
     tracing::info!(period = name, findings = findings.len() - unasked, unasked, "audited");
 }
 
 /// Takes a superevent's missing alerts through their flow, in order of creation, up to the first that fails.
-async fn repair_all(notices: &Notices, audit: &Audit<'_>, superevent: &Superevent) {
+async fn repair_all(notices: &Notices, audit: &Audit<'_>, superevent: &ComparedSuperevent) {
     for Repair { from, .. } in &superevent.repairs {
         let repaired: Result<()> = async {
             let bytes = audit.notice(&superevent.id, from).await?;

@@ -9,7 +9,7 @@ use runtime::Backoff;
 use sha2::{Digest, Sha256};
 use shared::key::Key;
 use shared::{Error, Result};
-use store::{Content, Head, Md5, Store};
+use store::{Head, Md5, ObjectStream, Store};
 
 use super::plan::{AtDest, Task};
 
@@ -80,7 +80,7 @@ impl Copier {
         let reading = Arc::new(Mutex::new(Digesting::default()));
         let seen = reading.clone();
         let chunks = content.chunks.inspect_ok(move |chunk| lock(&seen).add(chunk)).boxed();
-        let stored = self.dest.put_stream(key, Content { head: content.head, chunks }).await?;
+        let stored = self.dest.put_stream(key, ObjectStream { head: content.head, chunks }).await?;
         let copied = std::mem::take(&mut *lock(&reading)).finish();
         let proof = self.verify_copy(key, &copied, stored).await?;
         Ok(Copied::Now(copied, proof))

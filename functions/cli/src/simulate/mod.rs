@@ -40,8 +40,8 @@ pub struct Simulate {
     #[arg(long, value_name = "ID", default_value = "MS090101a")]
     pub superevent_id: String,
     /// Alert type
-    #[arg(long = "type", value_enum, default_value_t = Kind::Preliminary)]
-    pub kind: Kind,
+    #[arg(long = "type", value_enum, default_value_t = SimulatedKind::Preliminary)]
+    pub kind: SimulatedKind,
     /// Time of the event, UTC
     #[arg(long, default_value = "2009-01-01T00:00:00Z")]
     pub time: Timestamp,
@@ -122,7 +122,7 @@ pub struct Simulate {
 /// Type of alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 #[allow(missing_docs)]
-pub enum Kind {
+pub enum SimulatedKind {
     #[value(name = "earlywarning", alias = "EARLYWARNING")]
     EarlyWarning,
     #[value(alias = "PRELIMINARY")]
@@ -135,14 +135,14 @@ pub enum Kind {
     Retraction,
 }
 
-impl Kind {
+impl SimulatedKind {
     fn as_str(self) -> &'static str {
         match self {
-            Kind::EarlyWarning => "EarlyWarning",
-            Kind::Preliminary => "Preliminary",
-            Kind::Initial => "Initial",
-            Kind::Update => "Update",
-            Kind::Retraction => "Retraction",
+            SimulatedKind::EarlyWarning => "EarlyWarning",
+            SimulatedKind::Preliminary => "Preliminary",
+            SimulatedKind::Initial => "Initial",
+            SimulatedKind::Update => "Update",
+            SimulatedKind::Retraction => "Retraction",
         }
     }
 }
@@ -204,11 +204,11 @@ impl Simulate {
     fn time_created(&self) -> Timestamp {
         let after = match self.kind {
             _ if self.icecube.is_some() => SignedDuration::from_secs(2100),
-            Kind::EarlyWarning => SignedDuration::from_secs(-20),
-            Kind::Preliminary => SignedDuration::from_mins(5),
-            Kind::Initial => SignedDuration::from_mins(40),
-            Kind::Update => SignedDuration::from_hours(30),
-            Kind::Retraction => SignedDuration::from_hours(1),
+            SimulatedKind::EarlyWarning => SignedDuration::from_secs(-20),
+            SimulatedKind::Preliminary => SignedDuration::from_mins(5),
+            SimulatedKind::Initial => SignedDuration::from_mins(40),
+            SimulatedKind::Update => SignedDuration::from_hours(30),
+            SimulatedKind::Retraction => SignedDuration::from_hours(1),
         };
         self.time_created.unwrap_or(self.time + after)
     }

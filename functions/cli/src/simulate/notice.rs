@@ -14,7 +14,7 @@ use shared::notice::igwn::ChirpMass;
 use shared::{Context, Result};
 
 use super::sky::{Sky, SkyDrawing, draw};
-use super::{Coincidence, Dice, Kind, Simulate};
+use super::{Coincidence, Dice, Simulate, SimulatedKind};
 
 #[derive(Serialize)]
 struct SimulatedNotice<'a> {
@@ -71,12 +71,12 @@ enum NoticeId {
 pub fn alert(args: &Simulate) -> Result<Vec<u8>> {
     let mut dice = Dice::new(args.seed);
     let alert_type = match (args.kind, args.older) {
-        (Kind::EarlyWarning, true) => "EARLY_WARNING",
-        (Kind::EarlyWarning, false) => "EARLYWARNING",
-        (Kind::Preliminary, _) => "PRELIMINARY",
-        (Kind::Initial, _) => "INITIAL",
-        (Kind::Update, _) => "UPDATE",
-        (Kind::Retraction, _) => "RETRACTION",
+        (SimulatedKind::EarlyWarning, true) => "EARLY_WARNING",
+        (SimulatedKind::EarlyWarning, false) => "EARLYWARNING",
+        (SimulatedKind::Preliminary, _) => "PRELIMINARY",
+        (SimulatedKind::Initial, _) => "INITIAL",
+        (SimulatedKind::Update, _) => "UPDATE",
+        (SimulatedKind::Retraction, _) => "RETRACTION",
     };
     let created = args.time_created();
     let url = format!("https://example.org/superevents/{}/view/", args.superevent_id);
@@ -88,7 +88,7 @@ pub fn alert(args: &Simulate) -> Result<Vec<u8>> {
         event: None,
         external_coinc: None,
     };
-    if args.kind != Kind::Retraction {
+    if args.kind != SimulatedKind::Retraction {
         let sky = args.sky(&mut dice);
         notice.event = Some(event(args, &sky, &mut dice)?);
         notice.external_coinc =

@@ -20,13 +20,13 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-
+use runtime::Backoff;
 use shared::{Error, Result};
 
 use crate::health::Health;
 use events::Events;
 pub use message::{Message, TopicPartition};
-pub use retry::Backoff;
+pub use retry::RETRY;
 use run::Run;
 
 /// GCN's topic with one message a second, to detect a lost connection.
@@ -124,17 +124,15 @@ pub async fn listen<W: Work>(
     stop: impl Future<Output = ()>,
 ) -> Result<()> {
     let stop = stop.shared();
-    let mut next = wait.first;
+    let mut failures = 0;
     let mut membership = Membership::Static;
     let known = Arc::new(AtomicBool::new(false));
     loop {
-        let consumer =
-            Consumer::join(kafka, topics, membership, Backoff::default(), Arc::clone(&known), Arc::clone(health))?;
+        let consumer = Consumer::join(kafka, topics, membership, RETRY, Arc::clone(&known), Arc::clone(health))?;
         let begun = Instant::now();
         let Err(ended) = consumer.run(Arc::clone(&work), stop.clone()).await else { return Ok(()) };
-        if health.silence() < begun.elapsed() {
-            next = wait.first;
-        }
+        failures = if health.silence() < begun.elapsed() { 1 } else { failures + 1 };
+        let next = wait.longest(failures);
         match &ended {
             Ended::Fenced => membership = Membership::Dynamic,
             Ended::Refused(reason) => health.refused(reason, next + REFUSAL),
@@ -145,12 +143,11 @@ pub async fn listen<W: Work>(
             () = tokio::time::sleep(next) => {}
             () = stop.clone() => return Ok(()),
         }
-        next = (next * 2).min(wait.most);
     }
 }
 
 /// Backoff between rejoins.
-pub const REJOIN: Backoff = Backoff { first: Duration::from_secs(2), most: Duration::from_secs(600) };
+pub const REJOIN: Backoff = Backoff::new(Duration::from_secs(2), Duration::from_secs(600));
 
 /// A member of a consumer group.
 pub struct Consumer {

@@ -37,7 +37,7 @@ fn begin(committed: Option<i64>, low: i64, high: i64, reset: i64) -> Begin {
 }
 
 /// Start offsets of partitions.
-pub(super) struct Found {
+pub(super) struct StartOffsets {
     /// Partitions with their start offsets.
     pub begin: TopicPartitionList,
     /// Positions to confirm. Such a partition starts one message early, with one that was handled before. A different
@@ -67,8 +67,8 @@ pub(super) fn find<C: ConsumerContext + ClientContext>(
     partitions: &TopicPartitionList,
     reset: OffsetReset,
     known: bool,
-) -> KafkaResult<Found> {
-    let mut found = Found { begin: TopicPartitionList::new(), unconfirmed: HashMap::new() };
+) -> KafkaResult<StartOffsets> {
+    let mut found = StartOffsets { begin: TopicPartitionList::new(), unconfirmed: HashMap::new() };
     if partitions.count() == 0 {
         return Ok(found);
     }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use runtime::Backoff;
 use shared::error::caught;
 use shared::{Error, Result};
 use tokio::sync::{Semaphore, watch};
@@ -14,20 +15,8 @@ use crate::health::Health;
 /// First pause between log lines about a rejected certificate.
 const CERTIFICATE_LOG_PAUSE: Duration = Duration::from_secs(60);
 
-/// Exponential backoff: doubles from `first` to `most`, with up to 50% jitter.
-#[derive(Debug, Clone, Copy)]
-pub struct Backoff {
-    /// Delay before the second attempt.
-    pub first: Duration,
-    /// Maximum delay.
-    pub most: Duration,
-}
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Backoff { first: Duration::from_secs(1), most: Duration::from_secs(60) }
-    }
-}
+/// Backoff between attempts to handle a message.
+pub const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 
 /// Signal from a message's task about its lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +35,7 @@ fn is_logged(error: &Error, throttle: &Mutex<LogThrottle>) -> bool {
 }
 
 /// What all messages of a run share.
-pub(super) struct Limits {
+pub(super) struct RunContext {
     pub backoff: Backoff,
     pub permits: Arc<Semaphore>,
     pub health: Arc<Health>,
@@ -62,12 +51,12 @@ pub(super) struct Limits {
 pub(super) async fn handle<W: Work>(
     work: &W,
     message: &mut Message,
-    limits: &Limits,
+    limits: &RunContext,
     mut stopping: watch::Receiver<bool>,
     signal: impl Fn(Signal),
 ) -> bool {
-    let Limits { backoff, permits, health, throttle } = limits;
-    let (mut wait, mut failures, mut taken) = (backoff.first, 0, None);
+    let RunContext { backoff, permits, health, throttle } = limits;
+    let (mut failures, mut taken) = (0, None);
     loop {
         let permit = tokio::select! {
             permit = permits.acquire() => permit,
@@ -93,7 +82,7 @@ pub(super) async fn handle<W: Work>(
             signal(Signal::HeldBack);
         }
         health.retried(&message.topic);
-        let pause = wait.mul_f64(rand::random_range(0.5..=1.0));
+        let pause = backoff.pause(failures);
         if is_logged(&error, throttle) {
             tracing::warn!(
                 topic = message.topic,
@@ -107,7 +96,6 @@ pub(super) async fn handle<W: Work>(
             () = tokio::time::sleep(pause) => {}
             _ = stopping.wait_for(|stopping| *stopping) => return false,
         }
-        wait = (wait * 2).min(backoff.most);
     }
 }
 

@@ -247,7 +247,7 @@ impl<'a, W: Work> Run<'a, W> {
     fn start(&mut self, lane: String, mut message: Message) {
         let (work, stopping) = (Arc::clone(&self.work), self.stopping.subscribe());
         let (epoch, sender) = (self.epoch, self.sender.clone());
-        let limits = retry::Limits {
+        let limits = retry::RunContext {
             backoff: self.consumer.backoff,
             permits: Arc::clone(&self.permits),
             health: Arc::clone(&self.consumer.health),

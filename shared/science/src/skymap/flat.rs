@@ -76,13 +76,13 @@ fn headers(map: &MultiOrderMap, order: u8) -> Result<Vec<u8>> {
 }
 
 /// Consecutive pixels with the same row.
-struct Run {
+struct PixelRun {
     pixels: u64,
     prob: f64,
     distance: Option<Distance>,
 }
 
-impl Run {
+impl PixelRun {
     fn bytes(&self) -> [u8; 32] {
         let Distance { mu, sigma, norm } = self.distance.unwrap_or(Distance::UNKNOWN);
         let mut row = [0; 32];
@@ -101,15 +101,15 @@ struct Runs<'a, I: Iterator<Item = u32>> {
 }
 
 impl<I: Iterator<Item = u32>> Iterator for Runs<'_, I> {
-    type Item = Run;
+    type Item = PixelRun;
 
-    fn next(&mut self) -> Option<Run> {
+    fn next(&mut self) -> Option<PixelRun> {
         let first = self.along.next()?;
         let of = |i: u32| (self.map.cells()[i as usize], self.map.distances().map(|all| all[i as usize]));
         let (cell, distance) = of(first);
         if cell.order <= self.order {
             let prob = cell.prob_density * cell_area(self.order);
-            return Some(Run { pixels: 1 << (2 * (self.order - cell.order)), prob, distance });
+            return Some(PixelRun { pixels: 1 << (2 * (self.order - cell.order)), prob, distance });
         }
         // The cells of one pixel are consecutive.
         let pixel = |cell: &Cell| cell.ipix >> (2 * (cell.order.saturating_sub(self.order)));
@@ -123,7 +123,7 @@ impl<I: Iterator<Item = u32>> Iterator for Runs<'_, I> {
             let (cell, distance) = of(i);
             sums.add(&cell, distance);
         }
-        Some(Run { pixels: 1, prob: sums.prob, distance: distance.map(|_| sums.distance()) })
+        Some(PixelRun { pixels: 1, prob: sums.prob, distance: distance.map(|_| sums.distance()) })
     }
 }
 

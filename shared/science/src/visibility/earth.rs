@@ -22,7 +22,7 @@ pub type Vector = [f64; 3];
 
 /// A spacecraft's position at a time.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Position {
+pub struct SpacecraftPosition {
     /// Geocentric, ICRS \[km\].
     pub icrs_km: Vector,
     /// Geocentric radius \[km\].
@@ -48,7 +48,7 @@ pub struct Disc {
     pub radius: f64,
 }
 
-impl Position {
+impl SpacecraftPosition {
     /// From a geocentric vector in TEME \[km\].
     pub fn of_teme(teme_km: Vector, time: Timestamp) -> Self {
         let radius_km = norm(teme_km);
@@ -60,7 +60,7 @@ impl Position {
         let u = (z * a).atan2(p * b);
         let geodetic = (z + e2 / (1.0 - e2) * b * u.sin().powi(3)).atan2(p - e2 * a * u.cos().powi(3));
         let height_km = p * geodetic.cos() + z * geodetic.sin() - a * (1.0 - e2 * geodetic.sin().powi(2)).sqrt();
-        Position {
+        SpacecraftPosition {
             icrs_km: icrs_of_teme(teme_km, centuries(time)),
             radius_km,
             longitude: y.atan2(x).to_degrees(),
@@ -200,15 +200,16 @@ mod tests {
         // A point of the ellipsoid: geodetic latitude 45°, height 500 km, on the meridian where TEME's x is.
         let (e2, phi) = (WGS84_F * (2.0 - WGS84_F), 45_f64.to_radians());
         let n = WGS84_A_KM / (1.0 - e2 * phi.sin().powi(2)).sqrt();
-        let position = Position::of_teme([(n + 500.0) * phi.cos(), 0.0, (n * (1.0 - e2) + 500.0) * phi.sin()], at);
+        let position =
+            SpacecraftPosition::of_teme([(n + 500.0) * phi.cos(), 0.0, (n * (1.0 - e2) + 500.0) * phi.sin()], at);
         assert!((position.geodetic_latitude - 45.0).abs() < 1e-7, "{position:?}");
         assert!((position.height_km - 500.0).abs() < 1e-6, "{position:?}");
         assert!((position.geodetic_latitude - position.latitude - 0.178).abs() < 0.01, "{position:?}");
-        let pole = Position::of_teme([0.0, 0.0, -7000.0], at);
+        let pole = SpacecraftPosition::of_teme([0.0, 0.0, -7000.0], at);
         assert!((pole.latitude + 90.0).abs() < 1e-9 && (pole.geodetic_latitude + 90.0).abs() < 1e-9);
         assert!((pole.height_km - (7000.0 - WGS84_A_KM * (1.0 - WGS84_F))).abs() < 1e-6);
         // Two Earth radii up, the Earth's radius is 30°.
-        let high = Position::of_teme([2.0 * EARTH_RADIUS_KM, 0.0, 0.0], at).earth();
+        let high = SpacecraftPosition::of_teme([2.0 * EARTH_RADIUS_KM, 0.0, 0.0], at).earth();
         assert!((high.radius - 30.0).abs() < 1e-9);
     }
 }

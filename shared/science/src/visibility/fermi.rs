@@ -10,7 +10,7 @@ use super::saa;
 /// Radius of LAT's field of view around its axis \[deg\].
 pub const LAT_RADIUS_DEG: f64 = 65.0; // the GWTM's coverage definition; 2.4 sr in Atwood et al. 2009, doi:10.1088/0004-637X/697/2/1071
 
-/// The sky seen by GBM at a time: all but the Earth's disc (see [`super::earth::Position::earth`]).
+/// The sky seen by GBM at a time: all but the Earth's disc (see [`super::earth::SpacecraftPosition::earth`]).
 ///
 /// `max_age_days`: largest difference between the TLE's epoch and the time \[days\].
 ///

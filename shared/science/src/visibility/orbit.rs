@@ -7,7 +7,7 @@ use jiff::tz::Offset;
 use jiff::{SignedDuration, Timestamp, Unit};
 use shared::{Context, Error, Result};
 
-use super::earth::{Position, mean_sidereal_time};
+use super::earth::{SpacecraftPosition, mean_sidereal_time};
 
 /// Fermi (GLAST) in the catalogue of space objects.
 pub const NORAD_ID: &str = "33053"; // https://celestrak.org/satcat/records.php?CATNR=33053
@@ -165,7 +165,7 @@ impl Tle {
     ///
     /// # Errors
     /// Permanent, when the elements give no orbit like Fermi's (heights of 100 to 1,000 km).
-    pub fn position(&self, time: Timestamp) -> Result<Position> {
+    pub fn position(&self, time: Timestamp) -> Result<SpacecraftPosition> {
         let minutes = self.age(time).as_secs_f64() / 60.0;
         let implausible = |found: String| {
             Error::permanent(format!(
@@ -182,7 +182,7 @@ impl Tle {
         if !RADII_KM.contains(&radius) {
             return Err(implausible(format!("a geocentric radius of {radius:.0} km")));
         }
-        Ok(Position::of_teme(found.position, time))
+        Ok(SpacecraftPosition::of_teme(found.position, time))
     }
 }
 

@@ -9,14 +9,14 @@ use jiff::Timestamp;
 use jiff::civil::{DateTime, date};
 use jiff::tz::Offset;
 
-use super::earth::Position;
+use super::earth::SpacecraftPosition;
 
 /// Whether Fermi was in the anomaly at a time, so that GBM was off.
 ///
 /// Uses the geodetic latitude of the sub-satellite point, as the Gamma-ray Data Tools do, and the polygon in use at
 /// that time (UTC). A polygon is in use until the next is loaded; the first also applies before its date, which is
 /// before Fermi's launch.
-pub fn is_inside(position: &Position, time: Timestamp) -> bool {
+pub fn is_inside(position: &SpacecraftPosition, time: Timestamp) -> bool {
     contains(polygon(Offset::UTC.to_datetime(time)), position.longitude, position.geodetic_latitude)
 }
 

@@ -13,8 +13,8 @@ use shared::key::Key;
 use shared::{Error, Result};
 
 use super::super::backend::{Backend, SINGLE_PUT_BYTES, writer_id};
-use super::super::http::{Answer, Http, Method, Request, Url, address, retried};
-use super::super::object::{Content, Head, Listed, Md5};
+use super::super::http::{Http, Method, Request, StreamedResponse, Url, address, retried};
+use super::super::object::{Head, Listed, Md5, ObjectStream};
 use super::super::stream::part;
 use super::credentials::Credentials;
 use super::{AzureSettings, list};
@@ -49,7 +49,7 @@ impl Azure {
         })
     }
 
-    async fn write(&self, key: &Key, bytes: Bytes, creator: Option<&str>) -> Result<Answer> {
+    async fn write(&self, key: &Key, bytes: Bytes, creator: Option<&str>) -> Result<StreamedResponse> {
         let md5 = Md5::of(&bytes).to_base64();
         self.send_put(key, |request| {
             let request = Request { method: Method::PUT, ..request }
@@ -65,7 +65,7 @@ impl Azure {
         .await
     }
 
-    async fn head_request(&self, key: &Key) -> Result<Answer> {
+    async fn head_request(&self, key: &Key) -> Result<StreamedResponse> {
         self.send(&self.object(key), key, |request| Request { method: Method::HEAD, ..request }).await
     }
 
@@ -82,7 +82,7 @@ impl Azure {
     }
 
     /// Lists page by page; a missing container is empty.
-    fn pages(&self, path: String, query: &[(&str, &str)]) -> BoxStream<'static, Result<list::Page>> {
+    fn pages(&self, path: String, query: &[(&str, &str)]) -> BoxStream<'static, Result<list::ListPage>> {
         let query: Vec<(String, String)> =
             query.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         stream::try_unfold(
@@ -97,7 +97,7 @@ impl Azure {
         .boxed()
     }
 
-    async fn page(&self, path: &str, query: &[(String, String)], marker: &str) -> Result<list::Page> {
+    async fn page(&self, path: &str, query: &[(String, String)], marker: &str) -> Result<list::ListPage> {
         let what = format!("list of `{path}` in storage account `{}`", self.account);
         let (what, url) = (what.as_str(), address(&self.endpoint, path)?);
         let url = &url;
@@ -110,13 +110,13 @@ impl Azure {
                 }
                 let answer = self.attempt(what, request).await?;
                 if is_absent(&answer) {
-                    return Ok(list::Page::default());
+                    return Ok(list::ListPage::default());
                 }
                 if !answer.is_success() {
                     return Err(self.failure(what, answer).await);
                 }
                 let body = answer.bytes(MAX_PAGE_BYTES).await.map_err(|error| error.of(what))?;
-                list::Page::read(&body).map_err(|error| error.of(what))
+                list::ListPage::read(&body).map_err(|error| error.of(what))
             }
             .boxed()
         })
@@ -124,7 +124,7 @@ impl Azure {
     }
 
     /// As [`Azure::send`]. Creates a missing container first.
-    async fn send_put(&self, key: &Key, with: impl Fn(Request) -> Request + Send + Sync) -> Result<Answer> {
+    async fn send_put(&self, key: &Key, with: impl Fn(Request) -> Request + Send + Sync) -> Result<StreamedResponse> {
         let what = self.object(key);
         let answer = self.send(&what, key, &with).await?;
         if answer.header("x-ms-error-code") != Some("ContainerNotFound") {
@@ -143,12 +143,17 @@ impl Azure {
     }
 
     /// Sends a request for an object, with retries. `with` modifies a GET.
-    async fn send(&self, what: &str, key: &Key, with: impl Fn(Request) -> Request + Send + Sync) -> Result<Answer> {
+    async fn send(
+        &self,
+        what: &str,
+        key: &Key,
+        with: impl Fn(Request) -> Request + Send + Sync,
+    ) -> Result<StreamedResponse> {
         let request = with(Request::new(Method::GET, self.url(key)?));
         retried(|| self.attempt(what, request.clone()).boxed()).await
     }
 
-    async fn attempt(&self, what: &str, request: Request) -> Result<Answer> {
+    async fn attempt(&self, what: &str, request: Request) -> Result<StreamedResponse> {
         let mut renewed = false;
         let answer = loop {
             let (authorised, token) = self.credentials.authorised(request.clone()).await?;
@@ -175,7 +180,7 @@ impl Azure {
         format!("object `{key}` in storage account `{}`", self.account)
     }
 
-    async fn failure(&self, what: &str, answer: Answer) -> Error {
+    async fn failure(&self, what: &str, answer: StreamedResponse) -> Error {
         let (status, busy) = (answer.status, answer.is_busy());
         let code = answer.header("x-ms-error-code").unwrap_or_default().to_owned();
         let message = self.credentials.hide(list::message(&answer.message().await)).await;
@@ -214,7 +219,7 @@ impl Backend for Azure {
         Ok(())
     }
 
-    async fn open(&self, key: &Key, range: Option<Range<u64>>, etag: Option<&str>) -> Result<Option<Content>> {
+    async fn open(&self, key: &Key, range: Option<Range<u64>>, etag: Option<&str>) -> Result<Option<ObjectStream>> {
         if self.accepts(key).is_err() {
             return Ok(None);
         }
@@ -223,12 +228,12 @@ impl Backend for Azure {
         let answer = self.send(&what, key, |request| request.part("x-ms-range", range.as_ref(), etag)).await?;
         match answer.status {
             _ if is_absent(&answer) => Ok(None),
-            416 => Ok(Some(Content { head: Head::default(), chunks: stream::empty().boxed() })),
+            416 => Ok(Some(ObjectStream { head: Head::default(), chunks: stream::empty().boxed() })),
             412 => Err(Error::retryable(format!("{what}: changed while being read"))),
             _ if answer.is_success() => {
                 let head = head(&answer);
                 let head = Head { md5: head.md5.filter(|_| !ranged), ..head };
-                Ok(Some(Content { head, chunks: answer.chunks }))
+                Ok(Some(ObjectStream { head, chunks: answer.chunks }))
             }
             _ => Err(self.failure(&what, answer).await),
         }
@@ -255,7 +260,7 @@ impl Backend for Azure {
         }
     }
 
-    async fn put_stream(&self, key: &Key, content: Content) -> Result<Option<Md5>> {
+    async fn put_stream(&self, key: &Key, content: ObjectStream) -> Result<Option<Md5>> {
         let what = self.object(key);
         let block_bytes = SINGLE_PUT_BYTES.max(content.head.size.div_ceil(MAX_BLOCKS));
         let block_bytes = usize::try_from(block_bytes).unwrap_or(usize::MAX);
@@ -377,11 +382,11 @@ fn is_container(name: &str) -> bool {
 }
 
 /// Whether the object or its container is missing.
-fn is_absent(answer: &Answer) -> bool {
+fn is_absent(answer: &StreamedResponse) -> bool {
     answer.status == 404 && matches!(answer.header("x-ms-error-code"), Some("BlobNotFound" | "ContainerNotFound"))
 }
 
-fn head(answer: &Answer) -> Head {
+fn head(answer: &StreamedResponse) -> Head {
     let md5 = answer.header("content-md5").and_then(Md5::from_base64);
     Head { size: answer.length(), modified: answer.modified(), md5, etag: answer.header("etag").map(str::to_owned) }
 }

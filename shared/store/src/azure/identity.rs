@@ -9,7 +9,7 @@ use serde_json::Value;
 use shared::{Context, Error, Result, Secret};
 use tokio::io::AsyncReadExt;
 
-use super::super::http::{Answer, Http, Method, Request, address};
+use super::super::http::{Http, Method, Request, StreamedResponse, address};
 use super::super::token::Token;
 
 /// The resource of managed identities' tokens.
@@ -77,7 +77,7 @@ impl Identity {
         if answer.is_success() { token(answer, &what).await } else { Err(self.refused(answer, &what, assertion).await) }
     }
 
-    async fn refused(&self, answer: Answer, what: &str, assertion: Option<Secret>) -> Error {
+    async fn refused(&self, answer: StreamedResponse, what: &str, assertion: Option<Secret>) -> Error {
         let (status, busy) = (answer.status, answer.is_busy());
         let mut message = answer.message().await;
         if let Some(assertion) = assertion {
@@ -128,7 +128,7 @@ async fn read(file: &PathBuf) -> Result<Secret> {
 }
 
 /// Parses a token response; `expires_in` may be a number or a string.
-async fn token(answer: Answer, what: &str) -> Result<Token<Secret>> {
+async fn token(answer: StreamedResponse, what: &str) -> Result<Token<Secret>> {
     let body = answer.bytes(MAX_TOKEN_BYTES).await.map_err(|error| error.of(what))?;
     // The parser's error is dropped, because it may show the token.
     let found: Value = serde_json::from_slice(&body).unwrap_or_default();

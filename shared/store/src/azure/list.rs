@@ -9,7 +9,7 @@ use super::super::{Head, Listed, Md5};
 
 /// A page of a list of containers or objects.
 #[derive(Debug, Default)]
-pub(super) struct Page {
+pub(super) struct ListPage {
     pub containers: Vec<String>,
     pub blobs: Vec<Blob>,
     /// The marker of the next page.
@@ -24,13 +24,13 @@ pub(super) struct Blob {
     is_folder: bool,
 }
 
-impl Page {
+impl ListPage {
     pub fn read(body: &[u8]) -> Result<Self> {
         let text = std::str::from_utf8(body).permanent("expected XML")?;
         let document = Document::parse(text.trim_start_matches('\u{feff}')).permanent("expected XML")?;
         let root = document.root_element();
         let named = |name: &'static str| root.descendants().filter(move |node| node.has_tag_name(name));
-        Ok(Page {
+        Ok(ListPage {
             containers: named("Container").filter_map(|node| child(node, "Name")).map(str::to_owned).collect(),
             blobs: named("Blob").filter_map(Blob::read).collect(),
             next: child(root, "NextMarker").filter(|marker| !marker.is_empty()).map(str::to_owned),
@@ -105,7 +105,7 @@ mod tests {
             <Content-Length>3</Content-Length><Content-MD5>rL0Y20zC+Fzt72VPzMSk2A==</Content-MD5></Properties></Blob>\
             <Blob><Name Encoded=\"true\">a%EF%BF%BE%0A</Name><Properties><Content-Length>1</Content-Length>\
             <Content-MD5 /></Properties></Blob></Blobs><NextMarker>2!x</NextMarker></EnumerationResults>";
-        let page = Page::read(page.as_bytes()).expect("a page");
+        let page = ListPage::read(page.as_bytes()).expect("a page");
         assert_eq!((page.next.as_deref(), page.containers.len()), (Some("2!x"), 0));
         let listed: Vec<Listed> = page.blobs.into_iter().map(|blob| blob.listed("fit")).collect();
         assert_eq!(listed[0].key, Key::new("fit/a & b.json"));
@@ -113,7 +113,7 @@ mod tests {
         // printf foo | md5sum
         assert_eq!(listed[0].head.md5.map(|md5| md5.to_string()).as_deref(), Some("acbd18db4cc2f85cedef654fccc4a4d8"));
         assert!(listed[1].key.as_ref().is_err_and(|error| error.to_string().contains("control character")));
-        assert!(Page::read(b"<html>").is_err());
+        assert!(ListPage::read(b"<html>").is_err());
     }
 
     #[test]
@@ -138,7 +138,7 @@ mod tests {
             blob("g", 0, "", ""),
         ];
         let page = format!("<EnumerationResults><Blobs>{}</Blobs><NextMarker /></EnumerationResults>", page.concat());
-        let page = Page::read(page.as_bytes()).expect("a page");
+        let page = ListPage::read(page.as_bytes()).expect("a page");
         let kinds: Vec<EntryKind> = page.blobs.into_iter().map(|blob| blob.listed("fit").kind).collect();
         assert_eq!(kinds[..5], [EntryKind::FolderMarker; 5]);
         assert_eq!(kinds[5..], [EntryKind::Object; 2]);

@@ -31,7 +31,7 @@ use walk::walk;
 
 use super::backend::{Backend, BackendSettings};
 use super::location::{Location, Scheme};
-use super::object::{Content, Head, Listed, Md5};
+use super::object::{Head, Listed, Md5, ObjectStream};
 
 pub(super) const SCHEME: Scheme = Scheme {
     source: "fs",
@@ -119,7 +119,7 @@ impl Backend for Folder {
         Err(Error::permanent(format!("object `{key}` in folder `{}`: expected {expected}", self.root.display())))
     }
 
-    async fn open(&self, key: &Key, range: Option<Range<u64>>, _: Option<&str>) -> Result<Option<Content>> {
+    async fn open(&self, key: &Key, range: Option<Range<u64>>, _: Option<&str>) -> Result<Option<ObjectStream>> {
         let opened = self.run(key, move |path| {
             let Some(mut file) = open(path)? else { return Ok(None) };
             let mut head = head(&file.metadata()?);
@@ -140,7 +140,7 @@ impl Backend for Folder {
             let read = file.read_buf(&mut chunk).await?;
             Ok((read > 0).then(|| (chunk.freeze(), file)))
         });
-        Ok(Some(Content { head, chunks: chunks.map_err(failed).boxed() }))
+        Ok(Some(ObjectStream { head, chunks: chunks.map_err(failed).boxed() }))
     }
 
     /// A file system reports no MD5.
@@ -174,7 +174,7 @@ impl Backend for Folder {
         .await
     }
 
-    async fn put_stream(&self, key: &Key, content: Content) -> Result<Option<Md5>> {
+    async fn put_stream(&self, key: &Key, content: ObjectStream) -> Result<Option<Md5>> {
         let root = self.root.clone();
         let mut unfinished = self.run(key, move |path| begin(&root, path)).await?;
         let mut chunks = content.chunks;

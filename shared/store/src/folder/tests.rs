@@ -36,10 +36,10 @@ fn key(name: &str) -> Key {
     Key::new(name).expect("a name")
 }
 
-fn content(bytes: Vec<u8>) -> Content {
+fn content(bytes: Vec<u8>) -> ObjectStream {
     let head = Head { size: bytes.len() as u64, ..Head::default() };
     let chunks: Vec<_> = bytes.chunks(70_000).map(Bytes::copy_from_slice).map(Ok).collect();
-    Content { head, chunks: stream::iter(chunks).boxed() }
+    ObjectStream { head, chunks: stream::iter(chunks).boxed() }
 }
 
 fn store(folder: &tempfile::TempDir) -> Store {

@@ -27,7 +27,7 @@ use shared::key::Key;
 use shared::{Error, Result};
 
 use super::super::backend::{Backend, CREATE_RACE, SINGLE_PUT_BYTES, writer_id};
-use super::super::object::{Content, Head, Listed, Md5};
+use super::super::object::{Head, Listed, Md5, ObjectStream};
 use super::super::stream::part;
 use super::S3Settings;
 
@@ -86,7 +86,7 @@ impl S3 {
         request.content_type(key.content_type()).body(ByteStream::from(bytes))
     }
 
-    async fn parts(&self, key: &Key, id: &str, content: Content) -> Result<Option<Md5>> {
+    async fn parts(&self, key: &Key, id: &str, content: ObjectStream) -> Result<Option<Md5>> {
         let part_bytes = SINGLE_PUT_BYTES.max(content.head.size.div_ceil(MAX_PARTS));
         let part_bytes = usize::try_from(part_bytes).unwrap_or(usize::MAX);
         let (mut chunks, mut rest, mut parts) = (content.chunks, BytesMut::new(), Vec::new());
@@ -216,7 +216,7 @@ impl S3 {
 
 #[async_trait]
 impl Backend for S3 {
-    async fn open(&self, key: &Key, range: Option<Range<u64>>, etag: Option<&str>) -> Result<Option<Content>> {
+    async fn open(&self, key: &Key, range: Option<Range<u64>>, etag: Option<&str>) -> Result<Option<ObjectStream>> {
         let ranged = range.is_some();
         let answer = self
             .client
@@ -231,7 +231,7 @@ impl Backend for S3 {
             Ok(object) => object,
             Err(error) if error.code() == Some("NoSuchKey") => return self.check_bucket().await.map(|()| None),
             Err(error) if ranged && error.code() == Some("InvalidRange") => {
-                return Ok(Some(Content { head: Head::default(), chunks: stream::empty().boxed() }));
+                return Ok(Some(ObjectStream { head: Head::default(), chunks: stream::empty().boxed() }));
             }
             Err(error) if etag.is_some() && error.code() == Some("PreconditionFailed") => {
                 return Err(Error::retryable(format!("{}: changed while being read", self.object(key))));
@@ -251,7 +251,7 @@ impl Backend for S3 {
         let chunks = stream::unfold(object.body, |mut body| async { Some((body.next().await?, body)) });
         let chunks =
             chunks.map_err(move |error| Error::retryable(format!("{name}: the response was cut off")).caused_by(error));
-        Ok(Some(Content { head, chunks: chunks.boxed() }))
+        Ok(Some(ObjectStream { head, chunks: chunks.boxed() }))
     }
 
     async fn put(&self, key: &Key, bytes: Bytes) -> Result<Option<Md5>> {
@@ -281,7 +281,7 @@ impl Backend for S3 {
         }
     }
 
-    async fn put_stream(&self, key: &Key, content: Content) -> Result<Option<Md5>> {
+    async fn put_stream(&self, key: &Key, content: ObjectStream) -> Result<Option<Md5>> {
         let upload = self
             .client
             .create_multipart_upload()

@@ -15,8 +15,8 @@ use shared::key::Key;
 use shared::{Context, Error, Result};
 
 use super::super::backend::{Backend, CREATE_RACE, writer_id};
-use super::super::http::{Answer, Http, Method, Request, Url, address, retried};
-use super::super::object::{Content, Head, Listed, Md5};
+use super::super::http::{Http, Method, Request, StreamedResponse, Url, address, retried};
+use super::super::object::{Head, Listed, Md5, ObjectStream};
 use super::SwiftSettings;
 use super::login::Keystone;
 
@@ -41,7 +41,7 @@ impl Swift {
         Ok(Swift { http, login, container: settings.container.clone(), container_exists: Arc::default() })
     }
 
-    async fn write(&self, key: &Key, bytes: Bytes, creator: Option<&str>) -> Result<Answer> {
+    async fn write(&self, key: &Key, bytes: Bytes, creator: Option<&str>) -> Result<StreamedResponse> {
         let md5 = Md5::of(&bytes).to_string();
         self.send(&self.object(key), Some(key), |request| {
             let request = Request { method: Method::PUT, ..request };
@@ -55,7 +55,7 @@ impl Swift {
         .await
     }
 
-    async fn head_request(&self, key: &Key) -> Result<Answer> {
+    async fn head_request(&self, key: &Key) -> Result<StreamedResponse> {
         self.send_object(key, |request| Request { method: Method::HEAD, ..request }).await
     }
 
@@ -104,7 +104,11 @@ impl Swift {
         Ok(())
     }
 
-    async fn send_object(&self, key: &Key, with: impl Fn(Request) -> Request + Send + Sync) -> Result<Answer> {
+    async fn send_object(
+        &self,
+        key: &Key,
+        with: impl Fn(Request) -> Request + Send + Sync,
+    ) -> Result<StreamedResponse> {
         self.send(&self.object(key), Some(key), with).await
     }
 
@@ -114,7 +118,7 @@ impl Swift {
         what: &str,
         key: Option<&Key>,
         with: impl Fn(Request) -> Request + Send + Sync,
-    ) -> Result<Answer> {
+    ) -> Result<StreamedResponse> {
         retried(|| self.attempt(what, key, &with).boxed()).await
     }
 
@@ -123,7 +127,7 @@ impl Swift {
         what: &str,
         key: Option<&Key>,
         with: &(impl Fn(Request) -> Request + Send + Sync),
-    ) -> Result<Answer> {
+    ) -> Result<StreamedResponse> {
         let mut renewed = false;
         loop {
             let access = self.login.access().await?;
@@ -152,7 +156,7 @@ impl Swift {
         format!("object `{key}` in container `{}`", self.container)
     }
 
-    async fn failure(&self, what: &str, answer: Answer) -> Error {
+    async fn failure(&self, what: &str, answer: StreamedResponse) -> Error {
         let (status, busy) = (answer.status, answer.is_busy());
         let message = self.login.hide(&answer.message().await).await;
         let reason = match status {
@@ -179,18 +183,18 @@ impl Backend for Swift {
         256 << 10
     }
 
-    async fn open(&self, key: &Key, range: Option<Range<u64>>, etag: Option<&str>) -> Result<Option<Content>> {
+    async fn open(&self, key: &Key, range: Option<Range<u64>>, etag: Option<&str>) -> Result<Option<ObjectStream>> {
         let ranged = range.is_some();
         let answer = self.send_object(key, |request| request.part("range", range.as_ref(), etag)).await?;
         match answer.status {
             404 => self.check_container().await.map(|()| None),
-            416 => Ok(Some(Content { head: Head::default(), chunks: stream::empty().boxed() })),
+            416 => Ok(Some(ObjectStream { head: Head::default(), chunks: stream::empty().boxed() })),
             412 => Err(Error::retryable(format!("{}: changed while being read", self.object(key)))),
             _ if answer.is_success() => {
                 self.container_exists.store(true, Ordering::Relaxed);
                 let head = head(&answer);
                 let head = Head { md5: head.md5.filter(|_| !ranged), ..head };
-                Ok(Some(Content { head, chunks: answer.chunks }))
+                Ok(Some(ObjectStream { head, chunks: answer.chunks }))
             }
             _ => Err(self.failure(&self.object(key), answer).await),
         }
@@ -217,7 +221,7 @@ impl Backend for Swift {
         Ok(found.header(WRITER) == Some(&*writer))
     }
 
-    async fn put_stream(&self, key: &Key, content: Content) -> Result<Option<Md5>> {
+    async fn put_stream(&self, key: &Key, content: ObjectStream) -> Result<Option<Md5>> {
         // A stream cannot be retried, so it needs a fresh token.
         let access = self.login.fresh().await?;
         let mut request = Request::new(Method::PUT, self.url(&access.storage_url, Some(key))?)
@@ -276,7 +280,7 @@ impl Backend for Swift {
 }
 
 /// The metadata in a response's headers. A segmented object's ETag is quoted and no MD5.
-fn head(answer: &Answer) -> Head {
+fn head(answer: &StreamedResponse) -> Head {
     let etag = answer.header("etag").map(str::to_owned);
     let segmented = answer.header("x-static-large-object").is_some() || answer.header("x-object-manifest").is_some();
     Head {

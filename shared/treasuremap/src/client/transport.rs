@@ -19,7 +19,7 @@ const MAX_ANSWER_BYTES: usize = 64 << 20;
 pub(super) const MAX_MESSAGE_CHARS: usize = 2000;
 
 /// A complete response.
-pub(super) struct Answer {
+pub(super) struct ApiResponse {
     pub(super) status: StatusCode,
     pub(super) body: Bytes,
     /// Where a redirect leads.
@@ -37,7 +37,7 @@ impl Client {
     }
 
     /// Sends an idempotent request with retries. Returns the first response that is not Retryable, or the last one.
-    pub(super) async fn repeat(&self, method: Method, endpoint: &str, fields: &[(&str, &str)]) -> Result<Answer> {
+    pub(super) async fn repeat(&self, method: Method, endpoint: &str, fields: &[(&str, &str)]) -> Result<ApiResponse> {
         let in_body = method == Method::POST || self.generation == Generation::V0;
         let body = in_body.then(|| fields.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect());
         let query = if in_body { &[] } else { fields };
@@ -78,7 +78,7 @@ impl Client {
         endpoint: &str,
         query: &[(&str, &str)],
         body: Option<Value>,
-    ) -> std::result::Result<Answer, RequestError> {
+    ) -> std::result::Result<ApiResponse, RequestError> {
         let name = || self.name(method, endpoint);
         let left = self.left();
         if left.is_zero() {
@@ -110,7 +110,7 @@ impl Client {
         let mut bytes = BytesMut::new();
         loop {
             match answer.chunk().await {
-                Ok(None) => return Ok(Answer { status, body: bytes.freeze(), location }),
+                Ok(None) => return Ok(ApiResponse { status, body: bytes.freeze(), location }),
                 Ok(Some(chunk)) if bytes.len() + chunk.len() <= MAX_ANSWER_BYTES => bytes.extend_from_slice(&chunk),
                 Ok(Some(_)) => {
                     return Err(RequestError::Over(Error::permanent(format!(
@@ -131,7 +131,7 @@ impl Client {
     }
 
     /// Classifies an error status.
-    pub(super) fn failure(&self, method: &Method, endpoint: &str, answer: &Answer) -> RequestError {
+    pub(super) fn failure(&self, method: &Method, endpoint: &str, answer: &ApiResponse) -> RequestError {
         let status = answer.status.as_u16();
         let message = match &answer.location {
             Some(location) => self.hide(&self.redirected(endpoint, location)),

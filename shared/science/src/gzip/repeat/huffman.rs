@@ -94,7 +94,7 @@ fn codes(lengths: &[u8]) -> Vec<u16> {
 /// Writes both codes' lengths at the beginning of a block.
 pub fn write_codes<W: Write>(out: &mut BitWriter<W>, symbols: &Code, distances: &Code) -> io::Result<()> {
     let (symbols, distances) = (symbols.used(257), distances.used(1));
-    let runs: Vec<Run> = runs(&[symbols, distances].concat());
+    let runs: Vec<LengthRun> = runs(&[symbols, distances].concat());
     let mut counts = [0; 19];
     runs.iter().for_each(|run| counts[run.symbol] += 1);
     let code = Code::new(&counts, 7);
@@ -114,18 +114,18 @@ pub fn write_codes<W: Write>(out: &mut BitWriter<W>, symbols: &Code, distances: 
 }
 
 /// One length, or several equal ones.
-struct Run {
+struct LengthRun {
     symbol: usize,
     extra: u64,
     extra_bits: u32,
 }
 
-fn runs(lengths: &[u8]) -> Vec<Run> {
+fn runs(lengths: &[u8]) -> Vec<LengthRun> {
     let mut runs = Vec::new();
     for equal in lengths.chunk_by(|a, b| a == b) {
         let (length, mut left) = (equal[0], equal.len());
         if length > 0 {
-            runs.push(Run { symbol: length.into(), extra: 0, extra_bits: 0 });
+            runs.push(LengthRun { symbol: length.into(), extra: 0, extra_bits: 0 });
             left -= 1;
         }
         while left > 0 {
@@ -138,7 +138,7 @@ fn runs(lengths: &[u8]) -> Vec<Run> {
                 _ => (16, 3, 6, 2),
             };
             let taken = left.min(most);
-            runs.push(Run { symbol, extra: (taken - least) as u64, extra_bits });
+            runs.push(LengthRun { symbol, extra: (taken - least) as u64, extra_bits });
             left -= taken;
         }
     }

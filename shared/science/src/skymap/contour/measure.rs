@@ -1,7 +1,7 @@
 //! The probability inside rings, with constant density in each cell.
 
 use super::mesh::{Drawing, Mesh, Threshold};
-use super::sphere::{self, Vector};
+use super::sphere::{self, UnitVector};
 use crate::skymap::{Cell, MAX_ORDER};
 
 /// How far the threshold may fall below the last density above 0, as a power of e: far enough for a ring to reach the
@@ -92,7 +92,7 @@ pub(super) fn prob_inside(mesh: &Mesh, threshold: &Threshold, drawing: &Drawing)
     prob
 }
 
-fn arc(drawing: &Drawing, i: usize) -> [Vector; 2] {
+fn arc(drawing: &Drawing, i: usize) -> [UnitVector; 2] {
     [drawing.crossings[i].point, drawing.crossings[drawing.next[i] as usize].point]
 }
 
@@ -108,9 +108,9 @@ fn sample_depth(prob: f64) -> u8 {
 
 /// The tangent plane at a cell's centre, where great circles are straight lines.
 struct Plane {
-    centre: Vector,
-    east: Vector,
-    north: Vector,
+    centre: UnitVector,
+    east: UnitVector,
+    north: UnitVector,
     corners: [[f64; 2]; 4],
 }
 
@@ -127,7 +127,7 @@ impl Plane {
     }
 
     /// Projects a direction onto the plane; `None` when it is too far away to matter.
-    fn project(&self, v: Vector) -> Option<[f64; 2]> {
+    fn project(&self, v: UnitVector) -> Option<[f64; 2]> {
         let height = sphere::dot(v, self.centre);
         (height > 0.3).then(|| [sphere::dot(v, self.east) / height, sphere::dot(v, self.north) / height])
     }

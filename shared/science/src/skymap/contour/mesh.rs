@@ -7,7 +7,7 @@ use shared::Result;
 
 use super::super::adjacency::{Border, CORNERS, SIDES, borders, in_corner, step};
 use super::super::{Cell, Credible, MAX_ORDER, MultiOrderMap};
-use super::sphere::{self, Vector};
+use super::sphere::{self, UnitVector};
 
 /// Coarser cells are split to this order, because chords between neighbours must stay well below 90°.
 const MIN_ORDER: u8 = 3; // cells of 7°
@@ -33,7 +33,7 @@ pub(super) struct Crossing {
     pub(super) inside: u32,
     pub(super) outside: u32,
     border: Border,
-    pub(super) point: Vector,
+    pub(super) point: UnitVector,
 }
 
 /// The cells around one vertex of the quadtree, counterclockwise: three or four.
@@ -59,8 +59,8 @@ pub(super) struct Drawing {
 
 /// A vertex of a ring.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Point {
-    pub(super) at: Vector,
+pub(super) struct Vertex {
+    pub(super) at: UnitVector,
     /// Side of the finer of the two cells [rad].
     pub(super) size: f64,
 }
@@ -69,7 +69,7 @@ pub(super) struct Point {
 pub(super) struct Mesh<'a> {
     credible: &'a Credible<'a>,
     borders: Vec<Border>,
-    centres: Vec<OnceCell<Vector>>,
+    centres: Vec<OnceCell<UnitVector>>,
 }
 
 /// The map with its coarse cells split; `None` when there are none.
@@ -101,7 +101,7 @@ impl<'a> Mesh<'a> {
         self.credible.map()
     }
 
-    pub(super) fn centre(&self, cell: u32) -> Vector {
+    pub(super) fn centre(&self, cell: u32) -> UnitVector {
         *self.centres[cell as usize].get_or_init(|| sphere::direction(self.map().cells()[cell as usize].centre()))
     }
 
@@ -138,7 +138,7 @@ impl<'a> Mesh<'a> {
 
     /// The point between a cell inside and one outside where the density, its logarithm interpolated linearly, falls to
     /// the threshold.
-    fn crossing(&self, inside: u32, outside: u32, density: f64) -> Vector {
+    fn crossing(&self, inside: u32, outside: u32, density: f64) -> UnitVector {
         let value = |cell: u32| self.map().cells()[cell as usize].prob_density;
         let above = (value(inside) / density).ln().max(0.0);
         let below = (density / value(outside).max(MIN_OUTSIDE_DENSITY * density)).ln().max(0.0);
@@ -199,7 +199,7 @@ impl<'a> Mesh<'a> {
 
 impl Drawing {
     /// The rings, each starting at its first crossing.
-    pub(super) fn rings(&self, map: &MultiOrderMap) -> Vec<Vec<Point>> {
+    pub(super) fn rings(&self, map: &MultiOrderMap) -> Vec<Vec<Vertex>> {
         let mut seen = vec![false; self.crossings.len()];
         let mut rings = Vec::new();
         for start in 0..self.crossings.len() {
@@ -209,7 +209,7 @@ impl Drawing {
                 seen[at] = true;
                 let crossing = &self.crossings[at];
                 let area = map.cells()[crossing.border.fine as usize].area();
-                ring.push(Point { at: crossing.point, size: area.sqrt() });
+                ring.push(Vertex { at: crossing.point, size: area.sqrt() });
                 at = self.next[at] as usize;
             }
             if ring.len() >= 3 {

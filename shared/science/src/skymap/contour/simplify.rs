@@ -1,8 +1,8 @@
 //! Drops vertices by the rule of Douglas and Peucker (1973, doi:10.3138/FM57-6770-U75U-7727) on the sphere, without
 //! letting rings cross.
 
-use super::mesh::Point;
-use super::sphere::{self, Vector};
+use super::mesh::Vertex;
+use super::sphere::{self, UnitVector};
 
 /// Tolerated distance of a dropped vertex from the ring, as a fraction of the local cell's side.
 const TOLERANCE: f64 = 0.05;
@@ -14,13 +14,13 @@ const MAX_ROUNDS: usize = 50;
 /// A ring with its kept vertices.
 #[derive(Debug)]
 pub(super) struct Ring {
-    all: Vec<Point>,
+    all: Vec<Vertex>,
     /// Indices into `all`, rising.
     kept: Vec<usize>,
 }
 
 impl Ring {
-    fn new(all: Vec<Point>) -> Self {
+    fn new(all: Vec<Vertex>) -> Self {
         let n = all.len();
         // Start with two vertices far apart.
         let far = (1..n).max_by(|a, b| {
@@ -35,7 +35,7 @@ impl Ring {
         ring
     }
 
-    pub(super) fn points(&self) -> Vec<Vector> {
+    pub(super) fn points(&self) -> Vec<UnitVector> {
         self.kept.iter().map(|i| self.all[*i].at).collect()
     }
 
@@ -45,7 +45,7 @@ impl Ring {
         (self.kept[k], end)
     }
 
-    fn point(&self, i: usize) -> Point {
+    fn point(&self, i: usize) -> Vertex {
         self.all[i % self.all.len()]
     }
 
@@ -104,7 +104,7 @@ impl Ring {
 }
 
 /// Drops vertices from rings that do not cross; they do not cross afterwards.
-pub(super) fn simplify(rings: Vec<Vec<Point>>) -> Vec<Ring> {
+pub(super) fn simplify(rings: Vec<Vec<Vertex>>) -> Vec<Ring> {
     let mut rings: Vec<Ring> = rings.into_iter().map(Ring::new).collect();
     for round in 0..=MAX_ROUNDS {
         let mut back: Vec<(usize, usize)> = Vec::new();
@@ -140,9 +140,9 @@ type Edge = (usize, usize);
 /// The pairs of edges (ring, place) that cross, other than neighbours.
 fn crossings(rings: &[Ring]) -> Vec<(Edge, Edge)> {
     struct Box {
-        low: Vector,
-        high: Vector,
-        ends: [Vector; 2],
+        low: UnitVector,
+        high: UnitVector,
+        ends: [UnitVector; 2],
         edge: Edge,
     }
     let mut boxes = Vec::new();
