@@ -1,4 +1,4 @@
-//! What an operator does again: notices that failed, from the store's archive, and from GraceDB.
+//! Reprocessing: failed notices, notices of the store's archive, and alerts from GraceDB.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ fn notice(name: &str) -> Vec<u8> {
     fs::read(sample(name)).expect("a sample")
 }
 
-/// `gwtm` with a store, an API and a token, and what others are set to.
+/// `gwtm` with a store, an API and a token, and further settings.
 async fn gwtm(store: &Path, server: &GwtmServer, settings: &[(&'static str, String)], arguments: &[&str]) -> Called {
     let arguments: Vec<String> = arguments.iter().map(|word| (*word).to_owned()).collect();
     let gwtm = Gwtm::new(arguments)
@@ -29,7 +29,7 @@ async fn gwtm(store: &Path, server: &GwtmServer, settings: &[(&'static str, Stri
     tokio::task::spawn_blocking(|| gwtm.call()).await.expect("gwtm ends")
 }
 
-/// The names of what failed.
+/// The names of the dead letters.
 fn failed(store: &Path) -> Vec<String> {
     let name = |file: String| file.strip_prefix("failed/")?.strip_suffix(".json").map(str::to_owned);
     files(store).into_keys().filter_map(name).collect()
@@ -42,11 +42,11 @@ fn rows(server: &GwtmServer) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_listener_could_not_do_is_listed_and_tried_again() {
+async fn lists_and_retries_failed_notices() {
     let (broker, server) = (Gcn::shared().await, GwtmServer::start().await);
     let folder = tempfile::tempdir().expect("a folder");
     let store = folder.path().join("data");
-    // An alert whose list of galaxies cannot be made, since the catalogue is not there, and what is no notice.
+    // An alert without a galaxy list, because the catalogue is missing; and an invalid notice.
     broker.send(IGWN, [Some(notice("S090101a-4-initial.json")), Some(b"\x1b[2J no notice".to_vec())]).await;
     let listening = Listening::to(&broker, &store, &server.base("v1")).set("CATALOG_PATH", "/nowhere/at/all");
     let listener = listening.start();
@@ -86,7 +86,7 @@ async fn what_a_listener_could_not_do_is_listed_and_tried_again() {
     assert_eq!(serde_json::from_str::<Value>(&stored).expect("JSON")["step"], "listen");
     assert_eq!(call(&["show", "another"]).await.code, Some(1));
 
-    // With the catalogue back, what can be done is done and removed; what cannot is kept.
+    // With the catalogue back, a retry removes the dead letters that succeed and keeps the others.
     let before = files(&store);
     let dry = call(&["retry", "--all", "--dry-run"]).await;
     assert!(dry.stdout.contains("would be removed") && dry.code == Some(1), "{}{}", dry.stdout, dry.stderr);
@@ -102,7 +102,7 @@ async fn what_a_listener_could_not_do_is_listed_and_tried_again() {
     let kept: Value = serde_json::from_slice(&files(&store)[&format!("failed/{second}.json")]).expect("JSON");
     assert_eq!((&kept["step"], &kept["input"]["offset"]), (&"listen".into(), &1.into()));
 
-    // Nothing goes by accident.
+    // `drop` and `retry` need names or `--all`.
     for (arguments, code) in [
         (&["drop"][..], 2),
         (&["retry"], 2),
@@ -124,7 +124,7 @@ async fn what_a_listener_could_not_do_is_listed_and_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_alert_whose_map_is_broken_is_posted_and_its_products_are_made_once_the_map_is_mended() {
+async fn posts_an_alert_with_a_broken_map_and_makes_products_once_it_is_repaired() {
     let (broker, server) = (Gcn::shared().await, GwtmServer::start().await);
     let folder = tempfile::tempdir().expect("a folder");
     let store = folder.path().join("data");
@@ -136,7 +136,7 @@ async fn an_alert_whose_map_is_broken_is_posted_and_its_products_are_made_once_t
         }
         notice.to_string().into_bytes()
     };
-    // Base64 that is none, a FITS file that ends early, and an alert that waits behind neither.
+    // Invalid base64, a truncated FITS file, and an alert that must not wait for either.
     let broken = [("S090101x", "no base64!"), ("S090101y", "U0lNUExFICA9")];
     broker.send(IGWN, broken.map(|(id, map)| Some(initial(id, Some(map))))).await;
     broker.send(IGWN, [Some(notice("S090102b-2-retraction.json"))]).await;
@@ -154,11 +154,11 @@ async fn an_alert_whose_map_is_broken_is_posted_and_its_products_are_made_once_t
     let lines = listed.json();
     assert_eq!(lines.len(), 2, "{}", listed.stdout);
     assert!(lines.iter().all(|line| line["reason"].as_str().is_some_and(|reason| reason.contains("event.skymap"))));
-    // As it is, a retry fails for the same reason, and posts nothing.
+    // Unrepaired, a retry fails for the same reason and posts nothing.
     assert_eq!(call(&["failed", "retry", "--all"]).await.code, Some(1));
     assert_eq!((failed(&store).as_slice(), server.alerts().len()), (&names[..], 3));
 
-    // The notices come again with their maps, from GraceDB for example: one by a retry, one by `gwtm run`.
+    // The notices arrive again with valid maps, as from GraceDB: one by a retry, one by `gwtm run`.
     let inbox = store.join(format!("inbox/{}/0/{:020}.json", broker.topic(IGWN), 0));
     fs::write(&inbox, initial("S090101x", None)).expect("written");
     let retried = call(&["failed", "retry", &names[0]]).await;
@@ -179,7 +179,7 @@ async fn an_alert_whose_map_is_broken_is_posted_and_its_products_are_made_once_t
     assert_eq!((server.alerts().len(), server.galaxy_lists().len()), (3, 2), "no row again, and a list each");
 }
 
-/// What a flow keeps of a notice in `inbox/`, as infra/flows/*.asl.yaml write it.
+/// The dead letter of a notice in `inbox/`, as infra/flows/*.asl.yaml write it.
 fn keep(store: &Path, offset: usize, part: Option<(&str, &str)>, notice: &[u8]) {
     let inbox = format!("inbox/{IGWN}/0/{offset:020}.json");
     let execution = format!("igwn_gwalert-0-{offset}");
@@ -199,11 +199,11 @@ fn keep(store: &Path, offset: usize, part: Option<(&str, &str)>, notice: &[u8]) 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_flows_could_not_do_is_tried_again_in_order_and_as_a_whole() {
+async fn retries_failed_flows_in_order_and_as_whole_notices() {
     let server = GwtmServer::start().await;
     let folder = tempfile::tempdir().expect("a folder");
     let store = folder.path();
-    // The first of a superevent failed last, the second in two parts.
+    // A superevent's first notice failed last; its second failed in two steps.
     let update = notice("S090101a-5-update-with-grb.json");
     keep(store, 10, Some(("skymap-products", "S090101a-Update")), &update);
     keep(store, 10, Some(("annotate", "S090101a-Update-ExtCoinc")), &update);
@@ -215,7 +215,7 @@ async fn what_flows_could_not_do_is_tried_again_in_order_and_as_a_whole() {
     assert!(table.contains("flow gwtm-ligo ") && table.contains("gwtm: the reason"), "{table}");
     assert!(table.lines().count() == 6 && table.contains("annotate, flow gwtm-ligo"), "{table}");
 
-    // A token that may not post changes the reason and keeps all.
+    // With a token that may not post, the reason changes and every dead letter stays.
     let user = [("API_TOKEN", USER.to_owned())];
     let retried = gwtm(store, &server, &user, &["failed", "retry", "igwn_gwalert-0-2"]).await;
     assert_eq!(retried.code, Some(1), "{}", retried.stdout);
@@ -225,7 +225,7 @@ async fn what_flows_could_not_do_is_tried_again_in_order_and_as_a_whole() {
     assert!(kept["error"] == "Permanent" && kept["reason"] != "gwtm: the\nreason", "{kept}");
     assert!(server.alerts().is_empty());
 
-    // One part of a notice is all of it again; the superevent's others wait for their turn.
+    // Retrying one step processes the whole notice; the superevent's other notices follow in order.
     let one = gwtm(store, &server, &[], &["failed", "retry", "--all", "--step", "skymap"]).await;
     assert_eq!(one.code, Some(0), "{}{}", one.stdout, one.stderr);
     assert!(one.stdout.contains("1 notice: 1 done, 0 failed") && one.stdout.matches("removed").count() == 2);
@@ -243,7 +243,7 @@ async fn what_flows_could_not_do_is_tried_again_in_order_and_as_a_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_archive_is_taken_again_and_changes_nothing() {
+async fn reprocessing_the_archive_changes_nothing() {
     let server = GwtmServer::start().await;
     let folder = tempfile::tempdir().expect("a folder");
     let store = folder.path();
@@ -276,7 +276,7 @@ fn reprinted(name: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_superevent_comes_from_gracedb_in_order_of_creation() {
+async fn processes_a_superevent_from_gracedb_in_order_of_creation() {
     let (gracedb, server) = (GraceDb::start().await, GwtmServer::start().await);
     let folder = tempfile::tempdir().expect("a folder");
     let upload = |name: &str, created: &str| {
@@ -291,7 +291,7 @@ async fn a_superevent_comes_from_gracedb_in_order_of_creation() {
     gracedb.upload("S090101a", "S090101a-preliminary.avro", "2009-01-01 00:05:00 UTC", "Obj");
     upload("S090101a-3-preliminary.json", "2009-01-01 00:10:00 UTC");
     gracedb.upload("S090101a", "S090101a-2-Preliminary.xml", "2009-01-01 00:10:01 UTC", "<voe/>");
-    // An alert in the second after another; by name it would come first.
+    // An alert one second after another, which sorts before it by name.
     upload("S090101a-5-update-with-grb.json", "2009-01-01 02:00:00 UTC");
     upload("S090101a-4-initial.json", "2009-01-01 00:40:00 UTC");
     upload("MS090105e-1-preliminary-mock.json", "2009-01-05 00:00:00 UTC");
@@ -314,7 +314,7 @@ async fn a_superevent_comes_from_gracedb_in_order_of_creation() {
     assert!(!store.exists() && server.requests().is_empty(), "a plan does nothing");
     assert!(!gracedb.requests().iter().any(|path| path.contains("MS090105e") || path.ends_with(",0")));
 
-    // An alert that has come from Kafka is there already; the others come after it, each once.
+    // An alert that arrived by Kafka is already stored; the others follow it, each once.
     let kafka =
         gwtm(&store, &server, &[], &["run", &sample("S090101a-1-earlywarning.json").display().to_string()]).await;
     assert_eq!(kafka.code, Some(0), "{}", kafka.stderr);
@@ -333,7 +333,7 @@ async fn a_superevent_comes_from_gracedb_in_order_of_creation() {
     assert_eq!(call(&store, &["S090101a", "--types", "preliminary,UPDATE"]).await.code, Some(0));
     assert_eq!((rows(&server).len(), files(&store).into_keys().collect::<Vec<_>>()), (6, before));
 
-    // What cannot be had or read stops nothing else.
+    // Missing or unreadable alerts do not stop the others.
     let some = call(&store, &["S090199z", "S090102b", "--json"]).await;
     assert_eq!(some.code, Some(1));
     let statuses: Vec<Value> = some.json().iter().map(|report| report["status"].clone()).collect();
@@ -352,7 +352,7 @@ async fn a_superevent_comes_from_gracedb_in_order_of_creation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn later_alerts_from_gracedb_wait_for_one_that_fails_for_the_moment() {
+async fn later_alerts_from_gracedb_wait_for_a_retryable_failure() {
     let gracedb = GraceDb::start().await;
     let folder = tempfile::tempdir().expect("a folder");
     for (name, created) in [

@@ -91,7 +91,7 @@ fn annotations_of_every_sample_match_the_schema_and_the_store() {
 /// The annotations of S090101a-Preliminary, as each release with other fields wrote them.
 const RELEASES: [(&str, &str); 1] = [("0.1.0", include_str!("../../golden/annotations-0.1.0.json"))];
 
-/// Whether a value has everything that another has, and maybe more fields.
+/// Whether a value contains all fields of another.
 fn holds(value: &Value, other: &Value) -> bool {
     match (value, other) {
         (Value::Object(fields), Value::Object(others)) => {
@@ -109,7 +109,7 @@ fn add_fields(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             fields.values_mut().for_each(add_fields);
-            // In a map of numbers it is another number.
+            // In a map of numbers, an added field is a number.
             fields.insert("invented_later".to_owned(), json!(1));
         }
         Value::Array(items) => items.iter_mut().for_each(add_fields),

@@ -1,4 +1,4 @@
-//! `gwtm audit`: what GraceDB published beside the store and the Treasure Map, with every fault there is.
+//! `gwtm audit`: compares GraceDB with the store and the Treasure Map, for every kind of fault.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use tests::server::{TestServer, unique};
 use tests::story::SMALL_MAP;
 use tests::year::{Fault, Year};
 
-/// `gwtm audit` of the year, or of what the arguments say.
+/// `gwtm audit` of the year, or as the arguments select.
 async fn audit(year: &Year, settings: &[(&'static str, &str)], arguments: &[&str]) -> Called {
     let mut words = vec!["audit", "--patience", "0"];
     for usual in [["--since", "2009-01-02"], ["--until", "2010-01-02"]] {
@@ -33,7 +33,7 @@ async fn audit(year: &Year, settings: &[(&'static str, &str)], arguments: &[&str
     tokio::task::spawn_blocking(|| gwtm.call()).await.expect("gwtm ends")
 }
 
-/// How many findings of each kind a call has told of.
+/// The number of reported findings of each kind.
 fn counts(called: &Called) -> BTreeMap<String, u64> {
     let summary = called.json().pop().expect("a summary");
     serde_json::from_value(summary["findings"].clone()).unwrap_or_else(|_| panic!("{summary}"))
@@ -88,7 +88,7 @@ async fn finds_forty_random_faults() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn repairs_what_it_can_and_repairing_twice_changes_nothing() {
+async fn repair_is_idempotent_and_leaves_what_needs_a_person() {
     let year = Year::start(SMALL_MAP).await;
     let ids = year.add(60, 3);
     let mut expected = Vec::new();
@@ -104,7 +104,7 @@ async fn repairs_what_it_can_and_repairing_twice_changes_nothing() {
     assert!(alerts > 300, "a line for every alert: {}", found.stdout);
 
     let repaired = audit(&year, &[], &["--repair", "--json"]).await;
-    // What a person must do is left, and still told of.
+    // Findings that need a person remain, and are reported again.
     assert_eq!(repaired.code, Some(1), "{}{}", repaired.stdout, repaired.stderr);
     let mut left: BTreeMap<String, u64> = BTreeMap::new();
     for (fault, ..) in expected.iter().filter(|(fault, ..)| !fault.is_repaired()) {
@@ -124,11 +124,11 @@ async fn repairs_what_it_can_and_repairing_twice_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_year_without_faults_is_well_whoever_is_asked() {
+async fn a_year_without_faults_has_no_findings() {
     let year = Year::start(SMALL_MAP).await;
     let ids = year.add(130, 2);
     year.add_mocks(50);
-    // GraceDB answers 100 superevents a page, moves, throttles and fails for a moment.
+    // GraceDB returns 100 superevents per page, redirects, throttles and fails temporarily.
     year.gracedb.trouble_at("start=0", Trouble::Throttled(1), 1);
     year.gracedb.trouble_at("start=100", Trouble::Status(503), 1);
     year.gracedb.trouble_at(&ids[3], Trouble::Moved, 2);
@@ -157,7 +157,7 @@ async fn a_year_without_faults_is_well_whoever_is_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_answer_is_not_missing() {
+async fn unavailable_sources_are_not_reported_as_missing() {
     let year = Year::start(SMALL_MAP).await;
     let ids = year.add(6, 2);
     let only_unasked = |called: &Called| {
@@ -166,7 +166,7 @@ async fn what_does_not_answer_is_not_missing() {
         assert!(found.contains_key("unasked") && found.len() == 1, "{}", called.stdout);
         found["unasked"]
     };
-    // GraceDB is down; the store is compared with the Treasure Map, and GraceDB is left alone after two failures.
+    // GraceDB is down: the store is compared with the Treasure Map, without further requests after two failures.
     let down = audit(&year, &[("GRACEDB_URL", "http://127.0.0.1:9")], &["--json"]).await;
     assert_eq!(only_unasked(&down), 7, "the list and six superevents: {}", down.stdout);
     assert!(down.stdout.contains("not asked again"), "{}", down.stdout);
@@ -180,7 +180,7 @@ async fn what_does_not_answer_is_not_missing() {
     let nobody = "http://127.0.0.1:9/api/v1/";
     let no_api = audit(&year, &[("API_BASE", nobody), ("API_TIMEOUT_SECONDS", "1")], &["--json"]).await;
     only_unasked(&no_api);
-    // GraceDB answers its list, and then something else for one superevent, a proxy's 404 for another, 500s for a third.
+    // GraceDB returns its list, then a wrong document for one superevent, a proxy's 404 for another, 500s for a third.
     year.gracedb.trouble_at(&format!("{}/files/?", ids[1]), Trouble::Changed, usize::MAX);
     year.gracedb.trouble_at(&format!("{}/files/?", ids[2]), Trouble::Status(404), usize::MAX);
     year.gracedb.trouble_at(&format!("{}/logs", ids[4]), Trouble::Status(500), usize::MAX);
@@ -189,7 +189,7 @@ async fn what_does_not_answer_is_not_missing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_listener_audits_beside_its_stream_and_repairs() {
+async fn listener_audits_in_the_background_and_repairs() {
     let (broker, year) = (Gcn::shared().await, Year::start(SMALL_MAP).await);
     let hours_ago = |hours: i64| Timestamp::now() - jiff::SignedDuration::from_hours(hours);
     let id = year.add_at(hours_ago(2), 3);
@@ -221,7 +221,7 @@ async fn a_listener_audits_beside_its_stream_and_repairs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_schedule_keeps_what_was_found_and_starts_flows_in_order() {
+async fn scheduled_audit_stores_findings_and_starts_flows_in_order() {
     let (moto, year) = (Moto::shared(), Year::start(SMALL_MAP).await);
     let ids = year.add(8, 2);
     // Two alerts of a superevent were missed; one flow is started, of the first.
@@ -260,7 +260,7 @@ async fn a_schedule_keeps_what_was_found_and_starts_flows_in_order() {
     assert_eq!(found["findings"].as_array().expect("findings").len(), 4, "{found}");
     assert!(kept.contains_key(&format!("inbox/gracedb/{}-initial.json,0.json", ids[3])));
 
-    // A repeat asks the same question, and starts nothing more.
+    // A repeated audit starts no further flow.
     assert_eq!(handle(&function, event).await.expect("an audit"), audited);
     let executions = sfn.list_executions().state_machine_arn(&arn).send().await.expect("a list").executions;
     let mut names: Vec<String> = executions.into_iter().map(|execution| execution.name).collect();
@@ -270,7 +270,7 @@ async fn a_schedule_keeps_what_was_found_and_starts_flows_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_usage_is_told_from_what_is_wrong() {
+async fn usage_errors_exit_with_2() {
     let year = Year::start(SMALL_MAP).await;
     for (arguments, expected) in [
         (&["--since", "yesterday"][..], "yesterday"),

@@ -80,7 +80,7 @@ pub(crate) fn listen<W: Work>(settings: &config::Kafka, topics: &[&str], work: A
     let consumer = joined.expect("a consumer");
     let (stop, stopped) = oneshot::channel::<()>();
     let running = tokio::spawn(consumer.run(work, async {
-        // Either way it is time to stop.
+        // A dropped sender stops it too.
         let _ = stopped.await;
     }));
     Listener { stop, running }
@@ -105,14 +105,14 @@ impl Listener {
     }
 }
 
-/// The two state machines, and the bridge's way to them.
+/// The two state machines and their endpoint.
 pub(crate) struct Aws {
     pub(crate) moto: Moto,
     pub(crate) sfn: aws_sdk_sfn::Client,
     pub(crate) arns: config::FlowArns,
 }
 
-/// How the SDK reaches moto.
+/// The SDK's settings for moto.
 fn sdk(url: &str) -> aws_config::ConfigLoader {
     let user = aws_sdk_sfn::config::Credentials::new("testing", "testing", None, None, "tests");
     http_client::aws::settings().credentials_provider(user).endpoint_url(url)
@@ -124,7 +124,7 @@ impl Aws {
         Aws::with_states(name, &json!({"S": {"Type": "Succeed"}})).await
     }
 
-    /// Flows of these states, the first of which is `S`.
+    /// Flows with these states, starting at `S`.
     pub(crate) async fn with_states(name: &str, states: &Value) -> Aws {
         Aws::with_definition(name, &json!({"StartAt": "S", "States": states})).await
     }
@@ -181,7 +181,7 @@ async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
     }
 }
 
-/// Another's work, with a list of what was taken.
+/// Wraps a handler and records the messages that it takes.
 struct Counted {
     deps: Deps,
     taken: Mutex<Vec<i64>>,
@@ -217,10 +217,10 @@ impl Work for Counted {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_execution_per_notice_whatever_restarts() {
+async fn starts_one_execution_per_notice_across_restarts() {
     let (broker, aws) = (Broker::start(), Aws::with_flows("once").await);
     let deps = aws.deps(&aws.moto.create("once").await, &aws.moto.url()).await;
-    // The largest that GCN's broker takes, and more than are ever in hand at once.
+    // The largest message that GCN's broker accepts, and more messages than are ever in flight.
     let large = vec![b' '; 4 << 20];
     broker.send(IGWN, Some(&large)).await;
     for n in 1..40 {
@@ -251,7 +251,7 @@ async fn one_execution_per_notice_whatever_restarts() {
     }
     assert_eq!(deps.store.keys("inbox/").await.expect("a list").len(), 41, "a heartbeat is no notice");
 
-    // The same group goes on where it stopped.
+    // The same group resumes where it stopped.
     broker.send(IGWN, Some(b"{}")).await;
     let work = Counted::new(deps.clone());
     let listener = broker.listen("gwtm", Arc::clone(&work));
@@ -259,7 +259,7 @@ async fn one_execution_per_notice_whatever_restarts() {
     listener.stop().await;
     assert_eq!(work.taken(), [40]);
 
-    // Offsets that were lost bring everything again, and change nothing.
+    // Lost offsets redeliver everything, which changes nothing.
     let work = Counted::new(deps.clone());
     let listener = broker.listen("another", Arc::clone(&work));
     eventually("everything again", async || work.taken().len() == 42).await;
@@ -269,7 +269,7 @@ async fn one_execution_per_notice_whatever_restarts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_taken_is_kept_and_stops_nothing() {
+async fn dead_letters_invalid_notices_and_continues() {
     let (broker, aws) = (Broker::start(), Aws::with_flows("poison").await);
     let deps = aws.deps(&aws.moto.create("poison").await, &aws.moto.url()).await;
     broker.send(IGWN, None).await;
@@ -288,7 +288,7 @@ async fn what_cannot_be_taken_is_kept_and_stops_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mock_alerts_are_archived_without_a_flow_when_they_are_unwanted() {
+async fn archives_unwanted_mock_alerts_without_a_flow() {
     let (broker, aws) = (Broker::start(), Aws::with_flows("mocks").await);
     let deps = Deps { test_alerts: false, ..aws.deps(&aws.moto.create("mocks").await, &aws.moto.url()).await };
     for id in ["MS181101a", "S181101b", "TS181101c"] {
@@ -308,7 +308,7 @@ async fn mock_alerts_are_archived_without_a_flow_when_they_are_unwanted() {
     assert!(metrics.contains("gwtm_notices_skipped_total{topic=\"igwn.gwalert\"} 2"), "{metrics}");
 }
 
-/// A way to moto that can be closed: connections then end at once.
+/// A proxy to moto that can be closed, which closes its connections at once.
 pub(crate) async fn gate(moto: SocketAddr, open: Arc<AtomicBool>) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -317,7 +317,7 @@ pub(crate) async fn gate(moto: SocketAddr, open: Arc<AtomicBool>) -> String {
             if open.load(Ordering::Relaxed) {
                 tokio::spawn(async move {
                     let mut far = tokio::net::TcpStream::connect(moto).await.expect("moto");
-                    // Either side may end the connection.
+                    // Either side may close the connection.
                     let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
                 });
             }
@@ -327,7 +327,7 @@ pub(crate) async fn gate(moto: SocketAddr, open: Arc<AtomicBool>) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn notices_wait_for_flows_that_are_down_and_for_a_store_that_refuses() {
+async fn retries_while_step_functions_or_the_store_fails() {
     let (broker, aws) = (Broker::start(), Aws::with_flows("down").await);
     let (bucket, open) = (aws.moto.absent("down"), Arc::new(AtomicBool::new(false)));
     let deps = aws.deps(&bucket, &gate(aws.moto.address(), Arc::clone(&open)).await).await;
@@ -336,7 +336,7 @@ async fn notices_wait_for_flows_that_are_down_and_for_a_store_that_refuses() {
     }
     let work = Counted::new(deps.clone());
     let listener = broker.listen("gwtm", Arc::clone(&work));
-    // No bucket: neither `inbox/` nor `failed/` can be written, so nothing may be passed over.
+    // No bucket: neither `inbox/` nor `failed/` can be written, so no notice may be skipped.
     tokio::time::sleep(Duration::from_secs(6)).await;
     assert_eq!(work.taken(), [0; 0]);
     aws.moto.make(&bucket).await;
@@ -367,8 +367,8 @@ pub(crate) fn start_program(broker: &[(&str, String)], aws: &Aws, bucket: &Setti
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_program_may_be_killed_and_ends_when_told() {
-    // Eight at once take longer than the kill below.
+async fn survives_sigkill_and_stops_on_sigterm() {
+    // Eight concurrent flows take longer than the kill below.
     let lasting = json!({"S": {"Type": "Wait", "Seconds": 1, "End": true}});
     let (broker, aws) = (Broker::start(), Aws::with_states("killed", &lasting).await);
     let bucket = aws.moto.create("killed").await;
@@ -391,9 +391,9 @@ async fn the_program_may_be_killed_and_ends_when_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_whose_place_another_has_taken_says_so_and_stands_by() {
+async fn fenced_consumer_reports_it_and_rejoins() {
     let broker = Broker::start();
-    // What a broker answers to the heartbeat of a member whose name a second process has taken.
+    // The broker's response to a member's heartbeat after another process has joined with its instance id.
     let fence = || {
         let fenced = RDKafkaRespErr::RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID;
         broker.cluster.request_errors(RDKafkaApiKey::Heartbeat, &[fenced]);
@@ -412,7 +412,7 @@ async fn one_whose_place_another_has_taken_says_so_and_stands_by() {
         let stopped = async { drop(stopped.await) };
         consumer::listen(&settings, &[IGWN, ICECUBE], wait, &health, taken, stopped).await
     });
-    // For longer than there is between two heartbeats (3 s).
+    // Longer than the interval between two heartbeats (3 s).
     for count in 1..=20 {
         broker.send(IGWN, Some(b"{}")).await;
         eventually("a message", async || work.done.lock().expect("a lock").len() >= count).await;
@@ -424,7 +424,7 @@ async fn one_whose_place_another_has_taken_says_so_and_stands_by() {
 }
 
 #[test]
-fn the_program_says_what_it_misses() {
+fn reports_missing_settings() {
     let answer = std::process::Command::new(tests::program::binary("bridge"))
         .env_clear()
         .env("DRY_RUN", "perhaps")
@@ -464,7 +464,7 @@ impl Work for Lanes {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lane_that_waits_holds_back_no_other_and_loses_nothing() {
+async fn blocked_lane_does_not_delay_others_or_lose_messages() {
     let broker = Broker::start();
     for body in ["fast", "slow", "fast", "slow", "fast"] {
         broker.send(IGWN, Some(body.as_bytes())).await;
@@ -475,7 +475,7 @@ async fn a_lane_that_waits_holds_back_no_other_and_loses_nothing() {
     eventually("the fast lane", async || done(&work).len() == 3).await;
     listener.stop().await;
     assert_eq!(done(&work), BTreeSet::from([0, 2, 4]));
-    // Only offset 0 was done with nothing before it: the rest comes again.
+    // Only offset 0 was done without a gap: the rest is redelivered.
     let work = Arc::new(Lanes { slow: false, done: Mutex::default() });
     let listener = broker.listen("gwtm", Arc::clone(&work));
     eventually("the rest", async || done(&work).len() == 4).await;

@@ -1,4 +1,4 @@
-//! The bridge's order and bounds, between Apache Kafka and moto's Step Functions, whose executions take their time.
+//! Order and concurrency of the bridge, between Apache Kafka and moto's Step Functions with slow executions.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -53,14 +53,14 @@ fn most_at_once(spans: &[(Value, f64, f64)]) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn flows_of_a_superevent_follow_one_another_and_eight_superevents_run_at_once() {
+async fn runs_a_superevents_flows_in_sequence_and_eight_superevents_concurrently() {
     let (gcn, aws) = (Gcn::shared().await, Aws::with_states("burst", &lasting(1)).await);
     let deps = aws.deps(&aws.moto.create("burst").await, &aws.moto.url()).await;
     let store = deps.store.clone();
     let superevent = |n: usize| format!("MS1811{:02}a", n % 40);
     gcn.send(IGWN, (0..300).map(|n| notice(&superevent(n), n))).await;
     let listener = bridge(&gcn, deps);
-    // The offset is stored when the flows have ended: the lag is from end to end.
+    // The offset is stored after the flows have ended, so the lag covers the whole processing.
     eventually("every flow's end", async || gcn.committed(IGWN) == Some(300)).await;
     listener.stop().await;
     let spans = spans(&aws, &store).await;
@@ -76,7 +76,7 @@ async fn flows_of_a_superevent_follow_one_another_and_eight_superevents_run_at_o
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bridge_that_is_killed_finds_its_flow_again_and_keeps_the_order() {
+async fn killed_bridge_finds_its_flow_again_and_keeps_the_order() {
     let (gcn, aws) = (Gcn::shared().await, Aws::with_states("again", &lasting(6)).await);
     let bucket = aws.moto.create("again").await;
     let store = aws.deps(&bucket, &aws.moto.url()).await.store;
@@ -97,7 +97,7 @@ async fn a_bridge_that_is_killed_finds_its_flow_again_and_keeps_the_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flow_that_was_aborted_or_timed_out_is_dead_lettered_with_the_reason() {
+async fn dead_letters_aborted_and_timed_out_flows_with_the_reason() {
     for status in ["ABORTED", "TIMED_OUT"] {
         let mut definition = json!({"StartAt": "S", "States": lasting(600)});
         if status == "TIMED_OUT" {
@@ -125,10 +125,10 @@ async fn a_flow_that_was_aborted_or_timed_out_is_dead_lettered_with_the_reason()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_that_another_notice_has_gets_a_hash_of_the_content() {
+async fn appends_a_hash_to_a_flow_name_that_another_notice_has() {
     let (gcn, aws) = (Gcn::shared().await, Aws::with_states("taken", &lasting(0)).await);
     let deps = aws.deps(&aws.moto.create("taken").await, &aws.moto.url()).await;
-    // Another cluster's notice, or one of a topic that was made anew: the name is kept for 90 days.
+    // A notice of another cluster or of a recreated topic: Step Functions keeps names for 90 days.
     let name = gcn.flow_name(IGWN, 0);
     let other = json!({"topic": gcn.topic(IGWN), "partition": 0, "offset": 0, "body": {"inline": "{}"}});
     let start = aws.sfn.start_execution().state_machine_arn(&aws.arns.ligo).name(&name).input(other.to_string());

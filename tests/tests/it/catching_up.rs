@@ -1,4 +1,4 @@
-//! `gwtm list` and `gwtm replay` with a real broker, beside a listener that must not notice.
+//! `gwtm list` and `gwtm replay` with a real broker, beside a listener that they must not affect.
 
 use tests::gwtm_server::{ADMIN, Fault, GwtmServer};
 use tests::kafka::{Gcn, ICECUBE, IGWN};
@@ -22,7 +22,7 @@ async fn call(broker: &Gcn, arguments: &[&str]) -> Called {
     ended(gwtm(broker, arguments)).await
 }
 
-/// What a list says of each notice: id and type.
+/// Each listed notice: id and type.
 async fn listed(broker: &Gcn, filters: &[&str]) -> Vec<String> {
     let called = call(broker, &[&["list", "--json"], filters].concat()).await;
     assert_eq!(called.code, Some(0), "{}", called.stderr);
@@ -31,7 +31,7 @@ async fn listed(broker: &Gcn, filters: &[&str]) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_topics_hold_is_listed_and_replayed_and_the_group_does_not_notice() {
+async fn lists_and_replays_topics_without_affecting_the_group() {
     let (broker, server) = (Gcn::shared().await, GwtmServer::start().await);
     assert_eq!(listed(&broker, &[]).await, [""; 0], "an empty topic has an end too");
     let alerts = ["S090101a-1-earlywarning.json", "MS090105e-1-preliminary-mock.json", "S090101a-4-initial.json"];
@@ -41,7 +41,7 @@ async fn what_the_topics_hold_is_listed_and_replayed_and_the_group_does_not_noti
     let folder = tempfile::tempdir().expect("a folder");
     let listening = Listening::to(&broker, &folder.path().join("listened"), &server.base("v1"));
     let mut listener = listening.start();
-    // The mock, which the GWTM would remove at once, is not posted.
+    // The mock is not posted, because the GWTM would remove it at once.
     eventually("the listener's posts", async || {
         server.requests().iter().filter(|r| r.starts_with("POST post_")).count() == 3
     })
@@ -67,7 +67,7 @@ async fn what_the_topics_hold_is_listed_and_replayed_and_the_group_does_not_noti
     assert!(kept.contains_key("fit/S090101a-Initial-contours-smooth.json"), "{:?}", kept.keys());
     assert!(!kept.contains_key("fit/S090101a-Initial.fits.gz"), "FLAT_MAX_ORDER=none");
 
-    // The listener is still a member of its group and takes what comes next.
+    // The listener is still a member of its group and receives the next message.
     broker.send(IGWN, [notice("S090102b-2-retraction.json")]).await;
     eventually("the next", async || server.alerts().iter().any(|row| row["alert_type"] == "Retraction")).await;
     assert!(listener.runs() && listening.said().matches("partitions assigned").count() == 1);
@@ -77,7 +77,7 @@ async fn what_the_topics_hold_is_listed_and_replayed_and_the_group_does_not_noti
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn later_alerts_of_a_replay_wait_for_one_that_fails_for_the_moment() {
+async fn later_alerts_of_a_replay_wait_for_a_retryable_failure() {
     let broker = Gcn::shared().await;
     let alerts = ["S090101a-2-preliminary.json", "S090101a-4-initial.json", "S090102b-2-retraction.json"];
     broker.send(IGWN, alerts.map(notice)).await;

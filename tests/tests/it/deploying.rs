@@ -1,4 +1,4 @@
-//! The files that people start from agree with the programs: the settings of the image.
+//! Deployment files agree with the programs: the settings of the image.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ fn text(path: &str) -> String {
 }
 
 #[test]
-fn the_images_catalogue_settings_are_the_defaults() {
+fn image_has_the_default_catalogue_settings() {
     let (settings, catalogue) = Settings::from_ini(&text("infra/gal_catalog_config.ini")).expect("settings");
     assert_eq!(settings, Settings::default());
     assert_eq!(catalogue, None, "operators name the catalogue");

@@ -18,19 +18,19 @@ use shared::message::{Alert, Body, Failed, Ingested, Notifiable, Notified, Publi
 use shared::notice::NoticeKind;
 use tests::program::{sample, workspace};
 
-/// What a function answers, or the name of its error, in turn; the last one for ever.
+/// The outputs of a function or the names of its errors, in order; the last one repeats.
 type Answers = BTreeMap<&'static str, Vec<Result<Value, &'static str>>>;
 
 /// A function's name and the message it was called with, as its type prints it.
 type Call = (String, Value);
 
-/// What the interpreter says.
+/// The interpreter's result.
 #[derive(Debug, Deserialize)]
 struct Ran {
     status: String,
     calls: Vec<Call>,
     objects: BTreeMap<String, Value>,
-    /// The errors that each function was to answer because its retriers name them.
+    /// The errors that each function returned because its retriers name them.
     retried: BTreeMap<String, Vec<String>>,
 }
 
@@ -88,13 +88,13 @@ fn run_flow_with(flow: &str, answers: &Answers, bucket: &str, each_retry: usize)
     ran
 }
 
-/// A message read as its type and printed again: what the function makes of it.
+/// A message after a round trip through its type, as the function reads it.
 fn printed<T: DeserializeOwned + Serialize>(message: &Value) -> Value {
     let read: T = serde_json::from_value(message.clone()).unwrap_or_else(|error| panic!("{error}: {message}"));
     serde_json::to_value(read).expect("JSON")
 }
 
-/// What the functions do in one process with a sample, around a folder where objects named `blocked` cannot be written.
+/// Runs the functions in one process on a sample, with a folder where objects named `blocked` cannot be written.
 async fn in_process(kind: NoticeKind, notice: &str, blocked: &[&str]) -> Outcome {
     let folder = tempfile::tempdir().expect("a folder");
     for name in blocked {
@@ -117,7 +117,7 @@ async fn in_process(kind: NoticeKind, notice: &str, blocked: &[&str]) -> Outcome
     Pipeline::new(&config, &store).expect("functions").run(kind, received(), false).await
 }
 
-/// The call and the answer of every step of an outcome: what a flow is to do, and what it is given to do it.
+/// Input and output of every step of an outcome: the calls expected of a flow, and the outputs to give it.
 fn calls_and_answers(outcome: &Outcome) -> (Vec<Call>, Answers) {
     let (mut calls, mut answers) = (Vec::new(), Answers::new());
     for Step { function, alert, result, .. } in &outcome.steps {
@@ -170,7 +170,7 @@ fn of_alert(one: &ProcessedAlert, function: Function) -> (Value, Value) {
     }
 }
 
-/// The two that run side by side may begin in either order.
+/// The two parallel functions may start in either order.
 fn settled(mut calls: Vec<Call>) -> Vec<Call> {
     for i in 1..calls.len() {
         if (calls[i - 1].0.as_str(), calls[i].0.as_str()) == ("skymap-products", "galaxy-list") {
@@ -225,7 +225,7 @@ fn annotated() -> Value {
 async fn the_flows_call_the_functions_of_the_pipeline_in_its_order() {
     let (grb, search) = ("S090101a-5-update-with-grb.json", "S090101a-6-icecube-nested.json");
     let none: &[&str] = &[];
-    // Neither product nor list nor annotations: the posts go out without. A failed post does not stop the next alert's.
+    // Posts go out without products, list and annotations. A failed post does not stop the next alert's.
     let blocked = [
         "fit/S090101a-Update-contours-smooth.json",
         "fit/S090101a-Update-ExtCoinc-contours-smooth.json",
@@ -260,7 +260,7 @@ async fn the_flows_call_the_functions_of_the_pipeline_in_its_order() {
         assert_eq!(names(&calls), names(&expected));
         assert_eq!(calls, expected);
         assert_eq!(calls.len(), count);
-        // What finally fails is kept with its reason and what to begin again with.
+        // A final failure is dead-lettered with its reason and the input to retry with.
         let keys: Vec<&str> = ran.objects.keys().map(String::as_str).collect();
         assert_eq!(keys, kept);
         for failed in ran.objects.values() {
@@ -274,7 +274,7 @@ async fn the_flows_call_the_functions_of_the_pipeline_in_its_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn products_that_fail_are_kept_and_the_flow_succeeds() {
+async fn flow_succeeds_and_dead_letters_failed_products() {
     let without = answers([
         ("ingest-ligo", &[Ok(two_alerts())]),
         ("skymap-products", &[Err("Permanent"), Ok(products())]),
@@ -304,14 +304,14 @@ async fn products_that_fail_are_kept_and_the_flow_succeeds() {
     let notifications = failed("failed/notice-MS181101ab-Update-notify.json");
     assert!(notifications.step.starts_with("notify of MS181101ab-Update, arn:"), "{}", notifications.step);
 
-    // Where failures cannot be kept, the post goes out all the same.
+    // The post goes out even when dead letters cannot be written.
     let ran = run_flow_with("ligo", &without, "absent", 0);
     assert_eq!((ran.status.as_str(), ran.objects.len()), ("SUCCEEDED", 0));
     assert_eq!(names(&ran.calls).iter().filter(|name| **name == "post-api").count(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_may_pass_is_tried_again() {
+async fn retries_retryable_errors() {
     let again = Err("Retryable");
     let flaky = answers([
         ("ingest-ligo", &[again.clone(), Ok(json!({ "alerts": [two_alerts()["alerts"][0]] }))]),
@@ -330,7 +330,7 @@ async fn what_may_pass_is_tried_again() {
     assert_eq!((&settled["products"], &settled["posted"]), (&products(), &posted()));
 }
 
-/// Answers with which the flow of one alert succeeds.
+/// Outputs with which the flow of one alert succeeds.
 fn fine() -> Answers {
     answers([
         ("ingest-ligo", &[Ok(json!({ "alerts": [two_alerts()["alerts"][0]] }))]),
@@ -343,14 +343,14 @@ fn fine() -> Answers {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_error_that_a_retrier_names_is_retried() {
+async fn retries_every_error_that_a_retrier_names() {
     let search = json!({ "ice_cube": posted() });
     let told = json!({ "notifications": [] });
     let icecube = answers([("ingest-icecube", &[Ok(search)]), ("post-api", &[Ok(posted())]), ("notify", &[Ok(told)])]);
     for (flow, answers) in [("ligo", fine()), ("icecube", icecube)] {
         let mut named: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for half in [1, 2] {
-            // The messages of the second flow are made up: only its retriers are of interest.
+            // The second flow's messages are placeholders: only its retriers are tested.
             let ran = run_flow_calls(flow, &answers, "there", half);
             assert_eq!((ran.status.as_str(), ran.objects.len()), ("SUCCEEDED", 0), "{flow}");
             for (function, errors) in ran.retried {
@@ -370,7 +370,7 @@ async fn every_error_that_a_retrier_names_is_retried() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_function_is_caught_when_its_answer_is_too_large() {
+async fn catches_oversized_output_of_every_function() {
     let large = |functions: &[&'static str]| {
         let mut answers = fine();
         answers.extend(functions.iter().map(|name| (*name, vec![Err("States.DataLimitExceeded")])));
@@ -384,7 +384,7 @@ async fn every_function_is_caught_when_its_answer_is_too_large() {
         (&["ingest-ligo"][..], "there", "FAILED", &kept[3..]),
         (&all, "there", "FAILED", &kept),
         (&["notify"], "there", "SUCCEEDED", &[of_alert("notify")]),
-        // The bucket is there at the third attempt to keep a failure.
+        // The bucket exists at the third attempt to write a dead letter.
         (&["ingest-ligo"], "late", "FAILED", &kept[3..]),
         (&all, "late", "FAILED", &kept),
     ] {
@@ -399,7 +399,7 @@ async fn every_function_is_caught_when_its_answer_is_too_large() {
 }
 
 #[test]
-fn a_burst_on_a_small_account_loses_no_call() {
+fn throttled_burst_loses_no_call() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
     for concurrency in ["10", "100"] {
         let simulated = Command::new(tests.join("servers/python/bin/python"))

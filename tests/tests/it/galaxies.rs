@@ -238,7 +238,7 @@ fn uniform(weights: [f64; 12]) -> MultiOrderMap {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
-    /// With several row groups, any map, any zone, any length of list.
+    /// Several row groups; any map, zone and length of list.
     #[test]
     fn any_index_ranks_like_its_catalogue(
         seed in any::<u64>(),

@@ -148,7 +148,7 @@ fn positions_match_crossmatch() {
             if let (Some(prob_vol), Some(vol), Some(density_vol), Some(found)) =
                 (prob_vol, vol, density_vol, found.in_space)
             {
-                // The reference sums over a grid of 1,000 distances, which few of the smallest volumes' cells hold.
+                // The reference sums over a grid of 1,000 distances, of which the smallest volumes contain few cells.
                 close(found.prob_density, density_vol, 1e-6, &what);
                 assert!((found.searched_prob_vol - prob_vol).abs() < 1e-3, "{what}: {found:?}, expected {prob_vol}");
                 close(found.searched_vol, vol, if prob_vol > 0.12 { 2e-3 } else { 0.03 }, &what);

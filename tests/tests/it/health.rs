@@ -1,4 +1,4 @@
-//! The health of a running listener, as Kubernetes and Prometheus ask for it, and what `gwtm check` says of a broker.
+//! Health and metrics of a running listener, as for Kubernetes and Prometheus, and `gwtm check` of a broker.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -18,7 +18,7 @@ fn notice(name: &str) -> Option<Vec<u8>> {
     Some(std::fs::read(sample(name)).expect("a sample"))
 }
 
-/// The metrics as Prometheus's parser reads them.
+/// The metrics, parsed by Prometheus's parser.
 fn metrics(port: u16) -> BTreeMap<String, f64> {
     let (status, text) = http_get(port, "/metrics").expect("an answer");
     assert_eq!(status, 200);
@@ -39,7 +39,7 @@ fn metrics(port: u16) -> BTreeMap<String, f64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn health_and_metrics_say_what_the_listener_does() {
+async fn health_and_metrics_reflect_the_listener() {
     let (broker, server) = (Gcn::shared().await, GwtmServer::start().await);
     let beats = Arc::new(AtomicBool::new(true));
     let (heart, beating) = (broker.clone(), Arc::clone(&beats));
@@ -56,7 +56,7 @@ async fn health_and_metrics_say_what_the_listener_does() {
         .set("HEALTH_ADDR", format!("127.0.0.1:{port}"))
         .set("HEALTH_HEARTBEAT_SECONDS", "5");
     let healthy = || http_get(port, "/healthz").is_some_and(|(status, body)| (status, body.as_str()) == (200, "ok\n"));
-    // The API fails for a while.
+    // The API fails temporarily.
     server.script(vec![Fault::Unavailable; 10_000]);
     let alerts = ["MS090105e-1-preliminary-mock.json", "S090101a-1-earlywarning.json", "S090102b-2-retraction.json"];
     broker.send(IGWN, alerts.map(notice)).await;
@@ -87,7 +87,7 @@ async fn health_and_metrics_say_what_the_listener_does() {
     for name in ["gwtm_mock_age_seconds".to_owned(), format!("gwtm_notice_age_seconds{{topic={icecube}}}")] {
         assert!((0.0..600.0).contains(&value(&name)), "{name}: {}", value(&name));
     }
-    // A retraction names no event, an early warning is created before it, and what is no notice has no time.
+    // No latency: a retraction has no event, an early warning precedes it, and an invalid notice has no time.
     for (stretch, count) in [
         ("from=merger,to=created", 1.0),
         ("from=created,to=received", 4.0),
@@ -114,7 +114,7 @@ async fn health_and_metrics_say_what_the_listener_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_in_flight_when_it_is_stopped_is_handed_back() {
+async fn redelivers_notices_in_flight_at_shutdown() {
     let (broker, server) = (Gcn::shared().await, GwtmServer::start().await);
     let folder = tempfile::tempdir().expect("a folder");
     let listening = Listening::to(&broker, &folder.path().join("data"), &server.base("v1"));
@@ -122,7 +122,7 @@ async fn what_is_in_flight_when_it_is_stopped_is_handed_back() {
     broker.send(IGWN, ["S090101a-1-earlywarning.json", "S090102b-2-retraction.json"].map(notice)).await;
     let listener = listening.start();
     eventually("both held back", async || listening.said().matches("retrying notice").count() >= 2).await;
-    // It must end by itself within 25 s, and with success.
+    // It must exit within 25 s, with success.
     assert!(listener.stop().success(), "{}", listening.said());
     assert!(listening.said().contains("stopped listening") && server.alerts().is_empty(), "{}", listening.said());
     server.script([]);
@@ -149,7 +149,7 @@ async fn check(settings: &[(&'static str, String)]) -> (Option<i32>, Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn check_tries_the_broker_and_joins_no_group() {
+async fn check_tests_the_broker_without_joining_a_group() {
     let mut kafka = OwnKafka::start();
     let broker = Gcn::empty_at(&kafka);
     for topic in [IGWN, HEARTBEAT] {

@@ -1,5 +1,5 @@
-//! The Lambda binaries themselves, behind cargo-lambda's emulator: errors with their class, lines that say whose they
-//! are, settings. (`messages.rs` has every sample answered.)
+//! The Lambda binaries behind cargo-lambda's emulator: error classes, context of log lines, settings. (`messages.rs`
+//! runs every sample.)
 
 use std::fs;
 use std::path::Path;
@@ -22,7 +22,7 @@ fn lines(log: &Path) -> Vec<Value> {
 }
 
 #[test]
-fn what_a_function_says_names_the_alert_and_the_execution() {
+fn log_lines_name_the_alert_and_the_execution() {
     let folder = tempfile::tempdir().expect("a folder");
     let (store, log) = (folder.path().join("store"), folder.path().join("log"));
     let mut lambda = Lambda::start();
@@ -36,7 +36,7 @@ fn what_a_function_says_names_the_alert_and_the_execution() {
     };
     let answer = call(json!({"topic": "igwn.gwalert", "body": {"inline": notice}})).expect("an answer");
     assert_eq!(answer["alerts"][0]["name"], "S090103c-Preliminary");
-    // What is no message of its is Permanent, and the process goes on.
+    // Another function's message is a Permanent error, and the process continues.
     let error = call(json!({"neither": "nor"})).expect_err("no message");
     assert!(error.starts_with("Permanent"), "{error}");
     let error = call(json!({"topic": "igwn.gwalert", "body": {"inline": "{}"}})).expect_err("no notice");
@@ -47,7 +47,7 @@ fn what_a_function_says_names_the_alert_and_the_execution() {
     let (metrics, sentences): (Vec<&Value>, Vec<&Value>) = said.iter().partition(|line| line.get("_aws").is_some());
     assert!(sentences.len() >= 4, "{said:?}");
     for line in &said {
-        // A name with a dot would have to stand in backticks in a query.
+        // A query would need backticks around a name with a dot.
         assert!(line.as_object().is_some_and(|fields| fields.keys().all(|name| !name.contains('.'))), "{line}");
     }
     for line in sentences {
@@ -63,7 +63,7 @@ fn what_a_function_says_names_the_alert_and_the_execution() {
     assert!(metrics.iter().all(|line| line["function"] == "ingest-ligo" && line["retries"] == 1.0), "{metrics:?}");
 }
 
-/// Makes a secret; its ARN.
+/// Creates a secret; returns its ARN.
 fn create_secret(moto: &Moto, name: &str, text: &str) -> String {
     let signature = moto::signature("secretsmanager");
     let headers = [
@@ -78,11 +78,11 @@ fn create_secret(moto: &Moto, name: &str, text: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_token_is_read_from_its_secret_and_shown_nowhere() {
+async fn reads_the_token_from_its_secret_and_never_shows_it() {
     let moto = Moto::shared();
     let folder = tempfile::tempdir().expect("a folder");
     let (store, log) = (folder.path().join("store").display().to_string(), folder.path().join("log"));
-    // Nobody listens where the GWTM should be: what may pass is Retryable.
+    // Nothing listens at the GWTM's address, which is a Retryable error.
     let secret = json!({"API_TOKEN": "a-secret-token", "API_BASE": "http://127.0.0.1:9/api/v1/"});
     let named = create_secret(&moto, "gwtm-token", &secret.to_string());
     let not_settings = create_secret(&moto, "gwtm-other", "a-secret-token");
@@ -118,11 +118,11 @@ async fn a_token_is_read_from_its_secret_and_shown_nowhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_function_whose_secret_cannot_be_read_answers_retryable_until_it_can() {
+async fn unreadable_secret_is_retryable_until_it_can_be_read() {
     let moto = Moto::shared();
     let folder = tempfile::tempdir().expect("a folder");
     let (store, log) = (folder.path().join("store").display().to_string(), folder.path().join("log"));
-    // Nobody listens where the GWTM should be: what may pass is Retryable.
+    // Nothing listens at the GWTM's address, which is a Retryable error.
     let secret = json!({"API_TOKEN": "a-secret-token", "API_BASE": "http://127.0.0.1:9/api/v1/"});
     let secret = create_secret(&moto, "gwtm-late", &secret.to_string());
     let open = Arc::new(AtomicBool::new(false));
@@ -151,7 +151,7 @@ async fn a_function_whose_secret_cannot_be_read_answers_retryable_until_it_can()
 }
 
 #[test]
-fn a_wrong_setting_ends_the_process_and_says_so() {
+fn invalid_setting_ends_the_process_with_an_error() {
     for (name, value, said) in [
         ("DRY_RUN", "perhaps", "DRY_RUN"),
         ("SETTINGS", r#"{"FLAT_MAX_ODER": 9}"#, "FLAT_MAX_ODER"),

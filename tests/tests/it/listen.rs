@@ -1,4 +1,4 @@
-//! `gwtm listen` with a real broker: notices of all kinds, and what is none, from Kafka to the folder and the API.
+//! `gwtm listen` with a real broker: valid notices of all kinds and invalid ones, from Kafka to the folder and the API.
 
 use serde_json::{Value, json};
 use tests::gwtm_server::GwtmServer;
@@ -12,14 +12,14 @@ fn notice(name: &str) -> Option<Vec<u8>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_story_is_told_and_what_is_no_notice_is_kept_with_the_reason() {
+async fn processes_all_notices_and_dead_letters_invalid_ones() {
     let (broker, server) = (Gcn::shared().await, GwtmServer::start().await);
     let folder = tempfile::tempdir().expect("a folder");
     let store = folder.path().join("data");
     let mut unknown: Value =
         serde_json::from_slice(&notice("S090103c-1-preliminary-burst.json").expect("a notice")).expect("JSON");
     unknown["alert_type"] = "PREMONITION".into();
-    // Alerts among a message at the limit of the broker, a tombstone, Avro, JSON of another kind and an unknown type of alert.
+    // Alerts mixed with a message of maximum size, a tombstone, Avro, other JSON and an alert of unknown type.
     let mut large = b"{\"superevent_id\": \"S090109z\", \"padding\": \"".to_vec();
     large.resize(MAX_MESSAGE_BYTES - 1024, b'x');
     large.extend_from_slice(b"\"}");
@@ -71,7 +71,7 @@ async fn a_story_is_told_and_what_is_no_notice_is_kept_with_the_reason() {
     assert!(reason(4).contains("expected JSON"), "{}", reason(4));
     assert!(reason(5).contains("superevent_id"), "{}", reason(5));
     assert!(reason(6).contains("PREMONITION"), "{}", reason(6));
-    // The type that is not known yet is notified about as such, once, and nothing else that failed is.
+    // The alert of unknown type is notified about once, other failures are not.
     let said = std::fs::read_to_string(&told).expect("notifications");
     let about = said.matches("an alert of a type that this software does not know").count();
     assert!(about == 1 && said.contains("S090103c-PREMONITION"), "{said}");
@@ -83,7 +83,7 @@ async fn a_story_is_told_and_what_is_no_notice_is_kept_with_the_reason() {
         assert!(serde_json::from_str::<Value>(line).is_ok(), "LOG_FORMAT=json: {line}");
     }
 
-    // What is done is not done again, and what comes meanwhile is.
+    // After a restart only new messages are processed.
     broker.send(IGWN, [notice("S090101a-4-initial.json")]).await;
     let before = server.requests().len();
     let listener = listening.start();
@@ -93,7 +93,7 @@ async fn a_story_is_told_and_what_is_no_notice_is_kept_with_the_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dry_run_reads_and_does_nothing() {
+async fn dry_run_has_no_side_effects() {
     let (broker, server) = (Gcn::shared().await, GwtmServer::start().await);
     let folder = tempfile::tempdir().expect("a folder");
     let store = folder.path().join("data");
@@ -106,7 +106,7 @@ async fn a_dry_run_reads_and_does_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_settings_of_the_older_listeners_mean_what_they_meant() {
+async fn settings_of_the_older_listeners_keep_their_meaning() {
     let (broker, server) = (Gcn::shared().await, GwtmServer::start().await);
     let folder = tempfile::tempdir().expect("a folder");
     let store = folder.path().join("data");
@@ -137,7 +137,7 @@ async fn the_settings_of_the_older_listeners_mean_what_they_meant() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_topic_that_is_not_there_yet_is_waited_for() {
+async fn waits_for_a_missing_topic() {
     let (broker, server) = (Gcn::empty_at(&Kafka::shared()), GwtmServer::start().await);
     broker.create(IGWN).await;
     let folder = tempfile::tempdir().expect("a folder");
@@ -153,11 +153,11 @@ async fn a_topic_that_is_not_there_yet_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_month_of_mocks_leaves_nothing_failed() {
+async fn processes_a_month_of_mocks_without_failures() {
     let (broker, server) = (Gcn::shared().await, GwtmServer::start().await);
     let folder = tempfile::tempdir().expect("a folder");
     let store = folder.path().join("data");
-    // Whenever a recent mock is posted, the server removes the files of older ones, whoever is at them.
+    // With every recent mock posted, the server removes the files of older ones, even those being processed.
     server.keep_files_in(&store);
     let mocks = tests::story::mocks(31);
     let count = mocks.len();
@@ -168,12 +168,12 @@ async fn a_month_of_mocks_leaves_nothing_failed() {
     assert!(listener.stop().success(), "{}", listening.said());
     let failed: Vec<_> = files(&store).into_keys().filter(|name| name.starts_with("failed/")).collect();
     assert_eq!(failed, [""; 0], "{}", listening.said());
-    // Yesterday's and today's are kept; no mock has galaxies, which would stay for good.
+    // Mocks of yesterday and today are kept. Galaxy lists of mocks are not posted, as the server never removes them.
     assert_eq!((server.alerts().len(), server.galaxy_lists().len()), (6, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn archives_mock_alerts_without_processing_them_when_they_are_unwanted() {
+async fn archives_unwanted_mock_alerts_without_processing_them() {
     let (broker, server) = (Gcn::shared().await, GwtmServer::start().await);
     let (folder, port) = (tempfile::tempdir().expect("a folder"), free_port());
     let store = folder.path().join("data");

@@ -1,4 +1,4 @@
-//! `gwtm listen` while what is around it fails: in the end there is what an undisturbed run leaves.
+//! `gwtm listen` with failing dependencies: the final state equals that of an undisturbed run.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,10 +20,10 @@ const SUPEREVENTS: usize = 5;
 /// How long a store or an API is down.
 const OUTAGE: Duration = Duration::from_secs(60);
 
-/// A broker, a store and an API, the last two behind what breaks the way to them.
+/// A broker, a store and an API, the last two behind fault-injecting proxies.
 struct World {
     broker: Gcn,
-    /// The settings of the bucket, behind what breaks.
+    /// The settings of the bucket behind its proxy.
     store: Settings,
     to_store: Faults,
     api: GwtmServer,
@@ -49,7 +49,7 @@ impl World {
         listening
     }
 
-    /// Sends what all superevents have to tell in the first, or in the second half of the story.
+    /// Sends the first or the second half of all superevents' notices.
     async fn send(&self, second: bool) {
         let alerts = story::alerts(SUPEREVENTS);
         let (first_alerts, second_alerts) = alerts.split_at(2 * SUPEREVENTS);
@@ -70,7 +70,7 @@ impl World {
     }
 }
 
-/// What is left when nothing fails.
+/// The final state of a run without faults.
 async fn undisturbed() -> &'static Outcome {
     static OUTCOME: OnceCell<Outcome> = OnceCell::const_new();
     OUTCOME
@@ -87,8 +87,8 @@ async fn undisturbed() -> &'static Outcome {
         .await
 }
 
-/// The first half, the second half while something fails, and then all must be as if nothing had. The fault begins and
-/// ends as it likes.
+/// Sends the first half of the notices, runs `fault`, which injects faults and sends the second half, and asserts the
+/// final state of an undisturbed run. Returns the listener's log.
 async fn disturbed(kafka: &Kafka, fault: impl AsyncFnOnce(&mut World)) -> String {
     let mut world = World::new(kafka).await;
     let listening = world.listening();
@@ -108,7 +108,7 @@ fn assigned(said: &str) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_is_restarted() {
+async fn recovers_after_a_broker_restart() {
     let mut own = OwnKafka::start();
     let kafka = own.clone();
     let said = disturbed(&kafka, async |world| {
@@ -123,7 +123,7 @@ async fn a_broker_that_is_restarted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_network_that_is_cut_between_listener_and_broker() {
+async fn recovers_after_a_network_outage_to_the_broker() {
     let mut wire = Wire::new().await;
     let kafka = OwnKafka::behind(&mut wire);
     let (gcn, api) = (Gcn::at(&kafka).await, GwtmServer::start().await);
@@ -153,7 +153,7 @@ async fn a_network_that_is_cut_between_listener_and_broker() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_answers_503() {
+async fn recovers_after_503_from_the_store() {
     let said = disturbed(&Kafka::shared(), async |world| {
         world.to_store.plan(|_, _| Some(Fault::Answer(503)));
         world.send(true).await;
@@ -167,7 +167,7 @@ async fn a_store_that_answers_503() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_api_that_answers_503() {
+async fn recovers_after_503_from_the_api() {
     let said = disturbed(&Kafka::shared(), async |world| {
         world.to_api.plan(|_, _| Some(Fault::Answer(503)));
         world.send(true).await;
@@ -182,7 +182,7 @@ async fn an_api_that_answers_503() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_network_that_is_cut_during_puts() {
+async fn retries_puts_on_broken_connections() {
     let said = disturbed(&Kafka::shared(), async |world| {
         let mut puts = 0;
         let cut = move |_, line: &str| {
@@ -190,7 +190,7 @@ async fn a_network_that_is_cut_during_puts() {
                 return None;
             }
             puts += 1;
-            // Every fourth breaks: within the head, within the body, or before the answer.
+            // Every fourth request breaks: within the head, within the body, or before the response.
             match puts % 12 {
                 0 => Some(Fault::CutRequest(100)),
                 4 => Some(Fault::CutRequest(1500)),
@@ -208,7 +208,7 @@ async fn a_network_that_is_cut_during_puts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_superevent_that_fails_holds_back_no_other() {
+async fn failing_superevent_does_not_delay_others() {
     let stuck = story::superevent(3);
     let failing = Arc::new(AtomicBool::new(true));
     let said = disturbed(&Kafka::shared(), async |world| {
@@ -223,7 +223,7 @@ async fn one_superevent_that_fails_holds_back_no_other() {
             let alerts = world.api.alerts().into_iter().chain(world.api.icecube_notices());
             alerts.filter(|row| (row["graceid"] == id.as_str()) == of_stuck).count()
         };
-        // Each superevent has six rows here, and a seventh but for a retraction and a burst.
+        // A superevent has seven rows here, or six when it is retracted or a burst.
         eventually("all others", async || rows(false) == story::rows(SUPEREVENTS) - 7).await;
         assert!(rows(true) < 7);
         failing.store(false, Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! `gwtm listen` killed again and again in the middle of its work: what it leaves is what an undisturbed run leaves.
+//! `gwtm listen` killed repeatedly during processing: the final state equals that of an undisturbed run.
 
 use std::time::{Duration, Instant};
 
@@ -7,18 +7,18 @@ use tests::kafka::{Gcn, ICECUBE, IGWN};
 use tests::listener::{Listening, eventually};
 use tests::story::{self, Outcome, done};
 
-/// Each with five alerts and a search: 300 notices.
+/// Superevents, each with five alerts and a search: 300 notices.
 const SUPEREVENTS: usize = 50;
-/// Of each of the three listeners.
+/// Kills of each of the three listeners.
 const KILLS: usize = 17;
 
-/// Starts a listener and kills it in the middle of its work, again and again.
+/// Repeatedly starts a listener and kills it during processing.
 async fn kill(listening: &Listening, server: &GwtmServer, mut random: u64) {
     for _ in 0..KILLS {
         let before = done(server);
         let listener = listening.start();
         eventually("something new", async || done(server) > before).await;
-        // Then at a moment of any length up to what a few notices take.
+        // Then after a random time, up to the duration of a few notices.
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
@@ -28,9 +28,9 @@ async fn kill(listening: &Listening, server: &GwtmServer, mut random: u64) {
     assert!(done(server) < story::rows(SUPEREVENTS), "killed in the middle");
 }
 
-/// Three listeners, each with a group of its own and all 300 notices, are killed side by side.
+/// Kills three concurrent listeners, each with its own group and all 300 notices.
 #[tokio::test(flavor = "multi_thread")]
-async fn fifty_kills_leave_what_an_undisturbed_run_leaves() {
+async fn fifty_kills_leave_the_same_as_an_undisturbed_run() {
     let broker = Gcn::shared().await;
     broker.send(IGWN, story::alerts(SUPEREVENTS)).await;
     broker.send(ICECUBE, story::searches(SUPEREVENTS)).await;

@@ -1,4 +1,4 @@
-//! `gwtm listen` through GCN's log-in: a token by HTTPS, shown to the broker over TLS, again and again.
+//! `gwtm listen` with GCN's log-in: a token fetched by HTTPS, sent to the broker over TLS, and renewed.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,19 +11,19 @@ use tests::login::{CLIENT_SECRET, Login, Trust};
 use tests::program::{Gwtm, http_get, sample};
 use tests::server::free_port;
 
-/// An hour, as GCN's tokens.
+/// Lifetime of GCN's tokens: an hour.
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn notice(name: &str) -> Option<Vec<u8>> {
     Some(std::fs::read(sample(name)).expect("a sample"))
 }
 
-/// GCN's topics behind a log-in whose tokens last so long.
+/// GCN's topics behind a log-in with tokens of this lifetime.
 async fn guarded(life: Duration) -> Login {
     Login::start(Gcn::shared().await, life).await
 }
 
-/// How long was waited before each new attempt [s].
+/// The logged delay before each retry [s].
 fn waits(said: &str) -> Vec<f64> {
     let lines = said.lines().filter(|line| line.contains("not listening"));
     lines
@@ -34,7 +34,7 @@ fn waits(said: &str) -> Vec<f64> {
         .collect()
 }
 
-/// What keeps a listener from its log-in is said, in ever longer intervals, by a process that goes on.
+/// Asserts that a listener reports why its log-in fails, with growing intervals, and continues to run.
 async fn is_told(listening: &Listening, reason: &str) {
     let mut listener = listening.start();
     eventually("three attempts", async || waits(&listening.said()).len() >= 3).await;
@@ -67,7 +67,7 @@ async fn renews_the_token_before_it_expires_and_stays_in_the_group() {
     assert!(!said.contains("not listening") && !said.contains(CLIENT_SECRET), "{said}");
 }
 
-/// In proportion to five minutes of an hour's token, much longer: twelve lives of a token.
+/// The outage lasts twelve token lifetimes; five minutes of a token of an hour are a twelfth of one.
 #[tokio::test(flavor = "multi_thread")]
 async fn recovers_when_a_token_expired_while_the_endpoint_was_away() {
     const LIFE: Duration = Duration::from_secs(5);
@@ -92,11 +92,11 @@ async fn recovers_when_a_token_expired_while_the_endpoint_was_away() {
     assert!(listener.runs());
     assert!(listener.stop().success(), "{}", listening.said());
     let said = listening.said();
-    // One line when it is lost, and one a minute while it is away, which say that a token is missing. For 30 s after it has
-    // expired the broker takes a token to begin with, so that it may be lost twice.
+    // Logged once at the loss, then once a minute, with the missing token as the reason. The broker accepts a token for
+    // 30 s after its expiry, so there may be a second loss.
     let complaints: Vec<&str> = said.lines().filter(|line| line.contains("ERROR")).collect();
     assert!((1..=3).contains(&complaints.len()), "{said}");
-    // librdkafka's own word on a request that it gave up.
+    // librdkafka's message about an abandoned request.
     assert!(said.matches("librdkafka").count() <= 2, "{said}");
     assert!(complaints.iter().all(|line| line.contains("the broker: ") && line.contains("token")), "{said}");
     assert!(said.contains("the broker is back"), "{said}");
@@ -105,7 +105,7 @@ async fn recovers_when_a_token_expired_while_the_endpoint_was_away() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn renews_the_token_while_everything_is_paused() {
-    // More than are ever in hand of a partition.
+    // More messages than are ever in flight for a partition.
     const ALERTS: usize = 300;
     let (login, server) = (guarded(Duration::from_secs(10)).await, GwtmServer::start().await);
     let folder = tempfile::tempdir().expect("a folder");
@@ -130,7 +130,7 @@ async fn renews_the_token_while_everything_is_paused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn takes_tokens_of_an_endpoint_whose_clock_is_five_minutes_off() {
+async fn accepts_tokens_with_five_minutes_of_clock_skew() {
     let (login, server) = (guarded(HOUR).await, GwtmServer::start().await);
     let folder = tempfile::tempdir().expect("a folder");
     let alerts = ["S090101a-1-earlywarning.json", "S090102b-2-retraction.json"];
@@ -145,7 +145,7 @@ async fn takes_tokens_of_an_endpoint_whose_clock_is_five_minutes_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_secret_is_told_and_tried_again_ever_more_seldom() {
+async fn reports_a_wrong_secret_and_retries_with_backoff() {
     let (login, server) = (guarded(HOUR).await, GwtmServer::start().await);
     let folder = tempfile::tempdir().expect("a folder");
     let listening = login
@@ -155,7 +155,7 @@ async fn a_wrong_secret_is_told_and_tried_again_ever_more_seldom() {
     let (listening, port) = (listening, free_port());
     let listening = listening.set("HEALTH_ADDR", format!("127.0.0.1:{port}"));
     let told = async {
-        // Long before the heartbeat is missed.
+        // Long before a missing heartbeat is reported.
         eventually("bad health", async || {
             http_get(port, "/healthz").is_some_and(|(status, said)| status == 503 && said.starts_with("not logged in"))
         })
@@ -169,7 +169,7 @@ async fn a_wrong_secret_is_told_and_tried_again_ever_more_seldom() {
     let called = tokio::task::spawn_blocking(|| gwtm.call()).await.expect("it ends");
     assert!(called.code == Some(1) && called.stdout.contains("invalid_client"), "{}", called.stdout);
 
-    // Once the secret is good the same process listens.
+    // With the right secret, the same process listens.
     let listener = listening.start();
     let (_, refused) = login.tokens();
     eventually("a refusal", async || login.tokens().1 > refused).await;
@@ -178,7 +178,7 @@ async fn a_wrong_secret_is_told_and_tried_again_ever_more_seldom() {
     assert!(listener.stop().success(), "{}", listening.said());
 }
 
-/// What `gwtm check` says of the log-in and of the broker, and its exit code.
+/// The results of `gwtm check` for the log-in and the broker, and its exit code.
 async fn check(settings: &[(&'static str, String)], store: &Path) -> (Option<i32>, Value, String) {
     let gwtm = Gwtm::new(["check", "--json"]).set("STORAGE_FOLDER", store).set("FERMI_TLE_URL", "none");
     let gwtm = settings.iter().fold(gwtm, |gwtm, (name, value)| gwtm.set(name, value));
@@ -191,7 +191,7 @@ fn look<'a>(looks: &'a Value, what: &str) -> &'a Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn check_trusts_whom_the_listener_trusts() {
+async fn check_trusts_the_same_authorities_as_the_listener() {
     let login = guarded(HOUR).await;
     let folder = tempfile::tempdir().expect("a folder");
     let with = |trust: Option<Trust>, more: &[(&'static str, String)]| {
@@ -227,7 +227,7 @@ async fn check_trusts_whom_the_listener_trusts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn certificates_of_an_unknown_authority_are_told() {
+async fn reports_certificates_of_an_unknown_authority() {
     let (login, server) = (guarded(HOUR).await, GwtmServer::start().await);
     let folder = tempfile::tempdir().expect("a folder");
     let listening = |name: &str, trust: Trust| {
@@ -237,7 +237,7 @@ async fn certificates_of_an_unknown_authority_are_told() {
     let (broker, endpoint) = (listening("broker", Trust::Endpoint), listening("endpoint", Trust::Broker));
     tokio::join!(is_told(&broker, "certificate"), is_told(&endpoint, "certificate"));
     assert!(!broker.said().contains("partitions assigned"), "{}", broker.said());
-    // Once for each attempt, of which there are ever fewer; librdkafka itself tries more often, and says nothing.
+    // Logged once per attempt, with growing intervals; librdkafka's own, more frequent attempts are not logged.
     for listening in [&broker, &endpoint] {
         let said = listening.said();
         let complaints = said.lines().filter(|line| line.contains("ERROR") || line.contains("WARN")).count();

@@ -1,4 +1,4 @@
-//! Integration tests: the workspace seen from outside, one module a subject.
+//! Integration tests of the workspace's programs and crates, one module per subject.
 
 mod again;
 mod annotations;

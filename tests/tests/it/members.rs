@@ -1,4 +1,4 @@
-//! Who listens: one process for all topics, one a topic, and two by mistake, at a real broker.
+//! Group membership at a real broker: one process for all topics, one per topic, and two by mistake.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ fn notice(name: &str) -> Option<Vec<u8>> {
     Some(std::fs::read(sample(name)).expect("a sample"))
 }
 
-/// A listener whose health is told, and where.
+/// A listener with a health endpoint, and its address.
 fn listening(gcn: &Gcn, store: &Path, server: &GwtmServer) -> (Listening, u16) {
     let port = free_port();
     let listening = Listening::to(gcn, store, &server.base("v1"))
@@ -26,14 +26,14 @@ fn is_healthy(port: u16) -> bool {
     http_get(port, "/healthz").is_some_and(|(status, _)| status == 200)
 }
 
-/// How old the last heartbeat is that a listener has heard [s].
+/// Age of the last heartbeat that a listener received [s].
 fn heartbeat_age(port: u16) -> f64 {
     let (_, metrics) = http_get(port, "/metrics").expect("an answer");
     let line = metrics.lines().find_map(|line| line.strip_prefix("gwtm_heartbeat_age_seconds ")).expect("an age");
     line.parse().expect("a number")
 }
 
-/// Waits until a listener hears heartbeats: the age of the last one shrinks.
+/// Waits until a listener receives a heartbeat, which lowers that age.
 async fn hears(port: u16) {
     let mut oldest = 0.0_f64;
     eventually("a heartbeat", async || {
@@ -48,7 +48,7 @@ async fn hears(port: u16) {
 const FENCED: &str = "fenced by another listener";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_listener_for_each_topic_never_fences_the_other() {
+async fn listeners_of_different_topics_do_not_fence_each_other() {
     let (gcn, server) = (Gcn::shared().await, GwtmServer::start().await);
     let _heart = Heart::beat(&gcn);
     let folder = tempfile::tempdir().expect("a folder");
@@ -61,7 +61,7 @@ async fn a_listener_for_each_topic_never_fences_the_other() {
     gcn.send(IGWN, [notice("S090101a-1-earlywarning.json")]).await;
     gcn.send(ICECUBE, [notice("S090101a-6-icecube-nested.json")]).await;
     eventually("both notices", async || server.alerts().len() == 1 && server.icecube_notices().len() == 1).await;
-    // One of them starts again, and neither notices more than that.
+    // Restarting one does not affect the other.
     assert!(second.stop().success(), "{}", icecube.said());
     let mut second = icecube.start();
     hears(icecube_port).await;
@@ -77,7 +77,7 @@ async fn a_listener_for_each_topic_never_fences_the_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_listener_becomes_two_and_one_again_and_nothing_is_lost() {
+async fn scales_to_two_listeners_and_back_without_loss() {
     let (gcn, server) = (Gcn::shared().await, GwtmServer::start().await);
     let folder = tempfile::tempdir().expect("a folder");
     let store = folder.path().join("data");
@@ -116,7 +116,7 @@ async fn one_listener_becomes_two_and_one_again_and_nothing_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_double_says_so_and_stands_by_and_takes_over() {
+async fn duplicate_listener_reports_it_and_takes_over_as_standby() {
     let (gcn, server) = (Gcn::shared().await, GwtmServer::start().await);
     let _heart = Heart::beat(&gcn);
     let folder = tempfile::tempdir().expect("a folder");
@@ -133,7 +133,7 @@ async fn a_double_says_so_and_stands_by_and_takes_over() {
     hears(first_port).await;
     hears(second_port).await;
     assert!(is_healthy(first_port) && is_healthy(second_port));
-    // The one that was named is killed: the broker gives up on it when its session ends.
+    // The static member is killed: the broker removes it when its session times out.
     named.kill();
     gcn.send(IGWN, [notice("S090102b-2-retraction.json")]).await;
     eventually("the next alert", async || server.alerts().len() == 2).await;
@@ -145,7 +145,7 @@ async fn a_double_says_so_and_stands_by_and_takes_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_of_its_own_keeps_two_listeners_of_a_topic_apart() {
+async fn distinct_instance_ids_prevent_fencing() {
     let (gcn, server) = (Gcn::at(&Kafka::shared()).await, GwtmServer::start().await);
     let folder = tempfile::tempdir().expect("a folder");
     let [first, second] = ["first", "second"].map(|name| {
@@ -162,9 +162,9 @@ async fn a_name_of_its_own_keeps_two_listeners_of_a_topic_apart() {
     assert!(!first.said().contains(FENCED) && !second.said().contains(FENCED), "{}", first.said());
 }
 
-/// As in a rolling update, or at a second site with the same store: both processes hold every notice at the same time.
+/// As in a rolling update, or at a second site with the same store: both processes receive every notice concurrently.
 #[tokio::test(flavor = "multi_thread")]
-async fn two_that_take_every_notice_at_once_post_each_alert_once() {
+async fn concurrent_listeners_post_each_alert_once() {
     const SUPEREVENTS: usize = 12;
     let (gcn, server) = (Gcn::shared().await, GwtmServer::start().await);
     let folder = tempfile::tempdir().expect("a folder");

@@ -1,4 +1,4 @@
-//! `events/messages/`: what each function receives, and that each answer is the next one's input.
+//! `events/messages/`: the input of each function; each output is the next function's input.
 //!
 //! `BLESS=1 cargo test --package tests --test it messages::` writes the samples again.
 
@@ -48,7 +48,7 @@ struct Functions {
     config: Config,
     store: Store,
     folder: tempfile::TempDir,
-    /// It has nothing of the samples' superevents.
+    /// A GraceDB without the samples' superevents.
     gracedb: GraceDb,
     /// Every call: the function, its message, its answer.
     steps: Mutex<Vec<(String, Value, Value)>>,
@@ -69,7 +69,7 @@ fn environment(store: &Path, gracedb: &str) -> Vec<(String, String)> {
 impl Functions {
     async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        // The samples' settings name files from the workspace's folder, and no folder of one machine.
+        // The samples' settings name files relative to the workspace, to be the same on every machine.
         std::env::set_current_dir(workspace()).expect("the workspace");
         let gracedb = GraceDb::start().await;
         let settings = environment(folder.path(), &gracedb.url());
@@ -79,7 +79,7 @@ impl Functions {
         Functions { config, store, folder, gracedb, steps: Mutex::default() }
     }
 
-    /// What the bridge leaves: the notice in the inbox and its message.
+    /// Does the bridge's part: stores the notice in the inbox and returns its message.
     async fn arrives(&self, topic: &str, offset: i64, notice: &str) -> Value {
         let key = Key::new(format!("inbox/{topic}/0/{offset:020}.json")).expect("a key");
         self.store.put(&key, fs::read(sample(notice)).expect("a notice").into()).await.expect("stored");
@@ -111,7 +111,7 @@ impl Functions {
     }
 }
 
-/// Calls a function; on the heap, since one after another the functions' futures are larger than a thread's stack.
+/// Calls a function. Boxed, because the functions' futures together exceed a thread's stack.
 fn called<D: 'static, I: DeserializeOwned + 'static, O: Serialize + 'static>(
     deps: shared::Result<D>,
     handle: impl AsyncFn(&D, I) -> shared::Result<O> + 'static,
@@ -122,9 +122,9 @@ fn called<D: 'static, I: DeserializeOwned + 'static, O: Serialize + 'static>(
 }
 
 #[tokio::test]
-async fn every_function_takes_what_the_one_before_it_answers() {
+async fn every_function_accepts_the_previous_ones_output() {
     let functions = Functions::new().await;
-    // On the heap: all functions' states together are more than a test's stack holds.
+    // Boxed, because all functions' futures together exceed a test's stack.
     Box::pin(walk(&functions)).await;
     let steps = functions.steps.lock().expect("a lock").clone();
     tokio::task::spawn_blocking(move || invoke_all(functions.folder.path(), &functions.gracedb.url(), &steps))
@@ -132,8 +132,8 @@ async fn every_function_takes_what_the_one_before_it_answers() {
         .expect("the same answers");
 }
 
-/// Has every sample answered by the functions' own programs, as `cargo lambda invoke` calls them: each answers what its
-/// handler has answered in this process.
+/// Calls the functions' own programs with every sample, as `cargo lambda invoke` does; each must return what its
+/// handler returned in this process.
 fn invoke_all(in_process: &Path, gracedb: &str, steps: &[(String, Value, Value)]) {
     let folder = tempfile::tempdir().expect("a folder");
     let store = folder.path().join("store");
@@ -160,7 +160,7 @@ fn invoke_all(in_process: &Path, gracedb: &str, steps: &[(String, Value, Value)]
         let entries = fs::read_dir(samples()).expect("samples");
         let file = entries.map(|entry| entry.expect("an entry").path()).find(is_its_own).expect("the message's sample");
         let answered = lambda.invoke(function, &file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        // How long a function took is in the annotations, whose size then differs.
+        // Annotations contain durations, so their size differs.
         assert_eq!(without_sizes(function, answered), without_sizes(function, answer.clone()), "{}", file.display());
         invoked += 1;
     }
@@ -247,7 +247,7 @@ async fn walk(functions: &Functions) {
 }
 
 #[test]
-fn every_sample_reads_and_prints_as_it_is() {
+fn samples_round_trip_unchanged() {
     fn round_trip<T: DeserializeOwned + Serialize>(sample: &Value) -> Value {
         let message: T = serde_json::from_value(sample.clone()).expect("a message");
         serde_json::to_value(message).expect("JSON")
@@ -276,7 +276,7 @@ fn every_sample_reads_and_prints_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_message_that_is_not_the_functions_input_is_permanent() {
+async fn message_of_another_function_is_a_permanent_error() {
     let functions = Functions::new().await;
     let deps = ingest_ligo::Deps::new(&functions.config, functions.store.clone()).expect("deps");
     let error = answer(&deps, &ingest_ligo::handle, json!({"topic": 7})).await.expect_err("an error");

@@ -374,11 +374,11 @@ async fn ssl_cert_file_trusts_a_private_authority_and_errors_mention_it() {
         let said = look("localhost", port, &ca_file, 2).await;
         assert!(said.contains(says), "{said}");
     }
-    // Where nobody listens is no question of settings.
+    // A refused connection is not explained by settings.
     let nobody = look("localhost", 9, &ca_file, 1).await;
     assert!(!nobody.contains("certificate"), "{nobody}");
 
-    // A listener goes on trying, and says so once for both alerts and all their retries.
+    // A listener keeps retrying, and logs this once for both alerts and all retries.
     let broker = Gcn::shared().await;
     let early = |id: &str| {
         let mut early = notice("S090101a-1-earlywarning.json");

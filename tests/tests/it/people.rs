@@ -223,7 +223,7 @@ fn redirecting() -> SocketAddr {
             stream.read_exact(&mut vec![0; length]).expect("a body");
             let path = first.split(' ').nth(1).expect("a path");
             let answer = format!("HTTP/1.1 301 Moved Permanently\r\nLocation: https://127.0.0.1{path}\r\n");
-            // The client may have gone.
+            // The client may have disconnected.
             let _ = write!(stream.get_mut(), "{answer}Content-Length: 0\r\nConnection: close\r\n\r\n");
         }
     });
@@ -248,7 +248,7 @@ fn check_and_post_name_the_address_to_which_the_api_redirects() {
     assert!(posted.stdout.contains(advice) && !posted.stdout.contains("hunter2"), "{}", posted.stdout);
 }
 
-/// As the chart has it but for the servers' addresses and secrets: OS_STORAGE_URL names no account.
+/// The chart's environment except for addresses and secrets: OS_STORAGE_URL names no account.
 #[tokio::test(flavor = "multi_thread")]
 async fn environment_of_gwtm_crons_chart_posts_and_stores() {
     let (server, swift) = (GwtmServer::start().await, Swift::shared());

@@ -71,7 +71,7 @@ fn finds_the_peak_and_its_galaxies_in_the_newest_map_of_a_superevent() {
         assert!((galaxy["separation_deg"].as_f64().expect("an angle") - angle(line)).abs() < 1e-6, "{galaxy} {line}");
     }
 
-    // An alert of that name, and the map that it has.
+    // An alert by name, with its own map.
     let older = json(folder.path(), &[&ra, &dec, "S090101a-Preliminary"]).remove(0);
     assert_eq!((&older["map"], &older["searched_prob_vol"]), (&"S090101a-Preliminary".into(), &Value::Null));
 }
@@ -109,7 +109,7 @@ fn reads_positions_from_csv_and_maps_from_files() {
 }
 
 #[test]
-fn a_retracted_superevent_is_told_beside_its_last_map() {
+fn reports_a_retraction_with_the_last_map() {
     let folder = store(&["S090102b-1-preliminary-across-ra-0.json", "S090102b-2-retraction.json"]);
     let called = located(folder.path(), &["1", "-2", "S090102b", "--format", "json"]);
     assert_eq!(called.json()[0]["map"], "S090102b-Preliminary");

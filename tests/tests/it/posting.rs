@@ -1,4 +1,4 @@
-//! What `post-api` leaves in the GWTM: exactly the rows it should, whatever goes wrong in between.
+//! `post-api` creates exactly the expected rows in the GWTM, whatever fails.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,14 +21,14 @@ use tests::gracedb::GraceDb;
 use tests::gwtm_server::{ADMIN, Fault, GalaxyList, GwtmServer, USER};
 use treasuremap::{Client, EventGalaxies, GalaxyEntry, PostAlert, Timing};
 
-/// Waits shorter than a hanging request takes, and looks for longer than that.
+/// The timeout is shorter than a hanging request, and queries continue for longer than one.
 const TIMING: Timing = Timing {
     connect: Duration::from_secs(2),
     answer: Duration::from_millis(250),
     attempts: 3,
     delay: Duration::from_millis(40),
     looks: 5,
-    // Longer than a hanging request is in hand.
+    // Longer than the server holds a hanging request.
     settle: Duration::from_millis(1200),
     budget: Duration::from_secs(60),
 };
@@ -60,7 +60,7 @@ async fn house_at(server: &GwtmServer, generation: &str) -> House {
     house(Some(Client::new(&server.base(generation), ADMIN, TIMING).expect("a client"))).await
 }
 
-/// Calls the handler with the message as it travels.
+/// Calls the handler with the message serialised and parsed again.
 async fn call(deps: &Deps, publication: &Publication) -> Result<Posted> {
     let message = serde_json::to_string(publication).expect("JSON");
     let posted = handle(deps, serde_json::from_str(&message).expect("the same message")).await?;
@@ -68,7 +68,7 @@ async fn call(deps: &Deps, publication: &Publication) -> Result<Posted> {
     Ok(serde_json::from_str(&message).expect("the same message"))
 }
 
-/// Calls the handler as a flow does: again while it is worth it, with pauses.
+/// Calls the handler as a flow does: retries Retryable errors, with pauses.
 async fn call_until_done(deps: &Deps, publication: &Publication) -> Posted {
     for _ in 0..500 {
         match call(deps, publication).await {
@@ -148,7 +148,7 @@ fn of(alert: Alert) -> Publication {
     Publication::Ligo { alert: Box::new(alert), products, galaxies: None }
 }
 
-/// What `skymap-products` says when all went well.
+/// The output of `skymap-products` on success.
 fn products(alert: &Alert) -> Products {
     let status = match &alert.skymap {
         Some(_) => {
@@ -212,7 +212,7 @@ fn found_events() -> Value {
              "event_pval_generic": 0.0191, "event_pval_bayesian": null }])
 }
 
-/// A superevent's story: each publication, one after another.
+/// A superevent's publications, in order, with repeats.
 async fn story(deps: &Deps) -> Vec<Publication> {
     let sent = "2023-05-18T16:07:18Z";
     let update = with_galaxies(deps, alert("S230518h-Update", sent), &["NGC 1", "NGC 2", "NGC 3"]).await;
@@ -231,7 +231,7 @@ async fn story(deps: &Deps) -> Vec<Publication> {
 }
 
 #[tokio::test]
-async fn a_retraction_removes_lists_only_when_it_is_told_to() {
+async fn retraction_removes_lists_only_when_configured() {
     for remove in [false, true] {
         let server = GwtmServer::start().await;
         let mut house = house_at(&server, "v1").await;
@@ -256,8 +256,8 @@ fn text<'a>(row: &'a Map<String, Value>, field: &str) -> &'a str {
     row[field].as_str().unwrap_or_default()
 }
 
-/// What the story leaves.
-fn assert_story_is_told(server: &GwtmServer) {
+/// Asserts the rows, lists and searches that [`story`] leaves.
+fn assert_story_is_posted(server: &GwtmServer) {
     let alerts = server.alerts();
     let rows: Vec<_> = alerts.iter().map(|row| (text(row, "alert_type"), text(row, "timesent"))).collect();
     let expected = [
@@ -291,7 +291,7 @@ fn id(status: &PostStatus) -> Option<i64> {
     }
 }
 
-async fn the_story_is_told(generation: &str) {
+async fn post_the_story_twice(generation: &str) {
     let server = GwtmServer::start().await;
     let house = house_at(&server, generation).await;
     let story = story(&house.deps).await;
@@ -311,14 +311,14 @@ async fn the_story_is_told(generation: &str) {
         &["posted"],
     ];
     assert_eq!(first.iter().map(statuses).collect::<Vec<_>>(), expected);
-    assert_story_is_told(&server);
-    // The whole story again changes nothing, and finds the same numbers.
+    assert_story_is_posted(&server);
+    // Posting everything again changes nothing, and returns the same row numbers.
     let rows = (server.alerts(), server.galaxy_lists(), server.icecube_notices());
     for (publication, first) in story.iter().zip(&first) {
         let again = call(&house.deps, publication).await.expect("found");
         assert!(!statuses(&again).contains(&"posted"), "{again:?}");
         for (again, first) in again.posts.iter().zip(&first.posts) {
-            // Of an IceCube search the server does not say the number again; an older alert's list has given way.
+            // The server does not return an IceCube search's number again; an older alert's list has been replaced.
             assert!(
                 id(&again.status) == id(&first.status)
                     || matches!(publication, Publication::IceCube(_))
@@ -328,7 +328,7 @@ async fn the_story_is_told(generation: &str) {
         }
     }
     assert_eq!((server.alerts(), server.galaxy_lists(), server.icecube_notices()), rows);
-    // What was posted lies in the store, and no token with it.
+    // The posted bodies are in the store, without the token.
     for key in house.deps.store.keys("").await.expect("a listing") {
         let bytes = house.deps.store.read(&key).await.expect("an object");
         assert!(!String::from_utf8_lossy(&bytes).contains(ADMIN), "{key}");
@@ -339,17 +339,17 @@ async fn the_story_is_told(generation: &str) {
 }
 
 #[tokio::test]
-async fn a_story_is_told_once() {
-    the_story_is_told("v1").await;
+async fn posts_each_publication_once() {
+    post_the_story_twice("v1").await;
 }
 
 #[tokio::test]
-async fn a_story_is_told_once_to_the_retired_generation() {
-    the_story_is_told("v0").await;
+async fn posts_each_publication_once_to_the_retired_generation() {
+    post_the_story_twice("v0").await;
 }
 
 #[tokio::test]
-async fn rows_hold_what_the_alert_says() {
+async fn rows_match_the_alert() {
     let server = GwtmServer::start().await;
     let house = house_at(&server, "v1").await;
     for publication in story(&house.deps).await {
@@ -402,8 +402,8 @@ const FAULTS: [Fault; 10] = [
     Fault::Blocked(Duration::from_millis(600)),
 ];
 
-/// Tells the story with faults in between, publication by publication.
-async fn tell(generation: &'static str, script: Vec<Fault>) {
+/// Posts [`story`] one by one while the server fails by a script.
+async fn post_with_faults(generation: &'static str, script: Vec<Fault>) {
     let server = GwtmServer::start().await;
     let house = house_at(&server, generation).await;
     server.script(script);
@@ -411,19 +411,20 @@ async fn tell(generation: &'static str, script: Vec<Fault>) {
         call_until_done(&house.deps, &publication).await;
     }
     server.settled().await;
-    assert_story_is_told(&server);
+    assert_story_is_posted(&server);
 }
 
-/// Tells stories side by side.
-async fn tell_all(stories: impl IntoIterator<Item = (&'static str, Vec<Fault>)>) {
-    let told: Vec<_> = stories.into_iter().map(|(generation, script)| tokio::spawn(tell(generation, script))).collect();
+/// Posts several stories concurrently.
+async fn post_concurrently(stories: impl IntoIterator<Item = (&'static str, Vec<Fault>)>) {
+    let told: Vec<_> =
+        stories.into_iter().map(|(generation, script)| tokio::spawn(post_with_faults(generation, script))).collect();
     for story in told {
         story.await.expect("a story told once");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_fault_at_every_post() {
+async fn posts_once_despite_any_fault_at_any_post() {
     for generation in ["v1", "v0"] {
         let server = GwtmServer::start().await;
         let house = house_at(&server, generation).await;
@@ -435,7 +436,7 @@ async fn every_fault_at_every_post() {
         let posts: Vec<usize> = (0..requests.len()).filter(|i| posts(&requests[*i])).collect();
         assert_eq!(posts.len(), 9, "{requests:?}"); // five alerts, two lists, one search and its repeat
         for at in posts {
-            tell_all(FAULTS.map(|fault| {
+            post_concurrently(FAULTS.map(|fault| {
                 let mut script = vec![Fault::None; at];
                 script.push(fault);
                 (generation, script)
@@ -446,8 +447,8 @@ async fn every_fault_at_every_post() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_late_row_is_waited_for_while_looks_fail() {
-    tell_all((1..10).map(|failing| {
+async fn waits_for_a_late_row_while_queries_fail() {
+    post_concurrently((1..10).map(|failing| {
         let mut script = vec![Fault::None, Fault::StoredLate];
         script.extend(vec![Fault::Unavailable; failing]);
         ("v1", script)
@@ -467,7 +468,7 @@ proptest! {
         8,
     )) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        runtime.expect("a runtime").block_on(tell_all(scripts.into_iter().map(|script| ("v1", script))));
+        runtime.expect("a runtime").block_on(post_concurrently(scripts.into_iter().map(|script| ("v1", script))));
     }
 
     #[test]
@@ -484,7 +485,7 @@ proptest! {
 }
 
 #[tokio::test]
-async fn alerts_of_a_type_come_in_order() {
+async fn posts_alerts_of_a_type_in_order() {
     let server = GwtmServer::start().await;
     let house = house_at(&server, "v1").await;
     let second = of(alert("S230518h-Preliminary1", "2023-05-18T13:05:00Z"));
@@ -495,7 +496,7 @@ async fn alerts_of_a_type_come_in_order() {
         "S230518h-Preliminary1: waiting for row 0 of type `Preliminary` of `S230518h`, found 0 rows"
     );
     assert!(server.alerts().is_empty());
-    // Another writer's row in our place is never taken for ours.
+    // A row of another writer in our position is never taken for ours.
     server.add_alert(json!({
         "graceid": "S230518h", "role": "observation", "alert_type": "Preliminary", "timesent": "2023-05-18T12:00:00"
     }));
@@ -506,7 +507,7 @@ async fn alerts_of_a_type_come_in_order() {
     );
     assert_eq!(server.alerts().len(), 1);
     assert_eq!(statuses(&call(&house.deps, &second).await.expect("posted")), ["posted"]);
-    // A superevent whose alternate name matches does not count.
+    // Rows of a superevent that only matches by its alternate name do not count.
     server.add_alert(json!({
         "graceid": "S230601a", "alternateid": "S230602b", "role": "observation", "alert_type": "Initial"
     }));
@@ -515,7 +516,7 @@ async fn alerts_of_a_type_come_in_order() {
 }
 
 #[tokio::test]
-async fn a_wrong_token_is_a_clear_error_without_the_token() {
+async fn wrong_token_is_an_error_that_does_not_show_it() {
     let server = GwtmServer::start().await;
     for (generation, token, said) in [
         ("v1", "not-a-token-at-all", "Invalid api_token"),
@@ -536,7 +537,7 @@ async fn a_wrong_token_is_a_clear_error_without_the_token() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_is_retryable() {
+async fn unreachable_server_is_retryable() {
     let client = Client::new("http://127.0.0.1:9/api/v1/", ADMIN, TIMING).expect("a client");
     let house = house(Some(client)).await;
     let error = refused(&house.deps, &of(alert("S230518h-Initial", "2023-05-18T13:05:00Z"))).await;
@@ -544,7 +545,7 @@ async fn a_server_that_is_not_there_is_retryable() {
 }
 
 #[tokio::test]
-async fn a_list_replaces_its_groups_lists_and_no_others() {
+async fn list_replaces_only_its_groups_lists() {
     let server = GwtmServer::start().await;
     let house = house_at(&server, "v1").await;
     let initial = || alert("S230518h-Initial", "2023-05-18T13:05:00.25Z");
@@ -568,7 +569,7 @@ async fn a_list_replaces_its_groups_lists_and_no_others() {
         assert_eq!(left, [(false, "LCOGT", vec!["F"]), (true, "LCOGT", vec!["A", "C"]), (true, "SAGUARO", vec!["F"])]);
     };
     expect_left();
-    // The same list again is found, and another one beside it goes.
+    // A repeated list is found, and another list beside it is removed.
     add(ADMIN, "LCOGT");
     let posted = call(&house.deps, &with_galaxies(&house.deps, initial(), &["A", "C"]).await).await.expect("found");
     assert_eq!(statuses(&posted), ["there", "there"]);
@@ -576,7 +577,7 @@ async fn a_list_replaces_its_groups_lists_and_no_others() {
 }
 
 #[tokio::test]
-async fn the_page_shows_the_newest_alerts_galaxies_alone() {
+async fn page_shows_only_the_newest_alerts_galaxies() {
     let server = GwtmServer::start().await;
     let house = house_at(&server, "v1").await;
     let sent = "2023-05-18T16:07:18Z";
@@ -586,14 +587,14 @@ async fn the_page_shows_the_newest_alerts_galaxies_alone() {
     let update = with_galaxies(&house.deps, alert("S230518h-Update", sent), &["D"]).await;
     let both = with_galaxies(&house.deps, coincident("S230518h-Update-ExtCoinc", sent), &["E", "D"]).await;
     let shown = || server.page("S230518h").expect("rows").galaxies;
-    // A list of the older software, and those of others, who keep theirs.
+    // A list of the older software, and lists of other users, which stay.
     for (publication, expected) in
         [(&preliminary, ["A", "B"].as_slice()), (&initial, &["B", "C"]), (&update, &["D"]), (&both, &["E", "D"])]
     {
         assert_eq!(statuses(&call(&house.deps, publication).await.expect("posted")), ["posted", "posted"]);
         assert_eq!(shown(), expected);
     }
-    // An older alert that comes late, or again, says why it posts none.
+    // A late or repeated older alert reports why it posts no list.
     let late = with_galaxies(&house.deps, alert("S230518h-EarlyWarning", "2023-05-18T12:58:30Z"), &["Z"]).await;
     for publication in [&late, &preliminary, &update] {
         let posted = call(&house.deps, publication).await.expect("posted");
@@ -607,9 +608,9 @@ async fn the_page_shows_the_newest_alerts_galaxies_alone() {
     assert_eq!(statuses(&call(&house.deps, &both).await.expect("there")), ["there", "there"]);
 }
 
-/// Breaks off at every request after the row: the next call ends with the newest list, and there is always one.
+/// Interrupts at every request after the row: the next call ends with the newest list, and a list is always present.
 #[tokio::test]
-async fn a_list_is_there_at_every_moment_of_its_replacement() {
+async fn a_list_is_present_throughout_its_replacement() {
     for crash in 0..6 {
         let server = GwtmServer::start().await;
         let house = house_at(&server, "v1").await;
@@ -630,10 +631,10 @@ async fn a_list_is_there_at_every_moment_of_its_replacement() {
     }
 }
 
-/// A process blocked for 40, 100 and 300 s, a hundred times as fast: an answer is waited for 0.3 s, and what got none is
-/// made again after 6 s. Also without writing to the store, where `gwtm` forgets between attempts what it would have written.
+/// A server process blocked for 40, 100 and 300 s, at a hundredth of the time: the timeout is 0.3 s, and a POST without
+/// a response is repeated after 6 s. Also without writing to the store, where `gwtm` keeps nothing between attempts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_blocked_process_leaves_one_row_and_one_list() {
+async fn blocked_server_process_leaves_one_row_and_one_list() {
     let timing = Timing::new(Duration::from_millis(300), Duration::from_secs(6));
     let blocked_for = async move |seconds: u64, writes: bool| {
         let server = GwtmServer::start().await;
@@ -643,10 +644,10 @@ async fn a_blocked_process_leaves_one_row_and_one_list() {
         }
         let initial = || alert("S230518h-Initial", "2023-05-18T13:05:00Z");
         let of_superevent = || server.alerts().iter().filter(|row| row["graceid"] == "S230518h").count();
-        // The look, then the row's POST.
+        // The query, then the row's POST.
         server.script([Fault::None, Fault::Blocked(Duration::from_secs(seconds) / 100)]);
         let first = call(&house.deps, &with_galaxies(&house.deps, initial(), &["A"]).await).await;
-        // Another superevent goes on meanwhile, through the other process.
+        // Another superevent is posted meanwhile, by the other server process.
         if let Err(error) = &first {
             assert!(error.is_retryable(), "{error}");
             assert!(seconds < 300 || error.to_string().contains("is not stored yet"), "{error}");
@@ -664,7 +665,7 @@ async fn a_blocked_process_leaves_one_row_and_one_list() {
 }
 
 #[tokio::test]
-async fn a_crash_during_a_post_waits_for_its_row() {
+async fn waits_for_the_row_after_a_crash_during_a_post() {
     let server = GwtmServer::start().await;
     let house = house_at(&server, "v1").await;
     let publication = of(alert("S230518h-Initial", "2023-05-18T13:05:00Z"));
@@ -675,7 +676,7 @@ async fn a_crash_during_a_post_waits_for_its_row() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    // Dropped while it waits for the answer, as a process that is killed.
+    // Dropped while it waits for the response, like a killed process.
     tokio::select! {
         biased;
         () = crashes => {}
@@ -689,8 +690,8 @@ async fn a_crash_during_a_post_waits_for_its_row() {
     assert_eq!(keys.iter().map(Key::as_str).collect::<Vec<_>>(), ["work/S230518h-Initial/post_alert.json"]);
 }
 
-/// Two processes that share a store have one publication at once, as in a rolling update: each waits so long before it
-/// begins, and the server does this to their requests.
+/// Two processes that share a store post one publication concurrently, as in a rolling update, each after its own
+/// delay, while the server fails by a script.
 async fn post_twice(waits: [u64; 2], script: Vec<Fault>) {
     let server = GwtmServer::start().await;
     let house = house_at(&server, "v1").await;
@@ -698,7 +699,7 @@ async fn post_twice(waits: [u64; 2], script: Vec<Fault>) {
         with_galaxies(&house.deps, alert("S230518h-Initial", "2023-05-18T13:05:00Z"), &["NGC 1", "NGC 2"]).await;
     server.script(script.clone());
     let post = async |wait: u64| {
-        // A process has connections of its own.
+        // Each process has its own connections.
         let api = Some(Client::new(&server.base("v1"), ADMIN, TIMING).expect("a client"));
         tokio::time::sleep(Duration::from_millis(wait)).await;
         call_until_done(&Deps { api, ..house.deps.clone() }, &publication).await
@@ -721,8 +722,8 @@ async fn post_twice_all(cases: impl IntoIterator<Item = ([u64; 2], Vec<Fault>)>)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_that_post_one_alert_at_once_leave_one_row() {
-    // The server answers at once, or takes longer for one of the first requests than the other waits to begin.
+async fn concurrent_posts_of_an_alert_leave_one_row() {
+    // The server responds at once, or delays one of the first requests for longer than the other process's start.
     let slow = Fault::Blocked(Duration::from_millis(60));
     for slow_at in 0..5 {
         let mut script = vec![Fault::None; slow_at];
@@ -733,7 +734,7 @@ async fn two_that_post_one_alert_at_once_leave_one_row() {
 }
 
 #[tokio::test]
-async fn a_claim_that_is_left_is_taken_over_by_one_once_it_is_too_old() {
+async fn one_process_takes_over_an_expired_claim() {
     let server = GwtmServer::start().await;
     let house = house_at(&server, "v1").await;
     let publication = of(alert("S230518h-Initial", "2023-05-18T13:05:00Z"));
@@ -755,7 +756,7 @@ async fn a_claim_that_is_left_is_taken_over_by_one_once_it_is_too_old() {
 }
 
 #[tokio::test]
-async fn what_was_refused_or_not_sent_is_no_longer_claimed() {
+async fn releases_the_claim_of_a_rejected_or_unsent_post() {
     let server = GwtmServer::start().await;
     let publication = of(alert("S230518h-Initial", "2023-05-18T13:05:00Z"));
     let user = Client::new(&server.base("v1"), USER, TIMING).expect("a client");
@@ -793,7 +794,7 @@ async fn files_of(deps: &Deps, name: &str, content: &str) {
 }
 
 #[tokio::test]
-async fn doubled_rows_stop_nothing_and_the_map_is_where_the_server_looks() {
+async fn tolerates_duplicate_rows_and_stores_maps_where_the_server_looks() {
     let server = GwtmServer::start().await;
     let house = house_at(&server, "v1").await;
     server.keep_files_in(house.folder.path());
@@ -817,7 +818,7 @@ async fn doubled_rows_stop_nothing_and_the_map_is_where_the_server_looks() {
     };
     assert_eq!(notes(&call(&house.deps, &alerts[0]).await.expect("posted")), None);
     server.double(0);
-    // The third waits for the second, whatever the rows count.
+    // The third waits for the second, whatever the number of rows.
     house
         .deps
         .store
@@ -830,12 +831,12 @@ async fn doubled_rows_stop_nothing_and_the_map_is_where_the_server_looks() {
     assert_eq!(statuses(&second), ["posted"]);
     assert!(notes(&second).is_some_and(|note| note.starts_with("row 2 repeats an earlier row")), "{second:?}");
     shows("S090101a-Preliminary2", "S090101a-Preliminary1");
-    // The third has that name; its files take their place, and lie where the server looks for it.
+    // The third has that name; its files replace them, where the server looks for them.
     archived(&house.deps, "S090101a-Preliminary2", "S090101a-4-initial.json").await;
     files_of(&house.deps, "S090101a-Preliminary2", "S090101a-Preliminary2").await;
     assert_eq!(statuses(&call(&house.deps, &alerts[2]).await.expect("posted")), ["posted"]);
     shows("S090101a-Preliminary3", "S090101a-Preliminary2");
-    // A copy that comes later, and all of them again.
+    // A later duplicate, and a repeat of all.
     server.double(2);
     for alert in &alerts {
         assert_eq!(statuses(&call(&house.deps, alert).await.expect("there")), ["there"]);
@@ -845,7 +846,7 @@ async fn doubled_rows_stop_nothing_and_the_map_is_where_the_server_looks() {
 }
 
 #[tokio::test]
-async fn a_bad_list_does_not_lose_the_alert() {
+async fn posts_an_alert_whose_list_is_invalid() {
     let server = GwtmServer::start().await;
     let house = house_at(&server, "v1").await;
     let publication = with_galaxies(&house.deps, alert("S230518h-Initial", "2023-05-18T13:05:00Z"), &["A"]).await;
@@ -856,7 +857,7 @@ async fn a_bad_list_does_not_lose_the_alert() {
         house.deps.store.put(&key, bad.into()).await.expect("stored");
         let error = refused(&house.deps, &publication).await;
         assert!(!error.is_retryable() && error.to_string().contains(said), "{error}");
-        // The row that is there is named.
+        // The error names the existing row.
         let row = format!("post_alert: row {} is stored; event_galaxies: ", server.alerts()[0]["id"]);
         assert!(error.to_string().starts_with(&row), "{error}");
         assert_eq!((server.alerts().len(), server.galaxy_lists().len()), (1, 0));
@@ -867,7 +868,7 @@ async fn a_bad_list_does_not_lose_the_alert() {
 }
 
 #[tokio::test]
-async fn what_the_server_would_refuse_is_changed_and_named() {
+async fn adjusts_and_names_values_that_the_server_rejects() {
     let mut odd = coincident("S230518h-Update-ExtCoinc", "2023-05-18T13:05:00Z");
     let event = odd.event.as_mut().expect("an event");
     event.far = Some(-1.0);
@@ -930,7 +931,7 @@ async fn what_the_server_would_refuse_is_changed_and_named() {
 }
 
 #[tokio::test]
-async fn mocks_that_the_server_would_remove_are_not_posted() {
+async fn does_not_post_mocks_that_the_server_would_remove() {
     let server = GwtmServer::start().await;
     let mut house = house_at(&server, "v1").await;
     server.keep_files_in(house.folder.path());
@@ -952,18 +953,18 @@ async fn mocks_that_the_server_would_remove_are_not_posted() {
     assert!(rows.iter().all(|row| row["role"] == "test") && server.galaxy_lists().is_empty());
     // The bodies are there for a person to read.
     assert!(stored(&house.deps, &alert_key(&format!("{old}-Preliminary"))).await["graceid"] == old.as_str());
-    // Alerts whose rows stay keep their order.
+    // Alerts that the server keeps are posted in order.
     for name in ["MS181101ab-Update2".to_owned(), format!("{recent}-Initial1")] {
         assert!(refused(&house.deps, &of(alert(&name, sent))).await.is_retryable(), "{name}");
     }
-    // At the edge of what is kept, the rows before it may be gone already.
+    // At the limit of the retention, earlier rows may already be removed.
     let edge = of(alert(&format!("{}-Preliminary1", mock(-1, "ef")), sent));
     assert_eq!(statuses(&call(&house.deps, &edge).await.expect("posted")), ["posted", "posted"]);
-    // A failing removal is said, and is no error.
+    // A failing removal is logged, and is no error.
     server.script([Fault::None, Fault::None, Fault::Unavailable, Fault::Unavailable, Fault::Unavailable]);
     let posted = call(&house.deps, &of(alert(&format!("{recent}-Initial"), sent))).await.expect("posted");
     assert_eq!(statuses(&posted), ["posted", "not posted"]);
-    // Galaxy lists of mocks, when they are asked for.
+    // Galaxy lists of mocks, when they are configured.
     house.deps.galaxies_of_mocks = true;
     let publication = with_galaxies(&house.deps, alert("MS181101ab-Update", sent), &["A"]).await;
     assert_eq!(statuses(&call(&house.deps, &publication).await.expect("done")), ["there", "posted", "posted"]);
@@ -971,7 +972,7 @@ async fn mocks_that_the_server_would_remove_are_not_posted() {
 }
 
 #[tokio::test]
-async fn without_an_api_the_bodies_are_written_and_nothing_is_posted() {
+async fn stores_bodies_without_posting_when_no_api_is_set() {
     let house = house(None).await;
     let mock = alert("MS181101ab-Update", "2018-11-01T22:36:25Z");
     for publication in [with_galaxies(&house.deps, mock, &["A"]).await, search(found_events())] {
@@ -995,12 +996,12 @@ async fn without_an_api_the_bodies_are_written_and_nothing_is_posted() {
 }
 
 #[tokio::test]
-async fn the_map_is_gracedbs_when_it_has_the_one_in_hand() {
+async fn links_gracedbs_map_when_it_equals_the_notices() {
     let uploads = GraceDb::start().await;
     let gracedb = uploads.url();
     for (name, created, bytes) in [
         ("bayestar.fits.gz", "2023-05-18 13:00:00 UTC", &b"\x1f\x8b\x08\0"[..]),
-        // The newest is of another map than the notice's.
+        // GraceDB's newest file is another map than the notice's.
         ("bayestar.fits.gz", "2023-05-18 15:00:00 UTC", b"\x1f\x8b\x08\0"),
         ("cWB.fits.gz", "2023-05-18 13:00:00 UTC", b"SIMPLE  =                    T"),
         ("amplfi.fits.gz", "2023-05-18 13:00:00 UTC", b"\x1f\x8b\x08\0"),
@@ -1041,7 +1042,7 @@ async fn the_map_is_gracedbs_when_it_has_the_one_in_hand() {
         call(&house.deps, &publication).await.expect("posted");
         assert_eq!(server.alerts().last().expect("a row")["skymap_fits_url"], expected);
     }
-    // An earlier answer stays, whatever GraceDB says now.
+    // An earlier result stays, whatever GraceDB returns now.
     house.deps.gracedb_url = "http://127.0.0.1:9".to_owned();
     let first = of(made_by("S230518h-Preliminary", "BAYESTAR"));
     assert_eq!(statuses(&call(&house.deps, &first).await.expect("found")), ["there"]);
@@ -1050,9 +1051,9 @@ async fn the_map_is_gracedbs_when_it_has_the_one_in_hand() {
 }
 
 #[tokio::test]
-async fn what_is_not_stored_is_posted_by_the_servers_rows() {
+async fn numbers_alerts_by_the_servers_rows_without_a_store() {
     let server = GwtmServer::start().await;
-    // Three processes: each claims the name anew.
+    // Three processes without a shared store each claim the name.
     let sent = ["2023-05-18T12:59:30Z", "2023-05-18T13:05:00Z", "2023-05-18T12:59:30Z"];
     let mut found = Vec::new();
     for sent in sent {
@@ -1069,7 +1070,7 @@ async fn what_is_not_stored_is_posted_by_the_servers_rows() {
 }
 
 #[tokio::test]
-async fn a_body_that_was_posted_stays() {
+async fn posted_bodies_are_not_overwritten() {
     let server = GwtmServer::start().await;
     let house = house_at(&server, "v1").await;
     let initial = || alert("S230518h-Initial", "2023-05-18T13:05:00Z");
@@ -1080,7 +1081,7 @@ async fn a_body_that_was_posted_stays() {
     assert_eq!(body["skymap_fits_url"], server.alerts()[0]["skymap_fits_url"]);
 
     let key = Object::PostIceCube("S230518h-2-Preliminary").key().expect("a key");
-    // A search that found nothing is recorded, and gives way to what is posted.
+    // A search without events is recorded, and replaced by a posted one.
     call(&house.deps, &search(json!([]))).await.expect("recorded");
     call(&house.deps, &search(found_events())).await.expect("posted");
     let body = stored(&house.deps, &key).await;
@@ -1096,14 +1097,14 @@ async fn a_body_that_was_posted_stays() {
 }
 
 #[tokio::test]
-async fn a_search_that_broke_off_and_was_stored_is_found() {
+async fn finds_a_stored_search_after_a_broken_response() {
     for fault in [Fault::ResetAfter, Fault::HangAfter, Fault::ErrorAfter, Fault::GatewayTimeout] {
         let server = GwtmServer::start().await;
         let house = house_at(&server, "v1").await;
         server.script([fault]);
         let posted = call_until_done(&house.deps, &search(found_events())).await;
         assert_eq!((statuses(&posted), server.icecube_notices().len()), (vec!["there"], 1), "{fault:?}");
-        // What another search had stored was not posted by a later one, whatever broke off.
+        // A later search never replaces a stored one, whatever was interrupted.
         let mut later = found_events();
         later[0]["event_dt"] = json!(-3.5);
         server.script([fault]);
@@ -1114,7 +1115,7 @@ async fn a_search_that_broke_off_and_was_stored_is_found() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_that_post_one_search_at_once_leave_one() {
+async fn concurrent_posts_of_a_search_leave_one() {
     let scripts = [Fault::None, Fault::StoredLate, Fault::Blocked(Duration::from_millis(300)), Fault::ResetAfter];
     let one = async |wait: u64, fault: Fault| {
         let server = GwtmServer::start().await;
@@ -1135,7 +1136,7 @@ async fn two_that_post_one_search_at_once_leave_one() {
 }
 
 #[tokio::test]
-async fn any_reference_is_posted() {
+async fn posts_searches_with_any_reference() {
     let server = GwtmServer::start().await;
     let house = house_at(&server, "v1").await;
     let Publication::IceCube(mut odd) = search(found_events()) else { panic!("a search") };
@@ -1149,12 +1150,12 @@ async fn any_reference_is_posted() {
 }
 
 #[tokio::test]
-async fn a_failing_list_keeps_no_test_alert() {
+async fn removes_old_test_alerts_although_the_list_fails() {
     let server = GwtmServer::start().await;
     let mut house = house_at(&server, "v1").await;
     house.deps.galaxies_of_mocks = true;
     let publication = with_galaxies(&house.deps, alert("MS181101ab-Update", "2018-11-01T22:36:25Z"), &["A"]).await;
-    // The row's look and post; then no list can be asked for.
+    // The row's query and POST succeed; then lists cannot be queried.
     server.script([Fault::None, Fault::None, Fault::Unavailable, Fault::Unavailable, Fault::Unavailable]);
     let error = refused(&house.deps, &publication).await;
     let row = format!("post_alert: row {} is stored; event_galaxies: ", server.alerts()[0]["id"]);
@@ -1165,10 +1166,10 @@ async fn a_failing_list_keeps_no_test_alert() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_call_ends_within_its_budget() {
+async fn call_ends_within_its_time_budget() {
     let publication = of(alert("S230518h-Initial", "2023-05-18T13:05:00Z"));
     let posts = |server: &GwtmServer| server.requests().iter().filter(|request| request.starts_with("POST")).count();
-    // One attempt with its looks takes up to 1.74 s here.
+    // One attempt with its queries takes up to 1.74 s here.
     let within = |budget: Duration, server: &GwtmServer| {
         Client::new(&server.base("v1"), ADMIN, Timing { budget, ..TIMING }).expect("a client")
     };
@@ -1176,18 +1177,18 @@ async fn a_call_ends_within_its_budget() {
     let hanging = || std::iter::repeat_n(Fault::HangBefore, 200);
     let looking = || std::iter::repeat_n([Fault::HangBefore, Fault::None, Fault::None, Fault::None], 50).flatten();
     for (budget, script, said, posted) in [
-        // There is no time to post and to look.
+        // No time for a POST and its query.
         (Duration::from_secs(1), Vec::new(), "a POST and the look-ups after it: the time budget of 1 s is used up", 0),
-        // Nothing answers: not posted, since no look says that nothing is there.
+        // No response: not posted, because no query confirmed that there is no row.
         (one, hanging().collect(), "`GET query_alerts`", 0),
         (one, std::iter::once(Fault::None).chain(hanging()).collect(), "`POST post_alert`", 1),
-        // Looks answer, but a second attempt does not fit.
+        // Queries respond, but there is no time for a second attempt.
         (one, std::iter::once(Fault::None).chain(looking()).collect(), "`POST post_alert`", 1),
     ] {
         let server = GwtmServer::start().await;
         let house = house(Some(within(budget, &server))).await;
         server.script(script);
-        // Each call has its own.
+        // Each call has its own budget.
         for calls in 1..=2 {
             let begun = std::time::Instant::now();
             let error = refused(&house.deps, &publication).await;
@@ -1201,7 +1202,7 @@ async fn a_call_ends_within_its_budget() {
         }
         server.settled().await;
         assert!(server.alerts().is_empty());
-        // A server that has come back finds one row.
+        // After the server has recovered, there is one row.
         server.script([]);
         if budget == one {
             assert_eq!(statuses(&call_until_done(&house.deps, &publication).await), ["posted"]);
@@ -1211,7 +1212,7 @@ async fn a_call_ends_within_its_budget() {
 }
 
 #[test]
-fn the_function_has_more_time_than_its_client() {
+fn function_timeout_exceeds_the_clients_budget() {
     let template =
         std::fs::read_to_string(tests::program::workspace().join("infra/template.yaml")).expect("a template");
     let function = template.split_once("\n  PostApi:\n").expect("the function").1;
@@ -1221,12 +1222,12 @@ fn the_function_has_more_time_than_its_client() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_is_dropped_before_the_server_does_it() {
+async fn drops_idle_connections_before_the_server_does() {
     let server = GwtmServer::start().await;
     let house = house_at(&server, "v1").await;
     call(&house.deps, &of(alert("S230518h-Initial", "2023-05-18T13:05:00Z"))).await.expect("posted");
     assert_eq!(server.connections(), 1);
-    // The server keeps it for 5 s; a POST in the moment of its closing would have an unknown fate.
+    // The server closes it after 5 s; whether a POST at that moment was stored would be unknown.
     tokio::time::sleep(Duration::from_millis(3500)).await;
     call(&house.deps, &of(alert("S230518h-Update", "2023-05-18T14:05:00Z"))).await.expect("posted");
     assert_eq!(server.connections(), 2);

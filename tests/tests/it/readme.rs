@@ -9,7 +9,7 @@ fn read(file: &str) -> String {
     fs::read_to_string(workspace().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
-/// Compares a file with what the declarations give; with BLESS=1 it writes the file.
+/// Compares a file with its expected content; with BLESS=1, writes the file.
 fn generated(file: &str, expected: &str) {
     if std::env::var_os("BLESS").is_some() {
         fs::write(workspace().join(file), expected).unwrap_or_else(|error| panic!("{file}: {error}"));
@@ -40,7 +40,7 @@ fn the_settings_page_lists_exactly_the_declared_settings() {
     generated("docs/settings.md", &format!("{expected}\n## Where objects are kept{stores}"));
 }
 
-/// Every setting of a listener with what it is for; the lines that are not commented out, and their values, stay.
+/// Every setting of a listener with its purpose; lines that are not commented out keep their values.
 #[test]
 fn env_example_lists_exactly_the_settings_of_a_listener() {
     let example = read(".env.example");
@@ -63,7 +63,7 @@ fn env_example_lists_exactly_the_settings_of_a_listener() {
 }
 
 #[test]
-fn the_readmes_commands_are_there() {
+fn commands_of_the_readme_exist() {
     let readme = read("README.md");
     for command in ["events/try", "tests/run"] {
         assert!(readme.contains(&format!("\n{command} ")), "{command}");

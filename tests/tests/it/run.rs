@@ -288,7 +288,7 @@ fn summaries_of_real_alerts_match_upstream() {
 }
 
 #[test]
-fn mock_alerts_are_not_processed_when_they_are_unwanted() {
+fn does_not_process_unwanted_mock_alerts() {
     let store = store();
     let notices = ["MS090105e-1-preliminary-mock.json", "MS090105e-2-icecube-flat.json", "S090102b-2-retraction.json"];
     let run = |format: &[&str]| {

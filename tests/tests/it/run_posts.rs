@@ -1,5 +1,4 @@
-//! `gwtm run` with an API: real notices of the samples leave exactly the rows they should, through a server that
-//! fails in between.
+//! `gwtm run` with an API: the samples create exactly the expected rows, with a server that fails intermittently.
 
 use std::path::PathBuf;
 
@@ -10,7 +9,7 @@ use shared::notice::igwn::Notice;
 use tests::gwtm_server::{ADMIN, Fault, GwtmServer};
 use tests::program::{Called, Gwtm, files, sample, workspace};
 
-/// A superevent's story in the order in which it arrives.
+/// A superevent's notices in order of arrival.
 const STORY: [&str; 8] = [
     "S090101a-1-earlywarning.json",
     "S090101a-2-preliminary.json",
@@ -69,7 +68,7 @@ fn told(server: &GwtmServer) {
     // The default of the older listeners.
     assert!(server.alerts().iter().all(|row| row["observing_run"] == "O4"), "{:?}", server.alerts());
     assert_eq!(server.icecube_notices().len(), 1);
-    // One list for the superevent that lies among the catalogue's galaxies: the newest alert's.
+    // One list, the newest alert's, for the superevent whose region contains galaxies of the catalogue.
     let lists = server.galaxy_lists();
     let own: Vec<_> = lists.iter().filter(|list| list.graceid == "S090101a").collect();
     assert_eq!(own.len(), 1, "{lists:?}");
@@ -81,7 +80,7 @@ fn told(server: &GwtmServer) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_story_is_posted_once_and_its_bodies_are_kept() {
+async fn posts_each_alert_once_and_stores_the_bodies() {
     let server = GwtmServer::start().await;
     let folder = tempfile::tempdir().expect("a folder");
     let first = run(&server, folder.path().into(), story(), ("VERBOSE", "true")).await;
@@ -106,7 +105,7 @@ async fn a_story_is_posted_once_and_its_bodies_are_kept() {
     assert_eq!(server.galaxy_lists(), lists);
     assert_eq!(files(folder.path()), before);
 
-    // What lies in the store is what was posted, and no token is in it, nor in any log.
+    // The store has what was posted; neither it nor any log has the token.
     let body: Value = serde_json::from_slice(&before["work/S090101a-Initial/post_alert.json"]).expect("JSON");
     for (field, posted) in &server.alerts()[3] {
         if let Some(ours) = body.get(field).filter(|ours| ours.is_string()) {
@@ -118,7 +117,7 @@ async fn a_story_is_posted_once_and_its_bodies_are_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_fails_in_between_changes_nothing() {
+async fn posts_once_despite_server_faults() {
     let server = GwtmServer::start().await;
     let folder = tempfile::tempdir().expect("a folder");
     let faults = [
@@ -138,7 +137,7 @@ async fn a_server_that_fails_in_between_changes_nothing() {
             break;
         }
         assert!(attempt < 5, "{}", called.stderr);
-        // What a later attempt may mend says so.
+        // A retryable failure is reported as such.
         for report in called.json() {
             for error in report["errors"].as_array().expect("errors") {
                 assert_eq!(error["class"], "Retryable", "{error}");
@@ -149,7 +148,7 @@ async fn a_server_that_fails_in_between_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_storing_it_posts_all_the_same() {
+async fn posts_without_storing() {
     let server = GwtmServer::start().await;
     let folder = tempfile::tempdir().expect("a folder");
     let store = folder.path().join("data");
@@ -160,7 +159,7 @@ async fn without_storing_it_posts_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_storing_each_process_finds_its_place() {
+async fn numbers_alerts_by_the_servers_rows_without_storing() {
     let server = GwtmServer::start().await;
     let folder = tempfile::tempdir().expect("a folder");
     let preliminaries = ["S090101a-2-preliminary.json", "S090101a-3-preliminary.json", "S090101a-2-preliminary.json"];
@@ -174,7 +173,7 @@ async fn without_storing_each_process_finds_its_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dry_run_calls_no_api() {
+async fn dry_run_does_not_call_the_api() {
     let server = GwtmServer::start().await;
     let folder = tempfile::tempdir().expect("a folder");
     let called = run(&server, folder.path().join("data"), story(), ("DRY_RUN", "true")).await;
@@ -196,7 +195,7 @@ fn variant(folder: &std::path::Path, sample_name: &str, id: &str, created: &str,
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_row_without_a_map_keeps_the_superevents_last_map_on_the_page() {
+async fn alert_without_a_map_keeps_the_superevents_last_map_on_the_page() {
     let server = GwtmServer::start().await;
     let folder = tempfile::tempdir().expect("a folder");
     let store = folder.path().join("data");
@@ -224,13 +223,13 @@ async fn a_row_without_a_map_keeps_the_superevents_last_map_on_the_page() {
     // Nothing came before this one.
     let page = server.page("S090103c").expect("a row");
     assert_eq!((page.contours, page.flat_map), (None, None));
-    // Again, nothing changes.
+    // A repeat changes nothing.
     let again = run(&server, store.clone(), notices, ("VERBOSE", "false")).await;
     assert_eq!((again.code, files(&store)), (Some(0), stored), "{}", again.stderr);
 }
 
-/// What gwtm_cron leaves of a notice: the archived notice, and a row whose `timesent` is the map's DATE; of a retraction a
-/// row without times.
+/// Leaves a notice as gwtm_cron does: archived, with a row whose `timesent` is the map's DATE; a retraction's row has
+/// no times.
 fn posted_by_gwtm_cron(server: &GwtmServer, store: &std::path::Path, name: &str, file: &str) -> Option<String> {
     let bytes = std::fs::read(sample(file)).expect("a sample");
     let notice = Notice::parse(&bytes).expect("a notice");
@@ -250,7 +249,7 @@ fn posted_by_gwtm_cron(server: &GwtmServer, store: &std::path::Path, name: &str,
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_superevent_that_gwtm_cron_began_is_carried_on() {
+async fn continues_a_superevent_of_gwtm_cron() {
     let server = GwtmServer::start().await;
     let folder = tempfile::tempdir().expect("a folder");
     let store = folder.path().join("data");
@@ -268,7 +267,7 @@ async fn a_superevent_that_gwtm_cron_began_is_carried_on() {
         server.remove_lists(&name[..8]);
         server.add_galaxy_list(ADMIN, &body);
     }
-    // A listener that starts a day back takes all of them again, and goes on with the update and its coincidence.
+    // A listener that starts a day back processes all of them again, and continues with the update and its coincidence.
     let notices: Vec<PathBuf> = [1, 2, 3, 4, 6, 7].map(|n| sample(STORY[n])).into();
     let called = run(&server, store, notices, ("VERBOSE", "false")).await;
     assert_eq!(called.code, Some(0), "{}{}", called.stdout, called.stderr);
@@ -295,7 +294,7 @@ async fn a_superevent_that_gwtm_cron_began_is_carried_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn later_alerts_of_a_superevent_wait_and_others_go_on() {
+async fn failing_alert_delays_only_its_own_superevent() {
     let folder = tempfile::tempdir().expect("a folder");
     let notice =
         |sample_name: &str, id: &str, created: &str, kind: &str| variant(folder.path(), sample_name, id, created, kind);
@@ -304,7 +303,7 @@ async fn later_alerts_of_a_superevent_wait_and_others_go_on() {
         notice("S090101a-4-initial.json", "S090104d", "2009-01-04T00:02:00Z", "INITIAL"),
         notice("S090101a-2-preliminary.json", "S090105e", "2009-01-05T00:01:00Z", "PRELIMINARY"),
     ];
-    // The first POST finds the server busy, thrice; then all is well again.
+    // The server is busy for the first POST, three times, then recovers.
     let busy = || [Fault::Unavailable; 3].into_iter();
     let call = async |server: &GwtmServer, patience: &str| {
         let mut arguments: Vec<PathBuf> = vec!["--patience".into(), patience.into()];
@@ -317,7 +316,7 @@ async fn later_alerts_of_a_superevent_wait_and_others_go_on() {
     let called = call(&server, "60s").await;
     assert_eq!(called.code, Some(0), "{}", called.stderr);
     assert_eq!(rows(&server), ["S090105e-Preliminary", "S090104d-Preliminary", "S090104d-Initial"]);
-    // Without patience the later alert is not tried, and says why.
+    // Without retries the later alert is not attempted, and the report says why.
     let server = GwtmServer::start().await;
     server.script(busy());
     let called = call(&server, "0").await;
@@ -328,9 +327,9 @@ async fn later_alerts_of_a_superevent_wait_and_others_go_on() {
     assert!(why.starts_with("not tried, because ") && why.contains("-PRELIMINARY.json`, which failed: "), "{why}");
 }
 
-/// The server removes the files of old mocks all the time, whoever is at them.
+/// The server removes the files of old mocks at any time, even those being processed.
 #[tokio::test(flavor = "multi_thread")]
-async fn mocks_that_are_removed_while_they_are_in_work_are_no_error() {
+async fn tolerates_removal_of_mocks_during_processing() {
     let server = GwtmServer::start().await;
     let folder = tempfile::tempdir().expect("a folder");
     let store = folder.path().join("data");
@@ -351,11 +350,12 @@ async fn mocks_that_are_removed_while_they_are_in_work_are_no_error() {
     let called = run(&server, store, mocks, ("GALAXY_MOCKS", "false")).await;
     removing.abort();
     assert_eq!(called.code, Some(0), "{}{}", called.stdout, called.stderr);
-    // Those of yesterday and today are posted, each with three alerts; no mock has galaxies, which would stay for good.
+    // Mocks of yesterday and today are posted, each with three alerts. Galaxy lists of mocks are not posted, as the
+    // server never removes them.
     assert_eq!((server.alerts().len(), server.galaxy_lists().len()), (6, 0));
 }
 
-/// Fifteen alerts of six superevents, as they come.
+/// Fifteen alerts of six superevents, in order of arrival.
 fn fifteen_alerts(folder: &std::path::Path) -> Vec<PathBuf> {
     let ids = ["S090106a", "S090106b", "S090106c", "S090106d", "S090106e", "S090106f"];
     let mut notices = Vec::new();
@@ -375,8 +375,8 @@ fn fifteen_alerts(folder: &std::path::Path) -> Vec<PathBuf> {
     notices
 }
 
-/// Sixty kills of `gwtm run`, while a process of the server is blocked at random for 1 to 120 s and its database fails
-/// in between; a hundred times as fast.
+/// Sixty kills of `gwtm run`, while a server process is blocked at random for 1 to 120 s and its database fails
+/// intermittently; at a hundredth of these times.
 async fn killed_sixty_times(seed: u64) {
     let mut random = seed;
     let mut dice = move |sides: u64| {
@@ -403,7 +403,7 @@ async fn killed_sixty_times(seed: u64) {
     let faults = [Fault::ErrorBefore, Fault::ErrorAfter, Fault::ResetAfter, Fault::Unavailable];
     let (mut during_a_post, mut first) = (0, 0);
     for _ in 0..60 {
-        // A process is blocked by whatever request it has: that of a POST is stored later, though its client has ended.
+        // A process blocks on its current request: a POST is stored later, although its client has exited.
         let script: Vec<Fault> = (0..200)
             .map(|_| match dice(8) {
                 0 => faults[dice(4) as usize],
@@ -457,7 +457,7 @@ async fn killed_sixty_times(seed: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sixty_kills_and_a_blocked_process_leave_one_row_an_alert_and_the_newest_list() {
+async fn sixty_kills_and_a_blocked_process_leave_one_row_per_alert_and_the_newest_list() {
     let seeds = [0x9E37_79B9_7F4A_7C15, 0xD1B5_4A32_D192_ED03, 0x2545_F491_4F6C_DD1D];
     let told: Vec<_> = seeds.into_iter().map(|seed| tokio::spawn(killed_sixty_times(seed))).collect();
     for story in told {

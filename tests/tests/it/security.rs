@@ -1,4 +1,4 @@
-//! Other roads to a broker than GCN's: SCRAM and PLAIN over TLS, and mutual TLS.
+//! Log-ins to brokers other than GCN's: SCRAM and PLAIN over TLS, and mutual TLS.
 
 use tests::gwtm_server::GwtmServer;
 use tests::kafka::{Gcn, IGWN, PASSWORD, USER};
@@ -64,7 +64,7 @@ async fn mutual_tls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_password_is_told_by_the_log_the_health_and_check() {
+async fn log_health_and_check_report_a_wrong_password() {
     let (gcn, server) = (Gcn::shared().await, GwtmServer::start().await);
     let (folder, port) = (tempfile::tempdir().expect("a folder"), free_port());
     let settings = [
@@ -77,7 +77,7 @@ async fn a_wrong_password_is_told_by_the_log_the_health_and_check() {
     let listening = listening(&gcn, &folder, &server).set("HEALTH_ADDR", format!("127.0.0.1:{port}"));
     let listening = settings.iter().fold(listening, |listening, (name, value)| listening.set(name, value));
     let mut listener = listening.start();
-    // The heartbeat may be a minute old: it is the log-in that is trouble.
+    // The heartbeat may be a minute old: only the log-in is a problem.
     eventually("bad health", async || {
         http_get(port, "/healthz").is_some_and(|(status, said)| status == 503 && said.starts_with("not logged in"))
     })

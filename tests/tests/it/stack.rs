@@ -1,5 +1,5 @@
-//! The whole stack on this machine, by `infra/local`: the template deployed and the flows interpreted by moto, the
-//! functions' programs behind cargo-lambda's emulator, the bridge between a Kafka broker and the flows.
+//! The whole stack on one machine, by `infra/local`: moto deploys the template and interprets the flows, cargo-lambda's
+//! emulator runs the functions' programs, and the bridge connects a Kafka broker with the flows.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,22 +11,22 @@ use tests::gwtm_server::{ADMIN, Fault, GwtmServer};
 use tests::listener::eventually;
 use tests::program::{Gwtm, binary, files, sample, workspace};
 
-/// What `infra/local --json` says.
+/// The output of `infra/local --json`.
 #[derive(Debug, Deserialize)]
 struct Ran {
     /// The stack's status.
     stack: String,
-    /// What the template names and the emulator did not make.
+    /// Resources of the template that the emulator did not create.
     differences: BTreeMap<String, (String, Option<String>)>,
     executions: Vec<Execution>,
-    /// Every call of a function, and the type of its error.
+    /// Every call of a function, with the type of its error.
     calls: Vec<(String, Option<String>)>,
     bridge_exits: Vec<i32>,
-    /// What its health check said while it ran, and after it had left.
+    /// The results of its health check while it ran, and after it had exited.
     bridge_healthy: Vec<bool>,
-    /// What `gwtm` did in the end.
+    /// The final calls of `gwtm`.
     gwtm: Vec<Commanded>,
-    /// What each program has printed.
+    /// The output of each program.
     logs: BTreeMap<String, String>,
 }
 
@@ -53,7 +53,7 @@ impl Commanded {
     }
 }
 
-/// The options by which `gwtm` is called in the end.
+/// The options for the final calls of `gwtm`.
 fn then(commands: &[&str]) -> Vec<String> {
     commands.iter().flat_map(|command| ["--gwtm".to_owned(), (*command).to_owned()]).collect()
 }
@@ -116,7 +116,7 @@ const UNKNOWN_TO_MOTO: [&str; 4] =
     ["AWS::CloudWatch::Alarm", "AWS::S3::BucketPolicy", "AWS::SNS::TopicPolicy", "AWS::Scheduler::Schedule"];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn notices_go_through_the_deployed_stack_as_through_one_process() {
+async fn deployed_stack_produces_the_same_as_one_process() {
     let folder = tempfile::tempdir().expect("a folder");
     let (out, one) = (folder.path().join("out"), folder.path().join("one"));
     let server = GwtmServer::start().await;
@@ -132,12 +132,12 @@ async fn notices_go_through_the_deployed_stack_as_through_one_process() {
     let twice = vec!["--twice".to_owned()];
     let ran = local(&out, &[posting_to(&server), settings, twice, gate, sent.clone()].concat()).await;
 
-    // Everything that the template names was made, but for what the emulator passes over.
+    // Every resource of the template was created, except those that the emulator skips.
     assert_eq!(ran.stack, "CREATE_COMPLETE");
     for (name, (wanted, made)) in &ran.differences {
         assert!(made.is_none() && UNKNOWN_TO_MOTO.contains(&wanted.as_str()), "{name}: {wanted}, made as {made:?}");
     }
-    // One flow a notice, although the bridge has taken everything twice; both times it left by itself.
+    // One flow per notice, although the bridge received everything twice; it exited by itself both times.
     let icecube = "gcn_notices_icecube_lvk_nu_track_search-0-0";
     let expected =
         [icecube, "igwn_gwalert-0-0", "igwn_gwalert-0-1", "igwn_gwalert-0-2"].map(|name| (name, "SUCCEEDED"));
@@ -151,7 +151,7 @@ async fn notices_go_through_the_deployed_stack_as_through_one_process() {
     assert_eq!(server.alerts().len(), 4);
     assert_eq!(server.icecube_notices().len(), 1);
 
-    // The same objects as one process makes, but for where the notices came from and how long things took.
+    // The same objects as of one process, except for the notices' origin and durations.
     let called = Gwtm::run(&one, &sent)
         .set("CATALOG_PATH", workspace().join("events/catalog.csv"))
         .set("FERMI_TLE_FILE", workspace().join("events/fermi.tle"))
@@ -171,7 +171,7 @@ async fn notices_go_through_the_deployed_stack_as_through_one_process() {
     for (name, bytes) in &in_process {
         assert!(on_aws[name] == *bytes, "{name} differs");
     }
-    // A mock goes the same way, is posted nowhere, and leaves nothing.
+    // A mock is processed alike, but not posted, and leaves no objects.
     let [gate, again, absent] = &ran.gwtm[..] else { panic!("three commands: {:?}", ran.gwtm) };
     assert_eq!((gate.code, again.code, absent.code), (0, 0, 2), "{gate:?} {again:?} {absent:?}");
     let said = gate.json().remove(0);
@@ -192,17 +192,17 @@ async fn notices_go_through_the_deployed_stack_as_through_one_process() {
     assert!(again.stdout.contains("whole flow") && absent.stderr.contains("absent"), "{again:?} {absent:?}");
     let left = files(&out).into_keys().find(|name| name.contains("MS070101") || name.contains("gwtm-check"));
     assert_eq!(left, None);
-    // The token is read from its secret, and shows nowhere.
+    // The token is read from its secret, and never shown.
     assert!(!ran.logs.values().any(|log| log.contains(ADMIN)));
     assert!(!files(&out).values().any(|bytes| bytes.windows(ADMIN.len()).any(|part| part == ADMIN.as_bytes())));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_fails_is_tried_again_or_kept_and_stops_nothing_else() {
+async fn retries_or_dead_letters_failures_and_continues() {
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("out");
     let server = GwtmServer::start().await;
-    // The name of the superevent's first preliminary is taken, but its row is not there yet: the second waits for it.
+    // The superevent's first preliminary is claimed but has no row yet: the second waits for it.
     let first = sample("S090103c-2-icecube-none.json").display().to_string();
     let taken = ["--object".to_owned(), format!("fit/S090103c-Preliminary_alert.json={first}")];
     let row = async {
@@ -214,7 +214,7 @@ async fn what_fails_is_tried_again_or_kept_and_stops_nothing_else() {
     let mut sent = vec![garbage.display().to_string()];
     sent.extend(notices(&["S090103c-1-preliminary-burst.json"]));
     let hang = vec!["--hang".into(), "galaxy-list".into()];
-    // A failure whose cause is mended.
+    // A failure whose cause has been fixed.
     let (mended, search) = (folder.path().join("mended.json"), "inbox/by-hand.json");
     let input = json!({"topic": "gcn.notices.icecube.lvk_nu_track_search", "body": {"key": search}});
     let kept = json!({"step": "bridge", "error": "Permanent", "reason": "a test", "input": input});
@@ -232,7 +232,8 @@ async fn what_fails_is_tried_again_or_kept_and_stops_nothing_else() {
     let (ran, ()) = tokio::join!(local(&out, &options), row);
 
     assert_eq!(ran.statuses(), [("igwn_gwalert-0-0", "FAILED"), ("igwn_gwalert-0-1", "SUCCEEDED")]);
-    // A notice that cannot be read is Permanent: asked once, kept with the reason. Superevents run side by side.
+    // An unreadable notice is a Permanent error: called once, dead-lettered with the reason.
+    // Superevents run concurrently.
     let mut ingested = ran.answers("ingest-ligo");
     ingested.sort_unstable();
     assert_eq!(ingested, [None, Some("Permanent")]);
@@ -240,11 +241,11 @@ async fn what_fails_is_tried_again_or_kept_and_stops_nothing_else() {
         let bytes = std::fs::read(out.join("failed").join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
         serde_json::from_slice(&bytes).expect("JSON")
     };
-    // One branch answers nothing: it is given up in its time, and the post goes out without its list.
+    // One branch does not respond: it times out, and the post goes out without its list.
     assert_eq!(failed("igwn_gwalert-0-1-S090103c-Preliminary1-galaxy-list.json")["error"], "States.Timeout");
     assert_eq!(ran.answers("galaxy-list"), [] as [Option<&str>; 0]);
     assert_eq!(ran.answers("skymap-products"), [None]);
-    // What is Retryable is asked again until it is done.
+    // Retryable errors are retried until they succeed.
     let posts = ran.answers("post-api");
     let (last, before) = posts.split_last().expect("calls");
     assert!(
@@ -255,14 +256,14 @@ async fn what_fails_is_tried_again_or_kept_and_stops_nothing_else() {
     assert_eq!(server.alerts().len(), 2);
     assert_eq!(ran.answers("annotate"), [None]);
 
-    // The gate sees what the flow went on without, and keeps its objects for a person.
+    // The gate reports what the flow continued without, and keeps its objects for a person.
     let codes: Vec<i32> = ran.gwtm.iter().map(|called| called.code).collect();
     assert_eq!(codes, [1, 0, 0, 1, 2], "{:?}", ran.gwtm);
     let gate = ran.gwtm[0].json().remove(0);
     let failures = gate["looks"].as_array().expect("looks").iter().find(|look| look["what"] == "failures");
     assert_eq!(failures.expect("a look")["verdict"], "failed", "{gate}");
     assert!(files(&out).into_keys().any(|name| name.starts_with("test/MS070101")));
-    // Flows are started again, and what they kept before goes, whether they succeed or keep the failure of today.
+    // Restarted flows replace their earlier dead letters, whether they succeed or fail again.
     assert_eq!(ran.gwtm[1].stdout.matches("would be started").count(), 4, "{:?}", ran.gwtm[1]);
     let statuses = |n: usize| -> Vec<Value> { ran.gwtm[n].json().iter().map(|line| line["status"].clone()).collect() };
     assert_eq!(statuses(2), ["SUCCEEDED", "removed"], "{:?}", ran.gwtm[2]);
@@ -275,7 +276,7 @@ async fn what_fails_is_tried_again_or_kept_and_stops_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_superevents_rows_are_in_kafkas_order_though_the_first_is_held_back_and_the_bridge_killed() {
+async fn posts_in_kafkas_order_despite_retries_and_a_killed_bridge() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = GwtmServer::start().await;
     server.script(std::iter::repeat_n(Fault::Unavailable, 12));

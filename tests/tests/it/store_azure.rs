@@ -44,7 +44,7 @@ async fn creates_missing_containers() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_no_key_is_refused_before_any_request() {
+async fn rejects_an_invalid_account_key_before_any_request() {
     let wrong = location(&with(&account(), "AZURE_ACCOUNT_KEY", "~".to_owned()));
     assert!(Store::open(&wrong).await.is_err_and(|error| error.to_string().contains("AZURE_ACCOUNT_KEY")));
 }

@@ -32,7 +32,7 @@ fn settings(pairs: &[(&'static str, &str)]) -> Settings {
 }
 
 #[tokio::test]
-async fn a_shared_access_signature_reads_and_writes_until_it_expires() {
+async fn shared_access_signature_works_until_it_expires() {
     let account = Azurite::shared().absent("");
     let with_sas = |sas: String| -> Settings {
         let others = account.iter().filter(|(name, _)| *name != "AZURE_ACCOUNT_KEY").cloned();
@@ -57,13 +57,13 @@ async fn a_shared_access_signature_reads_and_writes_until_it_expires() {
 /// An account, IMDS and Microsoft Entra on one port.
 #[derive(Default)]
 struct StandIn {
-    /// Which tokens were given; the last one is good.
+    /// The issued tokens; only the last one is valid.
     given: usize,
-    /// For how long [s].
+    /// Lifetime of a token [s].
     expires_in: u32,
-    /// What the next requests for tokens are answered with.
+    /// The next responses to requests for tokens.
     busy: Vec<u16>,
-    /// What was exchanged.
+    /// The assertions that were exchanged.
     assertions: Vec<String>,
     objects: HashMap<String, Bytes>,
 }
@@ -191,9 +191,9 @@ async fn managed_store(address: &str, client_id: &str) -> Store {
 }
 
 #[tokio::test]
-async fn a_managed_identity_shares_one_token_and_renews_one_that_is_refused() {
+async fn managed_identity_shares_one_token_and_renews_a_rejected_one() {
     let (shared, address) = StandIn::start(3600).await;
-    // The machine is being updated, throttles, and fails.
+    // IMDS is being updated, throttles, and fails.
     shared.lock().expect("a lock").busy = vec![404, 429, 500];
     let store = managed_store(&address, MANAGED).await;
     store.put(&key("fit/x"), Bytes::from_static(b"1")).await.expect("written");
@@ -215,18 +215,18 @@ async fn a_managed_identity_shares_one_token_and_renews_one_that_is_refused() {
 }
 
 #[tokio::test]
-async fn a_token_is_asked_for_again_before_it_ends() {
+async fn renews_a_token_before_it_expires() {
     let (shared, address) = StandIn::start(1).await;
     let store = managed_store(&address, MANAGED).await;
     assert_eq!(store.get(&key("fit/x")).await, Ok(None));
-    // Half of its life, when that is shorter than a minute.
+    // Renewed at half of its lifetime when that is shorter than a minute.
     tokio::time::sleep(std::time::Duration::from_millis(600)).await;
     assert_eq!(store.get(&key("fit/x")).await, Ok(None));
     assert_eq!(shared.lock().expect("a lock").given, 2);
 }
 
 #[tokio::test]
-async fn a_workload_identity_exchanges_the_token_that_the_file_holds_now() {
+async fn workload_identity_exchanges_the_files_current_token() {
     let (shared, address) = StandIn::start(3600).await;
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("token");

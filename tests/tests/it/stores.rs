@@ -12,7 +12,7 @@ macro_rules! conforms {
     };
 }
 
-/// The same, of what holds for every back end, and of these checks.
+/// Defines a test per check that holds for every back end, and per listed check.
 macro_rules! conforms_with {
     ($backend:expr => $($check:ident)*) => {
         crate::stores::conforms! {

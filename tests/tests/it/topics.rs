@@ -1,4 +1,4 @@
-//! Where a group begins, and what real topics hold and do, at a real broker.
+//! Start offsets of a group, recreated and repartitioned topics, and large or compressed messages, at a real broker.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,7 +17,7 @@ fn notice(name: &str) -> Option<Vec<u8>> {
     Some(fs::read(sample(name)).expect("a sample"))
 }
 
-/// Topics, an API, and a listener between.
+/// Topics, an API, and the listener between them.
 struct World {
     gcn: Gcn,
     server: GwtmServer,
@@ -55,7 +55,7 @@ impl World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_group_begins_with_the_next_message_and_has_a_position_at_once() {
+async fn new_group_starts_at_the_next_message_and_commits_at_once() {
     let mut world = World::shared().await;
     world.listening = world.listening.set("KAFKA_OFFSET_RESET", "latest");
     world.gcn.send(IGWN, [notice("S090101a-1-earlywarning.json")]).await;
@@ -63,7 +63,7 @@ async fn a_new_group_begins_with_the_next_message_and_has_a_position_at_once() {
     eventually("a position", async || world.gcn.committed(IGWN) == Some(1)).await;
     assert_eq!(world.gcn.committed(ICECUBE), Some(0));
     listener.kill();
-    // What arrives before anybody has taken a message is not lost.
+    // Messages before the group's first commit of a handled message are not lost.
     world.gcn.send(IGWN, [notice("S090102b-2-retraction.json")]).await;
     let listener = world.listening.start();
     world.row("S090102b Retraction").await;
@@ -72,7 +72,7 @@ async fn a_new_group_begins_with_the_next_message_and_has_a_position_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_group_may_begin_with_the_past() {
+async fn new_group_can_start_with_past_messages() {
     let world = World::shared().await;
     let producer: FutureProducer = world.gcn.kafka().client().create().expect("a producer");
     let topic = world.gcn.topic(IGWN);
@@ -103,7 +103,7 @@ async fn a_new_group_may_begin_with_the_past() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_position_that_has_expired_begins_at_the_oldest_and_says_so() {
+async fn expired_offset_resumes_at_the_oldest_message_with_a_warning() {
     let world = World::shared().await;
     world.gcn.send(IGWN, [notice("S090101a-1-earlywarning.json")]).await;
     let listener = world.listening.start();
@@ -124,11 +124,11 @@ async fn a_position_that_has_expired_begins_at_the_oldest_and_says_so() {
     assert!(world.listening.said().contains("no longer holds the group's position"), "{}", world.listening.said());
 }
 
-/// Makes the topic of alerts anew.
+/// Recreates the topic of alerts.
 async fn make_anew(gcn: &Gcn) {
     let topic = gcn.topic(IGWN);
     gcn.kafka().delete_topic(&topic).await;
-    // The broker takes a moment to forget it.
+    // The broker deletes it asynchronously.
     eventually("the topic to go", async || !gcn.kafka().has_topic(&topic)).await;
     gcn.create(IGWN).await;
 }
@@ -136,7 +136,7 @@ async fn make_anew(gcn: &Gcn) {
 const RECREATED: &str = "the topic was recreated";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_topic_that_is_made_anew_is_read_from_its_start() {
+async fn reads_a_recreated_topic_from_its_start() {
     let mut world = World::shared().await;
     world.listening = world.listening.set("KAFKA_OFFSET_RESET", "latest");
     let mut listener = world.listening.start();
@@ -144,13 +144,13 @@ async fn a_topic_that_is_made_anew_is_read_from_its_start() {
     let old = ["S090101a-1-earlywarning.json", "S090103c-1-preliminary-burst.json", "S090104d-1-preliminary-ssm.json"];
     world.gcn.send(IGWN, old.map(notice)).await;
     eventually("three rows", async || world.rows().len() == 3).await;
-    // Under the listener.
+    // While the listener runs.
     make_anew(&world.gcn).await;
     world.gcn.send(IGWN, [notice("S090101a-2-preliminary.json")]).await;
     world.row("S090101a Preliminary").await;
     assert!(listener.runs());
     assert!(listener.stop().success());
-    // And while it is away: the group still has a position in the other topic.
+    // While it does not run: the group still has an offset in the other topic.
     make_anew(&world.gcn).await;
     world.gcn.send(IGWN, [notice("S090102b-2-retraction.json")]).await;
     let listener = world.listening.start();
@@ -159,7 +159,7 @@ async fn a_topic_that_is_made_anew_is_read_from_its_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_topic_that_is_made_anew_and_holds_as_many_messages_is_read_from_its_start() {
+async fn reads_a_recreated_topic_with_as_many_messages_from_its_start() {
     let world = World::shared().await;
     let topic = world.gcn.topic(IGWN);
     let old = ["S090101a-1-earlywarning.json", "S090103c-1-preliminary-burst.json"];
@@ -168,7 +168,7 @@ async fn a_topic_that_is_made_anew_and_holds_as_many_messages_is_read_from_its_s
     eventually("two rows", async || world.rows().len() == 2).await;
     eventually("a position", async || world.gcn.committed(IGWN) == Some(2)).await;
     assert!(listener.stop().success());
-    // The same topic: nothing is taken again, and the position holds.
+    // The same topic: nothing is processed again, and the offset stays.
     let listener = world.listening.start();
     world.assigned(2).await;
     world.gcn.send(IGWN, [notice("S090104d-1-preliminary-ssm.json")]).await;
@@ -177,13 +177,13 @@ async fn a_topic_that_is_made_anew_and_holds_as_many_messages_is_read_from_its_s
     assert!(listener.stop().success());
     assert!(!world.listening.said().contains(RECREATED), "{}", world.listening.said());
     assert_eq!(world.listening.said().matches("notice done").count(), 3);
-    // Another topic with more messages than the position, which a broker may keep: a site's mirror that was set up anew
-    // and copied its groups' positions, for example.
+    // A recreated topic with more messages than the retained offset: for example a site's mirror that was set up again
+    // with its groups' offsets.
     make_anew(&world.gcn).await;
     let new = ["S090101a-2-preliminary.json", "S090102b-2-retraction.json", "S090101a-4-initial.json"];
     world.gcn.send(IGWN, new.map(notice)).await;
     world.gcn.send(IGWN, [notice("S090106f-1-initial-null-map.json")]).await;
-    // The broker keeps a static member until its session ends.
+    // The broker keeps a static member until its session times out.
     eventually("a commit", async || world.gcn.kafka().commit(&world.gcn.group(), &topic, 3)).await;
     let listener = world.listening.start();
     for row in ["S090101a Preliminary", "S090102b Retraction", "S090101a Initial", "S090106f Initial"] {
@@ -193,7 +193,7 @@ async fn a_topic_that_is_made_anew_and_holds_as_many_messages_is_read_from_its_s
     assert!(listener.stop().success());
     assert_eq!(world.rows().len(), 7);
     assert_eq!(world.listening.said().matches(RECREATED).count(), 1, "{}", world.listening.said());
-    // And once more it holds.
+    // The new offset stays.
     let listener = world.listening.start();
     world.assigned(4).await;
     world.gcn.send(IGWN, [notice("MS090105e-1-preliminary-mock.json")]).await;
@@ -203,7 +203,7 @@ async fn a_topic_that_is_made_anew_and_holds_as_many_messages_is_read_from_its_s
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_partition_that_is_added_is_read_from_its_start() {
+async fn reads_an_added_partition_from_its_start() {
     let mut world = World::shared().await;
     world.listening = world.listening.set("KAFKA_OFFSET_RESET", "latest");
     let listener = world.listening.start();
@@ -219,7 +219,7 @@ async fn a_partition_that_is_added_is_read_from_its_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_compression_and_headers_are_read_and_an_aborted_transaction_is_not() {
+async fn reads_every_compression_and_headers_but_no_aborted_transactions() {
     let world = World::shared().await;
     let topic = world.gcn.topic(IGWN);
     let notices = [
@@ -264,7 +264,7 @@ async fn every_compression_and_headers_are_read_and_an_aborted_transaction_is_no
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_largest_messages_come_one_after_another() {
+async fn receives_consecutive_messages_of_maximum_size() {
     let world = World::shared().await;
     let large = |n: usize| {
         let mut body = format!("{{\"superevent_id\": \"S09010{n}z\", \"padding\": \"").into_bytes();
@@ -281,7 +281,7 @@ async fn the_largest_messages_come_one_after_another() {
     assert_eq!(world.listening.said().matches("notice failed").count(), 8, "kept, each once");
 }
 
-/// The near ports of a process's connections to an address of this machine (proc_net(5)).
+/// The local ports of a process's connections to an address of this machine (proc_net(5)).
 fn connections(process: u32, address: &str) -> BTreeSet<String> {
     let descriptors = fs::read_dir(format!("/proc/{process}/fd")).expect("descriptors");
     let open: BTreeSet<String> = descriptors
@@ -299,8 +299,8 @@ fn connections(process: u32, address: &str) -> BTreeSet<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_the_broker_closes_idle_is_no_outage() {
-    // Less than there is between two heartbeats of a group.
+async fn idle_connection_closed_by_the_broker_is_no_outage() {
+    // Less than the interval between two heartbeats of a group.
     let kafka = OwnKafka::with(&["connections.max.idle.ms=800"]);
     let world = World::at(&kafka).await;
     let listener = world.listening.start();
