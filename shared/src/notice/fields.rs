@@ -11,6 +11,51 @@ pub(super) const MAX_TEXT_CHARS: usize = 1000;
 /// Limit on the entries of a list or an open map; real ones have a handful.
 pub(super) const MAX_ENTRIES: usize = 100;
 
+/// Limit on the JSON of all unknown fields that are kept of a notice [bytes]: messages that carry them stay below 10 kB.
+pub(super) const MAX_OTHER_BYTES: usize = 4096;
+
+/// Keeps the fields that this software does not know, up to [`MAX_OTHER_BYTES`] for a notice. What exceeds them is only in
+/// the archived notice, and a warning names it.
+#[derive(Debug)]
+pub(super) struct Unknown<'a> {
+    left: usize,
+    warnings: &'a mut Vec<String>,
+}
+
+impl<'a> Unknown<'a> {
+    pub(super) fn new(warnings: &'a mut Vec<String>) -> Self {
+        Unknown { left: MAX_OTHER_BYTES, warnings }
+    }
+
+    /// The fields of the object at the path `at` that are neither absent nor known.
+    pub(super) fn of(
+        &mut self,
+        at: &str,
+        fields: &Map<String, Value>,
+        is_known: impl Fn(&str) -> bool,
+    ) -> Map<String, Value> {
+        let mut found = Map::new();
+        for (name, value) in fields {
+            if absent(value) || is_known(name) {
+                continue;
+            }
+            let bytes = name.len() + value.to_string().len();
+            if bytes <= self.left {
+                self.left -= bytes;
+                found.insert(name.clone(), value.clone());
+            } else {
+                let place = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
+                let shown: String = place.chars().take(60).collect();
+                self.warnings.push(format!(
+                    "field `{}`: {bytes} bytes that this version does not know, only in the archived notice",
+                    shown.escape_default()
+                ));
+            }
+        }
+        found
+    }
+}
+
 /// An object inside a notice, with its path.
 #[derive(Debug, Clone)]
 pub(super) struct Fields<'a> {

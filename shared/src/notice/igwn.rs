@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::fields::{Fields, absent};
+use super::fields::{Fields, Unknown};
 use super::json::Document;
 use crate::key::{AlertKind, SupereventId};
 use crate::{Error, Result};
@@ -291,35 +291,18 @@ const KNOWN: [(&str, &[&str]); 4] = [
         ],
     ),
 ];
-/// Limit on the JSON of all unknown fields that are kept [bytes]: messages that carry the event stay below 10 kB.
-const MAX_OTHER_BYTES: usize = 4096;
 
-/// The fields of a notice that are not in [`KNOWN`], and chirp masses that could not be read. What exceeds
-/// [`MAX_OTHER_BYTES`] is only in the archived notice, and a warning names it.
+/// The fields of a notice that are not in [`KNOWN`], and chirp masses that could not be read.
 fn unknown_fields(notice: &Map<String, Value>, event: &Event, warnings: &mut Vec<String>) -> Map<String, Value> {
     let mut other = Map::new();
-    let mut left = MAX_OTHER_BYTES;
+    let mut unknown = Unknown::new(warnings);
     for (within, known) in KNOWN {
         let fields = if within.is_empty() { Some(notice) } else { notice.get(within).and_then(Value::as_object) };
-        let mut found = Map::new();
-        for (name, value) in fields.into_iter().flatten() {
+        let Some(fields) = fields else { continue };
+        let mut found = unknown.of(within, fields, |name| {
             let is_unread = within == "event" && name == "mchirp_source" && event.mchirp_source.is_none();
-            if absent(value) || (known.contains(&name.as_str()) && !is_unread) {
-                continue;
-            }
-            let bytes = name.len() + value.to_string().len();
-            if bytes <= left {
-                left -= bytes;
-                found.insert(name.clone(), value.clone());
-            } else {
-                let place = if within.is_empty() { name.clone() } else { format!("{within}.{name}") };
-                let shown: String = place.chars().take(60).collect();
-                warnings.push(format!(
-                    "field `{}`: {bytes} bytes that this version does not know, only in the archived notice",
-                    shown.escape_default()
-                ));
-            }
-        }
+            known.contains(&name) && !is_unread
+        });
         if within.is_empty() {
             other.append(&mut found);
         } else if !found.is_empty() {
@@ -371,6 +354,7 @@ fn fits(fields: &Fields, name: &str) -> Result<Option<Vec<u8>>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fields::MAX_OTHER_BYTES;
     use super::*;
 
     const UPDATE: &str = r#"{
