@@ -9,11 +9,11 @@ import bill
 import stack
 
 # Secrets that each function may read, besides StorageSecret.
-SECRETS = {"PostApi": "ApiTokenSecret", "Audit": "ApiTokenSecret", "Notify": "NotifySecret"}
+SECRETS = {"PostApi": "ApiTokenSecret", "Audit": "ApiTokenSecret", "Annotate": "NotifySecret", "Notify": "NotifySecret"}
 # Prefixes that each function may read, write and delete.
 READS = {
     "IngestLigo": "inbox fit test",
-    "IngestIcecube": "inbox",
+    "IngestIcecube": "inbox fit*-icecube-* test*-icecube-*",
     "SkymapProducts": "fit test fermi swift",
     "GalaxyList": "fit test galaxy_catalog",
     "PostApi": "fit test work",
@@ -22,6 +22,7 @@ READS = {
 }
 WRITES = {
     "IngestLigo": "fit test",
+    "IngestIcecube": "fit*-icecube-* test*-icecube-*",
     "SkymapProducts": "fit test fermi",
     "GalaxyList": "work fit*-galaxies.csv test*-galaxies.csv",
     "PostApi": "work fit*.fits.gz fit*-contours-smooth.json test*.fits.gz test*-contours-smooth.json",

@@ -8,6 +8,7 @@ pub mod notice;
 pub mod ranking;
 mod secret;
 pub mod settings;
+pub mod site;
 
 pub use error::{Class, Context, Error, Result};
 pub use secret::Secret;

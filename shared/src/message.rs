@@ -489,6 +489,15 @@ pub struct Notification {
     pub status: NotificationStatus,
 }
 
+/// A rule that an alert or a notice does not meet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnmetRule {
+    /// The rule's name.
+    pub rule: String,
+    /// Each condition that is not met: its key, what was expected and what was found.
+    pub reasons: Vec<String>,
+}
+
 /// What `annotate` did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Annotated {
@@ -504,6 +513,9 @@ pub struct Annotated {
     /// Who was told: empty as `annotate` answers it, since `notify` comes after.
     #[serde(default)]
     pub notifications: Vec<Notification>,
+    /// The rules that it does not meet: empty as `annotate` answers it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unmet: Vec<UnmetRule>,
 }
 
 impl FlowMessage for Annotated {
@@ -540,6 +552,9 @@ pub struct Notified {
     pub name: Option<AlertName>,
     /// Every rule that the alert or the notice meets, with each of its targets.
     pub notifications: Vec<Notification>,
+    /// Every other rule, with the reasons.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unmet: Vec<UnmetRule>,
 }
 
 impl FlowMessage for Notified {

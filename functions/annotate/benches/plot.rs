@@ -28,13 +28,13 @@ fn map() -> MultiOrderMap {
 fn annotations(map: &MultiOrderMap) -> Annotations {
     let alert = json!({ "name": "S090101a-Initial", "role": "observation", "time_created": "2009-01-01T00:40:00Z" });
     let alert: Alert = serde_json::from_value(alert).expect("an alert");
-    Annotations::new(&alert, Some(SkyMap::of(map)), None, Timings::default())
+    Annotations::new(&alert, Some(SkyMap::of(map, &[])), None, Timings::default())
 }
 
 #[divan::bench]
 fn numbers(bencher: Bencher) {
     let map = map();
-    bencher.bench_local(|| SkyMap::of(black_box(&map)));
+    bencher.bench_local(|| SkyMap::of(black_box(&map), &[]));
 }
 
 #[divan::bench]

@@ -11,6 +11,7 @@ use shared::key::{AlertName, Key, SupereventId};
 use shared::message::{Alert, MissingProduct, Role};
 use shared::notice::igwn::{Event, ExternalCoincidence};
 
+use crate::sites::SiteView;
 use crate::tags::{self, Rubin};
 
 /// Version of the content; an incompatible change makes it 2.
@@ -47,6 +48,9 @@ pub struct Annotations {
     pub external_coincidence: Option<ExternalCoincidence>,
     /// Numbers of the sky map.
     pub skymap: Option<SkyMap>,
+    /// What can be seen of the map from the sites of the notification rules.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sites: Vec<SiteView>,
     /// The alert whose contours and flat map are copied to this alert, which has no map of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub map_of: Option<AlertName>,
@@ -214,6 +218,7 @@ impl Annotations {
             tags: tags::tags(alert, skymap.as_ref()),
             rubin: Rubin::of(alert, skymap.as_ref()),
             skymap,
+            sites: Vec::new(),
             map_of: None,
             galaxies,
             objects: Vec::new(),
@@ -229,8 +234,9 @@ impl Annotations {
 }
 
 impl SkyMap {
-    /// Computes the numbers of a map.
-    pub fn of(map: &MultiOrderMap) -> Self {
+    /// Computes the numbers of a map; `areas_deg2`: areas for which the greatest probability within is wanted, beside 100,
+    /// 500 and 1,000 deg².
+    pub fn of(map: &MultiOrderMap, areas_deg2: &[f64]) -> Self {
         let credible = map.credible();
         let by_level = |levels: &[u8], number: &dyn Fn(f64) -> f64| -> BTreeMap<String, f64> {
             levels.iter().map(|level| (level.to_string(), number(f64::from(*level) / 100.0))).collect()
@@ -258,9 +264,11 @@ impl SkyMap {
             area_deg2: by_level(&[10, 50, 90], &|level| credible.area_interpolated(level)),
             posted_area_deg2: by_level(&[10, 50, 90], &|level| credible.area(level)),
             modes: [50_u8, 90].map(|level| (level.to_string(), credible.modes(f64::from(level) / 100.0))).into(),
-            prob_within_deg2: [100, 500, 1000]
-                .map(|area| (area.to_string(), credible.prob_within(f64::from(area))))
-                .into(),
+            prob_within_deg2: [100.0, 500.0, 1000.0]
+                .iter()
+                .chain(areas_deg2)
+                .map(|area| (area.to_string(), credible.prob_within(*area)))
+                .collect(),
             distance,
             volume: volume(0.5)
                 .zip(volume(0.9))

@@ -9,6 +9,7 @@ pub mod galaxies;
 pub mod notify;
 pub mod page;
 pub mod plot;
+pub mod sites;
 pub mod tags;
 pub mod text;
 pub mod versions;
@@ -22,6 +23,7 @@ use jiff::Timestamp;
 use science::skymap::{MultiOrderMap, Region};
 use shared::key::{AlertName, Key, Object};
 use shared::message::{Alert, Annotated, Generated, MissingProduct, ProductStatus, Products, Role, Settled};
+use shared::site::Site;
 use shared::{Context, Error, Result};
 use store::Store;
 
@@ -39,6 +41,10 @@ const MAX_ROUNDS: usize = 50;
 pub struct Deps {
     /// Holds the alert's objects and the annotations.
     pub store: Store,
+    /// The sites of the notification rules: annotations have what can be seen from there.
+    pub sites: Vec<Site>,
+    /// Areas for which the rules want the greatest probability within \[deg²\], beside those of every map.
+    pub areas_deg2: Vec<f64>,
 }
 
 impl Deps {
@@ -46,8 +52,8 @@ impl Deps {
     ///
     /// # Errors
     /// Never; the signature is that of the other functions.
-    pub fn new(_: &Config, store: Store) -> Result<Self> {
-        Ok(Deps { store })
+    pub fn new(config: &Config, store: Store) -> Result<Self> {
+        Ok(Deps { store, sites: config.notify.sites(), areas_deg2: config.notify.areas_deg2() })
     }
 
     /// Builds the dependencies from the settings.
@@ -92,7 +98,8 @@ pub async fn handle(deps: &Deps, settled: Settled) -> Result<Annotated> {
         plot_ms = own.timings.plot_ms,
         "annotated an alert"
     );
-    Ok(Annotated { name: alert.name, sequence: own.sequence, objects, changed, notifications: Vec::new() })
+    let (sequence, notifications, unmet) = (own.sequence, Vec::new(), Vec::new());
+    Ok(Annotated { name: alert.name, sequence, objects, changed, notifications, unmet })
 }
 
 /// The result of [`link_all`].
@@ -244,13 +251,16 @@ async fn analyse(
     let gbm = coverage(deps, products, Object::FermiGbm(&alert.name.superevent_id)).await?;
     let lat = coverage(deps, products, Object::FermiLat(&alert.name.superevent_id)).await?;
     let alert = alert.clone();
+    let Deps { sites, areas_deg2, .. } = deps.clone();
     let work = move || {
         let map = MultiOrderMap::decode(&map).map_err(|error| error.of(named))?;
         let mut timings = begun;
         let clock = Instant::now();
-        let skymap = SkyMap::of(&map);
+        let skymap = SkyMap::of(&map, &areas_deg2);
+        let views = sites::views(&map, &sites, alert.time_created);
         timings.numbers_ms = milliseconds(clock.elapsed());
         let mut annotations = Annotations::new(&alert, Some(skymap), count, timings);
+        annotations.sites = views;
         let clock = Instant::now();
         let scene = plot::Scene { annotations: &annotations, map: &map, gbm, lat, galaxies: &galaxies };
         let plot = plot::svg(&scene).and_then(|svg| Ok(PlotFiles { png: plot::png(&svg)?, svg }));

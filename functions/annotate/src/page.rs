@@ -7,6 +7,7 @@ use shared::message::Role;
 
 use crate::annotations::{Annotations, Link};
 use crate::galaxies::PlottedGalaxy;
+use crate::sites;
 use crate::text::{chirp_mass, escaped, found_by, number, of_level, percent, place, probabilities, rate};
 
 const STYLE: &str = "\
@@ -40,6 +41,7 @@ pub fn html(annotations: &Annotations, plot: Option<&[u8]>, galaxies: &[PlottedG
     }
     numbers(&mut page, annotations);
     changes(&mut page, annotations);
+    page.push_str(&sites::table(&annotations.sites));
     table(&mut page, annotations, galaxies);
     links(&mut page, annotations);
     let rubin = &annotations.rubin;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use shared::key::AlertKind;
 use shared::message::Alert;
+use shared::notice::igwn::ChirpMass;
 
 use crate::annotations::SkyMap;
 use crate::text::rate;
@@ -50,12 +51,20 @@ pub fn tags(alert: &Alert, skymap: Option<&SkyMap>) -> Vec<String> {
 }
 
 /// Source of the thresholds.
-const SOURCE: &str = "Rubin ToO 2024 workshop report (arXiv:2411.04793), with the thresholds of its 2026 revision; \
-    without that revision's chirp masses, and with the whole 90 % region instead of its part observable from Cerro Pachón";
+const SOURCE: &str = "Rubin ToO 2026 revised strategy (after arXiv:2411.04793), sections 2.1.3 and 2.3.3, as Rubin's alert \
+    producer (scimma/rubin-ToO-producer) applies it; with the whole 90 % region instead of its part observable from Cerro \
+    Pachón, larger regions not trimmed, and without the condition on galactic latitude";
+/// Tolerance on a sum of probabilities, and on the edge of a bin \[M☉\].
+const ROUNDING: f64 = 1e-6;
 /// A year [s].
 const YEAR_SECONDS: f64 = 365.25 * 86_400.0;
 
 /// The class by the Rubin Observatory's rules for targets of opportunity, as far as a notice has their inputs.
+///
+/// The rules are those of the 2026 revision of the strategy. Its report was not available: what is followed is how Rubin's
+/// alert producer states and tests it (<https://github.com/scimma/rubin-ToO-producer>, `tests.py` of commit 22dbfa2). An
+/// event qualifies as a merger with a neutron star by any one of [`Thresholds`]' classes, properties and chirp masses; the
+/// 2024 report wanted several at once. Chirp masses are sums of whole bins: a bin that a limit cuts does not count.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rubin {
     /// `gold`, `silver`, `bronze`, or absent when the event does not qualify.
@@ -91,6 +100,28 @@ pub struct Thresholds {
     pub silver_below_deg2: f64,
     /// Bronze: 90 % area, exclusive \[deg²\]; not for SSM.
     pub bronze_below_deg2: f64,
+    /// Chirp masses; absent in annotations of earlier releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mchirp: Option<ChirpMasses>,
+}
+
+/// Thresholds on the chirp mass in the source's frame. An event qualifies below the first limit, or between the two with
+/// some probability of a neutron star; an SSM event below the third.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ChirpMasses {
+    /// Upper end of the chirp masses of neutron stars [M☉].
+    #[serde(rename = "ns_to_Msun")]
+    pub ns_to: f64,
+    /// Upper end of those that may have one [M☉].
+    #[serde(rename = "gap_to_Msun")]
+    pub gap_to: f64,
+    /// Between the two: BNS plus NSBH, exclusive (0–1).
+    pub gap_bns_nsbh_above: f64,
+    /// SSM search: upper end [M☉].
+    #[serde(rename = "ssm_to_Msun")]
+    pub ssm_to: f64,
+    /// Probability of a range, inclusive (0–1).
+    pub prob_from: f64,
 }
 
 /// The thresholds of the observatory's alert producer.
@@ -104,7 +135,11 @@ const THRESHOLDS: Thresholds = Thresholds {
     gold_below_deg2: 100.0,
     silver_below_deg2: 500.0,
     bronze_below_deg2: 1500.0,
+    mchirp: Some(CHIRP_MASSES),
 };
+
+const CHIRP_MASSES: ChirpMasses =
+    ChirpMasses { ns_to: 2.3, gap_to: 5.5, gap_bns_nsbh_above: 0.1, ssm_to: 0.87, prob_from: 0.9 };
 
 impl Rubin {
     /// The class of an alert.
@@ -121,21 +156,40 @@ fn class(alert: &Alert, skymap: Option<&SkyMap>) -> Result<&'static str, String>
     let event = alert.event.as_ref().ok_or("the notice has no event")?;
     let area = skymap.and_then(|skymap| skymap.area_deg2.get("90")).ok_or("the notice has no sky map")?;
     let of = |class: &str| event.classification.get(class).or(event.properties.get(class)).copied().unwrap_or(0.0);
+    // The probability of the bins between two chirp masses, and whether it is enough.
+    let mass = |from: f64, to: f64| -> f64 {
+        let bins = event.mchirp_source.iter().flat_map(ChirpMass::bins);
+        let inside = bins.filter(|([low, high], _)| *low >= from - ROUNDING && *high <= to + ROUNDING);
+        inside.map(|(_, prob)| prob).sum()
+    };
+    let enough = |prob: f64| prob >= CHIRP_MASSES.prob_from - ROUNDING;
+    let masses = |text: String| if event.mchirp_source.is_some() { text } else { String::new() };
     let ssm = event.search.as_deref() == Some("SSM");
     let (highest_far, largest) = if ssm {
-        if of("HasSSM") < THRESHOLDS.has_ssm_from {
-            return Err(format!("HasSSM is {:.2}", of("HasSSM")));
+        let light = mass(0.0, CHIRP_MASSES.ssm_to);
+        if of("HasSSM") < THRESHOLDS.has_ssm_from && !enough(light) {
+            let masses = masses(format!(", and the chirp mass below {} M☉ with {light:.2}", CHIRP_MASSES.ssm_to));
+            return Err(format!("HasSSM is {:.2}{masses}", of("HasSSM")));
         }
         (THRESHOLDS.ssm_far_below_hz, THRESHOLDS.silver_below_deg2)
     } else {
         let stars = of("BNS") + of("NSBH");
-        if stars <= THRESHOLDS.bns_nsbh_above {
-            return Err(format!("BNS and NSBH have {stars:.2} together"));
-        }
-        for (property, least) in [("HasNS", THRESHOLDS.has_ns_from), ("HasRemnant", THRESHOLDS.has_remnant_from)] {
-            if of(property) < least {
-                return Err(format!("{property} is {:.2}", of(property)));
-            }
+        let (light, gap) = (mass(0.0, CHIRP_MASSES.ns_to), mass(CHIRP_MASSES.ns_to, CHIRP_MASSES.gap_to));
+        let qualifies = stars > THRESHOLDS.bns_nsbh_above
+            || of("HasNS") >= THRESHOLDS.has_ns_from
+            || of("HasRemnant") >= THRESHOLDS.has_remnant_from
+            || enough(light)
+            || (enough(gap) && stars > CHIRP_MASSES.gap_bns_nsbh_above);
+        if !qualifies {
+            let ChirpMasses { ns_to, gap_to, .. } = CHIRP_MASSES;
+            let masses = masses(format!(
+                ", and the chirp mass below {ns_to} M☉ with {light:.2}, from there to {gap_to} M☉ with {gap:.2}"
+            ));
+            return Err(format!(
+                "BNS and NSBH have {stars:.2} together, HasNS is {:.2}, HasRemnant {:.2}{masses}",
+                of("HasNS"),
+                of("HasRemnant")
+            ));
         }
         (THRESHOLDS.far_below_hz, THRESHOLDS.bronze_below_deg2)
     };
@@ -222,16 +276,52 @@ mod tests {
         let stars = serde_json::json!({"BNS": 1.0});
         let whole = serde_json::json!({"HasNS": 1.0, "HasRemnant": 1.0});
         assert_eq!(
-            of(1e-12, serde_json::json!({"BBH": 1.0}), whole.clone(), "AllSky"),
-            "BNS and NSBH have 0.00 together"
+            of(1e-12, serde_json::json!({"BBH": 1.0}), serde_json::json!({"HasRemnant": 0.05}), "AllSky"),
+            "BNS and NSBH have 0.00 together, HasNS is 0.00, HasRemnant 0.05"
         );
-        assert_eq!(of(1e-12, stars.clone(), serde_json::json!({"HasNS": 1.0}), "AllSky"), "HasRemnant is 0.00");
         assert_eq!(of(1e-7, stars.clone(), whole.clone(), "AllSky"), "the false-alarm rate is one per 116 days");
         assert_eq!(of(1e10, stars.clone(), whole.clone(), "AllSky"), "the false-alarm rate is 1.00 × 10¹⁰ per second");
         assert_eq!(of(1e-12, stars, whole, "AllSky"), "gold");
         let ssm = serde_json::json!({"HasSSM": 0.9});
         assert_eq!(of(1e-12, serde_json::json!({}), ssm.clone(), "SSM"), "gold");
         assert_eq!(of(2e-8, serde_json::json!({}), ssm, "SSM"), "the false-alarm rate is one per 1.58 years");
+    }
+
+    #[test]
+    fn qualifies_by_any_class_property_or_chirp_mass() {
+        let edges = [0.1, 0.87, 1.0, 1.5, 2.3, 3.0, 5.5, 11.0, 1000.0];
+        let of = |search: &str, classes: serde_json::Value, properties: serde_json::Value, masses: [f64; 8]| {
+            let event = serde_json::json!({
+                "time": "2026-01-01T00:00:00Z", "far": 1e-12, "search": search, "classification": classes,
+                "properties": properties, "mchirp_source": {"bin_edges": edges, "probabilities": masses},
+            });
+            let rubin = Rubin::of(&alert("S260101a-Initial", event), Some(&skymap(31.0, 40.0)));
+            rubin.class.or(rubin.reason).expect("either")
+        };
+        let (none, heavy) = (serde_json::json!({}), [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
+        let star = |prob: f64| serde_json::json!({ "NSBH": prob });
+        for (classes, properties) in [
+            (star(0.91), none.clone()),
+            (none.clone(), serde_json::json!({"HasNS": 0.5})),
+            (none.clone(), serde_json::json!({"HasRemnant": 0.1})),
+        ] {
+            assert_eq!(of("AllSky", classes.clone(), properties.clone(), heavy), "gold", "{classes} {properties}");
+        }
+        let refused = "BNS and NSBH have 0.90 together, HasNS is 0.00, HasRemnant 0.00, and the chirp mass below 2.3 M☉ \
+            with 0.00, from there to 5.5 M☉ with 0.00";
+        assert_eq!(of("AllSky", star(0.9), none.clone(), heavy), refused);
+        // Below 2.3 M☉ a chirp mass suffices alone; to 5.5 M☉ with some probability of a neutron star.
+        let light = [0.0, 0.1, 0.5, 0.3, 0.1, 0.0, 0.0, 0.0];
+        assert_eq!(of("AllSky", none.clone(), none.clone(), light), "gold");
+        let gap = [0.0, 0.0, 0.0, 0.0, 0.5, 0.4, 0.1, 0.0];
+        assert_eq!(of("AllSky", star(0.11), none.clone(), gap), "gold");
+        let refused = of("AllSky", star(0.1), none.clone(), gap);
+        assert!(refused.ends_with("with 0.00, from there to 5.5 M☉ with 0.90"), "{refused}");
+        // The SSM search has its own chirp masses, and only these.
+        let ssm = [0.9, 0.1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+        assert_eq!(of("SSM", none.clone(), none.clone(), ssm), "gold");
+        let refused = of("SSM", none.clone(), none, light);
+        assert_eq!(refused, "HasSSM is 0.00, and the chirp mass below 0.87 M☉ with 0.00");
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod aws;
 mod batch;
 pub mod catalog;
 pub mod check;
+mod explain;
 pub mod failed;
 pub mod gracedb;
 pub mod help;

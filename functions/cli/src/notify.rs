@@ -1,4 +1,4 @@
-//! `gwtm notify`: whether those who are to be told can be.
+//! `gwtm notify`: tests every target, and explains the rules.
 
 use std::io::{self, Write};
 
@@ -12,7 +12,7 @@ use shared::key::{AlertName, Object};
 use shared::message::{Alert, NotificationStatus};
 use shared::{Context, Result};
 
-use crate::Failure;
+use crate::{Failure, explain};
 
 /// Options of `gwtm notify`.
 #[derive(Debug, clap::Args)]
@@ -20,6 +20,7 @@ use crate::Failure;
 Examples:
   NOTIFY_CONFIG=notify.toml gwtm notify --test                    send a simulated alert to every target
   NOTIFY_CONFIG=notify.toml gwtm notify --test S230518h-Initial   send a stored alert, marked as a test
+  NOTIFY_CONFIG=notify.toml gwtm notify --explain S230518h-Initial   say of each rule what is met; sends nothing
 
 Rules are TOML:
   [[rule]]
@@ -30,13 +31,18 @@ Rules are TOML:
   area_90_below_deg2 = 500
   distance_below_Mpc = 300
   max_age_hours = 24
+  observable_prob_above = 0.5
+  site = { name = \"Cerro Pachón\", lat_deg = -30.2446, lon_deg = -70.7494, height_m = 2663 }
   target = [{ kind = \"slack\", url = \"https://hooks.slack.com/services/…\" }]
 
 Exit code: 0 all notifications were sent, 1 some failed, 2 wrong usage or settings.")]
 pub struct NotifyOptions {
     /// Send a message marked as a test to every target of every rule.
-    #[arg(long, required = true)]
+    #[arg(long, required_unless_present = "explain")]
     pub test: bool,
+    /// Say of each rule which of its conditions the stored alert meets, from its annotations; sends nothing.
+    #[arg(long, conflicts_with = "test", requires = "alert")]
+    pub explain: bool,
     /// Alert in the store [default: a simulated alert].
     pub alert: Option<AlertName>,
 }
@@ -62,6 +68,10 @@ pub async fn notify(options: &NotifyOptions) -> std::result::Result<bool, Failur
         }
         None => invented().map_err(Failure::work)?,
     };
+    if options.explain {
+        let printed = explain::print(&mut io::stdout().lock(), &config.notify.rules, &annotations, Timestamp::now());
+        return printed.map(|()| true).map_err(Failure::work);
+    }
     let deps = Deps::new(&config, store).map_err(Failure::usage)?;
     let told = Notifier { folder: None, ..deps.notifier }.test(&annotations).await.map_err(Failure::work)?;
     let mut out = io::stdout().lock();

@@ -242,7 +242,9 @@ impl Pipeline {
                 let notifiable = Notifiable::Alert(annotated.clone());
                 let notified = timed(annotate::notify::handle(&self.notify, notifiable)).await;
                 let notified = outcome.record(Function::Notify, Some(name), notified);
-                annotated.notifications = notified.map(|notified| notified.notifications).unwrap_or_default();
+                if let Ok(notified) = notified {
+                    (annotated.notifications, annotated.unmet) = (notified.notifications, notified.unmet);
+                }
             }
             outcome.alerts.push(ProcessedAlert { settled, annotated });
         }

@@ -274,7 +274,11 @@ fn print_annotated(out: &mut impl Write, annotated: &Annotated, written: &str) -
     for name in &annotated.changed {
         row(out, "older alert", "updated", &name.to_string())?;
     }
-    print_notifications(out, &annotated.notifications)
+    print_notifications(out, &annotated.notifications)?;
+    for unmet in &annotated.unmet {
+        row(out, &unmet.rule, "not met", &unmet.reasons.join("; "))?;
+    }
+    Ok(())
 }
 
 fn print_notifications(out: &mut impl Write, notifications: &[Notification]) -> io::Result<()> {

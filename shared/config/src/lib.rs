@@ -21,7 +21,7 @@ pub use kafka::{Certificate, Kafka, Login, Mechanism, OffsetReset, SETTINGS as K
 pub use lambda::{SETTINGS as LAMBDA_SETTINGS, parse_settings, settings_object, settings_secrets};
 pub use listen::{Bridge, FlowArns, HealthSettings, Listen, ligo_flow};
 pub use log::{CRATES, Log, LogFormat};
-pub use notify::{Notify, Rule, Target};
+pub use notify::{Notify, ProbWithin, Rule, Target};
 pub use shared::settings::Setting;
 use shared::settings::{Reader, defaulted, secret, setting};
 use shared::{Result, Secret};

@@ -1,11 +1,16 @@
 //! NOTIFY_CONFIG: who is told of which alerts.
 
+mod conditions;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+pub use conditions::ProbWithin;
 use serde::Deserialize;
+use shared::key::AlertKind;
 use shared::message::Role;
 use shared::settings::Reader;
+use shared::site::Site;
 use shared::{Error, Result, Secret};
 
 /// The most rules, and targets of a rule.
@@ -39,6 +44,27 @@ pub struct Rule {
     /// Only alerts whose mean distance is smaller \[Mpc\].
     #[serde(default, rename = "distance_below_Mpc")]
     pub distance_below_mpc: Option<f64>,
+    /// Only alerts of these types; empty for all. Retractions are for [`Rule::retractions`] to decide.
+    #[serde(default, deserialize_with = "conditions::alert_types")]
+    pub alert_types: Vec<AlertKind>,
+    /// Only alerts with a lower false-alarm rate \[1/year\].
+    #[serde(default)]
+    pub far_below_per_year: Option<f64>,
+    /// Only alerts whose median distance over the sky is smaller \[Mpc\].
+    #[serde(default, rename = "distance_median_below_Mpc")]
+    pub distance_median_below_mpc: Option<f64>,
+    /// Only alerts whose densest area of that size has more than a probability.
+    #[serde(default)]
+    pub prob_within_deg2: Option<ProbWithin>,
+    /// Whether mock alerts (MS…) meet the rule.
+    #[serde(default = "yes")]
+    pub mocks: bool,
+    /// The site from which [`Rule::observable_prob_above`] is meant; annotations have what can be seen from there.
+    #[serde(default, deserialize_with = "conditions::site")]
+    pub site: Option<Site>,
+    /// Only alerts of which more than this probability can be seen from the site (0–1).
+    #[serde(default)]
+    pub observable_prob_above: Option<f64>,
     /// Only alerts with an external coincidence (true), or without one (false).
     #[serde(default)]
     pub external_coincidence: Option<bool>,
@@ -165,7 +191,9 @@ impl Notify {
                 return Err(Error::permanent(format!("rule `{}`: expected a name of its own", rule.name)));
             }
         }
-        Ok(Notify { rules: file.rules })
+        let notify = Notify { rules: file.rules };
+        notify.check_sites()?;
+        Ok(notify)
     }
 }
 
@@ -180,12 +208,7 @@ impl Rule {
         if let Some((class, _)) = self.classes.iter().find(|(_, prob)| !(0.0..=1.0).contains(*prob)) {
             return Err(Error::permanent(format!("class `{class}`: expected a probability from 0 to 1")));
         }
-        let limits = [self.area_90_below_deg2, self.distance_below_mpc, Some(self.max_age_hours)];
-        for limit in limits.into_iter().flatten() {
-            if limit.is_nan() || limit <= 0.0 {
-                return Err(Error::permanent("expected limits above 0"));
-            }
-        }
+        self.check_conditions()?;
         for target in &self.targets {
             let fits = match target {
                 Target::Webhook { url, .. } | Target::Slack { url } => {

@@ -2,9 +2,11 @@
 
 use divan::{Bencher, black_box};
 use jiff::Timestamp;
+use science::skymap::{Cell, MapHeader, MultiOrderMap};
 use science::visibility::ft2::Pointings;
 use science::visibility::orbit::{Tle, sample_tle};
-use science::visibility::{Coverage, bat, fermi, swift_pointing};
+use science::visibility::{Coverage, bat, fermi, site, swift_pointing};
+use shared::site::Site;
 
 fn main() {
     divan::main();
@@ -59,6 +61,46 @@ fn spacecraft_file(bencher: Bencher) {
     let file = week();
     let at: Timestamp = "2023-05-18T12:59:08Z".parse().expect("a time");
     bencher.bench(|| Pointings::read(black_box(&file)).and_then(|week| week.at(at)).expect("a pointing"));
+}
+
+/// A map of order 11 with 19,200 cells: 768 cells are split at each order from 4 on, around a direction that is up at night.
+fn map() -> MultiOrderMap {
+    let (lon, lat) = (0.9_f64, -0.31_f64);
+    let cell = |order: u8, ipix: u64| {
+        let (ra, dec) = cdshealpix::nested::center(order, ipix);
+        let haversine = ((dec - lat) / 2.0).sin().powi(2) + dec.cos() * lat.cos() * ((ra - lon) / 2.0).sin().powi(2);
+        Cell { order, ipix, prob_density: (-haversine * 2e4).exp() + 1e-9 }
+    };
+    let mut cells: Vec<Cell> = (0..3072).map(|ipix| cell(4, ipix)).collect();
+    for order in 5..=11 {
+        cells.sort_by(|a, b| b.prob().total_cmp(&a.prob()));
+        let rest = cells.split_off(768);
+        // Those of the order before are split.
+        let split = cells.iter().flat_map(|a| (0..4).map(|child| (a.order + 1, 4 * a.ipix + child)));
+        cells = split.filter(|(of, _)| *of <= order).map(|(of, ipix)| cell(of, ipix)).chain(rest).collect();
+    }
+    let total: f64 = cells.iter().map(Cell::prob).sum();
+    cells.iter_mut().for_each(|cell| cell.prob_density /= total);
+    MultiOrderMap::from_cells(cells, None, MapHeader::default()).expect("a map")
+}
+
+/// What can be seen of a map of 19,200 cells from so many sites, with nothing sorted before.
+#[divan::bench(args = [1, 10])]
+fn sites(bencher: Bencher, count: usize) {
+    let from: Timestamp = "2026-11-28T12:00:00Z".parse().expect("a time");
+    let site = |i: usize| Site {
+        name: i.to_string(),
+        lat_deg: -30.2446 + 6.0 * i as f64,
+        lon_deg: -70.7494 + 30.0 * i as f64,
+        height_m: 2663.0,
+        sun_below_deg: -12.0,
+        altitude_above_deg: 30.0,
+        hours: 24.0,
+    };
+    let sites: Vec<Site> = (0..count).map(site).collect();
+    let map = map();
+    assert_eq!(map.cells().len(), 19_200);
+    bencher.with_inputs(|| map.clone()).bench_local_values(|map| site::observe(black_box(&map), &sites, from));
 }
 
 /// A FITS table of 10,080 rows of thirteen columns, START, STOP, RA_SCZ, DEC_SCZ first.

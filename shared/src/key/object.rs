@@ -42,6 +42,8 @@ pub enum Object<'a> {
     Notified(&'a AlertName),
     /// The same of a notice that is no alert: an alert of an unknown type, a search that is retracted.
     NoticeNotified(&'a str),
+    /// An IceCube search around a superevent, as it was read, JSON; by the notice's `ref_id`, as [`Object::PostIceCube`].
+    IceCube(&'a SupereventId, &'a str),
     /// The body of `post_alert`.
     PostAlert(&'a AlertName),
     /// The claim of a `post_alert`, from before it is made until its fate is known. The number counts the claims before it
@@ -91,6 +93,9 @@ pub fn prefix_of(id: &SupereventId) -> String {
     format!("{}/{id}-", id.root())
 }
 
+/// Between a superevent and the reference of an IceCube search.
+const ICECUBE: &str = "-icecube-";
+
 impl Key {
     /// The alert whose annotations have this name; `None` for any other object.
     pub fn annotations_of(&self) -> Option<AlertName> {
@@ -133,6 +138,7 @@ enum Parts {
     Region(AlertName, u8),
     Superevent(SupereventId, fn(&SupereventId) -> Object<'_>),
     Text(String, fn(&str) -> Object<'_>),
+    Search(SupereventId, String),
     Inbox(String, i32, i64),
 }
 
@@ -216,6 +222,7 @@ impl Parsed {
             Parts::Region(name, percent) => Object::CredibleRegion(name, *percent),
             Parts::Superevent(id, object) => object(id),
             Parts::Text(text, object) => object(text),
+            Parts::Search(id, reference) => Object::IceCube(id, reference),
             Parts::Inbox(topic, partition, offset) => Object::Inbox { topic, partition: *partition, offset: *offset },
         }
     }
@@ -234,7 +241,12 @@ fn of_product(file: &str) -> Option<Parts> {
             .into_iter()
             .find_map(|(ending, object)| Some(Parts::Superevent(file.strip_suffix(ending)?.parse().ok()?, object)))
     };
-    alert.or_else(region).or_else(superevent)
+    let search = || {
+        let (id, reference) = file.strip_suffix(".json")?.split_once(ICECUBE)?;
+        Some(Parts::Search(id.parse().ok()?, decoded(reference)?))
+    };
+    // A search's reference may be any text, and end like another object.
+    search().or(alert).or_else(region).or_else(superevent)
 }
 
 impl Object<'_> {
@@ -259,6 +271,7 @@ impl Object<'_> {
             Object::PlotSvg(name) => product(name, ".svg"),
             Object::PlotPng(name) => product(name, ".png"),
             Object::Page(name) => product(name, ".html"),
+            Object::IceCube(id, ref_id) => coverage(id, &format!("{ICECUBE}{}.json", encoded(ref_id))),
             Object::Notified(name) => format!("work/{name}/notified.json"),
             Object::NoticeNotified(what) => format!("work/{}/notified.json", encoded(what)),
             Object::PostAlert(name) => format!("work/{name}/post_alert.json"),
@@ -363,6 +376,8 @@ mod tests {
         assert_eq!(key(Object::SwiftBat(&real.superevent_id)), "fit/S230518h-BAT.json");
         assert_eq!(key(Object::PostAlert(&mock)), "work/MS181101ab-Update-ExtCoinc/post_alert.json");
         assert_eq!(key(Object::Latest(&real.superevent_id)), "fit/S230518h-latest.json");
+        let search = Object::IceCube(&real.superevent_id, "S230518h-2 of/3");
+        assert_eq!(key(search), "fit/S230518h-icecube-S230518h-2%20of%2F3.json");
         let annotations = Object::Annotations(&mock).key().expect("a key");
         assert_eq!(annotations.as_str(), "test/MS181101ab-Update-ExtCoinc-annotations.json");
         assert_eq!((annotations.annotations_of(), annotations.notice_of()), (Some(mock), None));
@@ -432,6 +447,7 @@ mod tests {
             let others = [
                 Object::CredibleRegion(&name, percent),
                 Object::PostIceCube(&reference),
+                Object::IceCube(id, &reference),
                 Object::Inbox { topic: &text, partition, offset },
                 Object::FromGraceDb(&text),
                 Object::Audit(&text),

@@ -15,6 +15,58 @@ pub(super) const MAX_TEXT_CHARS: usize = 1000;
 /// Limit on the entries of a list or an open map; real ones have a handful.
 pub(super) const MAX_ENTRIES: usize = 100;
 
+/// Limit on the JSON of all unknown fields that are kept of a notice [bytes]: messages that carry them stay below 10 kB.
+pub(super) const MAX_OTHER_BYTES: usize = 4096;
+
+/// Keeps the fields that this software does not know, up to [`MAX_OTHER_BYTES`] for a notice. What exceeds them is only in
+/// the archived notice, and a warning names it.
+#[derive(Debug)]
+pub(super) struct Unknown<'a> {
+    left: usize,
+    warnings: &'a mut Vec<String>,
+}
+
+impl<'a> Unknown<'a> {
+    pub(super) fn new(warnings: &'a mut Vec<String>) -> Self {
+        Unknown { left: MAX_OTHER_BYTES, warnings }
+    }
+
+    /// The fields of an object that were not read, and those of the objects `inside` it, nested as in the notice. Everything
+    /// that this software reads has to be read before.
+    ///
+    /// # Errors
+    /// Permanent, when what is `inside` is no object.
+    pub(super) fn of(&mut self, fields: &Fields, inside: &[&str]) -> Result<Map<String, Value>> {
+        let inner: Vec<_> = inside.iter().map(|name| Ok((*name, fields.inside(name)?))).collect::<Result<_>>()?;
+        let mut found = self.unread(fields);
+        for (name, fields) in inner {
+            let inner = fields.map(|fields| self.unread(&fields)).unwrap_or_default();
+            if !inner.is_empty() {
+                found.insert(name.to_owned(), inner.into());
+            }
+        }
+        Ok(found)
+    }
+
+    fn unread(&mut self, fields: &Fields) -> Map<String, Value> {
+        let mut found = Map::new();
+        for (name, value) in fields.unread() {
+            let bytes = name.len() + value.to_string().len();
+            if bytes <= self.left {
+                self.left -= bytes;
+                found.insert(name.clone(), value.clone());
+            } else {
+                let shown: String = fields.place(name).chars().take(60).collect();
+                self.warnings.push(format!(
+                    "field `{}`: {bytes} bytes that this version does not know, only in the archived notice",
+                    shown.escape_default()
+                ));
+            }
+        }
+        found
+    }
+}
+
 /// An object inside a notice, with its path.
 #[derive(Debug, Clone)]
 pub(super) struct Fields<'a> {

@@ -4,9 +4,9 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::fields::Fields;
+use super::fields::{Fields, Unknown};
 use super::json::Document;
 use super::naive_utc;
 use crate::key::SupereventId;
@@ -56,6 +56,13 @@ pub struct TrackSearch {
     /// Type by GCN's core schema: `initial`, `subsequent`, `update` or `retraction`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alert_type: Option<String>,
+    /// What the notice says in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub additional_info: Option<String>,
+    /// Fields of the notice that this software does not know, as received and nested as in the notice; those of an event
+    /// are in [`TrackEvent::other`].
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub other: Map<String, Value>,
     /// Whether it is about a mock or test event, and these are not processed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_skipped: bool,
@@ -98,6 +105,9 @@ impl Withheld {
 /// One neutrino candidate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrackEvent {
+    /// IceCube's names of the candidate, such as `138590_39138551`.
+    #[serde(default, rename = "id", skip_serializing_if = "Vec::is_empty")]
+    pub ids: Vec<String>,
     /// Time of the candidate minus time of the superevent \[s\].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_dt: Option<f64>,
@@ -121,7 +131,14 @@ pub struct TrackEvent {
     /// p-value of the Bayesian search [0–1].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_pval_bayesian: Option<f64>,
+    /// Fields of the event that this software does not know, as received and nested as in the notice.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub other: Map<String, Value>,
 }
+
+/// Limits on the names of a candidate; of others than these, the field is among the unknown ones.
+const MAX_IDS: usize = 5;
+const MAX_ID_CHARS: usize = 64;
 
 impl TrackSearch {
     /// Reads a notice of any generation.
@@ -147,7 +164,13 @@ impl TrackSearch {
             Some(fields) => pair(fields, name),
             None => Ok(None),
         };
-        Ok(TrackSearch {
+        // Longer text, or none, is among the other fields.
+        let additional_info = notice.text("additional_info").unwrap_or_else(|_| {
+            notice.not_understood("additional_info");
+            None
+        });
+        let (mut events, fields_of_events): (Vec<_>, Vec<_>) = events(&notice)?.into_iter().unzip();
+        let mut search = TrackSearch {
             ref_id,
             superevent_id,
             alert_datetime,
@@ -158,12 +181,24 @@ impl TrackSearch {
             most_probable_direction,
             flux_sensitivity: pair("flux_sensitivity")?,
             sensitive_energy_range: pair("sensitive_energy_range")?,
-            events: events(&notice)?,
+            events: Vec::new(),
             alert_tense: notice.text("alert_tense")?,
             alert_type: notice.text("alert_type")?,
+            additional_info,
+            other: Map::new(),
             is_skipped: false,
             warnings: document.warnings,
-        })
+        };
+        // They say what kind of notice this is, as the topic did.
+        ["$schema", "type"].map(|name| notice.present(name));
+        let mut unknown = Unknown::new(&mut search.warnings);
+        search.other =
+            unknown.of(&notice, &["reference", "most_probable_direction", "neutrino_flux_sensitivity_range"])?;
+        for (event, fields) in events.iter_mut().zip(&fields_of_events) {
+            event.other = unknown.of(fields, &["localization"])?;
+        }
+        search.events = events;
+        Ok(search)
     }
 
     /// The reason not to post the search; `None` when it may be posted.
@@ -231,7 +266,7 @@ fn shown(text: Option<&str>) -> String {
     }
 }
 
-fn events(notice: &Fields) -> Result<Vec<TrackEvent>> {
+fn events<'a>(notice: &Fields<'a>) -> Result<Vec<(TrackEvent, Fields<'a>)>> {
     let items = notice.list("coincident_events")?;
     if items.len() > MAX_EVENTS {
         return Err(Error::permanent(format!(
@@ -239,7 +274,21 @@ fn events(notice: &Fields) -> Result<Vec<TrackEvent>> {
             items.len()
         )));
     }
-    items.iter().enumerate().map(|(i, item)| event(&Fields::at(format!("coincident_events[{i}]"), item)?)).collect()
+    let read = |(i, item)| {
+        let fields = Fields::at(format!("coincident_events[{i}]"), item)?;
+        Ok((event(&fields)?, fields))
+    };
+    items.iter().enumerate().map(read).collect()
+}
+
+/// The names of a candidate: one, or a list; none when there are more, or longer ones, than expected.
+fn ids(fields: &Fields) -> Vec<String> {
+    let texts = fields.text("id").ok().flatten().map(|id| vec![id]).or_else(|| fields.texts("id").ok());
+    let fits = |ids: &Vec<String>| ids.len() <= MAX_IDS && ids.iter().all(|id| id.chars().count() <= MAX_ID_CHARS);
+    texts.filter(fits).unwrap_or_else(|| {
+        fields.not_understood("id");
+        Vec::new()
+    })
 }
 
 fn event(fields: &Fields) -> Result<TrackEvent> {
@@ -257,6 +306,7 @@ fn event(fields: &Fields) -> Result<TrackEvent> {
         [major, minor, ..] => Some(if major == minor { "circle" } else { "ellipse" }),
     };
     Ok(TrackEvent {
+        ids: ids(fields),
         event_dt: fields.number("event_dt")?,
         ra: place.number("ra")?,
         dec: place.number("dec")?,
@@ -265,6 +315,7 @@ fn event(fields: &Fields) -> Result<TrackEvent> {
         containment_probability: place.number("containment_probability")?.unwrap_or(DEFAULT_CONTAINMENT),
         event_pval_generic: fields.number("event_pval_generic")?,
         event_pval_bayesian: fields.number("event_pval_bayesian")?,
+        other: Map::new(),
     })
 }
 
@@ -353,6 +404,46 @@ mod tests {
         let containments: Vec<_> = search.events.iter().map(|event| event.containment_probability).collect();
         assert_eq!(containments, [0.9, 0.68, 0.9]);
         assert_eq!((search.events[2].ra, search.events[2].dec), (Some(3.0), Some(4.0)));
+    }
+
+    #[test]
+    fn keeps_names_words_and_unknown_fields() {
+        let search = parse(json!({"ref_ID": "S230914ak", "alert_tense": "current", "alert_type": "update",
+            "additional_info": "two <b>tracks</b>", "n_events_coincident": 2, "most_probable_direction": {"ra": 1, "dec": 2, "err": 3},
+            "coincident_events": [
+                {"event_dt": 1, "id": ["138590_39138551"], "localization": {"ra": 1, "dec": 2, "systematic_included": false}},
+                {"id": "138590_39164579", "ra": 3.0, "dec": 4.0, "far": 0.5},
+                {"id": 7, "energy": null},
+                {"id": ["a", "b", "c", "d", "e", "f"]},
+            ]}))
+        .expect("a search");
+        assert_eq!(search.additional_info.as_deref(), Some("two <b>tracks</b>"));
+        assert_eq!((search.alert_tense.as_deref(), search.alert_type.as_deref()), (Some("current"), Some("update")));
+        assert_eq!(json!(search.other), json!({"n_events_coincident": 2, "most_probable_direction": {"err": 3}}));
+        let ids: Vec<_> = search.events.iter().map(|event| event.ids.join(",")).collect();
+        assert_eq!(ids, ["138590_39138551", "138590_39164579", "", ""]);
+        let others: Vec<Value> = search.events.iter().map(|event| json!(event.other)).collect();
+        let six = json!({"id": ["a", "b", "c", "d", "e", "f"]});
+        assert_eq!(
+            others,
+            [json!({"localization": {"systematic_included": false}}), json!({"far": 0.5}), json!({"id": 7}), six]
+        );
+        let written = serde_json::to_value(&search).expect("JSON");
+        assert_eq!(written["coincident_events"], Value::Null);
+        assert_eq!(written["events"][0]["id"], json!(["138590_39138551"]));
+        assert_eq!(serde_json::from_value::<TrackSearch>(written).expect("a search"), search);
+    }
+
+    #[test]
+    fn long_words_and_fields_do_not_fail_a_notice() {
+        let (long, longer) = ("x".repeat(2000), "y".repeat(5000));
+        let search = parse(json!({"ref_ID": "S230914ak", "additional_info": long, "note": longer})).expect("a search");
+        assert_eq!((search.additional_info, &search.other["additional_info"]), (None, &json!(long)));
+        assert!(
+            !search.other.contains_key("note") && search.warnings[0].contains("`note`: 5006 bytes"),
+            "{:?}",
+            search.warnings
+        );
     }
 
     #[test]

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::fields::{Fields, absent};
+use super::fields::{Fields, Unknown};
 use super::json::Document;
 use crate::key::{AlertKind, SupereventId};
 use crate::{Error, Result};
@@ -166,7 +166,7 @@ impl Notice {
         };
         let mut warnings = document.warnings;
         if let Some(event) = &mut event {
-            event.other = unknown_fields(&notice, &mut warnings)?;
+            event.other = Unknown::new(&mut warnings).of(&notice, &["urls", "event", "external_coinc"])?;
         }
         let (skymap, skymap_error) = split(skymap);
         let (combined_skymap, combined_skymap_error) = split(combined_skymap);
@@ -257,42 +257,6 @@ fn chirp_mass(event: &Fields) -> Result<Option<ChirpMass>> {
     Ok(Some(ChirpMass { bin_edges, probabilities }))
 }
 
-/// Limit on the JSON of all unknown fields that are kept [bytes]: messages that carry the event stay below 10 kB.
-const MAX_OTHER_BYTES: usize = 4096;
-
-/// The fields of a notice, and of the objects in it, that were not read. What exceeds [`MAX_OTHER_BYTES`] is only in the
-/// archived notice, and a warning names it.
-fn unknown_fields(notice: &Fields, warnings: &mut Vec<String>) -> Result<Map<String, Value>> {
-    let mut other = Map::new();
-    let mut left = MAX_OTHER_BYTES;
-    let mut keep = |within: &Fields, into: &mut Map<String, Value>| {
-        for (name, value) in within.unread() {
-            let bytes = name.len() + value.to_string().len();
-            if bytes <= left {
-                left -= bytes;
-                into.insert(name.clone(), value.clone());
-            } else {
-                let shown: String = within.place(name).chars().take(60).collect();
-                warnings.push(format!(
-                    "field `{}`: {bytes} bytes that this version does not know, only in the archived notice",
-                    shown.escape_default()
-                ));
-            }
-        }
-    };
-    keep(notice, &mut other);
-    for name in ["urls", "event", "external_coinc"] {
-        let mut found = Map::new();
-        if let Some(fields) = notice.inside(name)? {
-            keep(&fields, &mut found);
-        }
-        if !found.is_empty() {
-            other.insert(name.to_owned(), found.into());
-        }
-    }
-    Ok(other)
-}
-
 fn read_external(external: &Fields) -> Result<ExternalCoincidence> {
     let gcn_notice_id = match external.present("gcn_notice_id") {
         Some(Value::Number(number)) => Some(number.to_string()),
@@ -335,6 +299,7 @@ fn fits(fields: &Fields, name: &str) -> Result<Option<Vec<u8>>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fields::MAX_OTHER_BYTES;
     use super::*;
 
     const UPDATE: &str = r#"{

@@ -10,8 +10,19 @@ use shared::digest::sha256;
 use shared::key::Key;
 use tests::program::{Gwtm, files, reference_data, sample, workspace};
 
+/// Rules that nothing is sent by, since the samples are old, with a site and an area of their own.
+const RULES: &str = r#"
+    [[rule]]
+    name = "telescope"
+    prob_within_deg2 = { area = 37.5, above = 0.5 }
+    observable_prob_above = 0.5
+    site = { name = "Cerro <Pachón>", lat_deg = -30.2446, lon_deg = -70.7494, height_m = 2663 }
+    target = [{ kind = "command", command = ["false"] }]
+"#;
+
 fn run(store: &Path, notices: &[std::path::PathBuf]) {
     let called = Gwtm::run(store, notices)
+        .set("NOTIFY_CONFIG", RULES)
         .set("CATALOG_PATH", workspace().join("events/catalog.csv"))
         .set("FERMI_TLE_FILE", workspace().join("events/fermi.tle"))
         .set("FERMI_FT2_DIR", workspace().join("events"))
@@ -61,6 +72,13 @@ fn annotations_of_every_sample_match_the_schema_and_the_store() {
             .collect();
         assert!(kinds.contains(&"page") && kinds.contains(&"notice"), "{name}: {kinds:?}");
         assert_eq!(kinds.contains(&"plot_png"), !annotations["skymap"].is_null(), "{name}: {kinds:?}");
+        // Every map is looked at from the site, and has the probability in the rule's area.
+        let from_site = &annotations["sites"][0]["observable_prob"];
+        assert_eq!(
+            (from_site.is_number(), from_site.is_null()),
+            (kinds.contains(&"plot_png"), annotations["skymap"].is_null())
+        );
+        assert_eq!(annotations["skymap"]["prob_within_deg2"]["37.5"].is_number(), from_site.is_number(), "{name}");
         count += 1;
     }
     assert!(count >= 19, "expected the samples' annotations, found {count}");
@@ -196,6 +214,30 @@ fn keeps_and_shows_what_a_newer_notice_says() {
     assert!(plot.contains(">Chirp mass</text>") && plot.contains("5–50 Msun 88 %<"), "{plot}");
     let sent: Value = serde_json::from_slice(&fs::read(&told).expect("a notification")).expect("JSON");
     assert_eq!(sent["event"], event);
+}
+
+#[test]
+fn keeps_icecube_searches_beside_the_superevents_alerts() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut search: Value =
+        serde_json::from_slice(&fs::read(sample("S090101a-6-icecube-nested.json")).expect("a notice")).expect("JSON");
+    search["alert_tense"] = "current".into();
+    search["alert_type"] = "update".into();
+    search["additional_info"] = "seen <twice>".into();
+    search["coincident_events"][0]["odd"] = json!({"<u>": 1});
+    let path = folder.path().join("search.json");
+    fs::write(&path, search.to_string()).expect("a file");
+    let store = folder.path().join("store");
+    run(&store, std::slice::from_ref(&path));
+    let kept = read(&store, "fit/S090101a-icecube-S090101a-1-Preliminary.json");
+    assert_eq!(
+        (&kept["alert_tense"], &kept["alert_type"], &kept["additional_info"]),
+        (&"current".into(), &"update".into(), &"seen <twice>".into()),
+        "{kept}"
+    );
+    let event = &kept["events"][0];
+    assert_eq!((&event["id"], &event["other"]["odd"]), (&json!(["196260_13886078"]), &json!({"<u>": 1})));
+    assert_eq!(kept["other"]["n_events_coincident"], 2, "{kept}");
 }
 
 #[test]

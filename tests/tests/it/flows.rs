@@ -147,7 +147,7 @@ fn of_notice(outcome: &Outcome, function: Function) -> (Value, Value) {
         Function::PostApi => (json!(search), json!(posted)),
         Function::Notify => {
             let notifications = outcome.notifications.clone();
-            (json!(received()), json!(Notified { name: None, notifications }))
+            (json!(received()), json!(Notified { name: None, notifications, unmet: Vec::new() }))
         }
         other => panic!("`{}` is called with an alert", other.name()),
     }
@@ -159,6 +159,7 @@ fn of_alert(one: &ProcessedAlert, function: Function) -> (Value, Value) {
     let notified = annotated.as_mut().map(|annotated| Notified {
         name: Some(annotated.name.clone()),
         notifications: std::mem::take(&mut annotated.notifications),
+        unmet: std::mem::take(&mut annotated.unmet),
     });
     match function {
         Function::SkymapProducts => (json!(alert), json!(products)),

@@ -337,6 +337,76 @@ fn notifies_once_and_tests_targets() {
     assert_eq!((without.code, without.stderr.contains("NOTIFY_CONFIG")), (Some(2), true), "{}", without.stderr);
 }
 
+#[test]
+fn explains_which_rules_a_stored_alert_meets() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (rules, store, told) =
+        (folder.path().join("notify.toml"), folder.path().join("data"), folder.path().join("told"));
+    let target = format!("target = [{{ kind = \"command\", command = [\"touch\", \"{}\"] }}]", told.display());
+    let site = "{ name = \"Palomar\", lat_deg = 33.3563, lon_deg = -116.865, height_m = 1712, hours = 72 }";
+    let write = |site: &str| {
+        let rules_text = format!(
+            "[[rule]]\nname = \"telescope\"\nmax_age_hours = 1e9\nalert_types = [\"Initial\"]\n\
+             observable_prob_above = 0.01\nsite = {site}\n{target}\n\
+             [[rule]]\nname = \"narrow\"\nprob_within_deg2 = {{ area = 37.5, above = 1 }}\nfar_below_per_year = 1e-9\n{target}\n"
+        );
+        fs::write(&rules, rules_text).expect("rules");
+    };
+    write(site);
+    let run = || {
+        let called = Gwtm::run(&store, [sample("S090101a-4-initial.json")])
+            .set("NOTIFY_CONFIG", &rules)
+            .set("FLAT_MAX_ORDER", "5")
+            .call();
+        assert_eq!(called.code, Some(0), "{}", called.stderr);
+        called.stdout
+    };
+    let report = run();
+    assert!(report.contains("telescope            sent"), "{report}");
+    assert!(
+        report.contains("narrow               not met            `far_below_per_year`: expected fewer than"),
+        "{report}"
+    );
+    fs::remove_file(&told).expect("the command ran");
+    let page = fs::read_to_string(store.join("fit/S090101a-Initial.html")).expect("a page");
+    assert!(page.contains("<h2>Sites</h2>") && page.contains("<td>Palomar</td>"), "{page}");
+
+    let explain = |arguments: &[&str]| {
+        let arguments = [&["notify", "--explain"], arguments].concat();
+        Gwtm::new(arguments).set("STORAGE_FOLDER", &store).set("NOTIFY_CONFIG", &rules).call()
+    };
+    let explained = explain(&["S090101a-Initial"]);
+    assert_eq!(explained.code, Some(0), "{}", explained.stderr);
+    for line in [
+        "telescope: met\n",
+        "  yes  `alert_types`: expected Initial, found Initial\n",
+        "  yes  `observable_prob_above`: expected above 0.01 from Palomar, found ",
+        "narrow: not met\n",
+        "  NO   `far_below_per_year`: expected fewer than",
+        "  NO   `prob_within_deg2`: expected above 1 in 37.5 deg², found ",
+        "  NO   `max_age_hours`: expected less than 24 h, found ",
+    ] {
+        assert!(explained.stdout.contains(line), "{line} {}", explained.stdout);
+    }
+    // A site that has moved since is another.
+    write(&site.replace("1712", "1713"));
+    let moved = explain(&["S090101a-Initial"]).stdout;
+    assert!(moved.contains("telescope: not met") && moved.contains("annotate the alert again"), "{moved}");
+    assert!(run().contains("telescope            already sent"), "annotated again, it is met again");
+    for (arguments, code) in [(&[][..], 2), (&["--test", "S090101a-Initial"], 2), (&["S090101a-Update"], 1)] {
+        assert_eq!(explain(arguments).code, Some(code), "{arguments:?}");
+    }
+    assert!(!told.exists(), "explaining sends nothing");
+    write(&site.replace("33.3563", "95"));
+    let wrong = explain(&["S090101a-Initial"]);
+    assert_eq!(wrong.code, Some(2));
+    assert!(
+        wrong.stderr.contains("rule `telescope`: `site.lat_deg`: expected -90 to 90 degrees, found 95"),
+        "{}",
+        wrong.stderr
+    );
+}
+
 /// Calls an AWS service's query API; returns the XML.
 fn query(moto: &Moto, service: &str, parameters: &[(&str, &str)]) -> String {
     let escaped = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();

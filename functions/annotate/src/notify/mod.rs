@@ -7,6 +7,7 @@
 //! It is called with notices too that become no alert: `notice` says which of them are notified about.
 
 mod notice;
+pub mod rules;
 mod send;
 mod words;
 
@@ -20,15 +21,15 @@ use jiff::Timestamp;
 use runtime::Backoff;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use shared::key::{AlertKind, Key, Object};
-use shared::message::{Annotated, Notifiable, Notification, NotificationStatus, Notified, Received};
+use shared::key::{Key, Object};
+use shared::message::{Annotated, Notifiable, Notification, NotificationStatus, Notified, Received, UnmetRule};
 use shared::notice::{Envelope, NoticeKind};
 use shared::{Context, Error, Result};
 use store::Store;
 
 use crate::annotations::Annotations;
-use crate::text::of_level;
 use crate::versions;
+use rules::Verdict;
 
 /// The longest that one notification may take, all attempts together.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -77,8 +78,8 @@ pub async fn handle(deps: &Deps, notifiable: Notifiable) -> Result<Notified> {
     match notifiable {
         Notifiable::Alert(annotated) => alert(deps, annotated).await,
         Notifiable::Notice(received) => {
-            let notifications = notice(deps, &received).await?;
-            Ok(Notified { name: None, notifications })
+            let (notifications, unmet) = notice(deps, &received).await?;
+            Ok(Notified { name: None, notifications, unmet })
         }
     }
 }
@@ -90,31 +91,39 @@ async fn alert(deps: &Deps, annotated: Annotated) -> Result<Notified> {
         // The GWTM removes the files of old mock alerts whenever it is asked to.
         None if name.superevent_id.is_test() => {
             tracing::info!(alert_name = %name, "not notified: the mock alert's annotations have been removed");
-            return Ok(Notified { name: Some(name), notifications: Vec::new() });
+            return Ok(Notified { name: Some(name), notifications: Vec::new(), unmet: Vec::new() });
         }
         None => deps.store.read(&key).await?,
         Some(bytes) => bytes,
     };
     let annotations = versions::read(&key, &bytes)?;
     let notifications = deps.notifier.notify(&deps.store, &annotations).await?;
-    tracing::info!(alert_name = %name, notifications = notifications.len(), "notified");
-    Ok(Notified { name: Some(name), notifications })
+    let unmet = unmet(&deps.notifier.rules, |rule| rules::assess(rule, &annotations));
+    tracing::info!(alert_name = %name, notifications = notifications.len(), unmet = unmet.len(), "notified");
+    Ok(Notified { name: Some(name), notifications, unmet })
 }
 
-async fn notice(deps: &Deps, received: &Received) -> Result<Vec<Notification>> {
+async fn notice(deps: &Deps, received: &Received) -> Result<(Vec<Notification>, Vec<UnmetRule>)> {
     if deps.notifier.rules.rules.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Default::default());
     }
     let bytes = deps.store.read_body(&received.body).await?;
     if !deps.test_alerts && Envelope::of(&bytes).is_test() {
-        return Ok(Vec::new());
+        return Ok(Default::default());
     }
-    let Some(news) = notice::News::of(NoticeKind::of_topic(&received.topic)?, &bytes) else { return Ok(Vec::new()) };
+    let Some(news) = notice::News::of(NoticeKind::of_topic(&received.topic)?, &bytes) else {
+        return Ok(Default::default());
+    };
     let content = Content { created: received.kafka_time, ..news.content()? };
     let key = Object::NoticeNotified(&news.id).key()?;
-    let notifications = deps.notifier.send_once(&deps.store, &key, &content, |rule| news.meets(rule)).await?;
+    let notifications = deps.notifier.send_once(&deps.store, &key, &content, |rule| news.assess(rule).is_met()).await?;
     tracing::warn!(notifications = notifications.len(), "{}", content.line);
-    Ok(notifications)
+    Ok((notifications, unmet(&deps.notifier.rules, |rule| news.assess(rule))))
+}
+
+/// The rules that are not met, each with the reasons.
+fn unmet(notify: &Notify, assess: impl Fn(&Rule) -> Verdict) -> Vec<UnmetRule> {
+    notify.rules.iter().filter_map(|rule| assess(rule).unmet(rule)).collect()
 }
 
 /// What is sent.
@@ -181,7 +190,8 @@ impl Notifier {
     /// What the store says when it is read. A notification that fails is in the answer.
     pub async fn notify(&self, store: &Store, annotations: &Annotations) -> Result<Vec<Notification>> {
         let key = Object::Notified(&annotations.name).key()?;
-        self.send_once(store, &key, &Content::of_alert(annotations)?, |rule| meets(rule, annotations)).await
+        self.send_once(store, &key, &Content::of_alert(annotations)?, |rule| rules::assess(rule, annotations).is_met())
+            .await
     }
 
     /// Sends to the targets of the rules that are met and that `key` does not record yet.
@@ -282,35 +292,6 @@ fn read(key: &Key, bytes: &[u8]) -> Record {
 async fn keep(store: &Store, key: &Key, record: &Record) -> Result<()> {
     let bytes = serde_json::to_vec_pretty(record).permanent("JSON")?;
     store.put(key, bytes.into()).await
-}
-
-/// Whether an alert meets a rule's conditions.
-fn meets(rule: &Rule, alert: &Annotations) -> bool {
-    if rule.role.is_some_and(|role| role != alert.role) {
-        return false;
-    }
-    if alert.name.alert_type.kind == AlertKind::Retraction {
-        return rule.retractions;
-    }
-    let event = alert.event.as_ref();
-    let skymap = alert.skymap.as_ref();
-    let likely = |(class, least): (&String, &f64)| {
-        event.is_some_and(|event| {
-            [&event.classification, &event.properties].iter().any(|of| of.get(class) > Some(least))
-        })
-    };
-    let area = skymap.and_then(|skymap| of_level(&skymap.posted_area_deg2, "90"));
-    let distance = skymap.and_then(|skymap| skymap.distance.as_ref());
-    let distance = distance.map(|distance| distance.posted_mean.unwrap_or(distance.mean));
-    let below = |number: Option<f64>, limit: Option<f64>| match limit {
-        Some(limit) => number.is_some_and(|number| number < limit),
-        None => true,
-    };
-    (!rule.significant || event.is_some_and(|event| event.significant == Some(true)))
-        && (rule.classes.is_empty() || rule.classes.iter().any(likely))
-        && below(area, rule.area_90_below_deg2)
-        && below(distance, rule.distance_below_mpc)
-        && rule.external_coincidence.is_none_or(|wanted| wanted == alert.external_coincidence.is_some())
 }
 
 #[cfg(test)]

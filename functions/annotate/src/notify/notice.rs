@@ -11,6 +11,7 @@ use shared::notice::{NoticeKind, naive_utc};
 use shared::{Context, Result};
 
 use super::Content;
+use super::rules::Verdict;
 
 /// What is notified about.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -78,9 +79,16 @@ impl News {
         }
     }
 
-    /// Whether it meets a rule: what is known of it is its role, and whether it retracts.
-    pub fn meets(&self, rule: &Rule) -> bool {
-        rule.role.is_none_or(|role| role == self.role) && (rule.retractions || !self.is_retraction)
+    /// Whether it meets a rule: what is known of it is its role, whether it retracts, and otherwise that its type is none
+    /// that a rule can name.
+    pub fn assess(&self, rule: &Rule) -> Verdict {
+        let mut verdict = Verdict::role(rule, self.role, &self.superevent_id);
+        if self.is_retraction {
+            verdict.retraction(rule);
+        } else {
+            verdict.alert_type(rule, None, &self.alert_type);
+        }
+        verdict
     }
 
     pub fn content(&self) -> Result<Content> {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::annotations::{DistanceSummary, Peak, SkyMap, Timings};
 
-fn annotations(name: &str, event: Value) -> Annotations {
+pub(super) fn annotations(name: &str, event: Value) -> Annotations {
     let alert = json!({
         "name": name, "role": if name.starts_with('M') { "test" } else { "observation" },
         "time_created": "2026-01-01T00:00:00Z", "event": event,
@@ -16,7 +16,7 @@ fn annotations(name: &str, event: Value) -> Annotations {
     Annotations::new(&serde_json::from_value(alert).expect("an alert"), None, None, Timings::default())
 }
 
-fn merger(name: &str) -> Annotations {
+pub(super) fn merger(name: &str) -> Annotations {
     let event = json!({
         "time": "2026-01-01T00:00:00Z", "far": 1e-9, "significant": true, "group": "CBC", "pipeline": "a\"b<c",
         "classification": {"BNS": 0.9, "Terrestrial": 0.1}, "properties": {"HasNS": 1.0},
@@ -25,7 +25,7 @@ fn merger(name: &str) -> Annotations {
     annotations(name, event)
 }
 
-fn rules(conditions: &str, target: &str) -> Notify {
+pub(super) fn rules(conditions: &str, target: &str) -> Notify {
     Notify::from_toml(&format!("[[rule]]\nname = \"r\"\nmax_age_hours = 1e9\n{conditions}\ntarget = [{target}]\n"))
         .expect("rules")
 }
@@ -69,7 +69,7 @@ async fn store() -> (Store, tempfile::TempDir) {
 }
 
 /// A merger whose map has a 90 % area of 300 deg² and a mean distance of 100 Mpc.
-fn mapped(name: &str) -> Annotations {
+pub(super) fn mapped(name: &str) -> Annotations {
     let level = |number: f64| std::collections::BTreeMap::from([("90".to_owned(), number)]);
     let (mean, std) = (100.0, 30.0);
     let distance = DistanceSummary {
@@ -98,7 +98,9 @@ fn mapped(name: &str) -> Annotations {
 #[test]
 fn rules_are_met_by_what_they_name() {
     let target = r#"{ kind = "command", command = ["true"] }"#;
-    let met = |conditions: &str, alert: &Annotations| meets(&rules(conditions, target).rules[0], alert);
+    let met = |conditions: &str, alert: &Annotations| {
+        super::rules::assess(&rules(conditions, target).rules[0], alert).is_met()
+    };
     let (event, mock) = (merger("S260101a-Initial"), merger("MS260101a-Initial"));
     let retraction = annotations("S260101a-Retraction", Value::Null);
     let (near, faint) = (mapped("S260101a-Initial"), json!({ "time": "2026-01-01T00:00:00Z", "significant": false }));

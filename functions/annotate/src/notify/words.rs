@@ -7,6 +7,7 @@ use shared::{Context, Error, Result};
 
 use super::Content;
 use crate::annotations::Annotations;
+use crate::sites;
 use crate::text::{chirp_mass, number, of_level, place, probabilities, rate};
 
 /// One line about an alert.
@@ -33,6 +34,7 @@ pub(super) fn line(annotations: &Annotations) -> String {
             format!("{} ± {} Mpc", number(mean), number(std))
         }));
     }
+    words.extend(annotations.sites.iter().map(sites::in_words));
     words.extend(annotations.rubin.class.as_ref().map(|class| format!("Rubin {class}")));
     words.extend(annotations.event.as_ref().and_then(|event| event.gracedb_url.clone()));
     words.extend(annotations.unread.iter().map(|key| format!("without `{key}`, which could not be read")));

@@ -290,7 +290,7 @@ mod tests {
         let alert =
             json!({ "name": "S090101a-Initial", "role": "observation", "time_created": "2009-01-01T00:40:00Z" });
         let alert = serde_json::from_value(alert).expect("an alert");
-        let annotations = Annotations::new(&alert, Some(SkyMap::of(map)), None, Timings::default());
+        let annotations = Annotations::new(&alert, Some(SkyMap::of(map, &[])), None, Timings::default());
         svg(&Scene { annotations: &annotations, map, gbm: None, lat: None, galaxies: &[] }).expect("a plot")
     }
 

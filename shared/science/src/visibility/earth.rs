@@ -9,11 +9,11 @@ use jiff::Timestamp;
 /// The Earth's equatorial radius for the disc on the sky \[km\].
 pub const EARTH_RADIUS_KM: f64 = 6378.140; // IAU 1976, as the GWTM's coverage definition has it
 /// Semi-major axis of the reference ellipsoid [km].
-const WGS84_A_KM: f64 = 6378.137; // NGA.STND.0036
+pub(super) const WGS84_A_KM: f64 = 6378.137; // NGA.STND.0036
 /// Flattening of the reference ellipsoid.
-const WGS84_F: f64 = 1.0 / 298.257_223_563; // NGA.STND.0036
+pub(super) const WGS84_F: f64 = 1.0 / 298.257_223_563; // NGA.STND.0036
 /// Seconds per Julian century.
-const CENTURY_S: f64 = 36_525.0 * 86_400.0;
+pub(super) const CENTURY_S: f64 = 36_525.0 * 86_400.0;
 /// 2000-01-01T12:00:00Z [s since 1970].
 const J2000_UNIX_S: f64 = 946_728_000.0;
 
@@ -86,7 +86,7 @@ impl SpacecraftPosition {
 }
 
 /// Julian centuries since J2000.
-fn centuries(time: Timestamp) -> f64 {
+pub(super) fn centuries(time: Timestamp) -> f64 {
     (time.as_second() as f64 - J2000_UNIX_S + f64::from(time.subsec_nanosecond()) * 1e-9) / CENTURY_S
 }
 
@@ -101,7 +101,13 @@ pub(super) fn mean_sidereal_time(time: Timestamp) -> f64 {
     (seconds / 240.0).to_radians() // 240 s of sidereal time per degree
 }
 
-fn icrs_of_teme(teme: Vector, t: f64) -> Vector {
+/// A vector that turns with the Earth, x to Greenwich, in TEME.
+pub(super) fn teme_of_ground(ground: Vector, time: Timestamp) -> Vector {
+    rotate_z(ground, -mean_sidereal_time(time))
+}
+
+/// A vector of TEME in ICRS, at a time in Julian centuries since J2000.
+pub(super) fn icrs_of_teme(teme: Vector, t: f64) -> Vector {
     let arcsec = |angle: f64| (angle / 3600.0).to_radians();
     // Mean obliquity: Capitaine, Wallace & Chapront 2003, A&A 412, 567, eq. 39.
     let obliquity = arcsec(84_381.406 - 46.836_769 * t - 0.000_183_1 * t * t);
@@ -123,7 +129,7 @@ fn icrs_of_teme(teme: Vector, t: f64) -> Vector {
 }
 
 /// The components of a vector in axes rotated by `angle` [rad] about x.
-fn rotate_x([x, y, z]: Vector, angle: f64) -> Vector {
+pub(super) fn rotate_x([x, y, z]: Vector, angle: f64) -> Vector {
     let (sin, cos) = angle.sin_cos();
     [x, cos * y + sin * z, cos * z - sin * y]
 }
@@ -140,7 +146,7 @@ fn rotate_z([x, y, z]: Vector, angle: f64) -> Vector {
     [cos * x + sin * y, cos * y - sin * x, z]
 }
 
-fn norm([x, y, z]: Vector) -> f64 {
+pub(super) fn norm([x, y, z]: Vector) -> f64 {
     x.hypot(y).hypot(z)
 }
 

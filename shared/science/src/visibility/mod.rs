@@ -1,4 +1,5 @@
-//! The sky that a spacecraft sees at a time: a [`Coverage`], written as an IVOA MOC.
+//! The sky that a spacecraft sees at a time: a [`Coverage`], written as an IVOA MOC; and what an observatory on the ground can
+//! see of a map.
 //!
 //! | module | content |
 //! |---|---|
@@ -10,6 +11,8 @@
 //! | fermi | fields of view of GBM and LAT |
 //! | swift_pointing | Swift's pointing: a file of pointings |
 //! | bat | field of view of Swift's BAT |
+//! | site | what can be seen of a map from the ground |
+//! | sun_moon | positions of the Sun and the Moon |
 //!
 //! Nothing here reads a clock, a file or the network.
 
@@ -20,6 +23,8 @@ pub mod fermi;
 pub mod ft2;
 pub mod orbit;
 pub mod saa;
+pub mod site;
+pub mod sun_moon;
 pub mod swift_pointing;
 
 pub use coverage::Coverage;
