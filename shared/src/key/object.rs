@@ -39,6 +39,8 @@ pub enum Object<'a> {
     PlotPng(&'a AlertName),
     /// The alert's page, HTML.
     Page(&'a AlertName),
+    /// The alert as VOEvent 2.0, XML.
+    VoEvent(&'a AlertName),
     /// Which notifications have been sent of an alert.
     Notified(&'a AlertName),
     /// The same of a notice that is no alert: an alert of an unknown type, a search that is retracted.
@@ -148,7 +150,7 @@ macro_rules! of {
 type Named<P> = for<'a> fn(&'a P) -> Object<'a>;
 
 /// How the objects of an alert end, below its superevent's root.
-const OF_ALERT: [(&str, Named<AlertName>); 9] = [
+const OF_ALERT: [(&str, Named<AlertName>); 10] = [
     (NOTICE, of!(Notice)),
     ("_moc.fits.gz", of!(MultiOrderMap)),
     (".fits.gz", of!(FlatMap)),
@@ -157,6 +159,7 @@ const OF_ALERT: [(&str, Named<AlertName>); 9] = [
     (".svg", of!(PlotSvg)),
     (".png", of!(PlotPng)),
     (".html", of!(Page)),
+    ("-voevent.xml", of!(VoEvent)),
     ("-galaxies.csv", of!(GalaxiesCsv)),
 ];
 
@@ -260,6 +263,7 @@ impl Object<'_> {
             Object::PlotSvg(name) => product(name, ".svg"),
             Object::PlotPng(name) => product(name, ".png"),
             Object::Page(name) => product(name, ".html"),
+            Object::VoEvent(name) => product(name, "-voevent.xml"),
             Object::Notified(name) => format!("work/{name}/notified.json"),
             Object::NoticeNotified(what) => format!("work/{}/notified.json", encoded(what)),
             Object::PostAlert(name) => format!("work/{name}/post_alert.json"),
@@ -364,6 +368,7 @@ mod tests {
         assert_eq!(key(Object::SwiftBat(&real.superevent_id)), "fit/S230518h-BAT.json");
         assert_eq!(key(Object::PostAlert(&mock)), "work/MS181101ab-Update-ExtCoinc/post_alert.json");
         assert_eq!(key(Object::Latest(&real.superevent_id)), "fit/S230518h-latest.json");
+        assert_eq!(key(Object::VoEvent(&mock)), "test/MS181101ab-Update-ExtCoinc-voevent.xml");
         let annotations = Object::Annotations(&mock).key().expect("a key");
         assert_eq!(annotations.as_str(), "test/MS181101ab-Update-ExtCoinc-annotations.json");
         assert_eq!((annotations.annotations_of(), annotations.notice_of()), (Some(mock), None));
