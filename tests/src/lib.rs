@@ -3,6 +3,7 @@
 pub mod azurite;
 pub mod backend;
 pub mod ceph;
+pub mod comet;
 pub mod conformance;
 pub mod faults;
 pub mod gracedb;

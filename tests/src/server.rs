@@ -24,6 +24,7 @@ use tempfile::TempDir;
 
 use crate::azurite::Azurite;
 use crate::ceph::Ceph;
+use crate::comet::Comet;
 use crate::kafka::Kafka;
 use crate::moto::Moto;
 use crate::program::{binary, workspace};
@@ -168,6 +169,7 @@ fn answer(mut client: UnixStream) -> io::Result<()> {
     let start = match name {
         Azurite::NAME => started::<Azurite>,
         Ceph::NAME => started::<Ceph>,
+        Comet::NAME => started::<Comet>,
         Kafka::NAME => started::<Kafka>,
         Moto::NAME => started::<Moto>,
         S3s::NAME => started::<S3s>,

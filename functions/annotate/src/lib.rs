@@ -13,12 +13,13 @@ pub mod sites;
 pub mod tags;
 pub mod text;
 pub mod versions;
+pub mod voevent;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use config::Config;
+use config::{Config, VoEvents};
 use jiff::Timestamp;
 use science::skymap::{MultiOrderMap, Region};
 use shared::key::{AlertName, Key, Object};
@@ -29,6 +30,7 @@ use store::Store;
 
 use annotations::{Annotations, Link, SkyMap, Timings};
 use galaxies::PlottedGalaxy;
+use voevent::VoEvent;
 
 /// Number of galaxies on the page.
 const LISTED_GALAXIES: usize = 50;
@@ -45,6 +47,8 @@ pub struct Deps {
     pub sites: Vec<Site>,
     /// Areas for which the rules want the greatest probability within \[deg²\], beside those of every map.
     pub areas_deg2: Vec<f64>,
+    /// Settings of the VOEvents; none are written without.
+    pub voevents: Option<VoEvents>,
 }
 
 impl Deps {
@@ -53,7 +57,12 @@ impl Deps {
     /// # Errors
     /// Never; the signature is that of the other functions.
     pub fn new(config: &Config, store: Store) -> Result<Self> {
-        Ok(Deps { store, sites: config.notify.sites(), areas_deg2: config.notify.areas_deg2() })
+        Ok(Deps {
+            store,
+            sites: config.notify.sites(),
+            areas_deg2: config.notify.areas_deg2(),
+            voevents: config.voevents.clone(),
+        })
     }
 
     /// Builds the dependencies from the settings.
@@ -136,6 +145,7 @@ async fn link_all(deps: &Deps, own: Annotations) -> Result<Linked> {
             regions = versions::regions(&deps.store, &alerts).await?;
         }
         versions::link(&mut alerts, &regions);
+        let linked = alerts.clone();
         // Write the own alert first, so that other writers see it.
         let (mut first, rest): (Vec<_>, Vec<_>) = alerts.iter_mut().partition(|alert| alert.name == name);
         first.extend(rest);
@@ -155,7 +165,7 @@ async fn link_all(deps: &Deps, own: Annotations) -> Result<Linked> {
                     continue;
                 }
             }
-            let (made, written) = publish(deps, annotations).await?;
+            let (made, written) = publish(deps, annotations, &linked).await?;
             wrote |= written;
             made.into_iter().for_each(|made| record(&mut objects, made));
             if !is_own {
@@ -315,11 +325,16 @@ async fn links(deps: &Deps, alert: &Alert, products: Option<&Products>) -> Resul
     Ok(read.into_iter().flatten().collect())
 }
 
-/// Writes an alert's page, and its annotations with the link to it; returns whether either changed.
-async fn publish(deps: &Deps, annotations: &mut Annotations) -> Result<([Generated; 2], bool)> {
+/// Writes an alert's VOEvent and page, and its annotations with the links to them; returns whether any changed.
+/// `linked`: the superevent's alerts in their order.
+async fn publish(deps: &Deps, annotations: &mut Annotations, linked: &[Annotations]) -> Result<(Vec<Generated>, bool)> {
     const PAGE: &str = "page";
     let name = annotations.name.clone();
     annotations.objects.retain(|link| link.kind != PAGE);
+    let mut written = Vec::new();
+    if let Some(settings) = &deps.voevents {
+        written.push(write_voevent(deps, settings, annotations, linked).await?);
+    }
     let plot = deps.store.get(&Object::PlotSvg(&name).key()?).await?;
     let table = deps.store.get(&Object::GalaxiesCsv(&name).key()?).await?;
     let galaxies = table.map(|table| galaxies::first(&table, LISTED_GALAXIES)).transpose();
@@ -330,9 +345,28 @@ async fn publish(deps: &Deps, annotations: &mut Annotations) -> Result<([Generat
     let key = Object::Page(&name).key()?;
     let page = Bytes::from(page);
     annotations.objects.push(Link::of(PAGE, &key, &page));
-    let page = write_if_changed(deps, key, page).await?;
-    let annotations = write_if_changed(deps, Object::Annotations(&name).key()?, json(annotations)?).await?;
-    Ok(([page.0, annotations.0], page.1 || annotations.1))
+    written.push(write_if_changed(deps, key, page).await?);
+    written.push(write_if_changed(deps, Object::Annotations(&name).key()?, json(annotations)?).await?);
+    let is_new = written.iter().any(|(_, is_new)| *is_new);
+    Ok((written.into_iter().map(|(made, _)| made).collect(), is_new))
+}
+
+/// Writes an alert's VOEvent and links it in the annotations; returns whether it changed.
+async fn write_voevent(
+    deps: &Deps,
+    settings: &VoEvents,
+    annotations: &mut Annotations,
+    linked: &[Annotations],
+) -> Result<(Generated, bool)> {
+    const VOEVENT: &str = "voevent";
+    let key = Object::VoEvent(&annotations.name).key()?;
+    let earlier = linked.iter().position(|other| other.name == annotations.name).unwrap_or_default();
+    let maps = voevent::Maps::find(&deps.store, settings, annotations, linked).await?;
+    let document = VoEvent::new(&settings.stream, annotations, &linked[..earlier], &maps).to_xml()?;
+    let document = Bytes::from(document);
+    annotations.objects.retain(|link| link.kind != VOEVENT);
+    annotations.objects.push(Link::of(VOEVENT, &key, &document));
+    write_if_changed(deps, key, document).await
 }
 
 /// Writes an object unless it is unchanged; returns whether it was written.

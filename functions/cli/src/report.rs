@@ -265,6 +265,7 @@ fn print_annotated(out: &mut impl Write, annotated: &Annotated, written: &str) -
             Some(Object::PlotSvg(name)) if *name == annotated.name => "plot, SVG",
             Some(Object::PlotPng(name)) if *name == annotated.name => "plot, PNG",
             Some(Object::Page(name)) if *name == annotated.name => "page",
+            Some(Object::VoEvent(name)) if *name == annotated.name => "VOEvent",
             Some(Object::Latest(_)) => "newest alert",
             // Objects of the superevent's other alerts are listed below by name.
             _ => continue,

@@ -12,6 +12,7 @@ mod notify;
 mod storage;
 mod survey;
 mod systemd;
+mod voevent;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,7 +22,7 @@ pub use kafka::{Certificate, Kafka, Login, Mechanism, OffsetReset, SETTINGS as K
 pub use lambda::{SETTINGS as LAMBDA_SETTINGS, parse_settings, settings_object, settings_secrets};
 pub use listen::{Bridge, FlowArns, HealthSettings, Listen, ligo_flow};
 pub use log::{CRATES, Log, LogFormat};
-pub use notify::{Notify, ProbWithin, Rule, Target};
+pub use notify::{Notify, ProbWithin, Rule, Target, tcp_address};
 pub use shared::settings::Setting;
 use shared::settings::{Reader, defaulted, secret, setting};
 use shared::{Result, Secret};
@@ -29,6 +30,7 @@ pub use storage::{bucket, location};
 use store::{Location, Store};
 pub use survey::{Survey, Surveyed, survey};
 pub use systemd::Systemd;
+pub use voevent::VoEvents;
 
 /// Every setting that [`Config`] reads.
 pub fn settings() -> impl Iterator<Item = &'static Setting> {
@@ -123,6 +125,16 @@ const SETTINGS: &[Setting] = &[
         "`true` removes the galaxy lists of a retracted superevent from the GWTM",
     ),
     defaulted("GALAXY_MOCKS", "false", "`true` posts galaxy lists of mock alerts, which the GWTM never removes"),
+    defaulted(
+        "VOEVENT_STREAM",
+        "ivo://treasure-map-functions/lvk",
+        "author and stream of the VOEvents: an IVOA identifier, `ivo://AUTHORITY/STREAM`; `none` disables VOEvents",
+    ),
+    setting(
+        "VOEVENT_FILES_URL",
+        "GraceDB's URL of the map, where it was posted",
+        "URL under which the store's objects are public: sky maps in VOEvents are then ours, `URL/fit/…_moc.fits.gz`",
+    ),
     secret("NOTIFY_CONFIG", "no notifications", "notification rules: a TOML file, or the TOML itself"),
     defaulted("LOG_FORMAT", "text", "`text` or `json`"),
     setting("LOG_LEVEL", "info; `gwtm run` warn", "error, warn, info, debug or trace, or tracing directives"),
@@ -156,6 +168,8 @@ pub struct Config {
     pub swift_pointing_file: Option<String>,
     /// The galaxy catalogue and lists.
     pub galaxies: GalaxySettings,
+    /// The VOEvents; none are made without.
+    pub voevents: Option<VoEvents>,
     /// Who is told of which alerts.
     pub notify: Notify,
     /// What is logged, and how.
@@ -263,6 +277,7 @@ impl Config {
             },
             swift_pointing_file: settings.text("SWIFT_POINTING_FILE"),
             galaxies: GalaxySettings::settings(settings),
+            voevents: VoEvents::settings(settings),
             notify: Notify::settings(settings),
             log: Log::settings(settings),
         }

@@ -112,6 +112,12 @@ pub enum Target {
         /// The topic's ARN.
         topic_arn: String,
     },
+    /// A VOEvent broker or a telescope's receiver, which gets the alert's VOEvent by the VOEvent Transport Protocol.
+    #[serde(rename = "voevent")]
+    VoEvent {
+        /// The address, `tcp://host:port`.
+        url: String,
+    },
     /// A program, which gets the path of the annotations as its last argument.
     Command {
         /// The program and its first arguments; no shell reads them.
@@ -130,6 +136,7 @@ impl fmt::Display for Target {
             Target::Webhook { url, .. } => write!(f, "webhook {}", host(url)),
             Target::Slack { url } => write!(f, "slack {}", host(url)),
             Target::Sns { topic_arn } => write!(f, "sns {topic_arn}"),
+            Target::VoEvent { url } => write!(f, "voevent {}", tcp_address(url).unwrap_or_default()),
             Target::Command { command } => write!(f, "command {}", command.first().map_or("", String::as_str)),
         }
     }
@@ -140,6 +147,17 @@ fn host(url: &Secret) -> &str {
     let rest = url.reveal().split_once("://").map_or("", |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+}
+
+/// The `host:port` of `tcp://host:port`; an IPv6 address is in brackets.
+pub fn tcp_address(url: &str) -> Option<&str> {
+    let address = url.strip_prefix("tcp://")?;
+    let (host, port) = address.rsplit_once(':')?;
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c) || (bare.is_some() && c == ':');
+    let host = bare.unwrap_or(host);
+    let valid = !host.is_empty() && host.chars().all(fits) && port.parse::<u16>().is_ok_and(|port| port > 0);
+    valid.then_some(address)
 }
 
 impl Notify {
@@ -215,11 +233,13 @@ impl Rule {
                     ["https://", "http://"].iter().any(|start| url.reveal().starts_with(start)) && !host(url).is_empty()
                 }
                 Target::Sns { topic_arn } => topic_arn.starts_with("arn:"),
+                Target::VoEvent { url } => tcp_address(url).is_some(),
                 Target::Command { command } => command.first().is_some_and(|program| !program.is_empty()),
             };
             if !fits {
                 return Err(Error::permanent(
-                    "expected a webhook's `https://` or `http://` address, a topic's ARN or a command's program",
+                    "expected a webhook's `https://` or `http://` address, a topic's ARN, a VOEvent receiver's \
+                     `tcp://host:port` or a command's program",
                 ));
             }
         }
@@ -230,6 +250,25 @@ impl Rule {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tcp_addresses_have_a_host_and_a_port() {
+        for (url, expected) in [
+            ("tcp://broker.example.org:8098", Some("broker.example.org:8098")),
+            ("tcp://127.0.0.1:1", Some("127.0.0.1:1")),
+            ("tcp://[2001:db8::1]:65535", Some("[2001:db8::1]:65535")),
+            ("tcp://broker.example.org", None),
+            ("tcp://broker.example.org:0", None),
+            ("tcp://broker.example.org:65536", None),
+            ("tcp://2001:db8::1:8098", None),
+            ("tcp://user@broker.example.org:8098", None),
+            ("tcp://broker.example.org:8098/", None),
+            ("tcp://:8098", None),
+            ("https://broker.example.org:8098", None),
+        ] {
+            assert_eq!(tcp_address(url), expected, "{url}");
+        }
+    }
 
     const RULES: &str = r#"
         [[rule]]
@@ -249,7 +288,10 @@ mod tests {
 
         [[rule]]
         name = "all"
-        target = [{ kind = "sns", topic_arn = "arn:aws:sns:us-east-2:123456789012:gw" }]
+        target = [
+            { kind = "sns", topic_arn = "arn:aws:sns:us-east-2:123456789012:gw" },
+            { kind = "voevent", url = "tcp://[::1]:8098" },
+        ]
     "#;
 
     #[test]
@@ -264,6 +306,7 @@ mod tests {
         assert_eq!(near.targets[0].to_string(), "slack hooks.example.org");
         assert_eq!(near.targets[1].to_string(), "command /usr/bin/logger");
         assert!(!all.significant && all.classes.is_empty());
+        assert_eq!(all.targets[1].to_string(), "voevent [::1]:8098");
         assert_eq!((near.max_age_hours, all.max_age_hours), (0.5, 24.0));
         assert!(!format!("{notify:?}").contains("hidden"));
     }
@@ -278,6 +321,7 @@ mod tests {
             (format!("[[rule]]\nname = \"x\"\n{target}\n[[rule]]\nname = \"x\"\n{target}"), "of its own"),
             ("[[rule]]\nname = \"x\"\ntarget = [{ kind = \"slack\", url = \"hidden\" }]".to_owned(), "https://"),
             ("[[rule]]\nname = \"x\"\ntarget = [{ kind = \"slack\", url = 7 }]".to_owned(), "line"),
+            ("[[rule]]\nname = \"x\"\ntarget = [{ kind = \"voevent\", url = \"hidden:8098\" }]".to_owned(), "tcp://"),
         ] {
             let error = Notify::from_toml(&text).expect_err(says).to_string();
             assert!(error.contains(says) && !error.contains("hidden"), "{says}: {error}");

@@ -38,6 +38,8 @@ pub enum Object<'a> {
     PlotPng(&'a AlertName),
     /// The alert's page, HTML.
     Page(&'a AlertName),
+    /// The alert as VOEvent 2.0, XML.
+    VoEvent(&'a AlertName),
     /// Which notifications have been sent of an alert.
     Notified(&'a AlertName),
     /// The same of a notice that is no alert: an alert of an unknown type, a search that is retracted.
@@ -153,7 +155,7 @@ macro_rules! of {
 type Named<P> = for<'a> fn(&'a P) -> Object<'a>;
 
 /// How the objects of an alert end, below its superevent's root.
-const OF_ALERT: [(&str, Named<AlertName>); 9] = [
+const OF_ALERT: [(&str, Named<AlertName>); 10] = [
     (NOTICE, of!(Notice)),
     ("_moc.fits.gz", of!(MultiOrderMap)),
     (".fits.gz", of!(FlatMap)),
@@ -162,6 +164,7 @@ const OF_ALERT: [(&str, Named<AlertName>); 9] = [
     (".svg", of!(PlotSvg)),
     (".png", of!(PlotPng)),
     (".html", of!(Page)),
+    ("-voevent.xml", of!(VoEvent)),
     ("-galaxies.csv", of!(GalaxiesCsv)),
 ];
 
@@ -272,6 +275,7 @@ impl Object<'_> {
             Object::PlotPng(name) => product(name, ".png"),
             Object::Page(name) => product(name, ".html"),
             Object::IceCube(id, ref_id) => coverage(id, &format!("{ICECUBE}{}.json", encoded(ref_id))),
+            Object::VoEvent(name) => product(name, "-voevent.xml"),
             Object::Notified(name) => format!("work/{name}/notified.json"),
             Object::NoticeNotified(what) => format!("work/{}/notified.json", encoded(what)),
             Object::PostAlert(name) => format!("work/{name}/post_alert.json"),
@@ -378,6 +382,7 @@ mod tests {
         assert_eq!(key(Object::Latest(&real.superevent_id)), "fit/S230518h-latest.json");
         let search = Object::IceCube(&real.superevent_id, "S230518h-2 of/3");
         assert_eq!(key(search), "fit/S230518h-icecube-S230518h-2%20of%2F3.json");
+        assert_eq!(key(Object::VoEvent(&mock)), "test/MS181101ab-Update-ExtCoinc-voevent.xml");
         let annotations = Object::Annotations(&mock).key().expect("a key");
         assert_eq!(annotations.as_str(), "test/MS181101ab-Update-ExtCoinc-annotations.json");
         assert_eq!((annotations.annotations_of(), annotations.notice_of()), (Some(mock), None));

@@ -39,3 +39,4 @@ mod store_s3;
 mod store_swift;
 mod stores;
 mod topics;
+mod voevent;

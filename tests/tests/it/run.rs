@@ -58,6 +58,7 @@ fn initial_alert_gets_every_product() {
         format!("{root}/{id}-Initial-galaxies.csv"),
         format!("{root}/{id}-Initial-moc-50.json"),
         format!("{root}/{id}-Initial-moc-90.json"),
+        format!("{root}/{id}-Initial-voevent.xml"),
         format!("{root}/{id}-Initial.fits.gz"),
         format!("{root}/{id}-Initial.html"),
         format!("{root}/{id}-Initial.png"),

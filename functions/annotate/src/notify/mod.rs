@@ -9,13 +9,14 @@
 mod notice;
 pub mod rules;
 mod send;
+mod vtp;
 mod words;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use config::{Config, Notify, Rule, Target};
+use config::{Config, Notify, Rule, Target, VoEvents};
 use http_client::Fetch;
 use jiff::Timestamp;
 use runtime::Backoff;
@@ -29,6 +30,7 @@ use store::Store;
 
 use crate::annotations::Annotations;
 use crate::versions;
+use crate::voevent::{Maps, VoEvent};
 use rules::Verdict;
 
 /// The longest that one notification may take, all attempts together.
@@ -56,7 +58,8 @@ impl Deps {
     /// Permanent, when there can be no HTTP client.
     pub fn new(config: &Config, store: Store) -> Result<Self> {
         let folder = config.storage.folder().filter(|_| store.writes()).map(ToOwned::to_owned);
-        let notifier = Notifier { rules: config.notify.clone(), fetch: Fetch::new()?, folder, dry_run: config.dry_run };
+        let (rules, voevents) = (config.notify.clone(), config.voevents.clone());
+        let notifier = Notifier { rules, fetch: Fetch::new()?, folder, dry_run: config.dry_run, voevents };
         Ok(Deps { store, notifier, test_alerts: config.test_alerts })
     }
 
@@ -136,6 +139,8 @@ pub(crate) struct Content {
     pub fields: Value,
     /// For programs: JSON.
     pub document: Bytes,
+    /// For VOEvent receivers: XML, of an alert only.
+    pub voevent: Option<Bytes>,
     /// Where the document lies in the store, if it does.
     pub stored: Option<Key>,
     /// When the notice was created, or the broker took it.
@@ -149,6 +154,7 @@ impl Content {
             line: words::line(annotations),
             fields: serde_json::to_value(annotations).permanent("JSON")?,
             document: crate::json(annotations)?,
+            voevent: None,
             stored: Some(Object::Annotations(&annotations.name).key()?),
             created: Some(annotations.time_created),
         })
@@ -166,6 +172,8 @@ pub struct Notifier {
     pub folder: Option<PathBuf>,
     /// Whether nothing is sent.
     pub dry_run: bool,
+    /// Settings of the VOEvents, for tests.
+    pub voevents: Option<VoEvents>,
 }
 
 /// What was sent of an alert.
@@ -190,8 +198,12 @@ impl Notifier {
     /// What the store says when it is read. A notification that fails is in the answer.
     pub async fn notify(&self, store: &Store, annotations: &Annotations) -> Result<Vec<Notification>> {
         let key = Object::Notified(&annotations.name).key()?;
-        self.send_once(store, &key, &Content::of_alert(annotations)?, |rule| rules::assess(rule, annotations).is_met())
-            .await
+        let mut content = Content::of_alert(annotations)?;
+        let mut targets = self.rules.rules.iter().flat_map(|rule| &rule.targets);
+        if targets.any(|target| matches!(target, Target::VoEvent { .. })) {
+            content.voevent = store.get(&Object::VoEvent(&annotations.name).key()?).await?;
+        }
+        self.send_once(store, &key, &content, |rule| rules::assess(rule, annotations).is_met()).await
     }
 
     /// Sends to the targets of the rules that are met and that `key` does not record yet.
@@ -232,6 +244,9 @@ impl Notifier {
             if self.dry_run {
                 return NotificationStatus::NotSent { reason: "dry run".to_owned() };
             }
+            if content.stored.is_none() && matches!(target, Target::VoEvent { .. }) {
+                return NotificationStatus::NotSent { reason: "the notice is no alert and has no VOEvent".to_owned() };
+            }
             self.status(target, content, false).await
         });
         let told = futures::future::join_all(told).await;
@@ -260,7 +275,12 @@ impl Notifier {
     /// # Errors
     /// Permanent, when the annotations have no name in the store.
     pub async fn test(&self, annotations: &Annotations) -> Result<Vec<Notification>> {
-        let content = &Content::of_alert(annotations)?;
+        let mut content = Content::of_alert(annotations)?;
+        if let Some(VoEvents { stream, .. }) = &self.voevents {
+            let voevent = VoEvent::new(stream, annotations, &[], &Maps::default());
+            content.voevent = Some(voevent.as_test(Timestamp::now()).to_xml()?.into());
+        }
+        let content = &content;
         let targets = self.rules.rules.iter().flat_map(|rule| rule.targets.iter().map(move |target| (rule, target)));
         let told = targets.map(async |(rule, target)| Notification {
             rule: rule.name.clone(),

@@ -98,6 +98,7 @@ impl News {
             line: format!("{test}{}", self.text),
             fields: serde_json::to_value(self).permanent("JSON")?,
             document: crate::json(self)?,
+            voevent: None,
             stored: None,
             created: None,
         })

@@ -6,11 +6,11 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use bytes::Bytes;
-use config::{Target, secrets};
+use config::{Target, secrets, tcp_address};
 use shared::{Error, Result, Secret};
 use tokio::io::AsyncReadExt;
 
-use super::{Content, Notifier, words};
+use super::{Content, Notifier, vtp, words};
 
 /// How long one webhook's answer may take.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -26,6 +26,11 @@ impl Notifier {
                 self.post(url, content_type, body).await
             }
             Target::Slack { url } => self.post(url, "application/json", words::slack(content, test)).await,
+            Target::VoEvent { url } => {
+                let missing = || Error::permanent("expected the alert's VOEvent, found none (VOEVENT_STREAM)");
+                let voevent = content.voevent.as_ref().ok_or_else(missing)?;
+                vtp::send(tcp_address(url).unwrap_or_default(), voevent).await
+            }
             Target::Sns { topic_arn } => publish(topic_arn, content, test).await,
             Target::Command { command } => self.run(command, content, test).await,
         }

@@ -31,7 +31,7 @@ pub(super) fn rules(conditions: &str, target: &str) -> Notify {
 }
 
 fn notifier(rules: Notify) -> Notifier {
-    Notifier { rules, fetch: Fetch::new().expect("a client"), folder: None, dry_run: false }
+    Notifier { rules, fetch: Fetch::new().expect("a client"), folder: None, dry_run: false, voevents: None }
 }
 
 /// A server that answers with these statuses in turn, the last for ever; its address and the bodies that it got.
