@@ -53,9 +53,9 @@ def zipped(program):
 
 
 def computed_ms(pid):
-    """What all threads of a process have computed [ms]."""
-    threads = Path(f"/proc/{pid}/task").iterdir()
-    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e6
+    """What a process has computed, all threads together [ms]."""
+    # The id of its clock of processor time, as clock_getcpuclockid(3) makes it on Linux.
+    return time.clock_gettime((~pid << 3) | 2) * 1e3
 
 
 def start_ms(program, environment):
