@@ -1,8 +1,8 @@
 //! Gaps in processing when `gwtm listen` is started, stopped, killed or run twice on Apache Kafka, or the broker is
-//! down, with a notice every 0.1 s. Prints a row of the table in infra/README.md for each case.
+//! down, with a notice every 0.1 s. Prints a row of the table in docs/benchmarks.md for each case.
 //!
 //! `cargo build --release --workspace --bins && cargo bench --package tests --bench listeners`; needs `tests/setup` once.
-//! GWTM_BENCH_AWAY: durations of the broker's outages [s], such as `15,120,900`.
+//! GWTM_BENCH_AWAY: durations of the broker's outages [s], such as `900`; only these are measured then.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -21,6 +21,10 @@ use tests::server::{Process, free_port};
 
 /// How long the posts are watched after an action.
 const AFTERWARDS: Duration = Duration::from_secs(15);
+/// How long notices may be without a post when no more are sent, beside the time that an action took.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The broker's outages unless GWTM_BENCH_AWAY names others [s].
+const OUTAGES: [u64; 2] = [15, 120];
 
 /// Topics, an API, and a notice every 0.1 s.
 struct World {
@@ -121,7 +125,10 @@ impl World {
             }
             longest.max(last.elapsed())
         });
+        let begun = Instant::now();
         act(self).await;
+        // What was sent during the action is processed by then.
+        let patience = PATIENCE + begun.elapsed();
         tokio::time::sleep(AFTERWARDS).await;
         ends.store(true, Ordering::SeqCst);
         let longest_silence = watching.await.expect("watched");
@@ -134,7 +141,7 @@ impl World {
             }
         };
         // Notices without a post by then count as lost.
-        let _ = tokio::time::timeout(Duration::from_secs(60), all).await;
+        let _ = tokio::time::timeout(patience, all).await;
         let rows = self.server.alerts();
         let different: BTreeSet<String> = rows.iter().map(|row| row["graceid"].to_string()).collect();
         let said: String = self.listening.iter().map(|(listening, _)| listening.said()).collect();
@@ -170,8 +177,22 @@ async fn main() {
         "| who listens | longest silence | lost | posted twice | fenced | healthy after |\n|---|---|---|---|---|---|"
     );
     let mut kafka = OwnKafka::start();
+    match std::env::var("GWTM_BENCH_AWAY") {
+        Ok(seconds) => {
+            let seconds =
+                seconds.split(',').map(|text| text.trim().parse().expect("GWTM_BENCH_AWAY: seconds, as in `15,900`"));
+            outages(&mut kafka, seconds).await;
+        }
+        Err(_) => {
+            replacements(&kafka).await;
+            outages(&mut kafka, OUTAGES).await;
+        }
+    }
+}
 
-    let mut world = World::at(&kafka).await;
+/// A listener that is stopped, killed, replaced, or has company.
+async fn replacements(kafka: &OwnKafka) {
+    let mut world = World::at(kafka).await;
     let one = world.listener(None);
     let mut running = Some(one.start());
     world.posts(20).await;
@@ -179,10 +200,10 @@ async fn main() {
     row("one for all topics, undisturbed", &seen);
     drop(running.take());
 
-    restarted(&kafka, "stopped (SIGTERM) and started", async |listener| assert!(listener.stop().success())).await;
-    restarted(&kafka, "killed (SIGKILL) and started", async |listener| listener.kill()).await;
+    restarted(kafka, "stopped (SIGTERM) and started", async |listener| assert!(listener.stop().success())).await;
+    restarted(kafka, "killed (SIGKILL) and started", async |listener| listener.kill()).await;
 
-    let mut world = World::at(&kafka).await;
+    let mut world = World::at(kafka).await;
     let one = world.listener(None);
     let first = one.start();
     world.posts(20).await;
@@ -196,7 +217,7 @@ async fn main() {
     row("one replaced by one a topic", &seen);
     drop(two);
 
-    let mut world = World::at(&kafka).await;
+    let mut world = World::at(kafka).await;
     let two = [IGWN, ICECUBE].map(|topic| world.listener(Some(topic)).start());
     world.posts(20).await;
     let mut one: Option<Process> = None;
@@ -211,7 +232,7 @@ async fn main() {
     row("one a topic replaced by one", &seen);
     drop(one);
 
-    let mut world = World::at(&kafka).await;
+    let mut world = World::at(kafka).await;
     let old = world.listener(None).start();
     world.posts(20).await;
     let mut new: Option<Process> = None;
@@ -225,7 +246,7 @@ async fn main() {
     row("rolling update: two for 5 s", &seen);
     drop(new);
 
-    let mut world = World::at(&kafka).await;
+    let mut world = World::at(kafka).await;
     let first = world.listener(None).start();
     world.posts(20).await;
     let mut second: Option<Process> = None;
@@ -233,7 +254,7 @@ async fn main() {
     row("two by mistake, or a second site in the same group", &seen);
     drop((first, second));
 
-    let mut world = World::at(&kafka).await;
+    let mut world = World::at(kafka).await;
     let stand_by = world.listener(None).start();
     world.posts(20).await;
     let named = world.listener(None).start();
@@ -242,10 +263,12 @@ async fn main() {
     let seen = world.watch(0, async |_| drop(named.take())).await;
     row("the first of two killed: the other takes over", &seen);
     drop(stand_by);
+}
 
-    let away = std::env::var("GWTM_BENCH_AWAY").unwrap_or_else(|_| "15,120".to_owned());
-    for seconds in away.split(',').map(|text| text.trim().parse().expect("a number of seconds")) {
-        let mut world = World::at(&kafka).await;
+/// The broker is down for as many seconds, one outage after another.
+async fn outages(kafka: &mut OwnKafka, seconds: impl IntoIterator<Item = u64>) {
+    for seconds in seconds {
+        let mut world = World::at(kafka).await;
         let listener = world.listener(None).start();
         world.posts(20).await;
         let mut first = Duration::ZERO;

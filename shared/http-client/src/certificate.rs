@@ -37,7 +37,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Certificate>> {
 /// Advice for an error about a rejected server certificate; `None` for other errors. Retrying does not help.
 pub fn certificate_advice(error: &str) -> Option<&'static str> {
     // rustls names the reason; librdkafka (OpenSSL) and libcurl, which follow, have settings of their own.
-    const ADVICE: [(&str, &str); 9] = [
+    const ADVICE: [(&str, &str); 10] = [
         (
             "CaUsedAsEndEntity",
             "the server uses a CA certificate (CA:TRUE) as its own: give it one with CA:FALSE, and put the CA's \
@@ -51,6 +51,11 @@ pub fn certificate_advice(error: &str) -> Option<&'static str> {
         ("NotValidForName", NAMES),
         ("Expired", EXPIRED),
         ("NotValidYet", "the certificate is not valid yet, or this machine's clock is wrong"),
+        (
+            "No CA certificates were loaded",
+            "this machine has no authorities to trust: install its certificates (Debian's ca-certificates), or name a file \
+             with some in SSL_CERT_FILE",
+        ),
         ("SSL: no alternative certificate subject name", NAMES),
         ("certificate has expired", EXPIRED),
         (
@@ -94,6 +99,7 @@ mod tests {
             ),
             ("invalid peer certificate: certificate expired: verification time 1", "clock"),
             ("invalid peer certificate: BadSignature", "cannot be used"),
+            ("unexpected error: No CA certificates were loaded from the system", "ca-certificates"),
             ("SSL certificate problem: self-signed certificate (-1)", "KAFKA_CA_LOCATION"),
             ("SSL certificate problem: certificate has expired (-1)", "clock"),
             ("SSL: no alternative certificate subject name matches target host name '127.0.0.1' (-1)", "names"),

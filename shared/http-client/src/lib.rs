@@ -5,6 +5,7 @@
 #[cfg(feature = "aws")]
 pub mod aws;
 mod certificate;
+mod tls;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -56,7 +57,7 @@ impl Fetch {
     /// A new client with its own connections.
     ///
     /// # Errors
-    /// Permanent, when TLS cannot be set up (for example without root certificates).
+    /// Permanent, when the client cannot be made. Without root certificates, requests fail.
     pub fn new() -> Result<Self> {
         Fetch::with(|builder| builder)
     }
@@ -70,7 +71,7 @@ impl Fetch {
         let systems = || certificate::SYSTEM_AUTHORITIES.iter().map(Path::new).find(|path| path.exists());
         let Some(path) = authorities.or_else(systems) else { return Fetch::new() };
         let certificates = certificate::read(path).map_err(|error| error.of(format_args!("`{}`", path.display())))?;
-        Fetch::with(|builder| builder.tls_certs_only(certificates))
+        Fetch::with(|builder| builder.tls_backend_rustls().tls_certs_only(certificates))
     }
 
     fn with(settings: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Result<Self> {
@@ -257,15 +258,19 @@ pub fn class(status: u16) -> Class {
     }
 }
 
-/// A client with this software's user agent, TLS by ring, a connect timeout of 5 s and no redirects, unless `settings`
-/// override them.
+/// A client with this software's user agent, TLS by ring with the system's authorities, a connect timeout of 5 s and no
+/// redirects, unless `settings` override them. Without any authorities, it is the TLS handshakes that fail.
 ///
 /// # Errors
-/// Permanent, when TLS cannot be set up (for example without root certificates).
+/// Permanent, when the client cannot be made.
 pub fn client(settings: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Result<Client> {
     // An error means that a provider is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let common = Client::builder().user_agent(USER_AGENT).connect_timeout(CONNECT_TIMEOUT).redirect(Policy::none());
+    let common = Client::builder()
+        .tls_backend_preconfigured(tls::config()?)
+        .user_agent(USER_AGENT)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .redirect(Policy::none());
     settings(common).build().map_err(|error| Error::permanent(format!("http client: {}", causes(&error))))
 }
 
