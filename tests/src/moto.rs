@@ -7,7 +7,7 @@ use std::process::Command;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::S3Server;
-use crate::server::{Process, TestServer, free_port, installed, local};
+use crate::server::{Process, TestServer, free_port, installed, local, script};
 
 /// A running server.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -21,7 +21,7 @@ impl TestServer for Moto {
     fn start(folder: &Path) -> (Moto, Vec<Process>) {
         let port = free_port();
         let mut command = Command::new(installed("python").join("bin/python"));
-        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/serve_moto.py"));
+        command.arg(script("serve_moto.py"));
         command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
         let mut process = Process::start("moto", folder, command);
         process.listens(port);

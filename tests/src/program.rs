@@ -7,9 +7,15 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-/// The workspace's folder.
+/// The workspace's folder: the working directory or above it. Not `CARGO_MANIFEST_DIR`, which would compile one clone's
+/// path into programs that other clones run.
+///
+/// # Panics
+/// When it is not there.
 pub fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
+    let here = std::env::current_dir().expect("a working directory");
+    let found = here.ancestors().find(|folder| folder.join("Cargo.lock").is_file());
+    found.unwrap_or_else(|| panic!("expected the workspace above {}", here.display())).to_owned()
 }
 
 /// A bundled sample notice.

@@ -17,9 +17,9 @@ fn main() {
 }
 
 fn map() -> MultiOrderMap {
-    let path = std::env::var_os("GWTM_BENCH_NOTICE").map(PathBuf::from).unwrap_or_else(|| {
-        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../events/notices/S090101a-4-initial.json")
-    });
+    let path = std::env::var_os("GWTM_BENCH_NOTICE")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| PathBuf::from("../../events/notices/S090101a-4-initial.json"));
     let notice = std::fs::read(path).expect("GWTM_BENCH_NOTICE: a file");
     let map = Notice::parse(&notice).expect("a notice").skymap.expect("a map");
     MultiOrderMap::decode(&map).expect("a map")

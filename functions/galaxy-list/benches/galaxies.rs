@@ -138,7 +138,7 @@ fn runtime() -> &'static tokio::runtime::Runtime {
 
 /// The alert's map, as in the store.
 fn map(alert: &str) -> Option<Vec<u8>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/alerts").join(format!("{alert}.json"));
+    let path = Path::new("../../../shared/data/alerts").join(format!("{alert}.json"));
     let Ok(notice) = std::fs::read(&path) else {
         println!("skipped: no `{}`", path.display());
         return None;

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use cli::pipeline::{Function, Outcome, Pipeline, ProcessedAlert, Step};
@@ -40,7 +39,7 @@ fn run_flow(flow: &str, answers: &Answers) -> Ran {
 
 /// As tests/scripts/run_flow.py describes it.
 fn run_flow_calls(flow: &str, answers: &Answers, bucket: &str, each_retry: usize) -> Ran {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let tests = workspace().join("tests");
     let python = tests.join("servers/python/bin/python");
     assert!(python.exists(), "moto in tests/servers: run `tests/setup` once");
     let given: BTreeMap<_, Vec<Value>> = answers
@@ -401,7 +400,7 @@ async fn catches_oversized_output_of_every_function() {
 
 #[test]
 fn throttled_burst_loses_no_call() {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let tests = workspace().join("tests");
     for concurrency in ["10", "100"] {
         let simulated = Command::new(tests.join("servers/python/bin/python"))
             .args([tests.join("scripts/simulate_burst.py").as_os_str(), "3000".as_ref(), concurrency.as_ref()])

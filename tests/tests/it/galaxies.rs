@@ -21,12 +21,13 @@ use shared::ranking::Settings;
 use store::Store;
 use tests::backend::{Backend, Service, open};
 use tests::faults::Faults;
+use tests::program::workspace;
 use tests::s3s::S3s;
 use tests::server::TestServer;
 use tokio::sync::OnceCell;
 
 fn data(path: &str) -> Option<Vec<u8>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data").join(path);
+    let path = workspace().join("../shared/data").join(path);
     if !path.is_file() {
         println!("skipped: no `{}`", path.display());
     }
@@ -38,7 +39,7 @@ fn sample(file: &str) -> Vec<u8> {
 }
 
 fn samples() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../events/notices")
+    workspace().join("events/notices")
 }
 
 #[test]

@@ -39,7 +39,7 @@ impl SourceFile {
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
+    tests::program::workspace()
 }
 
 fn sources() -> Vec<SourceFile> {
@@ -287,6 +287,45 @@ fn the_rules_of_the_house_hold() {
     let mut found: Vec<String> = rules.iter().flat_map(|rule| rule(&sources)).collect();
     found.extend(dependencies_go_one_way(&members()));
     assert!(found.is_empty(), "{} lines break the rules of the house:\n{}", found.len(), found.join("\n"));
+}
+
+/// A path compiled into a program would outlive its clone: another clone that shares the target folder would use it, or
+/// miss a change of the file (see `.ci/source-times`).
+#[test]
+fn no_path_of_a_clone_is_compiled_in() {
+    let root = root();
+    let mut found = Vec::new();
+    let mut folders = ["shared", "functions", "tests"].map(|folder| root.join(folder)).to_vec();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() && !path.ends_with("tests/servers") && !path.ends_with("target") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.extend(paths_compiled_in(&path, &fs::read_to_string(&path).expect("a source")));
+            }
+        }
+    }
+    assert!(found.is_empty(), "expected paths relative to the package:\n{}", found.join("\n"));
+    let offends = |line: &str| assert_eq!(paths_compiled_in(&root.join("shared/src/lib.rs"), line).len(), 1, "{line}");
+    offends(concat!("let x = env!(\"CARGO_", "MANIFEST_DIR\");"));
+    offends(concat!("include_str", "!(\"../../Cargo.toml\");"));
+}
+
+fn paths_compiled_in(path: &Path, text: &str) -> Vec<String> {
+    let package = path.ancestors().find(|folder| folder.join("Cargo.toml").is_file()).expect("a package");
+    let package = package.canonicalize().expect("a folder");
+    let folder = path.parent().expect("a folder");
+    let outside = |line: &str| {
+        let included = ["include", "include_str", "include_bytes"].iter().filter_map(|name| {
+            let (_, rest) = line.split_once(&format!("{name}!(\""))?;
+            rest.split_once('"').map(|(file, _)| folder.join(file))
+        });
+        included.into_iter().any(|file| !file.canonicalize().is_ok_and(|file| file.starts_with(&package)))
+    };
+    let offends = |line: &str| line.contains(concat!("env!(\"CARGO_", "MANIFEST_DIR\")")) || outside(line);
+    let lines = text.lines().enumerate().filter(|(_, line)| offends(line));
+    lines.map(|(i, line)| format!("{}:{}: {}", path.display(), i + 1, line.trim())).collect()
 }
 
 #[test]

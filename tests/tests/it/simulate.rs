@@ -12,6 +12,7 @@ use serde_json::Value;
 use shared::notice::NoticeKind;
 use shared::notice::icecube::TrackSearch;
 use shared::notice::igwn::Notice;
+use tests::program::workspace;
 
 #[derive(Parser)]
 struct Command {
@@ -20,7 +21,7 @@ struct Command {
 }
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../events/notices")
+    workspace().join("events/notices")
 }
 
 /// The rows of the README: file, arguments.
@@ -123,7 +124,7 @@ fn second_preliminary_differs_only_in_its_time() {
 
 /// One of upstream's published schemas, with the schemas that it references; `None` when absent.
 fn schema(name: &str) -> Option<Validator> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/schemas");
+    let folder = workspace().join("../shared/data/schemas");
     let read = |path: &Path| -> Value {
         serde_json::from_slice(&std::fs::read(path).expect("a schema")).expect("a schema in JSON")
     };

@@ -314,7 +314,7 @@ mod tests {
             // Around a pole, the region has three rows only.
             ("S090111k-1-preliminary-pole.json", 0.5),
         ] {
-            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events/notices").join(notice);
+            let path = Path::new("../../events/notices").join(notice);
             let bytes = std::fs::read(path).expect("a sample");
             let map = Notice::parse(&bytes).expect("a notice").skymap.expect("a map");
             let map = MultiOrderMap::decode(&map).expect("a map");

@@ -10,7 +10,7 @@ use super::*;
 use crate::fits::tests::file;
 
 /// Real alerts with reference values of public tools (see `note` in the file); not part of the repository.
-const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data");
+const DATA: &str = "../../../shared/data";
 
 /// The real maps with their reference values; empty when the data are absent.
 pub(crate) fn real_maps() -> Vec<(String, Vec<u8>, Value)> {

@@ -272,7 +272,7 @@ mod tests {
     /// Compares with the collected numbers, when present.
     #[test]
     fn polygons_match_their_source() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/fermi_gbm_saa_polygons.json");
+        let path = "../../../shared/data/fermi_gbm_saa_polygons.json";
         let Ok(bytes) = std::fs::read(path) else {
             println!("skipped: `{path}` does not exist");
             return;

@@ -13,7 +13,16 @@ use crate::skymap::{Cell, DEG2_PER_SR, n_cells};
 struct PointInRings {
     /// Both ends of each edge [rad], the second within π of the first.
     edges: Vec<[(f64, f64); 2]>,
+    /// The edges that may meet the meridians of each of `LON_BINS` equal ranges of longitude, so that a direction is not
+    /// compared with all of them.
+    by_lon: Vec<Vec<usize>>,
     parity_inside: bool,
+}
+
+const LON_BINS: usize = 512;
+
+fn lon_bin(lon: f64) -> usize {
+    (lon.rem_euclid(2.0 * PI) / (2.0 * PI) * LON_BINS as f64) as usize % LON_BINS
 }
 
 impl PointInRings {
@@ -26,7 +35,14 @@ impl PointInRings {
                 edges.push([a, (a.0 + turn, b.1)]);
             }
         }
-        let mut tester = PointInRings { edges, parity_inside: false };
+        let mut by_lon = vec![Vec::new(); LON_BINS];
+        for (i, [a, b]) in edges.iter().enumerate() {
+            // One more on each side for rounding; none twice.
+            let bins = ((a.0 - b.0).abs() / (2.0 * PI) * LON_BINS as f64) as usize + 4;
+            let first = lon_bin(a.0.min(b.0)) + LON_BINS - 1;
+            (first..first + bins.min(LON_BINS)).for_each(|bin| by_lon[bin % LON_BINS].push(i));
+        }
+        let mut tester = PointInRings { edges, by_lon, parity_inside: false };
         let lefts = tester.edges.iter().filter(|edge| {
             let [a, b] = edge.map(sphere::direction);
             let (middle, left) = (sphere::between(a, b, 0.5), sphere::cross(a, b));
@@ -39,7 +55,7 @@ impl PointInRings {
 
     fn parity(&self, (lon, lat): (f64, f64)) -> bool {
         let mut odd = false;
-        for [a, b] in &self.edges {
+        for [a, b] in self.by_lon[lon_bin(lon)].iter().map(|i| &self.edges[*i]) {
             let (low, high) = (a.0.min(b.0), a.0.max(b.0));
             let lon = low + (lon - low).rem_euclid(2.0 * PI);
             if lon >= high || a.0 == b.0 {
