@@ -22,7 +22,7 @@ READS = {
 }
 WRITES = {
     "IngestLigo": "fit test",
-    "SkymapProducts": "fit test fermi",
+    "SkymapProducts": "fit test fermi swift/timeline",
     "GalaxyList": "work fit*-galaxies.csv test*-galaxies.csv",
     "PostApi": "work fit*.fits.gz fit*-contours-smooth.json test*.fits.gz test*-contours-smooth.json",
     "Annotate": "fit test work",

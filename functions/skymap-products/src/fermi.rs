@@ -3,14 +3,12 @@
 //! Fetched orbits and pointings stay in the store (`fermi/tle/`, `fermi/ft2/`), so that a replay finds those of its
 //! day. A failure costs the product, never the alert, and at most [`TIMEOUT`].
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use config::Fermi;
-use http_client::Fetch;
 use jiff::Timestamp;
 use science::visibility::ft2::{self, FileName, Pointings};
 use science::visibility::orbit::{self, Tle};
@@ -21,16 +19,14 @@ use shared::{Context, Error, Result};
 use store::Store;
 use tokio::io::AsyncReadExt;
 
+use crate::downloads::{Downloads, NETWORK_TIMEOUT};
+
 /// Timeout of both products together.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
-/// Timeout of the downloads, which leaves time to write.
-const NETWORK_TIMEOUT: Duration = Duration::from_secs(4);
 /// Largest difference between event and epoch for which a stored TLE is used without fetching [days].
 const NEAR_ENOUGH_DAYS: f64 = 1.0;
 /// Lifetime of a fetched TLE in memory; CelesTrak updates every two hours and asks not to be polled more often.
 const TLE_MAX_CACHE_AGE: Duration = Duration::from_secs(2 * 3600); // https://celestrak.org/NORAD/documentation/gp-data-formats.php
-/// Time until a failed source is tried again, so that a server that is down delays only one of many alerts.
-const RETRY_DELAY: Duration = Duration::from_secs(60);
 /// Names of weekly spacecraft files, for error messages.
 const EXAMPLE_NAMES: &str =
     "`FERMI_POINTING_FINAL_781_2023138_2023145_00.fits` or `lat_spacecraft_weekly_w781_p310_v001.fits`";
@@ -43,9 +39,8 @@ const MAX_TLE_RESPONSE_BYTES: usize = 1 << 20;
 #[derive(Debug, Clone)]
 pub struct Sources {
     settings: Fermi,
-    fetch: Fetch,
+    downloads: Downloads,
     recent: Arc<Mutex<Option<Fetched>>>,
-    failed: Arc<Mutex<HashMap<String, (Instant, Error)>>>,
 }
 
 /// Element sets with the time when they were fetched.
@@ -57,26 +52,7 @@ impl Sources {
     /// # Errors
     /// Permanent, when the HTTP client cannot be set up.
     pub fn new(settings: &Fermi) -> Result<Self> {
-        Ok(Sources { settings: settings.clone(), fetch: Fetch::new()?, recent: Arc::default(), failed: Arc::default() })
-    }
-
-    /// The body of a URL; one that has failed for the moment is not asked again for [`RETRY_DELAY`].
-    async fn get(&self, url: &str, max_bytes: usize, deadline: Instant) -> Result<Bytes> {
-        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).get(url).cloned();
-        if let Some((when, error)) = failed
-            && when.elapsed() < RETRY_DELAY
-        {
-            // The reason goes into the annotations, where a time would make each repeat another.
-            return Err(error);
-        }
-        let body = self.fetch.get(url, max_bytes, remaining(deadline)).await;
-        let mut failures = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        match &body {
-            Err(error) if error.is_retryable() => _ = failures.insert(url.to_owned(), (Instant::now(), error.clone())),
-            _ => _ = failures.remove(url),
-        }
-        failures.retain(|_, (when, _)| when.elapsed() < RETRY_DELAY);
-        body
+        Ok(Sources { settings: settings.clone(), downloads: Downloads::new()?, recent: Arc::default() })
     }
 }
 
@@ -274,14 +250,10 @@ async fn fetched_tles(sources: &Sources, url: &str, deadline: Instant) -> Result
     {
         return Ok(sets);
     }
-    let text = sources.get(url, MAX_TLE_RESPONSE_BYTES, deadline).await?;
+    let text = sources.downloads.get(url, MAX_TLE_RESPONSE_BYTES, deadline).await?;
     let sets = element_sets(&text, &format!("`{}`", http_client::shown(url)))?;
     *sources.recent.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), sets.clone()));
     Ok(sets)
-}
-
-fn remaining(deadline: Instant) -> Duration {
-    deadline.saturating_duration_since(Instant::now())
 }
 
 /// The direction of LAT's axis, (right ascension, declination) [deg], and the name of its file: from the folder, if
@@ -320,7 +292,7 @@ async fn pointing(
         let from = "the store (FERMI_FT2_URL is `none`)";
         return first_pointing(&kept, from, time, from_store).await;
     };
-    let page = sources.get(url, ft2::MAX_LISTING_BYTES, deadline).await;
+    let page = sources.downloads.get(url, ft2::MAX_LISTING_BYTES, deadline).await;
     let names = page.and_then(|page| {
         let names = ft2::listing(&page);
         if names.is_empty() {
@@ -343,7 +315,7 @@ async fn pointing(
             return Ok(bytes);
         }
         let url = format!("{}/{}", url.trim_end_matches('/'), file.name);
-        let bytes = sources.get(&url, ft2::MAX_FILE_BYTES, deadline).await?;
+        let bytes = sources.downloads.get(&url, ft2::MAX_FILE_BYTES, deadline).await?;
         // Store only readable files.
         Pointings::read(&bytes)?;
         let kept = async { store.put(&Object::FermiFt2(&file.name).key()?, bytes.clone()).await };

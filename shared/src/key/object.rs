@@ -78,6 +78,8 @@ pub enum Object<'a> {
     FermiTle(&'a str),
     /// A weekly Fermi spacecraft file (FT2), by its file name.
     FermiFt2(&'a str),
+    /// The Swift service's answers for an hour, by its beginning (`2023-05-18T12`), JSON.
+    SwiftTimeline(&'a str),
 }
 
 /// How the names of archived notices end.
@@ -204,6 +206,10 @@ impl Parsed {
                 ("ft2", file) => Parts::Text(file.to_owned(), of!(FermiFt2)),
                 _ => return None,
             },
+            // Other objects there are other software's.
+            "swift" => {
+                Parts::Text(rest.strip_prefix("timeline/")?.strip_suffix(".json")?.to_owned(), of!(SwiftTimeline))
+            }
             _ => return None,
         };
         // What prints otherwise has another name: a wrong root, a leading zero.
@@ -280,6 +286,7 @@ impl Object<'_> {
             Object::Failed(id) => format!("failed/{}.json", segment("id", id)?),
             Object::FermiTle(epoch) => format!("fermi/tle/{}.tle", segment("epoch", epoch)?),
             Object::FermiFt2(file) => format!("fermi/ft2/{}", segment("file", file)?),
+            Object::SwiftTimeline(hour) => format!("swift/timeline/{}.json", segment("hour", hour)?),
         })
     }
 }
@@ -439,6 +446,7 @@ mod tests {
                 Object::Failed(&text),
                 Object::FermiTle(&text),
                 Object::FermiFt2(&text),
+                Object::SwiftTimeline(&text),
             ];
             for object in of_alert.chain(of_superevent).chain(others) {
                 let key = object.key().expect("a key");

@@ -38,4 +38,5 @@ mod store_commands;
 mod store_s3;
 mod store_swift;
 mod stores;
+mod swift_pointing;
 mod topics;

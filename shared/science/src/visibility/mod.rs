@@ -9,6 +9,7 @@
 //! | coverage | cells of the sky, by cone and complement |
 //! | fermi | fields of view of GBM and LAT |
 //! | swift_pointing | Swift's pointing: a file of pointings |
+//! | swift_timeline | Swift's timelines as flown and planned: answers of the mission's service |
 //! | bat | field of view of Swift's BAT |
 //!
 //! Nothing here reads a clock, a file or the network.
@@ -21,5 +22,6 @@ pub mod ft2;
 pub mod orbit;
 pub mod saa;
 pub mod swift_pointing;
+pub mod swift_timeline;
 
 pub use coverage::Coverage;
