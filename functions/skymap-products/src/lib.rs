@@ -4,6 +4,7 @@
 mod downloads;
 pub mod fermi;
 mod last;
+pub mod once;
 pub mod swift_bat;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -91,11 +92,14 @@ pub async fn handle(deps: &Deps, alert: Alert) -> Result<Products> {
     let swift = swift_bat::coverage(&deps.swift, &deps.store, superevent, time);
     let (from_map, fermi, swift) = tokio::join!(from_map, fermi, swift);
     let (mut products, map_of): (Vec<Product>, Option<AlertName>) = from_map?;
-    products.extend(fermi);
-    products.push(swift);
+    let mut coverage = Vec::new();
+    for covered in fermi.into_iter().chain([swift]) {
+        products.push(covered.product);
+        coverage.extend(covered.coverage);
+    }
     let missing: Vec<String> = products.iter().filter_map(missing_because).collect();
     tracing::info!(alert_name = %alert.name, products = products.len() - missing.len(), ?missing, "made the products");
-    Ok(Products { name: alert.name, products, map_of })
+    Ok(Products { name: alert.name, products, map_of, coverage })
 }
 
 /// Products of an alert without a map of its own: the superevent's last contours and flat map, and their alert.

@@ -2,7 +2,7 @@
 //!
 //! The pointing comes from a file or an object of the store, if one is configured; else from the mission's service, whose
 //! answers stay in the store (`swift/timeline/`), so that a replay finds those of its hour. A failure costs the product,
-//! never the alert, and at most [`crate::fermi::TIMEOUT`].
+//! never the alert, and at most [`crate::once::TIMEOUT`].
 
 use std::path::Path;
 use std::time::Instant;
@@ -14,12 +14,13 @@ use science::visibility::swift_timeline::{self, Answers, Outcome, Seen, Timeline
 use science::visibility::{bat, swift_pointing};
 use serde_json::Value;
 use shared::key::{Key, Object, SupereventId};
-use shared::message::{Product, ProductKind};
+use shared::message::{Certainty, ProductKind};
 use shared::{Error, Result};
 use store::Store;
 
 use crate::downloads::{Downloads, NETWORK_TIMEOUT};
-use crate::fermi::{no_time, once, read_file};
+use crate::fermi::{no_time, read_file};
+use crate::once::{Covered, Made, Upgrade, once};
 
 /// Sources of Swift's pointing. Clones are cheap and share the downloads.
 #[derive(Debug, Clone)]
@@ -39,29 +40,30 @@ impl Sources {
 }
 
 /// The sky seen by BAT at the time of a signal: written, already there, or missing with the reason. Made once per
-/// superevent; a later alert makes a missing one.
+/// superevent; a later alert makes a missing one, and replaces a planned one by that of what was flown, once.
 ///
 /// `time`: the time of the signal; a retraction has none.
-pub async fn coverage(sources: &Sources, store: &Store, superevent: &SupereventId, time: Option<Timestamp>) -> Product {
+pub async fn coverage(sources: &Sources, store: &Store, superevent: &SupereventId, time: Option<Timestamp>) -> Covered {
     let deadline = Instant::now() + NETWORK_TIMEOUT;
-    let make = async {
+    let make = async |_| {
         let time = time.ok_or_else(no_time)?;
-        let (swift_pointing::Pointing { start, ra, dec, roll, .. }, from) = match &sources.settings.pointing_file {
-            Some(name) => {
-                let from = format!("file `{name}`");
-                (in_file(store, name, time).await.map_err(|error| error.of(&from))?, from)
-            }
-            None => {
-                let (Seen { pointing, is_flown }, from) = in_timeline(sources, store, time, deadline).await?;
-                (pointing, format!("{from}, {}", if is_flown { "as flown" } else { "as planned" }))
-            }
-        };
+        let (swift_pointing::Pointing { start, ra, dec, roll, .. }, from, certainty) =
+            match &sources.settings.pointing_file {
+                Some(name) => {
+                    let from = format!("file `{name}`");
+                    (in_file(store, name, time).await.map_err(|error| error.of(&from))?, from, None)
+                }
+                None => {
+                    let (Seen { pointing, is_flown }, from) = in_timeline(sources, store, time, deadline).await?;
+                    (pointing, from, Some(if is_flown { Certainty::AsFlown } else { Certainty::Planned }))
+                }
+            };
         let source = format!(
             "{from}: Swift at RA {ra:.3}°, Dec {dec:.3}°, roll {roll:.3}° since {start}, partial coding > 10 %"
         );
-        Ok((bat::field_of_view(ra, dec, roll), source))
+        Ok(Made { sky: bat::field_of_view(ra, dec, roll), source, certainty })
     };
-    Product { product: ProductKind::SwiftBat, status: once(store, Object::SwiftBat(superevent), make).await }
+    once(store, ProductKind::SwiftBat, superevent, Upgrade::Possible, make).await
 }
 
 /// Number of pointings in a file, or else in an object of the store.

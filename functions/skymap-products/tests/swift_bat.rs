@@ -22,9 +22,13 @@ async fn run(file: Option<&str>, store: &Store, time: Option<&str>) -> ProductSt
     let superevent: SupereventId = "S230518h".parse().expect("a superevent");
     let time: Option<Timestamp> = time.map(|text| text.parse().expect("a time"));
     let settings = config::Swift { pointing_url: None, pointing_file: file.map(str::to_owned) };
-    let product = coverage(&Sources::new(&settings).expect("sources"), store, &superevent, time).await;
-    assert_eq!(product.product, ProductKind::SwiftBat);
-    product.status
+    let covered = coverage(&Sources::new(&settings).expect("sources"), store, &superevent, time).await;
+    assert_eq!(
+        (covered.product.product, covered.coverage),
+        (ProductKind::SwiftBat, None),
+        "a file does not say how sure it is"
+    );
+    covered.product.status
 }
 
 #[tokio::test]

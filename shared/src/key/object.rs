@@ -29,6 +29,12 @@ pub enum Object<'a> {
     FermiLat(&'a SupereventId),
     /// What Swift BAT saw at the time of the signal, IVOA MOC JSON.
     SwiftBat(&'a SupereventId),
+    /// Where what GBM saw is from, and how sure it is, JSON.
+    FermiGbmSource(&'a SupereventId),
+    /// The same of what LAT saw.
+    FermiLatSource(&'a SupereventId),
+    /// The same of what BAT saw.
+    SwiftBatSource(&'a SupereventId),
     /// What is known of an alert, for people and programs, JSON.
     Annotations(&'a AlertName),
     /// Which of a superevent's alerts is the newest, JSON.
@@ -163,10 +169,13 @@ const OF_ALERT: [(&str, Named<AlertName>); 9] = [
 ];
 
 /// How the objects of a superevent end, below its root.
-const OF_SUPEREVENT: [(&str, Named<SupereventId>); 4] = [
+const OF_SUPEREVENT: [(&str, Named<SupereventId>); 7] = [
     ("-Fermi.json", of!(FermiGbm)),
     ("-LAT.json", of!(FermiLat)),
     ("-BAT.json", of!(SwiftBat)),
+    ("-Fermi-source.json", of!(FermiGbmSource)),
+    ("-LAT-source.json", of!(FermiLatSource)),
+    ("-BAT-source.json", of!(SwiftBatSource)),
     ("-latest.json", of!(Latest)),
 ];
 
@@ -261,6 +270,9 @@ impl Object<'_> {
             Object::FermiGbm(id) => coverage(id, "-Fermi.json"),
             Object::FermiLat(id) => coverage(id, "-LAT.json"),
             Object::SwiftBat(id) => coverage(id, "-BAT.json"),
+            Object::FermiGbmSource(id) => coverage(id, "-Fermi-source.json"),
+            Object::FermiLatSource(id) => coverage(id, "-LAT-source.json"),
+            Object::SwiftBatSource(id) => coverage(id, "-BAT-source.json"),
             Object::Annotations(name) => product(name, ANNOTATIONS),
             Object::Latest(id) => coverage(id, "-latest.json"),
             Object::PlotSvg(name) => product(name, ".svg"),
