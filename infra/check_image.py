@@ -102,7 +102,7 @@ os.chown(data, 65532, 65532)
 broker = local.Kafka(logs)
 port = local.free_port()
 environment = settings(KAFKA_BOOTSTRAP=broker.address, KAFKA_OFFSET_RESET="earliest", HEALTH_ADDR=f"0.0.0.0:{port}", FERMI_TLE_FILE="/events/fermi.tle",
-                       FERMI_FT2_DIR="/events", CATALOG_PATH="/events/catalog.csv",
+                       FERMI_FT2_DIR="/events", SWIFT_POINTING_URL="none", CATALOG_PATH="/events/catalog.csv",
                        PATH_TO_GALAXY_CATALOG_CONFIG="/app/gal_catalog_config.ini")
 begun = time.monotonic()
 container = run(*HARDENED, "--detach", "--volume", f"{data}:/data", "--volume", f"{WORKSPACE}/events:/events:ro",

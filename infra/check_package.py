@@ -47,7 +47,7 @@ try:
     inside("gwtm --version; test -s /usr/share/man/man1/gwtm-listen.1.gz; test -s /usr/share/bash-completion/completions/gwtm")
     for line in (f"KAFKA_BOOTSTRAP={broker.address}", "KAFKA_OFFSET_RESET=earliest", f"HEALTH_ADDR=127.0.0.1:{port}", "CATALOG_PATH=/srv/events/catalog.csv",
                  "PATH_TO_GALAXY_CATALOG_CONFIG=/etc/gwtm/gal_catalog_config.ini", "FERMI_FT2_DIR=/srv/events",
-                 "FERMI_TLE_FILE=/srv/events/fermi.tle"):
+                 "FERMI_TLE_FILE=/srv/events/fermi.tle", "SWIFT_POINTING_URL=none"):
         inside(f"echo '{line}' >>/etc/gwtm/gwtm.env")
     inside("systemctl enable --now gwtm-listen")
     expect(urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5).status == 200, "expected a healthy listener")

@@ -23,7 +23,7 @@ READS = {
 WRITES = {
     "IngestLigo": "fit test",
     "IngestIcecube": "fit*-icecube-* test*-icecube-*",
-    "SkymapProducts": "fit test fermi",
+    "SkymapProducts": "fit test fermi swift/timeline",
     "GalaxyList": "work fit*-galaxies.csv test*-galaxies.csv",
     "PostApi": "work fit*.fits.gz fit*-contours-smooth.json test*.fits.gz test*-contours-smooth.json",
     "Annotate": "fit test work",

@@ -132,7 +132,8 @@ class Measured:
         functions = local.Functions(local.programs(target / "lambda"), logs)
         functions.names = {name: function["FunctionName"] for name, function in deployed.functions.items()}
         environments = {name: (one, one["Environment"]["Variables"]) for name, one in deployed.functions.items()}
-        extra = {"FERMI_TLE_FILE": str(root / "events/fermi.tle"), "FERMI_FT2_DIR": str(root / "events")}
+        extra = {"FERMI_TLE_FILE": str(root / "events/fermi.tle"), "FERMI_FT2_DIR": str(root / "events"),
+                 "SWIFT_POINTING_URL": "none"}
         extra |= {"GRACEDB_URL": "http://127.0.0.1:9"} | ({} if flat else {"FLAT_MAX_ORDER": "none"})
         functions.start(environments, extra, ENDPOINTS)
         self.s3, self.sfn, self.bucket = local.aws("s3"), local.aws("stepfunctions"), deployed.outputs["BucketName"]

@@ -258,6 +258,51 @@ pub struct Product {
     pub status: ProductStatus,
 }
 
+/// How sure it is where a spacecraft was, or where it pointed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Certainty {
+    /// From an orbit that was predicted (a TLE).
+    Predicted,
+    /// From a plan.
+    Planned,
+    /// From the timeline as flown.
+    AsFlown,
+    /// From what was measured.
+    Final,
+}
+
+impl Certainty {
+    /// Whether nothing better is to come.
+    pub fn is_final(self) -> bool {
+        matches!(self, Certainty::AsFlown | Certainty::Final)
+    }
+
+    /// What people call it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Certainty::Predicted => "predicted",
+            Certainty::Planned => "planned",
+            Certainty::AsFlown => "as flown",
+            Certainty::Final => "final",
+        }
+    }
+}
+
+/// How sure a product is that shows what a spacecraft saw.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Coverage {
+    /// Which product.
+    pub product: ProductKind,
+    /// How sure it is.
+    pub certainty: Certainty,
+    /// The orbit or pointing, for a person.
+    pub source: String,
+    /// How sure the product was that this one has replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<Certainty>,
+}
+
 /// A product that was not made, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MissingProduct {
@@ -277,6 +322,9 @@ pub struct Products {
     /// The alert whose contours and flat map these are, when the alert has no map of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub map_of: Option<AlertName>,
+    /// How sure the products are that show what a spacecraft saw, as far as it is known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub coverage: Vec<Coverage>,
 }
 
 impl Products {

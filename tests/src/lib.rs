@@ -18,5 +18,6 @@ pub mod s3s;
 pub mod server;
 pub mod story;
 pub mod swift;
+pub mod swift_service;
 pub mod wire;
 pub mod year;

@@ -35,6 +35,7 @@ impl Listening {
             ("FERMI_TLE_FILE", &orbit),
             // Tests must not use the network: point downloads to a closed port.
             ("FERMI_FT2_URL", "http://127.0.0.1:9/"),
+            ("SWIFT_POINTING_URL", "http://127.0.0.1:9/"),
             ("GRACEDB_URL", "http://127.0.0.1:9/"),
             ("FLAT_MAX_ORDER", "4"),
             ("HEALTH_ADDR", "none"),

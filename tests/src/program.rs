@@ -90,7 +90,7 @@ impl Gwtm {
         let mut command = Command::new(binary("gwtm"));
         command.env_clear().args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // Tests must not use the network: point downloads to a closed port.
-        for name in ["FERMI_TLE_URL", "FERMI_FT2_URL", "GRACEDB_URL"] {
+        for name in ["FERMI_TLE_URL", "FERMI_FT2_URL", "SWIFT_POINTING_URL", "GRACEDB_URL"] {
             command.env(name, "http://127.0.0.1:9/");
         }
         Gwtm(command)

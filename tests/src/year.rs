@@ -127,6 +127,7 @@ impl Year {
             ("CATALOG_PATH", events("catalog.csv")),
             ("FERMI_TLE_FILE", events("fermi.tle")),
             ("FERMI_FT2_DIR", workspace().join("events").display().to_string()),
+            ("SWIFT_POINTING_URL", "none".to_owned()),
             ("FLAT_MAX_ORDER", "4".to_owned()),
         ]
     }

@@ -8,7 +8,7 @@ use science::skymap::MultiOrderMap;
 use serde::{Deserialize, Serialize};
 use shared::digest::sha256;
 use shared::key::{AlertName, Key, SupereventId};
-use shared::message::{Alert, MissingProduct, Role};
+use shared::message::{Alert, Coverage, MissingProduct, ProductKind, Role};
 use shared::notice::igwn::{Event, ExternalCoincidence};
 
 use crate::sites::SiteView;
@@ -65,6 +65,9 @@ pub struct Annotations {
     /// Products that were not made, with the reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<MissingProduct>,
+    /// How sure the products are that show what a spacecraft saw, as far as it is known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub coverage: Vec<Coverage>,
     /// Annotations of the superevent's other alerts that could not be read and are ignored here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unread: Vec<Key>,
@@ -167,6 +170,11 @@ pub struct Link {
 }
 
 impl Link {
+    /// The kind of a product.
+    pub fn kind_of(product: ProductKind) -> String {
+        serde_json::to_value(product).ok().and_then(|kind| kind.as_str().map(str::to_owned)).unwrap_or_default()
+    }
+
     /// Describes an object's bytes.
     pub fn of(kind: &str, key: &Key, bytes: &[u8]) -> Self {
         Link { kind: kind.to_owned(), key: key.clone(), size_bytes: bytes.len() as u64, sha256: sha256(bytes) }
@@ -223,6 +231,7 @@ impl Annotations {
             galaxies,
             objects: Vec::new(),
             missing: Vec::new(),
+            coverage: Vec::new(),
             unread: Vec::new(),
             software: Software {
                 name: "treasuremap-functions".to_owned(),

@@ -87,6 +87,7 @@ pub async fn handle(deps: &Deps, settled: Settled) -> Result<Annotated> {
     let mut own = analysis.annotations;
     own.objects = links(deps, &alert, products.as_ref()).await?;
     own.map_of = products.as_ref().and_then(|products| products.map_of.clone());
+    own.coverage = products.as_ref().map(|products| products.coverage.clone()).unwrap_or_default();
     own.missing = missing(deps, &alert.name, products.as_ref()).await?;
     if let Some(plot) = analysis.plot {
         for (kind, object, bytes) in [
@@ -311,8 +312,7 @@ async fn links(deps: &Deps, alert: &Alert, products: Option<&Products>) -> Resul
     wanted.extend(alert.skymap.iter().map(|key| ("multi_order_map".to_owned(), key.clone())));
     for product in products.iter().flat_map(|products| &products.products) {
         if let ProductStatus::Written { key, .. } | ProductStatus::AlreadyThere { key } = &product.status {
-            let kind = serde_json::to_value(product.product).unwrap_or_default();
-            wanted.push((kind.as_str().unwrap_or_default().to_owned(), key.clone()));
+            wanted.push((Link::kind_of(product.product), key.clone()));
         }
     }
     wanted.push(("galaxies_csv".to_owned(), Object::GalaxiesCsv(&alert.name).key()?));

@@ -167,6 +167,11 @@ fn numbers(page: &mut String, annotations: &Annotations) {
         );
         rows.extend(skymap.creator.clone().map(|creator| ("Map", format!("{creator}, order {}", skymap.order))));
     }
+    rows.extend(annotations.coverage.iter().map(|seen| {
+        let replaced =
+            seen.replaced.map(|before| format!(", replaced what was {}", before.label())).unwrap_or_default();
+        (seen.product.label(), format!("{}{replaced}; {}", seen.certainty.label(), seen.source))
+    }));
     let rubin = &annotations.rubin;
     rows.push((
         "Rubin class",

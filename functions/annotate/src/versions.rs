@@ -9,10 +9,11 @@ use jiff::Timestamp;
 use science::skymap::Region;
 use serde::{Deserialize, Serialize};
 use shared::key::{AlertKind, AlertName, Key, Object, SupereventId, prefix_of};
+use shared::message::Coverage;
 use shared::{Context, Error, Result};
 use store::Store;
 
-use crate::annotations::{Annotations, Overlap, Peak, Previous, SCHEMA};
+use crate::annotations::{Annotations, Link, Overlap, Peak, Previous, SCHEMA};
 
 /// Number of concurrent reads of annotations.
 const MAX_CONCURRENT_READS: usize = 8;
@@ -82,13 +83,14 @@ pub fn read(key: &Key, bytes: &[u8]) -> Result<Annotations> {
     serde_json::from_slice(bytes).permanent(wrong())
 }
 
-/// Sorts a superevent's alerts and links each to the one that it supersedes.
+/// Sorts a superevent's alerts, and links each to the one that it supersedes and to the products that they share.
 ///
 /// The order is that of the notices' times, as in Kafka; of one notice, the event's own alert comes first. Alerts of
 /// external coincidences supersede each other, and the event's own alerts each other; a retraction supersedes both.
 /// `regions`: the known 90 % credible regions.
 pub fn link(alerts: &mut [Annotations], regions: &BTreeMap<AlertName, Region>) {
     alerts.sort_by_key(order);
+    share_coverage(alerts);
     for i in 0..alerts.len() {
         let before = alerts[..i].iter().rposition(|other| both_external_or_neither(&alerts[i], other));
         let previous = before.map(|at| changes(&alerts[at], &alerts[i], regions));
@@ -99,6 +101,28 @@ pub fn link(alerts: &mut [Annotations], regions: &BTreeMap<AlertName, Region>) {
         let this = &mut alerts[i];
         this.sequence = i as u32 + 1;
         (this.previous, this.superseded_by, this.retracted) = (previous, superseded_by, retracted);
+    }
+}
+
+/// What a spacecraft saw belongs to the superevent: what is final for one of its alerts is so for all.
+fn share_coverage(alerts: &mut [Annotations]) {
+    let link = |alert: &Annotations, coverage: &Coverage| {
+        let kind = Link::kind_of(coverage.product);
+        alert.objects.iter().find(|link| link.kind == kind).cloned()
+    };
+    let are_final = |alert: &Annotations| -> Vec<(Coverage, Link)> {
+        let coverage = alert.coverage.iter().filter(|coverage| coverage.certainty.is_final());
+        coverage.filter_map(|coverage| Some((coverage.clone(), link(alert, coverage)?))).collect()
+    };
+    let known: Vec<(Coverage, Link)> = alerts.iter().flat_map(are_final).collect();
+    for alert in alerts {
+        for coverage in alert.coverage.iter_mut().filter(|coverage| !coverage.certainty.is_final()) {
+            let Some((now, link)) = known.iter().find(|(now, _)| now.product == coverage.product) else { continue };
+            *coverage = now.clone();
+            for old in alert.objects.iter_mut().filter(|old| old.kind == link.kind) {
+                *old = link.clone();
+            }
+        }
     }
 }
 
@@ -217,6 +241,34 @@ mod tests {
         assert_eq!(previous.name.to_string(), update);
         let latest = latest(&expected).expect("a pointer").expect("an alert");
         assert!(latest.retracted && latest.name.to_string() == retraction && latest.alerts.len() == 5);
+    }
+
+    #[test]
+    fn what_is_final_for_one_alert_is_so_for_all() {
+        use shared::message::{Certainty, ProductKind};
+
+        let with = |name: &str, minute, certainty, bytes: &[u8], product| {
+            let mut alert = alert(name, minute);
+            let source = format!("of {name}");
+            alert.coverage = vec![Coverage { product, certainty, source, replaced: None }];
+            let key = Object::SwiftBat(&alert.superevent_id).key().expect("a key");
+            alert.objects = vec![Link::of("page", &key, b"page"), Link::of(&Link::kind_of(product), &key, bytes)];
+            alert
+        };
+        let bat = ProductKind::SwiftBat;
+        let mut alerts = vec![
+            with("MS260101a-Preliminary", 1, Certainty::Planned, b"planned", bat),
+            with("MS260101a-Update", 9, Certainty::AsFlown, b"flown", bat),
+            with("MS260101a-Update-ExtCoinc", 9, Certainty::Planned, b"planned", ProductKind::FermiLat),
+            alert("MS260101a-Retraction", 20),
+        ];
+        let (flown, lat, without) = (alerts[1].clone(), alerts[2].clone(), alerts[3].clone());
+        link(&mut alerts, &BTreeMap::new());
+        assert_eq!((&alerts[0].coverage, &alerts[0].objects[1]), (&flown.coverage, &flown.objects[1]));
+        assert_eq!(alerts[0].objects[0], flown.objects[0]);
+        for (after, before) in [(&alerts[1], flown), (&alerts[2], lat), (&alerts[3], without)] {
+            assert_eq!((&after.coverage, &after.objects), (&before.coverage, &before.objects));
+        }
     }
 
     #[test]

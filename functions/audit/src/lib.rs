@@ -76,8 +76,10 @@ pub struct Expects {
     pub gbm: bool,
     /// What Fermi LAT saw.
     pub lat: bool,
-    /// What Swift BAT saw.
+    /// What Swift BAT saw, from a file of pointings.
     pub bat: bool,
+    /// The same from Swift's timelines, which are late.
+    pub bat_flown: bool,
 }
 
 impl Deps {
@@ -100,7 +102,8 @@ impl Deps {
                 flat_map: config.flat_max_order.is_some(),
                 gbm: config.fermi.tle_file.is_some() || config.fermi.tle_url.is_some(),
                 lat: config.fermi.ft2_dir.is_some() || config.fermi.ft2_url.is_some(),
-                bat: config.swift_pointing_file.is_some(),
+                bat: config.swift.pointing_file.is_some(),
+                bat_flown: config.swift.pointing_url.is_some(),
             },
         })
     }

@@ -22,7 +22,7 @@ use treasuremap::{Access, Client, Timing};
 use crate::Failure;
 
 /// The first parts of the names that are written: each may be another container, or another file system.
-const ROOTS: [&str; 6] = ["fit", "test", "work", "inbox", "failed", "fermi"];
+const ROOTS: [&str; 7] = ["fit", "test", "work", "inbox", "failed", "fermi", "swift"];
 /// How long one look may take.
 const LIMIT: Duration = Duration::from_secs(20);
 /// Why nothing of Kafka is looked at.
@@ -38,7 +38,7 @@ Examples:
   gwtm check --aws gwtm       take a mock alert through the stack `gwtm` on AWS
 
 Posts nothing and joins no Kafka group. Writes and deletes a small object, check/probe-….json, below each of fit/, test/,
-work/, inbox/, failed/ and fermi/ in the store.
+work/, inbox/, failed/, fermi/ and swift/ in the store.
 
 --aws stores a simulated mock alert, starts the flow with it, waits for its end, compares the objects with the alert's
 annotations, prints how long each step took, and removes what it wrote. Needs no settings but a log-in to AWS; infra/README.md
@@ -112,7 +112,7 @@ pub async fn check(options: &CheckOptions) -> Result<bool, Failure> {
 /// Reads Swift's pointings as the function reads them. The files of galaxies and notifications have been read with the
 /// settings.
 async fn look_at_pointings(config: &Config, store: Option<&Store>) -> Vec<Look> {
-    let Some(name) = &config.swift_pointing_file else { return Vec::new() };
+    let Some(name) = &config.swift.pointing_file else { return Vec::new() };
     let what = "Swift's pointings";
     if store.is_none() && Key::new(name).is_ok() && !Path::new(name).exists() {
         return vec![seen(what, Verdict::Skipped, format!("`{name}` is no file: an object of the store, perhaps"))];

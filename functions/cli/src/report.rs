@@ -8,8 +8,8 @@ use config::Config;
 use serde::Serialize;
 use shared::key::{Key, Object, Parsed};
 use shared::message::{
-    Annotated, Galaxies, Notification, NotificationStatus, Post, PostEndpoint, PostStatus, Product, ProductStatus,
-    Role, Settled, Summary,
+    Annotated, Coverage, Galaxies, Notification, NotificationStatus, Post, PostEndpoint, PostStatus, Product,
+    ProductStatus, Role, Settled, Summary,
 };
 use shared::notice::icecube::TrackSearch;
 use shared::{Error, Result};
@@ -50,6 +50,9 @@ struct AlertReport<'a> {
     skymap: Option<Key>,
     summary: Option<&'a Summary>,
     products: &'a [Product],
+    /// How sure the products are that show what a spacecraft saw.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    coverage: &'a [Coverage],
     galaxies: Option<&'a Galaxies>,
     posts: &'a [Post],
     annotated: Option<&'a Annotated>,
@@ -136,6 +139,7 @@ impl<'a> Report<'a> {
             self.error(function.name(), alert.or(posted), error);
         }
         for ProcessedAlert { settled: Settled { alert, products, galaxies, posted }, annotated } in &outcome.alerts {
+            let coverage = products.as_ref().map_or(&[][..], |products| &products.coverage);
             let products = products.as_ref().map_or(&[][..], |products| &products.products);
             for Product { product, status } in products {
                 if let ProductStatus::Failed { reason } = status {
@@ -151,6 +155,7 @@ impl<'a> Report<'a> {
                 skymap: alert.skymap.clone(),
                 summary: alert.summary.as_ref(),
                 products,
+                coverage,
                 galaxies: galaxies.as_ref(),
                 posts: posted.as_ref().map_or(&[], |posted| &posted.posts),
                 annotated: annotated.as_ref(),
@@ -232,12 +237,24 @@ fn print_alert(out: &mut impl Write, alert: &AlertReport, stored: bool) -> io::R
         }
     }
     for Product { product, status } in alert.products {
+        let coverage = alert.coverage.iter().find(|coverage| coverage.product == *product);
+        let certainty = coverage.map(|coverage| coverage.certainty.label());
+        let replaced = coverage.and_then(|coverage| coverage.replaced).map(|before| before.label());
         let (verb, what) = match status {
             ProductStatus::Written { key, size, source } => {
-                let source = source.as_ref().map(|source| format!("; {source}")).unwrap_or_default();
-                (done("written"), format!("{key} ({}{source})", indicatif::HumanBytes(*size)))
+                let certainty = certainty.map(|now| match replaced {
+                    Some(before) => format!("{now} instead of {before}"),
+                    None => now.to_owned(),
+                });
+                let details = [Some(indicatif::HumanBytes(*size).to_string()), certainty, source.clone()];
+                let details: Vec<String> = details.into_iter().flatten().collect();
+                let verb = if replaced.is_some() { "replaced" } else { "written" };
+                (done(verb), format!("{key} ({})", details.join("; ")))
             }
-            ProductStatus::AlreadyThere { key } => ("already there".to_owned(), key.to_string()),
+            ProductStatus::AlreadyThere { key } => {
+                let certainty = certainty.map(|certainty| format!(" ({certainty})")).unwrap_or_default();
+                ("already there".to_owned(), format!("{key}{certainty}"))
+            }
             ProductStatus::Missing { reason } => ("not made".to_owned(), reason.clone()),
             ProductStatus::Failed { reason } => ("FAILED".to_owned(), reason.clone()),
         };

@@ -1,36 +1,31 @@
 //! Coverage products of Fermi: fetches, stores and writes for `science::visibility`.
 //!
 //! Fetched orbits and pointings stay in the store (`fermi/tle/`, `fermi/ft2/`), so that a replay finds those of its
-//! day. A failure costs the product, never the alert, and at most [`TIMEOUT`].
+//! day. A failure costs the product, never the alert, and at most [`crate::once::TIMEOUT`].
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use config::Fermi;
-use http_client::Fetch;
 use jiff::Timestamp;
+use science::visibility::fermi;
 use science::visibility::ft2::{self, FileName, Pointings};
 use science::visibility::orbit::{self, Tle};
-use science::visibility::{Coverage, fermi};
 use shared::key::{Key, Object, Parsed, SupereventId};
-use shared::message::{Product, ProductKind, ProductStatus};
+use shared::message::{Certainty, ProductKind};
 use shared::{Context, Error, Result};
 use store::Store;
 use tokio::io::AsyncReadExt;
 
-/// Timeout of both products together.
-pub const TIMEOUT: Duration = Duration::from_secs(5);
-/// Timeout of the downloads, which leaves time to write.
-const NETWORK_TIMEOUT: Duration = Duration::from_secs(4);
+use crate::downloads::{Downloads, NETWORK_TIMEOUT};
+use crate::once::{Covered, Made, Upgrade, once};
+
 /// Largest difference between event and epoch for which a stored TLE is used without fetching [days].
 const NEAR_ENOUGH_DAYS: f64 = 1.0;
 /// Lifetime of a fetched TLE in memory; CelesTrak updates every two hours and asks not to be polled more often.
 const TLE_MAX_CACHE_AGE: Duration = Duration::from_secs(2 * 3600); // https://celestrak.org/NORAD/documentation/gp-data-formats.php
-/// Time until a failed source is tried again, so that a server that is down delays only one of many alerts.
-const RETRY_DELAY: Duration = Duration::from_secs(60);
 /// Names of weekly spacecraft files, for error messages.
 const EXAMPLE_NAMES: &str =
     "`FERMI_POINTING_FINAL_781_2023138_2023145_00.fits` or `lat_spacecraft_weekly_w781_p310_v001.fits`";
@@ -43,9 +38,8 @@ const MAX_TLE_RESPONSE_BYTES: usize = 1 << 20;
 #[derive(Debug, Clone)]
 pub struct Sources {
     settings: Fermi,
-    fetch: Fetch,
+    downloads: Downloads,
     recent: Arc<Mutex<Option<Fetched>>>,
-    failed: Arc<Mutex<HashMap<String, (Instant, Error)>>>,
 }
 
 /// Element sets with the time when they were fetched.
@@ -57,31 +51,13 @@ impl Sources {
     /// # Errors
     /// Permanent, when the HTTP client cannot be set up.
     pub fn new(settings: &Fermi) -> Result<Self> {
-        Ok(Sources { settings: settings.clone(), fetch: Fetch::new()?, recent: Arc::default(), failed: Arc::default() })
-    }
-
-    /// The body of a URL; one that has failed for the moment is not asked again for [`RETRY_DELAY`].
-    async fn get(&self, url: &str, max_bytes: usize, deadline: Instant) -> Result<Bytes> {
-        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).get(url).cloned();
-        if let Some((when, error)) = failed
-            && when.elapsed() < RETRY_DELAY
-        {
-            // The reason goes into the annotations, where a time would make each repeat another.
-            return Err(error);
-        }
-        let body = self.fetch.get(url, max_bytes, remaining(deadline)).await;
-        let mut failures = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        match &body {
-            Err(error) if error.is_retryable() => _ = failures.insert(url.to_owned(), (Instant::now(), error.clone())),
-            _ => _ = failures.remove(url),
-        }
-        failures.retain(|_, (when, _)| when.elapsed() < RETRY_DELAY);
-        body
+        Ok(Sources { settings: settings.clone(), downloads: Downloads::new()?, recent: Arc::default() })
     }
 }
 
 /// The sky seen by GBM and LAT at the time of a signal: both products, each written, already there, or missing with the
-/// reason. Made once per superevent; a later alert makes missing ones.
+/// reason. Made once per superevent; a later alert makes missing ones, and replaces LAT's planned one by that of a measured
+/// file, once.
 ///
 /// `time`: the time of the signal; a retraction has none.
 pub async fn coverage(
@@ -89,27 +65,32 @@ pub async fn coverage(
     store: &Store,
     superevent: &SupereventId,
     time: Option<Timestamp>,
-) -> [Product; 2] {
+) -> [Covered; 2] {
     let deadline = Instant::now() + NETWORK_TIMEOUT;
-    let gbm = async {
+    let gbm = async |_| {
         let time = time.ok_or_else(no_time)?;
         let orbit = orbit(sources, store, time, deadline).await?;
         match fermi::gbm(&orbit.tle, time, sources.settings.tle_max_age_days) {
-            Ok(seen) => Ok((seen, orbit.describe(time))),
+            Ok(sky) => Ok(Made { sky, source: orbit.describe(time), certainty: Some(Certainty::Predicted) }),
             Err(error) => Err(match orbit.fetch_error {
                 Some(fetch_error) => Error::permanent(format!("{error}; {fetch_error}")),
                 None => error,
             }),
         }
     };
-    let lat = async {
+    let lat = async |only_final| {
         let time = time.ok_or_else(no_time)?;
-        let ((ra, dec), file) = pointing(sources, store, time, deadline).await?;
-        Ok((fermi::lat(ra, dec), format!("{file}: LAT's axis at RA {ra:.3}°, Dec {dec:.3}°")))
+        let ((ra, dec), file) = pointing(sources, store, time, deadline, only_final).await?;
+        Ok(Made {
+            sky: fermi::lat(ra, dec),
+            source: format!("{}: LAT's axis at RA {ra:.3}°, Dec {dec:.3}°", file.name),
+            certainty: Some(if file.is_measured { Certainty::Final } else { Certainty::Planned }),
+        })
     };
-    let (gbm, lat) =
-        tokio::join!(once(store, Object::FermiGbm(superevent), gbm), once(store, Object::FermiLat(superevent), lat));
-    [Product { product: ProductKind::FermiGbm, status: gbm }, Product { product: ProductKind::FermiLat, status: lat }]
+    // Every orbit of GBM's is a prediction.
+    let gbm = once(store, ProductKind::FermiGbm, superevent, Upgrade::Never, gbm);
+    let lat = once(store, ProductKind::FermiLat, superevent, Upgrade::Possible, lat);
+    tokio::join!(gbm, lat).into()
 }
 
 /// Age and source of Fermi's orbit at a time, for monitoring.
@@ -128,33 +109,6 @@ pub async fn orbit_age(sources: &Sources, store: &Store, time: Timestamp) -> Res
 
 pub(crate) fn no_time() -> Error {
     Error::permanent("the alert has no time of signal")
-}
-
-/// Writes a coverage unless it is there, within [`TIMEOUT`].
-pub(crate) async fn once(
-    store: &Store,
-    object: Object<'_>,
-    make: impl Future<Output = Result<(Coverage, String)>>,
-) -> ProductStatus {
-    let outcome = async {
-        let key = object.key()?;
-        if store.head(&key).await?.is_some() {
-            return Ok(ProductStatus::AlreadyThere { key });
-        }
-        let (seen, source) = make.await?;
-        let bytes = Bytes::from(seen.to_json());
-        let size = bytes.len() as u64;
-        Ok(if store.put_if_absent(&key, bytes).await? {
-            ProductStatus::Written { key, size, source: Some(source) }
-        } else {
-            ProductStatus::AlreadyThere { key }
-        })
-    };
-    let missing = |error: Error| ProductStatus::Missing { reason: error.to_string() };
-    match tokio::time::timeout(TIMEOUT, outcome).await {
-        Ok(outcome) => outcome.unwrap_or_else(missing),
-        Err(_) => missing(Error::retryable(format!("timed out after {TIMEOUT:?}"))),
-    }
 }
 
 /// A TLE and its source.
@@ -274,25 +228,22 @@ async fn fetched_tles(sources: &Sources, url: &str, deadline: Instant) -> Result
     {
         return Ok(sets);
     }
-    let text = sources.get(url, MAX_TLE_RESPONSE_BYTES, deadline).await?;
+    let text = sources.downloads.get(url, MAX_TLE_RESPONSE_BYTES, deadline).await?;
     let sets = element_sets(&text, &format!("`{}`", http_client::shown(url)))?;
     *sources.recent.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), sets.clone()));
     Ok(sets)
 }
 
-fn remaining(deadline: Instant) -> Duration {
-    deadline.saturating_duration_since(Instant::now())
-}
-
-/// The direction of LAT's axis, (right ascension, declination) [deg], and the name of its file: from the folder, if
-/// configured; else from a final file in the store; else from the best file of the listing, or of the store when there
-/// is no listing.
+/// The direction of LAT's axis, (right ascension, declination) [deg], and its file: from the folder, if configured; else
+/// from a final file in the store, or only from a measured one (`only_measured`); else from the best file of the listing,
+/// or of the store when there is no listing.
 async fn pointing(
     sources: &Sources,
     store: &Store,
     time: Timestamp,
     deadline: Instant,
-) -> Result<((f64, f64), String)> {
+    only_measured: bool,
+) -> Result<((f64, f64), FileName)> {
     if let Some(folder) = &sources.settings.ft2_dir {
         let from = format!("folder `{}`", folder.display());
         let names = files_of(folder).await.map_err(|error| error.of(&from))?;
@@ -311,7 +262,9 @@ async fn pointing(
         }
     };
     let from_store = async |file: &FileName| store.read(&Object::FermiFt2(&file.name).key()?).await;
-    if ft2::candidates(&kept, time).first().is_some_and(|file| file.is_final)
+    if ft2::candidates(&kept, time)
+        .first()
+        .is_some_and(|file| if only_measured { file.is_measured } else { file.is_final })
         && let Ok(found) = first_pointing(&kept, "the store", time, from_store).await
     {
         return Ok(found);
@@ -320,7 +273,7 @@ async fn pointing(
         let from = "the store (FERMI_FT2_URL is `none`)";
         return first_pointing(&kept, from, time, from_store).await;
     };
-    let page = sources.get(url, ft2::MAX_LISTING_BYTES, deadline).await;
+    let page = sources.downloads.get(url, ft2::MAX_LISTING_BYTES, deadline).await;
     let names = page.and_then(|page| {
         let names = ft2::listing(&page);
         if names.is_empty() {
@@ -343,7 +296,7 @@ async fn pointing(
             return Ok(bytes);
         }
         let url = format!("{}/{}", url.trim_end_matches('/'), file.name);
-        let bytes = sources.get(&url, ft2::MAX_FILE_BYTES, deadline).await?;
+        let bytes = sources.downloads.get(&url, ft2::MAX_FILE_BYTES, deadline).await?;
         // Store only readable files.
         Pointings::read(&bytes)?;
         let kept = async { store.put(&Object::FermiFt2(&file.name).key()?, bytes.clone()).await };
@@ -361,7 +314,7 @@ async fn first_pointing(
     from: &str,
     time: Timestamp,
     read: impl AsyncFn(&FileName) -> Result<Bytes>,
-) -> Result<((f64, f64), String)> {
+) -> Result<((f64, f64), FileName)> {
     let mut first_error = None;
     for file in ft2::candidates(names, time) {
         let found = match read(&file).await {
@@ -369,7 +322,7 @@ async fn first_pointing(
             Err(error) => Err(error),
         };
         match found {
-            Ok(direction) => return Ok((direction, file.name)),
+            Ok(direction) => return Ok((direction, file)),
             Err(error) => _ = first_error.get_or_insert(error.of(format!("`{}`", file.name))),
         }
     }

@@ -1,8 +1,10 @@
 //! `Alert → Products`: flat map, contours, credible regions, and coverage of Fermi and Swift; each is written, or
 //! missing with a reason.
 
+mod downloads;
 pub mod fermi;
 mod last;
+pub mod once;
 pub mod swift_bat;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,8 +28,8 @@ pub struct Deps {
     pub flat_max_order: Option<u8>,
     /// Sources of Fermi's orbit and pointing.
     pub fermi: Sources,
-    /// Swift's pointings: a file, or an object of the store.
-    pub swift_pointing_file: Option<String>,
+    /// Sources of Swift's pointing.
+    pub swift: swift_bat::Sources,
 }
 
 impl Deps {
@@ -40,7 +42,7 @@ impl Deps {
             store,
             flat_max_order: config.flat_max_order,
             fermi: Sources::new(&config.fermi)?,
-            swift_pointing_file: config.swift_pointing_file.clone(),
+            swift: swift_bat::Sources::new(&config.swift)?,
         })
     }
 
@@ -87,14 +89,17 @@ pub async fn handle(deps: &Deps, alert: Alert) -> Result<Products> {
     };
     let (superevent, time) = (&alert.name.superevent_id, alert.time_of_signal);
     let fermi = fermi::coverage(&deps.fermi, &deps.store, superevent, time);
-    let swift = swift_bat::coverage(deps.swift_pointing_file.as_deref(), &deps.store, superevent, time);
+    let swift = swift_bat::coverage(&deps.swift, &deps.store, superevent, time);
     let (from_map, fermi, swift) = tokio::join!(from_map, fermi, swift);
     let (mut products, map_of): (Vec<Product>, Option<AlertName>) = from_map?;
-    products.extend(fermi);
-    products.push(swift);
+    let mut coverage = Vec::new();
+    for covered in fermi.into_iter().chain([swift]) {
+        products.push(covered.product);
+        coverage.extend(covered.coverage);
+    }
     let missing: Vec<String> = products.iter().filter_map(missing_because).collect();
     tracing::info!(alert_name = %alert.name, products = products.len() - missing.len(), ?missing, "made the products");
-    Ok(Products { name: alert.name, products, map_of })
+    Ok(Products { name: alert.name, products, map_of, coverage })
 }
 
 /// Products of an alert without a map of its own: the superevent's last contours and flat map, and their alert.

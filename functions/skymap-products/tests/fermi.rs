@@ -12,10 +12,11 @@ use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use jiff::{SignedDuration, Timestamp};
 use science::visibility::orbit::{Tle, sample_tle};
-use science::visibility::saa;
+use science::visibility::{fermi, saa};
 use shared::key::{Object, SupereventId};
-use shared::message::{Product, ProductKind, ProductStatus};
-use skymap_products::fermi::{Sources, TIMEOUT, coverage};
+use shared::message::{Certainty, Coverage, ProductKind, ProductStatus};
+use skymap_products::fermi::{Sources, coverage};
+use skymap_products::once::{Covered, TIMEOUT};
 use store::Store;
 use tempfile::TempDir;
 
@@ -168,9 +169,20 @@ fn folder() -> TempDir {
 }
 
 async fn run(sources: &Sources, store: &Store, id: &str, at: &str) -> [ProductStatus; 2] {
-    let [gbm, lat] = coverage(sources, store, &superevent(id), Some(time(at))).await;
+    let [gbm, lat] = coverage(sources, store, &superevent(id), Some(time(at))).await.map(|covered| covered.product);
     assert_eq!((gbm.product, lat.product), (ProductKind::FermiGbm, ProductKind::FermiLat));
     [gbm.status, lat.status]
+}
+
+/// How sure both products are.
+async fn certainties(
+    sources: &Sources,
+    store: &Store,
+    id: &str,
+    at: &str,
+) -> [Option<(Certainty, Option<Certainty>)>; 2] {
+    let covered = coverage(sources, store, &superevent(id), Some(time(at))).await;
+    covered.map(|covered| covered.coverage.map(|Coverage { certainty, replaced, .. }| (certainty, replaced)))
 }
 
 fn source(status: &ProductStatus) -> &str {
@@ -212,9 +224,15 @@ async fn makes_products_once_and_stores_their_sources() {
         assert!((sky * 41_252.961 - area).abs() < 600.0, "{name}: {} deg²", sky * 41_252.961);
     }
 
-    // The next alert of the superevent changes nothing and sends no request.
+    // The next alert of the superevent changes nothing, and only looks for a measured file.
     let [gbm, lat] = run(&sources, &store, "S230518h", "2023-05-18T12:59:08.2Z").await;
     assert!(matches!(gbm, ProductStatus::AlreadyThere { .. }) && matches!(lat, ProductStatus::AlreadyThere { .. }));
+    assert_eq!(server.requests(), ["/ft2/"]);
+    assert_eq!(
+        certainties(&sources, &store, "S230518h", SIGNAL).await,
+        [Some((Certainty::Predicted, None)), Some((Certainty::Planned, None))]
+    );
+    server.requests();
     // A replay in another process finds the orbit and the pointing of the day without a network.
     server.put("/tle", Answer::Status(503));
     server.put("/ft2/", Answer::Status(503));
@@ -231,7 +249,7 @@ async fn concurrent_alerts_share_the_downloads() {
     let ids: Vec<SupereventId> = ('a'..='j').map(|letter| superevent(&format!("S230518{letter}"))).collect();
     let alerts = ids.iter().map(|id| coverage(&sources, &store, id, Some(time(SIGNAL))));
     for products in futures::future::join_all(alerts).await {
-        assert!(products.iter().all(|product| matches!(product.status, ProductStatus::Written { .. })), "{products:?}");
+        assert!(products.iter().all(|one| matches!(one.product.status, ProductStatus::Written { .. })), "{products:?}");
     }
     let mut requests = server.requests();
     requests.sort();
@@ -390,6 +408,34 @@ async fn uses_a_preliminary_file_until_the_final_one_exists() {
 }
 
 #[tokio::test]
+async fn a_measured_pointing_replaces_a_planned_one_once() {
+    const MEASURED: &str = "lat_spacecraft_weekly_w781_p310_v001.fits";
+    let (server, folder) = (Server::start().await, folder());
+    let store = store(&folder).await;
+    server.serve_everything("2023-05-18T06:00:00Z");
+    // The plan's axis is 60 s off, so that the two differ.
+    let before = run(&server.sources(), &store, "S230518h", "2023-05-18T12:58:08Z").await;
+    assert!(source(&before[1]).contains("RA 10.000°"), "{before:?}");
+    server.put("/ft2/", Answer::Body(page(&[PRELIM, FINAL, MEASURED])));
+    server.put(&format!("/ft2/{MEASURED}"), Answer::Body(week(true, &["START", "STOP", "RA_SCZ", "DEC_SCZ"])));
+    let [gbm, lat] = run(&server.sources(), &store, "S230518h", SIGNAL).await;
+    assert!(matches!(gbm, ProductStatus::AlreadyThere { .. }), "{gbm:?}");
+    assert_eq!(source(&lat), format!("{MEASURED}: LAT's axis at RA 301.250°, Dec -41.500°"));
+    let ProductStatus::Written { key, .. } = &lat else { panic!("{lat:?}") };
+    let bytes = store.read(key).await.expect("the product");
+    assert_eq!(bytes.to_vec(), fermi::lat(LAT_AXIS.0, LAT_AXIS.1).to_json());
+    // What is final is not looked for again, and not replaced.
+    server.requests();
+    let [_, lat] = run(&server.sources(), &store, "S230518h", "2023-05-18T12:58:08Z").await;
+    assert_eq!(lat, ProductStatus::AlreadyThere { key: key.clone() });
+    assert_eq!((server.requests(), store.read(key).await), (Vec::new(), Ok(bytes)));
+    assert_eq!(
+        certainties(&server.sources(), &store, "S230518h", SIGNAL).await,
+        [Some((Certainty::Predicted, None)), Some((Certainty::Final, Some(Certainty::Planned)))]
+    );
+}
+
+#[tokio::test]
 async fn reads_files_without_a_network() {
     let (server, folder, files) = (Server::start().await, folder(), folder());
     let store = store(&folder).await;
@@ -437,8 +483,8 @@ async fn hanging_server_costs_the_products_and_at_most_5_s() {
 async fn alert_without_time_has_no_coverage() {
     let (server, folder) = (Server::start().await, folder());
     let store = store(&folder).await;
-    let products: [Product; 2] = coverage(&server.sources(), &store, &superevent("S230518h"), None).await;
-    assert!(products.iter().all(|product| reason(&product.status) == "the alert has no time of signal"));
+    let products: [Covered; 2] = coverage(&server.sources(), &store, &superevent("S230518h"), None).await;
+    assert!(products.iter().all(|one| reason(&one.product.status) == "the alert has no time of signal"));
     assert_eq!(server.requests(), [""; 0]);
 }
 
@@ -450,6 +496,7 @@ async fn dry_run_writes_nothing() {
     for status in run(&server.sources(), &store, "S230518h", SIGNAL).await {
         assert!(matches!(status, ProductStatus::Written { .. }), "{status:?}");
     }
-    assert_eq!(store.unwritten().len(), 4);
+    // Two products, their records, and what they were made from.
+    assert_eq!(store.unwritten().len(), 6);
     assert_eq!(std::fs::read_dir(folder.path()).expect("the folder").count(), 0);
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use science::visibility::bat;
 use shared::key::{Key, SupereventId};
 use shared::message::{ProductKind, ProductStatus};
-use skymap_products::swift_bat::coverage;
+use skymap_products::swift_bat::{Sources, coverage};
 use store::Store;
 use tempfile::TempDir;
 
@@ -21,9 +21,14 @@ fn folder() -> TempDir {
 async fn run(file: Option<&str>, store: &Store, time: Option<&str>) -> ProductStatus {
     let superevent: SupereventId = "S230518h".parse().expect("a superevent");
     let time: Option<Timestamp> = time.map(|text| text.parse().expect("a time"));
-    let product = coverage(file, store, &superevent, time).await;
-    assert_eq!(product.product, ProductKind::SwiftBat);
-    product.status
+    let settings = config::Swift { pointing_url: None, pointing_file: file.map(str::to_owned) };
+    let covered = coverage(&Sources::new(&settings).expect("sources"), store, &superevent, time).await;
+    assert_eq!(
+        (covered.product.product, covered.coverage),
+        (ProductKind::SwiftBat, None),
+        "a file does not say how sure it is"
+    );
+    covered.product.status
 }
 
 #[tokio::test]
@@ -35,7 +40,7 @@ async fn makes_the_product_once_from_the_pointing_of_the_signal() {
 
     // Missing at first; a later alert makes it.
     let nothing = run(None, &store, signal).await;
-    let reason = "no Swift pointing is configured (SWIFT_POINTING_FILE)".to_owned();
+    let reason = "no Swift pointing is configured (SWIFT_POINTING_FILE, SWIFT_POINTING_URL)".to_owned();
     assert_eq!(nothing, ProductStatus::Missing { reason });
     let status = run(file.to_str(), &store, signal).await;
     let ProductStatus::Written { key, size, source: Some(source) } = status else { panic!("{status:?}") };

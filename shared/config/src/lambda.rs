@@ -79,7 +79,7 @@ mod tests {
         let config = Config::read(&|name| read.iter().find(|(set, _)| set == name).map(|(_, value)| value.clone()));
         let config = config.expect("settings");
         assert_eq!((config.flat_max_order, config.galaxies.mocks), (Some(9), true));
-        assert_eq!(config.swift_pointing_file.as_deref(), Some("swift/p.csv"));
+        assert_eq!(config.swift.pointing_file.as_deref(), Some("swift/p.csv"));
         assert_eq!(read_object(" ").expect("none"), []);
     }
 

@@ -97,10 +97,15 @@ const SETTINGS: &[Setting] = &[
         "URL of the listing of Fermi's weekly spacecraft files; `none` disables the download",
     ),
     setting("FERMI_FT2_DIR", "none", "folder with such files, instead of the download"),
+    defaulted(
+        "SWIFT_POINTING_URL",
+        "https://www.swift.psu.edu/api/v2",
+        "URL of the service with Swift's timelines, as flown and as planned; `none` disables the download",
+    ),
     setting(
         "SWIFT_POINTING_FILE",
-        "no BAT products",
-        "CSV of Swift's pointings, `start,end,ra,dec,roll`: a file, or an object under `swift/`",
+        "none",
+        "CSV of Swift's pointings, `start,end,ra,dec,roll`, instead of the download: a file, or an object under `swift/`",
     ),
     setting(
         "CATALOG_PATH",
@@ -164,8 +169,8 @@ pub struct Config {
     pub flat_max_order: Option<u8>,
     /// Where Fermi's orbit and pointing come from.
     pub fermi: Fermi,
-    /// Swift's pointings: a file, or an object of the store.
-    pub swift_pointing_file: Option<String>,
+    /// Where Swift's pointing comes from.
+    pub swift: Swift,
     /// The galaxy catalogue and lists.
     pub galaxies: GalaxySettings,
     /// The VOEvents; none are made without.
@@ -230,6 +235,15 @@ pub struct Fermi {
     pub ft2_dir: Option<PathBuf>,
 }
 
+/// Where Swift's pointing comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Swift {
+    /// The service with its timelines.
+    pub pointing_url: Option<String>,
+    /// Its pointings, instead: a file, or an object of the store.
+    pub pointing_file: Option<String>,
+}
+
 impl Config {
     /// Reads the environment; `overrides` (a command line's options) go before it.
     ///
@@ -275,7 +289,10 @@ impl Config {
                 ft2_url: settings.url_or_none("FERMI_FT2_URL"),
                 ft2_dir: settings.text("FERMI_FT2_DIR").map(PathBuf::from),
             },
-            swift_pointing_file: settings.text("SWIFT_POINTING_FILE"),
+            swift: Swift {
+                pointing_url: settings.url_or_none("SWIFT_POINTING_URL"),
+                pointing_file: settings.text("SWIFT_POINTING_FILE"),
+            },
             galaxies: GalaxySettings::settings(settings),
             voevents: VoEvents::settings(settings),
             notify: Notify::settings(settings),

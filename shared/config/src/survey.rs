@@ -94,6 +94,10 @@ fn contradictions(text: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
     let fetches = |name: &str| set(name) && !is(name, &["none"]);
     say(set("FERMI_TLE_FILE") && fetches("FERMI_TLE_URL"), "`FERMI_TLE_FILE` goes before `FERMI_TLE_URL`: set one");
     say(set("FERMI_FT2_DIR") && fetches("FERMI_FT2_URL"), "`FERMI_FT2_DIR` goes before `FERMI_FT2_URL`: set one");
+    say(
+        set("SWIFT_POINTING_FILE") && fetches("SWIFT_POINTING_URL"),
+        "`SWIFT_POINTING_FILE` goes before `SWIFT_POINTING_URL`: set one",
+    );
     say(yes("VERBOSE") && set("LOG_LEVEL"), "`LOG_LEVEL` goes before `VERBOSE`: set one");
     say(
         set("KAFKA_BOOTSTRAP") && set("GCN_DOMAIN"),

@@ -28,6 +28,12 @@ pub enum Object<'a> {
     FermiLat(&'a SupereventId),
     /// What Swift BAT saw at the time of the signal, IVOA MOC JSON.
     SwiftBat(&'a SupereventId),
+    /// Where what GBM saw is from, and how sure it is, JSON.
+    FermiGbmSource(&'a SupereventId),
+    /// The same of what LAT saw.
+    FermiLatSource(&'a SupereventId),
+    /// The same of what BAT saw.
+    SwiftBatSource(&'a SupereventId),
     /// What is known of an alert, for people and programs, JSON.
     Annotations(&'a AlertName),
     /// Which of a superevent's alerts is the newest, JSON.
@@ -81,6 +87,8 @@ pub enum Object<'a> {
     FermiTle(&'a str),
     /// A weekly Fermi spacecraft file (FT2), by its file name.
     FermiFt2(&'a str),
+    /// The Swift service's answers for an hour, by its beginning (`2023-05-18T12`), JSON.
+    SwiftTimeline(&'a str),
 }
 
 /// How the names of archived notices end.
@@ -169,10 +177,13 @@ const OF_ALERT: [(&str, Named<AlertName>); 10] = [
 ];
 
 /// How the objects of a superevent end, below its root.
-const OF_SUPEREVENT: [(&str, Named<SupereventId>); 4] = [
+const OF_SUPEREVENT: [(&str, Named<SupereventId>); 7] = [
     ("-Fermi.json", of!(FermiGbm)),
     ("-LAT.json", of!(FermiLat)),
     ("-BAT.json", of!(SwiftBat)),
+    ("-Fermi-source.json", of!(FermiGbmSource)),
+    ("-LAT-source.json", of!(FermiLatSource)),
+    ("-BAT-source.json", of!(SwiftBatSource)),
     ("-latest.json", of!(Latest)),
 ];
 
@@ -212,6 +223,10 @@ impl Parsed {
                 ("ft2", file) => Parts::Text(file.to_owned(), of!(FermiFt2)),
                 _ => return None,
             },
+            // Other objects there are other software's.
+            "swift" => {
+                Parts::Text(rest.strip_prefix("timeline/")?.strip_suffix(".json")?.to_owned(), of!(SwiftTimeline))
+            }
             _ => return None,
         };
         // What prints otherwise has another name: a wrong root, a leading zero.
@@ -269,6 +284,9 @@ impl Object<'_> {
             Object::FermiGbm(id) => coverage(id, "-Fermi.json"),
             Object::FermiLat(id) => coverage(id, "-LAT.json"),
             Object::SwiftBat(id) => coverage(id, "-BAT.json"),
+            Object::FermiGbmSource(id) => coverage(id, "-Fermi-source.json"),
+            Object::FermiLatSource(id) => coverage(id, "-LAT-source.json"),
+            Object::SwiftBatSource(id) => coverage(id, "-BAT-source.json"),
             Object::Annotations(name) => product(name, ANNOTATIONS),
             Object::Latest(id) => coverage(id, "-latest.json"),
             Object::PlotSvg(name) => product(name, ".svg"),
@@ -296,6 +314,7 @@ impl Object<'_> {
             Object::Failed(id) => format!("failed/{}.json", segment("id", id)?),
             Object::FermiTle(epoch) => format!("fermi/tle/{}.tle", segment("epoch", epoch)?),
             Object::FermiFt2(file) => format!("fermi/ft2/{}", segment("file", file)?),
+            Object::SwiftTimeline(hour) => format!("swift/timeline/{}.json", segment("hour", hour)?),
         })
     }
 }
@@ -459,6 +478,7 @@ mod tests {
                 Object::Failed(&text),
                 Object::FermiTle(&text),
                 Object::FermiFt2(&text),
+                Object::SwiftTimeline(&text),
             ];
             for object in of_alert.chain(of_superevent).chain(others) {
                 let key = object.key().expect("a key");

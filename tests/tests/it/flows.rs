@@ -105,6 +105,7 @@ async fn in_process(kind: NoticeKind, notice: &str, blocked: &[&str]) -> Outcome
         ("CATALOG_PATH", catalogue),
         ("FERMI_TLE_FILE", workspace().join("events/fermi.tle")),
         ("FERMI_FT2_DIR", workspace().join("events")),
+        ("SWIFT_POINTING_URL", "none".into()),
         ("FLAT_MAX_ORDER", "4".into()),
     ];
     let setting =

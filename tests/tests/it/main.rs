@@ -38,5 +38,6 @@ mod store_commands;
 mod store_s3;
 mod store_swift;
 mod stores;
+mod swift_pointing;
 mod topics;
 mod voevent;

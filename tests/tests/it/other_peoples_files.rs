@@ -275,10 +275,15 @@ fn disabled_sources_are_not_requested() {
     let called = Gwtm::run(folder.path(), [Path::new("--json"), &sample("S090101a-4-initial.json")])
         .set("FERMI_TLE_URL", "none")
         .set("FERMI_FT2_URL", "none")
+        .set("SWIFT_POINTING_URL", "none")
         .call();
     assert_eq!(called.code, Some(0), "{}", called.stderr);
     let products = called.json()[0]["alerts"][0]["products"].clone();
-    for (product, says) in [("fermi_gbm", "FERMI_TLE_URL is `none`"), ("fermi_lat", "FERMI_FT2_URL is `none`")] {
+    for (product, says) in [
+        ("fermi_gbm", "FERMI_TLE_URL is `none`"),
+        ("fermi_lat", "FERMI_FT2_URL is `none`"),
+        ("swift_bat", "no Swift pointing is configured"),
+    ] {
         let found = products.as_array().expect("products").iter().find(|found| found["product"] == product);
         let found = found.expect(product);
         assert!(found["status"] == "missing" && found["reason"].as_str().is_some_and(|r| r.contains(says)), "{found}");

@@ -157,7 +157,7 @@ fn products(alert: &Alert) -> Products {
         None => ProductStatus::Missing { reason: "no map".to_owned() },
     };
     let products = vec![Product { product: ProductKind::FlatMap, status }];
-    Products { name: alert.name.clone(), products, map_of: None }
+    Products { name: alert.name.clone(), products, map_of: None, coverage: Vec::new() }
 }
 
 /// Writes a list as `galaxy-list` does, and publishes it with its alert.
@@ -1023,7 +1023,7 @@ async fn links_gracedbs_map_when_it_equals_the_notices() {
     let without_flat_map = |alert: Alert| {
         let status = ProductStatus::Missing { reason: "a test".to_owned() };
         let products = vec![Product { product: ProductKind::FlatMap, status }];
-        let products = Some(Products { name: alert.name.clone(), products, map_of: None });
+        let products = Some(Products { name: alert.name.clone(), products, map_of: None, coverage: Vec::new() });
         Publication::Ligo { alert: Box::new(alert), products, galaxies: None }
     };
     let without_products = |alert: Alert| Publication::Ligo { alert: Box::new(alert), products: None, galaxies: None };

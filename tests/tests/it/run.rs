@@ -53,6 +53,7 @@ fn initial_alert_gets_every_product() {
         files(store.path()).into_keys().filter(|name| !name.starts_with("fermi/")).collect();
     let expected = [
         format!("{root}/{id}-Fermi.json"),
+        format!("{root}/{id}-Fermi-source.json"),
         format!("{root}/{id}-Initial-annotations.json"),
         format!("{root}/{id}-Initial-contours-smooth.json"),
         format!("{root}/{id}-Initial-galaxies.csv"),

@@ -86,7 +86,7 @@ async fn local(out: &Path, arguments: &[String]) -> Ran {
         .args(["--object", &format!("galaxy_catalog/catalog.csv={}", catalogue.display())])
         .args(["--parameter", "GalaxyCatalog=galaxy_catalog/catalog.csv"])
         .args(["--set", &format!("FERMI_TLE_FILE={events}/fermi.tle"), "--set", &format!("FERMI_FT2_DIR={events}")])
-        .args(["--set", "GRACEDB_URL=http://127.0.0.1:9"])
+        .args(["--set", "GRACEDB_URL=http://127.0.0.1:9", "--set", "SWIFT_POINTING_URL=none"])
         .args(arguments)
         .stdin(Stdio::null());
     let ended = tokio::task::spawn_blocking(move || command.output().expect("infra/local runs")).await.expect("ended");
@@ -156,6 +156,7 @@ async fn deployed_stack_produces_the_same_as_one_process() {
         .set("CATALOG_PATH", workspace().join("events/catalog.csv"))
         .set("FERMI_TLE_FILE", workspace().join("events/fermi.tle"))
         .set("FERMI_FT2_DIR", workspace().join("events"))
+        .set("SWIFT_POINTING_URL", "none")
         .set("FLAT_MAX_ORDER", "4")
         .call();
     assert_eq!(called.code, Some(0), "{}", called.stderr);

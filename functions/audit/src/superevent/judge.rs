@@ -117,7 +117,7 @@ impl Audit<'_> {
         let wanted = [
             (expects.gbm, "Fermi GBM", Object::FermiGbm(id), ProductKind::FermiGbm),
             (expects.lat && due, "Fermi LAT", Object::FermiLat(id), ProductKind::FermiLat),
-            (expects.bat, "Swift BAT", Object::SwiftBat(id), ProductKind::SwiftBat),
+            (expects.bat || (expects.bat_flown && due), "Swift BAT", Object::SwiftBat(id), ProductKind::SwiftBat),
         ];
         let missing: Vec<_> =
             wanted.into_iter().filter(|(wanted, _, object, _)| *wanted && !case.has(object)).collect();

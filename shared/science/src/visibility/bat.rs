@@ -295,6 +295,42 @@ mod tests {
         }
     }
 
+    #[test]
+    fn positions_lie_in_the_field_where_the_bat_team_has_them() {
+        // tests/golden/bat.py: the package swiftbat and astropy, versions in the file.
+        let golden: serde_json::Value =
+            serde_json::from_slice(include_bytes!("../../../../tests/golden/bat.json")).expect("JSON");
+        let number = |value: &serde_json::Value| value.as_f64().expect("a number");
+        for pointing in golden["pointings"].as_array().expect("pointings") {
+            let [ra, dec, roll] = ["ra", "dec", "roll"].map(|name| number(&pointing[name]));
+            let (seen, attitude) = (field_of_view(ra, dec, roll), Attitude::new(ra, dec, roll));
+            let mut unsure = 0;
+            for position in pointing["positions"].as_array().expect("positions") {
+                let [to_ra, to_dec, theta, phi] = ["ra", "dec", "theta", "phi"].map(|name| number(&position[name]));
+                let coded = number(&position["partial_coding"]);
+                let ((sin_ra, cos_ra), (sin_dec, cos_dec)) =
+                    (to_ra.to_radians().sin_cos(), to_dec.to_radians().sin_cos());
+                let [x, y, z] = attitude.body([cos_dec * cos_ra, cos_dec * sin_ra, sin_dec]);
+                // phi begins at Y and runs away from Z.
+                let ((sin_theta, cos_theta), (sin_phi, cos_phi)) =
+                    (theta.to_radians().sin_cos(), phi.to_radians().sin_cos());
+                let expected = [cos_theta, sin_theta * cos_phi, -sin_theta * sin_phi];
+                for (found, expected) in [x, y, z].into_iter().zip(expected) {
+                    assert!((found - expected).abs() < 1e-9, "{position}: {found}, expected {expected}");
+                }
+                let found = if x > 0.0 { partial_coding(y / x, z / x) } else { 0.0 };
+                assert!((found - coded).abs() < 1e-9, "{position}: {found}");
+                // The cells of the product are a degree wide or less.
+                if (coded - THRESHOLD).abs() > 0.03 {
+                    assert_eq!(seen.contains(to_ra, to_dec), coded > THRESHOLD, "{position}");
+                } else {
+                    unsure += 1;
+                }
+            }
+            assert!(unsure < 12, "{unsure} positions at the edge");
+        }
+    }
+
     /// The direction at an angle from (`ra`, `dec`) and a position angle, north through east [deg].
     fn offset(ra: f64, dec: f64, angle: f64, position_angle: f64) -> (f64, f64) {
         let (a, p, d) = (angle.to_radians(), position_angle.to_radians(), dec.to_radians());

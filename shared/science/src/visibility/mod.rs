@@ -10,6 +10,7 @@
 //! | coverage | cells of the sky, by cone and complement |
 //! | fermi | fields of view of GBM and LAT |
 //! | swift_pointing | Swift's pointing: a file of pointings |
+//! | swift_timeline | Swift's timelines as flown and planned: answers of the mission's service |
 //! | bat | field of view of Swift's BAT |
 //! | site | what can be seen of a map from the ground |
 //! | sun_moon | positions of the Sun and the Moon |
@@ -26,5 +27,6 @@ pub mod saa;
 pub mod site;
 pub mod sun_moon;
 pub mod swift_pointing;
+pub mod swift_timeline;
 
 pub use coverage::Coverage;
