@@ -1,5 +1,6 @@
 //! NOTIFY_CONFIG: who is told of which alerts.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -7,6 +8,8 @@ use serde::Deserialize;
 use shared::message::Role;
 use shared::settings::Reader;
 use shared::{Error, Result, Secret};
+
+use crate::email::Email;
 
 /// The most rules, and targets of a rule.
 const MAX_RULES: usize = 100;
@@ -91,6 +94,20 @@ pub enum Target {
         /// The program and its first arguments; no shell reads them.
         command: Vec<String>,
     },
+    /// Mail by SMTP.
+    Email(Box<Email>),
+}
+
+impl Target {
+    /// What is sent, each on its own: a mail for each recipient, so that a refused one delays no other; else the target.
+    pub fn deliveries(&self) -> Vec<Cow<'_, Target>> {
+        match self {
+            Target::Email(email) => {
+                email.deliveries().into_iter().map(|email| Cow::Owned(Target::Email(Box::new(email)))).collect()
+            }
+            other => vec![Cow::Borrowed(other)],
+        }
+    }
 }
 
 fn json() -> String {
@@ -105,6 +122,7 @@ impl fmt::Display for Target {
             Target::Slack { url } => write!(f, "slack {}", host(url)),
             Target::Sns { topic_arn } => write!(f, "sns {topic_arn}"),
             Target::Command { command } => write!(f, "command {}", command.first().map_or("", String::as_str)),
+            Target::Email(email) => write!(f, "email {}", email.shown()),
         }
     }
 }
@@ -193,6 +211,10 @@ impl Rule {
                 }
                 Target::Sns { topic_arn } => topic_arn.starts_with("arn:"),
                 Target::Command { command } => command.first().is_some_and(|program| !program.is_empty()),
+                Target::Email(email) => {
+                    email.check()?;
+                    true
+                }
             };
             if !fits {
                 return Err(Error::permanent(

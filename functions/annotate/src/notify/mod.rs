@@ -6,10 +6,14 @@
 //!
 //! It is called with notices too that become no alert: `notice` says which of them are notified about.
 
+pub mod classic;
+mod email;
 mod notice;
+mod picture;
 mod send;
 mod words;
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,6 +30,7 @@ use shared::notice::{Envelope, NoticeKind};
 use shared::{Context, Error, Result};
 use store::Store;
 
+use self::email::Letter;
 use crate::annotations::Annotations;
 use crate::text::of_level;
 use crate::versions;
@@ -55,7 +60,8 @@ impl Deps {
     /// Permanent, when there can be no HTTP client.
     pub fn new(config: &Config, store: Store) -> Result<Self> {
         let folder = config.storage.folder().filter(|_| store.writes()).map(ToOwned::to_owned);
-        let notifier = Notifier { rules: config.notify.clone(), fetch: Fetch::new()?, folder, dry_run: config.dry_run };
+        let (rules, dry_run) = (config.notify.clone(), config.dry_run);
+        let notifier = Notifier { rules, fetch: Fetch::new()?, folder, store: store.clone(), dry_run };
         Ok(Deps { store, notifier, test_alerts: config.test_alerts })
     }
 
@@ -131,6 +137,8 @@ pub(crate) struct Content {
     pub stored: Option<Key>,
     /// When the notice was created, or the broker took it.
     pub created: Option<Timestamp>,
+    /// For mails.
+    pub letter: Letter,
 }
 
 impl Content {
@@ -142,6 +150,7 @@ impl Content {
             document: crate::json(annotations)?,
             stored: Some(Object::Annotations(&annotations.name).key()?),
             created: Some(annotations.time_created),
+            letter: Letter::of_alert(annotations)?,
         })
     }
 }
@@ -155,6 +164,8 @@ pub struct Notifier {
     pub fetch: Fetch,
     /// The store's folder, when it is one: a command gets the path of the annotations in it, elsewhere that of a copy.
     pub folder: Option<PathBuf>,
+    /// Where the plot is, which mails attach.
+    pub store: Store,
     /// Whether nothing is sent.
     pub dry_run: bool,
 }
@@ -193,8 +204,10 @@ impl Notifier {
         meets: impl Fn(&Rule) -> bool,
     ) -> Result<Vec<Notification>> {
         let met = self.rules.rules.iter().filter(|rule| meets(rule));
-        let wanted: Vec<(&Rule, usize, &Target)> =
-            met.flat_map(|rule| (1..).zip(&rule.targets).map(move |(number, target)| (rule, number, target))).collect();
+        let wanted: Vec<(&Rule, usize, Cow<'_, Target>)> = met
+            .flat_map(|rule| (1..).zip(&rule.targets).map(move |(number, target)| (rule, number, target)))
+            .flat_map(|(rule, number, target)| target.deliveries().into_iter().map(move |one| (rule, number, one)))
+            .collect();
         if wanted.is_empty() {
             return Ok(Vec::new());
         }
@@ -222,7 +235,7 @@ impl Notifier {
             if self.dry_run {
                 return NotificationStatus::NotSent { reason: "dry run".to_owned() };
             }
-            self.status(target, content, false).await
+            self.status(rule, target, content, false).await
         });
         let told = futures::future::join_all(told).await;
         let mut notifications = Vec::new();
@@ -252,16 +265,17 @@ impl Notifier {
     pub async fn test(&self, annotations: &Annotations) -> Result<Vec<Notification>> {
         let content = &Content::of_alert(annotations)?;
         let targets = self.rules.rules.iter().flat_map(|rule| rule.targets.iter().map(move |target| (rule, target)));
+        let targets = targets.flat_map(|(rule, target)| target.deliveries().into_iter().map(move |one| (rule, one)));
         let told = targets.map(async |(rule, target)| Notification {
             rule: rule.name.clone(),
             target: target.to_string(),
-            status: self.status(target, content, true).await,
+            status: self.status(rule, &target, content, true).await,
         });
         Ok(futures::future::join_all(told).await)
     }
 
-    async fn status(&self, target: &Target, content: &Content, test: bool) -> NotificationStatus {
-        let attempts = runtime::retry(ATTEMPTS, BACKOFF, || self.send(target, content, test));
+    async fn status(&self, rule: &Rule, target: &Target, content: &Content, test: bool) -> NotificationStatus {
+        let attempts = runtime::retry(ATTEMPTS, BACKOFF, || self.send(rule, target, content, test));
         let outcome = tokio::time::timeout(LIMIT, attempts)
             .await
             .unwrap_or_else(|_| Err(Error::retryable(format!("expected it to be sent within {LIMIT:?}"))));

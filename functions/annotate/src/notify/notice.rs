@@ -11,6 +11,8 @@ use shared::notice::{NoticeKind, naive_utc};
 use shared::{Context, Result};
 
 use super::Content;
+use super::classic::Classic;
+use super::email::Letter;
 
 /// What is notified about.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -30,6 +32,8 @@ pub(super) struct News {
     text: String,
     #[serde(skip)]
     is_retraction: bool,
+    #[serde(skip)]
+    classic: Classic,
 }
 
 impl News {
@@ -54,6 +58,7 @@ impl News {
             ),
             role: role(&superevent_id),
             is_retraction: false,
+            classic: Classic::of_unknown(&superevent_id, &alert_type, time_created.as_deref()),
             name,
             superevent_id,
             alert_type,
@@ -62,6 +67,7 @@ impl News {
     }
 
     fn retracted(search: TrackSearch) -> Self {
+        let classic = Classic::of_search(&search);
         let TrackSearch { ref_id, superevent_id, alert_datetime, alert_type, .. } = search;
         News {
             id: ref_id.clone(),
@@ -71,6 +77,7 @@ impl News {
             ),
             role: role(&superevent_id),
             is_retraction: true,
+            classic,
             name: ref_id,
             superevent_id,
             alert_type: alert_type.unwrap_or_default(),
@@ -92,6 +99,7 @@ impl News {
             document: crate::json(self)?,
             stored: None,
             created: None,
+            letter: Letter::of_notice(self.superevent_id.clone(), self.classic.clone()),
         })
     }
 }
