@@ -195,11 +195,7 @@ fn message(
         let thread = format!("<{}.thread@{domain}>", letter.superevent_id);
         mail = mail.in_reply_to(thread.clone()).references(thread);
     }
-    // As it is where it can be: filters of GCN's mails decode nothing.
-    let plain = match Body::new_with_encoding(text.clone(), ContentTransferEncoding::SevenBit) {
-        Ok(body) => SinglePart::plain(body),
-        Err(_) => SinglePart::plain(text.clone()),
-    };
+    let plain = SinglePart::plain(text_body(&text));
     let made = if email.html {
         let plot_url = letter.plot.as_ref().and_then(|key| link(email, key));
         let links = [
@@ -226,6 +222,19 @@ fn message(
         mail.singlepart(plain)
     };
     made.map_err(|error| Error::permanent(format!("mail: {error}")))
+}
+
+/// A text as it is where mail allows it (RFC 5322, section 2.1.1), since filters of GCN's mails decode nothing; else
+/// encoded.
+fn text_body(text: &str) -> Body {
+    const MAX_LINE_BYTES: usize = 998;
+    let is_plain =
+        |line: &str| line.len() <= MAX_LINE_BYTES && line.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t'));
+    if text.lines().all(is_plain) {
+        let lines: String = text.lines().map(|line| format!("{line}\r\n")).collect();
+        return Body::dangerous_pre_encoded(lines.into_bytes(), ContentTransferEncoding::SevenBit);
+    }
+    Body::new(text.to_owned())
 }
 
 /// The plot's Content-ID.
