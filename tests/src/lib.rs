@@ -16,6 +16,7 @@ pub mod moto;
 pub mod program;
 pub mod s3s;
 pub mod server;
+pub mod smtp;
 pub mod story;
 pub mod swift;
 pub mod swift_service;

@@ -29,6 +29,7 @@ use crate::kafka::Kafka;
 use crate::moto::Moto;
 use crate::program::{binary, workspace};
 use crate::s3s::S3s;
+use crate::smtp::Smtp;
 use crate::swift::Swift;
 
 /// Timeout of a server's start on a busy machine.
@@ -173,6 +174,7 @@ fn answer(mut client: UnixStream) -> io::Result<()> {
         Kafka::NAME => started::<Kafka>,
         Moto::NAME => started::<Moto>,
         S3s::NAME => started::<S3s>,
+        Smtp::NAME => started::<Smtp>,
         Swift::NAME => started::<Swift>,
         _ => return writeln!(client, "expected the name of a server, found `{name}`"),
     };

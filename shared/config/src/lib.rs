@@ -3,6 +3,7 @@
 //! Settings come from the environment, under the names operators of the older listeners already use. What is missing
 //! or malformed is reported together, each with what it is for.
 
+mod email;
 mod galaxies;
 mod kafka;
 mod lambda;
@@ -17,6 +18,7 @@ mod voevent;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use email::{Email, Security};
 pub use galaxies::GalaxySettings;
 pub use kafka::{Certificate, Kafka, Login, Mechanism, OffsetReset, SETTINGS as KAFKA_SETTINGS};
 pub use lambda::{SETTINGS as LAMBDA_SETTINGS, parse_settings, settings_object, settings_secrets};

@@ -2,6 +2,7 @@
 
 mod conditions;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -12,6 +13,8 @@ use shared::message::Role;
 use shared::settings::Reader;
 use shared::site::Site;
 use shared::{Error, Result, Secret};
+
+use crate::email::Email;
 
 /// The most rules, and targets of a rule.
 const MAX_RULES: usize = 100;
@@ -123,6 +126,20 @@ pub enum Target {
         /// The program and its first arguments; no shell reads them.
         command: Vec<String>,
     },
+    /// Mail by SMTP.
+    Email(Box<Email>),
+}
+
+impl Target {
+    /// What is sent, each on its own: a mail for each recipient, so that a refused one delays no other; else the target.
+    pub fn deliveries(&self) -> Vec<Cow<'_, Target>> {
+        match self {
+            Target::Email(email) => {
+                email.deliveries().into_iter().map(|email| Cow::Owned(Target::Email(Box::new(email)))).collect()
+            }
+            other => vec![Cow::Borrowed(other)],
+        }
+    }
 }
 
 fn json() -> String {
@@ -138,6 +155,7 @@ impl fmt::Display for Target {
             Target::Sns { topic_arn } => write!(f, "sns {topic_arn}"),
             Target::VoEvent { url } => write!(f, "voevent {}", tcp_address(url).unwrap_or_default()),
             Target::Command { command } => write!(f, "command {}", command.first().map_or("", String::as_str)),
+            Target::Email(email) => write!(f, "email {}", email.shown()),
         }
     }
 }
@@ -235,6 +253,10 @@ impl Rule {
                 Target::Sns { topic_arn } => topic_arn.starts_with("arn:"),
                 Target::VoEvent { url } => tcp_address(url).is_some(),
                 Target::Command { command } => command.first().is_some_and(|program| !program.is_empty()),
+                Target::Email(email) => {
+                    email.check()?;
+                    true
+                }
             };
             if !fits {
                 return Err(Error::permanent(

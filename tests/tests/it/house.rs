@@ -221,7 +221,7 @@ const TIERS: [&[&str]; 8] = [
 ];
 
 /// Outside crates that only these may name.
-const OUTSIDE: [(&str, &[&str]); 13] = [
+const OUTSIDE: [(&str, &[&str]); 14] = [
     ("aws-sdk-s3", &["store"]),
     ("aws-sdk-secretsmanager", &["lambda"]),
     ("aws-sdk-sfn", &["audit", "bridge", "cli"]),
@@ -230,6 +230,7 @@ const OUTSIDE: [(&str, &[&str]); 13] = [
     ("aws-sdk-sns", &["annotate"]),
     ("fitsio", &["science"]),
     ("lambda_runtime", &["lambda"]),
+    ("lettre", &["annotate"]),
     ("moc", &["science"]),
     ("parquet", &["science"]),
     ("rdkafka", &["kafka"]),

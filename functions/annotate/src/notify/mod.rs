@@ -6,12 +6,16 @@
 //!
 //! It is called with notices too that become no alert: `notice` says which of them are notified about.
 
+pub mod classic;
+mod email;
 mod notice;
+mod picture;
 pub mod rules;
 mod send;
 mod vtp;
 mod words;
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -28,6 +32,7 @@ use shared::notice::{Envelope, NoticeKind};
 use shared::{Context, Error, Result};
 use store::Store;
 
+use self::email::Letter;
 use crate::annotations::Annotations;
 use crate::versions;
 use crate::voevent::{Maps, VoEvent};
@@ -58,8 +63,8 @@ impl Deps {
     /// Permanent, when there can be no HTTP client.
     pub fn new(config: &Config, store: Store) -> Result<Self> {
         let folder = config.storage.folder().filter(|_| store.writes()).map(ToOwned::to_owned);
-        let (rules, voevents) = (config.notify.clone(), config.voevents.clone());
-        let notifier = Notifier { rules, fetch: Fetch::new()?, folder, dry_run: config.dry_run, voevents };
+        let (rules, voevents, dry_run) = (config.notify.clone(), config.voevents.clone(), config.dry_run);
+        let notifier = Notifier { rules, fetch: Fetch::new()?, folder, store: store.clone(), dry_run, voevents };
         Ok(Deps { store, notifier, test_alerts: config.test_alerts })
     }
 
@@ -145,6 +150,8 @@ pub(crate) struct Content {
     pub stored: Option<Key>,
     /// When the notice was created, or the broker took it.
     pub created: Option<Timestamp>,
+    /// For mails.
+    pub letter: Letter,
 }
 
 impl Content {
@@ -157,6 +164,7 @@ impl Content {
             voevent: None,
             stored: Some(Object::Annotations(&annotations.name).key()?),
             created: Some(annotations.time_created),
+            letter: Letter::of_alert(annotations)?,
         })
     }
 }
@@ -170,6 +178,8 @@ pub struct Notifier {
     pub fetch: Fetch,
     /// The store's folder, when it is one: a command gets the path of the annotations in it, elsewhere that of a copy.
     pub folder: Option<PathBuf>,
+    /// Where the plot is, which mails attach.
+    pub store: Store,
     /// Whether nothing is sent.
     pub dry_run: bool,
     /// Settings of the VOEvents, for tests.
@@ -215,8 +225,10 @@ impl Notifier {
         meets: impl Fn(&Rule) -> bool,
     ) -> Result<Vec<Notification>> {
         let met = self.rules.rules.iter().filter(|rule| meets(rule));
-        let wanted: Vec<(&Rule, usize, &Target)> =
-            met.flat_map(|rule| (1..).zip(&rule.targets).map(move |(number, target)| (rule, number, target))).collect();
+        let wanted: Vec<(&Rule, usize, Cow<'_, Target>)> = met
+            .flat_map(|rule| (1..).zip(&rule.targets).map(move |(number, target)| (rule, number, target)))
+            .flat_map(|(rule, number, target)| target.deliveries().into_iter().map(move |one| (rule, number, one)))
+            .collect();
         if wanted.is_empty() {
             return Ok(Vec::new());
         }
@@ -247,7 +259,7 @@ impl Notifier {
             if content.stored.is_none() && matches!(target, Target::VoEvent { .. }) {
                 return NotificationStatus::NotSent { reason: "the notice is no alert and has no VOEvent".to_owned() };
             }
-            self.status(target, content, false).await
+            self.status(rule, target, content, false).await
         });
         let told = futures::future::join_all(told).await;
         let mut notifications = Vec::new();
@@ -282,16 +294,17 @@ impl Notifier {
         }
         let content = &content;
         let targets = self.rules.rules.iter().flat_map(|rule| rule.targets.iter().map(move |target| (rule, target)));
+        let targets = targets.flat_map(|(rule, target)| target.deliveries().into_iter().map(move |one| (rule, one)));
         let told = targets.map(async |(rule, target)| Notification {
             rule: rule.name.clone(),
             target: target.to_string(),
-            status: self.status(target, content, true).await,
+            status: self.status(rule, &target, content, true).await,
         });
         Ok(futures::future::join_all(told).await)
     }
 
-    async fn status(&self, target: &Target, content: &Content, test: bool) -> NotificationStatus {
-        let attempts = runtime::retry(ATTEMPTS, BACKOFF, || self.send(target, content, test));
+    async fn status(&self, rule: &Rule, target: &Target, content: &Content, test: bool) -> NotificationStatus {
+        let attempts = runtime::retry(ATTEMPTS, BACKOFF, || self.send(rule, target, content, test));
         let outcome = tokio::time::timeout(LIMIT, attempts)
             .await
             .unwrap_or_else(|_| Err(Error::retryable(format!("expected it to be sent within {LIMIT:?}"))));

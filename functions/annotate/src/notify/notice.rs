@@ -11,6 +11,8 @@ use shared::notice::{NoticeKind, naive_utc};
 use shared::{Context, Result};
 
 use super::Content;
+use super::classic::Classic;
+use super::email::Letter;
 use super::rules::Verdict;
 
 /// What is notified about.
@@ -31,6 +33,8 @@ pub(super) struct News {
     text: String,
     #[serde(skip)]
     is_retraction: bool,
+    #[serde(skip)]
+    classic: Classic,
 }
 
 impl News {
@@ -55,6 +59,7 @@ impl News {
             ),
             role: role(&superevent_id),
             is_retraction: false,
+            classic: Classic::of_unknown(&superevent_id, &alert_type, time_created.as_deref()),
             name,
             superevent_id,
             alert_type,
@@ -63,6 +68,7 @@ impl News {
     }
 
     fn retracted(search: TrackSearch) -> Self {
+        let classic = Classic::of_search(&search);
         let TrackSearch { ref_id, superevent_id, alert_datetime, alert_type, .. } = search;
         News {
             id: ref_id.clone(),
@@ -72,6 +78,7 @@ impl News {
             ),
             role: role(&superevent_id),
             is_retraction: true,
+            classic,
             name: ref_id,
             superevent_id,
             alert_type: alert_type.unwrap_or_default(),
@@ -101,6 +108,7 @@ impl News {
             voevent: None,
             stored: None,
             created: None,
+            letter: Letter::of_notice(self.superevent_id.clone(), self.classic.clone()),
         })
     }
 }

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use bytes::Bytes;
-use config::{Target, secrets, tcp_address};
+use config::{Rule, Target, secrets, tcp_address};
 use shared::{Error, Result, Secret};
 use tokio::io::AsyncReadExt;
 
@@ -19,7 +19,7 @@ const MAX_COMPLAINT_BYTES: u64 = 500;
 
 impl Notifier {
     /// Sends once.
-    pub(super) async fn send(&self, target: &Target, content: &Content, test: bool) -> Result<()> {
+    pub(super) async fn send(&self, rule: &Rule, target: &Target, content: &Content, test: bool) -> Result<()> {
         match target {
             Target::Webhook { url, template, content_type } => {
                 let body = words::filled(template, content_type, content, test)?;
@@ -33,6 +33,7 @@ impl Notifier {
             }
             Target::Sns { topic_arn } => publish(topic_arn, content, test).await,
             Target::Command { command } => self.run(command, content, test).await,
+            Target::Email(email) => self.mail(rule, email, content, test).await,
         }
     }
 

@@ -31,7 +31,8 @@ pub(super) fn rules(conditions: &str, target: &str) -> Notify {
 }
 
 fn notifier(rules: Notify) -> Notifier {
-    Notifier { rules, fetch: Fetch::new().expect("a client"), folder: None, dry_run: false, voevents: None }
+    let store = Store::folder(std::path::Path::new("/nowhere"));
+    Notifier { rules, fetch: Fetch::new().expect("a client"), folder: None, store, dry_run: false, voevents: None }
 }
 
 /// A server that answers with these statuses in turn, the last for ever; its address and the bodies that it got.

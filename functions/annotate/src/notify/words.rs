@@ -42,7 +42,7 @@ pub(super) fn line(annotations: &Annotations) -> String {
 }
 
 /// The line, marked when it is a test.
-fn marked(content: &Content, test: bool) -> String {
+pub(super) fn marked(content: &Content, test: bool) -> String {
     format!("{}{}", if test { "[TEST] " } else { "" }, content.line)
 }
 
@@ -53,7 +53,8 @@ pub(super) fn slack(content: &Content, test: bool) -> String {
     json!({ "text": text }).to_string()
 }
 
-/// A template with its fields filled in: `{{name}}`, `{{skymap.area_deg2.90}}`, and `{{text}}` for the line.
+/// A template with its fields filled in: `{{name}}`, `{{skymap.area_deg2.90}}`, `{{text}}` for the line, and a mail's
+/// `{{subject}}` and `{{gcn_notice}}`.
 ///
 /// In JSON a text is escaped as inside quotes, and what is absent is `null`; elsewhere it is nothing.
 ///
@@ -64,6 +65,8 @@ pub(super) fn filled(template: &str, content_type: &str, content: &Content, test
     let mut fields = content.fields.clone();
     fields["text"] = marked(content, test).into();
     fields["test"] = test.into();
+    fields["subject"] = content.letter.subject(test).into();
+    fields["gcn_notice"] = content.letter.classic.text(test).into();
     let mut text = String::new();
     let mut rest = template;
     while let Some((before, after)) = rest.split_once("{{") {
