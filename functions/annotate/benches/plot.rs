@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use annotate::annotations::{Annotations, SkyMap, Timings};
-use annotate::plot::{Scene, png, svg};
+use annotate::plot::{Scene, draw};
 use divan::{Bencher, black_box};
 use science::skymap::MultiOrderMap;
 use serde_json::json;
@@ -37,19 +37,30 @@ fn numbers(bencher: Bencher) {
     bencher.bench_local(|| SkyMap::of(black_box(&map), &[]));
 }
 
-#[divan::bench]
-fn plot_as_svg(bencher: Bencher) {
+/// Calls `work` with a plot's content.
+fn with_scene(work: impl FnOnce(&Scene<'_>)) {
     let map = map();
     let annotations = annotations(&map);
-    let scene = Scene { annotations: &annotations, map: &map, gbm: None, lat: None, galaxies: &[] };
-    bencher.bench_local(|| svg(black_box(&scene)).expect("a plot"));
+    work(&Scene { annotations: &annotations, map: &map, gbm: None, lat: None, galaxies: &[] });
 }
 
 #[divan::bench]
-fn svg_to_png(bencher: Bencher) {
-    let map = map();
-    let annotations = annotations(&map);
-    let scene = Scene { annotations: &annotations, map: &map, gbm: None, lat: None, galaxies: &[] };
-    let drawing = svg(&scene).expect("a plot");
-    bencher.bench_local(|| png(black_box(&drawing)).expect("a picture"));
+fn plot(bencher: Bencher) {
+    with_scene(|scene| bencher.bench_local(|| draw(black_box(scene)).expect("a plot")));
+}
+
+#[divan::bench]
+fn plot_as_svg(bencher: Bencher) {
+    with_scene(|scene| {
+        let plot = draw(scene).expect("a plot");
+        bencher.bench_local(|| black_box(&plot).svg());
+    });
+}
+
+#[divan::bench]
+fn plot_as_png(bencher: Bencher) {
+    with_scene(|scene| {
+        let plot = draw(scene).expect("a plot");
+        bencher.bench_local(|| black_box(&plot).png().expect("a picture"));
+    });
 }

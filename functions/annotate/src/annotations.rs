@@ -252,7 +252,7 @@ impl SkyMap {
         };
         let summary = credible.summary();
         let distance = map.distance_moments().and_then(|(mean, std)| {
-            let [p05, median, p95] = map.distance_quantiles([0.05, 0.5, 0.95])?;
+            let [p05, median, p95] = map.quantiles_near((mean, std), [0.05, 0.5, 0.95])?;
             Some(DistanceSummary {
                 mean,
                 std,
@@ -263,7 +263,6 @@ impl SkyMap {
                 posted_std: summary.distance_error,
             })
         });
-        let volume = |level| map.credible_volume(level);
         SkyMap {
             peak: Peak {
                 ra_deg: summary.ra,
@@ -279,9 +278,9 @@ impl SkyMap {
                 .map(|area| (area.to_string(), credible.prob_within(*area)))
                 .collect(),
             distance,
-            volume: volume(0.5)
-                .zip(volume(0.9))
-                .map(|(half, most)| [("50".to_owned(), half), ("90".to_owned(), most)].into()),
+            volume: map
+                .credible_volumes([0.5, 0.9])
+                .map(|[half, most]| [("50".to_owned(), half), ("90".to_owned(), most)].into()),
             order: map.order(),
             creator: summary.creator,
         }

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use config::{Config, VoEvents};
 use jiff::Timestamp;
-use science::skymap::{MultiOrderMap, Region};
+use science::skymap::{Region, decode_once};
 use shared::key::{AlertName, Key, Object};
 use shared::message::{Alert, Annotated, Generated, MissingProduct, ProductStatus, Products, Role, Settled};
 use shared::site::Site;
@@ -264,7 +264,7 @@ async fn analyse(
     let alert = alert.clone();
     let Deps { sites, areas_deg2, .. } = deps.clone();
     let work = move || {
-        let map = MultiOrderMap::decode(&map).map_err(|error| error.of(named))?;
+        let map = decode_once(&map).map_err(|error| error.of(named))?;
         let mut timings = begun;
         let clock = Instant::now();
         let skymap = SkyMap::of(&map, &areas_deg2);
@@ -274,7 +274,7 @@ async fn analyse(
         annotations.sites = views;
         let clock = Instant::now();
         let scene = plot::Scene { annotations: &annotations, map: &map, gbm, lat, galaxies: &galaxies };
-        let plot = plot::svg(&scene).and_then(|svg| Ok(PlotFiles { png: plot::png(&svg)?, svg }));
+        let plot = plot::draw(&scene).and_then(|plot| Ok(PlotFiles { svg: plot.svg(), png: plot.png()? }));
         let plot = plot.inspect_err(|error| tracing::error!(alert_name = %alert.name, "no plot: {error}")).ok();
         timings.plot_ms = milliseconds(clock.elapsed());
         annotations.timings = ended(timings, &alert);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use config::Config;
 use science::galaxy::{self, Catalogue, Columns, Ranked, Ranking};
-use science::skymap::MultiOrderMap;
+use science::skymap::{MultiOrderMap, decode_once};
 use shared::key::Object;
 use shared::message::{Alert, Galaxies, Role};
 use shared::{Context, Error, Result};
@@ -69,10 +69,8 @@ pub async fn handle(deps: &Deps, alert: Alert) -> Result<Galaxies> {
         Some(map) => map,
     };
     let named = format!("sky map `{skymap}`");
-    let map = Arc::new(
-        runtime::blocking("galaxy ranking", move || MultiOrderMap::decode(&map).map_err(|error| error.of(named)))
-            .await?,
-    );
+    let decode = move || decode_once(&map).map_err(|error| error.of(named));
+    let map = runtime::blocking("galaxy ranking", decode).await?;
     let ranking = ranking(deps, source, map).await.map_err(|error| error.of(format!("galaxy catalogue `{source}`")))?;
     if ranking.entries.is_empty() {
         return Ok(none(format!("no galaxy of `{source}` lies in the credible zone, nor in the relaxed one")));

@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 use config::Config;
-use science::skymap::{MultiOrderMap, contour, flat};
+use science::skymap::{MultiOrderMap, contour, decode_once, flat};
 use shared::key::AlertName;
 use shared::message::{Alert, Product, ProductKind, ProductStatus, Products, Role};
 use shared::{Error, Result};
@@ -145,8 +145,8 @@ const GENERATORS: [(ProductKind, Generate); 4] = [
 
 /// Decodes the map once and makes every product; one that fails or panics does not stop the others. Makes no flat map
 /// without an order.
-fn generate(bytes: &[u8], max_order: Option<u8>) -> Result<Vec<ProductBytes>> {
-    let map = MultiOrderMap::decode(bytes)?;
+fn generate(bytes: &Bytes, max_order: Option<u8>) -> Result<Vec<ProductBytes>> {
+    let map = decode_once(bytes)?;
     let wanted = GENERATORS.into_iter().filter(|(kind, _)| *kind != ProductKind::FlatMap || max_order.is_some());
     let generated = wanted.map(|(kind, generate)| {
         let bytes = catch_unwind(AssertUnwindSafe(|| generate(&map, max_order.unwrap_or_default())));

@@ -8,7 +8,7 @@ use shared::message::{Alert, Role, Summary};
 use shared::notice::igwn::{ExternalCoincidence, Notice};
 use shared::{Error, Result};
 
-use crate::skymap::MultiOrderMap;
+use crate::skymap::decode_once;
 
 /// How far a map's DATE-OBS may lie from the event's time and still be the time of the signal: beyond it, it is the time
 /// of something else.
@@ -56,9 +56,10 @@ fn read_map(field: &str, bytes: Option<Vec<u8>>, error: Option<Error>) -> Result
         return Err(error);
     }
     let Some(bytes) = bytes else { return Ok(None) };
-    let map = MultiOrderMap::decode(&bytes).map_err(|error| error.of(format!("field `{field}`")))?;
+    let bytes = Bytes::from(bytes);
+    let map = decode_once(&bytes).map_err(|error| error.of(format!("field `{field}`")))?;
     let header = map.header();
-    Ok(Some(Map { summary: map.summary(), date_obs: header.date_obs, date: header.date, bytes: bytes.into() }))
+    Ok(Some(Map { summary: map.summary(), date_obs: header.date_obs, date: header.date, bytes }))
 }
 
 impl Draft {

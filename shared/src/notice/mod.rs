@@ -12,6 +12,8 @@ use jiff::ToSpan;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 pub use json::{content, fingerprint, format_of, same_content, same_value};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use json::Document;
@@ -63,6 +65,16 @@ impl NoticeKind {
     /// # Errors
     /// Permanent, when the bytes are not a JSON object or are neither kind.
     pub fn recognise(bytes: &[u8]) -> Result<Self> {
+        /// The other fields, such as the sky map, are skipped without being copied.
+        #[derive(Deserialize)]
+        struct Alert {
+            #[serde(rename = "superevent_id")]
+            _superevent_id: IgnoredAny,
+        }
+        let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() <= MAX_NOTICE_BYTES);
+        if text.is_some_and(|text| serde_json::from_str::<Alert>(text).is_ok()) {
+            return Ok(NoticeKind::Igwn);
+        }
         let notice = Document::read(bytes)?.fields;
         if notice.contains_key("superevent_id") {
             return Ok(NoticeKind::Igwn);

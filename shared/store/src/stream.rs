@@ -149,17 +149,25 @@ impl Checking {
 }
 
 /// Concatenates the chunks, about `size` and at most `limit` bytes. Drops each after copying, so that memory holds the
-/// object once.
+/// object once; an object in one chunk is not copied.
 pub(super) async fn collect(
     key: &Key,
     mut chunks: BoxStream<'_, Result<Bytes>>,
     size: u64,
     limit: u64,
 ) -> Result<Bytes> {
-    let mut whole = BytesMut::with_capacity(usize::try_from(size.min(limit)).unwrap_or_default());
-    while let Some(bytes) = chunks.try_next().await? {
+    let mut whole = BytesMut::new();
+    let mut next = chunks.try_next().await?;
+    while let Some(bytes) = next {
         if (whole.len() + bytes.len()) as u64 > limit {
             return Err(too_large(key, limit, "more"));
+        }
+        next = chunks.try_next().await?;
+        if whole.is_empty() {
+            if next.is_none() {
+                return Ok(bytes);
+            }
+            whole.reserve(usize::try_from(size.min(limit)).unwrap_or_default());
         }
         whole.extend_from_slice(&bytes);
     }

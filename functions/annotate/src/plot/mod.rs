@@ -1,36 +1,45 @@
-//! The sky plot: an SVG drawing, from which the PNG is made.
+//! The sky plot, as SVG and as PNG.
 //!
 //! The upper panel is the whole sky; the lower one the 90 % region with the first galaxies, and the numbers. Colours
 //! are the colour-blind safe palette of Okabe and Ito (<https://jfly.uni-koeln.de/color/>).
 
+mod lettering;
+mod outline;
 mod paper;
 mod projection;
 mod raster;
 mod sky;
+mod svg;
 mod zoom;
 
-use science::skymap::contour::contours;
+use science::skymap::contour::standard_contours;
 use science::skymap::{MultiOrderMap, Region};
 use shared::Result;
 
-use self::paper::{Anchor, Paper};
+pub use self::paper::Drawing;
+use self::paper::{Anchor, Colour, Stroke};
 use self::projection::{Direction, Point, degrees, direction, unit};
 use crate::annotations::Annotations;
 use crate::galaxies::PlottedGalaxy;
 use crate::text::{chirp_mass, found_by, number, of_level, percent, place, probabilities, rate};
 
-pub use raster::png;
-
-const BLACK: &str = "#000000";
-const GREY: &str = "#6e6e6e";
-const BLUE: &str = "#0072B2";
-const VERMILLION: &str = "#D55E00";
-const GREEN: &str = "#009E73";
-const PURPLE: &str = "#AA4499";
+const BLACK: Colour = Colour(0x000000);
+const WHITE: Colour = Colour(0xFFFFFF);
+const GREY: Colour = Colour(0x6E6E6E);
+const LIGHT_GREY: Colour = Colour(0xB8B8B8);
+const BLUE: Colour = Colour(0x0072B2);
+const VERMILLION: Colour = Colour(0xD55E00);
+const GREEN: Colour = Colour(0x009E73);
+const PURPLE: Colour = Colour(0xAA4499);
 /// Tints of blue, for filled areas.
-const INSIDE_50: &str = "#7FB8DC";
-const INSIDE_90: &str = "#CFE5F3";
-const EARTH: &str = "#E4E0DA";
+const INSIDE_50: Colour = Colour(0x7FB8DC);
+const INSIDE_90: Colour = Colour(0xCFE5F3);
+const EARTH: Colour = Colour(0xE4E0DA);
+
+/// Dashes and gaps of the Galactic plane, the Earth's edge, and the cone of Fermi LAT.
+const GALACTIC_DASHES: &[f32] = &[10.0, 6.0];
+const EARTH_DASHES: &[f32] = &[3.0, 5.0];
+const LAT_DASHES: &[f32] = &[14.0, 5.0, 3.0, 5.0];
 
 /// Width and height of the drawing.
 const SIZE: (f64, f64) = (1200.0, 1340.0);
@@ -57,8 +66,8 @@ pub struct Scene<'a> {
 struct OutlinedRegion {
     /// Credible level [percent].
     level: u8,
-    fill: &'static str,
-    stroke: &'static str,
+    fill: Colour,
+    stroke: Colour,
     rings: Vec<Vec<Direction>>,
 }
 
@@ -104,11 +113,11 @@ impl Layers<'_> {
     }
 }
 
-/// Draws the plot as SVG.
+/// Draws the plot.
 ///
 /// # Errors
-/// As [`contours`].
-pub fn svg(scene: &Scene<'_>) -> Result<String> {
+/// As [`standard_contours`].
+pub fn draw(scene: &Scene<'_>) -> Result<Drawing> {
     let credible = scene.map.credible();
     let (half, most) = (credible.cells_enclosing(0.5), credible.cells_enclosing(0.9));
     let mut levels = vec![0; scene.map.cells().len()];
@@ -118,8 +127,9 @@ pub fn svg(scene: &Scene<'_>) -> Result<String> {
     let (ra, dec) = scene.map.cells()[scene.map.peak()].centre();
     let drawn = Layers {
         scene,
-        contours: contours(scene.map, &[90, 50])?
-            .into_iter()
+        contours: standard_contours(scene.map)?
+            .iter()
+            .rev()
             .map(|contour| {
                 let (fill, stroke) = if contour.level == 50 { (INSIDE_50, VERMILLION) } else { (INSIDE_90, BLUE) };
                 let ring = |ring: &Vec<[f64; 2]>| ring.iter().map(|[ra, dec]| direction(*ra, *dec)).collect();
@@ -134,16 +144,16 @@ pub fn svg(scene: &Scene<'_>) -> Result<String> {
         peak: direction(ra.to_degrees(), dec.to_degrees()),
         levels,
     };
-    let mut paper = Paper::new(SIZE);
+    let mut paper = Drawing::new(SIZE);
     title(&mut paper, scene.annotations);
     sky::draw(&mut paper, &drawn);
     legend(&mut paper, &drawn);
     zoom::draw(&mut paper, &drawn);
     numbers(&mut paper, scene);
-    Ok(paper.finish())
+    Ok(paper)
 }
 
-fn title(paper: &mut Paper, annotations: &Annotations) {
+fn title(paper: &mut Drawing, annotations: &Annotations) {
     paper.bold(30.0, 52.0, 38.0, Anchor::Start, BLACK, &annotations.name.to_string());
     let role = match annotations.role {
         shared::message::Role::Observation => "",
@@ -164,20 +174,22 @@ fn title(paper: &mut Paper, annotations: &Annotations) {
     paper.fitted(30.0, 90.0, 23.0, 1140.0, GREY, &words.join(" · "));
 }
 
-fn legend(paper: &mut Paper, drawn: &Layers<'_>) {
-    let mut items = vec![
-        (INSIDE_50, VERMILLION, "", "50 %"),
-        (INSIDE_90, BLUE, "", "90 %"),
-        ("none", GREY, "10 6", "Galactic plane"),
+fn legend(paper: &mut Drawing, drawn: &Layers<'_>) {
+    /// Fill, line and its dashes, and name.
+    type Item = (Option<Colour>, Colour, &'static [f32], &'static str);
+    let mut items: Vec<Item> = vec![
+        (Some(INSIDE_50), VERMILLION, &[], "50 %"),
+        (Some(INSIDE_90), BLUE, &[], "90 %"),
+        (None, GREY, GALACTIC_DASHES, "Galactic plane"),
     ];
-    items.extend(drawn.earth.map(|_| (EARTH, BLACK, "3 5", "Earth, from Fermi")));
-    items.extend(drawn.lat.map(|_| ("none", GREEN, "14 5 3 5", "Fermi LAT")));
+    items.extend(drawn.earth.map(|_| -> Item { (Some(EARTH), BLACK, EARTH_DASHES, "Earth, from Fermi") }));
+    items.extend(drawn.lat.map(|_| -> Item { (None, GREEN, LAT_DASHES, "Fermi LAT") }));
     let mut x = 40.0;
-    for (fill, stroke, dashes, name) in items {
-        if fill == "none" {
-            paper.line(&[vec![(x, 713.0), (x + 44.0, 713.0)]], stroke, 3.0, dashes);
+    for (fill, colour, dashes, name) in items {
+        if fill.is_none() {
+            paper.line(&[vec![(x, 713.0), (x + 44.0, 713.0)]], colour, 3.0, dashes);
         } else {
-            paper.rectangle((x, 701.0), (44.0, 24.0), fill, stroke, 2.5, dashes);
+            paper.rectangle((x, 701.0), (44.0, 24.0), fill, Stroke { colour, width: 2.5, dashes });
         }
         paper.text(x + 54.0, 721.0, 22.0, Anchor::Start, BLACK, name);
         x += 54.0 + 12.2 * name.chars().count() as f64 + 34.0;
@@ -187,7 +199,7 @@ fn legend(paper: &mut Paper, drawn: &Layers<'_>) {
 }
 
 /// The numbers beside the zoom.
-fn numbers(paper: &mut Paper, scene: &Scene<'_>) {
+fn numbers(paper: &mut Drawing, scene: &Scene<'_>) {
     let annotations = scene.annotations;
     let Some(skymap) = &annotations.skymap else { return };
     let mut rows: Vec<(&str, String)> = Vec::new();
@@ -283,26 +295,26 @@ mod tests {
     use serde_json::json;
     use shared::notice::igwn::Notice;
 
+    use super::paper::Form;
     use super::*;
     use crate::annotations::{SkyMap, Timings};
 
-    fn drawn(map: &MultiOrderMap) -> String {
+    fn drawn(map: &MultiOrderMap) -> Drawing {
         let alert =
             json!({ "name": "S090101a-Initial", "role": "observation", "time_created": "2009-01-01T00:40:00Z" });
         let alert = serde_json::from_value(alert).expect("an alert");
         let annotations = Annotations::new(&alert, Some(SkyMap::of(map, &[])), None, Timings::default());
-        svg(&Scene { annotations: &annotations, map, gbm: None, lat: None, galaxies: &[] }).expect("a plot")
+        draw(&Scene { annotations: &annotations, map, gbm: None, lat: None, galaxies: &[] }).expect("a plot")
     }
 
     /// The area of the first fill of a colour in the equal-area projection of the whole sky [deg²].
-    fn filled_deg2(svg: &str, colour: &str) -> f64 {
-        let paths = svg.split("<path d=\"").skip(1).filter_map(|path| path.split_once("\" fill=\""));
-        let mut paths = paths.filter(|(_, rest)| rest.starts_with(colour));
-        let path = paths.next().map_or("", |(path, _)| path);
-        // Rows are `M… …h{width}v1.1h-{width}z`, one unit high.
-        let widths = path.split('h').filter_map(|rest| rest.split_once('v')?.0.parse::<f64>().ok());
+    fn filled_deg2(drawing: &Drawing, colour: Colour) -> f64 {
+        let filled = drawing.shapes.iter().find_map(|shape| match &shape.form {
+            Form::Polygons(outlines) if shape.fill == Some(colour) => Some(outline::area(outlines)),
+            _ => None,
+        });
         let (sky, half_height) = (4.0 * std::f64::consts::PI * science::skymap::DEG2_PER_SR, 278.0_f64);
-        widths.sum::<f64>() / (std::f64::consts::TAU * half_height.powi(2)) * sky
+        filled.unwrap_or_default() / (std::f64::consts::TAU * half_height.powi(2)) * sky
     }
 
     #[test]
@@ -318,9 +330,9 @@ mod tests {
             let bytes = std::fs::read(path).expect("a sample");
             let map = Notice::parse(&bytes).expect("a notice").skymap.expect("a map");
             let map = MultiOrderMap::decode(&map).expect("a map");
-            let svg = drawn(&map);
+            let drawing = drawn(&map);
             for (colour, level) in [(INSIDE_50, 0.5), (INSIDE_90, 0.9)] {
-                let (found, expected) = (filled_deg2(&svg, colour), map.credible().area_interpolated(level));
+                let (found, expected) = (filled_deg2(&drawing, colour), map.credible().area_interpolated(level));
                 assert!((found / expected - 1.0).abs() < tolerance, "{notice} {level}: {found} deg², not {expected}");
             }
         }

@@ -1,12 +1,11 @@
-//! Writes SVG.
+//! Collects a drawing: shapes in the order in which they are drawn. [`super::svg`] and [`super::raster`] write them.
 
-use std::fmt::Write;
-
+use super::outline::filled_outlines;
 use super::projection::Point;
-use crate::text::escaped;
 
-/// Height of the rows that fill areas.
-const ROW_HEIGHT: f64 = 1.0;
+/// A colour, `0xRRGGBB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Colour(pub(super) u32);
 
 /// Alignment of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,62 +15,90 @@ pub(super) enum Anchor {
     End,
 }
 
-impl Anchor {
-    fn as_str(self) -> &'static str {
-        match self {
-            Anchor::Start => "start",
-            Anchor::Middle => "middle",
-            Anchor::End => "end",
-        }
-    }
+/// A line around or along a shape.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stroke {
+    pub(super) colour: Colour,
+    pub(super) width: f64,
+    /// Lengths of dashes and gaps; empty for a solid line.
+    pub(super) dashes: &'static [f32],
 }
 
-/// A drawing. Writing to its string cannot fail, so results are ignored.
-pub(super) struct Paper {
-    svg: String,
+/// The geometry of a shape.
+#[derive(Debug)]
+pub(super) enum Form {
+    /// Open lines.
+    Lines(Vec<Vec<Point>>),
+    /// Polygons that do not overlap, each closed by a line from its last point to its first.
+    Polygons(Vec<Vec<Point>>),
+    /// Corner at the upper left, and size.
+    Rectangle(Point, Point),
+    /// Centre and radii.
+    Ellipse(Point, Point),
+    Text {
+        at: Point,
+        size: f64,
+        anchor: Anchor,
+        bold: bool,
+        text: String,
+    },
 }
 
-impl Paper {
-    pub(super) fn new((width, height): (f64, f64)) -> Self {
-        let svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
-             font-family=\"'Noto Sans', sans-serif\">\n<rect width=\"{width}\" height=\"{height}\" fill=\"#ffffff\"/>\n"
-        );
-        Paper { svg }
+/// A shape; its stroke lies over its fill, under that of a text.
+#[derive(Debug)]
+pub(super) struct Shape {
+    pub(super) form: Form,
+    pub(super) fill: Option<Colour>,
+    pub(super) stroke: Option<Stroke>,
+}
+
+/// A drawing on white.
+#[derive(Debug)]
+pub struct Drawing {
+    /// Width and height.
+    pub(super) size: (f64, f64),
+    pub(super) shapes: Vec<Shape>,
+}
+
+impl Drawing {
+    pub(super) fn new(size: (f64, f64)) -> Self {
+        Drawing { size, shapes: Vec::new() }
     }
 
-    pub(super) fn finish(mut self) -> String {
-        self.svg.push_str("</svg>\n");
-        self.svg
+    fn add(&mut self, form: Form, fill: Option<Colour>, stroke: Option<Stroke>) {
+        self.shapes.push(Shape { form, fill, stroke });
     }
 
-    fn styled(&mut self, (x, y): Point, size: f64, anchor: Anchor, style: &str, text: &str) {
-        if !text.is_empty() {
-            let (anchor, text) = (anchor.as_str(), escaped(text));
-            let _ = writeln!(
-                self.svg,
-                "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"{size:.1}\" text-anchor=\"{anchor}\" {style}>{text}</text>"
-            );
+    fn add_text(&mut self, at: Point, size: f64, anchor: Anchor, bold: bool, text: &str) -> Option<&mut Shape> {
+        if text.is_empty() {
+            return None;
+        }
+        self.add(Form::Text { at, size, anchor, bold, text: text.to_owned() }, None, None);
+        self.shapes.last_mut()
+    }
+
+    pub(super) fn text(&mut self, x: f64, y: f64, size: f64, anchor: Anchor, colour: Colour, text: &str) {
+        if let Some(shape) = self.add_text((x, y), size, anchor, false, text) {
+            shape.fill = Some(colour);
         }
     }
 
-    pub(super) fn text(&mut self, x: f64, y: f64, size: f64, anchor: Anchor, colour: &str, text: &str) {
-        self.styled((x, y), size, anchor, &format!("fill=\"{colour}\""), text);
-    }
-
-    pub(super) fn bold(&mut self, x: f64, y: f64, size: f64, anchor: Anchor, colour: &str, text: &str) {
-        self.styled((x, y), size, anchor, &format!("fill=\"{colour}\" font-weight=\"bold\""), text);
+    pub(super) fn bold(&mut self, x: f64, y: f64, size: f64, anchor: Anchor, colour: Colour, text: &str) {
+        if let Some(shape) = self.add_text((x, y), size, anchor, true, text) {
+            shape.fill = Some(colour);
+        }
     }
 
     /// A text with a white outline, readable over lines.
-    pub(super) fn label(&mut self, x: f64, y: f64, size: f64, anchor: Anchor, colour: &str, text: &str) {
-        let halo = "fill=\"#ffffff\" stroke=\"#ffffff\" stroke-width=\"5\" stroke-linejoin=\"round\"";
-        self.styled((x, y), size, anchor, halo, text);
-        self.text(x, y, size, anchor, colour, text);
+    pub(super) fn label(&mut self, x: f64, y: f64, size: f64, anchor: Anchor, colour: Colour, text: &str) {
+        if let Some(shape) = self.add_text((x, y), size, anchor, false, text) {
+            shape.fill = Some(colour);
+            shape.stroke = Some(Stroke { colour: super::WHITE, width: 5.0, dashes: &[] });
+        }
     }
 
     /// A text that shrinks, and is then truncated, to fit a width.
-    pub(super) fn fitted(&mut self, x: f64, y: f64, size: f64, width: f64, colour: &str, text: &str) {
+    pub(super) fn fitted(&mut self, x: f64, y: f64, size: f64, width: f64, colour: Colour, text: &str) {
         // Noto Sans is on average slightly more than half as wide as high.
         let count = text.chars().count().max(1) as f64;
         let fitting = (width / (0.56 * count)).min(size);
@@ -83,164 +110,103 @@ impl Paper {
         self.text(x, y, 0.75 * size, Anchor::Start, colour, &cut);
     }
 
-    /// Polylines; `dashes` as in SVG, empty for solid lines.
-    pub(super) fn line(&mut self, lines: &[Vec<Point>], colour: &str, width: f64, dashes: &str) {
-        let mut path = String::new();
-        for line in lines.iter().filter(|line| line.len() > 1) {
-            let mut last = (f64::NAN, f64::NAN);
-            for (i, (x, y)) in line.iter().enumerate() {
-                // Points closer than a third of a unit are indistinguishable.
-                if i > 0 && i + 1 < line.len() && (x - last.0).hypot(y - last.1) < 0.35 {
-                    continue;
-                }
-                let _ = write!(path, "{}{x:.1} {y:.1}", if i == 0 { 'M' } else { 'L' });
-                last = (*x, *y);
-            }
+    /// Polylines, without the points that nobody sees.
+    pub(super) fn line(&mut self, lines: &[Vec<Point>], colour: Colour, width: f64, dashes: &'static [f32]) {
+        let lines: Vec<_> = lines.iter().filter(|line| line.len() > 1).map(|line| simplified(line)).collect();
+        if !lines.is_empty() {
+            self.add(Form::Lines(lines), None, Some(Stroke { colour, width, dashes }));
         }
-        if path.is_empty() {
-            return;
-        }
-        let dashes = if dashes.is_empty() { String::new() } else { format!(" stroke-dasharray=\"{dashes}\"") };
-        let _ = writeln!(
-            self.svg,
-            "<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"{width}\" stroke-linejoin=\"round\"{dashes}/>"
-        );
     }
 
-    pub(super) fn rectangle(
-        &mut self,
-        (x, y): Point,
-        (width, height): Point,
-        fill: &str,
-        stroke: &str,
-        line: f64,
-        dashes: &str,
-    ) {
-        let _ = writeln!(
-            self.svg,
-            "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" fill=\"{fill}\" stroke=\"{stroke}\" \
-             stroke-width=\"{line}\" stroke-dasharray=\"{}\"/>",
-            if dashes.is_empty() { "none" } else { dashes }
-        );
+    pub(super) fn rectangle(&mut self, corner: Point, size: Point, fill: Option<Colour>, stroke: Stroke) {
+        self.add(Form::Rectangle(corner, size), fill, Some(stroke));
     }
 
-    pub(super) fn circle(&mut self, (x, y): Point, radius: f64, fill: &str, stroke: &str, line: f64) {
-        let _ = writeln!(
-            self.svg,
-            "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius:.1}\" fill=\"{fill}\" stroke=\"{stroke}\" stroke-width=\"{line}\"/>"
-        );
+    pub(super) fn circle(&mut self, centre: Point, radius: f64, stroke: Stroke) {
+        self.ellipse(centre, (radius, radius), stroke);
     }
 
-    pub(super) fn plus(&mut self, (x, y): Point, arm: f64, colour: &str) {
-        self.line(&[vec![(x - arm, y), (x + arm, y)], vec![(x, y - arm), (x, y + arm)]], colour, 3.0, "");
+    pub(super) fn plus(&mut self, (x, y): Point, arm: f64, colour: Colour) {
+        self.line(&[vec![(x - arm, y), (x + arm, y)], vec![(x, y - arm), (x, y + arm)]], colour, 3.0, &[]);
     }
 
-    pub(super) fn ellipse(&mut self, (x, y): Point, (rx, ry): Point, fill: &str, stroke: &str, line: f64) {
-        let _ = writeln!(
-            self.svg,
-            "<ellipse cx=\"{x:.1}\" cy=\"{y:.1}\" rx=\"{rx:.1}\" ry=\"{ry:.1}\" fill=\"{fill}\" stroke=\"{stroke}\" \
-             stroke-width=\"{line}\"/>"
-        );
+    pub(super) fn ellipse(&mut self, centre: Point, radii: Point, stroke: Stroke) {
+        self.add(Form::Ellipse(centre, radii), None, Some(stroke));
     }
 
-    /// Fills the area to the right of closed lines, row by row: `span` gives the start and end of a row, with `centre`
-    /// between. Without lines, fills everything (`whole`) or nothing.
+    /// Fills the area to the right of closed lines; see [`filled_outlines`].
     pub(super) fn fill(
         &mut self,
-        (top, height): (f64, f64),
+        rows: (f64, f64),
         centre: f64,
         span: impl Fn(f64) -> Option<(f64, f64)>,
         lines: &[Vec<Point>],
-        colour: &str,
+        colour: Colour,
         whole: bool,
     ) {
-        let count = (height / ROW_HEIGHT) as usize;
-        let middle = |row: usize| top + (row as f64 + 0.5) * ROW_HEIGHT;
-        let (mut rows, mut column) = (vec![Crossings::default(); count], Crossings::default());
-        for pair in lines.iter().flat_map(|line| line.windows(2)) {
-            let [(x0, y0), (x1, y1)] = [pair[0], pair[1]];
-            let first_below = |y: f64| ((y - top) / ROW_HEIGHT - 0.5).ceil().clamp(0.0, count as f64) as usize;
-            let (first, end) = (first_below(y0.min(y1)), first_below(y0.max(y1)));
-            for (row, crossings) in (first..end).zip(&mut rows[first..end]) {
-                let x = x0 + (middle(row) - y0) / (y1 - y0) * (x1 - x0);
-                crossings.0.push((x, if y1 < y0 { 1 } else { -1 }));
-            }
-            if (x0 < centre) != (x1 < centre) {
-                let y = y0 + (centre - x0) / (x1 - x0) * (y1 - y0);
-                column.0.push((y, if x0 < x1 { 1 } else { -1 }));
-            }
-        }
-        rows.iter_mut().chain([&mut column]).for_each(|crossings| crossings.0.sort_by(|a, b| a.0.total_cmp(&b.0)));
-        let elsewhere = rows.iter().find_map(|row| row.depth(centre)).unwrap_or(i32::from(whole));
-        let mut path = String::new();
-        for (row, crossings) in rows.iter().enumerate() {
-            let Some((left, right)) = span(middle(row)) else { continue };
-            let depth = crossings.depth(f64::NEG_INFINITY).or_else(|| column.depth(middle(row)));
-            let (mut from, mut depth) = (left, depth.unwrap_or(elsewhere));
-            for (x, change) in crossings.0.iter().copied().chain([(right, 0)]) {
-                let to = x.clamp(left, right);
-                if depth > 0 && to - from > 0.05 {
-                    // Slightly higher than the row, to avoid visible seams.
-                    let (y, width) = (top + row as f64 * ROW_HEIGHT, to - from);
-                    let _ = write!(path, "M{from:.1} {y:.1}h{width:.1}v{:.1}h-{width:.1}z", ROW_HEIGHT + 0.1);
-                }
-                (from, depth) = (to, depth + change);
-            }
-        }
-        if !path.is_empty() {
-            let _ = writeln!(self.svg, "<path d=\"{path}\" fill=\"{colour}\" shape-rendering=\"crispEdges\"/>");
+        let polygons = filled_outlines(rows, centre, span, lines, whole);
+        if !polygons.is_empty() {
+            self.add(Form::Polygons(polygons), Some(colour), None);
         }
     }
 }
 
-/// The crossings of lines with a row or column, in order, each with its change of the winding number.
-#[derive(Default, Clone)]
-struct Crossings(Vec<(f64, i32)>);
+/// Distance from a line below which a point of it is not seen.
+const TOLERANCE: f64 = 0.15;
 
-impl Crossings {
-    /// The winding number at a point; `None` without crossings.
-    fn depth(&self, at: f64) -> Option<i32> {
-        let (_, first) = self.0.first()?;
-        let passed = self.0.iter().take_while(|(place, _)| *place <= at);
-        Some(i32::from(*first < 0) + passed.map(|(_, change)| change).sum::<i32>())
+/// A line without the points that lie within [`TOLERANCE`] of the chord between those that stay (Douglas and Peucker
+/// 1973, doi:10.3138/FM57-6770-U75U-7727).
+pub(super) fn simplified(line: &[Point]) -> Vec<Point> {
+    let Some(last) = line.len().checked_sub(1) else { return Vec::new() };
+    let mut kept = vec![false; line.len()];
+    (kept[0], kept[last]) = (true, true);
+    let mut open = vec![(0, last)];
+    while let Some((from, to)) = open.pop() {
+        let farthest = (from + 1..to)
+            .map(|i| (i, distance_squared(line[i], line[from], line[to])))
+            .max_by(|a, b| a.1.total_cmp(&b.1));
+        if let Some((i, distance)) = farthest
+            && distance > TOLERANCE * TOLERANCE
+        {
+            kept[i] = true;
+            open.extend([(from, i), (i, to)]);
+        }
     }
+    line.iter().zip(kept).filter_map(|(point, kept)| kept.then_some(*point)).collect()
+}
+
+/// The squared distance of a point from a segment.
+fn distance_squared((x, y): Point, from: Point, to: Point) -> f64 {
+    let (dx, dy) = (to.0 - from.0, to.1 - from.1);
+    let length_squared = dx * dx + dy * dy;
+    let part = if length_squared > 0.0 {
+        (((x - from.0) * dx + (y - from.1) * dy) / length_squared).clamp(0.0, 1.0)
+    } else {
+        0.0
+    };
+    (x - from.0 - part * dx).powi(2) + (y - from.1 - part * dy).powi(2)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The filled area of a square with a side of 100.
-    fn filled(lines: &[Vec<Point>], whole: bool) -> f64 {
-        let mut paper = Paper::new((100.0, 100.0));
-        paper.fill((0.0, 100.0), 50.0, |_| Some((0.0, 100.0)), lines, "#000000", whole);
-        let widths = paper.svg.split('h').filter_map(|rest| rest.split_once('v')?.0.parse::<f64>().ok());
-        widths.sum::<f64>() * ROW_HEIGHT
-    }
-
-    fn ring(points: &[Point]) -> Vec<Point> {
-        points.iter().chain(points.first()).copied().collect()
-    }
-
     #[test]
-    fn fills_the_area_to_the_right_of_lines() {
-        // Clockwise around the inside.
-        let outer = ring(&[(20.0, 80.0), (20.0, 20.0), (80.0, 20.0), (80.0, 80.0)]);
-        let inner: Vec<Point> = ring(&[(40.0, 60.0), (60.0, 60.0), (60.0, 40.0), (40.0, 40.0)]);
-        for (lines, whole, expected) in [
-            (vec![], false, 0.0),
-            (vec![], true, 10_000.0),
-            (vec![outer.clone()], true, 3600.0),
-            (vec![outer.clone(), inner.clone()], true, 3200.0),
-            (vec![inner], false, 9600.0),
-            // Across the left edge, and between rows.
-            (vec![ring(&[(-30.0, 80.0), (-30.0, 20.0), (30.0, 20.0), (30.0, 80.0)])], false, 1800.0),
-            (vec![ring(&[(10.0, 50.4), (10.0, 50.1), (90.0, 50.1), (90.0, 50.4)])], true, 0.0),
-            // Above a line between two rows that leaves on both sides.
-            (vec![vec![(200.0, 40.1), (-100.0, 40.2)]], false, 4000.0),
-        ] {
-            let area = filled(&lines, whole);
-            assert!((area - expected).abs() < 1e-6, "{lines:?}: {area}, expected {expected}");
+    fn simplified_lines_stay_within_the_tolerance() {
+        let circle: Vec<Point> = (0..=1000)
+            .map(|i| (f64::from(i) * 0.36).to_radians().sin_cos())
+            .map(|(sin, cos)| (50.0 * cos, 50.0 * sin))
+            .collect();
+        let few = simplified(&circle);
+        // A chord of a circle of radius r over an angle a is at most r (1 − cos a/2) away.
+        assert!((40..80).contains(&few.len()), "{}", few.len());
+        assert_eq!((few.first(), few.last()), (circle.first(), circle.last()));
+        for point in &circle {
+            let nearest = few.windows(2).map(|ends| distance_squared(*point, ends[0], ends[1])).fold(9.0, f64::min);
+            assert!(nearest.sqrt() <= TOLERANCE + 1e-9, "{point:?}: {}", nearest.sqrt());
         }
+        assert_eq!(simplified(&[(0.0, 0.0), (1.0, 0.0), (2.0, 0.0)]), [(0.0, 0.0), (2.0, 0.0)]);
+        assert_eq!(simplified(&[(1.0, 1.0)]), [(1.0, 1.0)]);
+        assert!(simplified(&[]).is_empty());
     }
 }

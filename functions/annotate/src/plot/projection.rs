@@ -8,6 +8,9 @@ pub(super) type Direction = [f64; 3];
 /// A point on paper: right and down.
 pub(super) type Point = (f64, f64);
 
+/// Distance on paper below which the points of a line are one.
+const NEAREST: f64 = 0.2;
+
 /// The direction of a right ascension and declination [deg].
 pub(super) fn direction(ra_deg: f64, dec_deg: f64) -> Direction {
     let (lon, lat) = (ra_deg.to_radians(), dec_deg.to_radians());
@@ -55,10 +58,30 @@ pub(super) fn small_circle(axis: Direction, radius_deg: f64) -> Vec<Direction> {
     (0..=360).map(on).collect()
 }
 
+/// Leaves out directions that are nearer to the last kept one than an angle [rad]; the last one stays.
+fn thinned(line: &[Direction], nearest: f64) -> Vec<Direction> {
+    let mut kept: Vec<Direction> = Vec::with_capacity(line.len().min(1000));
+    for (i, direction) in line.iter().enumerate() {
+        let is_near = kept.last().is_some_and(|last| {
+            let apart: [f64; 3] = std::array::from_fn(|k| direction[k] - last[k]);
+            dot(apart, apart) < nearest * nearest
+        });
+        if !is_near || i + 1 == line.len() {
+            kept.push(*direction);
+        }
+    }
+    kept
+}
+
 /// Inserts directions so that neighbours are at most 2° apart.
 pub(super) fn densify(line: &[Direction]) -> Vec<Direction> {
+    const COS_2_DEG: f64 = 0.999_390_827_019_095_8;
     let mut all = Vec::with_capacity(line.len());
     for pair in line.windows(2) {
+        if dot(pair[0], pair[1]) > COS_2_DEG {
+            all.push(pair[0]);
+            continue;
+        }
         let steps = (angle(pair[0], pair[1]) / 2.0).ceil().max(1.0);
         for step in 0..steps as usize {
             let part = step as f64 / steps;
@@ -99,6 +122,12 @@ impl Mollweide {
         (self.centre.0 + right * self.half_height, self.centre.1 - up * self.half_height)
     }
 
+    /// The line from pole to pole at a longitude from the centre [deg].
+    pub(super) fn meridian(&self, lon_deg: f64) -> Vec<Point> {
+        let at = |lat_deg: i32| self.of_longitude(lon_deg.to_radians(), f64::from(lat_deg).to_radians());
+        (-45..=45).map(|step| at(2 * step)).collect()
+    }
+
     /// The left and right edge of the sky at a declination [deg].
     pub(super) fn edge(&self, dec_deg: f64) -> (Point, Point) {
         (self.of_longitude(PI, dec_deg.to_radians()), self.of_longitude(-PI, dec_deg.to_radians()))
@@ -115,7 +144,9 @@ impl Mollweide {
     pub(super) fn line(&self, line: &[Direction]) -> Vec<Vec<Point>> {
         let mut pieces: Vec<Vec<Point>> = vec![Vec::new()];
         let mut last: Option<(f64, f64)> = None;
-        for direction in densify(line) {
+        // The sky's equator is four half-heights long.
+        let unit = 0.5 * PI / self.half_height;
+        for direction in densify(&thinned(line, NEAREST * unit)) {
             let (lon, lat) = self.coordinates(direction);
             if let Some((lon_before, lat_before)) = last
                 && (lon - lon_before).abs() > PI
@@ -170,11 +201,15 @@ impl Azimuthal {
 
     /// Projects a direction; `None` for the antipodal hemisphere.
     pub(super) fn place(&self, direction: Direction) -> Option<Point> {
+        self.place_by(east_north(self.towards), direction)
+    }
+
+    /// [`Azimuthal::place`] with east and north at the centre.
+    fn place_by(&self, (east, north): (Direction, Direction), direction: Direction) -> Option<Point> {
         let ahead = dot(direction, self.towards);
         if ahead < -0.9 {
             return None;
         }
-        let (east, north) = east_north(self.towards);
         let factor = self.scale() * SQRT_2 / (1.0 + ahead).sqrt();
         Some((self.centre.0 - factor * dot(direction, east), self.centre.1 - factor * dot(direction, north)))
     }
@@ -187,8 +222,9 @@ impl Azimuthal {
     /// Projects a line, split where it leaves the projected hemisphere.
     pub(super) fn line(&self, line: &[Direction]) -> Vec<Vec<Point>> {
         let mut pieces = vec![Vec::new()];
-        for direction in densify(line) {
-            match self.place(direction) {
+        let axes = east_north(self.towards);
+        for direction in densify(&thinned(line, NEAREST / self.scale())) {
+            match self.place_by(axes, direction) {
                 // Points far outside the square are dropped.
                 Some(point) if point.0.abs() < 1e4 && point.1.abs() < 1e4 => {
                     pieces.last_mut().into_iter().for_each(|piece| piece.push(point));

@@ -1,46 +1,215 @@
-//! Converts SVG to PNG.
+//! Draws a drawing as PNG.
 
-use std::sync::{Arc, OnceLock};
+use std::collections::HashMap;
 
-use resvg::tiny_skia::{Pixmap, Transform};
-use resvg::usvg::{Options, Tree, fontdb};
 use shared::{Context, Error, Result};
+use tiny_skia::{
+    Color, FillRule, LineJoin, Paint, Path, PathBuilder, Pixmap, Rect, Stroke as Pen, StrokeDash, Transform,
+};
 
-/// Noto Sans under the SIL Open Font License, from the crate `notosans`.
-fn fonts() -> Arc<fontdb::Database> {
-    static FONTS: OnceLock<Arc<fontdb::Database>> = OnceLock::new();
-    let load = || {
-        let mut fonts = fontdb::Database::new();
-        fonts.load_font_data(notosans::REGULAR_TTF.to_vec());
-        fonts.load_font_data(notosans::BOLD_TTF.to_vec());
-        fonts.set_sans_serif_family("Noto Sans");
-        Arc::new(fonts)
-    };
-    Arc::clone(FONTS.get_or_init(load))
+use super::lettering;
+use super::paper::{Colour, Drawing, Form, Shape, Stroke};
+
+/// Number of colours of an indexed picture (PNG specification, section 11.2.2).
+const COLOURS: usize = 256;
+
+impl Drawing {
+    /// The drawing as PNG, one pixel per unit, on white. Where edges mix more than 256 colours, the rarest are drawn in
+    /// the nearest of the others.
+    ///
+    /// # Errors
+    /// Permanent, when the size exceeds memory.
+    pub fn png(&self) -> Result<Vec<u8>> {
+        let (width, height) = (self.size.0 as u32, self.size.1 as u32);
+        let pixels = Pixmap::new(width, height);
+        let mut pixels = pixels.ok_or_else(|| Error::permanent("plot: expected a size"))?;
+        pixels.fill(Color::WHITE);
+        for shape in &self.shapes {
+            draw(&mut pixels, shape);
+        }
+        let (palette, indices) = indexed(&pixels);
+        drop(pixels);
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, width, height);
+        encoder.set_color(png::ColorType::Indexed);
+        encoder.set_depth(png::BitDepth::Eight);
+        encoder.set_palette(palette);
+        // Few rows differ much from the one above, and what is equal costs nothing.
+        encoder.set_compression(png::Compression::Fast);
+        encoder.set_filter(png::Filter::Up);
+        let mut writer = encoder.write_header().permanent("plot")?;
+        writer.write_image_data(&indices).permanent("plot")?;
+        writer.finish().permanent("plot")?;
+        Ok(bytes)
+    }
 }
 
-/// A drawing as PNG, one pixel per unit, on white.
-///
-/// # Errors
-/// Permanent, when the text is not SVG or its size exceeds memory.
-pub fn png(svg: &str) -> Result<Vec<u8>> {
-    let options = Options { fontdb: fonts(), ..Options::default() };
-    let tree = Tree::from_str(svg, &options).permanent("plot")?;
-    let size = tree.size().to_int_size();
-    let mut pixels =
-        Pixmap::new(size.width(), size.height()).ok_or_else(|| Error::permanent("plot: expected a size"))?;
-    pixels.fill(resvg::tiny_skia::Color::WHITE);
-    resvg::render(&tree, Transform::identity(), &mut pixels.as_mut());
-    let mut bytes = Vec::new();
-    let mut encoder = png::Encoder::new(&mut bytes, size.width(), size.height());
-    encoder.set_color(png::ColorType::Rgb);
-    encoder.set_depth(png::BitDepth::Eight);
-    encoder.set_compression(png::Compression::Fast);
-    // On white, every pixel is opaque.
+/// Draws a shape; one outside the drawing, or without extent, is not seen.
+fn draw(pixels: &mut Pixmap, Shape { form, fill, stroke }: &Shape) {
+    let Some(path) = path_of(form) else { return };
+    let fill = |pixels: &mut Pixmap| {
+        if let Some(colour) = fill {
+            pixels.fill_path(&path, &paint(*colour), FillRule::Winding, Transform::identity(), None);
+        }
+    };
+    let is_text = matches!(form, Form::Text { .. });
+    if !is_text {
+        fill(pixels);
+    }
+    if let Some(Stroke { colour, width, dashes }) = stroke {
+        let dash = if dashes.is_empty() { None } else { StrokeDash::new(dashes.to_vec(), 0.0) };
+        let pen = Pen { width: *width as f32, line_join: LineJoin::Round, dash, ..Pen::default() };
+        pixels.stroke_path(&path, &paint(*colour), &pen, Transform::identity(), None);
+    }
+    if is_text {
+        fill(pixels);
+    }
+}
+
+fn paint(Colour(rgb): Colour) -> Paint<'static> {
+    let [_, red, green, blue] = rgb.to_be_bytes();
+    let mut paint = Paint::default();
+    paint.set_color_rgba8(red, green, blue, 255);
+    paint
+}
+
+fn path_of(form: &Form) -> Option<Path> {
+    let mut path = PathBuilder::new();
+    match form {
+        Form::Lines(lines) | Form::Polygons(lines) => {
+            for line in lines {
+                for (i, (x, y)) in line.iter().enumerate() {
+                    let (x, y) = (*x as f32, *y as f32);
+                    if i == 0 { path.move_to(x, y) } else { path.line_to(x, y) }
+                }
+                if matches!(form, Form::Polygons(_)) {
+                    path.close();
+                }
+            }
+        }
+        Form::Rectangle((x, y), (width, height)) => {
+            path.push_rect(Rect::from_xywh(*x as f32, *y as f32, *width as f32, *height as f32)?);
+        }
+        Form::Ellipse((x, y), (rx, ry)) => {
+            let (left, top) = (x - rx, y - ry);
+            path.push_oval(Rect::from_xywh(left as f32, top as f32, 2.0 * *rx as f32, 2.0 * *ry as f32)?);
+        }
+        Form::Text { at, size, anchor, bold, text } => lettering::write(&mut path, *at, *size, *anchor, *bold, text),
+    }
+    path.finish()
+}
+
+/// The colours as a palette, the most frequent first, and each pixel's place in it. On white, every pixel is opaque.
+fn indexed(pixels: &Pixmap) -> (Vec<u8>, Vec<u8>) {
     let (pixels, _) = pixels.data().as_chunks::<4>();
-    let colours: Vec<u8> = pixels.iter().flat_map(|[red, green, blue, _]| [*red, *green, *blue]).collect();
-    let mut writer = encoder.write_header().permanent("plot")?;
-    writer.write_image_data(&colours).permanent("plot")?;
-    writer.finish().permanent("plot")?;
-    Ok(bytes)
+    let mut counts: HashMap<[u8; 4], usize> = HashMap::new();
+    for run in pixels.chunk_by(|a, b| a == b) {
+        *counts.entry(run[0]).or_default() += run.len();
+    }
+    let mut colours: Vec<([u8; 4], usize)> = counts.into_iter().collect();
+    colours.sort_unstable_by_key(|(colour, count)| (std::cmp::Reverse(*count), *colour));
+    let kept: Vec<[u8; 4]> = colours.iter().take(COLOURS).map(|(colour, _)| *colour).collect();
+    let places: HashMap<[u8; 4], u8> = colours.iter().map(|(colour, _)| (*colour, nearest(&kept, *colour))).collect();
+    let mut indices = Vec::with_capacity(pixels.len());
+    for run in pixels.chunk_by(|a, b| a == b) {
+        let place = places.get(&run[0]).copied().unwrap_or_default();
+        indices.resize(indices.len() + run.len(), place);
+    }
+    (kept.iter().flat_map(|[red, green, blue, _]| [*red, *green, *blue]).collect(), indices)
+}
+
+/// The place of the most similar colour.
+fn nearest(colours: &[[u8; 4]], wanted: [u8; 4]) -> u8 {
+    let difference = |colour: &[u8; 4]| -> i32 {
+        colour.iter().zip(wanted).map(|(a, b)| (i32::from(*a) - i32::from(b)).pow(2)).sum()
+    };
+    let place = (0..colours.len()).min_by_key(|i| difference(&colours[*i]));
+    place.unwrap_or_default() as u8 // at most COLOURS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::paper::Anchor;
+    use super::super::{BLACK, BLUE};
+    use super::*;
+
+    fn pixel(pixels: &Pixmap, x: u32, y: u32) -> [u8; 3] {
+        let pixel = pixels.pixel(x, y).expect("inside");
+        [pixel.red(), pixel.green(), pixel.blue()]
+    }
+
+    fn drawn(draw_on: impl FnOnce(&mut Drawing)) -> (Pixmap, Vec<u8>) {
+        let mut drawing = Drawing::new((80.0, 40.0));
+        draw_on(&mut drawing);
+        let bytes = drawing.png().expect("a picture");
+        let mut reader = png::Decoder::new(std::io::Cursor::new(&bytes));
+        reader.set_transformations(png::Transformations::EXPAND | png::Transformations::ALPHA);
+        let mut reader = reader.read_info().expect("a PNG");
+        let mut pixels = Pixmap::new(80, 40).expect("a size");
+        reader.next_frame(pixels.data_mut()).expect("the pixels");
+        (pixels, bytes)
+    }
+
+    #[test]
+    fn shapes_have_their_colours_and_places() {
+        let (pixels, bytes) = drawn(|drawing| {
+            let stroke = Stroke { colour: BLACK, width: 2.0, dashes: &[] };
+            drawing.rectangle((10.0, 10.0), (20.0, 20.0), Some(BLUE), stroke);
+            drawing.line(&[vec![(40.0, 20.0), (80.0, 20.0)]], BLACK, 4.0, &[10.0, 10.0]);
+            // Outside, and without extent.
+            drawing.circle((500.0, 500.0), 3.0, stroke);
+            drawing.circle((5.0, 5.0), 0.0, stroke);
+        });
+        let (white, black, blue) = ([255; 3], [0; 3], [0, 0x72, 0xB2]);
+        for (x, y, expected) in
+            [(0, 0, white), (20, 20, blue), (20, 10, black), (20, 8, white), (45, 20, black), (55, 20, white)]
+        {
+            assert_eq!(pixel(&pixels, x, y), expected, "{x}, {y}");
+        }
+        assert!(bytes.len() < 600, "{} bytes", bytes.len());
+    }
+
+    #[test]
+    fn texts_end_and_begin_where_their_anchor_says() {
+        let inked = |anchor: Anchor| {
+            let (pixels, _) = drawn(|drawing| drawing.text(40.0, 30.0, 20.0, anchor, BLACK, "HH"));
+            let columns = (0..80).filter(|x| (0..40).any(|y| pixel(&pixels, *x, y)[0] < 128));
+            let columns: Vec<u32> = columns.collect();
+            (*columns.first().expect("ink"), *columns.last().expect("ink"))
+        };
+        let (start, middle, end) = (inked(Anchor::Start), inked(Anchor::Middle), inked(Anchor::End));
+        assert!((40..44).contains(&start.0) && (60..75).contains(&start.1), "{start:?}");
+        assert!((36..40).contains(&end.1) && end.0 < 20, "{end:?}");
+        assert!((i64::from(middle.0 + middle.1) / 2 - 40).abs() <= 1, "{middle:?}");
+    }
+
+    #[test]
+    fn halo_lies_below_its_text() {
+        let (pixels, _) = drawn(|drawing| {
+            drawing.line(&[vec![(0.0, 20.0), (80.0, 20.0)]], BLUE, 40.0, &[]);
+            drawing.label(10.0, 30.0, 24.0, Anchor::Start, BLACK, "I");
+        });
+        let row: Vec<[u8; 3]> = (0..80).map(|x| pixel(&pixels, x, 22)).collect();
+        let place = |colour: [u8; 3]| row.iter().position(|pixel| *pixel == colour);
+        let (white, black) = (place([255; 3]).expect("a halo"), place([0; 3]).expect("a text"));
+        assert!(white < black && row[79] == [0, 0x72, 0xB2], "{row:?}");
+    }
+
+    #[test]
+    fn rare_colours_become_the_nearest() {
+        // Every second grey often; and 510 colours next to a grey, each once.
+        let greys = (0..128).flat_map(|i| vec![[2 * i; 3]; 3]);
+        let (bluish, greenish) = ((0..255).map(|i| [i, i, i + 1]), (0..255).map(|i| [i, i + 1, i]));
+        let colours: Vec<[u8; 3]> = greys.chain(bluish).chain(greenish).collect();
+        let mut pixels = Pixmap::new(colours.len() as u32, 1).expect("a size");
+        for (pixel, [red, green, blue]) in pixels.data_mut().as_chunks_mut::<4>().0.iter_mut().zip(&colours) {
+            *pixel = [*red, *green, *blue, 255];
+        }
+        let (palette, indices) = indexed(&pixels);
+        assert_eq!((palette.len(), indices.len()), (3 * COLOURS, colours.len()));
+        for (place, colour) in indices.iter().zip(&colours) {
+            let found = &palette[3 * usize::from(*place)..][..3];
+            assert!(found.iter().zip(colour).all(|(a, b)| a.abs_diff(*b) <= 2), "{found:?}, not {colour:?}");
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! Draws the 90 % region, or its part around the peak, with the first galaxies.
 
-use super::paper::{Anchor, Paper};
+use super::paper::{Anchor, Drawing, Stroke};
 use super::projection::{Azimuthal, Direction, Point, angle, clipped, degrees, direction, unit};
-use super::{BLACK, GALAXIES, Layers, NUMBERED, PURPLE};
+use super::{BLACK, GALAXIES, LIGHT_GREY, Layers, NUMBERED, PURPLE};
 
 /// Centre and half the side of the square.
 const CENTRE: Point = (342.0, 1006.0);
@@ -16,7 +16,7 @@ const MAX_GAP_DEG: f64 = 10.0;
 const DEC_STEPS: [f64; 9] = [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0];
 const RA_STEPS: [f64; 11] = [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 45.0, 90.0];
 
-pub(super) fn draw(paper: &mut Paper, drawn: &Layers<'_>) {
+pub(super) fn draw(paper: &mut Drawing, drawn: &Layers<'_>) {
     let (towards, radius_deg, whole) = window(drawn);
     let part = Azimuthal { towards, centre: CENTRE, half: HALF, radius_deg };
     let corner = (CENTRE.0 - HALF, CENTRE.1 - HALF);
@@ -32,13 +32,13 @@ pub(super) fn draw(paper: &mut Paper, drawn: &Layers<'_>) {
         .collect();
     let inside = |lines: &[Vec<Point>]| clipped(lines, corner, (corner.0 + 2.0 * HALF, corner.1 + 2.0 * HALF));
     for (line, _) in &labels {
-        paper.line(&inside(&part.line(line)), "#b8b8b8", 1.2, "");
+        paper.line(&inside(&part.line(line)), LIGHT_GREY, 1.2, &[]);
     }
     for (contour, lines) in drawn.contours.iter().zip(&contours) {
-        paper.line(&inside(lines), contour.stroke, 3.0, "");
+        paper.line(&inside(lines), contour.stroke, 3.0, &[]);
     }
     for (place, _) in &galaxies {
-        paper.circle(*place, 5.0, "none", PURPLE, 2.5);
+        paper.circle(*place, 5.0, Stroke { colour: PURPLE, width: 2.5, dashes: &[] });
     }
     if let Some(peak) = part.place(drawn.peak).filter(|peak| part.holds(*peak)) {
         paper.plus(peak, 11.0, BLACK);
@@ -52,7 +52,7 @@ pub(super) fn draw(paper: &mut Paper, drawn: &Layers<'_>) {
             taken.push(place);
         }
     }
-    paper.rectangle(corner, (2.0 * HALF, 2.0 * HALF), "none", BLACK, 2.0, "");
+    paper.rectangle(corner, (2.0 * HALF, 2.0 * HALF), None, Stroke { colour: BLACK, width: 2.0, dashes: &[] });
     write_labels(paper, &part, &labels);
     if !whole {
         paper.text(
@@ -139,7 +139,7 @@ fn graticule(part: &Azimuthal) -> Vec<Labelled> {
 }
 
 /// Writes declinations at the left side and right ascensions at the lower one, where the lines leave the square.
-fn write_labels(paper: &mut Paper, part: &Azimuthal, labels: &[Labelled]) {
+fn write_labels(paper: &mut Drawing, part: &Azimuthal, labels: &[Labelled]) {
     let (left, bottom) = (CENTRE.0 - HALF, CENTRE.1 + HALF);
     let well_inside = |(x, y): Point| (x - CENTRE.0).abs() < HALF - 40.0 && (y - CENTRE.1).abs() < HALF - 30.0;
     let mut taken: Vec<Point> = Vec::new();

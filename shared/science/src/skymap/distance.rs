@@ -189,6 +189,11 @@ impl LineOfSight<'_> {
 impl MultiOrderMap {
     /// The quantiles (0–1) of the distance over the sky \[Mpc\]; `None` for a map without distances.
     pub fn distance_quantiles<const N: usize>(&self, quantiles: [f64; N]) -> Option<[f64; N]> {
+        self.quantiles_near(self.distance_moments()?, quantiles)
+    }
+
+    /// [`MultiOrderMap::distance_quantiles`], searched from the mean and the standard deviation over the sky \[Mpc\].
+    pub fn quantiles_near<const N: usize>(&self, (mean, std): (f64, f64), quantiles: [f64; N]) -> Option<[f64; N]> {
         let lines_of_sight = self.lines_of_sight()?;
         let total: f64 = lines_of_sight.iter().map(|(cell, _)| cell.prob()).sum();
         let nearer = |r: f64| {
@@ -204,7 +209,6 @@ impl MultiOrderMap {
             return None;
         }
         // First guess: a logistic distribution, which differs little from the normal one.
-        let (mean, std) = self.distance_moments()?;
         let first = |quantile: f64| mean + std * (quantile / (1.0 - quantile)).ln() / 1.7;
         Some(quantiles.map(|quantile| solve(nearer, quantile, 0.0, high, first(quantile))))
     }
@@ -234,22 +238,14 @@ impl MultiOrderMap {
     /// The smallest volume that holds the source with a probability `level` (0–1) \[Mpc³\], in flat space; `None` for a
     /// map without distances, or when too little of its probability has one.
     pub fn credible_volume(&self, level: f64) -> Option<f64> {
+        self.credible_volumes([level]).map(|[volume]| volume)
+    }
+
+    /// [`MultiOrderMap::credible_volume`] at several levels; `None` when one of them has none.
+    pub fn credible_volumes<const N: usize>(&self, levels: [f64; N]) -> Option<[f64; N]> {
         let shells = Shells::of(self)?;
-        let high = shells.0.first()?.ln_peak;
-        let (mut above, mut below) = (high, high - 1.0);
-        while shells.searched(below).prob < level {
-            (above, below) = (below, high - 2.0 * (high - below));
-            if below.is_nan() || high - below > 1e4 {
-                return None;
-            }
-        }
-        // The probability rises as the threshold sinks.
-        let prob = |depth: f64| {
-            let searched = shells.searched(-depth);
-            (searched.prob, searched.prob_slope)
-        };
-        let depth = solve(prob, level, -above, -below, -0.5 * (above + below));
-        Some(shells.searched(-depth).volume)
+        let volumes = levels.map(|level| shells.volume(level));
+        volumes.iter().all(Option::is_some).then(|| volumes.map(Option::unwrap_or_default))
     }
 }
 
@@ -295,6 +291,25 @@ impl<'a> Shells<'a> {
         let mut shells: Vec<Shell<'a>> = map.lines_of_sight()?.into_iter().map(shell).collect();
         shells.sort_by(|a, b| b.ln_peak.total_cmp(&a.ln_peak));
         Some(Shells(shells))
+    }
+
+    /// The smallest volume that holds a probability [Mpc³].
+    fn volume(&self, level: f64) -> Option<f64> {
+        let high = self.0.first()?.ln_peak;
+        let (mut above, mut below) = (high, high - 1.0);
+        while self.searched(below).prob < level {
+            (above, below) = (below, high - 2.0 * (high - below));
+            if below.is_nan() || high - below > 1e4 {
+                return None;
+            }
+        }
+        // The probability rises as the threshold sinks.
+        let prob = |depth: f64| {
+            let searched = self.searched(-depth);
+            (searched.prob, searched.prob_slope)
+        };
+        let depth = solve(prob, level, -above, -below, -0.5 * (above + below));
+        Some(self.searched(-depth).volume)
     }
 
     /// What lies above a threshold of the density, given as its natural logarithm.

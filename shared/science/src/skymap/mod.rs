@@ -13,6 +13,7 @@ mod decode;
 pub mod distance;
 mod encode;
 pub mod flat;
+mod recent;
 mod region;
 
 use std::f64::consts::PI;
@@ -25,9 +26,11 @@ use shared::{Error, Result};
 #[cfg(test)]
 pub(crate) mod tests;
 
+use contour::Contour;
 use credible::CellRanking;
 pub use credible::Credible;
 pub use encode::encode;
+pub use recent::decode_once;
 pub use region::Region;
 
 /// The finest HEALPix order whose cell numbers fit into 64 bits.
@@ -146,6 +149,8 @@ pub struct MultiOrderMap {
     order: u8,
     /// Made on first use.
     ranking: OnceLock<CellRanking>,
+    /// Of the levels 50 and 90; made on first use.
+    contours: OnceLock<[Contour; 2]>,
 }
 
 /// Order of the look-up buckets.
@@ -216,7 +221,16 @@ impl MultiOrderMap {
             }
             buckets.push(before as u32);
         }
-        Ok(MultiOrderMap { cells, distances, header, curve, buckets, order, ranking: OnceLock::new() })
+        Ok(MultiOrderMap {
+            cells,
+            distances,
+            header,
+            curve,
+            buckets,
+            order,
+            ranking: OnceLock::new(),
+            contours: OnceLock::new(),
+        })
     }
 
     /// The cells, in the order of the file.

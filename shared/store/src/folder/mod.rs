@@ -10,7 +10,7 @@ mod walk;
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -58,8 +58,16 @@ const MAX_TARGET_BYTES: usize = 200;
 const MAX_NAME_BYTES: usize = 255;
 /// Size of a read [bytes].
 const CHUNK_BYTES: usize = 1 << 20;
+/// Size up to which an object is read at once, when it is opened [bytes].
+const MAX_READ_AT_ONCE: u64 = 4 << 20;
 /// Maximum entries that a list buffers for its reader.
 const LIST_BUFFER: usize = 1000;
+
+/// A part of a file that is to be read, or its bytes.
+enum Opened {
+    File(fs::File),
+    Read(Bytes),
+}
 
 #[derive(Debug, Clone)]
 pub(super) struct Folder {
@@ -124,12 +132,25 @@ impl Backend for Folder {
             let Some(mut file) = open(path)? else { return Ok(None) };
             let mut head = head(&file.metadata()?);
             let range = range.map_or(0..head.size, |range| range.start..range.end.min(head.size));
-            file.seek(SeekFrom::Start(range.start))?;
+            if range.start > 0 {
+                file.seek(SeekFrom::Start(range.start))?;
+            }
             head.size = range.end.saturating_sub(range.start);
-            Ok(Some((head, file)))
+            if head.size > MAX_READ_AT_ONCE {
+                return Ok(Some((head, Opened::File(file))));
+            }
+            let mut bytes = Vec::with_capacity(head.size as usize);
+            file.take(head.size).read_to_end(&mut bytes)?;
+            Ok(Some((head, Opened::Read(bytes.into()))))
         });
-        let Some((head, file)) = opened.await? else { return Ok(None) };
-        let file = tokio::fs::File::from_std(file).take(head.size);
+        let Some((head, opened)) = opened.await? else { return Ok(None) };
+        let file = match opened {
+            Opened::Read(bytes) => {
+                let chunk = Some(bytes).filter(|bytes: &Bytes| !bytes.is_empty());
+                return Ok(Some(Content { head, chunks: stream::iter(chunk.map(Ok)).boxed() }));
+            }
+            Opened::File(file) => tokio::fs::File::from_std(file).take(head.size),
+        };
         let failed = {
             let (root, key) = (self.root.clone(), key.clone());
             move |error| failure(&root, key.as_str(), error)

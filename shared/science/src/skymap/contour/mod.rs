@@ -23,6 +23,8 @@ use self::mesh::Mesh;
 use self::simplify::Ring;
 use super::MultiOrderMap;
 
+/// Levels of [`standard_contours`] [percent].
+const STANDARD_LEVELS: [u8; 2] = [50, 90];
 /// Tolerance on the probability inside the rings.
 const LEVEL_TOLERANCE: f64 = 3e-4;
 /// Limit on moves of the threshold.
@@ -67,13 +69,28 @@ pub fn contours(map: &MultiOrderMap, levels: &[u8]) -> Result<Vec<Contour>> {
     Ok(levels.iter().map(|level| contour(&mesh, *level)).collect())
 }
 
+/// The contours at 50 and at 90 percent, made once per map.
+///
+/// # Errors
+/// As [`contours`], for no level of these.
+pub fn standard_contours(map: &MultiOrderMap) -> Result<&[Contour; 2]> {
+    if let Some(made) = map.contours.get() {
+        return Ok(made);
+    }
+    let made: [Contour; 2] = contours(map, &STANDARD_LEVELS)?
+        .try_into()
+        .map_err(|_| Error::permanent("expected a contour of each level"))?;
+    Ok(map.contours.get_or_init(|| made))
+}
+
 /// The contours at some levels \[percent\] as GeoJSON: a FeatureCollection with one `MultiLineString` per level, whose
 /// `credible_level` is its property. See [`Contour`] for the rings.
 ///
 /// # Errors
 /// As [`contours`].
 pub fn geojson(map: &MultiOrderMap, levels: &[u8]) -> Result<Vec<u8>> {
-    let features = contours(map, levels)?.into_iter().map(|contour| {
+    let made = if levels == STANDARD_LEVELS { standard_contours(map)?.to_vec() } else { contours(map, levels)? };
+    let features = made.into_iter().map(|contour| {
         let mut feature = Feature::from(Geometry::new_multi_line_string(contour.rings));
         feature.set_property("credible_level", contour.level);
         feature
