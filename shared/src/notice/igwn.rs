@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::fields::{Fields, absent};
+use super::fields::Fields;
 use super::json::Document;
 use crate::key::{AlertKind, SupereventId};
 use crate::{Error, Result};
