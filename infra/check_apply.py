@@ -113,7 +113,8 @@ def main():
     outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
     task = local.aws("ecs").describe_task_definition(taskDefinition="gwtm-bridge")["taskDefinition"]
     environment = {one["name"]: one["value"] for one in task["containerDefinitions"][0]["environment"]}
-    expected = {"AWS_BUCKET": "BucketName", "LIGO_FLOW_ARN": "LigoFlowArn", "ICECUBE_FLOW_ARN": "IcecubeFlowArn"}
+    flows = {f"{name.removesuffix('FlowArn').upper()}_FLOW_ARN": name for name in outputs if name.endswith("FlowArn")}
+    expected = {"AWS_BUCKET": "BucketName"} | flows
     for name, output in expected.items():
         if environment.get(name) != outputs[output]:
             sys.exit(f"task: `{name}`: expected the stack's {output}, found {environment.get(name)}")

@@ -281,14 +281,12 @@ def bridge_settings(broker, outputs, group):
         "KAFKA_BOOTSTRAP": broker,
         "KAFKA_GROUP_ID": group,
         "KAFKA_OFFSET_RESET": "earliest",
-        "LIGO_FLOW_ARN": outputs["LigoFlowArn"],
-        "ICECUBE_FLOW_ARN": outputs["IcecubeFlowArn"],
         "STORAGE_BUCKET_SOURCE": "s3",
         "AWS_BUCKET": outputs["BucketName"],
         "AWS_ENDPOINT_URL": MOTO,
         "AWS_EC2_METADATA_DISABLED": "true",
         "HEALTH_ADDR": f"127.0.0.1:{HEALTH}",
-    }
+    } | {f"{flow.removesuffix('Flow').upper()}_FLOW_ARN": outputs[f"{flow}Arn"] for flow in TOPICS}
 
 
 def programs(folder):

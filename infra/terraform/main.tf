@@ -14,12 +14,12 @@ locals {
   # arn:PARTITION:states:REGION:ACCOUNT:stateMachine:NAME. The broker's groups are global, but stack names are not unique.
   owner = join(":", slice(split(":", local.stack["LigoFlowArn"]), 3, 5))
   group = "${var.stack_name}-${substr(sha256(local.owner), 0, 8)}"
-  environment = merge({
+  # The ARNs of the flows by the bridge's settings: LIGO_FLOW_ARN of the output LigoFlowArn, and so on.
+  flows = { for output, arn in local.stack : "${upper(trimsuffix(output, "FlowArn"))}_FLOW_ARN" => arn if endswith(output, "FlowArn") }
+  environment = merge(local.flows, {
     STORAGE_BUCKET_SOURCE   = "s3"
     AWS_BUCKET              = local.stack["BucketName"]
     AWS_DEFAULT_REGION      = data.aws_region.current.name
-    LIGO_FLOW_ARN           = local.stack["LigoFlowArn"]
-    ICECUBE_FLOW_ARN        = local.stack["IcecubeFlowArn"]
     GCN_DOMAIN              = var.gcn_domain
     KAFKA_GROUP_ID          = var.group_id == "" ? local.group : var.group_id
     KAFKA_GROUP_INSTANCE_ID = local.name

@@ -88,13 +88,13 @@ data "aws_iam_policy_document" "bridge" {
 
   statement {
     actions   = ["states:StartExecution"]
-    resources = [local.stack["LigoFlowArn"], local.stack["IcecubeFlowArn"]]
+    resources = values(local.flows)
   }
 
   # To poll executions.
   statement {
     actions   = ["states:DescribeExecution"]
-    resources = [for arn in [local.stack["LigoFlowArn"], local.stack["IcecubeFlowArn"]] : "${replace(arn, ":stateMachine:", ":execution:")}:*"]
+    resources = [for arn in values(local.flows) : "${replace(arn, ":stateMachine:", ":execution:")}:*"]
   }
 
   dynamic "statement" {

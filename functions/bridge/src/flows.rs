@@ -53,7 +53,7 @@ impl Flows {
                 .build(),
         );
         // arn:aws:states:REGION:ACCOUNT:stateMachine:NAME
-        if let Some(region) = arns.ligo.split(':').nth(3).filter(|region| !region.is_empty()) {
+        if let Some(region) = arns.of(NoticeKind::Igwn).split(':').nth(3).filter(|region| !region.is_empty()) {
             settings = settings.region(Region::new(region.to_owned()));
         }
         Flows { client: Client::new(&settings.load().await), arns: arns.clone(), pauses }
@@ -79,10 +79,7 @@ impl Flows {
 
     /// Starts or finds the execution of one name; none when it belongs to another notice.
     async fn start_as(&self, kind: NoticeKind, name: &str, input: &Received) -> Result<Option<Execution>> {
-        let machine = match kind {
-            NoticeKind::Igwn => &self.arns.ligo,
-            NoticeKind::IceCube => &self.arns.icecube,
-        };
+        let machine = self.arns.of(kind);
         let text = serde_json::to_string(input).permanent("JSON")?;
         let since = Instant::now();
         let request = self.client.start_execution().state_machine_arn(machine).name(name).input(text);

@@ -53,7 +53,7 @@ async fn healthy() -> Result<()> {
 async fn bridge() -> Result<()> {
     let config::Bridge { config, kafka, health, flows } = config::Bridge::from_env()?;
     config.log.start("info");
-    let topics = [NoticeKind::Igwn, NoticeKind::IceCube].map(|kind| kafka.topic(kind.topic()));
+    let topics = NoticeKind::ALL.map(|kind| kafka.topic(kind.topic()));
     let topics = topics.each_ref().map(String::as_str);
     let counts = Arc::new(Health::new(&health, &topics));
     let deps = Deps::from_config(&config, &flows, Arc::clone(&counts)).await?;

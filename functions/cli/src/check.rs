@@ -284,8 +284,8 @@ async fn look_at_broker() -> Look {
     let what = "Kafka";
     let Ok(kafka) = Kafka::from_env(&[]) else { return seen(what, Verdict::Skipped, NO_CLIENT) };
     let bootstrap = kafka.bootstrap.clone();
-    let wanted = [NoticeKind::Igwn.topic(), NoticeKind::IceCube.topic(), kafka::consumer::HEARTBEAT];
-    let wanted = wanted.map(|topic| kafka.topic(topic));
+    let wanted = NoticeKind::ALL.map(NoticeKind::topic).into_iter().chain([kafka::consumer::HEARTBEAT]);
+    let wanted: Vec<String> = wanted.map(|topic| kafka.topic(topic)).collect();
     // Less than the limit, so that librdkafka's reason comes before it.
     let ask = move || kafka::topic::known(&kafka, LIMIT * 3 / 4);
     let known = match runtime::blocking(what, ask).await {

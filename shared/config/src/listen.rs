@@ -1,8 +1,10 @@
 //! What the programs read that listen to Kafka: how their health is told, and the flows that the bridge starts.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use shared::notice::NoticeKind;
 use shared::{Error, Result};
 
 use super::{Config, Kafka, Reader};
@@ -89,12 +91,22 @@ impl Listen {
 /// The flows that the bridge starts, by the ARNs of their state machines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FlowArns {
-    /// For LIGO/Virgo/KAGRA alerts.
-    pub ligo: String,
-    /// For IceCube track searches.
-    pub icecube: String,
+    /// The ARN of each kind's flow.
+    pub arns: BTreeMap<NoticeKind, String>,
     /// How many superevents are in a flow at once.
     pub at_once: usize,
+}
+
+impl FlowArns {
+    /// The ARN of a kind's flow; empty, when there is none.
+    pub fn of(&self, kind: NoticeKind) -> &str {
+        self.arns.get(&kind).map_or("", String::as_str)
+    }
+}
+
+/// The setting with the ARN of a kind's flow: `LIGO_FLOW_ARN`.
+fn arn_setting(kind: NoticeKind) -> String {
+    format!("{}_FLOW_ARN", kind.flow().to_ascii_uppercase())
 }
 
 /// The state machine that the audit starts flows of.
@@ -102,8 +114,8 @@ pub struct FlowArns {
 /// # Errors
 /// Permanent, when it is not set.
 pub fn ligo_flow() -> Result<String> {
-    let name = "LIGO_FLOW_ARN";
-    let set = super::environment(&[])(name).filter(|arn| !arn.trim().is_empty());
+    let name = arn_setting(NoticeKind::Igwn);
+    let set = super::environment(&[])(&name).filter(|arn| !arn.trim().is_empty());
     set.ok_or_else(|| {
         Error::permanent(format!("setting `{name}`: required with AUDIT_REPAIR: the state machine's ARN"))
     })
@@ -140,15 +152,16 @@ impl Bridge {
         let config = Config::settings(&mut settings);
         let kafka = Kafka::settings(&mut settings);
         let health = HealthSettings::settings(&mut settings);
-        let mut arn = |name: &str| {
-            let arn = settings.text(name).unwrap_or_default();
+        let mut arn = |kind: NoticeKind| {
+            let name = arn_setting(kind);
+            let arn = settings.text(&name).unwrap_or_default();
             if !arn.starts_with("arn:") || arn.split(':').count() < 7 {
-                settings.problem(name, "the ARN of a state machine, `arn:aws:states:…:stateMachine:…`", &arn);
+                settings.problem(&name, "the ARN of a state machine, `arn:aws:states:…:stateMachine:…`", &arn);
             }
-            arn
+            (kind, arn)
         };
-        let (ligo, icecube) = (arn("LIGO_FLOW_ARN"), arn("ICECUBE_FLOW_ARN"));
-        let flows = FlowArns { ligo, icecube, at_once: settings.number("FLOWS_AT_ONCE", 1..=1000) };
+        let arns = NoticeKind::ALL.map(&mut arn).into();
+        let flows = FlowArns { arns, at_once: settings.number("FLOWS_AT_ONCE", 1..=1000) };
         settings.finish(Bridge { config, kafka, health, flows })
     }
 }
@@ -166,7 +179,8 @@ mod tests {
             _ => None,
         };
         let bridge = Bridge::read(&given).expect("all it needs");
-        assert_eq!(bridge.flows, FlowArns { ligo: arn.clone(), icecube: arn.clone(), at_once: 8 });
+        assert!(NoticeKind::ALL.iter().all(|kind| bridge.flows.of(*kind) == arn));
+        assert_eq!(bridge.flows.at_once, 8);
         let mistaken =
             |name: &str| ["STORAGE_BUCKET_SOURCE", "HEALTH_ADDR"].contains(&name).then(|| "floppy".to_owned());
         let error = Bridge::read(&mistaken).expect_err("nothing").to_string();

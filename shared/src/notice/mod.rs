@@ -24,7 +24,7 @@ use crate::{Error, Result};
 pub const MAX_NOTICE_BYTES: usize = 16 << 20;
 
 /// The supported kinds of notice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NoticeKind {
     /// A LIGO/Virgo/KAGRA alert (`igwn.gwalert`).
     Igwn,
@@ -33,6 +33,9 @@ pub enum NoticeKind {
 }
 
 impl NoticeKind {
+    /// Every kind.
+    pub const ALL: [NoticeKind; 2] = [NoticeKind::Igwn, NoticeKind::IceCube];
+
     /// The Kafka topic that carries the kind.
     pub fn topic(self) -> &'static str {
         match self {
@@ -41,22 +44,28 @@ impl NoticeKind {
         }
     }
 
+    /// The name of the kind's flow: `infra/flows/NAME.asl.yaml` begins with the function `ingest-NAME`.
+    pub fn flow(self) -> &'static str {
+        match self {
+            NoticeKind::Igwn => "ligo",
+            NoticeKind::IceCube => "icecube",
+        }
+    }
+
     /// The kind on a Kafka topic. A mirror prefixes the origin's topic with text that ends with a dot.
     ///
     /// # Errors
     /// Permanent, for any other topic.
     pub fn of_topic(topic: &str) -> Result<Self> {
-        [NoticeKind::Igwn, NoticeKind::IceCube]
+        NoticeKind::ALL
             .into_iter()
             .find(|kind| {
                 let prefix = topic.strip_suffix(kind.topic());
                 prefix.is_some_and(|prefix| prefix.is_empty() || prefix.ends_with('.'))
             })
             .ok_or_else(|| {
-                Error::permanent(format!(
-                    "topic `{}`: expected `igwn.gwalert` or `gcn.notices.icecube.lvk_nu_track_search`",
-                    topic.escape_default()
-                ))
+                let known = NoticeKind::ALL.map(|kind| format!("`{}`", kind.topic())).join(" or ");
+                Error::permanent(format!("topic `{}`: expected {known}", topic.escape_default()))
             })
     }
 

@@ -142,7 +142,8 @@ impl Aws {
                 .send();
             machine.await.expect("a state machine").state_machine_arn
         };
-        let arns = config::FlowArns { ligo: make("ligo").await, icecube: make("icecube").await, at_once: 8 };
+        let made = futures::future::join_all(NoticeKind::ALL.map(async |kind| (kind, make(kind.flow()).await))).await;
+        let arns = config::FlowArns { arns: made.into_iter().collect(), at_once: 8 };
         Aws { moto, sfn, arns }
     }
 
@@ -154,7 +155,7 @@ impl Aws {
 
     /// The names and inputs of the executions of a flow.
     pub(crate) async fn executions(&self, kind: NoticeKind) -> Vec<(String, Received)> {
-        let arn = if kind == NoticeKind::Igwn { &self.arns.ligo } else { &self.arns.icecube };
+        let arn = self.arns.of(kind);
         let mut list = self.sfn.list_executions().state_machine_arn(arn).into_paginator().items().send();
         let mut executions = Vec::new();
         while let Some(execution) = list.next().await {
@@ -358,8 +359,8 @@ pub(crate) fn start_program(broker: &[(&str, String)], aws: &Aws, bucket: &Setti
     program
         .envs(broker.iter().cloned())
         .env("KAFKA_OFFSET_RESET", "earliest")
-        .env("LIGO_FLOW_ARN", &aws.arns.ligo)
-        .env("ICECUBE_FLOW_ARN", &aws.arns.icecube)
+        .env("LIGO_FLOW_ARN", aws.arns.of(NoticeKind::Igwn))
+        .env("ICECUBE_FLOW_ARN", aws.arns.of(NoticeKind::IceCube))
         .envs(bucket.iter().cloned())
         .env("HEALTH_ADDR", "none")
         .env("LOG_LEVEL", "error");

@@ -30,7 +30,7 @@ fn bridge(gcn: &Gcn, deps: bridge::Deps) -> Listener {
 }
 
 fn execution(aws: &Aws, name: &str) -> String {
-    aws.arns.ligo.replace(":stateMachine:", ":execution:") + ":" + name
+    aws.arns.of(NoticeKind::Igwn).replace(":stateMachine:", ":execution:") + ":" + name
 }
 
 /// When each execution of the ligo flow began and ended [s], with the notice's body, in Kafka's order.
@@ -131,7 +131,8 @@ async fn appends_a_hash_to_a_flow_name_that_another_notice_has() {
     // A notice of another cluster or of a recreated topic: Step Functions keeps names for 90 days.
     let name = gcn.flow_name(IGWN, 0);
     let other = json!({"topic": gcn.topic(IGWN), "partition": 0, "offset": 0, "body": {"inline": "{}"}});
-    let start = aws.sfn.start_execution().state_machine_arn(&aws.arns.ligo).name(&name).input(other.to_string());
+    let start =
+        aws.sfn.start_execution().state_machine_arn(aws.arns.of(NoticeKind::Igwn)).name(&name).input(other.to_string());
     start.send().await.expect("started");
     gcn.send(IGWN, [notice("S181101ab", 0)]).await;
     for group in 0..2 {

@@ -101,10 +101,8 @@ impl Stack {
 
     /// Starts the flow of a notice; the execution's ARN.
     pub(crate) async fn start(&self, kind: NoticeKind, name: &str, input: &Received) -> Result<String> {
-        let flow = self.output(match kind {
-            NoticeKind::Igwn => "LigoFlowArn",
-            NoticeKind::IceCube => "IcecubeFlowArn",
-        })?;
+        let (first, rest) = kind.flow().split_at(1);
+        let flow = self.output(&format!("{}{rest}FlowArn", first.to_ascii_uppercase()))?;
         let text = serde_json::to_string(input).permanent("JSON")?;
         let started = self.flows.start_execution().state_machine_arn(flow).name(name).input(text).send().await;
         let what = || format!("flow `{flow}`, execution `{name}`");

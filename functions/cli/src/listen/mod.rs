@@ -58,7 +58,7 @@ pub async fn healthy() -> Result<(), Failure> {
 /// understands.
 pub(crate) fn topics(kafka: &config::Kafka, asked: &[String]) -> Result<Vec<String>, Failure> {
     if asked.is_empty() {
-        return Ok([NoticeKind::Igwn, NoticeKind::IceCube].map(|kind| kafka.topic(kind.topic())).to_vec());
+        return Ok(NoticeKind::ALL.map(|kind| kafka.topic(kind.topic())).to_vec());
     }
     asked.iter().map(|topic| Ok(kafka.topic(NoticeKind::of_topic(topic).map_err(Failure::usage)?.topic()))).collect()
 }
