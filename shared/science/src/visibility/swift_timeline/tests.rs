@@ -21,7 +21,8 @@ fn seen(answers: &Answers, time: &str) -> Result<(bool, f64, f64, f64)> {
         Outcome::Unseen(reason) => return Err(Error::permanent(reason)),
     };
     assert!(
-        pointing.start <= at(time) && at(time) < pointing.end.saturating_add(SignedDuration::from_secs(1)).unwrap()
+        pointing.start <= at(time)
+            && at(time) < pointing.end.saturating_add(SignedDuration::from_secs(1)).expect("a time")
     );
     Ok((is_flown, pointing.ra, pointing.dec, pointing.roll))
 }
@@ -158,10 +159,11 @@ fn pages_are_one_timeline() {
 #[test]
 fn an_unexpected_answer_is_an_error_that_names_the_field() {
     type Change = fn(&mut Answers);
+    type Boxed = Box<dyn Fn(&mut Answers)>;
     let of_flown = |field: &'static str, value: Value| {
         move |answers: &mut Answers| answers.obsquery[0]["entries"][3][field] = value.clone()
     };
-    let cases: Vec<(Box<dyn Fn(&mut Answers)>, &str)> = vec![
+    let cases: Vec<(Boxed, &str)> = vec![
         (
             Box::new(of_flown("begin", json!(null))),
             "answer of swift/obsquery: `entries[3].begin`: expected a time such as `2023-05-18T12:31:02`, found nothing",
