@@ -190,7 +190,9 @@ impl TrackSearch {
             warnings: document.warnings,
         };
         // They say what kind of notice this is, as the topic did.
-        ["$schema", "type"].map(|name| notice.present(name));
+        for name in ["$schema", "type"] {
+            notice.present(name);
+        }
         let mut unknown = Unknown::new(&mut search.warnings);
         search.other =
             unknown.of(&notice, &["reference", "most_probable_direction", "neutrino_flux_sensitivity_range"])?;
