@@ -147,7 +147,7 @@ impl Backend for Folder {
         let file = match opened {
             Opened::Read(bytes) => {
                 let chunk = Some(bytes).filter(|bytes: &Bytes| !bytes.is_empty());
-                return Ok(Some(Content { head, chunks: stream::iter(chunk.map(Ok)).boxed() }));
+                return Ok(Some(ObjectStream { head, chunks: stream::iter(chunk.map(Ok)).boxed() }));
             }
             Opened::File(file) => tokio::fs::File::from_std(file).take(head.size),
         };
