@@ -291,7 +291,7 @@ impl Certainty {
 
 /// How sure a product is that shows what a spacecraft saw.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Coverage {
+pub struct CoverageCertainty {
     /// Which product.
     pub product: ProductKind,
     /// How sure it is.
@@ -324,7 +324,7 @@ pub struct Products {
     pub map_of: Option<AlertName>,
     /// How sure the products are that show what a spacecraft saw, as far as it is known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub coverage: Vec<Coverage>,
+    pub coverage: Vec<CoverageCertainty>,
 }
 
 impl Products {

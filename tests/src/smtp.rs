@@ -128,7 +128,7 @@ impl Mail {
     }
 }
 
-fn pairs<'a>(pairs: &'a Value, is: impl Fn(&str) -> bool) -> Vec<&'a str> {
+fn pairs(pairs: &Value, is: impl Fn(&str) -> bool) -> Vec<&str> {
     let pairs = pairs.as_array().map(Vec::as_slice).unwrap_or_default();
     pairs.iter().filter(|pair| pair[0].as_str().is_some_and(&is)).filter_map(|pair| pair[1].as_str()).collect()
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use annotate::annotations::{Annotations, SkyMap, Timings};
 use annotate::page;
-use annotate::plot::{Scene, svg};
+use annotate::plot::{Scene, draw};
 use science::galaxy::{Catalogue, rank};
 use science::skymap::{MultiOrderMap, contour, flat};
 use serde_json::json;
@@ -18,7 +18,7 @@ use shared::ranking::Settings;
 const FLAT_ORDER: u8 = 7;
 
 fn sample(name: &str) -> Vec<u8> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../events").join(name);
+    let path = PathBuf::from("../../events").join(name);
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
@@ -36,9 +36,10 @@ fn main() {
     let alert = json!({ "name": "S090101a-Initial", "role": "observation", "time_created": "2009-01-01T00:40:00Z" });
     let alert: Alert = serde_json::from_value(alert).expect("an alert");
     let annotation = || {
-        let annotations = Annotations::new(&alert, Some(SkyMap::of(&map)), None, Timings::default());
+        let annotations = Annotations::new(&alert, Some(SkyMap::of(&map, &[])), None, Timings::default());
         let scene = Scene { annotations: &annotations, map: &map, gbm: None, lat: None, galaxies: &[] };
-        page::html(&annotations, Some(svg(&scene).expect("a plot").as_bytes()), &[])
+        let plot = draw(&scene).expect("a plot");
+        page::html(&annotations, Some(plot.svg().as_bytes()), &[])
     };
     let steps: [(&str, &dyn Fn()); 7] = [
         ("decode", &|| drop(black_box(decode()))),

@@ -8,7 +8,7 @@ use science::skymap::MultiOrderMap;
 use serde::{Deserialize, Serialize};
 use shared::digest::sha256;
 use shared::key::{AlertName, Key, SupereventId};
-use shared::message::{Alert, Coverage, MissingProduct, ProductKind, Role};
+use shared::message::{Alert, CoverageCertainty, MissingProduct, ProductKind, Role};
 use shared::notice::igwn::{Event, ExternalCoincidence};
 
 use crate::sites::SiteView;
@@ -67,7 +67,7 @@ pub struct Annotations {
     pub missing: Vec<MissingProduct>,
     /// How sure the products are that show what a spacecraft saw, as far as it is known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub coverage: Vec<Coverage>,
+    pub coverage: Vec<CoverageCertainty>,
     /// Annotations of the superevent's other alerts that could not be read and are ignored here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unread: Vec<Key>,

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use science::skymap::Region;
 use serde::{Deserialize, Serialize};
 use shared::key::{AlertKind, AlertName, Key, Object, SupereventId, prefix_of};
-use shared::message::Coverage;
+use shared::message::CoverageCertainty;
 use shared::{Context, Error, Result};
 use store::Store;
 
@@ -106,15 +106,15 @@ pub fn link(alerts: &mut [Annotations], regions: &BTreeMap<AlertName, Region>) {
 
 /// What a spacecraft saw belongs to the superevent: what is final for one of its alerts is so for all.
 fn share_coverage(alerts: &mut [Annotations]) {
-    let link = |alert: &Annotations, coverage: &Coverage| {
+    let link = |alert: &Annotations, coverage: &CoverageCertainty| {
         let kind = Link::kind_of(coverage.product);
         alert.objects.iter().find(|link| link.kind == kind).cloned()
     };
-    let are_final = |alert: &Annotations| -> Vec<(Coverage, Link)> {
+    let are_final = |alert: &Annotations| -> Vec<(CoverageCertainty, Link)> {
         let coverage = alert.coverage.iter().filter(|coverage| coverage.certainty.is_final());
         coverage.filter_map(|coverage| Some((coverage.clone(), link(alert, coverage)?))).collect()
     };
-    let known: Vec<(Coverage, Link)> = alerts.iter().flat_map(are_final).collect();
+    let known: Vec<(CoverageCertainty, Link)> = alerts.iter().flat_map(are_final).collect();
     for alert in alerts {
         for coverage in alert.coverage.iter_mut().filter(|coverage| !coverage.certainty.is_final()) {
             let Some((now, link)) = known.iter().find(|(now, _)| now.product == coverage.product) else { continue };
@@ -250,7 +250,7 @@ mod tests {
         let with = |name: &str, minute, certainty, bytes: &[u8], product| {
             let mut alert = alert(name, minute);
             let source = format!("of {name}");
-            alert.coverage = vec![Coverage { product, certainty, source, replaced: None }];
+            alert.coverage = vec![CoverageCertainty { product, certainty, source, replaced: None }];
             let key = Object::SwiftBat(&alert.superevent_id).key().expect("a key");
             alert.objects = vec![Link::of("page", &key, b"page"), Link::of(&Link::kind_of(product), &key, bytes)];
             alert

@@ -8,7 +8,7 @@ use config::Config;
 use serde::Serialize;
 use shared::key::{Key, Object, Parsed};
 use shared::message::{
-    Annotated, Coverage, Galaxies, Notification, NotificationStatus, Post, PostEndpoint, PostStatus, Product,
+    Annotated, CoverageCertainty, Galaxies, Notification, NotificationStatus, Post, PostEndpoint, PostStatus, Product,
     ProductStatus, Role, Settled, Summary,
 };
 use shared::notice::icecube::TrackSearch;
@@ -52,7 +52,7 @@ struct AlertReport<'a> {
     products: &'a [Product],
     /// How sure the products are that show what a spacecraft saw.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    coverage: &'a [Coverage],
+    coverage: &'a [CoverageCertainty],
     galaxies: Option<&'a Galaxies>,
     posts: &'a [Post],
     annotated: Option<&'a Annotated>,

@@ -29,7 +29,7 @@ pub struct Deps {
     /// Sources of Fermi's orbit and pointing.
     pub fermi: Sources,
     /// Sources of Swift's pointing.
-    pub swift: swift_bat::Sources,
+    pub swift: swift_bat::SwiftSources,
 }
 
 impl Deps {
@@ -42,7 +42,7 @@ impl Deps {
             store,
             flat_max_order: config.flat_max_order,
             fermi: Sources::new(&config.fermi)?,
-            swift: swift_bat::Sources::new(&config.swift)?,
+            swift: swift_bat::SwiftSources::new(&config.swift)?,
         })
     }
 

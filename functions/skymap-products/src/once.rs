@@ -12,7 +12,7 @@ use bytes::Bytes;
 use science::visibility;
 use serde::{Deserialize, Serialize};
 use shared::key::{Key, Object, SupereventId};
-use shared::message::{Certainty, Coverage, Product, ProductKind, ProductStatus};
+use shared::message::{Certainty, CoverageCertainty, Product, ProductKind, ProductStatus};
 use shared::{Context, Error, Result};
 use store::{Md5, Store};
 
@@ -43,12 +43,12 @@ pub struct Covered {
     /// The product: written or replaced now, already there, or missing with the reason.
     pub product: Product,
     /// How sure it is; absent of a missing product, and when it is not known.
-    pub coverage: Option<Coverage>,
+    pub coverage: Option<CoverageCertainty>,
 }
 
 /// The record beside a product.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Record {
+struct SourceRecord {
     certainty: Certainty,
     source: String,
     /// Of the product.
@@ -65,10 +65,10 @@ struct Replaced {
     md5: String,
 }
 
-impl Record {
-    fn coverage(&self, product: ProductKind) -> Coverage {
+impl SourceRecord {
+    fn coverage(&self, product: ProductKind) -> CoverageCertainty {
         let replaced = self.replaced.as_ref().map(|replaced| replaced.certainty);
-        Coverage { product, certainty: self.certainty, source: self.source.clone(), replaced }
+        CoverageCertainty { product, certainty: self.certainty, source: self.source.clone(), replaced }
     }
 
     fn to_json(&self) -> Result<Bytes> {
@@ -104,7 +104,7 @@ pub(crate) async fn once(
 }
 
 /// A product and how sure it is.
-type Written = (ProductStatus, Option<Coverage>);
+type Written = (ProductStatus, Option<CoverageCertainty>);
 
 /// As [`once`]; `found` is the product that was there.
 async fn write(
@@ -113,14 +113,14 @@ async fn write(
     superevent: &SupereventId,
     upgrade: Upgrade,
     make: impl AsyncFnOnce(bool) -> Result<Made>,
-    found: &mut Option<(Key, Option<Coverage>)>,
+    found: &mut Option<(Key, Option<CoverageCertainty>)>,
 ) -> Result<Written> {
     let (object, beside) = objects(kind, superevent)?;
     let (key, beside) = (object.key()?, beside.key()?);
     let Some(there) = store.get(&key).await? else {
         let Made { sky, source, certainty } = make(false).await?;
         let bytes = Bytes::from(sky.to_json());
-        let record = certainty.map(|certainty| Record {
+        let record = certainty.map(|certainty| SourceRecord {
             certainty,
             source: source.clone(),
             md5: Md5::of(&bytes).to_string(),
@@ -154,7 +154,8 @@ async fn write(
     };
     let bytes = Bytes::from(sky.to_json());
     let replaced = Replaced { certainty: old.certainty, source: old.source, md5 };
-    let new = Record { certainty, source: source.clone(), md5: Md5::of(&bytes).to_string(), replaced: Some(replaced) };
+    let new =
+        SourceRecord { certainty, source: source.clone(), md5: Md5::of(&bytes).to_string(), replaced: Some(replaced) };
     store.put(&beside, new.to_json()?).await?;
     let size = bytes.len() as u64;
     store.put_if_changed(&key, bytes).await?;
@@ -169,9 +170,9 @@ async fn write(
 }
 
 /// The record of the product with an MD5. A record of a replacement that did not happen is that of the product before.
-async fn old(store: &Store, beside: &Key, md5: &str) -> Result<Option<Record>> {
+async fn old(store: &Store, beside: &Key, md5: &str) -> Result<Option<SourceRecord>> {
     let Some(bytes) = store.get(beside).await? else { return Ok(None) };
-    let record: Record = match serde_json::from_slice(&bytes) {
+    let record: SourceRecord = match serde_json::from_slice(&bytes) {
         Ok(record) => record,
         Err(error) => {
             tracing::warn!(object_key = %beside, "expected the record of a product: {error}");
@@ -182,7 +183,7 @@ async fn old(store: &Store, beside: &Key, md5: &str) -> Result<Option<Record>> {
         return Ok(Some(record));
     }
     let before = record.replaced.filter(|before| before.md5 == md5);
-    Ok(before.map(|Replaced { certainty, source, md5 }| Record { certainty, source, md5, replaced: None }))
+    Ok(before.map(|Replaced { certainty, source, md5 }| SourceRecord { certainty, source, md5, replaced: None }))
 }
 
 /// A product and the record beside it.

@@ -8,9 +8,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use bytes::Bytes;
-use config::Swift;
+use config::SwiftPointing;
 use jiff::Timestamp;
-use science::visibility::swift_timeline::{self, Answers, Outcome, Seen, Timeline, Window};
+use science::visibility::swift_timeline::{self, Answers, PointingOutcome, Seen, Timeline, Window};
 use science::visibility::{bat, swift_pointing};
 use serde_json::Value;
 use shared::key::{Key, Object, SupereventId};
@@ -24,18 +24,18 @@ use crate::once::{Covered, Made, Upgrade, once};
 
 /// Sources of Swift's pointing. Clones are cheap and share the downloads.
 #[derive(Debug, Clone)]
-pub struct Sources {
-    settings: Swift,
+pub struct SwiftSources {
+    settings: SwiftPointing,
     downloads: Downloads,
 }
 
-impl Sources {
+impl SwiftSources {
     /// Sources named by the settings.
     ///
     /// # Errors
     /// Permanent, when the HTTP client cannot be set up.
-    pub fn new(settings: &Swift) -> Result<Self> {
-        Ok(Sources { settings: settings.clone(), downloads: Downloads::new()? })
+    pub fn new(settings: &SwiftPointing) -> Result<Self> {
+        Ok(SwiftSources { settings: settings.clone(), downloads: Downloads::new()? })
     }
 }
 
@@ -43,7 +43,12 @@ impl Sources {
 /// superevent; a later alert makes a missing one, and replaces a planned one by that of what was flown, once.
 ///
 /// `time`: the time of the signal; a retraction has none.
-pub async fn coverage(sources: &Sources, store: &Store, superevent: &SupereventId, time: Option<Timestamp>) -> Covered {
+pub async fn coverage(
+    sources: &SwiftSources,
+    store: &Store,
+    superevent: &SupereventId,
+    time: Option<Timestamp>,
+) -> Covered {
     let deadline = Instant::now() + NETWORK_TIMEOUT;
     let make = async |_| {
         let time = time.ok_or_else(no_time)?;
@@ -100,7 +105,12 @@ async fn read(store: Option<&Store>, name: &str) -> Result<Bytes> {
 
 /// The pointing at a time and where it is from: the stored timeline, if it says what was flown; else the service's; else
 /// the stored plan.
-async fn in_timeline(sources: &Sources, store: &Store, time: Timestamp, deadline: Instant) -> Result<(Seen, String)> {
+async fn in_timeline(
+    sources: &SwiftSources,
+    store: &Store,
+    time: Timestamp,
+    deadline: Instant,
+) -> Result<(Seen, String)> {
     const STORE: &str = "the store";
     let window = Window::of(time);
     let kept = stored(store, window).await.unwrap_or_else(|error| {
@@ -108,9 +118,9 @@ async fn in_timeline(sources: &Sources, store: &Store, time: Timestamp, deadline
         None
     });
     let kept = kept.and_then(|kept| Some((kept.is_flown(time), kept.at(time).ok()?)));
-    let seen = |outcome: Outcome, from: &str| match outcome {
-        Outcome::Seen(seen) => Ok((seen, from.to_owned())),
-        Outcome::Unseen(reason) => Err(Error::permanent(format!("{from}: {reason}"))),
+    let seen = |outcome: PointingOutcome, from: &str| match outcome {
+        PointingOutcome::Seen(seen) => Ok((seen, from.to_owned())),
+        PointingOutcome::Unseen(reason) => Err(Error::permanent(format!("{from}: {reason}"))),
     };
     let kept = match kept {
         Some((true, outcome)) => return seen(outcome, STORE),
@@ -131,7 +141,7 @@ async fn in_timeline(sources: &Sources, store: &Store, time: Timestamp, deadline
     match (fetched.await, kept) {
         (Ok(outcome), _) => seen(outcome, &from),
         // What was planned is better than nothing.
-        (Err(_), Some(planned @ Outcome::Seen(_))) => seen(planned, STORE),
+        (Err(_), Some(planned @ PointingOutcome::Seen(_))) => seen(planned, STORE),
         (Err(error), _) => Err(error.of(&from)),
     }
 }
@@ -156,7 +166,13 @@ async fn keep(store: &Store, window: Window, answers: &Answers) {
 }
 
 /// The service's answers for a window; with the plan, when what was flown at a time is not known yet.
-async fn fetch(sources: &Sources, url: &str, window: Window, time: Timestamp, deadline: Instant) -> Result<Answers> {
+async fn fetch(
+    sources: &SwiftSources,
+    url: &str,
+    window: Window,
+    time: Timestamp,
+    deadline: Instant,
+) -> Result<Answers> {
     let get = async |request: String| -> Result<Value> {
         let endpoint = request.split('?').next().unwrap_or_default().to_owned();
         let url = format!("{}/{request}", url.trim_end_matches('/'));

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use science::visibility::bat;
 use shared::key::{Key, SupereventId};
 use shared::message::{ProductKind, ProductStatus};
-use skymap_products::swift_bat::{Sources, coverage};
+use skymap_products::swift_bat::{SwiftSources, coverage};
 use store::Store;
 use tempfile::TempDir;
 
@@ -21,8 +21,8 @@ fn folder() -> TempDir {
 async fn run(file: Option<&str>, store: &Store, time: Option<&str>) -> ProductStatus {
     let superevent: SupereventId = "S230518h".parse().expect("a superevent");
     let time: Option<Timestamp> = time.map(|text| text.parse().expect("a time"));
-    let settings = config::Swift { pointing_url: None, pointing_file: file.map(str::to_owned) };
-    let covered = coverage(&Sources::new(&settings).expect("sources"), store, &superevent, time).await;
+    let settings = config::SwiftPointing { pointing_url: None, pointing_file: file.map(str::to_owned) };
+    let covered = coverage(&SwiftSources::new(&settings).expect("sources"), store, &superevent, time).await;
     assert_eq!(
         (covered.product.product, covered.coverage),
         (ProductKind::SwiftBat, None),

@@ -172,7 +172,7 @@ pub struct Config {
     /// Where Fermi's orbit and pointing come from.
     pub fermi: Fermi,
     /// Where Swift's pointing comes from.
-    pub swift: Swift,
+    pub swift: SwiftPointing,
     /// The galaxy catalogue and lists.
     pub galaxies: GalaxySettings,
     /// The VOEvents; none are made without.
@@ -239,7 +239,7 @@ pub struct Fermi {
 
 /// Where Swift's pointing comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Swift {
+pub struct SwiftPointing {
     /// The service with its timelines.
     pub pointing_url: Option<String>,
     /// Its pointings, instead: a file, or an object of the store.
@@ -291,7 +291,7 @@ impl Config {
                 ft2_url: settings.url_or_none("FERMI_FT2_URL"),
                 ft2_dir: settings.text("FERMI_FT2_DIR").map(PathBuf::from),
             },
-            swift: Swift {
+            swift: SwiftPointing {
                 pointing_url: settings.url_or_none("SWIFT_POINTING_URL"),
                 pointing_file: settings.text("SWIFT_POINTING_FILE"),
             },

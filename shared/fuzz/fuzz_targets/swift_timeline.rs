@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use science::visibility::swift_timeline::{Answers, Outcome, Window, is_full, json};
+use science::visibility::swift_timeline::{Answers, PointingOutcome, Window, is_full, json};
 
 fuzz_target!(|bytes: &[u8]| {
     let kept = Answers::read(bytes);
@@ -23,7 +23,7 @@ fuzz_target!(|bytes: &[u8]| {
             let timeline = answers.timeline()?;
             for minute in 0..60 {
                 let time = answers.hour.saturating_add(jiff::SignedDuration::from_mins(minute)).unwrap_or(answers.hour);
-                if let Ok(Outcome::Seen(seen)) = timeline.at(time) {
+                if let Ok(PointingOutcome::Seen(seen)) = timeline.at(time) {
                     let pointing = seen.pointing;
                     assert!((0.0..=360.0).contains(&pointing.ra) && (-90.0..=90.0).contains(&pointing.dec));
                     assert_eq!(seen.is_flown, timeline.is_flown(time));

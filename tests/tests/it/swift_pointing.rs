@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use science::visibility::bat;
 use serde_json::{Value, json};
 use shared::key::{Key, SupereventId};
-use shared::message::{Certainty, Coverage, ProductKind, ProductStatus};
-use skymap_products::swift_bat::{Sources, coverage};
+use shared::message::{Certainty, CoverageCertainty, ProductKind, ProductStatus};
+use skymap_products::swift_bat::{SwiftSources, coverage};
 use store::Store;
 use tempfile::TempDir;
 use tests::program::{Gwtm, files, sample};
@@ -26,21 +26,26 @@ fn store() -> (TempDir, Store) {
     (folder, store)
 }
 
-fn sources(url: Option<String>, file: Option<&Path>) -> Sources {
+fn sources(url: Option<String>, file: Option<&Path>) -> SwiftSources {
     let pointing_file = file.map(|file| file.display().to_string());
-    Sources::new(&config::Swift { pointing_url: url, pointing_file }).expect("sources")
+    SwiftSources::new(&config::SwiftPointing { pointing_url: url, pointing_file }).expect("sources")
 }
 
-fn of(service: &SwiftService) -> Sources {
+fn of(service: &SwiftService) -> SwiftSources {
     sources(Some(service.url()), None)
 }
 
-async fn run(sources: &Sources, store: &Store, id: &str, time: &str) -> ProductStatus {
+async fn run(sources: &SwiftSources, store: &Store, id: &str, time: &str) -> ProductStatus {
     covered(sources, store, id, time).await.0
 }
 
 /// What became of the product, and how sure it is.
-async fn covered(sources: &Sources, store: &Store, id: &str, time: &str) -> (ProductStatus, Option<Coverage>) {
+async fn covered(
+    sources: &SwiftSources,
+    store: &Store,
+    id: &str,
+    time: &str,
+) -> (ProductStatus, Option<CoverageCertainty>) {
     let superevent: SupereventId = id.parse().expect("a superevent");
     let time: Timestamp = time.parse().expect("a time");
     let covered = coverage(sources, store, &superevent, Some(time)).await;

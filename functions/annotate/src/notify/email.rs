@@ -17,7 +17,7 @@ use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
+use shared::digest::sha256;
 use shared::key::{Key, Object, SupereventId};
 use shared::{Context, Error, Result};
 
@@ -246,19 +246,18 @@ fn mailbox(key: &str, text: &str) -> Result<Mailbox> {
 
 /// An id that follows from alert and rule; that of a test is its own, or a server would take a second one for a copy.
 fn message_id(rule: &Rule, email: &Email, content: &Content, test: bool, domain: &str) -> String {
-    let mut hash = Sha256::new();
+    let mut parts = Vec::new();
     // Targets of one rule may send other contents.
     let html = if email.html { "html" } else { "" };
     let templates = [email.subject.as_deref(), email.template.as_deref()].map(Option::unwrap_or_default);
     for part in [content.name.as_str(), rule.name.as_str(), html, templates[0], templates[1]] {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part);
+        parts.extend((part.len() as u64).to_le_bytes());
+        parts.extend(part.as_bytes());
     }
     if test {
-        hash.update(Timestamp::now().as_nanosecond().to_le_bytes());
+        parts.extend(Timestamp::now().as_nanosecond().to_le_bytes());
     }
-    let digest: String = hash.finalize().iter().take(10).map(|byte| format!("{byte:02x}")).collect();
-    format!("<{}.{digest}@{domain}>", file_name(&content.name))
+    format!("<{}.{}@{domain}>", file_name(&content.name), &sha256(parts)[..20])
 }
 
 /// A name that is safe in a Message-ID and as a file's.

@@ -36,7 +36,7 @@ use self::email::Letter;
 use crate::annotations::Annotations;
 use crate::versions;
 use crate::voevent::{Maps, VoEvent};
-use rules::Verdict;
+use rules::RuleVerdict;
 
 /// The longest that one notification may take, all attempts together.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -130,7 +130,7 @@ async fn notice(deps: &Deps, received: &Received) -> Result<(Vec<Notification>, 
 }
 
 /// The rules that are not met, each with the reasons.
-fn unmet(notify: &Notify, assess: impl Fn(&Rule) -> Verdict) -> Vec<UnmetRule> {
+fn unmet(notify: &Notify, assess: impl Fn(&Rule) -> RuleVerdict) -> Vec<UnmetRule> {
     notify.rules.iter().filter_map(|rule| assess(rule).unmet(rule)).collect()
 }
 
@@ -256,7 +256,7 @@ impl Notifier {
             if self.dry_run {
                 return NotificationStatus::NotSent { reason: "dry run".to_owned() };
             }
-            if content.stored.is_none() && matches!(target, Target::VoEvent { .. }) {
+            if content.stored.is_none() && matches!(**target, Target::VoEvent { .. }) {
                 return NotificationStatus::NotSent { reason: "the notice is no alert and has no VOEvent".to_owned() };
             }
             self.status(rule, target, content, false).await

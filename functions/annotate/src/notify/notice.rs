@@ -13,7 +13,7 @@ use shared::{Context, Result};
 use super::Content;
 use super::classic::Classic;
 use super::email::Letter;
-use super::rules::Verdict;
+use super::rules::RuleVerdict;
 
 /// What is notified about.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -88,8 +88,8 @@ impl News {
 
     /// Whether it meets a rule: what is known of it is its role, whether it retracts, and otherwise that its type is none
     /// that a rule can name.
-    pub fn assess(&self, rule: &Rule) -> Verdict {
-        let mut verdict = Verdict::role(rule, self.role, &self.superevent_id);
+    pub fn assess(&self, rule: &Rule) -> RuleVerdict {
+        let mut verdict = RuleVerdict::role(rule, self.role, &self.superevent_id);
         if self.is_retraction {
             verdict.retraction(rule);
         } else {

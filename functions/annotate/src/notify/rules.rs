@@ -34,12 +34,12 @@ impl fmt::Display for Condition {
 
 /// The conditions that a rule names, each met or not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Verdict {
+pub struct RuleVerdict {
     /// In the order in which they were looked at.
     pub conditions: Vec<Condition>,
 }
 
-impl Verdict {
+impl RuleVerdict {
     /// Whether every condition is met.
     pub fn is_met(&self) -> bool {
         self.conditions.iter().all(|condition| condition.is_met)
@@ -58,22 +58,22 @@ impl Verdict {
     }
 
     /// A number that must be on one side of a limit; `found` is the number, or why there is none.
-    fn limit(&mut self, key: &'static str, limit: Limit, found: Result<f64, String>, unit: &str) {
+    fn limit(&mut self, key: &'static str, limit: Bound, found: Result<f64, String>, unit: &str) {
         let space = if unit.is_empty() { "" } else { " " };
         let (is_met, found) = match found {
             Ok(found) => (limit.is_met(found), format!("{}{space}{unit}", number(found))),
             Err(why) => (false, format!("none: {why}")),
         };
         let expected = match limit {
-            Limit::Below(limit) => format!("below {limit}{space}{unit}"),
-            Limit::Above(limit) => format!("above {limit}{space}{unit}"),
+            Bound::Below(limit) => format!("below {limit}{space}{unit}"),
+            Bound::Above(limit) => format!("above {limit}{space}{unit}"),
         };
         self.add(key, is_met, expected, found);
     }
 
     /// What is known of a notice of any kind: whether it is a test, or about a mock event.
     pub(super) fn role(rule: &Rule, role: Role, superevent_id: &SupereventId) -> Self {
-        let mut verdict = Verdict::default();
+        let mut verdict = RuleVerdict::default();
         let name = |role: Role| match role {
             Role::Observation => "observation",
             Role::Test => "test",
@@ -105,23 +105,23 @@ impl Verdict {
 }
 
 #[derive(Clone, Copy)]
-enum Limit {
+enum Bound {
     Below(f64),
     Above(f64),
 }
 
-impl Limit {
+impl Bound {
     fn is_met(self, found: f64) -> bool {
         match self {
-            Limit::Below(limit) => found < limit,
-            Limit::Above(limit) => found > limit,
+            Bound::Below(limit) => found < limit,
+            Bound::Above(limit) => found > limit,
         }
     }
 }
 
 /// Compares an alert with every condition of a rule but its age.
-pub fn assess(rule: &Rule, alert: &Annotations) -> Verdict {
-    let mut verdict = Verdict::role(rule, alert.role, &alert.superevent_id);
+pub fn assess(rule: &Rule, alert: &Annotations) -> RuleVerdict {
+    let mut verdict = RuleVerdict::role(rule, alert.role, &alert.superevent_id);
     let kind = alert.name.alert_type.kind;
     if kind == AlertKind::Retraction {
         verdict.retraction(rule);
@@ -138,7 +138,7 @@ pub fn assess(rule: &Rule, alert: &Annotations) -> Verdict {
     verdict
 }
 
-fn of_event(verdict: &mut Verdict, rule: &Rule, alert: &Annotations) {
+fn of_event(verdict: &mut RuleVerdict, rule: &Rule, alert: &Annotations) {
     let event = alert.event.as_ref();
     if rule.significant {
         let found = match event.and_then(|event| event.significant) {
@@ -174,7 +174,7 @@ fn of_event(verdict: &mut Verdict, rule: &Rule, alert: &Annotations) {
     }
 }
 
-fn of_map(verdict: &mut Verdict, rule: &Rule, alert: &Annotations) {
+fn of_map(verdict: &mut RuleVerdict, rule: &Rule, alert: &Annotations) {
     let no_map = || "the alert has no sky map that could be read".to_owned();
     let skymap = alert.skymap.as_ref().ok_or_else(no_map);
     let of = |number: &dyn Fn(&SkyMap) -> Option<f64>, why: &str| {
@@ -182,21 +182,21 @@ fn of_map(verdict: &mut Verdict, rule: &Rule, alert: &Annotations) {
     };
     if let Some(limit) = rule.area_90_below_deg2 {
         let area = of(&|skymap| of_level(&skymap.posted_area_deg2, "90"), "the annotations have no area");
-        verdict.limit("area_90_below_deg2", Limit::Below(limit), area, "deg²");
+        verdict.limit("area_90_below_deg2", Bound::Below(limit), area, "deg²");
     }
     let no_distance = "the sky map has no distance";
     if let Some(limit) = rule.distance_below_mpc {
         let mean = |skymap: &SkyMap| Some(skymap.distance?.posted_mean.unwrap_or(skymap.distance?.mean));
-        verdict.limit("distance_below_Mpc", Limit::Below(limit), of(&mean, no_distance), "Mpc");
+        verdict.limit("distance_below_Mpc", Bound::Below(limit), of(&mean, no_distance), "Mpc");
     }
     if let Some(limit) = rule.distance_median_below_mpc {
         let median = |skymap: &SkyMap| Some(skymap.distance?.median);
-        verdict.limit("distance_median_below_Mpc", Limit::Below(limit), of(&median, no_distance), "Mpc");
+        verdict.limit("distance_median_below_Mpc", Bound::Below(limit), of(&median, no_distance), "Mpc");
     }
     if let Some(within) = rule.prob_within_deg2 {
         let again = format!("the annotations have none for {} deg²; annotate the alert again", within.area);
         let prob = of(&|skymap| of_level(&skymap.prob_within_deg2, &within.area.to_string()), &again);
-        verdict.limit("prob_within_deg2", Limit::Above(within.above), prob, &format!("in {} deg²", within.area));
+        verdict.limit("prob_within_deg2", Bound::Above(within.above), prob, &format!("in {} deg²", within.area));
     }
     if let (Some(site), Some(least)) = (&rule.site, rule.observable_prob_above) {
         let prob = skymap.clone().and_then(|_| {
@@ -206,7 +206,7 @@ fn of_map(verdict: &mut Verdict, rule: &Rule, alert: &Annotations) {
                 format!("the annotations have no site `{}` with these values; annotate the alert again", site.name)
             })
         });
-        verdict.limit("observable_prob_above", Limit::Above(least), prob, &format!("from {}", site.name));
+        verdict.limit("observable_prob_above", Bound::Above(least), prob, &format!("from {}", site.name));
     }
 }
 

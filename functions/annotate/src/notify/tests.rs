@@ -99,9 +99,8 @@ pub(super) fn mapped(name: &str) -> Annotations {
 #[test]
 fn rules_are_met_by_what_they_name() {
     let target = r#"{ kind = "command", command = ["true"] }"#;
-    let met = |conditions: &str, alert: &Annotations| {
-        super::rules::assess(&rules(conditions, target).rules[0], alert).is_met()
-    };
+    let met =
+        |conditions: &str, alert: &Annotations| rules::assess(&rules(conditions, target).rules[0], alert).is_met();
     let (event, mock) = (merger("S260101a-Initial"), merger("MS260101a-Initial"));
     let retraction = annotations("S260101a-Retraction", Value::Null);
     let (near, faint) = (mapped("S260101a-Initial"), json!({ "time": "2026-01-01T00:00:00Z", "significant": false }));

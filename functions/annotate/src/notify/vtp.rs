@@ -230,7 +230,6 @@ mod tests {
         );
         let rules = Notify::from_toml(&rules).expect("rules");
         let fetch = Fetch::new().expect("a client");
-        let notifier = Notifier { rules, fetch, folder: None, dry_run: false, voevents: None };
         let alert = serde_json::json!({
             "name": "S260101a-Initial", "role": "observation", "time_created": "2026-01-01T00:00:00Z",
         });
@@ -238,6 +237,7 @@ mod tests {
         let alert = Annotations::new(&alert, None, None, Timings::default());
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::folder(folder.path());
+        let notifier = Notifier { rules, fetch, folder: None, store: store.clone(), dry_run: false, voevents: None };
         let key = Object::VoEvent(&alert.name).key().expect("a key");
         store.put(&key, VOEVENT.into()).await.expect("stored");
         let mut statuses = Vec::new();

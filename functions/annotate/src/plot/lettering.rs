@@ -12,25 +12,25 @@ use super::paper::Anchor;
 use super::projection::Point;
 
 /// A font, and its tables for placing letters, which are read once.
-struct Face {
+struct Typeface {
     font: FontRef<'static>,
     shaping: ShaperData,
 }
 
 /// The regular and the bold face; `None` for one that cannot be read.
-fn faces() -> &'static [Option<Face>; 2] {
-    static FACES: OnceLock<[Option<Face>; 2]> = OnceLock::new();
+fn faces() -> &'static [Option<Typeface>; 2] {
+    static FACES: OnceLock<[Option<Typeface>; 2]> = OnceLock::new();
     FACES.get_or_init(|| {
         [notosans::REGULAR_TTF, notosans::BOLD_TTF].map(|bytes| {
             let font = FontRef::new(bytes).ok()?;
-            Some(Face { shaping: ShaperData::new(&font), font })
+            Some(Typeface { shaping: ShaperData::new(&font), font })
         })
     })
 }
 
 /// Adds the outlines of a text to a path.
 pub(super) fn write(path: &mut PathBuilder, at: Point, size: f64, anchor: Anchor, bold: bool, text: &str) {
-    let Some(Face { font, shaping }) = &faces()[usize::from(bold)] else { return };
+    let Some(Typeface { font, shaping }) = &faces()[usize::from(bold)] else { return };
     let shaper = shaping.shaper(font).build();
     let mut buffer = UnicodeBuffer::new();
     buffer.push_str(text);

@@ -295,7 +295,7 @@ mod tests {
     use serde_json::json;
     use shared::notice::igwn::Notice;
 
-    use super::paper::Form;
+    use super::paper::Geometry;
     use super::*;
     use crate::annotations::{SkyMap, Timings};
 
@@ -310,7 +310,7 @@ mod tests {
     /// The area of the first fill of a colour in the equal-area projection of the whole sky [deg²].
     fn filled_deg2(drawing: &Drawing, colour: Colour) -> f64 {
         let filled = drawing.shapes.iter().find_map(|shape| match &shape.form {
-            Form::Polygons(outlines) if shape.fill == Some(colour) => Some(outline::area(outlines)),
+            Geometry::Polygons(outlines) if shape.fill == Some(colour) => Some(outline::area(outlines)),
             _ => None,
         });
         let (sky, half_height) = (4.0 * std::f64::consts::PI * science::skymap::DEG2_PER_SR, 278.0_f64);

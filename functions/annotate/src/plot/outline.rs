@@ -35,7 +35,7 @@ pub(super) fn filled_outlines(
     let elsewhere = rows.iter().find_map(|row| row.depth(centre)).unwrap_or(i32::from(whole));
     let mut areas = Areas::default();
     for (row, crossings) in rows.iter().enumerate() {
-        let mut runs: Vec<Run> = Vec::new();
+        let mut runs: Vec<RowPart> = Vec::new();
         if let Some((left, right)) = span(middle(row)) {
             let depth = crossings.depth(f64::NEG_INFINITY).or_else(|| column.depth(middle(row)));
             let (mut from, mut depth) = (left, depth.unwrap_or(elsewhere));
@@ -44,7 +44,7 @@ pub(super) fn filled_outlines(
                 if depth > 0 && to > from {
                     match runs.last_mut() {
                         Some(before) if before.to == from => before.to = to,
-                        _ => runs.push(Run { from, to }),
+                        _ => runs.push(RowPart { from, to }),
                     }
                 }
                 (from, depth) = (to, depth + change);
@@ -59,20 +59,20 @@ pub(super) fn filled_outlines(
 
 /// A part of a row inside.
 #[derive(Debug, Clone, Copy)]
-struct Run {
+struct RowPart {
     from: f64,
     to: f64,
 }
 
-impl Run {
-    fn overlaps(&self, other: &Run) -> bool {
+impl RowPart {
+    fn overlaps(&self, other: &RowPart) -> bool {
         self.from < other.to && other.from < self.to
     }
 }
 
 /// Runs of consecutive rows, each below the one before.
 struct Area {
-    last: Run,
+    last: RowPart,
     /// The left edge downwards, and the right edge.
     left: Vec<Point>,
     right: Vec<Point>,
@@ -87,7 +87,7 @@ struct Areas {
 
 impl Areas {
     /// Takes the next row. A run continues an area when it touches no other, and the area no other run.
-    fn continue_with(&mut self, y: f64, runs: Vec<Run>) {
+    fn continue_with(&mut self, y: f64, runs: Vec<RowPart>) {
         let (above, below) = (y - 0.5 * ROW_HEIGHT, y);
         let mut open = Vec::with_capacity(runs.len());
         let mut before = std::mem::take(&mut self.open);

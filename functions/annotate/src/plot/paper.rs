@@ -26,7 +26,7 @@ pub(super) struct Stroke {
 
 /// The geometry of a shape.
 #[derive(Debug)]
-pub(super) enum Form {
+pub(super) enum Geometry {
     /// Open lines.
     Lines(Vec<Vec<Point>>),
     /// Polygons that do not overlap, each closed by a line from its last point to its first.
@@ -46,8 +46,8 @@ pub(super) enum Form {
 
 /// A shape; its stroke lies over its fill, under that of a text.
 #[derive(Debug)]
-pub(super) struct Shape {
-    pub(super) form: Form,
+pub(super) struct DrawnShape {
+    pub(super) form: Geometry,
     pub(super) fill: Option<Colour>,
     pub(super) stroke: Option<Stroke>,
 }
@@ -57,7 +57,7 @@ pub(super) struct Shape {
 pub struct Drawing {
     /// Width and height.
     pub(super) size: (f64, f64),
-    pub(super) shapes: Vec<Shape>,
+    pub(super) shapes: Vec<DrawnShape>,
 }
 
 impl Drawing {
@@ -65,15 +65,15 @@ impl Drawing {
         Drawing { size, shapes: Vec::new() }
     }
 
-    fn add(&mut self, form: Form, fill: Option<Colour>, stroke: Option<Stroke>) {
-        self.shapes.push(Shape { form, fill, stroke });
+    fn add(&mut self, form: Geometry, fill: Option<Colour>, stroke: Option<Stroke>) {
+        self.shapes.push(DrawnShape { form, fill, stroke });
     }
 
-    fn add_text(&mut self, at: Point, size: f64, anchor: Anchor, bold: bool, text: &str) -> Option<&mut Shape> {
+    fn add_text(&mut self, at: Point, size: f64, anchor: Anchor, bold: bool, text: &str) -> Option<&mut DrawnShape> {
         if text.is_empty() {
             return None;
         }
-        self.add(Form::Text { at, size, anchor, bold, text: text.to_owned() }, None, None);
+        self.add(Geometry::Text { at, size, anchor, bold, text: text.to_owned() }, None, None);
         self.shapes.last_mut()
     }
 
@@ -114,12 +114,12 @@ impl Drawing {
     pub(super) fn line(&mut self, lines: &[Vec<Point>], colour: Colour, width: f64, dashes: &'static [f32]) {
         let lines: Vec<_> = lines.iter().filter(|line| line.len() > 1).map(|line| simplified(line)).collect();
         if !lines.is_empty() {
-            self.add(Form::Lines(lines), None, Some(Stroke { colour, width, dashes }));
+            self.add(Geometry::Lines(lines), None, Some(Stroke { colour, width, dashes }));
         }
     }
 
     pub(super) fn rectangle(&mut self, corner: Point, size: Point, fill: Option<Colour>, stroke: Stroke) {
-        self.add(Form::Rectangle(corner, size), fill, Some(stroke));
+        self.add(Geometry::Rectangle(corner, size), fill, Some(stroke));
     }
 
     pub(super) fn circle(&mut self, centre: Point, radius: f64, stroke: Stroke) {
@@ -131,7 +131,7 @@ impl Drawing {
     }
 
     pub(super) fn ellipse(&mut self, centre: Point, radii: Point, stroke: Stroke) {
-        self.add(Form::Ellipse(centre, radii), None, Some(stroke));
+        self.add(Geometry::Ellipse(centre, radii), None, Some(stroke));
     }
 
     /// Fills the area to the right of closed lines; see [`filled_outlines`].
@@ -146,7 +146,7 @@ impl Drawing {
     ) {
         let polygons = filled_outlines(rows, centre, span, lines, whole);
         if !polygons.is_empty() {
-            self.add(Form::Polygons(polygons), Some(colour), None);
+            self.add(Geometry::Polygons(polygons), Some(colour), None);
         }
     }
 }

@@ -8,7 +8,7 @@ use tiny_skia::{
 };
 
 use super::lettering;
-use super::paper::{Colour, Drawing, Form, Shape, Stroke};
+use super::paper::{Colour, Drawing, DrawnShape, Geometry, Stroke};
 
 /// Number of colours of an indexed picture (PNG specification, section 11.2.2).
 const COLOURS: usize = 256;
@@ -45,14 +45,14 @@ impl Drawing {
 }
 
 /// Draws a shape; one outside the drawing, or without extent, is not seen.
-fn draw(pixels: &mut Pixmap, Shape { form, fill, stroke }: &Shape) {
+fn draw(pixels: &mut Pixmap, DrawnShape { form, fill, stroke }: &DrawnShape) {
     let Some(path) = path_of(form) else { return };
     let fill = |pixels: &mut Pixmap| {
         if let Some(colour) = fill {
             pixels.fill_path(&path, &paint(*colour), FillRule::Winding, Transform::identity(), None);
         }
     };
-    let is_text = matches!(form, Form::Text { .. });
+    let is_text = matches!(form, Geometry::Text { .. });
     if !is_text {
         fill(pixels);
     }
@@ -73,28 +73,30 @@ fn paint(Colour(rgb): Colour) -> Paint<'static> {
     paint
 }
 
-fn path_of(form: &Form) -> Option<Path> {
+fn path_of(form: &Geometry) -> Option<Path> {
     let mut path = PathBuilder::new();
     match form {
-        Form::Lines(lines) | Form::Polygons(lines) => {
+        Geometry::Lines(lines) | Geometry::Polygons(lines) => {
             for line in lines {
                 for (i, (x, y)) in line.iter().enumerate() {
                     let (x, y) = (*x as f32, *y as f32);
                     if i == 0 { path.move_to(x, y) } else { path.line_to(x, y) }
                 }
-                if matches!(form, Form::Polygons(_)) {
+                if matches!(form, Geometry::Polygons(_)) {
                     path.close();
                 }
             }
         }
-        Form::Rectangle((x, y), (width, height)) => {
+        Geometry::Rectangle((x, y), (width, height)) => {
             path.push_rect(Rect::from_xywh(*x as f32, *y as f32, *width as f32, *height as f32)?);
         }
-        Form::Ellipse((x, y), (rx, ry)) => {
+        Geometry::Ellipse((x, y), (rx, ry)) => {
             let (left, top) = (x - rx, y - ry);
             path.push_oval(Rect::from_xywh(left as f32, top as f32, 2.0 * *rx as f32, 2.0 * *ry as f32)?);
         }
-        Form::Text { at, size, anchor, bold, text } => lettering::write(&mut path, *at, *size, *anchor, *bold, text),
+        Geometry::Text { at, size, anchor, bold, text } => {
+            lettering::write(&mut path, *at, *size, *anchor, *bold, text)
+        }
     }
     path.finish()
 }

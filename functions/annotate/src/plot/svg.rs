@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::paper::{Anchor, Colour, Drawing, Form, Shape, Stroke};
+use super::paper::{Anchor, Colour, Drawing, DrawnShape, Geometry, Stroke};
 use super::projection::Point;
 use crate::text::escaped;
 
@@ -22,25 +22,25 @@ impl Drawing {
 }
 
 /// Writing to a string cannot fail, so results are ignored.
-fn write_shape(svg: &mut String, Shape { form, fill, stroke }: &Shape) {
+fn write_shape(svg: &mut String, DrawnShape { form, fill, stroke }: &DrawnShape) {
     match form {
-        Form::Lines(lines) | Form::Polygons(lines) => {
+        Geometry::Lines(lines) | Geometry::Polygons(lines) => {
             svg.push_str("<path d=\"");
             for line in lines {
                 write_points(svg, line);
-                if matches!(form, Form::Polygons(_)) {
+                if matches!(form, Geometry::Polygons(_)) {
                     svg.push('z');
                 }
             }
             svg.push('"');
         }
-        Form::Rectangle((x, y), (width, height)) => {
+        Geometry::Rectangle((x, y), (width, height)) => {
             let _ = write!(svg, "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\"");
         }
-        Form::Ellipse((x, y), (rx, ry)) => {
+        Geometry::Ellipse((x, y), (rx, ry)) => {
             let _ = write!(svg, "<ellipse cx=\"{x:.1}\" cy=\"{y:.1}\" rx=\"{rx:.1}\" ry=\"{ry:.1}\"");
         }
-        Form::Text { at: (x, y), size, anchor, bold, .. } => {
+        Geometry::Text { at: (x, y), size, anchor, bold, .. } => {
             let anchor = match anchor {
                 Anchor::Start => "",
                 Anchor::Middle => " text-anchor=\"middle\"",
@@ -62,7 +62,7 @@ fn write_shape(svg: &mut String, Shape { form, fill, stroke }: &Shape) {
         }
     }
     match form {
-        Form::Text { text, .. } => {
+        Geometry::Text { text, .. } => {
             let order = if stroke.is_some() { " paint-order=\"stroke\"" } else { "" };
             let _ = writeln!(svg, "{order}>{}</text>", escaped(text));
         }

@@ -205,7 +205,7 @@ fn dark_s(site: &Site, from: Timestamp) -> Vec<(f64, f64)> {
             let [(before, a), (_, b), (behind, c)] = [around[0], around[1], around[2]];
             // The Sun turns around near the limit, and all three are on one side of it.
             let one_side = a * b > 0.0 && b * c > 0.0;
-            (one_side && b.abs() <= a.abs() && b.abs() <= c.abs()).then(|| turn(&excess, before, behind, b > 0.0))
+            (one_side && b.abs() <= a.abs() && b.abs() <= c.abs()).then(|| turn(excess, before, behind, b > 0.0))
         })
         .collect();
     seen.extend(turns);
@@ -217,7 +217,7 @@ fn dark_s(site: &Site, from: Timestamp) -> Vec<(f64, f64)> {
             (false, false) => continue,
             (true, true) => (start, stop),
             (is_dark, _) => {
-                let crossing = crossing(&excess, start, stop, is_dark);
+                let crossing = crossing(excess, start, stop, is_dark);
                 if is_dark { (start, crossing) } else { (crossing, stop) }
             }
         };

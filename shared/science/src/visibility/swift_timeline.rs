@@ -218,7 +218,7 @@ pub struct Seen {
 
 /// What a timeline says of a time.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Outcome {
+pub enum PointingOutcome {
     /// Swift was pointing.
     Seen(Seen),
     /// It was not, as far as is known: why, for a person.
@@ -238,47 +238,47 @@ impl Timeline {
     ///
     /// # Errors
     /// Permanent, naming endpoint and field, when one of the snapshot's is not as expected.
-    pub fn at(&self, time: Timestamp) -> Result<Outcome> {
+    pub fn at(&self, time: Timestamp) -> Result<PointingOutcome> {
         if let Some((begin, end)) = self.saa.iter().find(|(begin, end)| (*begin..*end).contains(&time)) {
-            return Ok(Outcome::Unseen(format!(
+            return Ok(PointingOutcome::Unseen(format!(
                 "Swift was in the South Atlantic Anomaly from {begin} to {end}, where BAT takes no data"
             )));
         }
         let at = self.clock(time);
         if self.is_flown(time) {
             let Some(snapshot) = covering(&self.flown, at) else {
-                return Ok(Outcome::Unseen(format!(
+                return Ok(PointingOutcome::Unseen(format!(
                     "Swift flew no snapshot at {time}{}",
                     self.nearest(&self.flown, at)
                 )));
             };
             let settled = of("swift/obsquery", snapshot.time("settle"))?;
             if at < settled {
-                return Ok(Outcome::Unseen(format!(
+                return Ok(PointingOutcome::Unseen(format!(
                     "Swift was slewing from {} to {}",
                     self.utc(snapshot.period.0),
                     self.utc(settled)
                 )));
             }
             let pointing = of("swift/obsquery", self.pointing(snapshot, settled))?;
-            return Ok(Outcome::Seen(Seen { pointing, is_flown: true }));
+            return Ok(PointingOutcome::Seen(Seen { pointing, is_flown: true }));
         }
         let Some(snapshot) = covering(&self.planned, at) else {
-            return Ok(Outcome::Unseen(format!(
+            return Ok(PointingOutcome::Unseen(format!(
                 "what Swift flew is not known yet, and it planned no snapshot at {time}{}",
                 self.nearest(&self.planned, at)
             )));
         };
         let begin = snapshot.period.0;
         if at.duration_since(begin) < LONGEST_SLEW {
-            return Ok(Outcome::Unseen(format!(
+            return Ok(PointingOutcome::Unseen(format!(
                 "what Swift flew is not known yet; by its plan it may have been slewing from {} for up to {} s",
                 self.utc(begin),
                 LONGEST_SLEW.as_secs()
             )));
         }
         let pointing = of("swift/planquery", self.pointing(snapshot, begin))?;
-        Ok(Outcome::Seen(Seen { pointing, is_flown: false }))
+        Ok(PointingOutcome::Seen(Seen { pointing, is_flown: false }))
     }
 
     /// A time, UTC, in Swift's clock.

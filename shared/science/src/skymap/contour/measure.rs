@@ -1,6 +1,6 @@
 //! The probability inside rings, with constant density in each cell.
 
-use super::mesh::{Drawing, Mesh, Threshold};
+use super::mesh::{Mesh, MeshDrawing, Threshold};
 use super::sphere::{self, UnitVector};
 use crate::skymap::{Cell, MAX_ORDER};
 
@@ -55,7 +55,7 @@ fn threshold(mesh: &Mesh, place: f64) -> Threshold {
 }
 
 /// The probability inside the rings of a drawing: the cells inside, corrected where the rings cut through cells.
-pub(super) fn prob_inside(mesh: &Mesh, threshold: &Threshold, drawing: &Drawing) -> f64 {
+pub(super) fn prob_inside(mesh: &Mesh, threshold: &Threshold, drawing: &MeshDrawing) -> f64 {
     let map = mesh.map();
     let mut touched: Vec<(u32, u32)> = Vec::with_capacity(5 * drawing.crossings.len());
     for (i, face) in drawing.faces.iter().enumerate() {
@@ -92,7 +92,7 @@ pub(super) fn prob_inside(mesh: &Mesh, threshold: &Threshold, drawing: &Drawing)
     prob
 }
 
-fn arc(drawing: &Drawing, i: usize) -> [UnitVector; 2] {
+fn arc(drawing: &MeshDrawing, i: usize) -> [UnitVector; 2] {
     [drawing.crossings[i].point, drawing.crossings[drawing.next[i] as usize].point]
 }
 

@@ -51,7 +51,7 @@ impl Face {
 
 /// The rings of one threshold: the crossings, the successor of each, and the face between the two.
 #[derive(Debug)]
-pub(super) struct Drawing {
+pub(super) struct MeshDrawing {
     pub(super) crossings: Vec<Crossing>,
     pub(super) next: Vec<u32>,
     pub(super) faces: Vec<Face>,
@@ -106,7 +106,7 @@ impl<'a> Mesh<'a> {
     }
 
     /// The crossings at a threshold, linked into closed rings.
-    pub(super) fn draw(&self, threshold: &Threshold) -> Drawing {
+    pub(super) fn draw(&self, threshold: &Threshold) -> MeshDrawing {
         let is_inside = |cell: u32| self.credible.place(cell) < threshold.cells;
         let mut crossings = Vec::new();
         let mut numbers = HashMap::new();
@@ -133,7 +133,7 @@ impl<'a> Mesh<'a> {
             next.push(numbers.get(&pair).copied().unwrap_or(next.len() as u32));
             faces.push(face);
         }
-        Drawing { crossings, next, faces }
+        MeshDrawing { crossings, next, faces }
     }
 
     /// The point between a cell inside and one outside where the density, its logarithm interpolated linearly, falls to
@@ -197,7 +197,7 @@ impl<'a> Mesh<'a> {
     }
 }
 
-impl Drawing {
+impl MeshDrawing {
     /// The rings, each starting at its first crossing.
     pub(super) fn rings(&self, map: &MultiOrderMap) -> Vec<Vec<Vertex>> {
         let mut seen = vec![false; self.crossings.len()];

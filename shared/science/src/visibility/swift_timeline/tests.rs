@@ -17,8 +17,8 @@ fn sample() -> Answers {
 /// The pointing at a time; the reason, when there is none, as an error.
 fn seen(answers: &Answers, time: &str) -> Result<(bool, f64, f64, f64)> {
     let Seen { pointing, is_flown } = match answers.timeline()?.at(at(time))? {
-        Outcome::Seen(seen) => seen,
-        Outcome::Unseen(reason) => return Err(Error::permanent(reason)),
+        PointingOutcome::Seen(seen) => seen,
+        PointingOutcome::Unseen(reason) => return Err(Error::permanent(reason)),
     };
     assert!(
         pointing.start <= at(time)
@@ -70,12 +70,17 @@ fn asks_and_reads_as_the_published_client() {
         let in_saa = |at: Timestamp| periods("saa").iter().any(|(begin, end)| (*begin..*end).contains(&at));
         let expected = ["ra", "dec", "roll"].map(|name| entry[name].as_f64().expect(name));
         for at in [settle, settle + millisecond, end - millisecond].into_iter().filter(|at| !in_saa(*at)) {
-            let Ok(Outcome::Seen(Seen { pointing, is_flown })) = timeline.at(at) else { panic!("{at}: settled") };
+            let Ok(PointingOutcome::Seen(Seen { pointing, is_flown })) = timeline.at(at) else {
+                panic!("{at}: settled")
+            };
             assert_eq!((is_flown, [pointing.ra, pointing.dec, pointing.roll]), (true, expected), "{at}");
         }
         let before = timeline.at(settle - millisecond).expect("an outcome");
-        assert!(matches!(&before, Outcome::Unseen(why) if why.starts_with("Swift was slewing from ")), "{before:?}");
-        assert!(matches!(timeline.at(end), Ok(Outcome::Unseen(_))), "{end}");
+        assert!(
+            matches!(&before, PointingOutcome::Unseen(why) if why.starts_with("Swift was slewing from ")),
+            "{before:?}"
+        );
+        assert!(matches!(timeline.at(end), Ok(PointingOutcome::Unseen(_))), "{end}");
     }
 }
 
@@ -310,7 +315,7 @@ proptest! {
         prop_assert!(window.flown(0).len() + window.planned().len() + window.clock().len() + window.saa().len() < 500);
         if let Ok(timeline) = answers.timeline() {
             for at in [time, Timestamp::MIN, Timestamp::MAX] {
-                if let Ok(Outcome::Seen(Seen { pointing, .. })) = timeline.at(at) {
+                if let Ok(PointingOutcome::Seen(Seen { pointing, .. })) = timeline.at(at) {
                     prop_assert!((0.0..=360.0).contains(&pointing.ra) && (-90.0..=90.0).contains(&pointing.dec));
                 }
             }
