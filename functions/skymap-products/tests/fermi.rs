@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use science::visibility::orbit::{Tle, sample_tle};
 use science::visibility::{fermi, saa};
 use shared::key::{Object, SupereventId};
-use shared::message::{Certainty, Coverage, ProductKind, ProductStatus};
+use shared::message::{Certainty, CoverageCertainty, ProductKind, ProductStatus};
 use skymap_products::fermi::{Sources, coverage};
 use skymap_products::once::{Covered, TIMEOUT};
 use store::Store;
@@ -182,7 +182,7 @@ async fn certainties(
     at: &str,
 ) -> [Option<(Certainty, Option<Certainty>)>; 2] {
     let covered = coverage(sources, store, &superevent(id), Some(time(at))).await;
-    covered.map(|covered| covered.coverage.map(|Coverage { certainty, replaced, .. }| (certainty, replaced)))
+    covered.map(|covered| covered.coverage.map(|CoverageCertainty { certainty, replaced, .. }| (certainty, replaced)))
 }
 
 fn source(status: &ProductStatus) -> &str {
