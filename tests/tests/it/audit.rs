@@ -199,6 +199,7 @@ async fn listener_audits_in_the_background_and_repairs() {
     let port = tests::server::free_port();
     let listening = Listening::to(&broker, &store, &year.server.base("v1"))
         .set("FERMI_FT2_DIR", workspace().join("events").display().to_string())
+        .set("SWIFT_POINTING_URL", "none")
         .set("GRACEDB_URL", year.gracedb.url())
         .set("HEALTH_ADDR", format!("127.0.0.1:{port}"))
         .set("AUDIT_INTERVAL_MINUTES", "0.02");
