@@ -27,8 +27,6 @@ swift_hash_path_prefix = prefix
 [storage-policy:0]
 name = one
 default = yes
-[swift-constraints]
-container_listing_limit = 1000
 ''')
 common = f'''[DEFAULT]
 swift_dir = {folder}

@@ -53,7 +53,6 @@ impl TestServer for Azurite {
 }
 
 impl Backend for Azurite {
-    const LISTED: usize = 5_010;
     const SECRET_AND_CONTAINER: (&'static str, &'static str) = ("AZURE_ACCOUNT_KEY", "");
 
     /// An account without containers.

@@ -64,7 +64,7 @@ impl TestServer for Ceph {
 impl S3Server for Ceph {
     const KEYS: (&str, &str) = ("ceph", "cephsecret");
     const CREATES_ATOMICALLY: bool = true;
-    const LISTED: usize = 2_210;
+    const LISTED: usize = 10_010;
 
     fn address(&self) -> SocketAddr {
         self.address

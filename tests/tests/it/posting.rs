@@ -457,7 +457,7 @@ async fn waits_for_a_late_row_while_queries_fail() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 6, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_faults_in_any_order(scripts in prop::collection::vec(
@@ -465,7 +465,7 @@ proptest! {
             prop_oneof![3 => Just(Fault::None), 2 => prop::sample::select(FAULTS.to_vec())],
             0..40,
         ),
-        16,
+        8,
     )) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         runtime.expect("a runtime").block_on(post_concurrently(scripts.into_iter().map(|script| ("v1", script))));
@@ -477,7 +477,7 @@ proptest! {
             prop::array::uniform2(0..80_u64),
             prop::collection::vec(prop_oneof![2 => Just(Fault::None), 2 => prop::sample::select(FAULTS.to_vec())], 0..16),
         ),
-        16,
+        8,
     )) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         runtime.expect("a runtime").block_on(post_twice_all(cases));
