@@ -9,6 +9,7 @@ pub mod galaxies;
 pub mod notify;
 pub mod page;
 pub mod plot;
+mod posted;
 pub mod sites;
 pub mod tags;
 pub mod text;

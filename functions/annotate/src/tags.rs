@@ -6,7 +6,7 @@ use shared::message::Alert;
 use shared::notice::igwn::ChirpMass;
 
 use crate::annotations::SkyMap;
-use crate::text::rate;
+use crate::text::{YEAR_S, rate};
 
 /// Probability above which a class or property is a tag.
 const LIKELY_PROB: f64 = 0.5;
@@ -56,8 +56,6 @@ const SOURCE: &str = "Rubin ToO 2026 revised strategy (after arXiv:2411.04793), 
     Pachón, larger regions not trimmed, and without the condition on galactic latitude";
 /// Tolerance on a sum of probabilities, and on the edge of a bin \[M☉\].
 const ROUNDING: f64 = 1e-6;
-/// A year [s].
-const YEAR_SECONDS: f64 = 365.25 * 86_400.0;
 
 /// The class by the Rubin Observatory's rules for targets of opportunity, as far as a notice has their inputs.
 ///
@@ -129,9 +127,9 @@ const THRESHOLDS: Thresholds = Thresholds {
     bns_nsbh_above: 0.9,
     has_ns_from: 0.5,
     has_remnant_from: 0.1,
-    far_below_hz: 1.0 / YEAR_SECONDS,
+    far_below_hz: 1.0 / YEAR_S,
     has_ssm_from: 0.5,
-    ssm_far_below_hz: 1.0 / (3.0 * YEAR_SECONDS),
+    ssm_far_below_hz: 1.0 / (3.0 * YEAR_S),
     gold_below_deg2: 100.0,
     silver_below_deg2: 500.0,
     bronze_below_deg2: 1500.0,

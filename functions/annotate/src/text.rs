@@ -67,9 +67,13 @@ fn raised(exponent: i32) -> String {
     exponent.to_string().chars().map(digit).collect()
 }
 
+/// A day \[s\].
+const DAY_S: f64 = 86_400.0;
+/// A Julian year \[s\].
+pub const YEAR_S: f64 = 365.25 * DAY_S;
+
 /// A false-alarm rate \[Hz\] as text: `one per 12.3 years`.
 pub fn rate(far_hz: f64) -> String {
-    const DAY: f64 = 86_400.0;
     if far_hz.is_nan() || far_hz <= 0.0 {
         return "effectively zero".to_owned();
     }
@@ -77,10 +81,10 @@ pub fn rate(far_hz: f64) -> String {
         return format!("{} per second", number(far_hz));
     }
     let seconds = 1.0 / far_hz;
-    let (count, unit) = if seconds >= 365.25 * DAY {
-        (seconds / (365.25 * DAY), "years")
-    } else if seconds >= 2.0 * DAY {
-        (seconds / DAY, "days")
+    let (count, unit) = if seconds >= YEAR_S {
+        (seconds / YEAR_S, "years")
+    } else if seconds >= 2.0 * DAY_S {
+        (seconds / DAY_S, "days")
     } else if seconds >= 2.0 * 3600.0 {
         (seconds / 3600.0, "hours")
     } else if seconds >= 120.0 {

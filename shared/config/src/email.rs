@@ -37,7 +37,7 @@ pub struct Email {
     #[serde(default)]
     pub template: Option<String>,
     /// Whether HTML with the plot accompanies the text. Without it the mail is one part of plain text.
-    #[serde(default = "yes")]
+    #[serde(default = "crate::notify::yes")]
     pub html: bool,
     /// URL below which recipients can read the store's objects, for links.
     #[serde(default)]
@@ -55,10 +55,6 @@ pub enum Security {
     Tls,
     /// None: a relay that trusts this machine; port 25. A password is sent to loopback only.
     None,
-}
-
-fn yes() -> bool {
-    true
 }
 
 impl Email {

@@ -83,7 +83,7 @@ pub struct Rule {
     pub targets: Vec<Target>,
 }
 
-fn yes() -> bool {
+pub(super) fn yes() -> bool {
     true
 }
 

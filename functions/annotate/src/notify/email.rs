@@ -16,7 +16,6 @@ use lettre::transport::smtp;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
-use serde::Deserialize;
 use shared::digest::sha256;
 use shared::key::{Key, Object, SupereventId};
 use shared::{Context, Error, Result};
@@ -24,6 +23,7 @@ use shared::{Context, Error, Result};
 use super::classic::Classic;
 use super::{Content, Notifier, picture, words};
 use crate::annotations::Annotations;
+use crate::posted::{self, is_web};
 use crate::text::{escaped, probabilities};
 
 /// Limit on one attempt. Servers may take seconds before they greet.
@@ -125,16 +125,10 @@ impl Notifier {
 
     /// Where recipients find the map.
     async fn map_url(&self, email: &Email, letter: &Letter) -> Option<String> {
-        #[derive(Deserialize)]
-        struct Posted {
-            skymap_fits_url: Option<String>,
-        }
         if let (Some(_), Some(key)) = (&email.objects_url, &letter.map) {
             return link(email, key);
         }
-        let posted = self.read(letter.posted.as_ref()?).await?;
-        let posted: Posted = serde_json::from_slice(&posted).ok()?;
-        posted.skymap_fits_url.filter(|url| is_web(url))
+        posted::map_url(&self.read(letter.posted.as_ref()?).await?)
     }
 
     async fn read(&self, key: &Key) -> Option<Bytes> {
@@ -147,10 +141,6 @@ impl Notifier {
             Err(_) => None,
         }
     }
-}
-
-fn is_web(url: &str) -> bool {
-    ["https://", "http://"].iter().any(|start| url.starts_with(start))
 }
 
 /// The URL of an object, with `objects_url`.

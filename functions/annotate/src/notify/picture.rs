@@ -10,7 +10,7 @@ const MAX_PIXELS: usize = 4_000_000;
 /// The picture if it is at most [`MAX_BYTES`], else at half its width and height; `None` if that is too large as well.
 ///
 /// # Errors
-/// Permanent, when it is not an RGB PNG of 8 bits and at most [`MAX_PIXELS`] pixels.
+/// Permanent, when it is not a PNG with colours of 8 bits, its own or of a palette, and at most [`MAX_PIXELS`] pixels.
 pub(super) fn attachable(picture: &[u8]) -> Result<Option<Vec<u8>>> {
     if picture.len() <= MAX_BYTES {
         return Ok(Some(picture.to_vec()));
@@ -21,7 +21,10 @@ pub(super) fn attachable(picture: &[u8]) -> Result<Option<Vec<u8>>> {
 
 /// Each pixel is the mean of four.
 fn halved(picture: &[u8]) -> Result<Vec<u8>> {
-    let mut reader = png::Decoder::new(std::io::Cursor::new(picture)).read_info().permanent("plot")?;
+    let mut decoder = png::Decoder::new(std::io::Cursor::new(picture));
+    // Plots have a palette.
+    decoder.set_transformations(png::Transformations::EXPAND);
+    let mut reader = decoder.read_info().permanent("plot")?;
     let (width, height) = (reader.info().width as usize, reader.info().height as usize);
     let (colour, depth) = reader.output_color_type();
     if (colour, depth) != (png::ColorType::Rgb, png::BitDepth::Eight) || width * height > MAX_PIXELS || width < 2 {
@@ -83,6 +86,23 @@ mod tests {
         reader.next_frame(&mut pixels).expect("pixels");
         assert_eq!((reader.info().width, reader.info().height), (2, 1));
         assert_eq!(pixels, [5, 50, 7, 25, 50, 7]);
+    }
+
+    #[test]
+    fn halves_pictures_with_a_palette() {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, 4, 2);
+        encoder.set_color(png::ColorType::Indexed);
+        encoder.set_depth(png::BitDepth::Eight);
+        encoder.set_palette(vec![0, 0, 0, 40, 80, 120]);
+        let mut writer = encoder.write_header().expect("a header");
+        writer.write_image_data(&[0, 1, 1, 1, 0, 1, 1, 1]).expect("pixels");
+        writer.finish().expect("a picture");
+        let half = halved(&bytes).expect("half of it");
+        let mut reader = png::Decoder::new(std::io::Cursor::new(half)).read_info().expect("a header");
+        let mut pixels = vec![0; 6];
+        reader.next_frame(&mut pixels).expect("pixels");
+        assert_eq!(pixels, [20, 40, 60, 40, 80, 120]);
     }
 
     #[test]

@@ -10,10 +10,7 @@ use shared::key::{AlertKind, SupereventId};
 use shared::message::{Role, UnmetRule};
 
 use crate::annotations::{Annotations, SkyMap};
-use crate::text::{number, of_level, rate};
-
-/// A year [s].
-const YEAR_SECONDS: f64 = 365.25 * 86_400.0;
+use crate::text::{YEAR_S, number, of_level, rate};
 
 /// A condition of a rule, and what was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -169,7 +166,7 @@ fn of_event(verdict: &mut RuleVerdict, rule: &Rule, alert: &Annotations) {
     if let Some(limit) = rule.far_below_per_year {
         let far = event.and_then(|event| event.far);
         let found = far.map_or_else(|| "none: the notice has no false-alarm rate".to_owned(), rate);
-        let is_met = far.is_some_and(|far| far * YEAR_SECONDS < limit);
+        let is_met = far.is_some_and(|far| far * YEAR_S < limit);
         verdict.add("far_below_per_year", is_met, format!("fewer than {limit} a year"), found);
     }
 }

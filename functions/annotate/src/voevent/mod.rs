@@ -20,6 +20,7 @@ use shared::{Context, Result};
 use store::Store;
 
 use crate::annotations::Annotations;
+use crate::posted;
 use params::{Item, Param};
 
 /// Maximum number of citations. Receivers limit a document, comet to 99,999 bytes; the newest are cited.
@@ -77,11 +78,6 @@ impl Maps {
 
 /// URL of an alert's map.
 async fn url(store: &Store, settings: &VoEvents, alert: &Annotations) -> Result<Option<String>> {
-    /// The part of `post_alert` that has it: a URL at GraceDB, or the name of an object.
-    #[derive(serde::Deserialize)]
-    struct Posted {
-        skymap_fits_url: Option<String>,
-    }
     if alert.skymap.is_none() {
         return Ok(None);
     }
@@ -89,9 +85,7 @@ async fn url(store: &Store, settings: &VoEvents, alert: &Annotations) -> Result<
         return Ok(Some(format!("{files_url}/{}", Object::MultiOrderMap(&alert.name).key()?)));
     }
     let posted = store.get(&Object::PostAlert(&alert.name).key()?).await?;
-    let posted = posted.and_then(|body| serde_json::from_slice::<Posted>(&body).ok());
-    let url = posted.and_then(|posted| posted.skymap_fits_url);
-    Ok(url.filter(|url| url.starts_with("https://") || url.starts_with("http://")))
+    Ok(posted.and_then(|body| posted::map_url(&body)))
 }
 
 /// An alert as VOEvent.

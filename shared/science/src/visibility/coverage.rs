@@ -4,6 +4,8 @@ use std::f64::consts::PI;
 use std::fmt::Write;
 use std::ops::Range;
 
+use super::earth::unit;
+
 /// The order of every coverage: cells of 0.11° (0.0131 deg²), as the GWTM's listeners use.
 pub const ORDER: u8 = 9;
 /// Cells of the whole sky at [`ORDER`].
@@ -27,10 +29,6 @@ impl Cone {
         let [a, b, c] = self.axis;
         (a * x + b * y + c * z).clamp(-1.0, 1.0).acos()
     }
-}
-
-fn unit(lon: f64, lat: f64) -> [f64; 3] {
-    [lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin()]
 }
 
 /// A part of the sky as NESTED HEALPix cells of [`ORDER`], ICRS.

@@ -146,6 +146,16 @@ fn rotate_z([x, y, z]: Vector, angle: f64) -> Vector {
     [cos * x + sin * y, cos * y - sin * x, z]
 }
 
+/// The direction of a longitude and latitude [rad].
+pub(super) fn unit(lon: f64, lat: f64) -> Vector {
+    let ((sin_lon, cos_lon), (sin_lat, cos_lat)) = (lon.sin_cos(), lat.sin_cos());
+    [cos_lat * cos_lon, cos_lat * sin_lon, sin_lat]
+}
+
+pub(super) fn dot(a: Vector, b: Vector) -> f64 {
+    a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+}
+
 pub(super) fn norm([x, y, z]: Vector) -> f64 {
     x.hypot(y).hypot(z)
 }

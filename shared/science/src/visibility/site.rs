@@ -14,7 +14,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use shared::site::Site;
 
-use super::earth::{Vector, WGS84_A_KM, WGS84_F, centuries, icrs_of_teme, mean_sidereal_time, norm, teme_of_ground};
+use super::earth::{
+    Vector, WGS84_A_KM, WGS84_F, centuries, dot, icrs_of_teme, mean_sidereal_time, norm, teme_of_ground, unit,
+};
 use super::sun_moon;
 use crate::skymap::{Cell, MultiOrderMap};
 
@@ -105,18 +107,9 @@ pub fn dark(site: &Site, from: Timestamp) -> Vec<(Timestamp, Timestamp)> {
     dark_s(site, from).into_iter().map(|(start, end)| (after(from, start), after(from, end))).collect()
 }
 
-fn unit(lon: f64, lat: f64) -> Vector {
-    let ((sin_lon, cos_lon), (sin_lat, cos_lat)) = (lon.sin_cos(), lat.sin_cos());
-    [cos_lat * cos_lon, cos_lat * sin_lon, sin_lat]
-}
-
 fn direction(cell: &Cell) -> Vector {
     let (lon, lat) = cell.centre();
     unit(lon, lat)
-}
-
-fn dot(a: Vector, b: Vector) -> f64 {
-    a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 }
 
 /// A time some seconds after another, to the millisecond.

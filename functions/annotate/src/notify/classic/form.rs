@@ -47,12 +47,21 @@ pub(super) fn far_line(far: f64) -> String {
     format!("{far_text}  (one per {days:.1} days)  (one per {:.2} years)", days / 365.0)
 }
 
+/// Observatories in the order of MISC's flags, with the names that comments had.
+pub(super) const OBSERVATORIES: [(&str, &str); 6] = [
+    ("H1", "LIGO-Hanford"),
+    ("L1", "LIGO-Livingston"),
+    ("V1", "VIRGO"),
+    ("G1", "GEO600"),
+    ("K1", "KAGRA"),
+    ("I1", "LIGO-India"),
+];
+
 /// The flags of the field MISC.
 pub(super) fn misc(id: &SupereventId, sequence: u32, instruments: &[String]) -> u32 {
-    const CODES: [&str; 6] = ["H1", "L1", "V1", "G1", "K1", "I1"];
     const GROUND: u32 = 1 << 19;
     let mut bits = GROUND;
-    for (bit, code) in CODES.iter().enumerate() {
+    for (bit, (code, _)) in OBSERVATORIES.iter().enumerate() {
         bits |= u32::from(instruments.iter().any(|instrument| instrument == code)) << bit;
     }
     let end = id.as_str().trim_start_matches(|c: char| c.is_ascii_uppercase());

@@ -14,7 +14,7 @@ use shared::notice::icecube::{TrackEvent, TrackSearch, Withheld};
 use shared::notice::igwn::{Event, ExternalCoincidence};
 
 pub use fields::{COUNTERPART_FIELDS, LVC_FIELDS};
-use form::{date, far_line, misc, notice_date, plain, sexagesimal, time};
+use form::{OBSERVATORIES, date, far_line, misc, notice_date, plain, sexagesimal, time};
 
 use crate::annotations::Annotations;
 use crate::text::{of_level, percent};
@@ -219,14 +219,6 @@ impl Classic {
 
     /// What the former notices said in comments, and what they had no field for.
     fn comments_of(&mut self, alert: &Annotations) {
-        const OBSERVATORIES: [(&str, &str); 6] = [
-            ("H1", "LIGO-Hanford"),
-            ("L1", "LIGO-Livingston"),
-            ("V1", "VIRGO"),
-            ("G1", "GEO600"),
-            ("K1", "KAGRA"),
-            ("I1", "LIGO-India"),
-        ];
         if let Some(event) = &alert.event {
             for instrument in &event.instruments {
                 let known = OBSERVATORIES.iter().find(|(code, _)| code == instrument);
