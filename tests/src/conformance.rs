@@ -448,7 +448,13 @@ pub async fn concurrently_annotated_alerts_are_linked<B: Backend>(backend: &B) {
         let alert =
             json!({"name": name, "role": "observation", "time_created": format!("2026-01-01T00:{minute:02}:00Z")});
         let settled: Settled = serde_json::from_value(json!({"alert": alert})).expect("an alert");
-        let deps = annotate::Deps { store: store.clone(), sites: Vec::new(), areas_deg2: Vec::new(), voevents: None };
+        let deps = annotate::Deps {
+            store: store.clone(),
+            sites: Vec::new(),
+            areas_deg2: Vec::new(),
+            voevent_stream: None,
+            objects_url: None,
+        };
         // Varies the order of arrival.
         tokio::time::sleep(delay).await;
         annotate::handle(&deps, settled).await.expect("annotated");

@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use config::{Config, VoEvents};
+use config::Config;
 use jiff::Timestamp;
 use science::skymap::{Region, decode_once};
 use shared::key::{AlertName, Key, Object};
@@ -48,8 +48,10 @@ pub struct Deps {
     pub sites: Vec<Site>,
     /// Areas for which the rules want the greatest probability within \[deg²\], beside those of every map.
     pub areas_deg2: Vec<f64>,
-    /// Settings of the VOEvents; none are written without.
-    pub voevents: Option<VoEvents>,
+    /// Author and stream of the VOEvents; none are written without.
+    pub voevent_stream: Option<String>,
+    /// URL below which others can read the store.
+    pub objects_url: Option<String>,
 }
 
 impl Deps {
@@ -62,7 +64,8 @@ impl Deps {
             store,
             sites: config.notify.sites(),
             areas_deg2: config.notify.areas_deg2(),
-            voevents: config.voevents.clone(),
+            voevent_stream: config.voevent_stream.clone(),
+            objects_url: config.objects_url.clone(),
         })
     }
 
@@ -333,8 +336,8 @@ async fn publish(deps: &Deps, annotations: &mut Annotations, linked: &[Annotatio
     let name = annotations.name.clone();
     annotations.objects.retain(|link| link.kind != PAGE);
     let mut written = Vec::new();
-    if let Some(settings) = &deps.voevents {
-        written.push(write_voevent(deps, settings, annotations, linked).await?);
+    if let Some(stream) = &deps.voevent_stream {
+        written.push(write_voevent(deps, stream, annotations, linked).await?);
     }
     let plot = deps.store.get(&Object::PlotSvg(&name).key()?).await?;
     let table = deps.store.get(&Object::GalaxiesCsv(&name).key()?).await?;
@@ -355,15 +358,15 @@ async fn publish(deps: &Deps, annotations: &mut Annotations, linked: &[Annotatio
 /// Writes an alert's VOEvent and links it in the annotations; returns whether it changed.
 async fn write_voevent(
     deps: &Deps,
-    settings: &VoEvents,
+    stream: &str,
     annotations: &mut Annotations,
     linked: &[Annotations],
 ) -> Result<(Generated, bool)> {
     const VOEVENT: &str = "voevent";
     let key = Object::VoEvent(&annotations.name).key()?;
     let earlier = linked.iter().position(|other| other.name == annotations.name).unwrap_or_default();
-    let maps = voevent::Maps::find(&deps.store, settings, annotations, linked).await?;
-    let document = VoEvent::new(&settings.stream, annotations, &linked[..earlier], &maps).to_xml()?;
+    let maps = voevent::Maps::find(&deps.store, deps.objects_url.as_deref(), annotations, linked).await?;
+    let document = VoEvent::new(stream, annotations, &linked[..earlier], &maps).to_xml()?;
     let document = Bytes::from(document);
     annotations.objects.retain(|link| link.kind != VOEVENT);
     annotations.objects.push(Link::of(VOEVENT, &key, &document));

@@ -39,9 +39,6 @@ pub struct Email {
     /// Whether HTML with the plot accompanies the text. Without it the mail is one part of plain text.
     #[serde(default = "crate::notify::yes")]
     pub html: bool,
-    /// URL below which recipients can read the store's objects, for links.
-    #[serde(default)]
-    pub objects_url: Option<String>,
 }
 
 /// How the connection to an SMTP server is encrypted.
@@ -111,10 +108,6 @@ impl Email {
         if self.password.is_some() && self.security == Security::None && !is_loopback(&self.server) {
             return wrong("security", "`starttls` or `tls`, since a password would cross the network unencrypted");
         }
-        let is_url = |url: &String| ["https://", "http://"].iter().any(|start| url.starts_with(start));
-        if self.objects_url.as_ref().is_some_and(|url| !is_url(url) || url.chars().any(char::is_whitespace)) {
-            return wrong("objects_url", "an `https://` or `http://` address");
-        }
         Ok(())
     }
 }
@@ -172,7 +165,6 @@ mod tests {
             (format!("{to}\npassword = \"hidden\""), "a user with a password"),
             (format!("{to}\nuser = \"me\"\npassword = \"hidden\"\nsecurity = \"none\""), "unencrypted"),
             (format!("{to}\nuser = \"me\"\npassword = \"hidden\"\nsecurity = \"ssl\""), "ssl"),
-            (format!("{to}\nobjects_url = \"javascript:x\""), "objects_url"),
             (format!("{to}\nsubjct = \"hidden\""), "subjct"),
         ] {
             let error = read(&more).expect_err(&more).to_string();

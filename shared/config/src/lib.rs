@@ -32,7 +32,6 @@ pub use storage::{bucket, location};
 use store::{Location, Store};
 pub use survey::{Survey, Surveyed, survey};
 pub use systemd::Systemd;
-pub use voevent::VoEvents;
 
 /// Every setting that [`Config`] reads.
 pub fn settings() -> impl Iterator<Item = &'static Setting> {
@@ -138,9 +137,9 @@ const SETTINGS: &[Setting] = &[
         "author and stream of the VOEvents: an IVOA identifier, `ivo://AUTHORITY/STREAM`; `none` disables VOEvents",
     ),
     setting(
-        "VOEVENT_FILES_URL",
-        "GraceDB's URL of the map, where it was posted",
-        "URL under which the store's objects are public: sky maps in VOEvents are then ours, `URL/fit/…_moc.fits.gz`",
+        "OBJECTS_URL",
+        "no links; of the map the URL that was posted",
+        "URL below which others can read the store, `URL/fit/…_moc.fits.gz`: links in mails, and sky maps in VOEvents",
     ),
     secret("NOTIFY_CONFIG", "no notifications", "notification rules: a TOML file, or the TOML itself"),
     defaulted("LOG_FORMAT", "text", "`text` or `json`"),
@@ -175,8 +174,10 @@ pub struct Config {
     pub swift: SwiftPointing,
     /// The galaxy catalogue and lists.
     pub galaxies: GalaxySettings,
-    /// The VOEvents; none are made without.
-    pub voevents: Option<VoEvents>,
+    /// Author and stream of the VOEvents, an IVOA identifier; none are made without.
+    pub voevent_stream: Option<String>,
+    /// URL below which others can read the store's objects, without a slash at the end.
+    pub objects_url: Option<String>,
     /// Who is told of which alerts.
     pub notify: Notify,
     /// What is logged, and how.
@@ -296,7 +297,8 @@ impl Config {
                 pointing_file: settings.text("SWIFT_POINTING_FILE"),
             },
             galaxies: GalaxySettings::settings(settings),
-            voevents: VoEvents::settings(settings),
+            voevent_stream: voevent::stream(settings),
+            objects_url: settings.optional_url("OBJECTS_URL"),
             notify: Notify::settings(settings),
             log: Log::settings(settings),
         }

@@ -1,31 +1,19 @@
-//! VOEVENT_STREAM and VOEVENT_FILES_URL: whose VOEvents are written, and where their sky maps are.
+//! VOEVENT_STREAM: whose VOEvents are written.
 
 use shared::settings::Reader;
 
-/// Settings of the VOEvents.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VoEvents {
-    /// Author and stream, an IVOA identifier: `ivo://treasure-map-functions/lvk`.
-    pub stream: String,
-    /// URL under which the store's objects are public, without a slash at the end.
-    pub files_url: Option<String>,
-}
-
-impl VoEvents {
-    /// Reads the settings; `None` when VOEvents are disabled.
-    pub(super) fn settings(settings: &mut Reader<'_>) -> Option<Self> {
-        let name = "VOEVENT_STREAM";
-        let stream = settings.text(name).unwrap_or_default();
-        let files_url = settings.optional_url("VOEVENT_FILES_URL");
-        if stream.eq_ignore_ascii_case("none") {
-            return None;
-        }
-        if !is_stream(&stream) {
-            let expected = "`none` or an IVOA identifier such as `ivo://treasure-map-functions/lvk`";
-            settings.problem(name, expected, &stream);
-        }
-        Some(VoEvents { stream, files_url })
+/// Author and stream of the VOEvents, `ivo://treasure-map-functions/lvk`; `None` when they are disabled.
+pub(super) fn stream(settings: &mut Reader<'_>) -> Option<String> {
+    let name = "VOEVENT_STREAM";
+    let stream = settings.text(name).unwrap_or_default();
+    if stream.eq_ignore_ascii_case("none") {
+        return None;
     }
+    if !is_stream(&stream) {
+        let expected = "`none` or an IVOA identifier such as `ivo://treasure-map-functions/lvk`";
+        settings.problem(name, expected, &stream);
+    }
+    Some(stream)
 }
 
 /// Whether a text is an IVOA identifier with a resource and without a fragment (IVOA Identifiers 2.0, section 2.3):
@@ -82,9 +70,9 @@ mod tests {
             let stream = stream.to_owned();
             Config::read(&move |name| (name == "VOEVENT_STREAM").then(|| stream.clone()))
         };
-        let default = Config::read(&|_| None).expect("defaults").voevents.expect("VOEvents");
-        assert_eq!((default.stream.as_str(), default.files_url), ("ivo://treasure-map-functions/lvk", None));
-        assert_eq!(read("none").expect("settings").voevents, None);
+        let default = Config::read(&|_| None).expect("defaults");
+        assert_eq!(default.voevent_stream.as_deref(), Some("ivo://treasure-map-functions/lvk"));
+        assert_eq!(read("none").expect("settings").voevent_stream, None);
         let error = read("lvk").expect_err("no identifier").to_string();
         assert!(error.contains("VOEVENT_STREAM") && error.contains("found `lvk`"), "{error}");
     }

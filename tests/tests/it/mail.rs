@@ -23,10 +23,15 @@ fn starttls(server: &Smtp, to: &str, more: &str) -> String {
 }
 
 fn run(server: &Smtp, store: &Path, rules: &str, notice: &Path) -> Called {
+    run_with(server, store, rules, notice, "")
+}
+
+fn run_with(server: &Smtp, store: &Path, rules: &str, notice: &Path, objects_url: &str) -> Called {
     let called = Gwtm::run(store, [Path::new("--json"), notice])
         .set("NOTIFY_CONFIG", rules)
         .set("SSL_CERT_FILE", server.authority())
         .set("FLAT_MAX_ORDER", "5")
+        .set("OBJECTS_URL", objects_url)
         .call();
     assert_eq!(called.code, Some(0), "{}{}", called.stdout, called.stderr);
     assert!(!format!("{called:?}").contains(PASSWORD), "the password does not show: {called:?}");
@@ -59,9 +64,10 @@ fn sends_the_former_gcn_text_with_html_and_plot_over_starttls() {
     let folder = tempfile::tempdir().expect("a folder");
     let to = [address("observer"), address("second")];
     let list = format!("\"{}\", \"The second <{}>\"", to[0], to[1]);
-    let rules = starttls(&server, &list, "objects_url = \"https://gw.example.org/data/\"");
+    let rules = starttls(&server, &list, "");
     let alert = sample("S090101a-4-initial.json");
-    let sent = notifications(&run(&server, folder.path(), &rules, &alert));
+    let sent = run_with(&server, folder.path(), &rules, &alert, "https://gw.example.org/data/");
+    let sent = notifications(&sent);
     assert_eq!(sent.iter().map(|one| one["status"].clone()).collect::<Vec<_>>(), ["sent", "sent"], "{sent:?}");
     assert_eq!(sent[1]["target"], format!("email {}", to[1]));
 
@@ -136,8 +142,7 @@ fn sends_the_former_gcn_text_with_html_and_plot_over_starttls() {
     let other = tempfile::tempdir().expect("a folder");
     let (third, fourth) = (address("third"), address("fourth"));
     let named = |to: &str, name: &str| {
-        starttls(&server, &quoted(to), "objects_url = \"https://gw.example.org/data/\"")
-            .replace("name = \"all\"", &format!("name = \"{name}\""))
+        starttls(&server, &quoted(to), "").replace("name = \"all\"", &format!("name = \"{name}\""))
     };
     run(&server, &other.path().join("a"), &named(&third, "all"), &alert);
     run(&server, &other.path().join("b"), &named(&fourth, "another"), &alert);
@@ -173,7 +178,7 @@ fn sends_plain_text_alone_through_a_relay_and_over_tls() {
     assert_eq!((&mail.0["is_encrypted"], &mail.0["is_logged_in"]), (&true.into(), &true.into()));
     assert_eq!(mail.0["structure"], json!(["text/plain"]));
     assert!(mail.fields("CENTRAL_FREQ").len() == 1 && mail.fields("PROB_BNS").is_empty(), "{}", mail.0["fields"]);
-    // Without `objects_url` the map is named as in the store.
+    // Without OBJECTS_URL the map is named as in the store.
     assert_eq!(mail.fields("SKYMAP_FITS_URL"), ["fit/S090103c-Preliminary_moc.fits.gz"]);
 }
 

@@ -47,7 +47,7 @@ fn validate(paths: impl IntoIterator<Item = PathBuf>) -> String {
 #[test]
 fn voevents_of_every_sample_match_the_ivoa_schema() {
     let folder = tempfile::tempdir().expect("a folder");
-    process(folder.path(), &samples(), &[("VOEVENT_FILES_URL", "https://files.example.org/gw/")]);
+    process(folder.path(), &samples(), &[("OBJECTS_URL", "https://files.example.org/gw/")]);
     let all = voevents(folder.path());
     let alerts = files(folder.path()).into_keys().filter(|name| name.ends_with("-annotations.json")).count();
     assert_eq!(all.len(), alerts, "every alert has one");

@@ -107,8 +107,8 @@ impl Notifier {
             (Some(key), true) => self.plot(key).await,
             _ => None,
         };
-        let map = self.map_url(email, &content.letter).await;
-        let message = message(rule, email, content, test, map, plot)?;
+        let map = self.map_url(&content.letter).await;
+        let message = message(rule, email, content, test, self.objects_url.as_deref(), map, plot)?;
         let server = || format!("smtp server `{}:{}`", email.server, email.port());
         match tokio::time::timeout(ATTEMPT, deliver(email, &message)).await {
             Ok(sent) => sent.map_err(|error| error.of(server())),
@@ -124,9 +124,9 @@ impl Notifier {
     }
 
     /// Where recipients find the map.
-    async fn map_url(&self, email: &Email, letter: &Letter) -> Option<String> {
-        if let (Some(_), Some(key)) = (&email.objects_url, &letter.map) {
-            return link(email, key);
+    async fn map_url(&self, letter: &Letter) -> Option<String> {
+        if let (Some(url), Some(key)) = (&self.objects_url, &letter.map) {
+            return Some(link(url, key));
         }
         posted::map_url(&self.read(letter.posted.as_ref()?).await?)
     }
@@ -143,9 +143,9 @@ impl Notifier {
     }
 }
 
-/// The URL of an object, with `objects_url`.
-fn link(email: &Email, key: &Key) -> Option<String> {
-    email.objects_url.as_ref().map(|base| format!("{}/{key}", base.trim_end_matches('/')))
+/// The URL of an object.
+fn link(objects_url: &str, key: &Key) -> String {
+    format!("{objects_url}/{key}")
 }
 
 /// The mail in its final form.
@@ -154,13 +154,15 @@ fn message(
     email: &Email,
     content: &Content,
     test: bool,
+    objects_url: Option<&str>,
     map: Option<String>,
     plot: Option<Vec<u8>>,
 ) -> Result<Message> {
     let letter = &content.letter;
     let mut classic = letter.classic.clone();
     classic = if let Some(url) = &map { classic.with_map(url) } else { classic };
-    let page = letter.page.as_ref().and_then(|key| link(email, key));
+    let linked = |key: &Option<Key>| Some(link(objects_url?, key.as_ref()?));
+    let page = linked(&letter.page);
     classic = if let Some(url) = &page { classic.with_page(url) } else { classic };
     let text = match &email.template {
         Some(template) => words::filled(template, "text/plain", content, test)?,
@@ -187,10 +189,9 @@ fn message(
     }
     let plain = SinglePart::plain(text_body(&text));
     let made = if email.html {
-        let plot_url = letter.plot.as_ref().and_then(|key| link(email, key));
         let links = [
             ("page", page),
-            ("plot", plot_url),
+            ("plot", linked(&letter.plot)),
             ("sky map", map.filter(|url| is_web(url))),
             ("GraceDB", letter.event_page.clone().filter(|url| is_web(url))),
         ];

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use config::{Config, Notify, Rule, Target, VoEvents};
+use config::{Config, Notify, Rule, Target};
 use http_client::Fetch;
 use jiff::Timestamp;
 use runtime::Backoff;
@@ -63,8 +63,15 @@ impl Deps {
     /// Permanent, when there can be no HTTP client.
     pub fn new(config: &Config, store: Store) -> Result<Self> {
         let folder = config.storage.folder().filter(|_| store.writes()).map(ToOwned::to_owned);
-        let (rules, voevents, dry_run) = (config.notify.clone(), config.voevents.clone(), config.dry_run);
-        let notifier = Notifier { rules, fetch: Fetch::new()?, folder, store: store.clone(), dry_run, voevents };
+        let notifier = Notifier {
+            rules: config.notify.clone(),
+            fetch: Fetch::new()?,
+            folder,
+            store: store.clone(),
+            dry_run: config.dry_run,
+            objects_url: config.objects_url.clone(),
+            voevent_stream: config.voevent_stream.clone(),
+        };
         Ok(Deps { store, notifier, test_alerts: config.test_alerts })
     }
 
@@ -182,8 +189,10 @@ pub struct Notifier {
     pub store: Store,
     /// Whether nothing is sent.
     pub dry_run: bool,
-    /// Settings of the VOEvents, for tests.
-    pub voevents: Option<VoEvents>,
+    /// URL below which recipients can read the store, for links.
+    pub objects_url: Option<String>,
+    /// Author and stream of the VOEvents, for tests.
+    pub voevent_stream: Option<String>,
 }
 
 /// What was sent of an alert.
@@ -288,7 +297,7 @@ impl Notifier {
     /// Permanent, when the annotations have no name in the store.
     pub async fn test(&self, annotations: &Annotations) -> Result<Vec<Notification>> {
         let mut content = Content::of_alert(annotations)?;
-        if let Some(VoEvents { stream, .. }) = &self.voevents {
+        if let Some(stream) = &self.voevent_stream {
             let voevent = VoEvent::new(stream, annotations, &[], &Maps::default());
             content.voevent = Some(voevent.as_test(Timestamp::now()).to_xml()?.into());
         }

@@ -30,9 +30,10 @@ pub(super) fn rules(conditions: &str, target: &str) -> Notify {
         .expect("rules")
 }
 
-fn notifier(rules: Notify) -> Notifier {
+pub(super) fn notifier(rules: Notify) -> Notifier {
     let store = Store::folder(std::path::Path::new("/nowhere"));
-    Notifier { rules, fetch: Fetch::new().expect("a client"), folder: None, store, dry_run: false, voevents: None }
+    let fetch = Fetch::new().expect("a client");
+    Notifier { rules, fetch, folder: None, store, dry_run: false, objects_url: None, voevent_stream: None }
 }
 
 /// A server that answers with these statuses in turn, the last for ever; its address and the bodies that it got.

@@ -107,12 +107,12 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use config::Notify;
-    use http_client::Fetch;
     use shared::key::Object;
     use shared::message::NotificationStatus;
     use store::Store;
 
     use super::super::Notifier;
+    use super::super::tests::notifier;
     use super::*;
     use crate::annotations::{Annotations, Timings};
 
@@ -229,7 +229,6 @@ mod tests {
             "[[rule]]\nname = \"r\"\nmax_age_hours = 1e9\ntarget = [{{ kind = \"voevent\", url = \"{url}\" }}]\n"
         );
         let rules = Notify::from_toml(&rules).expect("rules");
-        let fetch = Fetch::new().expect("a client");
         let alert = serde_json::json!({
             "name": "S260101a-Initial", "role": "observation", "time_created": "2026-01-01T00:00:00Z",
         });
@@ -237,7 +236,7 @@ mod tests {
         let alert = Annotations::new(&alert, None, None, Timings::default());
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::folder(folder.path());
-        let notifier = Notifier { rules, fetch, folder: None, store: store.clone(), dry_run: false, voevents: None };
+        let notifier = Notifier { store: store.clone(), ..notifier(rules) };
         let key = Object::VoEvent(&alert.name).key().expect("a key");
         store.put(&key, VOEVENT.into()).await.expect("stored");
         let mut statuses = Vec::new();

@@ -10,7 +10,6 @@ pub mod params;
 
 use std::io;
 
-use config::VoEvents;
 use jiff::Timestamp;
 use quick_xml::Writer;
 use quick_xml::events::{BytesDecl, BytesText, Event};
@@ -52,15 +51,20 @@ pub struct Maps {
 }
 
 impl Maps {
-    /// Finds the URLs for an alert of a superevent: below VOEVENT_FILES_URL, else those that were posted.
+    /// Finds the URLs for an alert of a superevent: below `objects_url`, else those that were posted.
     ///
     /// The map of an external coincidence's alert is the combined one; the map of the waves is that of the event's own
     /// alert of the same notice.
     ///
     /// # Errors
     /// The store's.
-    pub async fn find(store: &Store, settings: &VoEvents, alert: &Annotations, all: &[Annotations]) -> Result<Self> {
-        let own = url(store, settings, alert).await?;
+    pub async fn find(
+        store: &Store,
+        objects_url: Option<&str>,
+        alert: &Annotations,
+        all: &[Annotations],
+    ) -> Result<Self> {
+        let own = url(store, objects_url, alert).await?;
         if !alert.name.alert_type.external {
             return Ok(Maps { skymap_fits: own, joint_skymap_fits: None });
         }
@@ -69,7 +73,7 @@ impl Maps {
             other.time_created == alert.time_created && other_type.kind == this.kind && !other_type.external
         };
         let skymap_fits = match all.iter().rfind(same_notice) {
-            Some(event) => url(store, settings, event).await?,
+            Some(event) => url(store, objects_url, event).await?,
             None => None,
         };
         Ok(Maps { skymap_fits, joint_skymap_fits: own })
@@ -77,12 +81,12 @@ impl Maps {
 }
 
 /// URL of an alert's map.
-async fn url(store: &Store, settings: &VoEvents, alert: &Annotations) -> Result<Option<String>> {
+async fn url(store: &Store, objects_url: Option<&str>, alert: &Annotations) -> Result<Option<String>> {
     if alert.skymap.is_none() {
         return Ok(None);
     }
-    if let Some(files_url) = &settings.files_url {
-        return Ok(Some(format!("{files_url}/{}", Object::MultiOrderMap(&alert.name).key()?)));
+    if let Some(objects_url) = objects_url {
+        return Ok(Some(format!("{objects_url}/{}", Object::MultiOrderMap(&alert.name).key()?)));
     }
     let posted = store.get(&Object::PostAlert(&alert.name).key()?).await?;
     Ok(posted.and_then(|body| posted::map_url(&body)))

@@ -44,12 +44,12 @@ pub const LVC_FIELDS: [(&str, &str); 27] = [
     ),
     (
         "SKYMAP_FITS_URL",
-        "the multi-order map below `objects_url`; without it the URL that was posted, else the object's name in the store",
+        "the multi-order map below `OBJECTS_URL`; without it the URL that was posted, else the object's name in the store",
     ),
     ("EVENTPAGE_URL", "`urls.gracedb`"),
     ("COMMENTS", "one or more, with what the former notice had no field for"),
     // Kept last: not part of the former notices.
-    ("PAGE_URL", "this software's page of the alert, with `objects_url`"),
+    ("PAGE_URL", "this software's page of the alert, with `OBJECTS_URL`"),
     ("SENT_BY", "this software and its version: the mail is not GCN's"),
 ];
 
