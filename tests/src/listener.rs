@@ -74,6 +74,23 @@ impl Listening {
     }
 }
 
+/// Waits until there are at least `all`, however long that takes: on a busy machine much work takes minutes. Panics
+/// when none was added for a minute.
+pub async fn reaches(what: &str, all: usize, mut count: impl AsyncFnMut() -> usize) {
+    let (mut before, mut added) = (0, Instant::now());
+    loop {
+        let now = count().await;
+        if now >= all {
+            return;
+        }
+        if now > before {
+            (before, added) = (now, Instant::now());
+        }
+        assert!(added.elapsed() < Duration::from_secs(60), "timed out waiting for {what}: {now} of {all}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 /// Waits until a condition holds; the timeout allows for a busy machine.
 pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let begun = Instant::now();

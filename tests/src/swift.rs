@@ -108,10 +108,7 @@ impl Swift {
     }
 
     /// A token of the user `listener`, and Keystone's response.
-    ///
-    /// # Panics
-    /// When the log-in fails.
-    pub fn log_in(&self) -> (String, Value) {
+    fn log_in(&self) -> (String, Value) {
         let login = r#"{"auth": {"identity": {"methods": ["password"], "password": {"user":
             {"name": "listener", "password": "listener", "domain": {"name": "Default"}}}},
             "scope": {"project": {"name": "alerts", "domain": {"name": "Default"}}}}}"#;
@@ -120,11 +117,29 @@ impl Swift {
         (token, serde_json::from_str(&answer.body).expect("JSON"))
     }
 
+    /// Calls `ask` with a new token and Keystone's response to the log-in, again while the token is rejected: another
+    /// test may expire all tokens at any time.
+    pub fn as_listener(&self, ask: impl Fn(&str, &Value) -> Answer) -> Answer {
+        let ask = || {
+            let (token, login) = self.log_in();
+            ask(&token, &login)
+        };
+        std::iter::repeat_with(ask).take(10).find(|answer| answer.status != 401).unwrap_or_else(ask)
+    }
+
+    /// The path of the user's account in Swift.
+    ///
+    /// # Panics
+    /// When the log-in fails.
+    pub fn own_account(&self) -> String {
+        Self::account(&self.log_in().1)
+    }
+
     /// The path of an account in Swift, from Keystone's response: its URL without the server.
     ///
     /// # Panics
     /// When there is none.
-    pub fn account(login: &Value) -> String {
+    fn account(login: &Value) -> String {
         let services = login["token"]["catalog"].as_array().expect("a catalogue");
         let swift = services.iter().find(|service| service["type"] == "object-store").expect("Swift");
         let endpoints = swift["endpoints"].as_array().expect("addresses");
@@ -151,16 +166,18 @@ impl Backend for Swift {
     }
 
     async fn make(&self, settings: &Settings) {
-        let ((token, login), container) = (self.log_in(), backend::value(settings, "OS_CONTAINER_NAME"));
-        let request = format!("PUT /{}/{container}", Self::account(&login));
-        let answer = ask(self.proxy, &request, &[("X-Auth-Token", &token)], "");
+        let container = backend::value(settings, "OS_CONTAINER_NAME");
+        let answer = self.as_listener(|token, login| {
+            let request = format!("PUT /{}/{container}", Self::account(login));
+            ask(self.proxy, &request, &[("X-Auth-Token", token)], "")
+        });
         assert!([201, 202].contains(&answer.status), "{answer:?}");
     }
 }
 
 impl Service for Swift {
     fn behind(&self, settings: &Settings, proxy: SocketAddr) -> Settings {
-        let account = Self::account(&self.log_in().1);
+        let account = self.own_account();
         backend::with(settings, "OS_STORAGE_URL", format!("http://{proxy}/{account}"))
     }
 

@@ -72,7 +72,7 @@ where
     L: Future<Output = Result<Option<T>>>,
     P: Future<Output = std::result::Result<T, RequestError>>,
 {
-    let mut claim = Claim::take(deps, api, pending).await?;
+    let mut claim = Claim::take(deps, api, &pending).await?;
     let outcome = if claim.is_ours {
         claimed(deps, api, &mut claim, look, post).await
     } else {
@@ -80,7 +80,7 @@ where
     };
     match outcome {
         Ok(done) => {
-            claim.end(deps).await?;
+            claim.end(deps, pending).await?;
             Ok(done)
         }
         Err(PostFailure::Known(error)) => {
@@ -172,7 +172,7 @@ impl Claim {
     ///
     /// # Errors
     /// The store's errors; Permanent after [`MAX_CLAIMS`].
-    async fn take(deps: &Deps, api: &Client, pending: impl Fn(u32) -> Result<Key>) -> Result<Claim> {
+    async fn take(deps: &Deps, api: &Client, pending: &impl Fn(u32) -> Result<Key>) -> Result<Claim> {
         let mut claim = Claim { keys: Vec::new(), begun: Timestamp::now(), is_ours: false };
         for n in 0..MAX_CLAIMS {
             let key = pending(n)?;
@@ -232,10 +232,17 @@ impl Claim {
         }
     }
 
-    /// Deletes all claims after the POST is stored: a later claim finds it.
-    async fn end(&self, deps: &Deps) -> Result<()> {
+    /// Deletes all claims after the POST is stored, also those made after this one expired: a later claim finds the row.
+    async fn end(&self, deps: &Deps, pending: impl Fn(u32) -> Result<Key>) -> Result<()> {
         for key in &self.keys {
             deps.store.delete(key).await?;
+        }
+        for n in self.keys.len() as u32..MAX_CLAIMS {
+            let key = pending(n)?;
+            if deps.store.head(&key).await?.is_none() {
+                break;
+            }
+            deps.store.delete(&key).await?;
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use shared::message::{Failed, Received};
 use shared::notice::NoticeKind;
 use tests::backend::Backend;
 use tests::kafka::{Gcn, IGWN};
-use tests::listener::eventually;
+use tests::listener::{eventually, reaches};
 
 use crate::bridge::{Aws, Listener, listen, start_program};
 
@@ -61,7 +61,7 @@ async fn runs_a_superevents_flows_in_sequence_and_eight_superevents_concurrently
     gcn.send(IGWN, (0..300).map(|n| notice(&superevent(n), n))).await;
     let listener = bridge(&gcn, deps);
     // The offset is stored after the flows have ended, so the lag covers the whole processing.
-    eventually("every flow's end", async || gcn.committed(IGWN) == Some(300)).await;
+    reaches("every flow's end", 300, async || gcn.committed(IGWN).unwrap_or_default() as usize).await;
     listener.stop().await;
     let spans = spans(&aws, &store).await;
     assert_eq!(spans.len(), 300);

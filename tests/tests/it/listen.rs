@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tests::gwtm_server::GwtmServer;
 use tests::kafka::{Gcn, HEARTBEAT, ICECUBE, IGWN, Kafka, MAX_MESSAGE_BYTES};
-use tests::listener::{Listening, eventually};
+use tests::listener::{Listening, eventually, reaches};
 use tests::program::{files, http_get, sample};
 use tests::server::{TestServer, free_port};
 
@@ -164,7 +164,7 @@ async fn processes_a_month_of_mocks_without_failures() {
     broker.send(IGWN, mocks).await;
     let listening = Listening::to(&broker, &store, &server.base("v1"));
     let listener = listening.start();
-    eventually("every mock", async || listening.said().matches("notice done").count() >= count).await;
+    reaches("every mock", count, async || listening.said().matches("notice done").count()).await;
     assert!(listener.stop().success(), "{}", listening.said());
     let failed: Vec<_> = files(&store).into_keys().filter(|name| name.starts_with("failed/")).collect();
     assert_eq!(failed, [""; 0], "{}", listening.said());

@@ -9,7 +9,7 @@ use tests::backend::{Backend, Service, Settings};
 use tests::faults::{Fault, Faults};
 use tests::gwtm_server::GwtmServer;
 use tests::kafka::{Gcn, ICECUBE, IGWN, Kafka, OwnKafka, PASSWORD, USER};
-use tests::listener::{Listening, eventually};
+use tests::listener::{Listening, eventually, reaches};
 use tests::s3s::S3s;
 use tests::server::TestServer;
 use tests::story::{self, Outcome, done};
@@ -80,7 +80,7 @@ async fn undisturbed() -> &'static Outcome {
             let listener = listening.start();
             world.send(false).await;
             world.send(true).await;
-            eventually("the undisturbed run", async || world.all_done()).await;
+            reaches("the undisturbed run", story::rows(SUPEREVENTS), async || done(&world.api)).await;
             assert!(listener.stop().success(), "{}", listening.said());
             world.outcome()
         })
@@ -96,7 +96,7 @@ async fn disturbed(kafka: &Kafka, fault: impl AsyncFnOnce(&mut World)) -> String
     let mut listener = listening.start();
     eventually("the first alerts", async || done(&world.api) >= 3).await;
     fault(&mut world).await;
-    eventually("all to be done", async || world.all_done()).await;
+    reaches("all to be done", story::rows(SUPEREVENTS), async || done(&world.api)).await;
     assert!(listener.runs());
     assert!(listener.stop().success(), "{}", listening.said());
     world.outcome().assert_is(undisturbed().await);
@@ -145,7 +145,7 @@ async fn recovers_after_a_network_outage_to_the_broker() {
     eventually("the loss to be told", async || listening.said().contains("lost the broker")).await;
     wire.cut(false);
     gcn.send(ICECUBE, story::searches(SUPEREVENTS)).await;
-    eventually("all to be done", async || done(&api) >= story::rows(SUPEREVENTS)).await;
+    reaches("all to be done", story::rows(SUPEREVENTS), async || done(&api)).await;
     assert!(listener.runs());
     assert!(listener.stop().success(), "{}", listening.said());
     assert_eq!(done(&api), story::rows(SUPEREVENTS));
@@ -200,7 +200,7 @@ async fn retries_puts_on_broken_connections() {
         };
         world.to_store.plan(cut);
         world.send(true).await;
-        eventually("all to be done", async || world.all_done()).await;
+        reaches("all to be done", story::rows(SUPEREVENTS), async || done(&world.api)).await;
         assert!(world.to_store.counts().1 > 50, "{:?}", world.to_store.counts());
     })
     .await;

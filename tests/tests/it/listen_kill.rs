@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tests::gwtm_server::GwtmServer;
 use tests::kafka::{Gcn, ICECUBE, IGWN};
-use tests::listener::{Listening, eventually};
+use tests::listener::{Listening, eventually, reaches};
 use tests::story::{self, Outcome, done};
 
 /// Superevents, each with five alerts and a search: 300 notices.
@@ -41,7 +41,7 @@ async fn fifty_kills_leave_the_same_as_an_undisturbed_run() {
     };
     let rest = async |listening: &Listening, server: &GwtmServer| {
         let listener = listening.start();
-        eventually("the rest", async || done(server) >= story::rows(SUPEREVENTS)).await;
+        reaches("the rest", story::rows(SUPEREVENTS), async || done(server)).await;
         assert!(listener.stop().success(), "{}", listening.said());
     };
 

@@ -40,15 +40,16 @@ async fn accepts_the_url_of_keystone_with_and_without_version() {
 async fn logs_in_with_an_application_credential() {
     let swift = Swift::shared();
     let container = swift.create("credentials").await;
-    let (token, answer) = swift.log_in();
-    let user = answer["token"]["user"]["id"].as_str().expect("an id");
-    let request = format!("POST /v3/users/{user}/application_credentials");
     let body = json!({ "application_credential": { "name": unique("test") } });
-    let created = swift.ask_keystone(&request, &token, &body.to_string());
+    let created = swift.as_listener(|token, login| {
+        let user = login["token"]["user"]["id"].as_str().expect("an id");
+        let request = format!("POST /v3/users/{user}/application_credentials");
+        swift.ask_keystone(&request, token, &body.to_string())
+    });
     assert_eq!(created.status, 201, "{created:?}");
     let created: Value = serde_json::from_str(&created.body).expect("JSON");
     let text = |name: &str| created["application_credential"][name].as_str().expect("text").to_owned();
-    let storage_url = format!("http://{}/{}", swift.address(), Swift::account(&answer));
+    let storage_url = format!("http://{}/{}", swift.address(), swift.own_account());
     let by_credential: Settings = container.iter().filter(|(name, _)| *name != "OS_PROJECT_NAME").cloned().collect();
     let by_credential = with(&by_credential, "OS_USERNAME", text("id"));
     let by_credential = with(&by_credential, "OS_PASSWORD", text("secret"));
@@ -117,13 +118,12 @@ async fn streams_have_their_md5_and_media_type() {
         .expect("written");
     assert_eq!(store.head(&name).await.map(|head| head.and_then(|head| head.md5)), Ok(Some(Md5::of(&whole))));
     store.put(&key("fit/x.json"), Bytes::from_static(b"{}")).await.expect("written");
-    let (token, answer) = swift.log_in();
     for (path, media_type) in
         [("fit/large%2Bx%2C1%3A%20%C3%A4.fits", "application/fits"), ("fit/x.json", "application/json")]
     {
         let name = value(&container, "OS_CONTAINER_NAME");
-        let request = format!("HEAD /{}/{name}/{path}", Swift::account(&answer));
-        let answer = ask(swift.address(), &request, &[("X-Auth-Token", &token)], "");
+        let request = format!("HEAD /{}/{name}/{path}", swift.own_account());
+        let answer = swift.as_listener(|token, _| ask(swift.address(), &request, &[("X-Auth-Token", token)], ""));
         assert_eq!(answer.header("content-type"), Some(media_type), "{path}: {answer:?}");
     }
     let listed: Vec<_> = store.list("fit/large+").try_collect().await.expect("a list");
