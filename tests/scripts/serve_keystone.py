@@ -7,7 +7,9 @@ Makes a new database in FOLDER with Swift's endpoint and three users, then serve
     stranger / stranger  of the same project, without a role that Swift accepts
 """
 import base64
+import contextlib
 import os
+import sqlite3
 import sys
 import uuid
 
@@ -21,9 +23,11 @@ for keys in ('fernet', 'credential'):
             file.write(base64.urlsafe_b64encode(os.urandom(32)))
 settings = f'{folder}/keystone.conf'
 with open(settings, 'w') as file:
-    # Passwords are hashed as cheaply as bcrypt can, and a token ends when it says so.
+    # Passwords are hashed as cheaply as bcrypt can, and a token ends when it says so. The database
+    # waits for no disk.
     file.write(f'''[database]
 connection = sqlite:///{folder}/keystone.db
+sqlite_synchronous = false
 [token]
 expiration = {token_seconds}
 allow_expired_window = 0
@@ -49,6 +53,9 @@ import waitress  # noqa: E402
 with sql.session_for_write() as session:
     # Before this transaction touches the file, which would lock it.
     sql.ModelBase.metadata.create_all(session.get_bind())
+# Readers and a writer do not lock each other out.
+with contextlib.closing(sqlite3.connect(f'{folder}/keystone.db')) as database:
+    database.execute('PRAGMA journal_mode = WAL')
 
 backends.load_backends = dict  # the application has loaded them, and they load once
 start = Bootstrapper()

@@ -1135,6 +1135,23 @@ async fn concurrent_posts_of_a_search_leave_one() {
     futures::future::join_all((0..20).flat_map(|wait| scripts.map(|fault| one(wait, fault)))).await;
 }
 
+/// A claim made after another one expired is deleted by whoever posts, also when its owner is gone.
+#[tokio::test]
+async fn later_claims_of_a_stored_search_are_deleted() {
+    let server = GwtmServer::start().await;
+    let house = house_at(&server, "v1").await;
+    let search = search(found_events());
+    let claim = |n| Object::PostIceCubePending("S230518h-2-Preliminary", n).key().expect("a name");
+    for n in [1, 2] {
+        let begun = json!({ "begun": Timestamp::now() }).to_string();
+        house.deps.store.put(&claim(n), begun.into()).await.expect("written");
+    }
+    assert_eq!(statuses(&call(&house.deps, &search).await.expect("posted")), ["posted"]);
+    for n in 0..3 {
+        assert_eq!(house.deps.store.get(&claim(n)).await, Ok(None), "claim {n}");
+    }
+}
+
 #[tokio::test]
 async fn posts_searches_with_any_reference() {
     let server = GwtmServer::start().await;
