@@ -1,6 +1,7 @@
 """Builds and runs images, for check_image.py and check_package.py. Needs root, buildah, podman with runc, and
 debootstrap, which makes the Debian base image from this machine's mirror; the user's cache folder keeps it."""
 
+import fcntl
 import json
 import os
 import re
@@ -29,7 +30,14 @@ def expect(holds, text):
 
 
 def ensure_base(image):
-    """Makes the base image unless it exists: `docker.io/library/debian:RELEASE-slim`."""
+    """Makes the base image unless it exists: `docker.io/library/debian:RELEASE-slim`. One of several checks makes it."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "base.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        make_base(image)
+
+
+def make_base(image):
     if subprocess.run(["podman", "image", "exists", image], capture_output=True).returncode == 0:
         return
     release = re.fullmatch(r"docker\.io/library/debian:(\w+)-slim", image)[1]
@@ -40,7 +48,6 @@ def ensure_base(image):
         mirror = re.search(r"https?://\S+/debian/?(?=\s)", sources)
         with tempfile.TemporaryDirectory() as folder:
             run("debootstrap", "--variant=minbase", release, folder, *([mirror[0]] if mirror else []))
-            cache.mkdir(parents=True, exist_ok=True)
             partial = kept.with_suffix(f".{os.getpid()}")
             run("tar", "-C", folder, "--exclude=./var/cache/apt/archives/*.deb", "--exclude=./var/lib/apt/lists/*",
                 "-cf", partial, ".")

@@ -89,7 +89,7 @@ def started(command, **named):
     return process
 
 
-def until(what, holds, seconds=60):
+def until(what, holds, seconds=120):
     begun = time.monotonic()
     while not (held := holds()):
         if time.monotonic() - begun > seconds:
