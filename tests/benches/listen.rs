@@ -17,10 +17,11 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use cli::simulate::Simulate;
-use kafka::consumer::{Consumer, Membership, Message, RETRY, Work};
+use kafka::consumer::{Consumer, Membership, Message, Work};
 use kafka::health::Health;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use runtime::Backoff;
 use serde_json::Value;
 use shared::{Error, Result};
 use tests::kafka::{Gcn, ICECUBE, IGWN, OwnKafka};
@@ -198,7 +199,8 @@ async fn backlog(gcn: &Gcn, stuck: bool) -> Duration {
     let topics = topics.each_ref().map(String::as_str);
     let health = config::HealthSettings { address: None, heartbeat: Duration::from_secs(60), mock: None };
     let health = Arc::new(Health::new(&health, &topics));
-    let consumer = Consumer::join(&kafka, &topics, Membership::Static, RETRY, Arc::default(), health);
+    let retry = Backoff::new(Duration::from_secs(1), kafka.retry_max);
+    let consumer = Consumer::join(&kafka, &topics, Membership::Static, retry, Arc::default(), health);
     let work = Arc::new(Stuck(AtomicUsize::new(0)));
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let running = tokio::spawn(consumer.expect("a consumer").run(Arc::clone(&work), async { drop(stopped.await) }));

@@ -3,11 +3,13 @@
 //! The tests of a run share one broker; each uses topics with its own prefix ([`Gcn`]), as a mirror does. A test that
 //! stops or reconfigures the broker uses [`OwnKafka`].
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::fs;
 use std::hash::{BuildHasher, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -162,7 +164,7 @@ impl Kafka {
                  {oauth}jaas.config={login}.oauthbearer.OAuthBearerLoginModule required;\n\
                  {oauth}server.callback.handler.class={login}.oauthbearer.OAuthBearerValidatorCallbackHandler\n\
                  {oauth}oauthbearer.jwks.endpoint.url=file://{folder}/jwks.json\n\
-                 {oauth}oauthbearer.expected.issuer=tests\n\
+                 {oauth}oauthbearer.expected.issuer=tests\n{oauth}oauthbearer.clock.skew.seconds=5\n\
                  listener.name.gcn.oauthbearer.connections.max.reauth.ms=3600000\n"
             ),
             format!(
@@ -274,7 +276,12 @@ impl Kafka {
 
     /// A group's committed offset in a topic's first partition.
     pub fn committed(&self, group: &str, topic: &str) -> Option<i64> {
-        let consumer: BaseConsumer = self.client().set("group.id", group).create().expect("a client");
+        // Tests poll this: a new client for each call would cost more than the request.
+        static CLIENTS: Mutex<BTreeMap<(String, String), Arc<BaseConsumer>>> = Mutex::new(BTreeMap::new());
+        let place = (self.address(), group.to_owned());
+        let create = || Arc::new(self.client().set("group.id", group).create().expect("a client"));
+        let consumer =
+            Arc::clone(CLIENTS.lock().unwrap_or_else(PoisonError::into_inner).entry(place).or_insert_with(create));
         let mut asked = TopicPartitionList::new();
         asked.add_partition(topic, 0);
         let begun = Instant::now();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::gwtm_server::ADMIN;
 use crate::kafka::Gcn;
-use crate::program::{binary, workspace};
+use crate::program::{binary, http_get, workspace};
 use crate::server::Process;
 
 /// Arguments and settings of a listener, which can be started repeatedly.
@@ -98,4 +98,25 @@ pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
         assert!(begun.elapsed() < Duration::from_secs(120), "timed out waiting for {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// A metric of a listener without labels; none when it does not respond.
+///
+/// # Panics
+/// When it has no such metric.
+pub fn metric(port: u16, name: &str) -> Option<f64> {
+    let (_, metrics) = http_get(port, "/metrics")?;
+    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    Some(value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("expected {name} in {metrics}")))
+}
+
+/// Waits until a listener receives a heartbeat, which lowers the age of its last one.
+pub async fn hears(port: u16) {
+    let mut oldest = 0.0_f64;
+    eventually("a heartbeat", async || {
+        let Some(age) = metric(port, "gwtm_heartbeat_age_seconds") else { return false };
+        oldest = oldest.max(age);
+        age < oldest
+    })
+    .await;
 }

@@ -156,11 +156,34 @@ pub fn serve(socket: &Path) -> io::Result<()> {
         let (_, server) = place.get_or_init(|| (String::new(), Mutex::default()));
         drop(server.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
-    for file in [socket.to_owned(), socket.with_extension("log")] {
-        // `tests/run` has no log file.
-        let _ = fs::remove_file(file);
+    // The socket, its log, and the files of `once`.
+    let (Some(folder), Some(name)) = (socket.parent(), socket.file_name()) else { return Ok(()) };
+    for entry in fs::read_dir(folder)?.flatten() {
+        if entry.file_name().as_encoded_bytes().starts_with(name.as_encoded_bytes()) {
+            let _ = fs::remove_file(entry.path());
+        }
     }
     Ok(())
+}
+
+/// A value that is computed once per run, by the first test that needs it; other tests and their processes wait for it.
+///
+/// # Panics
+/// When it cannot be stored.
+pub fn once<T: Serialize + DeserializeOwned>(name: &str, compute: impl FnOnce() -> T) -> T {
+    let mut path = socket().into_os_string();
+    path.push(format!(".{name}"));
+    let mut file = File::options().create(true).truncate(false).read(true).write(true).open(path).expect("a file");
+    // Until it is closed, also by the end of the process.
+    file.lock().expect("a lock");
+    let mut stored = String::new();
+    file.read_to_string(&mut stored).expect("a value");
+    if !stored.is_empty() {
+        return serde_json::from_str(&stored).expect("JSON");
+    }
+    let value = compute();
+    file.write_all(serde_json::to_string(&value).expect("JSON").as_bytes()).expect("written");
+    value
 }
 
 fn answer(mut client: UnixStream) -> io::Result<()> {

@@ -8,11 +8,13 @@ use clap::Parser;
 use cli::simulate::Simulate;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use shared::digest::sha256;
 
 use crate::gwtm_server::GwtmServer;
 use crate::kafka::Gcn;
-use crate::program::files;
+use crate::program::{files, sample};
 
 #[derive(Parser)]
 struct Command {
@@ -80,6 +82,20 @@ pub fn mocks(days: i64) -> Vec<Option<Vec<u8>>> {
     all
 }
 
+/// A retraction of each superevent: the notice that is the least work.
+///
+/// # Panics
+/// When the sample cannot be read.
+pub fn retractions(superevents: usize) -> Vec<Option<Vec<u8>>> {
+    let bytes = std::fs::read(sample("S090102b-2-retraction.json")).expect("a sample");
+    let mut retraction: Value = serde_json::from_slice(&bytes).expect("JSON");
+    let bodies = (0..superevents).map(|n| {
+        retraction["superevent_id"] = superevent(n).into();
+        Some(retraction.to_string().into_bytes())
+    });
+    bodies.collect()
+}
+
 /// A track search for each superevent.
 pub fn searches(superevents: usize) -> Vec<Option<Vec<u8>>> {
     (0..superevents).map(|n| simulated(&format!("--superevent-id {} --icecube nested", superevent(n)))).collect()
@@ -99,14 +115,15 @@ pub fn done(server: &GwtmServer) -> usize {
 type Row = Map<String, Value>;
 
 /// A listener's rows and objects.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Outcome {
     /// Rows by superevent, in order of arrival.
     alerts: BTreeMap<String, Vec<Row>>,
     searches: BTreeMap<String, Vec<Row>>,
     /// Number of galaxy lists by superevent.
     lists: BTreeMap<String, usize>,
-    objects: BTreeMap<String, Vec<u8>>,
+    /// SHA-256 of each object.
+    objects: BTreeMap<String, String>,
 }
 
 impl Outcome {
@@ -118,7 +135,7 @@ impl Outcome {
         }
         // Ignore unfinished files of killed processes.
         let objects = files(store).into_iter().filter(|(name, _)| !name.contains("/.unfinished-")).map(timeless);
-        let objects = objects.map(|(name, bytes)| (name.replace(gcn.prefix(), ""), bytes));
+        let objects = objects.map(|(name, bytes)| (name.replace(gcn.prefix(), ""), sha256(bytes)));
         Outcome {
             alerts: by_superevent(server.alerts()),
             searches: by_superevent(server.icecube_notices()),
@@ -141,8 +158,8 @@ impl Outcome {
         assert_eq!(self.searches, undisturbed.searches, "every search once");
         assert_eq!(self.lists, undisturbed.lists, "every list once");
         assert_eq!(self.names(), undisturbed.names(), "every object");
-        for (name, bytes) in &undisturbed.objects {
-            assert!(self.objects[name] == *bytes, "{name} differs from the undisturbed run's");
+        for (name, digest) in &undisturbed.objects {
+            assert!(self.objects[name] == *digest, "{name} differs from the undisturbed run's");
         }
     }
 }

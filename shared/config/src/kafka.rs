@@ -1,6 +1,7 @@
 //! How Kafka is reached, and every setting of what listens to it.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 use shared::digest::sha256;
@@ -58,6 +59,11 @@ pub const SETTINGS: &[Setting] = &[
     setting("KAFKA_CA_LOCATION", "the system's", "file or folder with trusted CA certificates"),
     setting("KAFKA_TOKEN_URL", "GCN's", "URL of the OAuth token endpoint, for another broker with OAUTHBEARER"),
     defaulted(
+        "RETRY_MAX_SECONDS",
+        "60",
+        "maximum pause before a notice that failed is tried again, 1 to 3600; pauses double from one second",
+    ),
+    defaulted(
         "HEALTH_ADDR",
         "127.0.0.1:8080",
         "address of `/healthz` and `/metrics`, `address:port`; `none` disables them",
@@ -108,6 +114,8 @@ pub struct Kafka {
     pub address_family: String,
     /// A file or folder of certificates; none is the system's.
     pub ca_location: Option<String>,
+    /// Maximum pause before a notice that failed is tried again.
+    pub retry_max: Duration,
 }
 
 /// A log-in by SASL.
@@ -246,6 +254,7 @@ impl Kafka {
             topic_prefix: Self::prefix(settings),
             address_family: settings.one_of("KAFKA_ADDRESS_FAMILY", &["v4", "v6", "any"]),
             ca_location: settings.text("KAFKA_CA_LOCATION"),
+            retry_max: Duration::from_secs(settings.number("RETRY_MAX_SECONDS", 1..=3600)),
             bootstrap: bootstrap.unwrap_or_else(|| format!("kafka.{domain}:9092")),
             tls: protocol != "plaintext",
             login,

@@ -84,7 +84,7 @@ async fn killed_bridge_finds_its_flow_again_and_keeps_the_order() {
     gcn.send(IGWN, [notice("S181101ab", 0), notice("S181101ab", 1)]).await;
     let folder = tempfile::tempdir().expect("a folder");
     let first = start_program(&gcn.settings(), &aws, &bucket, folder.path());
-    eventually("the first flow", async || aws.executions(NoticeKind::Igwn).await.len() == 1).await;
+    eventually("the first flow", async || aws.started(NoticeKind::Igwn).await == 1).await;
     first.kill();
     assert_eq!(gcn.committed(IGWN).unwrap_or_default(), 0, "not done while its flow runs");
     let second = start_program(&gcn.settings(), &aws, &bucket, folder.path());
@@ -109,7 +109,7 @@ async fn dead_letters_aborted_and_timed_out_flows_with_the_reason() {
         gcn.send(IGWN, [notice("S181101ab", 0)]).await;
         let listener = bridge(&gcn, deps);
         let name = gcn.flow_name(IGWN, 0);
-        eventually("the flow", async || aws.executions(NoticeKind::Igwn).await.len() == 1).await;
+        eventually("the flow", async || aws.started(NoticeKind::Igwn).await == 1).await;
         if status == "ABORTED" {
             let stopped = aws.sfn.stop_execution().execution_arn(execution(&aws, &name)).send().await;
             stopped.expect("aborted");

@@ -8,17 +8,18 @@ use std::time::Duration;
 use tests::backend::{Backend, Service, Settings};
 use tests::faults::{Fault, Faults};
 use tests::gwtm_server::GwtmServer;
-use tests::kafka::{Gcn, ICECUBE, IGWN, Kafka, OwnKafka, PASSWORD, USER};
-use tests::listener::{Listening, eventually, reaches};
+use tests::kafka::{Gcn, Heart, ICECUBE, IGWN, Kafka, OwnKafka, PASSWORD, USER};
+use tests::listener::{Listening, eventually, hears, metric, reaches};
 use tests::s3s::S3s;
-use tests::server::TestServer;
+use tests::server::{TestServer, free_port, once};
 use tests::story::{self, Outcome, done};
 use tests::wire::Wire;
-use tokio::sync::OnceCell;
+use tokio::runtime::Handle;
 
 const SUPEREVENTS: usize = 5;
-/// How long a store or an API is down.
-const OUTAGE: Duration = Duration::from_secs(60);
+/// How long a store or an API is down: more than twice the session timeout (10 s), after which the broker removes a
+/// member that has stopped polling.
+const OUTAGE: Duration = Duration::from_secs(25);
 
 /// A broker, a store and an API, the last two behind fault-injecting proxies.
 struct World {
@@ -42,7 +43,8 @@ impl World {
     fn listening(&self) -> Listening {
         let place: PathBuf = self.folder.path().join("listen");
         let api = format!("http://{}/api/v1/", self.to_api.address());
-        let mut listening = Listening::to(&self.broker, &place, &api).set("FLAT_MAX_ORDER", "1");
+        let mut listening =
+            Listening::to(&self.broker, &place, &api).set("FLAT_MAX_ORDER", "1").set("RETRY_MAX_SECONDS", "4");
         for (name, value) in &self.store {
             listening = listening.set(name, value);
         }
@@ -70,36 +72,34 @@ impl World {
     }
 }
 
-/// The final state of a run without faults.
-async fn undisturbed() -> &'static Outcome {
-    static OUTCOME: OnceCell<Outcome> = OnceCell::const_new();
-    OUTCOME
-        .get_or_init(async || {
-            let world = World::new(&Kafka::shared()).await;
-            let listening = world.listening();
-            let listener = listening.start();
-            world.send(false).await;
-            world.send(true).await;
-            reaches("the undisturbed run", story::rows(SUPEREVENTS), async || done(&world.api)).await;
-            assert!(listener.stop().success(), "{}", listening.said());
-            world.outcome()
-        })
-        .await
+/// The final state of a run without faults, once for all tests.
+fn undisturbed() -> Outcome {
+    let run = async {
+        let world = World::new(&Kafka::shared()).await;
+        let listening = world.listening();
+        let listener = listening.start();
+        world.send(false).await;
+        world.send(true).await;
+        reaches("the undisturbed run", story::rows(SUPEREVENTS), async || done(&world.api)).await;
+        assert!(listener.stop().success(), "{}", listening.said());
+        world.outcome()
+    };
+    tokio::task::block_in_place(|| once("undisturbed", || Handle::current().block_on(run)))
 }
 
 /// Sends the first half of the notices, runs `fault`, which injects faults and sends the second half, and asserts the
 /// final state of an undisturbed run. Returns the listener's log.
-async fn disturbed(kafka: &Kafka, fault: impl AsyncFnOnce(&mut World)) -> String {
+async fn disturbed(kafka: &Kafka, fault: impl AsyncFnOnce(&mut World, &Listening)) -> String {
     let mut world = World::new(kafka).await;
     let listening = world.listening();
     world.send(false).await;
     let mut listener = listening.start();
     eventually("the first alerts", async || done(&world.api) >= 3).await;
-    fault(&mut world).await;
+    fault(&mut world, &listening).await;
     reaches("all to be done", story::rows(SUPEREVENTS), async || done(&world.api)).await;
     assert!(listener.runs());
     assert!(listener.stop().success(), "{}", listening.said());
-    world.outcome().assert_is(undisturbed().await);
+    world.outcome().assert_is(&undisturbed());
     listening.said()
 }
 
@@ -111,15 +111,43 @@ fn assigned(said: &str) -> usize {
 async fn recovers_after_a_broker_restart() {
     let mut own = OwnKafka::start();
     let kafka = own.clone();
-    let said = disturbed(&kafka, async |world| {
+    let said = disturbed(&kafka, async |world, listening| {
         own.down();
-        tokio::time::sleep(Duration::from_secs(5)).await;
+        eventually("the loss to be told", async || listening.said().contains("lost the broker")).await;
         own.up();
         world.send(true).await;
     })
     .await;
     assert_eq!((said.matches("lost the broker").count(), said.matches("the broker is back").count()), (1, 1), "{said}");
     assert!(!said.contains("librdkafka"), "one line says it: {said}");
+}
+
+/// The backlog of a long outage takes longer than a heartbeat may be missing.
+#[tokio::test(flavor = "multi_thread")]
+async fn receives_heartbeats_beside_the_backlog_of_an_outage() {
+    const BACKLOG: usize = 300;
+    let mut own = OwnKafka::start();
+    let (gcn, api) = (Gcn::at(&own).await, GwtmServer::start().await);
+    let _heart = Heart::beat(&gcn);
+    // The consumer's queue always has room soon, and is never empty.
+    let to_api = Faults::before(api.address());
+    to_api.plan(|_, line| line.starts_with("POST").then_some(Fault::Delay(Duration::from_millis(500))));
+    let (folder, port) = (tempfile::tempdir().expect("a folder"), free_port());
+    let base = format!("http://{}/api/v1/", to_api.address());
+    let listening =
+        Listening::to(&gcn, &folder.path().join("data"), &base).set("HEALTH_ADDR", format!("127.0.0.1:{port}"));
+    let listener = listening.start();
+    hears(port).await;
+    own.down();
+    eventually("the loss to be told", async || listening.said().contains("lost the broker")).await;
+    own.up();
+    gcn.send(IGWN, story::retractions(BACKLOG)).await;
+    let in_flight = || metric(port, "gwtm_notices_in_flight").unwrap_or_default();
+    eventually("as many notices as are handled at once", async || in_flight() > 60.0).await;
+    hears(port).await;
+    let posted = api.alerts().len();
+    assert!(posted < BACKLOG / 2, "the heartbeat came after {posted} notices of {BACKLOG}");
+    assert!(listener.stop().success(), "{}", listening.said());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -154,7 +182,7 @@ async fn recovers_after_a_network_outage_to_the_broker() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn recovers_after_503_from_the_store() {
-    let said = disturbed(&Kafka::shared(), async |world| {
+    let said = disturbed(&Kafka::shared(), async |world, _| {
         world.to_store.plan(|_, _| Some(Fault::Answer(503)));
         world.send(true).await;
         tokio::time::sleep(OUTAGE).await;
@@ -168,7 +196,7 @@ async fn recovers_after_503_from_the_store() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn recovers_after_503_from_the_api() {
-    let said = disturbed(&Kafka::shared(), async |world| {
+    let said = disturbed(&Kafka::shared(), async |world, _| {
         world.to_api.plan(|_, _| Some(Fault::Answer(503)));
         world.send(true).await;
         let before = done(&world.api);
@@ -183,7 +211,7 @@ async fn recovers_after_503_from_the_api() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn retries_puts_on_broken_connections() {
-    let said = disturbed(&Kafka::shared(), async |world| {
+    let said = disturbed(&Kafka::shared(), async |world, _| {
         let mut puts = 0;
         let cut = move |_, line: &str| {
             if !line.starts_with("PUT /") {
@@ -211,7 +239,7 @@ async fn retries_puts_on_broken_connections() {
 async fn failing_superevent_does_not_delay_others() {
     let stuck = story::superevent(3);
     let failing = Arc::new(AtomicBool::new(true));
-    let said = disturbed(&Kafka::shared(), async |world| {
+    let said = disturbed(&Kafka::shared(), async |world, _| {
         let fails = Arc::clone(&failing);
         let (name, id) = (stuck.clone(), stuck.clone());
         world.to_store.plan(move |_, line| {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tests::gwtm_server::GwtmServer;
 use tests::kafka::{Gcn, Heart, ICECUBE, IGWN, Kafka};
-use tests::listener::{Listening, eventually};
+use tests::listener::{Listening, eventually, hears};
 use tests::program::{files, http_get, sample};
 use tests::server::{TestServer, free_port};
 use tests::story;
@@ -24,25 +24,6 @@ fn listening(gcn: &Gcn, store: &Path, server: &GwtmServer) -> (Listening, u16) {
 
 fn is_healthy(port: u16) -> bool {
     http_get(port, "/healthz").is_some_and(|(status, _)| status == 200)
-}
-
-/// Age of the last heartbeat that a listener received [s].
-fn heartbeat_age(port: u16) -> f64 {
-    let (_, metrics) = http_get(port, "/metrics").expect("an answer");
-    let line = metrics.lines().find_map(|line| line.strip_prefix("gwtm_heartbeat_age_seconds ")).expect("an age");
-    line.parse().expect("a number")
-}
-
-/// Waits until a listener receives a heartbeat, which lowers that age.
-async fn hears(port: u16) {
-    let mut oldest = 0.0_f64;
-    eventually("a heartbeat", async || {
-        let Some(_) = http_get(port, "/healthz") else { return false };
-        let age = heartbeat_age(port);
-        oldest = oldest.max(age);
-        age < oldest
-    })
-    .await;
 }
 
 const FENCED: &str = "fenced by another listener";

@@ -68,9 +68,10 @@ pub(crate) fn client_config(kafka: &config::Kafka) -> Result<ClientConfig> {
         // Pause before a full fetch queue is checked again. The default of 1 s limits the throughput to eight alerts of
         // 1 MB per second.
         .set("fetch.queue.backoff.ms", "5")
-        // A topic may not exist until its first message: wait for it, never create it.
+        // A topic may not exist until its first message: wait for it, never create it. A new topic or partition is
+        // noticed at the next refresh.
         .set("allow.auto.create.topics", "false")
-        .set("topic.metadata.refresh.interval.ms", "30000")
+        .set("topic.metadata.refresh.interval.ms", "5000")
         // GCN's host names resolve to IPv6 addresses that do not respond.
         .set("broker.address.family", &kafka.address_family)
         .set("socket.keepalive.enable", "true")

@@ -5,6 +5,7 @@
 //! Partitions are paused only when no message finishes for `STANDSTILL`.
 
 mod events;
+mod heartbeat;
 mod lanes;
 pub(crate) mod login;
 mod message;
@@ -26,7 +27,6 @@ use shared::{Error, Result};
 use crate::health::Health;
 use events::Events;
 pub use message::{Message, TopicPartition};
-pub use retry::RETRY;
 use run::Run;
 
 /// GCN's topic with one message a second, to detect a lost connection.
@@ -128,7 +128,8 @@ pub async fn listen<W: Work>(
     let mut membership = Membership::Static;
     let known = Arc::new(AtomicBool::new(false));
     loop {
-        let consumer = Consumer::join(kafka, topics, membership, RETRY, Arc::clone(&known), Arc::clone(health))?;
+        let retry = Backoff::new(RETRY_FIRST, kafka.retry_max);
+        let consumer = Consumer::join(kafka, topics, membership, retry, Arc::clone(&known), Arc::clone(health))?;
         let begun = Instant::now();
         let Err(ended) = consumer.run(Arc::clone(&work), stop.clone()).await else { return Ok(()) };
         failures = if health.silence() < begun.elapsed() { 1 } else { failures + 1 };
@@ -145,6 +146,9 @@ pub async fn listen<W: Work>(
         }
     }
 }
+
+/// Maximum pause after the first failed attempt to handle a message.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
 
 /// Backoff between rejoins.
 pub const REJOIN: Backoff = Backoff::new(Duration::from_secs(2), Duration::from_secs(600));

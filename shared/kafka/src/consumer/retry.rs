@@ -15,9 +15,6 @@ use crate::health::Health;
 /// First pause between log lines about a rejected certificate.
 const CERTIFICATE_LOG_PAUSE: Duration = Duration::from_secs(60);
 
-/// Backoff between attempts to handle a message.
-pub const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
-
 /// Signal from a message's task about its lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Signal {

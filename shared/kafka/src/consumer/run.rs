@@ -12,6 +12,7 @@ use shared::Error;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::heartbeat::Heartbeats;
 use super::lanes::Lanes;
 use super::message::{Message, TopicPartition};
 use super::position::Unconfirmed;
@@ -35,6 +36,7 @@ const SEEK_TIMEOUT: Duration = Duration::from_secs(10);
 /// One run of a consumer.
 pub(super) struct Run<'a, W> {
     consumer: &'a Consumer,
+    heartbeats: Heartbeats,
     work: Arc<W>,
     /// One per lane handled concurrently.
     permits: Arc<Semaphore>,
@@ -72,6 +74,7 @@ impl<'a, W: Work> Run<'a, W> {
         let (sender, signals) = mpsc::unbounded_channel();
         Run {
             consumer,
+            heartbeats: Heartbeats::new(&consumer.kafka, &consumer.heartbeat),
             permits: Arc::new(Semaphore::new(work.at_once())),
             work,
             epoch: 0,
@@ -127,6 +130,10 @@ impl<'a, W: Work> Run<'a, W> {
                 Some(finished) = self.running.join_next() => self.finished(finished),
                 Some(signal) = self.signals.recv() => self.signalled(signal),
                 () = tokio::time::sleep_until(since + STANDSTILL), if !polls => self.enter_standstill(),
+                heartbeat = self.heartbeats.recv() => match heartbeat {
+                    Ok(()) => self.received_heartbeat(),
+                    Err(error) => events.failed(&error),
+                },
                 message = self.consumer.kafka.recv(), if polls => {
                     self.notice_rebalance();
                     match message {
@@ -177,13 +184,20 @@ impl<'a, W: Work> Run<'a, W> {
         }
     }
 
+    fn received_heartbeat(&mut self) {
+        self.has_received = true;
+        self.consumer.kafka.context().answered();
+        self.consumer.health.heartbeat();
+    }
+
     async fn received(&mut self, message: &BorrowedMessage<'_>) {
+        // Fetched before its partition was taken out of the common queue.
+        if message.topic() == self.consumer.heartbeat {
+            return self.received_heartbeat();
+        }
         self.has_received = true;
         let events = self.consumer.kafka.context();
         events.answered();
-        if message.topic() == self.consumer.heartbeat {
-            return self.consumer.health.heartbeat();
-        }
         let message = Message::from(message);
         let (partition, size) = (message.topic_partition(), message.size());
         if let Some(position) = events.unconfirmed(&partition)
@@ -319,6 +333,7 @@ impl<'a, W: Work> Run<'a, W> {
             return;
         }
         self.epoch = epoch;
+        self.heartbeats.renew();
         self.progress.clear();
         self.lanes.clear_waiting();
         if self.standstill || !self.paused.is_empty() {
