@@ -12,14 +12,14 @@ const MAX_BACKOFF: Duration = Duration::from_secs(30);
 ///
 /// Notices of one lane run one after another in the order of their numbers, lanes run concurrently, the lowest number
 /// first. While a notice is being retried, its lane waits. Retries leave one place free for other lanes.
-pub(super) struct Lanes<N> {
+pub(super) struct BatchLanes<N> {
     /// How long a notice is retried.
     patience: Duration,
     max_running: usize,
     running: usize,
     running_retries: usize,
     last_was_retry: bool,
-    lanes: BTreeMap<String, Lane<N>>,
+    lanes: BTreeMap<String, BatchLane<N>>,
     /// Numbers of the notices that are queued or running, without those of lanes that are being retried.
     pending: BTreeSet<usize>,
     /// Lanes whose retries timed out, with the failure.
@@ -27,7 +27,7 @@ pub(super) struct Lanes<N> {
 }
 
 /// The queued notices of a superevent, with their numbers.
-struct Lane<N> {
+struct BatchLane<N> {
     queued: VecDeque<(usize, N)>,
     is_running: bool,
     /// While its first notice is being retried.
@@ -56,17 +56,17 @@ pub(super) struct Started<N> {
 }
 
 /// What follows from an attempt.
-pub(super) enum Settled<N> {
+pub(super) enum AfterAttempt<N> {
     /// The notice ended. `behind`: the notices that are not tried, because it failed in a way that may pass.
     Ended { number: usize, behind: Vec<(usize, N)> },
     /// The notice is retried after this pause.
     Retried(Duration),
 }
 
-impl<N> Lanes<N> {
+impl<N> BatchLanes<N> {
     /// No notices. A notice is retried for `patience`; `max_running` run at once.
     pub(super) fn new(patience: Duration, max_running: usize) -> Self {
-        Lanes {
+        BatchLanes {
             patience,
             max_running,
             running: 0,
@@ -85,7 +85,8 @@ impl<N> Lanes<N> {
 
     /// Queues a notice. Returns the failure behind which it waits, if its lane is being retried.
     pub(super) fn push(&mut self, lane: String, number: usize, notice: N) -> Option<&str> {
-        let lane = self.lanes.entry(lane).or_insert(Lane { queued: VecDeque::new(), is_running: false, retry: None });
+        let lane =
+            self.lanes.entry(lane).or_insert(BatchLane { queued: VecDeque::new(), is_running: false, retry: None });
         lane.queued.push_back((number, notice));
         if lane.retry.is_none() {
             self.pending.insert(number);
@@ -124,11 +125,11 @@ impl<N> Lanes<N> {
     }
 
     /// Ends an attempt. `cause`: the failure, if it may pass.
-    pub(super) fn settle(&mut self, started: Started<N>, cause: Option<&str>, now: Instant) -> Settled<N> {
+    pub(super) fn settle(&mut self, started: Started<N>, cause: Option<&str>, now: Instant) -> AfterAttempt<N> {
         let Started { lane: name, is_retry, number, notice, is_last } = started;
         self.running -= 1;
         self.running_retries -= usize::from(is_retry);
-        let Some(lane) = self.lanes.get_mut(&name) else { return Settled::Ended { number, behind: Vec::new() } };
+        let Some(lane) = self.lanes.get_mut(&name) else { return AfterAttempt::Ended { number, behind: Vec::new() } };
         lane.is_running = false;
         match cause {
             Some(cause) if !is_last => {
@@ -143,7 +144,7 @@ impl<N> Lanes<N> {
                 for (number, _) in &lane.queued {
                     self.pending.remove(number);
                 }
-                Settled::Retried(pause)
+                AfterAttempt::Retried(pause)
             }
             Some(cause) => {
                 let behind: Vec<(usize, N)> = lane.queued.drain(..).collect();
@@ -152,7 +153,7 @@ impl<N> Lanes<N> {
                 }
                 self.lanes.remove(&name);
                 self.timed_out.insert(name, cause.to_owned());
-                Settled::Ended { number, behind }
+                AfterAttempt::Ended { number, behind }
             }
             None => {
                 // The retry timeout starts anew for the next notice.
@@ -163,7 +164,7 @@ impl<N> Lanes<N> {
                 if lane.queued.is_empty() {
                     self.lanes.remove(&name);
                 }
-                Settled::Ended { number, behind: Vec::new() }
+                AfterAttempt::Ended { number, behind: Vec::new() }
             }
         }
     }
@@ -204,25 +205,25 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     /// Lanes with one notice for each name, numbered from 0.
-    fn lanes(patience: Duration, max_running: usize, names: &[&str]) -> Lanes<()> {
-        let mut lanes = Lanes::new(patience, max_running);
+    fn lanes(patience: Duration, max_running: usize, names: &[&str]) -> BatchLanes<()> {
+        let mut lanes = BatchLanes::new(patience, max_running);
         for (number, name) in names.iter().enumerate() {
             assert_eq!(lanes.push((*name).to_owned(), number, ()), None);
         }
         lanes
     }
 
-    fn ended(settled: &Settled<()>) -> (usize, Vec<usize>) {
+    fn ended(settled: &AfterAttempt<()>) -> (usize, Vec<usize>) {
         match settled {
-            Settled::Ended { number, behind } => (*number, behind.iter().map(|(number, ())| *number).collect()),
-            Settled::Retried(pause) => panic!("retried after {pause:?}"),
+            AfterAttempt::Ended { number, behind } => (*number, behind.iter().map(|(number, ())| *number).collect()),
+            AfterAttempt::Retried(pause) => panic!("retried after {pause:?}"),
         }
     }
 
-    fn pause(settled: &Settled<()>) -> Duration {
+    fn pause(settled: &AfterAttempt<()>) -> Duration {
         match settled {
-            Settled::Ended { number, .. } => panic!("{number} ended"),
-            Settled::Retried(pause) => *pause,
+            AfterAttempt::Ended { number, .. } => panic!("{number} ended"),
+            AfterAttempt::Retried(pause) => *pause,
         }
     }
 

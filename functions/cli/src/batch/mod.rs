@@ -13,7 +13,7 @@ use futures::future::LocalBoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use indicatif::{ProgressBar, ProgressStyle};
-use lanes::{Lanes, Settled, Started};
+use lanes::{AfterAttempt, BatchLanes, Started};
 use shared::key::SupereventId;
 use shared::message::{Body, Received};
 use shared::notice::{Envelope, NoticeKind};
@@ -51,10 +51,10 @@ pub(crate) struct Batch<'a> {
     failed: usize,
     max_queued: usize,
     offered: usize,
-    lanes: Lanes<Waiting<'a>>,
+    lanes: BatchLanes<Waiting<'a>>,
     running: FuturesUnordered<LocalBoxFuture<'a, Attempted<'a>>>,
     /// What is reported of each number, once nothing is pending before it.
-    ended: BTreeMap<usize, Ended>,
+    ended: BTreeMap<usize, Unprinted>,
 }
 
 /// A queued notice. Its bytes are read when it runs, so that the queue does not hold them.
@@ -78,7 +78,7 @@ struct Attempted<'a> {
 }
 
 /// What is reported of a notice.
-enum Ended {
+enum Unprinted {
     Tried { label: String, attempt: Attempt },
     NotTried { label: String, cause: String },
 }
@@ -113,7 +113,7 @@ impl<'a> Batch<'a> {
             failed: 0,
             max_queued,
             offered: 0,
-            lanes: Lanes::new(patience, jobs),
+            lanes: BatchLanes::new(patience, jobs),
             running: FuturesUnordered::new(),
             ended: BTreeMap::new(),
         })
@@ -148,7 +148,7 @@ impl<'a> Batch<'a> {
         self.progress.set_message(label.to_owned());
         let attempt = attempt(notice, &self.pipeline, false).await;
         let outcome = attempt.outcome.clone().ok();
-        self.ended.insert(number, Ended::Tried { label: label.to_owned(), attempt });
+        self.ended.insert(number, Unprinted::Tried { label: label.to_owned(), attempt });
         self.print_ended()?;
         Ok(outcome)
     }
@@ -172,7 +172,7 @@ impl<'a> Batch<'a> {
         let lane = lane.unwrap_or_else(|| label.to_owned());
         let label = label.to_owned();
         if let Some(cause) = self.lanes.timed_out(&lane) {
-            self.ended.insert(number, Ended::NotTried { label, cause: cause.to_owned() });
+            self.ended.insert(number, Unprinted::NotTried { label, cause: cause.to_owned() });
         } else {
             let waiting = Waiting { label: label.clone(), fetch: Box::new(fetch) };
             if let Some(cause) = self.lanes.push(lane, number, waiting) {
@@ -246,18 +246,16 @@ impl<'a> Batch<'a> {
         let label = started.notice.label.clone();
         let cause = retryable.as_ref().map(|error| format!("`{label}`, which failed: {error}"));
         match self.lanes.settle(started, cause.as_deref(), Instant::now()) {
-            Settled::Retried(pause) => {
+            AfterAttempt::Retried(pause) => {
                 let error = retryable.map(|error| error.to_string()).unwrap_or_default();
                 tracing::warn!(notice = label, retry_in_ms = pause.as_millis(), "retrying notice: {error}");
             }
-            Settled::Ended { number, behind } => {
-                self.ended.insert(number, Ended::Tried { label, attempt });
+            AfterAttempt::Ended { number, behind } => {
+                self.ended.insert(number, Unprinted::Tried { label, attempt });
                 let cause = cause.unwrap_or_default();
-                self.ended.extend(
-                    behind.into_iter().map(|(number, notice)| {
-                        (number, Ended::NotTried { label: notice.label, cause: cause.clone() })
-                    }),
-                );
+                self.ended.extend(behind.into_iter().map(|(number, notice)| {
+                    (number, Unprinted::NotTried { label: notice.label, cause: cause.clone() })
+                }));
             }
         }
     }
@@ -277,11 +275,11 @@ impl<'a> Batch<'a> {
                 break;
             }
             match next.remove() {
-                Ended::Tried { label, attempt: Attempt { outcome, took } } => {
+                Unprinted::Tried { label, attempt: Attempt { outcome, took } } => {
                     self.print(&label, &Report::new(&label, &outcome, self.store.writes(), took))?;
                     outcomes.extend(outcome.ok());
                 }
-                Ended::NotTried { label, cause } => self.print(&label, &Report::not_tried(&label, &cause))?,
+                Unprinted::NotTried { label, cause } => self.print(&label, &Report::not_tried(&label, &cause))?,
             }
         }
         Ok(outcomes)
