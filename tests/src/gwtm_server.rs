@@ -9,7 +9,7 @@ mod checks;
 mod routes;
 mod wire;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -87,6 +87,10 @@ struct World {
     lists: Vec<GalaxyList>,
     searches: Vec<Map<String, Value>>,
     faults: VecDeque<Fault>,
+    /// Faults of the requests about a superevent, which come first.
+    faults_of: BTreeMap<String, VecDeque<Fault>>,
+    /// The superevent whose requests wait.
+    held: Option<String>,
     requests: Vec<String>,
     broken_pages: Vec<String>,
     at_work: usize,
@@ -150,6 +154,13 @@ struct Request {
     body: Option<Value>,
 }
 
+impl Request {
+    /// The superevent that it is about.
+    fn graceid(&self) -> Option<&str> {
+        self.body.as_ref().and_then(|body| body.get("graceid")).or_else(|| self.query.get("graceid"))?.as_str()
+    }
+}
+
 impl GwtmServer {
     /// Duration of a hang; longer than the clients' timeout.
     pub const HANG: Duration = Duration::from_millis(400);
@@ -184,6 +195,21 @@ impl GwtmServer {
     /// Sets the faults of the next requests, in order.
     pub fn script(&self, faults: impl IntoIterator<Item = Fault>) {
         self.world().faults = faults.into_iter().collect();
+    }
+
+    /// Sets the faults of the next requests about a superevent.
+    pub fn script_of(&self, graceid: &str, faults: impl IntoIterator<Item = Fault>) {
+        self.world().faults_of.insert(graceid.to_owned(), faults.into_iter().collect());
+    }
+
+    /// Lets all requests about a superevent wait until [`GwtmServer::release`].
+    pub fn hold(&self, graceid: &str) {
+        self.world().held = Some(graceid.to_owned());
+    }
+
+    /// Handles the requests that were held.
+    pub fn release(&self) {
+        self.world().held = None;
     }
 
     /// The rows of alerts, in order of arrival.
@@ -340,7 +366,8 @@ async fn answer(
         let mut world = server.world();
         world.requests.push(format!("{method} {endpoint}"));
         world.at_work += 1;
-        world.faults.pop_front().unwrap_or(Fault::None)
+        let of_superevent = request.graceid().and_then(|id| world.faults_of.get_mut(id)?.pop_front());
+        of_superevent.or_else(|| world.faults.pop_front()).unwrap_or(Fault::None)
     };
     let process = connection.process;
     // A worker finishes a request even if the client has disconnected.
@@ -349,6 +376,9 @@ async fn answer(
             server.block(process, time);
         }
         server.unblocked(process).await;
+        while server.world().held.as_deref().is_some_and(|held| request.graceid() == Some(held)) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         let answer = faulty(&server, &request, fault).await;
         server.world().at_work -= 1;
         answer

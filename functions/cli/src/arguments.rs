@@ -135,6 +135,9 @@ pub struct RunOptions {
     /// 0 disables retries.
     #[arg(long, value_name = "TIME", default_value = "15m", value_parser = patience)]
     pub patience: Duration,
+    /// Number of superevents processed at once [default: one for each processor, at most 4]. Each needs 50 MB.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: Option<u16>,
     /// Files, folders of `*.json` files, names or prefixes of archived notices in the store, or `-` for standard input.
     #[arg(required = true, value_name = "NOTICE")]
     pub notices: Vec<String>,

@@ -114,7 +114,7 @@ async fn repair(
     audit: &Audit<'_>,
     broken: &[ComparedSuperevent],
 ) -> Result<(), Failure> {
-    let mut batch = Batch::open(config, options.json, options.patience).await?;
+    let mut batch = Batch::open(config, options.json, options.patience, None).await?;
     batch.of(broken.iter().map(|superevent| superevent.repairs.len()).sum());
     for ComparedSuperevent { id, repairs, .. } in broken {
         for repair in repairs {

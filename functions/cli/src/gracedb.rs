@@ -68,7 +68,7 @@ pub async fn gracedb(options: &GracedbOptions) -> std::result::Result<bool, Fail
     if options.dry_run {
         return plan(&gracedb, &ids, options).await;
     }
-    let mut batch = Batch::open(config, options.json, options.patience).await?;
+    let mut batch = Batch::open(config, options.json, options.patience, None).await?;
     let gracedb = &gracedb;
     for id in ids {
         let found = match alerts(gracedb, id).await {

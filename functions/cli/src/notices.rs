@@ -48,7 +48,7 @@ impl NoticeSource {
     }
 
     /// The superevent of an alert's archived notice, by its name: known even while it cannot be read.
-    pub(crate) fn superevent(&self) -> Option<SupereventId> {
+    fn superevent(&self) -> Option<SupereventId> {
         match self {
             NoticeSource::Stored(key) => Some(key.notice_of()?.superevent_id),
             NoticeSource::File(_) | NoticeSource::Document(_) => None,
@@ -56,19 +56,28 @@ impl NoticeSource {
     }
 }
 
-/// A notice in the order of the arguments.
-struct FoundNotice {
-    label: String,
-    source: Result<NoticeSource>,
+/// A notice that an argument names, or why the argument cannot be used.
+pub(crate) struct FoundNotice {
+    /// What a person calls it.
+    pub(crate) label: String,
+    pub(crate) source: Result<NoticeSource>,
     envelope: Envelope,
 }
 
-/// The notices that arguments name, each with what a person calls it. Those of one superevent are together, in the order
+impl FoundNotice {
+    /// Its superevent, if that is known before it is read again.
+    pub(crate) fn superevent(&self) -> Option<SupereventId> {
+        let of_source = || self.source.as_ref().ok().and_then(NoticeSource::superevent);
+        self.envelope.superevent_id.clone().or_else(of_source)
+    }
+}
+
+/// The notices that arguments name. Those of one superevent are together, in the order
 /// of their times; superevents are in the order in which the arguments, and the names in a folder, first mention them.
 /// What the store has archived stays in its own order, which is Kafka's or that of the alerts' names.
 ///
 /// An argument that cannot be used is an error of its own, and the others still count.
-pub(crate) async fn find(arguments: &[String], store: &Store) -> Vec<(String, Result<NoticeSource>)> {
+pub(crate) async fn find(arguments: &[String], store: &Store) -> Vec<FoundNotice> {
     let mut found = Vec::new();
     for argument in arguments {
         match expand(argument, store).await {
@@ -78,7 +87,7 @@ pub(crate) async fn find(arguments: &[String], store: &Store) -> Vec<(String, Re
             }
         }
     }
-    in_order(found).into_iter().map(|found| (found.label, found.source)).collect()
+    in_order(found)
 }
 
 fn in_order(found: Vec<FoundNotice>) -> Vec<FoundNotice> {

@@ -45,7 +45,7 @@ pub async fn list(options: &ListOptions) -> std::result::Result<(), Failure> {
     print_all(&mut messages, options.json).await.map(|_| ())
 }
 
-/// Takes the notices that Kafka holds through the whole pipeline, one after another; whether all of them were done.
+/// Processes the notices that Kafka holds, those of a superevent in Kafka's order; returns whether all succeeded.
 ///
 /// # Errors
 /// As [`list`]; a notice that fails is reported and counted instead.
@@ -55,7 +55,7 @@ pub async fn replay(options: &ReplayOptions) -> std::result::Result<bool, Failur
     if options.dry_run {
         return print_all(&mut messages, options.json).await.map(|_| true);
     }
-    let mut batch = Batch::open(config, options.json, options.patience).await?;
+    let mut batch = Batch::open(config, options.json, options.patience, None).await?;
     let store = batch.store().clone();
     while let Some(message) = messages.recv().await {
         let message = Arc::new(message.map_err(Failure::work)?);

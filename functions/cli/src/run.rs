@@ -12,7 +12,7 @@ use store::Store;
 use crate::Failure;
 use crate::arguments::RunOptions;
 use crate::batch::{Batch, received};
-use crate::notices::{self, NoticeSource};
+use crate::notices::{self, FoundNotice};
 use crate::pipeline::Outcome;
 
 /// Runs every notice; returns whether all succeeded.
@@ -24,12 +24,13 @@ pub async fn run(options: &RunOptions) -> std::result::Result<bool, Failure> {
     let config = Config::from_env(&settings).map_err(Failure::usage)?;
     // The report is printed, so only warnings are logged.
     config.log.start("warn");
-    let mut batch = Batch::open(config, options.json, options.patience).await?;
+    let mut batch = Batch::open(config, options.json, options.patience, options.jobs).await?;
     let store = batch.store().clone();
     let sources = notices::find(&options.notices, &store).await;
     batch.of(sources.len());
-    for (label, source) in sources {
-        let superevent = source.as_ref().ok().and_then(NoticeSource::superevent);
+    for found in sources {
+        let superevent = found.superevent();
+        let FoundNotice { label, source, .. } = found;
         let read_from = store.clone();
         let fetch = move || {
             let (source, store) = (source.clone(), read_from.clone());

@@ -96,6 +96,40 @@ fn processing_a_notice_again_changes_nothing() {
 }
 
 #[test]
+fn the_store_is_the_same_whatever_the_number_of_jobs() {
+    let notices = store();
+    for (n, notice) in tests::story::alerts(6).into_iter().flatten().enumerate() {
+        fs::write(notices.path().join(format!("{n:03}.json")), notice).expect("a notice");
+    }
+    let run = |jobs: &str| {
+        let store = store();
+        let called = Gwtm::run(store.path(), ["--json", "--jobs", jobs].map(Path::new))
+            .arg(notices.path())
+            .arg(workspace().join("events/notices"))
+            .set("CATALOG_PATH", workspace().join("events/catalog.csv"))
+            .set("FERMI_TLE_FILE", workspace().join("events/fermi.tle"))
+            .set("FLAT_MAX_ORDER", "5")
+            .call();
+        assert_eq!(called.code, Some(0), "{}", called.stderr);
+        let reports: Vec<String> = called.json().iter().map(|report| report["notice"].to_string()).collect();
+        let mut objects = files(store.path());
+        for (_, bytes) in objects.iter_mut().filter(|(name, _)| name.ends_with("-annotations.json")) {
+            let mut annotations: Value = serde_json::from_slice(bytes).expect("JSON");
+            annotations["timings"].take();
+            *bytes = annotations.to_string().into();
+        }
+        (reports, objects)
+    };
+    let (reports, objects) = run("1");
+    assert!(reports.len() >= 50 && objects.len() > reports.len(), "{} reports", reports.len());
+    let (reports_of_4, objects_of_4) = run("4");
+    assert_eq!(reports_of_4, reports);
+    assert_eq!(objects_of_4.keys().collect::<Vec<_>>(), objects.keys().collect::<Vec<_>>());
+    let differing: Vec<&String> = objects.keys().filter(|name| objects_of_4[*name] != objects[*name]).collect();
+    assert_eq!(differing, Vec::<&String>::new());
+}
+
+#[test]
 fn second_preliminary_is_a_separate_alert() {
     let store = store();
     let called = Gwtm::run(

@@ -46,10 +46,17 @@ async fn run(
     tokio::task::spawn_blocking(call).await.expect("gwtm ends")
 }
 
-/// (superevent, type) of every row.
-fn rows(server: &GwtmServer) -> Vec<String> {
+/// (superevent, type) of every row, in the order in which the rows were made.
+fn rows_by_time(server: &GwtmServer) -> Vec<String> {
     let text = |row: &serde_json::Map<String, Value>, field: &str| row[field].as_str().expect("a text").to_owned();
     server.alerts().iter().map(|row| format!("{}-{}", text(row, "graceid"), text(row, "alert_type"))).collect()
+}
+
+/// As [`rows_by_time`], one superevent after another. `gwtm run` keeps the order within each.
+fn rows(server: &GwtmServer) -> Vec<String> {
+    let mut rows = rows_by_time(server);
+    rows.sort_by_key(|row| row.split('-').next().map(str::to_owned));
+    rows
 }
 
 const ROWS: [&str; 8] = [
@@ -107,7 +114,9 @@ async fn posts_each_alert_once_and_stores_the_bodies() {
 
     // The store has what was posted; neither it nor any log has the token.
     let body: Value = serde_json::from_slice(&before["work/S090101a-Initial/post_alert.json"]).expect("JSON");
-    for (field, posted) in &server.alerts()[3] {
+    let alerts = server.alerts();
+    let initial = alerts.iter().find(|row| row["alert_type"] == "Initial").expect("a row");
+    for (field, posted) in initial {
         if let Some(ours) = body.get(field).filter(|ours| ours.is_string()) {
             assert_eq!(ours, posted, "{field}");
         }
@@ -303,28 +312,79 @@ async fn failing_alert_delays_only_its_own_superevent() {
         notice("S090101a-4-initial.json", "S090104d", "2009-01-04T00:02:00Z", "INITIAL"),
         notice("S090101a-2-preliminary.json", "S090105e", "2009-01-05T00:01:00Z", "PRELIMINARY"),
     ];
-    // The server is busy for the first POST, three times, then recovers.
-    let busy = || [Fault::Unavailable; 3].into_iter();
     let call = async |server: &GwtmServer, patience: &str| {
         let mut arguments: Vec<PathBuf> = vec!["--patience".into(), patience.into()];
         arguments.extend(notices.clone());
         let store = tempfile::tempdir().expect("a folder");
         run(server, store.path().join("data"), arguments, ("API_TIMEOUT_SECONDS", "1")).await
     };
+    // The server is busy for one superevent until the other's row is there.
     let server = GwtmServer::start().await;
-    server.script(busy());
+    server.script_of("S090104d", std::iter::repeat_n(Fault::Unavailable, 10_000));
+    let recovering = tokio::spawn({
+        let server = server.clone();
+        async move {
+            until_posted(&server, "S090105e-Preliminary").await;
+            server.script_of("S090104d", []);
+        }
+    });
     let called = call(&server, "60s").await;
+    recovering.abort();
     assert_eq!(called.code, Some(0), "{}", called.stderr);
-    assert_eq!(rows(&server), ["S090105e-Preliminary", "S090104d-Preliminary", "S090104d-Initial"]);
+    assert_eq!(rows_by_time(&server), ["S090105e-Preliminary", "S090104d-Preliminary", "S090104d-Initial"]);
     // Without retries the later alert is not attempted, and the report says why.
     let server = GwtmServer::start().await;
-    server.script(busy());
+    server.script_of("S090104d", [Fault::Unavailable; 3]);
     let called = call(&server, "0").await;
     assert_eq!((called.code, rows(&server)), (Some(1), vec!["S090105e-Preliminary".to_owned()]), "{}", called.stderr);
     let reports = called.json();
     assert_eq!(reports.iter().map(|report| &report["status"]).collect::<Vec<_>>(), ["failed", "not_tried", "done"]);
     let why = reports[1]["errors"][0]["message"].as_str().expect("a reason");
     assert!(why.starts_with("not tried, because ") && why.contains("-PRELIMINARY.json`, which failed: "), "{why}");
+}
+
+async fn until_posted(server: &GwtmServer, row: &str) {
+    while !rows_by_time(server).iter().any(|posted| posted == row) {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_superevents_side_by_side() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let notice =
+        |sample_name: &str, id: &str, created: &str, kind: &str| variant(folder.path(), sample_name, id, created, kind);
+    let notices = [
+        notice("S090101a-2-preliminary.json", "S090104d", "2009-01-04T00:01:00Z", "PRELIMINARY"),
+        notice("S090101a-4-initial.json", "S090104d", "2009-01-04T00:02:00Z", "INITIAL"),
+        notice("S090101a-2-preliminary.json", "S090105e", "2009-01-05T00:01:00Z", "PRELIMINARY"),
+        notice("S090101a-4-initial.json", "S090105e", "2009-01-05T00:02:00Z", "INITIAL"),
+        notice("S090101a-2-preliminary.json", "S090106f", "2009-01-06T00:01:00Z", "PRELIMINARY"),
+    ];
+    let server = GwtmServer::start().await;
+    // The first superevent gets no answer until the next one has a row, and is not retried.
+    server.hold("S090104d");
+    let releasing = tokio::spawn({
+        let server = server.clone();
+        async move {
+            until_posted(&server, "S090105e-Preliminary").await;
+            server.release();
+        }
+    });
+    let mut arguments: Vec<PathBuf> = ["--jobs", "2", "--patience", "0"].map(PathBuf::from).into();
+    arguments.extend(notices);
+    let called = run(&server, folder.path().join("data"), arguments, ("API_TIMEOUT_SECONDS", "30")).await;
+    assert_eq!(called.code, Some(0), "{}", called.stderr);
+    releasing.await.expect("released");
+    let expected = [
+        "S090104d-Preliminary",
+        "S090104d-Initial",
+        "S090105e-Preliminary",
+        "S090105e-Initial",
+        "S090106f-Preliminary",
+    ];
+    assert_eq!(rows(&server), expected);
+    assert_eq!(rows_by_time(&server)[0], "S090105e-Preliminary");
 }
 
 /// The server removes the files of old mocks at any time, even those being processed.
@@ -391,7 +451,7 @@ async fn killed_sixty_times(seed: u64) {
     server.keep_files_in(&store);
     let notices = fifteen_alerts(folder.path());
     let start = |notices: Vec<PathBuf>| {
-        let arguments = [PathBuf::from("--patience"), "120s".into()].into_iter().chain(notices);
+        let arguments = ["--patience", "120s", "--jobs", "2"].map(PathBuf::from).into_iter().chain(notices);
         Gwtm::run(&store, arguments)
             .set("API_BASE", server.base("v1"))
             .set("API_TOKEN", ADMIN)
@@ -419,10 +479,14 @@ async fn killed_sixty_times(seed: u64) {
         let mut order = notices.clone();
         order.rotate_left(first);
         let before = server.requests().len();
-        let kill_at = before + 1 + dice(6) as usize;
+        // Two superevents look for their rows before either posts.
+        let kill_at = before + 1 + dice(12) as usize;
         let mut run = start(order).quiet().start();
         let begun = std::time::Instant::now();
-        while server.requests().len() < kill_at && begun.elapsed() < std::time::Duration::from_millis(300) {
+        while server.requests().len() < kill_at
+            && begun.elapsed() < std::time::Duration::from_millis(1500)
+            && run.try_wait().expect("its state").is_none()
+        {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }
         run.kill().expect("killed");
@@ -451,9 +515,7 @@ async fn killed_sixty_times(seed: u64) {
         assert_eq!((lists.len(), Some(lists[0].alert_id)), (1, newest["id"].as_i64()), "{id}, seed {seed}");
         assert!(server.page(id).is_some_and(|page| page.contours.is_some() && page.name == format!("{id}-Update")));
     }
-    let mut rows = rows(&server);
-    rows.sort_by_key(|row| row.split('-').next().map(str::to_owned));
-    assert_eq!(rows, expected, "one row an alert, in order, seed {seed}");
+    assert_eq!(rows(&server), expected, "one row an alert, in order, seed {seed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

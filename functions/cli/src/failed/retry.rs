@@ -18,7 +18,7 @@ use crate::batch::Batch;
 
 pub(super) async fn retry(config: Config, choice: &Choice, json: bool) -> Result<bool, Failure> {
     config.log.start("warn");
-    let mut batch = Batch::open(config, json, Duration::ZERO).await?;
+    let mut batch = Batch::open(config, json, Duration::ZERO, Some(1)).await?;
     let store = batch.store().clone();
     let (found, problems) = chosen(&store, choice).await.map_err(Failure::work)?;
     let notices = by_notice(found);
