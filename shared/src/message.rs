@@ -3,6 +3,7 @@
 //! Bodies live in the store and travel by [`Key`], so a message stays under 10 kB. Every type has its sample in
 //! `events/messages/`, and those files are the contract.
 
+mod annotated;
 mod products;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use crate::key::{AlertName, Key};
 use crate::notice::icecube::TrackSearch;
 use crate::notice::igwn::{Event, ExternalCoincidence};
 
+pub use annotated::{Annotatable, AnnotateAnswer, AnnotatedSearch};
 pub use products::{Certainty, CoverageCertainty, MissingProduct, Product, ProductKind, ProductStatus, Products};
 
 /// What a message is about: what logs and metrics say of it.
@@ -25,6 +27,12 @@ pub struct Subject {
     pub time_created: Option<Timestamp>,
     /// When the signal arrived.
     pub time_of_signal: Option<Timestamp>,
+}
+
+impl Subject {
+    fn of_search(search: &TrackSearch) -> Self {
+        Subject { name: search.ref_id.clone(), time_created: search.alert_datetime, time_of_signal: None }
+    }
 }
 
 /// What one function hands the next.
@@ -222,10 +230,7 @@ impl FlowMessage for Publication {
     fn subject(&self) -> Option<Subject> {
         match self {
             Publication::Ligo { alert, .. } => alert.subject(),
-            Publication::IceCube(search) => {
-                let time_created = search.alert_datetime;
-                Some(Subject { name: search.ref_id.clone(), time_created, time_of_signal: None })
-            }
+            Publication::IceCube(search) => Some(Subject::of_search(search)),
         }
     }
 }
@@ -299,7 +304,7 @@ impl FlowMessage for Posted {
     }
 }
 
-/// An alert after its post, or after the post failed: the input of `annotate`.
+/// An alert after its post, or after the post failed: an input of `annotate`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settled {
     /// The alert.
@@ -371,7 +376,7 @@ pub struct UnmetRule {
     pub reasons: Vec<String>,
 }
 
-/// What `annotate` did.
+/// What `annotate` did for an alert.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Annotated {
     /// The alert.

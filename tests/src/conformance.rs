@@ -7,8 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use serde_json::json;
-use shared::key::Key;
+use shared::key::{Key, Object};
 use shared::message::Settled;
+use shared::notice::icecube::TrackSearch;
 use store::{Head, Md5, ObjectStream, Store};
 
 use crate::backend::{Backend, Service, open, value, with};
@@ -436,28 +437,37 @@ pub async fn dry_run_reads_its_own_writes_and_writes_nothing(backend: &impl Back
     assert_eq!(written.keys("fit/").await, Ok(vec![one]));
 }
 
-/// Three alerts of one superevent, annotated concurrently: the links and the pointer to the newest alert are right for
-/// any interleaving.
+/// Three alerts and an IceCube search of one superevent, annotated concurrently: the links and the pointer to the newest
+/// alert are right, and all alerts show the search, for any interleaving.
 ///
 /// # Panics
 /// When they are not.
 pub async fn concurrently_annotated_alerts_are_linked<B: Backend>(backend: &B) {
     let store = fresh(backend, "at-once").await;
     let store = &store;
+    let deps = &annotate::Deps {
+        store: store.clone(),
+        sites: Vec::new(),
+        areas_deg2: Vec::new(),
+        voevent_stream: None,
+        objects_url: None,
+    };
     let annotated = async |name: String, minute: u32, delay: Duration| {
         let alert =
             json!({"name": name, "role": "observation", "time_created": format!("2026-01-01T00:{minute:02}:00Z")});
         let settled: Settled = serde_json::from_value(json!({"alert": alert})).expect("an alert");
-        let deps = annotate::Deps {
-            store: store.clone(),
-            sites: Vec::new(),
-            areas_deg2: Vec::new(),
-            voevent_stream: None,
-            objects_url: None,
-        };
         // Varies the order of arrival.
         tokio::time::sleep(delay).await;
-        annotate::handle(&deps, settled).await.expect("annotated");
+        annotate::alert(deps, settled).await.expect("annotated");
+    };
+    let searched = async |id: &str, reference: &str, delay: Duration| {
+        let notice = json!({"ref_ID": id, "reference": {"gcn.notices.LVK.alert": reference}}).to_string();
+        let search = TrackSearch::parse(notice.as_bytes()).expect("a search");
+        tokio::time::sleep(delay).await;
+        // As `ingest-icecube` does.
+        let object = Object::IceCube(&search.superevent_id, &search.ref_id).key().expect("a key");
+        store.put(&object, serde_json::to_vec(&search).expect("JSON").into()).await.expect("stored");
+        annotate::search(deps, &search).await.expect("annotated");
     };
     for round in 0..B::ROUNDS {
         let letter = |i: u8| char::from(b'a' + i);
@@ -465,7 +475,12 @@ pub async fn concurrently_annotated_alerts_are_linked<B: Backend>(backend: &B) {
         let names = ["Preliminary", "Update", "Retraction"].map(|kind| format!("{id}-{kind}"));
         let delay = |i: u32| Duration::from_millis(u64::from((u32::from(round) * 7 + i * 5) % 13));
         let [one, two, three] = names.clone();
-        tokio::join!(annotated(one, 1, delay(0)), annotated(two, 2, delay(1)), annotated(three, 3, delay(2)));
+        tokio::join!(
+            annotated(one, 1, delay(0)),
+            annotated(two, 2, delay(1)),
+            annotated(three, 3, delay(2)),
+            searched(&id, &names[0], delay(3)),
+        );
         let read = async |name: String| -> serde_json::Value {
             serde_json::from_slice(&store.read(&key(&format!("fit/{name}.json"))).await.expect("an object"))
                 .expect("JSON")
@@ -482,6 +497,7 @@ pub async fn concurrently_annotated_alerts_are_linked<B: Backend>(backend: &B) {
             assert_eq!(found["superseded_by"], json!(next), "round {round}: {}", names[i]);
             assert_eq!(found["retracted"], json!(i < 2), "round {round}: {}", names[i]);
             assert_eq!(found["sequence"], json!(i + 1), "round {round}: {}", names[i]);
+            assert_eq!(found["icecube"][0]["ref_id"], json!(names[0]), "round {round}: {}", names[i]);
         }
     }
 }

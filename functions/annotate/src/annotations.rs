@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use shared::digest::sha256;
 use shared::key::{AlertName, Key, SupereventId};
 use shared::message::{Alert, CoverageCertainty, MissingProduct, ProductKind, Role};
+use shared::notice::icecube::TrackSearch;
 use shared::notice::igwn::{Event, ExternalCoincidence};
 
 use crate::sites::SiteView;
@@ -46,6 +47,9 @@ pub struct Annotations {
     pub event: Option<Event>,
     /// The notice's coincident event, only in the coincidence's own alert.
     pub external_coincidence: Option<ExternalCoincidence>,
+    /// IceCube's track searches around the superevent, newest first; see [`crate::searches`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub icecube: Vec<TrackSearch>,
     /// Numbers of the sky map.
     pub skymap: Option<SkyMap>,
     /// What can be seen of the map from the sites of the notification rules.
@@ -223,6 +227,7 @@ impl Annotations {
             previous: None,
             event: alert.event.clone(),
             external_coincidence: alert.external.clone(),
+            icecube: Vec::new(),
             tags: tags::tags(alert, skymap.as_ref()),
             rubin: Rubin::of(alert, skymap.as_ref()),
             skymap,

@@ -1,8 +1,9 @@
-//! `Settled → Annotated`: writes numbers and tags as JSON, a sky plot, a page, and the pointer to the superevent's
-//! newest alert. [`notify`] is the next function: `Annotated → Notified`.
+//! `Annotatable → AnnotateAnswer`: writes an alert's numbers and tags as JSON, a sky plot, a page, and the pointer to the
+//! superevent's newest alert; for an IceCube track search, adds it to the annotations and pages of the superevent's alerts.
+//! [`notify`] is the next function: `Annotated → Notified`.
 //!
 //! It runs after the post and cannot delay it. Its output, except the timings of the first run, depends only on the
-//! superevent's alerts, so it is idempotent.
+//! superevent's alerts and searches, so it is idempotent.
 
 pub mod annotations;
 pub mod galaxies;
@@ -10,13 +11,14 @@ pub mod notify;
 pub mod page;
 pub mod plot;
 mod posted;
+pub mod searches;
 pub mod sites;
+mod superevent;
 pub mod tags;
 pub mod text;
 pub mod versions;
 pub mod voevent;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -24,20 +26,22 @@ use config::Config;
 use jiff::Timestamp;
 use science::skymap::{Region, decode_once};
 use shared::key::{AlertName, Key, Object};
-use shared::message::{Alert, Annotated, Generated, MissingProduct, ProductStatus, Products, Role, Settled};
+use shared::message::{
+    Alert, Annotatable, AnnotateAnswer, Annotated, AnnotatedSearch, Generated, MissingProduct, ProductStatus, Products,
+    Role, Settled,
+};
+use shared::notice::icecube::TrackSearch;
 use shared::site::Site;
 use shared::{Context, Error, Result};
 use store::Store;
 
 use annotations::{Annotations, Link, SkyMap, Timings};
 use galaxies::PlottedGalaxy;
+use superevent::{Linked, link_all};
 use voevent::VoEvent;
 
 /// Number of galaxies on the page.
 const LISTED_GALAXIES: usize = 50;
-
-/// Limit on the rounds of [`link_all`].
-const MAX_ROUNDS: usize = 50;
 
 /// The function's dependencies.
 #[derive(Debug, Clone)]
@@ -78,12 +82,34 @@ impl Deps {
     }
 }
 
+/// Annotates an alert, or the alerts of a track search's superevent.
+///
+/// # Errors
+/// Those of [`alert`] and [`search`].
+pub async fn handle(deps: &Deps, annotatable: Annotatable) -> Result<AnnotateAnswer> {
+    match annotatable {
+        Annotatable::Alert(settled) => alert(deps, settled).await.map(AnnotateAnswer::Alert),
+        Annotatable::Search { icecube } => search(deps, &icecube).await.map(AnnotateAnswer::Search),
+    }
+}
+
+/// Adds a stored track search to the annotations and pages of its superevent's alerts; without alerts, changes nothing.
+///
+/// # Errors
+/// The store's.
+pub async fn search(deps: &Deps, search: &TrackSearch) -> Result<AnnotatedSearch> {
+    let TrackSearch { ref_id, superevent_id, .. } = search;
+    let Linked { changed, objects, .. } = Box::pin(link_all(deps, superevent_id, None)).await?;
+    tracing::info!(ref_id, %superevent_id, changed = changed.len(), "annotated the alerts of a track search");
+    Ok(AnnotatedSearch { ref_id: ref_id.clone(), superevent_id: superevent_id.clone(), objects, changed })
+}
+
 /// Writes an alert's annotations, plot and page, updates those of the superevent's other alerts, and the pointer to the
 /// newest. Unreadable annotations of other alerts are ignored, and listed in the annotations as `unread`.
 ///
 /// # Errors
 /// Permanent, when the alert's map cannot be decoded; otherwise the store's.
-pub async fn handle(deps: &Deps, settled: Settled) -> Result<Annotated> {
+pub async fn alert(deps: &Deps, settled: Settled) -> Result<Annotated> {
     let Settled { alert, products, galaxies, .. } = settled;
     let listed = read_galaxies(deps, &alert).await?;
     let analysis = analyse(deps, &alert, products.as_ref(), listed.clone(), galaxies.map(|made| made.count)).await?;
@@ -103,8 +129,10 @@ pub async fn handle(deps: &Deps, settled: Settled) -> Result<Annotated> {
             objects.push(write_if_changed(deps, key, bytes).await?.0);
         }
     }
-    let Linked { own, changed, objects: linked } = Box::pin(link_all(deps, own)).await?;
-    objects.extend(linked);
+    let linked = Box::pin(link_all(deps, &alert.name.superevent_id, Some(own))).await?;
+    let (own, changed) = (linked.own, linked.changed);
+    let own = own.ok_or_else(|| Error::permanent("expected the alert among its superevent's"))?;
+    objects.extend(linked.objects);
     tracing::info!(
         alert_name = %alert.name,
         sequence = own.sequence,
@@ -114,93 +142,6 @@ pub async fn handle(deps: &Deps, settled: Settled) -> Result<Annotated> {
     );
     let (sequence, notifications, unmet) = (own.sequence, Vec::new(), Vec::new());
     Ok(Annotated { name: alert.name, sequence, objects, changed, notifications, unmet })
-}
-
-/// The result of [`link_all`].
-struct Linked {
-    own: Annotations,
-    /// The other alerts whose annotations changed.
-    changed: Vec<AlertName>,
-    objects: Vec<Generated>,
-}
-
-/// Writes an alert's annotations, updates those of the superevent's other alerts, and the pointer to the newest.
-///
-/// Several processes may annotate alerts of a superevent concurrently, and no store writes several objects atomically.
-/// So every writer writes its own annotations, reads all, writes the links that follow from all, and repeats until a
-/// round writes nothing. A writer that overwrote newer links sees them in the next round, so the last writer leaves all
-/// links consistent.
-///
-/// # Errors
-/// The store's; Retryable, when other writers did not finish within [`MAX_ROUNDS`].
-async fn link_all(deps: &Deps, own: Annotations) -> Result<Linked> {
-    let name = own.name.clone();
-    let mut own = own;
-    let mut regions = BTreeMap::new();
-    let (mut changed, mut objects): (BTreeSet<AlertName>, Vec<Generated>) = Default::default();
-    for round in 0..MAX_ROUNDS {
-        let (mut alerts, unread) = versions::stored(&deps.store, &name).await?;
-        own.unread = unread;
-        let before: BTreeMap<AlertName, Annotations> =
-            alerts.iter().map(|alert| (alert.name.clone(), alert.clone())).collect();
-        // This process has the current version of its own alert.
-        alerts.retain(|alert| alert.name != name);
-        alerts.push(own);
-        if alerts.iter().any(|alert| !regions.contains_key(&alert.name)) {
-            regions = versions::regions(&deps.store, &alerts).await?;
-        }
-        versions::link(&mut alerts, &regions);
-        let linked = alerts.clone();
-        // Write the own alert first, so that other writers see it.
-        let (mut first, rest): (Vec<_>, Vec<_>) = alerts.iter_mut().partition(|alert| alert.name == name);
-        first.extend(rest);
-        let mut wrote = false;
-        for annotations in first {
-            let is_own = annotations.name == name;
-            // In the first round, the own page is written even if the links are unchanged.
-            if before.get(&annotations.name) == Some(&*annotations) && (round > 0 || !is_own) {
-                continue;
-            }
-            // Do not overwrite a concurrent change; the next round reads it.
-            if !is_own {
-                let key = Object::Annotations(&annotations.name).key()?;
-                let now = deps.store.get(&key).await?.and_then(|bytes| versions::read(&key, &bytes).ok());
-                if now.as_ref() != before.get(&annotations.name) {
-                    wrote = true;
-                    continue;
-                }
-            }
-            let (made, written) = publish(deps, annotations, &linked).await?;
-            wrote |= written;
-            made.into_iter().for_each(|made| record(&mut objects, made));
-            if !is_own {
-                changed.insert(annotations.name.clone());
-            }
-        }
-        if let Some(latest) = versions::latest(&alerts)? {
-            let (made, written) =
-                write_if_changed(deps, Object::Latest(&latest.superevent_id).key()?, json(&latest)?).await?;
-            wrote |= written;
-            record(&mut objects, made);
-        }
-        let found = alerts.into_iter().find(|annotations| annotations.name == name);
-        own = found.ok_or_else(|| Error::permanent("expected the alert among its superevent's"))?;
-        if !wrote {
-            return Ok(Linked { own, changed: changed.into_iter().collect(), objects });
-        }
-    }
-    Err(Error::retryable(format!(
-        "superevent `{}`: alerts not linked within {MAX_ROUNDS} rounds, because other processes keep writing",
-        own.superevent_id
-    )))
-}
-
-/// Records an object, replacing an earlier record of the same key.
-fn record(objects: &mut Vec<Generated>, made: Generated) {
-    match objects.iter_mut().find(|before| before.key == made.key) {
-        Some(before) => *before = made,
-        None => objects.push(made),
-    }
 }
 
 /// The products that were not made. The reason that was given first stays, so that a repeat changes nothing.

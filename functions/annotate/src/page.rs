@@ -7,8 +7,8 @@ use shared::message::Role;
 
 use crate::annotations::{Annotations, Link};
 use crate::galaxies::PlottedGalaxy;
-use crate::sites;
 use crate::text::{chirp_mass, escaped, found_by, number, of_level, percent, place, probabilities, rate};
+use crate::{searches, sites};
 
 const STYLE: &str = "\
 :root{color-scheme:light dark}body{font:16px/1.45 system-ui,'Noto Sans',sans-serif;max-width:1100px;margin:1.5rem auto;\
@@ -42,6 +42,7 @@ pub fn html(annotations: &Annotations, plot: Option<&[u8]>, galaxies: &[PlottedG
     numbers(&mut page, annotations);
     changes(&mut page, annotations);
     page.push_str(&sites::table(&annotations.sites));
+    page.push_str(&searches::section(&annotations.icecube));
     table(&mut page, annotations, galaxies);
     links(&mut page, annotations);
     let rubin = &annotations.rubin;

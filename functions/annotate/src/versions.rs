@@ -8,7 +8,7 @@ use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use science::skymap::Region;
 use serde::{Deserialize, Serialize};
-use shared::key::{AlertKind, AlertName, Key, Object, SupereventId, prefix_of};
+use shared::key::{AlertKind, AlertName, Key, Object, SupereventId};
 use shared::message::CoverageCertainty;
 use shared::{Context, Error, Result};
 use store::Store;
@@ -37,13 +37,13 @@ pub struct Latest {
     pub alerts: Vec<AlertName>,
 }
 
-/// The stored annotations of a superevent, and the keys of unreadable ones, except `own`'s, which are overwritten.
+/// The stored annotations among a superevent's objects (`keys`), and the keys of unreadable ones, except `own`'s, which are
+/// overwritten.
 ///
 /// # Errors
 /// The store's.
-pub async fn stored(store: &Store, own: &AlertName) -> Result<(Vec<Annotations>, Vec<Key>)> {
-    let keys = store.keys(&prefix_of(&own.superevent_id)).await?;
-    let keys = keys.into_iter().filter(|key| key.annotations_of().is_some());
+pub async fn stored(store: &Store, keys: &[Key], own: Option<&AlertName>) -> Result<(Vec<Annotations>, Vec<Key>)> {
+    let keys = keys.iter().filter(|key| key.annotations_of().is_some()).cloned();
     let read = futures::stream::iter(keys).map(async |key| {
         let bytes = store.get(&key).await?;
         Ok::<_, Error>(bytes.map(|bytes| read(&key, &bytes).map_err(|error| (key, error))))
@@ -53,9 +53,9 @@ pub async fn stored(store: &Store, own: &AlertName) -> Result<(Vec<Annotations>,
     for annotations in read.into_iter().flatten() {
         match annotations {
             Ok(annotations) => found.push(annotations),
-            Err((key, _)) if key.annotations_of().as_ref() == Some(own) => {}
+            Err((key, _)) if own.is_some() && key.annotations_of().as_ref() == own => {}
             Err((key, error)) => {
-                tracing::error!(alert_name = %own, "ignoring unreadable annotations of another alert: {error}");
+                tracing::error!(object_key = %key, "ignoring unreadable annotations: {error}");
                 unread.push(key);
             }
         }

@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! igwn:    ingest-ligo → for each alert ( skymap-products ‖ galaxy-list ) → post-api → annotate → notify
-//! icecube: ingest-icecube → post-api → notify
+//! icecube: ingest-icecube → post-api → annotate → notify
 //! ```
 //!
-//! An igwn notice that `ingest-ligo` cannot read goes to `notify`, which knows alerts of unknown types.
-//!
+//! An igwn notice that `ingest-ligo` cannot read goes to `notify`, which knows alerts of unknown types. `annotate` runs after
+//! a post that failed, too; an IceCube search is notified about only after its post.
 //!
 //! `infra/flows/*.asl.yaml` hold the same order for Step Functions; tests/tests/flows.rs compares the two. Nothing is
 //! retried here: an error keeps its class, and the caller decides.
@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 use config::Config;
 use shared::error::caught;
 use shared::key::AlertName;
-use shared::message::{Annotated, Ingested, Notifiable, Notification, Posted, Publication, Received, Settled};
+use shared::message::{
+    Annotated, AnnotatedSearch, Ingested, Notifiable, Notification, Posted, Publication, Received, Settled,
+};
 use shared::notice::NoticeKind;
 use shared::notice::icecube::TrackSearch;
 use shared::{Error, Result};
@@ -95,6 +97,17 @@ pub struct ProcessedAlert {
     pub annotated: Option<Annotated>,
 }
 
+/// An IceCube search and what the functions answered for it; what failed is absent.
+#[derive(Debug, Clone)]
+pub struct ProcessedSearch {
+    /// The search.
+    pub search: TrackSearch,
+    /// What `post-api` answered.
+    pub posted: Option<Posted>,
+    /// What `annotate` answered.
+    pub annotated: Option<AnnotatedSearch>,
+}
+
 /// What became of a notice.
 #[derive(Debug, Clone, Default)]
 pub struct Outcome {
@@ -102,8 +115,8 @@ pub struct Outcome {
     pub steps: Vec<Step>,
     /// The alerts of a LIGO/Virgo/KAGRA notice, in the order in which they are posted.
     pub alerts: Vec<ProcessedAlert>,
-    /// The search of an IceCube notice, and its post.
-    pub icecube: Option<(TrackSearch, Option<Posted>)>,
+    /// The search of an IceCube notice.
+    pub icecube: Option<ProcessedSearch>,
     /// The notifications about a notice that is no alert.
     pub notifications: Vec<Notification>,
     /// Why the notice was not processed.
@@ -236,7 +249,7 @@ impl Pipeline {
             // The next alert of the notice waits for this one's row.
             held = held.or(posted.as_ref().err().filter(|error| wait && error.is_retryable()).cloned());
             settled.posted = posted.ok();
-            let annotated = timed(annotate::handle(&self.annotate, settled.clone())).await;
+            let annotated = timed(annotate::alert(&self.annotate, settled.clone())).await;
             let mut annotated = outcome.record(Function::Annotate, Some(name), annotated).ok();
             if let Some(annotated) = &mut annotated {
                 let notifiable = Notifiable::Alert(annotated.clone());
@@ -254,15 +267,16 @@ impl Pipeline {
     async fn icecube(&self, received: Received) -> Outcome {
         let mut outcome = Outcome::default();
         let ingested = timed(ingest_icecube::handle(&self.ingest_icecube, received.clone())).await;
-        let Ok(publication) = outcome.record(Function::IngestIceCube, None, ingested) else { return outcome };
-        let posted = timed(post_api::handle(&self.post_api, publication.clone())).await;
+        let publication = outcome.record(Function::IngestIceCube, None, ingested);
+        let Ok(Publication::IceCube(search)) = publication else { return outcome };
+        let posted = timed(post_api::handle(&self.post_api, Publication::IceCube(search.clone()))).await;
         let posted = outcome.record(Function::PostApi, None, posted).ok();
+        let annotated = timed(annotate::search(&self.annotate, &search)).await;
+        let annotated = outcome.record(Function::Annotate, None, annotated).ok();
         if posted.is_some() {
             self.notify(&mut outcome, received).await;
         }
-        if let Publication::IceCube(search) = publication {
-            outcome.icecube = Some((search, posted));
-        }
+        outcome.icecube = Some(ProcessedSearch { search, posted, annotated });
         outcome
     }
 

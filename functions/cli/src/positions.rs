@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use annotate::galaxies::{self, PlottedGalaxy};
 use clap::ValueEnum;
 use science::skymap::MultiOrderMap;
-use science::skymap::crossmatch::{Located, Position, nearest};
+use science::skymap::crossmatch::{Located, NearestPositions, Position};
 use serde::Serialize;
 use shared::key::{AlertKind, AlertName, Key, Object, SupereventId, prefix_of};
 use shared::notice::Envelope;
@@ -274,6 +274,7 @@ fn rows<'a>(candidates: &'a [NamedPosition], target: &'a RankedMap) -> Result<Ve
     let galaxies: Vec<Position> = (target.galaxies.iter())
         .map(|galaxy| Position { ra_deg: galaxy.ra_deg, dec_deg: galaxy.dec_deg, distance: None })
         .collect();
+    let galaxies = NearestPositions::of(&galaxies);
     let located = target.map.crossmatch(&positions)?;
     let row = |(NamedPosition { name, position }, located): (&'a NamedPosition, Located)| PositionRow {
         name,
@@ -281,8 +282,7 @@ fn rows<'a>(candidates: &'a [NamedPosition], target: &'a RankedMap) -> Result<Ve
         dec_deg: position.dec_deg,
         distance: position.distance,
         located,
-        galaxies: nearest(position, &galaxies, NEAREST)
-            .into_iter()
+        galaxies: (galaxies.to(position, NEAREST).into_iter())
             .map(|(i, separation_deg)| Neighbour { separation_deg, galaxy: &target.galaxies[i] })
             .collect(),
         map: &target.name,

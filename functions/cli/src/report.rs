@@ -8,14 +8,14 @@ use config::Config;
 use serde::Serialize;
 use shared::key::{Key, Object, Parsed};
 use shared::message::{
-    Annotated, CoverageCertainty, Galaxies, Notification, NotificationStatus, Post, PostEndpoint, PostStatus, Product,
-    ProductStatus, Role, Settled, Summary,
+    Annotated, AnnotatedSearch, CoverageCertainty, Galaxies, Notification, NotificationStatus, Post, PostEndpoint,
+    PostStatus, Product, ProductStatus, Role, Settled, Summary,
 };
 use shared::notice::icecube::TrackSearch;
 use shared::{Error, Result};
 use store::Store;
 
-use crate::pipeline::{Function, Outcome, ProcessedAlert, Step};
+use crate::pipeline::{Function, Outcome, ProcessedAlert, ProcessedSearch, Step};
 
 /// Outcome of one notice.
 #[derive(Debug, Serialize)]
@@ -62,6 +62,7 @@ struct AlertReport<'a> {
 struct IceCubeReport<'a> {
     search: &'a TrackSearch,
     posts: &'a [Post],
+    annotated: Option<&'a AnnotatedSearch>,
 }
 
 /// A failed function; functions that do not depend on it still ran.
@@ -131,12 +132,13 @@ impl<'a> Report<'a> {
     }
 
     fn outcome(&mut self, outcome: &'a Outcome) {
-        let search = outcome.icecube.as_ref().map(|(search, _)| search.ref_id.as_str());
+        let search = outcome.icecube.as_ref().map(|one| one.search.ref_id.as_str());
         for Step { function, alert, result, .. } in &outcome.steps {
             let Err(error) = result else { continue };
             let alert = alert.as_ref().map(ToString::to_string);
-            let posted = search.filter(|_| *function == Function::PostApi).map(str::to_owned);
-            self.error(function.name(), alert.or(posted), error);
+            let is_of_search = matches!(function, Function::PostApi | Function::Annotate);
+            let search = search.filter(|_| is_of_search).map(str::to_owned);
+            self.error(function.name(), alert.or(search), error);
         }
         for ProcessedAlert { settled: Settled { alert, products, galaxies, posted }, annotated } in &outcome.alerts {
             let coverage = products.as_ref().map_or(&[][..], |products| &products.coverage);
@@ -161,9 +163,10 @@ impl<'a> Report<'a> {
                 annotated: annotated.as_ref(),
             });
         }
-        self.icecube = outcome.icecube.as_ref().map(|(search, posted)| IceCubeReport {
+        self.icecube = outcome.icecube.as_ref().map(|ProcessedSearch { search, posted, annotated }| IceCubeReport {
             search,
             posts: posted.as_ref().map_or(&[], |posted| &posted.posts),
+            annotated: annotated.as_ref(),
         });
         self.notifications = &outcome.notifications;
         self.skipped = outcome.skipped.as_deref();
@@ -192,13 +195,16 @@ pub(crate) fn print(out: &mut impl Write, report: &Report, json: bool) -> io::Re
     for alert in &report.alerts {
         print_alert(out, alert, report.stored)?;
     }
-    if let Some(IceCubeReport { search, posts }) = &report.icecube {
+    if let Some(IceCubeReport { search, posts, annotated }) = &report.icecube {
         let events = match search.events.len() {
             1 => "1 coincident neutrino".to_owned(),
             n => format!("{n} coincident neutrinos"),
         };
         writeln!(out, "  {} · IceCube track search around {} · {events}", search.ref_id, search.superevent_id)?;
         print_posts(out, posts)?;
+        for alert in annotated.iter().flat_map(|annotated| &annotated.changed) {
+            row(out, "annotations", "updated", &alert.to_string())?;
+        }
     }
     print_notifications(out, report.notifications)?;
     if let Some(reason) = report.skipped {

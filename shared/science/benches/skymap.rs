@@ -4,7 +4,7 @@
 //! number of cells of a real one.
 
 use divan::{Bencher, black_box};
-use science::skymap::crossmatch::Position;
+use science::skymap::crossmatch::{NearestPositions, Position};
 use science::skymap::{Cell, Distance, MapHeader, MultiOrderMap, contour, encode, flat};
 use shared::notice::igwn::Notice;
 
@@ -147,4 +147,18 @@ fn positions_10_000_with_distances(bencher: Bencher) {
     bencher
         .with_inputs(|| map.clone())
         .bench_local_values(|map| black_box(&map).crossmatch(&positions).expect("positions"));
+}
+
+/// The nearest of 10,000 ranked galaxies to each of 10,000 positions.
+#[divan::bench]
+fn nearest_galaxies_10_000(bencher: Bencher) {
+    let map = map();
+    let positions = positions(&map, |_| None);
+    // Between the positions.
+    let galaxies: Vec<Position> =
+        positions.iter().map(|at| Position { ra_deg: at.ra_deg + 0.01, dec_deg: 0.999 * at.dec_deg, ..*at }).collect();
+    bencher.bench_local(|| {
+        let nearest = NearestPositions::of(black_box(&galaxies));
+        positions.iter().map(|position| nearest.to(position, 3).len()).sum::<usize>()
+    });
 }

@@ -131,6 +131,11 @@ impl Key {
         }
     }
 
+    /// Whether it is the name of an IceCube search around a superevent, also one whose reference was shortened.
+    pub fn is_search_of(&self, id: &SupereventId) -> bool {
+        self.0.strip_prefix(&format!("{}/{id}{ICECUBE}", id.root())).is_some_and(|rest| rest.ends_with(".json"))
+    }
+
     /// Whether it says of something that it is not done yet, or whose a name is: what must be known of the notices after
     /// it, even when nothing is written.
     pub fn outlasts_notice(&self) -> bool {
@@ -401,6 +406,16 @@ mod tests {
         assert_eq!(key(Object::Latest(&real.superevent_id)), "fit/S230518h-latest.json");
         let search = Object::IceCube(&real.superevent_id, "S230518h-2 of/3");
         assert_eq!(key(search), "fit/S230518h-icecube-S230518h-2%20of%2F3.json");
+        for (reference, id, expected) in [
+            ("S230518h-2", &real.superevent_id, true),
+            (&"long".repeat(100), &real.superevent_id, true),
+            ("x-annotations", &real.superevent_id, true),
+            ("S230518h-2", &mock.superevent_id, false),
+        ] {
+            let key = Object::IceCube(&real.superevent_id, reference).key().expect("a key");
+            assert_eq!((key.is_search_of(id), key.annotations_of()), (expected, None), "{key}");
+        }
+        assert!(!Object::Annotations(&real).key().expect("a key").is_search_of(&real.superevent_id));
         assert_eq!(key(Object::VoEvent(&mock)), "test/MS181101ab-Update-ExtCoinc-voevent.xml");
         let annotations = Object::Annotations(&mock).key().expect("a key");
         assert_eq!(annotations.as_str(), "test/MS181101ab-Update-ExtCoinc-annotations.json");

@@ -240,6 +240,95 @@ fn keeps_icecube_searches_beside_the_superevents_alerts() {
     assert_eq!(kept["other"]["n_events_coincident"], 2, "{kept}");
 }
 
+/// Everything but durations and the objects' sizes of a superevent's annotations.
+fn without_sizes(store: &Path, name: &str) -> Value {
+    let mut annotations = read(store, name);
+    annotations.as_object_mut().expect("an object").retain(|field, _| field != "timings" && field != "objects");
+    annotations
+}
+
+#[test]
+fn alerts_show_searches_that_arrive_before_or_after_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let told = folder.path().join("told");
+    let rules = format!(
+        "[[rule]]\nname = \"all\"\nmax_age_hours = 1e6\n[[rule.target]]\nkind = \"command\"\n\
+         command = [\"sh\", \"-c\", \"echo $1 >> {}\", \"sh\"]",
+        told.display()
+    );
+    let run = |store: &Path, notice: &str| {
+        let called = Gwtm::run(store, [sample(notice)])
+            .set("NOTIFY_CONFIG", &rules)
+            .set("FLAT_MAX_ORDER", "none")
+            .set("VOEVENT_STREAM", "ivo://test/lvk")
+            .call();
+        assert_eq!(called.code, Some(0), "{}{}", called.stdout, called.stderr);
+        called.stdout
+    };
+    let count_told = || fs::read_to_string(&told).map_or(0, |lines| lines.lines().count());
+    let (first, second) = ("S090101a-4-initial.json", "S090101a-5-update-with-grb.json");
+    let search = "S090101a-6-icecube-nested.json";
+    let alerts = ["Initial", "Update", "Update-ExtCoinc"].map(|kind| format!("fit/S090101a-{kind}"));
+    let later = folder.path().join("later");
+
+    // The search arrives between the alerts.
+    run(&later, first);
+    let before = read(&later, "fit/S090101a-Initial-annotations.json");
+    assert_eq!((before["icecube"].is_null(), count_told()), (true, 1));
+    let (page, voevent) = ("fit/S090101a-Initial.html", "fit/S090101a-Initial-voevent.xml");
+    let old_files = files(&later);
+    let said = run(&later, search);
+    assert!(said.contains("updated            S090101a-Initial"), "{said}");
+    let kept = read(&later, "fit/S090101a-icecube-S090101a-1-Preliminary.json");
+    let mut after = read(&later, "fit/S090101a-Initial-annotations.json");
+    assert_eq!(after["icecube"], json!([kept]));
+    assert_eq!(after["icecube"][0]["events"][0]["id"], json!(["196260_13886078"]), "{after}");
+    // Only the page of what is derived of the annotations shows searches.
+    let now = files(&later);
+    let changed: Vec<&str> =
+        old_files.iter().filter(|(name, bytes)| now[*name] != **bytes).map(|(name, _)| name.as_str()).collect();
+    assert_eq!(changed, ["fit/S090101a-Initial-annotations.json", page]);
+    assert_eq!(now[voevent], old_files[voevent]);
+    let page_text = String::from_utf8(now[page].clone()).expect("text");
+    assert!(
+        page_text.contains("<h2>IceCube track searches</h2>") && page_text.contains("196260_13886078"),
+        "{page_text}"
+    );
+    for object in after["objects"].as_array().expect("objects") {
+        assert_eq!(object["sha256"], sha256(&now[object["key"].as_str().expect("a key")]), "{object}");
+    }
+    let mut before = before;
+    for annotations in [&mut before, &mut after] {
+        annotations.as_object_mut().expect("an object").retain(|field, _| field != "icecube" && field != "objects");
+    }
+    assert_eq!(after, before);
+    assert_eq!(count_told(), 1, "nobody is notified again");
+    run(&later, second);
+    assert_eq!(count_told(), 3);
+
+    // The search arrives before every alert: it succeeds, and annotates nothing.
+    let earlier = folder.path().join("earlier");
+    run(&earlier, search);
+    let names: Vec<String> = files(&earlier).into_keys().filter(|name| name.starts_with("fit/")).collect();
+    assert_eq!(names, ["fit/S090101a-icecube-S090101a-1-Preliminary.json"]);
+    run(&earlier, first);
+    run(&earlier, second);
+    for alert in &alerts {
+        let annotations = without_sizes(&later, &format!("{alert}-annotations.json"));
+        assert_eq!(annotations["icecube"], json!([kept]), "{alert}");
+        assert_eq!(annotations, without_sizes(&earlier, &format!("{alert}-annotations.json")), "{alert}");
+    }
+
+    // A repeat of anything changes nothing but is no error.
+    let (told_before, old_files) = (count_told(), files(&later));
+    for notice in [search, first, second] {
+        run(&later, notice);
+    }
+    let now = files(&later);
+    let changed: Vec<&String> = old_files.keys().filter(|name| now.get(*name) != old_files.get(*name)).collect();
+    assert_eq!((changed, count_told()), (Vec::new(), told_before));
+}
+
 #[test]
 fn links_the_alerts_of_a_superevent() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -13,7 +13,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shared::key::Key;
-use shared::message::{Alert, Body, Failed, Ingested, Notifiable, Notified, Publication, Received, Settled};
+use shared::message::{
+    Alert, Annotatable, Body, Failed, Ingested, Notifiable, Notified, Publication, Received, Settled,
+};
 use shared::notice::NoticeKind;
 use tests::program::{sample, workspace};
 
@@ -79,7 +81,7 @@ fn run_flow_with(flow: &str, answers: &Answers, bucket: &str, each_retry: usize)
             "ingest-ligo" | "ingest-icecube" => printed::<Received>(message),
             "skymap-products" | "galaxy-list" => printed::<Alert>(message),
             "post-api" => printed::<Publication>(message),
-            "annotate" => printed::<Settled>(message),
+            "annotate" => printed::<Annotatable>(message),
             "notify" => printed::<Notifiable>(message),
             other => panic!("`{other}` is no function"),
         };
@@ -138,13 +140,14 @@ fn calls_and_answers(outcome: &Outcome) -> (Vec<Call>, Answers) {
 }
 
 fn of_notice(outcome: &Outcome, function: Function) -> (Value, Value) {
-    let search = outcome.icecube.as_ref().map(|(search, _)| Publication::IceCube(search.clone()));
-    let posted = outcome.icecube.as_ref().and_then(|(_, posted)| posted.clone());
+    let icecube = outcome.icecube.as_ref();
+    let search = icecube.map(|one| Publication::IceCube(one.search.clone()));
     let alerts = outcome.alerts.iter().map(|one| (*one.settled.alert).clone()).collect();
     match function {
         Function::IngestLigo => (json!(received()), json!(Ingested { alerts, skipped: None })),
         Function::IngestIceCube => (json!(received()), json!(search)),
-        Function::PostApi => (json!(search), json!(posted)),
+        Function::PostApi => (json!(search), json!(icecube.and_then(|one| one.posted.clone()))),
+        Function::Annotate => (json!(search), json!(icecube.and_then(|one| one.annotated.clone()))),
         Function::Notify => {
             let notifications = outcome.notifications.clone();
             (json!(received()), json!(Notified { name: None, notifications, unmet: Vec::new() }))
@@ -249,8 +252,8 @@ async fn the_flows_call_the_functions_of_the_pipeline_in_its_order() {
         (NoticeKind::Igwn, grb, none, "SUCCEEDED", 11, none),
         (NoticeKind::Igwn, grb, &blocked, "FAILED", 9, &all),
         (NoticeKind::Igwn, search, none, "FAILED", 2, notice),
-        (NoticeKind::IceCube, search, none, "SUCCEEDED", 3, none),
-        (NoticeKind::IceCube, search, &unposted, "FAILED", 2, notice),
+        (NoticeKind::IceCube, search, none, "SUCCEEDED", 4, none),
+        (NoticeKind::IceCube, search, &unposted, "FAILED", 3, notice),
     ];
     for (kind, sample, blocked, status, count, kept) in cases {
         let flow = if kind == NoticeKind::Igwn { "ligo" } else { "icecube" };
@@ -343,15 +346,53 @@ fn fine() -> Answers {
     ])
 }
 
+/// Outputs with which the flow of a search succeeds.
+fn fine_search() -> Answers {
+    let search = json!({ "ref_id": "S090101a-1-Preliminary", "superevent_id": "S090101a", "events": [] });
+    let annotated =
+        json!({ "ref_id": "S090101a-1-Preliminary", "superevent_id": "S090101a", "objects": [], "changed": [] });
+    answers([
+        ("ingest-icecube", &[Ok(json!({ "icecube": search }))]),
+        ("post-api", &[Ok(posted())]),
+        ("annotate", &[Ok(annotated)]),
+        ("notify", &[Ok(json!({ "notifications": [] }))]),
+    ])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_is_posted_without_annotations_and_annotated_without_its_post() {
+    let (annotate, notice) = ("failed/notice-annotate.json", "failed/notice.json");
+    let without = |functions: &[&'static str], error: &'static str| {
+        let mut answers = fine_search();
+        answers.extend(functions.iter().map(|name| (*name, vec![Err(error)])));
+        answers
+    };
+    let all = ["ingest-icecube", "post-api", "annotate", "notify"];
+    for (functions, bucket, status, called, kept) in [
+        (&["annotate"][..], "there", "SUCCEEDED", &all[..], &[annotate][..]),
+        (&["annotate"], "absent", "SUCCEEDED", &all, &[]),
+        (&["post-api"], "there", "FAILED", &all[..3], &[notice]),
+        (&["post-api", "annotate"], "there", "FAILED", &all[..3], &[annotate, notice]),
+    ] {
+        for error in ["Permanent", "States.DataLimitExceeded"] {
+            let ran = run_flow_with("icecube", &without(functions, error), bucket, 0);
+            assert_eq!((ran.status.as_str(), names(&ran.calls)), (status, called.to_vec()), "{functions:?}");
+            assert_eq!(ran.objects.keys().collect::<Vec<_>>(), kept, "{functions:?}");
+            for (key, failed) in ran.objects {
+                let failed: Failed = serde_json::from_value(failed).expect("a message");
+                let step = if key == annotate { "annotate, arn:" } else { "arn:" };
+                assert!(failed.step.starts_with(step) && failed.error == error, "{failed:?}");
+                assert_eq!(serde_json::from_value::<Received>(failed.input).expect("a message"), received());
+            }
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn retries_every_error_that_a_retrier_names() {
-    let search = json!({ "ice_cube": posted() });
-    let told = json!({ "notifications": [] });
-    let icecube = answers([("ingest-icecube", &[Ok(search)]), ("post-api", &[Ok(posted())]), ("notify", &[Ok(told)])]);
-    for (flow, answers) in [("ligo", fine()), ("icecube", icecube)] {
+    for (flow, answers) in [("ligo", fine()), ("icecube", fine_search())] {
         let mut named: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for half in [1, 2] {
-            // The second flow's messages are placeholders: only its retriers are tested.
             let ran = run_flow_calls(flow, &answers, "there", half);
             assert_eq!((ran.status.as_str(), ran.objects.len()), ("SUCCEEDED", 0), "{flow}");
             for (function, errors) in ran.retried {

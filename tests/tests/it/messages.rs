@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use shared::key::Key;
-use shared::message::{Alert, Notifiable, Publication, Received, Settled};
+use shared::message::{Alert, Annotatable, Notifiable, Publication, Received};
 use store::Store;
 use tests::gracedb::GraceDb;
 use tests::lambda::Lambda;
@@ -212,11 +212,11 @@ async fn walk(functions: &Functions) {
         }
     }
     let cases = [
-        ("nested", "S090101a-6-icecube-nested"),
-        ("flat", "MS090105e-2-icecube-flat"),
-        ("no-events", "S090103c-2-icecube-none"),
+        ("nested", "S090101a-6-icecube-nested", 4),
+        ("flat", "MS090105e-2-icecube-flat", 1),
+        ("no-events", "S090103c-2-icecube-none", 1),
     ];
-    for (offset, (case, notice)) in (0..).zip(cases) {
+    for (offset, (case, notice, alerts)) in (0..).zip(cases) {
         let received =
             functions.arrives("gcn.notices.icecube.lvk_nu_track_search", offset, &format!("{notice}.json")).await;
         is_sample(&format!("ingest-icecube.{case}.json"), &received);
@@ -224,6 +224,9 @@ async fn walk(functions: &Functions) {
         is_sample(&format!("post-api.icecube-{case}.json"), &publication);
         let posted = functions.call("post-api", &publication).await;
         assert_eq!(posted["posts"][0]["status"], "not_posted", "{posted}");
+        is_sample(&format!("annotate.icecube-{case}.json"), &publication);
+        let annotated = functions.call("annotate", &publication).await;
+        assert_eq!(annotated["changed"].as_array().map(Vec::len), Some(alerts), "{annotated}");
         is_sample(&format!("notify.icecube-{case}.json"), &received);
         let notified = functions.call("notify", &received).await;
         assert_eq!(notified, json!({"notifications": []}), "no rule is set");
@@ -264,7 +267,7 @@ fn samples_round_trip_unchanged() {
             "ingest-ligo" | "ingest-icecube" => round_trip::<Received>(&sample),
             "skymap-products" | "galaxy-list" => round_trip::<Alert>(&sample),
             "post-api" => round_trip::<Publication>(&sample),
-            "annotate" => round_trip::<Settled>(&sample),
+            "annotate" => round_trip::<Annotatable>(&sample),
             "notify" => round_trip::<Notifiable>(&sample),
             "audit" => round_trip::<Scheduled>(&sample),
             other => panic!("{name}: no function `{other}`"),

@@ -119,18 +119,70 @@ impl MultiOrderMap {
     }
 }
 
-/// The positions nearest to another: the indices of at most `count`, with their angles \[deg\], nearest first.
-pub fn nearest(to: &Position, positions: &[Position], count: usize) -> Vec<(usize, f64)> {
-    let to = to.vector();
-    let chord = |at: &Position| at.vector().iter().zip(to).map(|(a, b)| (a - b) * (a - b)).sum::<f64>();
-    let mut squares: Vec<(usize, f64)> = positions.iter().map(chord).enumerate().collect();
-    let count = count.min(squares.len());
-    if count < squares.len() {
-        squares.select_nth_unstable_by(count, |a, b| a.1.total_cmp(&b.1));
-        squares.truncate(count);
+/// Positions, to find those nearest to others: a k-d tree of unit vectors (Bentley 1975, doi:10.1145/361002.361007).
+#[derive(Debug, Clone)]
+pub struct NearestPositions {
+    /// Unit vector and index of each position. The middle of a range halves the rest of it by one coordinate, and so on.
+    tree: Vec<([f64; 3], usize)>,
+}
+
+impl NearestPositions {
+    /// Arranges positions; those that are not finite are near to none.
+    pub fn of(positions: &[Position]) -> Self {
+        let mut tree: Vec<([f64; 3], usize)> = positions.iter().map(Position::vector).zip(0..).collect();
+        tree.retain(|(vector, _)| vector.iter().all(|coordinate| coordinate.is_finite()));
+        halve(&mut tree, 0);
+        NearestPositions { tree }
     }
-    squares.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
-    squares.into_iter().map(|(i, square)| (i, 2.0 * (0.5 * square.sqrt()).min(1.0).asin().to_degrees())).collect()
+
+    /// The positions nearest to another: the indices of at most `count`, with their angles \[deg\], nearest first, and of
+    /// equally near ones the first.
+    pub fn to(&self, position: &Position, count: usize) -> Vec<(usize, f64)> {
+        let mut nearest =
+            Nearest { to: position.vector(), count, found: Vec::with_capacity(count.min(self.tree.len()) + 1) };
+        nearest.search(&self.tree, 0);
+        let angle = |square: f64| 2.0 * (0.5 * square.sqrt()).min(1.0).asin().to_degrees();
+        nearest.found.into_iter().map(|(square, i)| (i, angle(square))).collect()
+    }
+}
+
+/// Sorts a part of a [`NearestPositions`] by coordinate `axis` around its middle, and its halves by the next.
+fn halve(part: &mut [([f64; 3], usize)], axis: usize) {
+    if part.len() > 1 {
+        let middle = part.len() / 2;
+        let (before, _, after) = part.select_nth_unstable_by(middle, |a, b| a.0[axis].total_cmp(&b.0[axis]));
+        halve(before, (axis + 1) % 3);
+        halve(after, (axis + 1) % 3);
+    }
+}
+
+/// A search for the nearest positions.
+struct Nearest {
+    to: [f64; 3],
+    count: usize,
+    /// Square of the chord, and index: the nearest so far, in order.
+    found: Vec<(f64, usize)>,
+}
+
+impl Nearest {
+    fn search(&mut self, part: &[([f64; 3], usize)], axis: usize) {
+        let middle = part.len() / 2;
+        let Some((vector, i)) = part.get(middle).filter(|_| self.count > 0) else { return };
+        let square = vector.iter().zip(self.to).map(|(a, b)| (a - b) * (a - b)).sum::<f64>();
+        let place = self.found.partition_point(|found| *found < (square, *i));
+        if place < self.count {
+            self.found.insert(place, (square, *i));
+            self.found.truncate(self.count);
+        }
+        let beyond = self.to[axis] - vector[axis];
+        let (before, after) = (&part[..middle], &part[middle + 1..]);
+        let (near, far) = if beyond < 0.0 { (before, after) } else { (after, before) };
+        self.search(near, (axis + 1) % 3);
+        // The other side of the dividing plane is at least as far away as the plane.
+        if self.found.len() < self.count || self.found.last().is_some_and(|last| beyond * beyond <= last.0) {
+            self.search(far, (axis + 1) % 3);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -243,13 +295,35 @@ mod tests {
     fn nearest_positions_match_closed_forms() {
         let all =
             [at(180.0, 0.0, None), at(1.0, 0.0, None), at(-0.5, 0.0, None), at(0.0, 1e-7, None), at(0.0, 90.0, None)];
-        let found = nearest(&at(360.0, 0.0, None), &all, 9);
+        let nearest = NearestPositions::of(&all);
+        let found = nearest.to(&at(360.0, 0.0, None), 9);
+        assert_eq!(found.len(), 5);
         for ((i, angle), (place, expected)) in found.iter().zip([(3, 1e-7), (2, 0.5), (1, 1.0), (4, 90.0), (0, 180.0)])
         {
             assert!(*i == place && (angle - expected).abs() < 1e-9, "{i}: {angle}, expected {place}: {expected}");
         }
-        assert_eq!(nearest(&at(0.0, 0.0, None), &all, 2).iter().map(|(i, _)| *i).collect::<Vec<_>>(), [3, 2]);
-        assert!(nearest(&at(0.0, 0.0, None), &[], 2).is_empty());
+        assert_eq!(nearest.to(&at(0.0, 0.0, None), 2).iter().map(|(i, _)| *i).collect::<Vec<_>>(), [3, 2]);
+        assert!(nearest.to(&at(0.0, 0.0, None), 0).is_empty());
+        assert!(NearestPositions::of(&[]).to(&at(0.0, 0.0, None), 2).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn nearest_positions_are_those_that_a_scan_finds(
+            // Whole degrees, so that some are equally near.
+            places in proptest::collection::vec((0..360_i32, -90..=90_i32), 0..300),
+            to in (0..360_i32, -90..=90_i32),
+            count in 0..5_usize,
+        ) {
+            let position = |(ra, dec): (i32, i32)| at(f64::from(ra), f64::from(dec), None);
+            let positions: Vec<Position> = places.into_iter().map(position).collect();
+            let square = |at: &Position| at.vector().iter().zip(position(to).vector()).map(|(a, b)| (a - b) * (a - b)).sum::<f64>();
+            let mut scanned: Vec<(f64, usize)> = positions.iter().map(square).zip(0..).collect();
+            scanned.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+            let scanned: Vec<usize> = scanned.into_iter().take(count).map(|(_, i)| i).collect();
+            let found = NearestPositions::of(&positions).to(&position(to), count);
+            prop_assert_eq!(found.iter().map(|(i, _)| *i).collect::<Vec<_>>(), scanned);
+        }
     }
 
     proptest! {

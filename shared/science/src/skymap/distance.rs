@@ -2,6 +2,7 @@
 //! doi:10.3847/0067-0049/226/1/10, has the formulas).
 
 use std::f64::consts::{PI, SQRT_2};
+use std::sync::LazyLock;
 
 use super::{Cell, Distance, MultiOrderMap};
 
@@ -28,6 +29,34 @@ fn normal_cdf(x: f64) -> f64 {
 /// φ, its density.
 fn normal_pdf(x: f64) -> f64 {
     (-0.5 * x * x).exp() / (2.0 * PI).sqrt()
+}
+
+/// Intervals of [`normal_near`]'s table in a standard deviation; the error of the cubics, h⁴ / 384, is below 1e-12.
+const STEPS_PER_SIGMA: usize = 256;
+
+/// The probability within `x` ≥ 0 standard deviations of the mean of the normal distribution, erf(x / √2), and φ(x), both
+/// within 1e-12: cubics between tabulated values and slopes, several times faster than erf and exp.
+fn normal_near(x: f64) -> (f64, f64) {
+    /// Both at each interval's start.
+    static TABLE: LazyLock<Vec<(f64, f64)>> = LazyLock::new(|| {
+        let start = |i: usize| i as f64 / STEPS_PER_SIGMA as f64;
+        let steps = MAX_SIGMAS as usize * STEPS_PER_SIGMA + 1;
+        (0..steps).map(start).map(|x| (libm::erf(x / SQRT_2), normal_pdf(x))).collect()
+    });
+    let step = x * STEPS_PER_SIGMA as f64;
+    let i = step as usize;
+    let (Some((a, a_density)), Some((b, b_density))) = (TABLE.get(i), TABLE.get(i + 1)) else { return (1.0, 0.0) };
+    let (t, h) = (step - i as f64, 1.0 / STEPS_PER_SIGMA as f64);
+    let (from, to) = (i as f64 * h, (i + 1) as f64 * h);
+    // The slope of erf(x / √2) is 2 φ(x), and that of φ(x) is −x φ(x).
+    let prob = cubic(t, (*a, 2.0 * a_density * h), (*b, 2.0 * b_density * h));
+    (prob, cubic(t, (*a_density, -from * a_density * h), (*b_density, -to * b_density * h)))
+}
+
+/// The cubic between two values with their slopes by `t`, at `t` from 0 to 1.
+fn cubic(t: f64, (a, a_slope): (f64, f64), (b, b_slope): (f64, f64)) -> f64 {
+    let (rest, chord) = (1.0 - t, b - a);
+    a + t * chord + t * rest * (rest * (a_slope - chord) - t * (b_slope - chord))
 }
 
 /// Solves `rising(x) = target` between `low` and `high`, where `rising` returns value and slope: Newton steps from
@@ -175,14 +204,21 @@ impl LineOfSight<'_> {
     fn around(&self, x: f64) -> (f64, f64) {
         let Distance { mu, sigma, norm } = *self.distance;
         let (near, far) = (mu - x * sigma, mu + x * sigma);
-        if near <= 0.0 {
+        if mu < 0.0 {
+            // The difference of two tails, which only erfc has with all digits.
             let (prob, slope) = self.nearer(far);
             return (prob, slope * sigma);
         }
-        // By symmetry, both ends have the same density.
-        let density = normal_pdf(x);
-        let integral = (mu * mu + sigma * sigma) * libm::erf(x / SQRT_2) - 2.0 * sigma * sigma * x * density;
-        ((norm * integral).clamp(0.0, 1.0), norm * (near * near + far * far) * density)
+        let (within, density) = normal_near(x);
+        let squares = mu * mu + sigma * sigma;
+        // By symmetry, both ends have the same density; beyond the observer there is nothing.
+        let (integral, ends) = if near > 0.0 {
+            (squares * within - 2.0 * sigma * sigma * x * density, near * near + far * far)
+        } else {
+            let between = 0.5 + 0.5 * within - self.tail;
+            (squares * between + sigma * (mu * self.density - (mu + far) * density), far * far)
+        };
+        ((norm * integral).clamp(0.0, 1.0), norm * ends * density)
     }
 }
 
@@ -251,8 +287,11 @@ impl MultiOrderMap {
 
 /// A line of sight and its largest density in space.
 struct Shell<'a> {
-    cell: &'a Cell,
     line: LineOfSight<'a>,
+    /// Probability of the cell (0–1).
+    prob: f64,
+    /// Area of the cell [sr].
+    area: f64,
     /// Natural logarithm of the largest density [Mpc⁻³].
     ln_peak: f64,
 }
@@ -286,8 +325,10 @@ fn ln_peak(cell: &Cell, Distance { sigma, norm, .. }: &Distance) -> f64 {
 impl<'a> Shells<'a> {
     /// `None` for a map without distances.
     pub(super) fn of(map: &'a MultiOrderMap) -> Option<Self> {
-        let shell =
-            |(cell, line): (&'a Cell, LineOfSight<'a>)| Shell { ln_peak: ln_peak(cell, line.distance), cell, line };
+        let shell = |(cell, line): (&'a Cell, LineOfSight<'a>)| {
+            let ln_peak = ln_peak(cell, line.distance);
+            Shell { line, prob: cell.prob(), area: cell.area(), ln_peak }
+        };
         let mut shells: Vec<Shell<'a>> = map.lines_of_sight()?.into_iter().map(shell).collect();
         shells.sort_by(|a, b| b.ln_peak.total_cmp(&a.ln_peak));
         Some(Shells(shells))
@@ -315,16 +356,18 @@ impl<'a> Shells<'a> {
     /// What lies above a threshold of the density, given as its natural logarithm.
     fn searched(&self, ln_threshold: f64) -> Searched {
         let mut sum = Searched { prob: 0.0, prob_slope: 0.0, volume: 0.0, volume_slope: 0.0 };
-        for Shell { cell, line, ln_peak } in self.0.iter().take_while(|shell| shell.ln_peak > ln_threshold) {
+        let above = self.0.partition_point(|shell| shell.ln_peak > ln_threshold);
+        for Shell { line, prob: cell_prob, area, ln_peak } in &self.0[..above] {
             // Half-width of the shell [sigma].
             let x = (2.0 * (ln_peak - ln_threshold)).sqrt();
             let Distance { mu, sigma, .. } = *line.distance;
             let (near, far) = ((mu - x * sigma).max(0.0), (mu + x * sigma).max(0.0));
             let (prob, slope) = line.around(x);
-            sum.prob += cell.prob() * prob;
-            sum.prob_slope += cell.prob() * slope / x;
-            sum.volume += cell.area() * (far.powi(3) - near.powi(3)) / 3.0;
-            sum.volume_slope += cell.area() * (far * far + near * near) * sigma / x;
+            let per_x = 1.0 / x;
+            sum.prob += cell_prob * prob;
+            sum.prob_slope += cell_prob * slope * per_x;
+            sum.volume += area * (far * far * far - near * near * near) * (1.0 / 3.0);
+            sum.volume_slope += area * (far * far + near * near) * sigma * per_x;
         }
         sum
     }
@@ -379,14 +422,12 @@ impl Searched {
             return a;
         }
         let t = (at - from) / width;
-        let cubic = |(a, a_slope): (f64, f64), (b, b_slope): (f64, f64)| {
-            let (rest, chord) = (1.0 - t, b - a);
-            let bent = t * rest * (rest * (a_slope * width - chord) - t * (b_slope * width - chord));
-            (a + t * chord + bent).max(a.min(b)).min(a.max(b))
+        let between = |(a, a_slope): (f64, f64), (b, b_slope): (f64, f64)| {
+            cubic(t, (a, a_slope * width), (b, b_slope * width)).max(a.min(b)).min(a.max(b))
         };
         Searched {
-            prob: cubic((a.prob, a.prob_slope), (b.prob, b.prob_slope)),
-            volume: cubic((a.volume, a.volume_slope), (b.volume, b.volume_slope)),
+            prob: between((a.prob, a.prob_slope), (b.prob, b.prob_slope)),
+            volume: between((a.volume, a.volume_slope), (b.volume, b.volume_slope)),
             ..a
         }
     }
@@ -420,6 +461,35 @@ mod tests {
             let expected = (i4 / i2 - (i3 / i2).powi(2)).sqrt();
             assert!((std / expected - 1.0).abs() < 1e-6, "{mu}: {std}, expected {expected}");
             assert!((distance.cdf(1e9) - 1.0).abs() < 1e-5, "{mu}: {}", distance.cdf(1e9));
+        }
+    }
+
+    #[test]
+    fn tabulated_normal_distribution_is_that_of_erf() {
+        for i in 0..=100_000 {
+            let x = f64::from(i) * 1e-4;
+            let (within, density) = normal_near(x);
+            assert!((within - libm::erf(x / SQRT_2)).abs() < 1e-12, "{x}: {within}");
+            assert!((density - normal_pdf(x)).abs() < 1e-12, "{x}: {density}");
+        }
+    }
+
+    #[test]
+    fn shells_hold_the_probability_between_their_ends() {
+        for (mu, sigma) in [(100.0, 10.0), (100.0, 60.0), (10.0, 10.0), (0.0, 5.0), (-15.0, 10.0), (-60.0, 10.0)] {
+            let (mean, std) = Distance { mu, sigma, norm: 1.0 }.moments().expect("moments");
+            let distance = Distance::of_moments(mean, std);
+            let line = LineOfSight::of(&distance);
+            for i in 1..200 {
+                let x = 0.05 * f64::from(i);
+                let (near, far) = (distance.mu - x * distance.sigma, distance.mu + x * distance.sigma);
+                let expected = distance.cdf(far) - distance.cdf(near);
+                let (prob, slope) = line.around(x);
+                assert!((prob - expected).abs() < 1e-10, "{mu} {sigma} {x}: {prob}, expected {expected}");
+                let h = 1e-5;
+                let difference = (line.around(x + h).0 - line.around(x - h).0) / (2.0 * h);
+                assert!((slope - difference).abs() < 1e-5, "{mu} {sigma} {x}: {slope}, expected {difference}");
+            }
         }
     }
 
