@@ -8,15 +8,11 @@ use annotate::annotations::{Annotations, SkyMap, Timings};
 use annotate::page;
 use annotate::plot::{Scene, draw};
 use science::galaxy::{Catalogue, rank};
-use science::skymap::crossmatch::{NearestPositions, Position};
 use science::skymap::{MultiOrderMap, contour, flat};
 use serde_json::json;
 use shared::message::Alert;
 use shared::notice::igwn::Notice;
 use shared::ranking::Settings;
-
-/// Number of positions that `gwtm where` compares with the map, and of ranked galaxies.
-const POSITIONS: usize = 10_000;
 
 /// Orders above it add nothing but compression.
 const FLAT_ORDER: u8 = 7;
@@ -45,20 +41,7 @@ fn main() {
         let plot = draw(&scene).expect("a plot");
         page::html(&annotations, Some(plot.svg().as_bytes()), &[])
     };
-    let positions = |distance: fn(usize) -> Option<f64>| -> Vec<Position> {
-        let position = |i: usize| {
-            let cell = &map.cells()[i * 7919 % map.cells().len()];
-            let (ra, dec) = cell.centre();
-            Position { ra_deg: ra.to_degrees(), dec_deg: dec.to_degrees(), distance: distance(i) }
-        };
-        (0..POSITIONS).map(position).collect()
-    };
-    let (flat_positions, in_space) = (positions(|_| None), positions(|i| Some(20.0 + (i % 61) as f64 * 3.0)));
-    let nearest = || {
-        let galaxies = NearestPositions::of(&flat_positions);
-        in_space.iter().map(|position| galaxies.to(position, 3).len()).sum::<usize>()
-    };
-    let steps: [(&str, &dyn Fn()); 10] = [
+    let steps: [(&str, &dyn Fn()); 7] = [
         ("decode", &|| drop(black_box(decode()))),
         ("areas", &|| drop(black_box(map.summary()))),
         ("contours", &|| drop(black_box(contour::geojson(&map, &[50, 90])))),
@@ -66,9 +49,6 @@ fn main() {
         ("flat_map", &|| drop(black_box(flat::write(&map, FLAT_ORDER, std::io::sink())))),
         ("galaxies", &|| drop(black_box(rank(&map, &catalogue, &Settings::default())))),
         ("annotation", &|| drop(black_box(annotation()))),
-        ("positions", &|| drop(black_box(map.crossmatch(&flat_positions)))),
-        ("positions_in_space", &|| drop(black_box(map.crossmatch(&in_space)))),
-        ("nearest_galaxies", &|| _ = black_box(nearest())),
     ];
     // A map sorts its cells once, so each step has a process of its own.
     let wanted = std::env::args().nth(1);
