@@ -32,7 +32,7 @@ use shared::message::{
 };
 use shared::notice::icecube::TrackSearch;
 use shared::site::Site;
-use shared::{Context, Error, Handling, Result};
+use shared::{Context, Error, Result};
 use store::Store;
 
 use annotations::{Annotations, Link, SkyMap, Timings};
@@ -86,26 +86,22 @@ impl Deps {
 ///
 /// # Errors
 /// Those of [`alert`] and [`search`].
-pub fn handle(deps: &Deps, annotatable: Annotatable) -> Handling<'_, AnnotateAnswer> {
-    Box::pin(async move {
-        match annotatable {
-            Annotatable::Alert(settled) => alert(deps, settled).await.map(AnnotateAnswer::Alert),
-            Annotatable::Search { icecube } => search(deps, &icecube).await.map(AnnotateAnswer::Search),
-        }
-    })
+pub async fn handle(deps: &Deps, annotatable: Annotatable) -> Result<AnnotateAnswer> {
+    match annotatable {
+        Annotatable::Alert(settled) => alert(deps, settled).await.map(AnnotateAnswer::Alert),
+        Annotatable::Search { icecube } => search(deps, &icecube).await.map(AnnotateAnswer::Search),
+    }
 }
 
 /// Adds a stored track search to the annotations and pages of its superevent's alerts; without alerts, changes nothing.
 ///
 /// # Errors
 /// The store's.
-pub fn search<'a>(deps: &'a Deps, search: &'a TrackSearch) -> Handling<'a, AnnotatedSearch> {
-    Box::pin(async move {
-        let TrackSearch { ref_id, superevent_id, .. } = search;
-        let Linked { changed, objects, .. } = Box::pin(link_all(deps, superevent_id, None)).await?;
-        tracing::info!(ref_id, %superevent_id, changed = changed.len(), "annotated the alerts of a track search");
-        Ok(AnnotatedSearch { ref_id: ref_id.clone(), superevent_id: superevent_id.clone(), objects, changed })
-    })
+pub async fn search(deps: &Deps, search: &TrackSearch) -> Result<AnnotatedSearch> {
+    let TrackSearch { ref_id, superevent_id, .. } = search;
+    let Linked { changed, objects, .. } = Box::pin(link_all(deps, superevent_id, None)).await?;
+    tracing::info!(ref_id, %superevent_id, changed = changed.len(), "annotated the alerts of a track search");
+    Ok(AnnotatedSearch { ref_id: ref_id.clone(), superevent_id: superevent_id.clone(), objects, changed })
 }
 
 /// Writes an alert's annotations, plot and page, updates those of the superevent's other alerts, and the pointer to the
@@ -113,41 +109,39 @@ pub fn search<'a>(deps: &'a Deps, search: &'a TrackSearch) -> Handling<'a, Annot
 ///
 /// # Errors
 /// Permanent, when the alert's map cannot be decoded; otherwise the store's.
-pub fn alert(deps: &Deps, settled: Settled) -> Handling<'_, Annotated> {
-    Box::pin(async move {
-        let Settled { alert, products, galaxies, .. } = settled;
-        let listed = read_galaxies(deps, &alert).await?;
-        let analysis = analyse(deps, &alert, products.as_ref(), listed.clone(), galaxies.map(|made| made.count)).await?;
-        let mut objects = Vec::new();
-        let mut own = analysis.annotations;
-        own.objects = links(deps, &alert, products.as_ref()).await?;
-        own.map_of = products.as_ref().and_then(|products| products.map_of.clone());
-        own.coverage = products.as_ref().map(|products| products.coverage.clone()).unwrap_or_default();
-        own.missing = missing(deps, &alert.name, products.as_ref()).await?;
-        if let Some(plot) = analysis.plot {
-            for (kind, object, bytes) in [
-                ("plot_svg", Object::PlotSvg(&alert.name), Bytes::from(plot.svg)),
-                ("plot_png", Object::PlotPng(&alert.name), Bytes::from(plot.png)),
-            ] {
-                let key = object.key()?;
-                own.objects.push(Link::of(kind, &key, &bytes));
-                objects.push(write_if_changed(deps, key, bytes).await?.0);
-            }
+pub async fn alert(deps: &Deps, settled: Settled) -> Result<Annotated> {
+    let Settled { alert, products, galaxies, .. } = settled;
+    let listed = read_galaxies(deps, &alert).await?;
+    let analysis = analyse(deps, &alert, products.as_ref(), listed.clone(), galaxies.map(|made| made.count)).await?;
+    let mut objects = Vec::new();
+    let mut own = analysis.annotations;
+    own.objects = links(deps, &alert, products.as_ref()).await?;
+    own.map_of = products.as_ref().and_then(|products| products.map_of.clone());
+    own.coverage = products.as_ref().map(|products| products.coverage.clone()).unwrap_or_default();
+    own.missing = missing(deps, &alert.name, products.as_ref()).await?;
+    if let Some(plot) = analysis.plot {
+        for (kind, object, bytes) in [
+            ("plot_svg", Object::PlotSvg(&alert.name), Bytes::from(plot.svg)),
+            ("plot_png", Object::PlotPng(&alert.name), Bytes::from(plot.png)),
+        ] {
+            let key = object.key()?;
+            own.objects.push(Link::of(kind, &key, &bytes));
+            objects.push(write_if_changed(deps, key, bytes).await?.0);
         }
-        let linked = Box::pin(link_all(deps, &alert.name.superevent_id, Some(own))).await?;
-        let (own, changed) = (linked.own, linked.changed);
-        let own = own.ok_or_else(|| Error::permanent("expected the alert among its superevent's"))?;
-        objects.extend(linked.objects);
-        tracing::info!(
-            alert_name = %alert.name,
-            sequence = own.sequence,
-            changed = changed.len(),
-            plot_ms = own.timings.plot_ms,
-            "annotated an alert"
-        );
-        let (sequence, notifications, unmet) = (own.sequence, Vec::new(), Vec::new());
-        Ok(Annotated { name: alert.name, sequence, objects, changed, notifications, unmet })
-    })
+    }
+    let linked = Box::pin(link_all(deps, &alert.name.superevent_id, Some(own))).await?;
+    let (own, changed) = (linked.own, linked.changed);
+    let own = own.ok_or_else(|| Error::permanent("expected the alert among its superevent's"))?;
+    objects.extend(linked.objects);
+    tracing::info!(
+        alert_name = %alert.name,
+        sequence = own.sequence,
+        changed = changed.len(),
+        plot_ms = own.timings.plot_ms,
+        "annotated an alert"
+    );
+    let (sequence, notifications, unmet) = (own.sequence, Vec::new(), Vec::new());
+    Ok(Annotated { name: alert.name, sequence, objects, changed, notifications, unmet })
 }
 
 /// The products that were not made. The reason that was given first stays, so that a repeat changes nothing.

@@ -14,7 +14,7 @@ use config::Config;
 use science::skymap::{MultiOrderMap, contour, decode_once, flat};
 use shared::key::AlertName;
 use shared::message::{Alert, Product, ProductKind, ProductStatus, Products, Role};
-use shared::{Error, Handling, Result};
+use shared::{Error, Result};
 use store::Store;
 
 use fermi::Sources;
@@ -60,48 +60,46 @@ impl Deps {
 /// # Errors
 /// Permanent, when the alert's map is not in the store or cannot be decoded; otherwise the store's. Products that do
 /// not need the map are made anyway.
-pub fn handle(deps: &Deps, alert: Alert) -> Handling<'_, Products> {
-    Box::pin(async move {
-        let from_map = async {
-            // Permanent, so that the alert is dead-lettered and a retry by a later version makes the missing products.
-            if let Some(error) = &alert.skymap_error {
-                return Err(Error::permanent(format!("sky map cannot be decoded: {error}")));
-            }
-            let Some(key) = &alert.skymap else { return Box::pin(without_map(deps, &alert)).await };
-            let max_order = deps.flat_max_order;
-            let drawn = match deps.store.get(key).await? {
-                // The GWTM deletes the files of old mock alerts on request.
-                None if alert.role == Role::Test => {
-                    return Ok((
-                        GENERATORS.map(|(kind, _)| missing(kind, "the mock alert's map was deleted")).into(),
-                        None,
-                    ));
-                }
-                None => deps.store.read(key).await?,
-                Some(map) => map,
-            };
-            let generated = runtime::blocking("products", move || generate(&drawn, max_order)).await;
-            let mut products =
-                store_products(deps, &alert, generated.map_err(|error| error.of(format!("sky map `{key}`")))?).await?;
-            if max_order.is_none() {
-                products.insert(0, missing(ProductKind::FlatMap, "flat maps are disabled (FLAT_MAX_ORDER=none)"));
-            }
-            Ok::<_, Error>((products, None))
-        };
-        let (superevent, time) = (&alert.name.superevent_id, alert.time_of_signal);
-        let fermi = fermi::coverage(&deps.fermi, &deps.store, superevent, time);
-        let swift = swift_bat::coverage(&deps.swift, &deps.store, superevent, time);
-        let (from_map, fermi, swift) = tokio::join!(from_map, fermi, swift);
-        let (mut products, map_of): (Vec<Product>, Option<AlertName>) = from_map?;
-        let mut coverage = Vec::new();
-        for covered in fermi.into_iter().chain([swift]) {
-            products.push(covered.product);
-            coverage.extend(covered.coverage);
+pub async fn handle(deps: &Deps, alert: Alert) -> Result<Products> {
+    let from_map = async {
+        // Permanent, so that the alert is dead-lettered and a retry by a later version makes the missing products.
+        if let Some(error) = &alert.skymap_error {
+            return Err(Error::permanent(format!("sky map cannot be decoded: {error}")));
         }
-        let missing: Vec<String> = products.iter().filter_map(missing_because).collect();
-        tracing::info!(alert_name = %alert.name, products = products.len() - missing.len(), ?missing, "made the products");
-        Ok(Products { name: alert.name, products, map_of, coverage })
-    })
+        let Some(key) = &alert.skymap else { return Box::pin(without_map(deps, &alert)).await };
+        let max_order = deps.flat_max_order;
+        let drawn = match deps.store.get(key).await? {
+            // The GWTM deletes the files of old mock alerts on request.
+            None if alert.role == Role::Test => {
+                return Ok((
+                    GENERATORS.map(|(kind, _)| missing(kind, "the mock alert's map was deleted")).into(),
+                    None,
+                ));
+            }
+            None => deps.store.read(key).await?,
+            Some(map) => map,
+        };
+        let generated = runtime::blocking("products", move || generate(&drawn, max_order)).await;
+        let mut products =
+            store_products(deps, &alert, generated.map_err(|error| error.of(format!("sky map `{key}`")))?).await?;
+        if max_order.is_none() {
+            products.insert(0, missing(ProductKind::FlatMap, "flat maps are disabled (FLAT_MAX_ORDER=none)"));
+        }
+        Ok::<_, Error>((products, None))
+    };
+    let (superevent, time) = (&alert.name.superevent_id, alert.time_of_signal);
+    let fermi = fermi::coverage(&deps.fermi, &deps.store, superevent, time);
+    let swift = swift_bat::coverage(&deps.swift, &deps.store, superevent, time);
+    let (from_map, fermi, swift) = tokio::join!(from_map, fermi, swift);
+    let (mut products, map_of): (Vec<Product>, Option<AlertName>) = from_map?;
+    let mut coverage = Vec::new();
+    for covered in fermi.into_iter().chain([swift]) {
+        products.push(covered.product);
+        coverage.extend(covered.coverage);
+    }
+    let missing: Vec<String> = products.iter().filter_map(missing_because).collect();
+    tracing::info!(alert_name = %alert.name, products = products.len() - missing.len(), ?missing, "made the products");
+    Ok(Products { name: alert.name, products, map_of, coverage })
 }
 
 /// Products of an alert without a map of its own: the superevent's last contours and flat map, and their alert.

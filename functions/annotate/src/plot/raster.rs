@@ -1,7 +1,9 @@
 //! Draws a drawing as PNG.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
+use foldhash::fast::FixedState;
 use shared::{Context, Error, Result};
 use tiny_skia::{
     Color, FillRule, LineJoin, Paint, Path, PathBuilder, Pixmap, Rect, Stroke as Pen, StrokeDash, Transform,
@@ -104,29 +106,34 @@ fn path_of(form: &Geometry) -> Option<Path> {
 /// The colours as a palette, the most frequent first, and each pixel's place in it. On white, every pixel is opaque.
 fn indexed(pixels: &Pixmap) -> (Vec<u8>, Vec<u8>) {
     let (pixels, _) = pixels.data().as_chunks::<4>();
-    let mut counts: HashMap<[u8; 4], usize> = HashMap::new();
-    for run in pixels.chunk_by(|a, b| a == b) {
-        *counts.entry(run[0]).or_default() += run.len();
+    let runs = || pixels.chunk_by(|a, b| a == b).map(|run| (u32::from_be_bytes(run[0]), run.len()));
+    // The picture is our own, so no hash needs to withstand an attack.
+    let mut counts: HashMap<u32, usize, FixedState> = HashMap::default();
+    for (colour, count) in runs() {
+        *counts.entry(colour).or_default() += count;
     }
-    let mut colours: Vec<([u8; 4], usize)> = counts.into_iter().collect();
-    colours.sort_unstable_by_key(|(colour, count)| (std::cmp::Reverse(*count), *colour));
-    let kept: Vec<[u8; 4]> = colours.iter().take(COLOURS).map(|(colour, _)| *colour).collect();
-    let places: HashMap<[u8; 4], u8> = colours.iter().map(|(colour, _)| (*colour, nearest(&kept, *colour))).collect();
+    let mut colours: Vec<(u32, usize)> = counts.into_iter().collect();
+    colours.sort_unstable_by_key(|(colour, count)| (Reverse(*count), *colour));
+    let kept: Vec<[u8; 4]> = colours.iter().take(COLOURS).map(|(colour, _)| colour.to_be_bytes()).collect();
+    let place = |i: usize, colour: u32| if i < kept.len() { i as u8 } else { nearest(&kept, colour.to_be_bytes()) };
+    let places: HashMap<u32, u8, FixedState> =
+        colours.iter().enumerate().map(|(i, (colour, _))| (*colour, place(i, *colour))).collect();
     let mut indices = Vec::with_capacity(pixels.len());
-    for run in pixels.chunk_by(|a, b| a == b) {
-        let place = places.get(&run[0]).copied().unwrap_or_default();
-        indices.resize(indices.len() + run.len(), place);
+    for (colour, count) in runs() {
+        let place = places.get(&colour).copied().unwrap_or_default();
+        indices.resize(indices.len() + count, place);
     }
     (kept.iter().flat_map(|[red, green, blue, _]| [*red, *green, *blue]).collect(), indices)
 }
 
-/// The place of the most similar colour.
+/// The place of the most similar of at most [`COLOURS`] colours, the first of those that are equally similar.
 fn nearest(colours: &[[u8; 4]], wanted: [u8; 4]) -> u8 {
-    let difference = |colour: &[u8; 4]| -> i32 {
-        colour.iter().zip(wanted).map(|(a, b)| (i32::from(*a) - i32::from(b)).pow(2)).sum()
+    let difference = |colour: &[u8; 4]| -> u32 {
+        colour.iter().zip(wanted).map(|(a, b)| u32::from(a.abs_diff(b)) * u32::from(a.abs_diff(b))).sum()
     };
-    let place = (0..colours.len()).min_by_key(|i| difference(&colours[*i]));
-    place.unwrap_or_default() as u8 // at most COLOURS
+    // In one number with its place, a difference takes no branch.
+    let placed = (0..).zip(colours).map(|(place, colour): (u32, _)| difference(colour) << 8 | place);
+    placed.min().unwrap_or_default() as u8 // the place, the lowest 8 bits
 }
 
 #[cfg(test)]
