@@ -202,6 +202,18 @@ impl GwtmServer {
         self.world().faults_of.insert(graceid.to_owned(), faults.into_iter().collect());
     }
 
+    /// Is busy for a superevent until another one has a row.
+    pub fn busy_until_another_has_a_row(&self, graceid: &str) {
+        self.script_of(graceid, std::iter::repeat_n(Fault::Unavailable, 10_000));
+        let (server, id) = (self.clone(), graceid.to_owned());
+        tokio::spawn(async move {
+            while server.alerts().is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            server.script_of(&id, []);
+        });
+    }
+
     /// Lets all requests about a superevent wait until [`GwtmServer::release`].
     pub fn hold(&self, graceid: &str) {
         self.world().held = Some(graceid.to_owned());

@@ -88,7 +88,7 @@ impl Deps {
 /// Those of [`alert`] and [`search`].
 pub async fn handle(deps: &Deps, annotatable: Annotatable) -> Result<AnnotateAnswer> {
     match annotatable {
-        Annotatable::Alert(settled) => alert(deps, settled).await.map(AnnotateAnswer::Alert),
+        Annotatable::Alert(settled) => alert(deps, *settled).await.map(AnnotateAnswer::Alert),
         Annotatable::Search { icecube } => search(deps, &icecube).await.map(AnnotateAnswer::Search),
     }
 }

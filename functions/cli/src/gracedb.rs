@@ -71,7 +71,7 @@ pub async fn gracedb(options: &GracedbOptions) -> std::result::Result<bool, Fail
     let mut batch = Batch::open(config, options.json, options.patience, None).await?;
     let gracedb = &gracedb;
     for id in ids {
-        let found = match alerts(gracedb, id).await {
+        let found = match batch.meanwhile(alerts(gracedb, id)).await {
             Ok(found) => found,
             Err(error) => {
                 batch.take(id.as_str(), async { Err(error) }).await?;

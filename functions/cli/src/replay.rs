@@ -57,7 +57,7 @@ pub async fn replay(options: &ReplayOptions) -> std::result::Result<bool, Failur
     }
     let mut batch = Batch::open(config, options.json, options.patience, None).await?;
     let store = batch.store().clone();
-    while let Some(message) = messages.recv().await {
+    while let Some(message) = batch.meanwhile(messages.recv()).await {
         let message = Arc::new(message.map_err(Failure::work)?);
         let label = message.to_string().replace('`', "");
         let superevent = message.envelope.superevent_id.clone();

@@ -37,7 +37,7 @@ pub async fn run(options: &RunOptions) -> std::result::Result<bool, Failure> {
             async move { received(source?.read(&store).await?) }.boxed_local()
         };
         let done = batch.offer(&label, superevent.as_ref(), fetch).await?;
-        pages(options, &store, done).await?;
+        batch.meanwhile(pages(options, &store, done)).await?;
     }
     let last = batch.finish().await?;
     pages(options, &store, last).await?;

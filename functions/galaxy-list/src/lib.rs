@@ -72,7 +72,8 @@ pub fn handle(deps: &Deps, alert: Alert) -> Handling<'_, Galaxies> {
         let named = format!("sky map `{skymap}`");
         let decode = move || decode_once(&map).map_err(|error| error.of(named));
         let map = runtime::blocking("galaxy ranking", decode).await?;
-        let ranking = ranking(deps, source, map).await.map_err(|error| error.of(format!("galaxy catalogue `{source}`")))?;
+        let ranking =
+            ranking(deps, source, map).await.map_err(|error| error.of(format!("galaxy catalogue `{source}`")))?;
         if ranking.entries.is_empty() {
             return Ok(none(format!("no galaxy of `{source}` lies in the credible zone, nor in the relaxed one")));
         }
@@ -80,7 +81,8 @@ pub fn handle(deps: &Deps, alert: Alert) -> Handling<'_, Galaxies> {
         let (in_zone, relaxed) = (ranking.in_zone, ranking.relaxed);
         let key = Object::EventGalaxies(&alert.name).key()?;
         let table = galaxy::csv(&ranking)?;
-        let list = serde_json::to_vec(&body(&deps.galaxies, &alert, ranking)).permanent(format_args!("object `{key}`"))?;
+        let list =
+            serde_json::to_vec(&body(&deps.galaxies, &alert, ranking)).permanent(format_args!("object `{key}`"))?;
         deps.store.put(&key, Bytes::from(list)).await?;
         deps.store.put(&Object::GalaxiesCsv(&alert.name).key()?, Bytes::from(table)).await?;
         tracing::info!(alert_name = %alert.name, count, in_zone, relaxed, "ranked galaxies");

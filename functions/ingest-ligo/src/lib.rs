@@ -5,11 +5,11 @@ mod claim;
 use bytes::Bytes;
 use config::Config;
 use science::alert::{self, Draft};
-use shared::{Handling, Result};
 use shared::key::Object;
 use shared::message::{Alert, Ingested, Received};
 use shared::notice::Envelope;
 use shared::notice::igwn::Notice;
+use shared::{Handling, Result};
 use store::Store;
 
 /// The function's dependencies.

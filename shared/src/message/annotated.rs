@@ -11,7 +11,7 @@ use crate::notice::icecube::TrackSearch;
 #[serde(untagged, expecting = "expected a settled alert (field `alert`) or a track search (field `icecube`)")]
 pub enum Annotatable {
     /// An alert after its post, or after the post failed.
-    Alert(Settled),
+    Alert(Box<Settled>),
     /// A track search that `ingest-icecube` has stored, for the alerts of its superevent.
     Search {
         /// The search, as `post-api` gets it.

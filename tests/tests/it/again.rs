@@ -369,9 +369,13 @@ async fn later_alerts_from_gracedb_wait_for_a_retryable_failure() {
         ("60s", 0, ["done"; 3], &["S090102b Retraction", "S090101a Preliminary", "S090101a Initial"][..]),
         ("0", 1, ["failed", "not_tried", "done"], &["S090102b Retraction"]),
     ] {
-        // The server is busy while the first alert is posted.
+        // The server is busy for the first superevent, with retries until the other one has a row.
         let server = GwtmServer::start().await;
-        server.script([Fault::Unavailable; 3]);
+        if patience == "0" {
+            server.script_of("S090101a", [Fault::Unavailable; 3]);
+        } else {
+            server.busy_until_another_has_a_row("S090101a");
+        }
         let arguments = ["gracedb", "S090101a", "S090102b", "--json", "--patience", patience];
         let called = gwtm(&folder.path().join(patience), &server, &settings, &arguments).await;
         assert_eq!((called.code, rows(&server)), (Some(code), posted.iter().map(|row| (*row).to_owned()).collect()));

@@ -368,7 +368,8 @@ async fn retries_while_step_functions_or_the_store_fails() {
     aws.moto.make(&bucket).await;
     eventually("the first body", async || deps.store.keys("inbox/").await.is_ok_and(|keys| keys.len() == 1)).await;
     work.tries().await;
-    assert_eq!(deps.store.keys("").await.expect("a list").len(), 1, "in order: the second waits for the first");
+    let keys = deps.store.keys("").await.expect("a list");
+    assert_eq!(keys.len(), 1, "in order: the second waits for the first: {keys:?}");
     assert_eq!(work.taken(), [0; 0]);
     open.store(true, Ordering::Relaxed);
     aws.wait_for(NoticeKind::Igwn, 20).await;

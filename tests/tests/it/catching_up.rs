@@ -86,9 +86,13 @@ async fn later_alerts_of_a_replay_wait_for_a_retryable_failure() {
         ("60s", 0, ["done"; 3], &["Retraction", "Preliminary", "Initial"][..]),
         ("0", 1, ["failed", "not_tried", "done"], &["Retraction"]),
     ] {
-        // The server is busy while the first alert is posted.
+        // The server is busy for the first superevent, with retries until the other one has a row.
         let server = GwtmServer::start().await;
-        server.script([Fault::Unavailable; 3]);
+        if patience == "0" {
+            server.script_of("S090101a", [Fault::Unavailable; 3]);
+        } else {
+            server.busy_until_another_has_a_row("S090101a");
+        }
         let replay = gwtm(&broker, &["replay", "--topic", IGWN, "--json", "--patience", patience])
             .set("STORAGE_FOLDER", folder.path().join(patience))
             .set("API_BASE", server.base("v1"))

@@ -320,16 +320,8 @@ async fn failing_alert_delays_only_its_own_superevent() {
     };
     // The server is busy for one superevent until the other's row is there.
     let server = GwtmServer::start().await;
-    server.script_of("S090104d", std::iter::repeat_n(Fault::Unavailable, 10_000));
-    let recovering = tokio::spawn({
-        let server = server.clone();
-        async move {
-            until_posted(&server, "S090105e-Preliminary").await;
-            server.script_of("S090104d", []);
-        }
-    });
+    server.busy_until_another_has_a_row("S090104d");
     let called = call(&server, "60s").await;
-    recovering.abort();
     assert_eq!(called.code, Some(0), "{}", called.stderr);
     assert_eq!(rows_by_time(&server), ["S090105e-Preliminary", "S090104d-Preliminary", "S090104d-Initial"]);
     // Without retries the later alert is not attempted, and the report says why.

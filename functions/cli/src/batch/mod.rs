@@ -146,7 +146,8 @@ impl<'a> Batch<'a> {
     ) -> std::result::Result<Option<Outcome>, Failure> {
         let number = self.next_number();
         self.progress.set_message(label.to_owned());
-        let attempt = attempt(notice, &self.pipeline, false).await;
+        let pipeline = Arc::clone(&self.pipeline);
+        let attempt = self.meanwhile(attempt(notice, &pipeline, false)).await;
         let outcome = attempt.outcome.clone().ok();
         self.ended.insert(number, Unprinted::Tried { label: label.to_owned(), attempt });
         self.print_ended()?;
@@ -167,7 +168,10 @@ impl<'a> Batch<'a> {
         let number = self.next_number();
         let lane = match superevent {
             Some(id) => Some(id.to_string()),
-            None => self.superevent_of(fetch()).await,
+            None => {
+                let store = self.store.clone();
+                self.meanwhile(superevent_of(&store, fetch())).await
+            }
         };
         let lane = lane.unwrap_or_else(|| label.to_owned());
         let label = label.to_owned();
@@ -209,16 +213,25 @@ impl<'a> Batch<'a> {
             if self.running.is_empty() && due.is_none() {
                 return Ok(outcomes);
             }
-            let retry = async {
-                match due {
-                    Some(due) => tokio::time::sleep_until(due.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 Some(attempted) = self.running.next() => self.settle(attempted),
-                () = retry => {}
+                () = until(due) => {}
             }
+        }
+    }
+
+    /// Awaits other work while notices run. Whatever a command awaits between notices is awaited so: a notice that nobody
+    /// polls may hold what the work waits for, such as a lock or a connection.
+    pub(crate) async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        loop {
+            let due = self.lanes.due();
+            tokio::select! {
+                done = &mut work => return done,
+                Some(attempted) = self.running.next() => self.settle(attempted),
+                () = until(due) => {}
+            }
+            self.start();
         }
     }
 
@@ -258,13 +271,6 @@ impl<'a> Batch<'a> {
                 }));
             }
         }
-    }
-
-    /// The superevent of a notice.
-    async fn superevent_of(&self, notice: impl Future<Output = NoticeRead>) -> Option<String> {
-        let (_, received) = notice.await.ok()?;
-        let bytes = self.store.read_body(&received.body).await.ok()?;
-        Envelope::of(&bytes).superevent_id.map(|id| id.to_string())
     }
 
     /// Prints the reports whose turn it is; returns the outcomes.
@@ -325,6 +331,21 @@ impl<'a> Batch<'a> {
         }
         self.out.flush().map_err(Failure::work)?;
         Ok(self.failed == 0)
+    }
+}
+
+/// The superevent of a notice.
+async fn superevent_of(store: &Store, notice: impl Future<Output = NoticeRead>) -> Option<String> {
+    let (_, received) = notice.await.ok()?;
+    let bytes = store.read_body(&received.body).await.ok()?;
+    Envelope::of(&bytes).superevent_id.map(|id| id.to_string())
+}
+
+/// Waits until then; for ever without a time.
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
     }
 }
 

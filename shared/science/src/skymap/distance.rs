@@ -393,13 +393,12 @@ impl<'a> Shells<'a> {
             let between = |from: usize, to: usize, at: f64| {
                 Searched::between([found[from], found[to]], [from, to].map(|end| -ln_thresholds[end]), -at)
             };
-            // What the whole interval gives agrees with the middle, and inside both halves with what they give.
+            // What the whole interval gives agrees with the middle, and what both halves give with theirs.
             let halves = [(from, middle), (middle, to)];
-            let agrees = |at: f64, with: &Searched| between(from, to, at).is_near(with);
-            let smooth = agrees(ln_thresholds[middle], &found[middle])
+            let smooth = between(from, to, ln_thresholds[middle]).is_near(&found[middle])
                 && halves.iter().all(|(from, to)| {
                     let at = 0.5 * (ln_thresholds[*from] + ln_thresholds[*to]);
-                    agrees(at, &between(*from, *to, at))
+                    between(*from, *to, at).is_near(&self.searched(at))
                 });
             if smooth {
                 let halves = halves.into_iter().flat_map(|(from, to)| (from + 1..to).map(move |i| (i, from, to)));
