@@ -79,7 +79,7 @@ struct Attempted<'a> {
 
 /// What is reported of a notice.
 enum Unprinted {
-    Tried { label: String, attempt: Attempt },
+    Tried { label: String, attempt: Box<Attempt> },
     NotTried { label: String, cause: String },
 }
 
@@ -149,7 +149,7 @@ impl<'a> Batch<'a> {
         let pipeline = Arc::clone(&self.pipeline);
         let attempt = self.meanwhile(attempt(notice, &pipeline, false)).await;
         let outcome = attempt.outcome.clone().ok();
-        self.ended.insert(number, Unprinted::Tried { label: label.to_owned(), attempt });
+        self.ended.insert(number, Unprinted::Tried { label: label.to_owned(), attempt: Box::new(attempt) });
         self.print_ended()?;
         Ok(outcome)
     }
@@ -264,7 +264,7 @@ impl<'a> Batch<'a> {
                 tracing::warn!(notice = label, retry_in_ms = pause.as_millis(), "retrying notice: {error}");
             }
             AfterAttempt::Ended { number, behind } => {
-                self.ended.insert(number, Unprinted::Tried { label, attempt });
+                self.ended.insert(number, Unprinted::Tried { label, attempt: Box::new(attempt) });
                 let cause = cause.unwrap_or_default();
                 self.ended.extend(behind.into_iter().map(|(number, notice)| {
                     (number, Unprinted::NotTried { label: notice.label, cause: cause.clone() })
@@ -281,7 +281,8 @@ impl<'a> Batch<'a> {
                 break;
             }
             match next.remove() {
-                Unprinted::Tried { label, attempt: Attempt { outcome, took } } => {
+                Unprinted::Tried { label, attempt } => {
+                    let Attempt { outcome, took } = *attempt;
                     self.print(&label, &Report::new(&label, &outcome, self.store.writes(), took))?;
                     outcomes.extend(outcome.ok());
                 }
