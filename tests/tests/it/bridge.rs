@@ -207,11 +207,20 @@ struct Counted {
     deps: Deps,
     attempts: AtomicUsize,
     taken: Mutex<Vec<i64>>,
+    /// Held from an attempt until it ends, with its dead letter if there is one.
+    attempting: Arc<tokio::sync::Mutex<()>>,
+    rejected: Mutex<Option<tokio::sync::OwnedMutexGuard<()>>>,
 }
 
 impl Counted {
     fn new(deps: Deps) -> Arc<Counted> {
-        Arc::new(Counted { deps, attempts: AtomicUsize::new(0), taken: Mutex::default() })
+        Arc::new(Counted {
+            deps,
+            attempts: AtomicUsize::new(0),
+            taken: Mutex::default(),
+            attempting: Arc::default(),
+            rejected: Mutex::default(),
+        })
     }
 
     fn taken(&self) -> Vec<i64> {
@@ -231,8 +240,13 @@ impl Work for Counted {
         self.deps.at_once()
     }
     async fn take(&self, message: &Message) -> Result<Option<Execution>> {
+        let attempting = Arc::clone(&self.attempting).lock_owned().await;
         self.attempts.fetch_add(1, Ordering::Relaxed);
-        self.deps.take(message).await
+        let taken = self.deps.take(message).await;
+        if taken.as_ref().is_err_and(|error| !error.is_retryable()) {
+            *self.rejected.lock().expect("a lock") = Some(attempting);
+        }
+        taken
     }
     async fn wait(&self, message: &Message, execution: &Option<Execution>) -> Result<()> {
         assert_eq!(message.body, None, "what waits costs no more than its place");
@@ -241,7 +255,10 @@ impl Work for Counted {
         Ok(())
     }
     async fn dead_letter(&self, message: &Message, reason: &Error) -> Result<()> {
-        self.deps.dead_letter(message, reason).await
+        let attempting = self.rejected.lock().expect("a lock").take();
+        let dead_letter = self.deps.dead_letter(message, reason).await;
+        drop(attempting);
+        dead_letter
     }
 }
 
@@ -365,7 +382,10 @@ async fn retries_while_step_functions_or_the_store_fails() {
     // No bucket: neither `inbox/` nor `failed/` can be written, so no notice may be skipped.
     work.tries().await;
     assert_eq!(work.taken(), [0; 0]);
+    // Between two attempts: the end of one would be a dead letter.
+    let between = work.attempting.lock().await;
     aws.moto.make(&bucket).await;
+    drop(between);
     eventually("the first body", async || deps.store.keys("inbox/").await.is_ok_and(|keys| keys.len() == 1)).await;
     work.tries().await;
     let keys = deps.store.keys("").await.expect("a list");
