@@ -12,7 +12,3 @@ pub mod site;
 
 pub use error::{Class, Context, Error, Result};
 pub use secret::Secret;
-
-/// What a function's handler returns: a future in a box, so that the handler is compiled in its own crate, and not again in
-/// each program that awaits it.
-pub type Handling<'a, T> = std::pin::Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;

@@ -7,7 +7,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tests::program::binary;
+use tests::program::{binary, ended_with_peak};
 use tests::year::{Fault, Year};
 
 /// Options for a map of realistic size.
@@ -58,14 +58,6 @@ fn audit(year: &Year, since: &str) -> (Duration, u64, Option<i32>) {
         .stdout(Stdio::null())
         .spawn()
         .expect("gwtm starts");
-    let mut peak_kib = 0;
-    loop {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        peak_kib = peak.and_then(|peak| peak.split_whitespace().next()?.parse().ok()).unwrap_or(peak_kib);
-        if let Some(ended) = child.try_wait().expect("its state") {
-            return (begun.elapsed(), peak_kib, ended.code());
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    let (ended, peak_kib) = ended_with_peak(&mut child);
+    (begun.elapsed(), peak_kib, ended.code())
 }

@@ -8,7 +8,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -16,7 +15,7 @@ use base64::prelude::BASE64_STANDARD as BASE64;
 use clap::Parser;
 use cli::simulate::Simulate;
 use serde_json::Value;
-use tests::program::{binary, workspace};
+use tests::program::{Gwtm, ended_with_peak, workspace};
 
 /// Number of alerts of one superevent.
 const PER_SUPEREVENT: usize = 4;
@@ -105,24 +104,12 @@ struct Run {
 
 /// Runs a file or a folder of notices.
 fn run(notices: &Path, store: &Path, options: &[&str]) -> Run {
-    let mut command = Command::new(binary("gwtm"));
-    command.env_clear().args(["run", "--json", "--store"]).args([store, notices]).args(options).stdout(Stdio::null());
-    command.env("CATALOG_PATH", workspace().join("events/catalog.csv"));
-    command.env("FERMI_TLE_FILE", workspace().join("events/fermi.tle")).env("FERMI_FT2_URL", "none");
+    let gwtm = Gwtm::run(store, [Path::new("--json"), notices])
+        .set("CATALOG_PATH", workspace().join("events/catalog.csv"))
+        .set("FERMI_TLE_FILE", workspace().join("events/fermi.tle"));
+    let gwtm = options.iter().fold(gwtm, Gwtm::arg).quiet();
     let (begun, before) = (Instant::now(), children_cpu());
-    let mut child = command.spawn().expect("gwtm starts");
-    let status = format!("/proc/{}/status", child.id());
-    let mut peak_kib = 0;
-    let ended = loop {
-        let text = fs::read_to_string(&status).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let found = line.and_then(|line| line.split_whitespace().next()).and_then(|kib| kib.parse().ok());
-        peak_kib = found.unwrap_or(peak_kib);
-        if let Some(ended) = child.try_wait().expect("its state") {
-            break ended;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    };
+    let (ended, peak_kib) = ended_with_peak(&mut gwtm.start());
     assert!(ended.success(), "{ended}");
     Run { took: begun.elapsed(), cpu: children_cpu() - before, peak_kib }
 }

@@ -27,7 +27,7 @@ use shared::{Error, Result};
 use tests::kafka::{Gcn, ICECUBE, IGWN, OwnKafka};
 use tests::listener::Listening;
 use tests::login::Login;
-use tests::program::sample;
+use tests::program::{peak_kib, sample};
 
 const ALERTS: usize = 500;
 
@@ -142,9 +142,7 @@ fn listen(gcn: &Gcn, store: &Path, flat: &str) -> (Duration, Duration, u64) {
     // Fields 14 and 15 [0.01 s], counted after field 2, whose parentheses may contain spaces (proc_pid_stat(5)).
     let fields = stat.rsplit(')').next().expect("fields").split_whitespace();
     let hundredths: u64 = fields.skip(11).take(2).map(|field| field.parse::<u64>().expect("a number")).sum();
-    let status = fs::read_to_string(format!("/proc/{}/status", listener.id())).expect("its status");
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
-    let peak_kib = peak.split_whitespace().next().and_then(|kib| kib.parse().ok()).expect("a number");
+    let peak_kib = peak_kib(listener.id()).expect("a peak");
     assert!(listener.stop().success(), "{}", listening.said());
     (took, Duration::from_millis(10 * hundredths), peak_kib)
 }

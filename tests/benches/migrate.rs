@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::{StreamExt, TryStreamExt};
 use serde_json::Value;
@@ -16,7 +16,7 @@ use shared::key::Key;
 use store::Store;
 use tests::azurite::Azurite;
 use tests::backend::{Backend, Settings, open};
-use tests::program::{binary, workspace};
+use tests::program::{binary, ended_with_peak, workspace};
 use tests::s3s::S3s;
 use tests::server::{TestServer, run, script};
 use tests::swift::Swift;
@@ -148,18 +148,7 @@ fn migrate(kind: &str, source: &Settings, dest: &Settings) -> (f64, u64) {
     command.args(["migrate", "--source", "s3", "--dest", kind, "--container", "fit", "--quiet"]);
     let begun = Instant::now();
     let mut child = with(command, source, dest).spawn().expect("gwtm starts");
-    let status = format!("/proc/{}/status", child.id());
-    let mut peak_kib = 0;
-    let ended = loop {
-        let text = fs::read_to_string(&status).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let found = line.and_then(|line| line.split_whitespace().next()).and_then(|kib| kib.parse().ok());
-        peak_kib = found.unwrap_or(peak_kib);
-        if let Some(ended) = child.try_wait().expect("its state") {
-            break ended;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    };
+    let (ended, peak_kib) = ended_with_peak(&mut child);
     assert!(ended.success(), "{ended}");
     (begun.elapsed().as_secs_f64(), peak_kib)
 }

@@ -3,7 +3,8 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -152,7 +153,7 @@ impl Gwtm {
     ///
     /// # Panics
     /// When it cannot be started.
-    pub fn start(mut self) -> std::process::Child {
+    pub fn start(mut self) -> Child {
         self.0.spawn().expect("gwtm starts")
     }
 
@@ -173,6 +174,27 @@ impl Gwtm {
             stdout: String::from_utf8_lossy(&stdout).into_owned(),
             stderr: String::from_utf8_lossy(&stderr).into_owned(),
         }
+    }
+}
+
+/// The most memory that a running process has had [KiB]; none after its end.
+pub fn peak_kib(id: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.split_whitespace().next()?.parse().ok()
+}
+
+/// Waits for a process; returns how it ended, and the most memory that it had [KiB].
+///
+/// # Panics
+/// When its state cannot be read.
+pub fn ended_with_peak(child: &mut Child) -> (ExitStatus, u64) {
+    let mut peak = 0;
+    loop {
+        peak = peak_kib(child.id()).unwrap_or(peak);
+        if let Some(ended) = child.try_wait().expect("its state") {
+            return (ended, peak);
+        }
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

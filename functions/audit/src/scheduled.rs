@@ -18,7 +18,7 @@ use serde_json::Value;
 use shared::key::{Key, Object, SupereventId};
 use shared::message::{Body, FlowMessage, Received};
 use shared::notice::NoticeKind;
-use shared::{Context, Error, Handling, Result};
+use shared::{Context, Error, Result};
 
 use crate::{Audit, ComparedSuperevent, Deps, Finding, FindingKind, IN_FLIGHT, Origin, Question, Repair};
 
@@ -171,44 +171,42 @@ impl ScheduledAudit {
 ///
 /// # Errors
 /// Permanent, when the event asks nothing; Retryable, when the findings cannot be kept or a flow cannot be started.
-pub fn handle(function: &ScheduledAudit, event: Scheduled) -> Handling<'_, Audited> {
-    Box::pin(async move {
-        let ScheduledAudit { deps, flow } = function;
-        let (question, time) = (event.question()?, event.time()?);
-        let mut audit = Audit::begin(deps, &question).await;
-        let mut findings = audit.findings().to_vec();
-        let (mut superevents, mut alerts, mut started) = (0, 0, Vec::new());
-        for id in audit.superevents() {
-            let Some(superevent) = Box::pin(audit.compare(&id)).await else { continue };
-            superevents += 1;
-            alerts += superevent.alerts.len();
-            if let Some(flow) = flow {
-                started.extend(start(deps, flow, &audit, &superevent, time).await?);
-            }
-            findings.extend(superevent.findings);
+pub async fn handle(function: &ScheduledAudit, event: Scheduled) -> Result<Audited> {
+    let ScheduledAudit { deps, flow } = function;
+    let (question, time) = (event.question()?, event.time()?);
+    let mut audit = Audit::begin(deps, &question).await;
+    let mut findings = audit.findings().to_vec();
+    let (mut superevents, mut alerts, mut started) = (0, 0, Vec::new());
+    for id in audit.superevents() {
+        let Some(superevent) = Box::pin(audit.compare(&id)).await else { continue };
+        superevents += 1;
+        alerts += superevent.alerts.len();
+        if let Some(flow) = flow {
+            started.extend(start(deps, flow, &audit, &superevent, time).await?);
         }
-        for finding in &findings {
-            let about = finding.superevent_id.as_ref().map(SupereventId::as_str);
-            tracing::warn!(superevent_id = about, alert_name = finding.alert, "{finding}");
-        }
-        let key = Object::Audit(&time.to_string()).key()?;
-        let Question { since, until, .. } = question;
-        let not_asked = deps.api.is_none().then_some(deps.no_api.as_str());
-        let found = AuditReport {
-            since,
-            until,
-            superevents,
-            alerts,
-            treasure_map_not_asked: not_asked,
-            findings: &findings,
-            started: &started,
-        };
-        let bytes = serde_json::to_vec_pretty(&found).permanent("JSON")?;
-        deps.store.put(&key, Bytes::from(bytes)).await?;
-        let mut counts: BTreeMap<FindingKind, usize> = BTreeMap::new();
-        findings.iter().for_each(|finding| *counts.entry(finding.kind).or_default() += 1);
-        Ok(Audited { since, until, superevents, alerts, findings: counts, key, started })
-    })
+        findings.extend(superevent.findings);
+    }
+    for finding in &findings {
+        let about = finding.superevent_id.as_ref().map(SupereventId::as_str);
+        tracing::warn!(superevent_id = about, alert_name = finding.alert, "{finding}");
+    }
+    let key = Object::Audit(&time.to_string()).key()?;
+    let Question { since, until, .. } = question;
+    let not_asked = deps.api.is_none().then_some(deps.no_api.as_str());
+    let found = AuditReport {
+        since,
+        until,
+        superevents,
+        alerts,
+        treasure_map_not_asked: not_asked,
+        findings: &findings,
+        started: &started,
+    };
+    let bytes = serde_json::to_vec_pretty(&found).permanent("JSON")?;
+    deps.store.put(&key, Bytes::from(bytes)).await?;
+    let mut counts: BTreeMap<FindingKind, usize> = BTreeMap::new();
+    findings.iter().for_each(|finding| *counts.entry(finding.kind).or_default() += 1);
+    Ok(Audited { since, until, superevents, alerts, findings: counts, key, started })
 }
 
 /// Starts the flow of a superevent's first repair; its name.

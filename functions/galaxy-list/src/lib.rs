@@ -12,7 +12,7 @@ use science::galaxy::{self, Catalogue, Columns, Ranked, Ranking};
 use science::skymap::{MultiOrderMap, decode_once};
 use shared::key::Object;
 use shared::message::{Alert, Galaxies, Role};
-use shared::{Context, Error, Handling, Result};
+use shared::{Context, Error, Result};
 use store::Store;
 use tokio::sync::OnceCell;
 use treasuremap::bodies::{EventGalaxies, GalaxyEntry};
@@ -54,40 +54,36 @@ impl Deps {
 /// # Errors
 /// Permanent, for a missing or corrupt catalogue or map; otherwise the store's. The alert is then posted without its
 /// list.
-pub fn handle(deps: &Deps, alert: Alert) -> Handling<'_, Galaxies> {
-    Box::pin(async move {
-        let none = |reason: String| Galaxies { name: alert.name.clone(), count: 0, key: None, reason: Some(reason) };
-        let Some(source) = &deps.galaxies.catalog else {
-            return Ok(none("no catalogue is configured (CATALOG_PATH)".to_owned()));
-        };
-        let Some(skymap) = &alert.skymap else {
-            return Ok(none("the alert has no sky map".to_owned()));
-        };
-        let map = match deps.store.get(skymap).await? {
-            // The GWTM deletes the files of old mock alerts on request.
-            None if alert.role == Role::Test => return Ok(none("the mock alert's map was deleted".to_owned())),
-            None => deps.store.read(skymap).await?,
-            Some(map) => map,
-        };
-        let named = format!("sky map `{skymap}`");
-        let decode = move || decode_once(&map).map_err(|error| error.of(named));
-        let map = runtime::blocking("galaxy ranking", decode).await?;
-        let ranking =
-            ranking(deps, source, map).await.map_err(|error| error.of(format!("galaxy catalogue `{source}`")))?;
-        if ranking.entries.is_empty() {
-            return Ok(none(format!("no galaxy of `{source}` lies in the credible zone, nor in the relaxed one")));
-        }
-        let count = ranking.entries.len();
-        let (in_zone, relaxed) = (ranking.in_zone, ranking.relaxed);
-        let key = Object::EventGalaxies(&alert.name).key()?;
-        let table = galaxy::csv(&ranking)?;
-        let list =
-            serde_json::to_vec(&body(&deps.galaxies, &alert, ranking)).permanent(format_args!("object `{key}`"))?;
-        deps.store.put(&key, Bytes::from(list)).await?;
-        deps.store.put(&Object::GalaxiesCsv(&alert.name).key()?, Bytes::from(table)).await?;
-        tracing::info!(alert_name = %alert.name, count, in_zone, relaxed, "ranked galaxies");
-        Ok(Galaxies { name: alert.name, count, key: Some(key), reason: None })
-    })
+pub async fn handle(deps: &Deps, alert: Alert) -> Result<Galaxies> {
+    let none = |reason: String| Galaxies { name: alert.name.clone(), count: 0, key: None, reason: Some(reason) };
+    let Some(source) = &deps.galaxies.catalog else {
+        return Ok(none("no catalogue is configured (CATALOG_PATH)".to_owned()));
+    };
+    let Some(skymap) = &alert.skymap else {
+        return Ok(none("the alert has no sky map".to_owned()));
+    };
+    let map = match deps.store.get(skymap).await? {
+        // The GWTM deletes the files of old mock alerts on request.
+        None if alert.role == Role::Test => return Ok(none("the mock alert's map was deleted".to_owned())),
+        None => deps.store.read(skymap).await?,
+        Some(map) => map,
+    };
+    let named = format!("sky map `{skymap}`");
+    let decode = move || decode_once(&map).map_err(|error| error.of(named));
+    let map = runtime::blocking("galaxy ranking", decode).await?;
+    let ranking = ranking(deps, source, map).await.map_err(|error| error.of(format!("galaxy catalogue `{source}`")))?;
+    if ranking.entries.is_empty() {
+        return Ok(none(format!("no galaxy of `{source}` lies in the credible zone, nor in the relaxed one")));
+    }
+    let count = ranking.entries.len();
+    let (in_zone, relaxed) = (ranking.in_zone, ranking.relaxed);
+    let key = Object::EventGalaxies(&alert.name).key()?;
+    let table = galaxy::csv(&ranking)?;
+    let list = serde_json::to_vec(&body(&deps.galaxies, &alert, ranking)).permanent(format_args!("object `{key}`"))?;
+    deps.store.put(&key, Bytes::from(list)).await?;
+    deps.store.put(&Object::GalaxiesCsv(&alert.name).key()?, Bytes::from(table)).await?;
+    tracing::info!(alert_name = %alert.name, count, in_zone, relaxed, "ranked galaxies");
+    Ok(Galaxies { name: alert.name, count, key: Some(key), reason: None })
 }
 
 /// The body of `event_galaxies`.

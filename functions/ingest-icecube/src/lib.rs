@@ -4,7 +4,7 @@ use config::Config;
 use shared::key::Object;
 use shared::message::{Publication, Received};
 use shared::notice::icecube::TrackSearch;
-use shared::{Context, Error, Handling, Result};
+use shared::{Context, Error, Result};
 use store::Store;
 
 /// The function's dependencies.
@@ -39,25 +39,23 @@ impl Deps {
 ///
 /// # Errors
 /// Permanent, naming the field, when the notice cannot be parsed; otherwise the store's.
-pub fn handle(deps: &Deps, received: Received) -> Handling<'_, Publication> {
-    Box::pin(async move {
-        let bytes = deps.store.read_body(&received.body).await?;
-        let mut search = TrackSearch::parse(&bytes).map_err(|error: Error| error.of(&received.body))?;
-        search.is_skipped = !deps.test_alerts && search.superevent_id.is_test();
-        if !search.is_skipped {
-            let key = Object::IceCube(&search.superevent_id, &search.ref_id).key()?;
-            let bytes = serde_json::to_vec_pretty(&search).permanent("JSON")?;
-            deps.store.put_if_changed(&key, bytes.into()).await?;
-        }
-        for warning in &search.warnings {
-            tracing::warn!(ref_id = search.ref_id, superevent_id = %search.superevent_id, "{warning}");
-        }
-        tracing::info!(
-            ref_id = search.ref_id,
-            superevent_id = %search.superevent_id,
-            events = search.events.len(),
-            "read an IceCube track search"
-        );
-        Ok(Publication::IceCube(search))
-    })
+pub async fn handle(deps: &Deps, received: Received) -> Result<Publication> {
+    let bytes = deps.store.read_body(&received.body).await?;
+    let mut search = TrackSearch::parse(&bytes).map_err(|error: Error| error.of(&received.body))?;
+    search.is_skipped = !deps.test_alerts && search.superevent_id.is_test();
+    if !search.is_skipped {
+        let key = Object::IceCube(&search.superevent_id, &search.ref_id).key()?;
+        let bytes = serde_json::to_vec_pretty(&search).permanent("JSON")?;
+        deps.store.put_if_changed(&key, bytes.into()).await?;
+    }
+    for warning in &search.warnings {
+        tracing::warn!(ref_id = search.ref_id, superevent_id = %search.superevent_id, "{warning}");
+    }
+    tracing::info!(
+        ref_id = search.ref_id,
+        superevent_id = %search.superevent_id,
+        events = search.events.len(),
+        "read an IceCube track search"
+    );
+    Ok(Publication::IceCube(search))
 }

@@ -5,11 +5,11 @@ mod claim;
 use bytes::Bytes;
 use config::Config;
 use science::alert::{self, Draft};
+use shared::Result;
 use shared::key::Object;
 use shared::message::{Alert, Ingested, Received};
 use shared::notice::Envelope;
 use shared::notice::igwn::Notice;
-use shared::{Handling, Result};
 use store::Store;
 
 /// The function's dependencies.
@@ -47,35 +47,33 @@ impl Deps {
 ///
 /// # Errors
 /// Permanent, naming the notice and the field, when it cannot be parsed; otherwise the store's.
-pub fn handle(deps: &Deps, received: Received) -> Handling<'_, Ingested> {
-    Box::pin(async move {
-        let bytes = deps.store.read_body(&received.body).await?;
-        let envelope = Envelope::of(&bytes);
-        if !deps.test_alerts && envelope.is_test() {
-            let reason = "a mock or test alert (TEST_ALERTS=false)".to_owned();
-            tracing::info!(
-                superevent_id = envelope.superevent_id.as_ref().map(|id| id.as_str()),
-                "not processed: {reason}"
-            );
-            return Ok(Ingested { alerts: Vec::new(), skipped: Some(reason) });
-        }
-        let notice = Notice::parse(&bytes).map_err(|error| error.of(&received.body))?;
-        let (notice, drafts) = read_maps(notice).await.map_err(|error| error.of(&received.body))?;
-        for warning in &notice.warnings {
-            tracing::warn!(superevent_id = %notice.superevent_id, "{warning}");
-        }
-        let mut alerts = Vec::new();
-        for draft in drafts {
-            let alert = archive(deps, &bytes, &notice, draft).await?;
-            tracing::info!(
-                alert_name = %alert.name,
-                area_90 = alert.summary.as_ref().map(|summary| summary.area_90),
-                "ingested an alert"
-            );
-            alerts.push(alert);
-        }
-        Ok(Ingested { alerts, skipped: None })
-    })
+pub async fn handle(deps: &Deps, received: Received) -> Result<Ingested> {
+    let bytes = deps.store.read_body(&received.body).await?;
+    let envelope = Envelope::of(&bytes);
+    if !deps.test_alerts && envelope.is_test() {
+        let reason = "a mock or test alert (TEST_ALERTS=false)".to_owned();
+        tracing::info!(
+            superevent_id = envelope.superevent_id.as_ref().map(|id| id.as_str()),
+            "not processed: {reason}"
+        );
+        return Ok(Ingested { alerts: Vec::new(), skipped: Some(reason) });
+    }
+    let notice = Notice::parse(&bytes).map_err(|error| error.of(&received.body))?;
+    let (notice, drafts) = read_maps(notice).await.map_err(|error| error.of(&received.body))?;
+    for warning in &notice.warnings {
+        tracing::warn!(superevent_id = %notice.superevent_id, "{warning}");
+    }
+    let mut alerts = Vec::new();
+    for draft in drafts {
+        let alert = archive(deps, &bytes, &notice, draft).await?;
+        tracing::info!(
+            alert_name = %alert.name,
+            area_90 = alert.summary.as_ref().map(|summary| summary.area_90),
+            "ingested an alert"
+        );
+        alerts.push(alert);
+    }
+    Ok(Ingested { alerts, skipped: None })
 }
 
 /// Decodes the notice's maps on a blocking thread.

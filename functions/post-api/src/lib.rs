@@ -16,7 +16,7 @@ use http_client::Fetch;
 use serde::Serialize;
 use shared::key::{AlertKind, Key};
 use shared::message::{Alert, Galaxies, Post, PostEndpoint, PostStatus, Posted, Products, Publication, Role};
-use shared::{Context, Error, Handling, Result};
+use shared::{Context, Error, Result};
 use store::Store;
 use treasuremap::{Client, Timing};
 
@@ -85,18 +85,16 @@ impl Deps {
 /// Permanent, when the GWTM rejects the request or has unexpected rows; Retryable, when it or the store fails, an
 /// earlier alert of this type is not posted yet, or the time budget is used up. The next attempt finds what was posted
 /// before the error; if the alert itself was posted, the error names its row.
-pub fn handle(deps: &Deps, publication: Publication) -> Handling<'_, Posted> {
-    Box::pin(async move {
-        let deps = &Deps { api: deps.api.as_ref().map(Client::begun), ..deps.clone() };
-        // Boxed: large futures.
-        let posts = match publication {
-            Publication::Ligo { alert, products, galaxies } => {
-                Box::pin(ligo(deps, &alert, products.as_ref(), galaxies.as_ref())).await?
-            }
-            Publication::IceCube(search) => vec![Box::pin(icecube::publish(deps, &search)).await?],
-        };
-        Ok(Posted { posts })
-    })
+pub async fn handle(deps: &Deps, publication: Publication) -> Result<Posted> {
+    let deps = &Deps { api: deps.api.as_ref().map(Client::begun), ..deps.clone() };
+    // Boxed: large futures.
+    let posts = match publication {
+        Publication::Ligo { alert, products, galaxies } => {
+            Box::pin(ligo(deps, &alert, products.as_ref(), galaxies.as_ref())).await?
+        }
+        Publication::IceCube(search) => vec![Box::pin(icecube::publish(deps, &search)).await?],
+    };
+    Ok(Posted { posts })
 }
 
 /// Posts an alert, its galaxy list and, after a test alert, the removal of old test alerts.

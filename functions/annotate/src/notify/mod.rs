@@ -29,7 +29,7 @@ use serde_json::Value;
 use shared::key::{Key, Object};
 use shared::message::{Annotated, Notifiable, Notification, NotificationStatus, Notified, Received, UnmetRule};
 use shared::notice::{Envelope, NoticeKind};
-use shared::{Context, Error, Handling, Result};
+use shared::{Context, Error, Result};
 use store::Store;
 
 use self::email::Letter;
@@ -89,16 +89,14 @@ impl Deps {
 /// # Errors
 /// Permanent, when the alert's annotations are not in the store or cannot be read; otherwise what the store says. A
 /// notification that fails is in the answer.
-pub fn handle(deps: &Deps, notifiable: Notifiable) -> Handling<'_, Notified> {
-    Box::pin(async move {
-        match notifiable {
-            Notifiable::Alert(annotated) => alert(deps, annotated).await,
-            Notifiable::Notice(received) => {
-                let (notifications, unmet) = notice(deps, &received).await?;
-                Ok(Notified { name: None, notifications, unmet })
-            }
+pub async fn handle(deps: &Deps, notifiable: Notifiable) -> Result<Notified> {
+    match notifiable {
+        Notifiable::Alert(annotated) => alert(deps, annotated).await,
+        Notifiable::Notice(received) => {
+            let (notifications, unmet) = notice(deps, &received).await?;
+            Ok(Notified { name: None, notifications, unmet })
         }
-    })
+    }
 }
 
 async fn alert(deps: &Deps, annotated: Annotated) -> Result<Notified> {
