@@ -177,13 +177,13 @@ impl Gwtm {
     }
 }
 
-/// The most memory that a running process has had [KiB]; none after its end.
+/// The most memory that a running process has had \[KiB\]; none after its end.
 pub fn peak_kib(id: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
     status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.split_whitespace().next()?.parse().ok()
 }
 
-/// Waits for a process; returns how it ended, and the most memory that it had [KiB].
+/// Waits for a process; returns how it ended, and the most memory that it had \[KiB\].
 ///
 /// # Panics
 /// When its state cannot be read.

@@ -27,7 +27,7 @@ use tests::backend::{Backend, Service, Settings, open};
 use tests::kafka::{Gcn, HEARTBEAT, ICECUBE, IGWN, MAX_MESSAGE_BYTES};
 use tests::moto::Moto;
 use tests::server::{Process, TestServer, unique};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedRwLockReadGuard, RwLock, oneshot};
 use tokio::task::JoinHandle;
 
 /// A mock broker with GCN's topics, whose responses a test chooses.
@@ -207,9 +207,10 @@ struct Counted {
     deps: Deps,
     attempts: AtomicUsize,
     taken: Mutex<Vec<i64>>,
-    /// Held from an attempt until it ends, with its dead letter if there is one.
-    attempting: Arc<tokio::sync::Mutex<()>>,
-    rejected: Mutex<Option<tokio::sync::OwnedMutexGuard<()>>>,
+    /// Read-locked from an attempt until it ends, with its dead letter if there is one.
+    attempting: Arc<RwLock<()>>,
+    /// The locks of attempts whose dead letters are still to come.
+    rejected: Mutex<Vec<OwnedRwLockReadGuard<()>>>,
 }
 
 impl Counted {
@@ -240,11 +241,11 @@ impl Work for Counted {
         self.deps.at_once()
     }
     async fn take(&self, message: &Message) -> Result<Option<Execution>> {
-        let attempting = Arc::clone(&self.attempting).lock_owned().await;
+        let attempting = Arc::clone(&self.attempting).read_owned().await;
         self.attempts.fetch_add(1, Ordering::Relaxed);
         let taken = self.deps.take(message).await;
         if taken.as_ref().is_err_and(|error| !error.is_retryable()) {
-            *self.rejected.lock().expect("a lock") = Some(attempting);
+            self.rejected.lock().expect("a lock").push(attempting);
         }
         taken
     }
@@ -255,7 +256,7 @@ impl Work for Counted {
         Ok(())
     }
     async fn dead_letter(&self, message: &Message, reason: &Error) -> Result<()> {
-        let attempting = self.rejected.lock().expect("a lock").take();
+        let attempting = self.rejected.lock().expect("a lock").pop();
         let dead_letter = self.deps.dead_letter(message, reason).await;
         drop(attempting);
         dead_letter
@@ -383,7 +384,7 @@ async fn retries_while_step_functions_or_the_store_fails() {
     work.tries().await;
     assert_eq!(work.taken(), [0; 0]);
     // Between two attempts: the end of one would be a dead letter.
-    let between = work.attempting.lock().await;
+    let between = work.attempting.write().await;
     aws.moto.make(&bucket).await;
     drop(between);
     eventually("the first body", async || deps.store.keys("inbox/").await.is_ok_and(|keys| keys.len() == 1)).await;
@@ -457,7 +458,7 @@ async fn fenced_consumer_reports_it_and_rejoins() {
         consumer::listen(&settings, &[IGWN, ICECUBE], wait, &health, taken, stopped).await
     });
     // Longer than the interval between two heartbeats (1 s).
-    for count in 1..=10 {
+    for count in 1..=20 {
         broker.send(IGWN, b"{}").await;
         eventually("a message", async || work.done.lock().expect("a lock").len() >= count).await;
         tokio::time::sleep(Duration::from_millis(300)).await;

@@ -301,7 +301,17 @@ fn the_rules_of_the_house_hold() {
 #[test]
 fn no_path_of_a_clone_is_compiled_in() {
     let root = root();
-    let mut found = Vec::new();
+    let found: Vec<String> = all_files().iter().flat_map(|(path, text)| paths_compiled_in(path, text)).collect();
+    assert!(found.is_empty(), "expected paths relative to the package:\n{}", found.join("\n"));
+    let offends = |line: &str| assert_eq!(paths_compiled_in(&root.join("shared/src/lib.rs"), line).len(), 1, "{line}");
+    offends(concat!("let x = env!(\"CARGO_", "MANIFEST_DIR\");"));
+    offends(concat!("include_str", "!(\"../../Cargo.toml\");"));
+}
+
+/// Every Rust file of the workspace, tests and benchmarks among them, with its text.
+fn all_files() -> Vec<(PathBuf, String)> {
+    let root = root();
+    let mut files = Vec::new();
     let mut folders = ["shared", "functions", "tests"].map(|folder| root.join(folder)).to_vec();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).expect("a folder") {
@@ -309,14 +319,12 @@ fn no_path_of_a_clone_is_compiled_in() {
             if path.is_dir() && !path.ends_with("tests/servers") && !path.ends_with("target") {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                found.extend(paths_compiled_in(&path, &fs::read_to_string(&path).expect("a source")));
+                let text = fs::read_to_string(&path).expect("a source");
+                files.push((path, text));
             }
         }
     }
-    assert!(found.is_empty(), "expected paths relative to the package:\n{}", found.join("\n"));
-    let offends = |line: &str| assert_eq!(paths_compiled_in(&root.join("shared/src/lib.rs"), line).len(), 1, "{line}");
-    offends(concat!("let x = env!(\"CARGO_", "MANIFEST_DIR\");"));
-    offends(concat!("include_str", "!(\"../../Cargo.toml\");"));
+    files
 }
 
 fn paths_compiled_in(path: &Path, text: &str) -> Vec<String> {
@@ -333,6 +341,61 @@ fn paths_compiled_in(path: &Path, text: &str) -> Vec<String> {
     let offends = |line: &str| line.contains(concat!("env!(\"CARGO_", "MANIFEST_DIR\")")) || outside(line);
     let lines = text.lines().enumerate().filter(|(_, line)| offends(line));
     lines.map(|(i, line)| format!("{}:{}: {}", path.display(), i + 1, line.trim())).collect()
+}
+
+/// `cargo doc` takes a unit in brackets for a link, and finds nothing of that name: minutes after the tests.
+#[test]
+fn units_in_public_docs_are_escaped() {
+    let found: Vec<String> = all_files()
+        .iter()
+        .flat_map(|(path, text)| units_as_links(text).into_iter().map(move |line| format!("{}:{line}", path.display())))
+        .collect();
+    assert!(found.is_empty(), "expected a backslash before each bracket of a unit:\n{}", found.join("\n"));
+    for (documented, count) in [
+        ("/// Size [KiB].\n#[derive(Debug)]\npub struct A;", 1),
+        ("/// Size [KiB],\n/// of all.\npub a: u8,", 1),
+        ("//! Sizes [KiB].\n", 1),
+        ("/// Size \\[KiB\\].\npub a: u8,", 0),
+        ("/// Size [deg²] or [deg].\npub a: u8,", 0),
+        ("/// Size [`KiB`], [KiB](a::KiB), `[KiB]`.\npub a: u8,", 0),
+        ("    /// Size [KiB].\n    Variant,", 1),
+        ("/// Size [KiB].\npub(crate) struct A;", 0),
+        ("/// Size [KiB].\nstruct A;\npub struct B;", 0),
+    ] {
+        assert_eq!(units_as_links(documented).len(), count, "{documented}");
+    }
+}
+
+/// The lines of public documentation with a name in brackets that is neither escaped nor in backticks.
+fn units_as_links(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut documentation = Vec::new();
+    for (i, line) in text.lines().enumerate() {
+        let line = line.trim_start();
+        if let Some(of_module) = line.strip_prefix("//!") {
+            found.extend(is_unit_as_link(of_module).then(|| format!("{}: {line}", i + 1)));
+        } else if let Some(of_item) = line.strip_prefix("///") {
+            documentation.extend(is_unit_as_link(of_item).then(|| format!("{}: {line}", i + 1)));
+        } else if !line.starts_with("#[") {
+            let of_item = std::mem::take(&mut documentation);
+            // A variant has no `pub` of its own.
+            let is_public = line.starts_with("pub ") || line.starts_with(|c: char| c.is_ascii_uppercase());
+            found.extend(of_item.into_iter().filter(|_| is_public));
+        }
+    }
+    found
+}
+
+fn is_unit_as_link(line: &str) -> bool {
+    let prose: String = line.split('`').step_by(2).collect();
+    prose.match_indices('[').any(|(at, _)| {
+        let rest = &prose[at + 1..];
+        let Some((name, after)) = rest.split_once(']') else { return false };
+        // Words of small letters alone are never taken for links.
+        let is_name = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+            && !name.chars().all(|c| c.is_ascii_lowercase());
+        is_name && !prose[..at].ends_with('\\') && !after.starts_with(['(', '[', ':'])
+    })
 }
 
 #[test]

@@ -162,7 +162,7 @@ async fn processes_a_month_of_mocks_without_failures() {
     let mocks = tests::story::mocks(31);
     let count = mocks.len();
     broker.send(IGWN, mocks).await;
-    let listening = Listening::to(&broker, &store, &server.base("v1")).set("FLAT_MAX_ORDER", "1");
+    let listening = Listening::to(&broker, &store, &server.base("v1"));
     let listener = listening.start();
     reaches("every mock", count, async || listening.said().matches("notice done").count()).await;
     assert!(listener.stop().success(), "{}", listening.said());

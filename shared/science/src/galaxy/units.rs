@@ -11,7 +11,7 @@ pub(super) enum Quantity {
     RightAscension,
     /// Declination [deg].
     Declination,
-    /// Distance [Mpc].
+    /// Distance \[Mpc\].
     Distance,
     /// Stellar mass [M☉].
     Mass,

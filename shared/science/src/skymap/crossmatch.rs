@@ -92,7 +92,8 @@ impl MultiOrderMap {
             let cell = self.cell_at(position.ra_deg, position.dec_deg);
             let cell = cell.ok_or_else(|| named("expected a direction".to_owned()))?;
             found.push(Located {
-                searched_prob: credible.level_of(cell),
+                // The last of many sums may be above 1 by rounding.
+                searched_prob: credible.level_of(cell).min(1.0),
                 searched_area_deg2: credible.area_to(cell),
                 prob_density_per_sr: self.cells()[cell].prob_density,
                 inside_50: credible.level_before(cell) < 0.5,
@@ -344,6 +345,7 @@ mod tests {
                     prop_assert!((found.searched_vol / alone.searched_vol - 1.0).abs() < 1e-3, "{found:?} {alone:?}");
                 }
                 prop_assert!(!found.inside_50 || found.inside_90);
+                prop_assert!((0.0..=1.0).contains(&found.searched_prob), "{found:?}");
             }
             found.sort_by(|a, b| b.prob_density_per_sr.total_cmp(&a.prob_density_per_sr));
             for pair in found.windows(2).filter(|pair| pair[0].prob_density_per_sr > pair[1].prob_density_per_sr) {
