@@ -1,5 +1,5 @@
-"""Runs compose.yaml with podman-compose: both listeners with .env.example and a broker process a notice each; then the
-unchanged demo.
+"""Runs compose.yaml with podman-compose: both listeners with .env.example and a broker process a notice each, and the
+documents' `run` commands succeed; then the demo, without .env.
 
     check_compose.py SCRATCH    an empty folder
 
@@ -21,13 +21,15 @@ from containers import WORKSPACE, build, ensure_base, expect, run
 
 scratch = Path(sys.argv[1])
 text = (WORKSPACE / "compose.yaml").read_text()
-(scratch / "compose.yaml").write_text(text)
 services = yaml.safe_load(text)["services"]
 tables = (WORKSPACE / "docs/settings.md").read_text()
 settings = set(re.findall(r"^\| `([A-Z][A-Z0-9_]+)` \|", tables, re.MULTILINE))
 for name, service in services.items():
     for setting in service.get("environment", {}) if "kafka" not in service["image"] else []:
         expect(setting in settings, f"compose.yaml, {name}: {setting} is no setting")
+example = (WORKSPACE / ".env.example").read_text()
+for name in re.findall(r"(?<!\$)\$\{?(\w+)", text):
+    expect(re.search(rf"^#?{name}=", example, re.MULTILINE), f".env.example: expected {name}, which compose.yaml reads")
 
 # The documents' commands name existing services and profiles.
 commands = re.findall(r"^docker compose (.*?)(?:\s+#.*)?$", (WORKSPACE / "README.md").read_text()
@@ -65,13 +67,15 @@ def containers():
 
 
 class Compose:
-    """Runs compose.yaml with changed settings; removes everything at the end."""
+    """Runs compose.yaml with changed settings, in a folder of its own; removes everything at the end."""
 
     def __init__(self, name, changed):
-        override = scratch / f"{name}.yaml"
-        override.write_text(json.dumps({"services": changed}))
+        self.folder = scratch / name
+        self.folder.mkdir()
+        (self.folder / "compose.yaml").write_text(text)
+        (self.folder / "changed.yaml").write_text(json.dumps({"services": changed}))
         self.command = [Path(sys.executable).with_name("podman-compose"), "--podman-args=--runtime=runc",
-                        "--project-name", project, "-f", scratch / "compose.yaml", "-f", override]
+                        "--project-name", project, "-f", self.folder / "compose.yaml", "-f", self.folder / "changed.yaml"]
 
     def __call__(self, *arguments):
         return run(*self.command, *arguments, env=environment)
@@ -95,19 +99,25 @@ def listeners():
     logs = scratch / "logs"
     logs.mkdir()
     broker = local.Kafka(logs)
-    (scratch / ".env").write_text((WORKSPACE / ".env.example").read_text() + f"KAFKA_BOOTSTRAP={broker.address}\n"
-                                 "KAFKA_OFFSET_RESET=earliest\n")
+    # No public service is asked.
+    env = example + (f"KAFKA_BOOTSTRAP={broker.address}\nKAFKA_OFFSET_RESET=earliest\nAUDIT_INTERVAL_MINUTES=0\n"
+                     "FERMI_TLE_URL=none\nFERMI_FT2_URL=none\nSWIFT_POINTING_URL=none\n")
     sent = {"ligo-listener": ("S090101a-4-initial.json", "fit/S090101a-Initial.fits.gz"),
             "icecube-listener": ("S090101a-6-icecube-nested.json", "work/")}
     ports = {name: local.free_port() for name in sent}
     changed = {name: LIMITS | {"network_mode": "host", "ports": [], "environment": {"HEALTH_ADDR": f"127.0.0.1:{port}"}}
                for name, port in ports.items()}
     with Compose("listeners", changed) as compose:
+        (compose.folder / ".env").write_text(env)
         compose("up", "--detach", "--no-build", *sent)
         for name, (notice, product) in sent.items():
             local.until(f"{name}'s health", lambda: is_healthy(ports[name]))
             broker.send(WORKSPACE / "events/notices" / notice)
             local.until(f"{name}'s products", lambda: any(key.startswith(product) for key in objects("store")))
+        for command in {command for command in commands if "run" in command.split()}:
+            said = compose(*command.split())
+            for what in ("store", "Kafka"):
+                expect(re.search(rf"^  {what} +ok ", said, re.MULTILINE), f"docker compose {command}: {what}: {said}")
         compose("stop", "--timeout", "30", *sent)
         for container, state in containers():
             expect(state["ExitCode"] == 0, f"{container}: expected to stop by itself, found exit code {state['ExitCode']}")
@@ -136,7 +146,7 @@ kafka kafka.Kafka /opt/kafka/config/server.properties
 
 
 def demo():
-    """Runs the demo, with an image of Kafka made from the jars that tests/setup installed."""
+    """Runs the demo without .env, with an image of Kafka made from the jars that tests/setup installed."""
     [image] = {service["image"] for service in services.values() if "kafka" in service["image"]}
     jars = WORKSPACE / "tests/servers/kafka/libs"
     expect(list(jars.glob(f"kafka-tools-{image.split(':')[1]}.jar")), f"{image}: expected the version in {jars}")
@@ -156,11 +166,19 @@ def demo():
     mounted = [f"{path}:{path}:ro" for path in folders] + [f"{jars.resolve()}:/opt/kafka/libs:ro"]
     changed = {name: LIMITS | ({"volumes": mounted} if "kafka" in service["image"] else {})
                for name, service in services.items() if "demo" in service.get("profiles", [])}
-    (scratch / "events").symlink_to(WORKSPACE / "events")
+    # An object of each IceCube notice, and one of each alert's superevent.
+    wanted = {"fit/S090101a-Initial.html"}
+    for notice in (WORKSPACE / "events/notices").glob("*.json"):
+        superevent = notice.name.split("-")[0]
+        product = "icecube-" if "icecube" in notice.name else "latest.json"
+        wanted.add(f"{'test' if superevent[0] in 'MT' else 'fit'}/{superevent}-{product}")
+    expect(len(wanted) > 10, f"expected the bundled notices, found {wanted}")
     with Compose("demo", changed) as compose:
+        (compose.folder / "events").symlink_to(WORKSPACE / "events")
         compose("--profile", "demo", "up", "--detach", "--no-build", "demo")
         local.until("the demo's health", lambda: is_healthy(8082))
-        local.until("the demo's products", lambda: "fit/S090101a-Initial.html" in objects("demo"))
+        for product in sorted(wanted):
+            local.until(f"the demo's {product}", lambda: any(key.startswith(product) for key in objects("demo")))
         print(f"demo: {len(objects('demo'))} objects")
 
 
