@@ -27,6 +27,10 @@ settings = set(re.findall(r"^\| `([A-Z][A-Z0-9_]+)` \|", tables, re.MULTILINE))
 for name, service in services.items():
     for setting in service.get("environment", {}) if "kafka" not in service["image"] else []:
         expect(setting in settings, f"compose.yaml, {name}: {setting} is no setting")
+# docker compose reads the environment file of every service, whichever it starts; podman-compose does not.
+for name, service in services.items():
+    for file in service.get("env_file", []):
+        expect(file == {"path": ".env", "required": False}, f"compose.yaml, {name}: expected .env to be optional, found {file}")
 example = (WORKSPACE / ".env.example").read_text()
 for name in re.findall(r"(?<!\$)\$\{?(\w+)", text):
     expect(re.search(rf"^#?{name}=", example, re.MULTILINE), f".env.example: expected {name}, which compose.yaml reads")
