@@ -135,16 +135,33 @@ expect(objects["Deployment", "gwtm-ligo-listener"]["spec"]["template"]["spec"]["
 expect(not any(kind == "Secret" for kind, _ in objects), "expected no Secret beside the operator's own")
 expect("\nCOPY infra/gal_catalog_config.ini /app/\n" in containerfile, "Containerfile: no /app/gal_catalog_config.ini")
 
-# The chart's own Secret has the keys that the pods read, and all optional objects are rendered.
+# The chart's own Secret has the keys that the pods read, with every store, and no others.
+everything = chart / "ci/everything-values.yaml"
+for store in ("s3", "swift", "abfs"):
+    objects = template(f"everything with {store}", "--values", everything, "--set", f"listeners.storage.type={store}")
+    read = {source for source in environment(objects["Deployment", "gwtm-ligo-listener"]).values() if not isinstance(source, str)}
+    made = {("gwtm-listener-secrets", key) for key in objects["Secret", "gwtm-listener-secrets"]["data"]}
+    expect(read == made, f"everything with {store}: the pods read {sorted(read)}, the Secret has {sorted(made)}")
+
+# All optional objects are rendered, and select what they are for.
 objects = rendered["everything-values"]
-data = objects["Secret", "gwtm-listener-secrets"]["data"]
-for setting, source in environment(objects["Deployment", "gwtm-ligo-listener"]).items():
-    expect(isinstance(source, str) or source[1] in data, f"everything, {setting}: the Secret has no key for {source}")
-for kind in ("ServiceMonitor", "NetworkPolicy", "PodDisruptionBudget"):
-    expect(any(found == kind for found, _ in objects), f"everything: no {kind}")
-monitor = objects["ServiceMonitor", "gwtm"]["spec"]
-labels = objects["Service", "gwtm-bridge"]["metadata"]["labels"]
-expect(monitor["selector"]["matchLabels"].items() <= labels.items(), "the ServiceMonitor selects nothing")
+pods = {name: document["spec"]["template"] for (kind, name), document in objects.items() if kind == "Deployment"}
+for name, pod in pods.items():
+    labels = pod["metadata"]["labels"].items()
+    expect(objects["NetworkPolicy", "gwtm"]["spec"]["podSelector"]["matchLabels"].items() <= labels,
+           f"everything: the NetworkPolicy does not select {name}")
+    selecting = [budget for (kind, budget), document in objects.items() if kind == "PodDisruptionBudget"
+                 and document["spec"]["selector"]["matchLabels"].items() <= labels]
+    expect(selecting == [name], f"everything: expected one PodDisruptionBudget of {name}, found {selecting}")
+    service, monitor = objects["Service", name], objects["ServiceMonitor", "gwtm"]["spec"]
+    expect(monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items(),
+           f"everything: the ServiceMonitor does not select {name}")
+    ports = {port["name"]: port["targetPort"] for port in service["spec"]["ports"]}
+    listened = {port["name"] for port in pod["spec"]["containers"][0]["ports"]}
+    for port in [endpoint["port"] for endpoint in monitor["endpoints"]]:
+        expect(ports.get(port) in listened, f"everything: the ServiceMonitor's port {port} is none of {name}")
+    for port in [port["port"] for rule in objects["NetworkPolicy", "gwtm"]["spec"]["ingress"] for port in rule["ports"]]:
+        expect(port in listened, f"everything: the NetworkPolicy's port {port} is none of {name}")
 unknown = subprocess.run([helm, "template", "gwtm", chart, "--set", "listeners.storage.type=floppy"],
                          capture_output=True, text=True)
 expect("expected swift, s3 or abfs" in unknown.stderr, f"an unknown store: {unknown.stderr}")
@@ -155,14 +172,21 @@ for deployment in rendered["everything-values"].values():
         image, tag = deployment["spec"]["template"]["spec"]["containers"][0]["image"].rsplit("/", 1)[-1].split(":")
         expect(image.removeprefix("gwtm-") in stages and tag == version, f"image {image}:{tag} is not built")
 
-# The documents' commands parse; there is no cluster here.
+# The documents' commands parse, and name what is rendered; there is no cluster here.
+documents = "".join(path.read_text() for path in [workspace / "README.md", infra / "README.md", *(workspace / "docs").glob("*.md")])
 operator = chart / "ci/operator-values.yaml"
-installs = set(re.findall(r"^helm install (.*--values) my-values.yaml$", (workspace / "README.md").read_text()
-                          + (infra / "README.md").read_text(), re.MULTILINE))
+installs = set(re.findall(r"^helm install (.*--values) my-values.yaml$", documents, re.MULTILINE))
 expect(installs, "README.md: no `helm install`")
 for command in installs:
     done = subprocess.run([helm, "template", *command.split(), operator], cwd=workspace, capture_output=True, text=True)
     expect(done.returncode == 0, f"README.md, helm install {command}: {done.stderr}")
+deployments = {(document["metadata"]["namespace"], name) for (kind, name), document in rendered["defaults"].items()
+               if kind == "Deployment"}
+kubectl = re.findall(r"\bkubectl -n (\S+) .*?\bdeploy/([\w-]+)", documents)
+expect(kubectl, "README.md: no `kubectl … deploy/…`")
+for named in kubectl:
+    expect(named in deployments, f"README.md, kubectl -n {named[0]} … deploy/{named[1]}: expected one of {sorted(deployments)}")
+expect(len(kubectl) == len(re.findall(r"\bdeploy/", documents)), "README.md: expected each deploy/NAME after kubectl -n NAMESPACE")
 
 # The plain manifests equal the chart's output.
 subprocess.run([infra / "kubernetes/generate", scratch], check=True)
