@@ -130,9 +130,7 @@ fn until(listening: &Listening, what: &str, count: usize) {
 fn listen(gcn: &Gcn, store: &Path, flat: &str) -> (Duration, Duration, u64) {
     let listening = Listening::to(gcn, store, "")
         .set("KAFKA_GROUP_ID", format!("flat-{flat}"))
-        .set("FLAT_MAX_ORDER", flat)
-        // As in the images (infra/Containerfile).
-        .set("MALLOC_ARENA_MAX", "2");
+        .set("FLAT_MAX_ORDER", flat);
     let listener = listening.start();
     until(&listening, "partitions assigned", 1);
     let begun = Instant::now();
