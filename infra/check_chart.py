@@ -174,12 +174,21 @@ for deployment in rendered["everything-values"].values():
 
 # The documents' commands parse, and name what is rendered; there is no cluster here.
 documents = "".join(path.read_text() for path in [workspace / "README.md", infra / "README.md", *(workspace / "docs").glob("*.md")])
-operator = chart / "ci/operator-values.yaml"
+operator = (chart / "ci/operator-values.yaml").read_text()
+shown = {run(*command.split()[:-1], workspace / command.split()[-1])
+         for command in re.findall(r"^helm (show values \S+) >my-values.yaml\b", documents, re.MULTILINE)}
+expect(len(shown) == 1, f"README.md: expected one way to make my-values.yaml, found {len(shown)}")
 installs = set(re.findall(r"^helm install (.*--values) my-values.yaml$", documents, re.MULTILINE))
 expect(installs, "README.md: no `helm install`")
 for command in installs:
-    done = subprocess.run([helm, "template", *command.split(), operator], cwd=workspace, capture_output=True, text=True)
-    expect(done.returncode == 0, f"README.md, helm install {command}: {done.stderr}")
+    for text in (operator, *shown):
+        done = subprocess.run([helm, "template", *command.split(), "-"], cwd=workspace, input=text, capture_output=True, text=True)
+        expect(done.returncode == 0, f"README.md, helm install {command}: {done.stderr}")
+requests = [container["resources"]["requests"] for (kind, _), document in rendered["defaults"].items() if kind == "Deployment"
+            for container in document["spec"]["template"]["spec"]["containers"]]
+needed = [sum(int(request[what].removesuffix(unit)) for request in requests) for what, unit in (("cpu", "m"), ("memory", "Mi"))]
+expect(f"request {needed[0] / 1000} processors and {needed[1]} MB" in " ".join(documents.split()),
+       f"README.md: expected that both request {needed[0]} m and {needed[1]} Mi")
 deployments = {(document["metadata"]["namespace"], name) for (kind, name), document in rendered["defaults"].items()
                if kind == "Deployment"}
 kubectl = re.findall(r"\bkubectl -n (\S+) .*?\bdeploy/([\w-]+)", documents)

@@ -44,7 +44,7 @@ for command in commands:
     words = command.split()
     named = {words[i + 1] for i, word in enumerate(words) if word == "--profile"}
     expect(named <= profiles, f"docker compose {command}: no such profile")
-    verb = next(i for i, word in enumerate(words) if word in ("up", "run"))
+    verb = next(i for i, word in enumerate(words) if word in ("up", "run", "exec"))
     services_named = [word for word in words[verb + 1:] if not word.startswith("-")][:1]
     expect(all(name in services for name in services_named), f"docker compose {command}: no such service")
 
@@ -183,6 +183,8 @@ def demo():
         local.until("the demo's health", lambda: is_healthy(8082))
         for product in sorted(wanted):
             local.until(f"the demo's {product}", lambda: any(key.startswith(product) for key in objects("demo")))
+        [page] = {command.split(">")[0] for command in commands if "exec" in command.split()}
+        expect("<html" in compose(*page.split()), f"docker compose {page}: expected a page")
         print(f"demo: {len(objects('demo'))} objects")
 
 
