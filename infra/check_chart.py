@@ -175,13 +175,11 @@ for deployment in rendered["everything-values"].values():
 # The documents' commands parse, and name what is rendered; there is no cluster here.
 documents = "".join(path.read_text() for path in [workspace / "README.md", infra / "README.md", *(workspace / "docs").glob("*.md")])
 operator = (chart / "ci/operator-values.yaml").read_text()
-shown = {run(*command.split()[:-1], workspace / command.split()[-1])
-         for command in re.findall(r"^helm (show values \S+) >my-values.yaml\b", documents, re.MULTILINE)}
-expect(len(shown) == 1, f"README.md: expected one way to make my-values.yaml, found {len(shown)}")
-installs = set(re.findall(r"^helm install (.*--values) my-values.yaml$", documents, re.MULTILINE))
-expect(installs, "README.md: no `helm install`")
-for command in installs:
-    for text in (operator, *shown):
+installs = re.findall(r"^helm show values (\S+) >my-values.yaml\b.*\nhelm install (.*--values) my-values.yaml$", documents, re.MULTILINE)
+expect(installs and len(installs) == len(re.findall("^helm", documents, re.MULTILINE)) / 2,
+       "README.md: expected each `helm install` after the `helm show values` that makes its file")
+for shown, command in set(installs):
+    for text in (operator, run("show", "values", workspace / shown)):
         done = subprocess.run([helm, "template", *command.split(), "-"], cwd=workspace, input=text, capture_output=True, text=True)
         expect(done.returncode == 0, f"README.md, helm install {command}: {done.stderr}")
 requests = [container["resources"]["requests"] for (kind, _), document in rendered["defaults"].items() if kind == "Deployment"

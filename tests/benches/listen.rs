@@ -128,9 +128,8 @@ fn until(listening: &Listening, what: &str, count: usize) {
 
 /// Time for all alerts since the assignment, CPU time, and peak memory [KiB].
 fn listen(gcn: &Gcn, store: &Path, flat: &str) -> (Duration, Duration, u64) {
-    let listening = Listening::to(gcn, store, "")
-        .set("KAFKA_GROUP_ID", format!("flat-{flat}"))
-        .set("FLAT_MAX_ORDER", flat);
+    let listening =
+        Listening::to(gcn, store, "").set("KAFKA_GROUP_ID", format!("flat-{flat}")).set("FLAT_MAX_ORDER", flat);
     let listener = listening.start();
     until(&listening, "partitions assigned", 1);
     let begun = Instant::now();
