@@ -37,8 +37,8 @@ fn main() {
     let alert: Alert = serde_json::from_value(alert).expect("an alert");
     let annotation = || {
         let annotations = Annotations::new(&alert, Some(SkyMap::of(&map, &[])), None, Timings::default());
-        let scene = Scene { annotations: &annotations, map: &map, gbm: None, lat: None, galaxies: &[] };
-        let plot = draw(&scene).expect("a plot");
+        let scene = Scene { map: &map, gbm: None, lat: None, galaxies: &[] };
+        let plot = draw(&scene).expect("panels").with_numbers(&annotations);
         page::html(&annotations, Some(plot.svg().as_bytes()), &[])
     };
     let steps: [(&str, &dyn Fn()); 7] = [

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use annotate::annotations::{Annotations, SkyMap, Timings};
-use annotate::plot::{Scene, draw};
+use annotate::plot::{Drawing, Scene, draw};
 use divan::{Bencher, black_box};
 use science::skymap::MultiOrderMap;
 use serde_json::json;
@@ -38,29 +38,33 @@ fn numbers(bencher: Bencher) {
 }
 
 /// Calls `work` with a plot's content.
-fn with_scene(work: impl FnOnce(&Scene<'_>)) {
+fn with_scene(work: impl FnOnce(&Scene<'_>, &Annotations)) {
     let map = map();
     let annotations = annotations(&map);
-    work(&Scene { annotations: &annotations, map: &map, gbm: None, lat: None, galaxies: &[] });
+    work(&Scene { map: &map, gbm: None, lat: None, galaxies: &[] }, &annotations);
+}
+
+fn plotted(scene: &Scene<'_>, annotations: &Annotations) -> Drawing {
+    draw(scene).expect("panels").with_numbers(annotations)
 }
 
 #[divan::bench]
 fn plot(bencher: Bencher) {
-    with_scene(|scene| bencher.bench_local(|| draw(black_box(scene)).expect("a plot")));
+    with_scene(|scene, annotations| bencher.bench_local(|| plotted(black_box(scene), annotations)));
 }
 
 #[divan::bench]
 fn plot_as_svg(bencher: Bencher) {
-    with_scene(|scene| {
-        let plot = draw(scene).expect("a plot");
+    with_scene(|scene, annotations| {
+        let plot = plotted(scene, annotations);
         bencher.bench_local(|| black_box(&plot).svg());
     });
 }
 
 #[divan::bench]
 fn plot_as_png(bencher: Bencher) {
-    with_scene(|scene| {
-        let plot = draw(scene).expect("a plot");
+    with_scene(|scene, annotations| {
+        let plot = plotted(scene, annotations);
         bencher.bench_local(|| black_box(&plot).png().expect("a picture"));
     });
 }

@@ -256,7 +256,8 @@ impl SkyMap {
             levels.iter().map(|level| (level.to_string(), number(f64::from(*level) / 100.0))).collect()
         };
         let summary = credible.summary();
-        let distance = map.distance_moments().and_then(|(mean, std)| {
+        let distance = || {
+            let (mean, std) = map.distance_moments()?;
             let [p05, median, p95] = map.quantiles_near((mean, std), [0.05, 0.5, 0.95])?;
             Some(DistanceSummary {
                 mean,
@@ -267,7 +268,9 @@ impl SkyMap {
                 posted_mean: summary.distance,
                 posted_std: summary.distance_error,
             })
-        });
+        };
+        // The two that cost most.
+        let (distance, volumes) = rayon::join(distance, || map.credible_volumes([0.5, 0.9]));
         SkyMap {
             peak: Peak {
                 ra_deg: summary.ra,
@@ -283,9 +286,7 @@ impl SkyMap {
                 .map(|area| (area.to_string(), credible.prob_within(*area)))
                 .collect(),
             distance,
-            volume: map
-                .credible_volumes([0.5, 0.9])
-                .map(|[half, most]| [("50".to_owned(), half), ("90".to_owned(), most)].into()),
+            volume: volumes.map(|[half, most]| [("50".to_owned(), half), ("90".to_owned(), most)].into()),
             order: map.order(),
             creator: summary.creator,
         }

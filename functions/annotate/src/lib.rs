@@ -211,18 +211,33 @@ async fn analyse(
     let work = move || {
         let map = decode_once(&map).map_err(|error| error.of(named))?;
         let mut timings = begun;
-        let clock = Instant::now();
-        let skymap = SkyMap::of(&map, &areas_deg2);
-        let views = sites::views(&map, &sites, alert.time_created);
-        timings.numbers_ms = milliseconds(clock.elapsed());
+        let scene = plot::Scene { map: &map, gbm, lat, galaxies: &galaxies };
+        // Numbers and panels are independent, and so are the two files.
+        let ((skymap, views, numbers_ms), (panels, mut plot_ms)) = rayon::join(
+            || {
+                let clock = Instant::now();
+                let skymap = SkyMap::of(&map, &areas_deg2);
+                let views = sites::views(&map, &sites, alert.time_created);
+                (skymap, views, milliseconds(clock.elapsed()))
+            },
+            || {
+                let clock = Instant::now();
+                (plot::draw(&scene), milliseconds(clock.elapsed()))
+            },
+        );
+        timings.numbers_ms = numbers_ms;
         let mut annotations = Annotations::new(&alert, Some(skymap), count, timings);
         annotations.sites = views;
         let clock = Instant::now();
-        let scene = plot::Scene { annotations: &annotations, map: &map, gbm, lat, galaxies: &galaxies };
-        let plot = plot::draw(&scene).and_then(|plot| Ok(PlotFiles { svg: plot.svg(), png: plot.png()? }));
+        let plot = panels.and_then(|panels| {
+            let plot = panels.with_numbers(&annotations);
+            let (svg, png) = rayon::join(|| plot.svg(), || plot.png());
+            Ok(PlotFiles { svg, png: png? })
+        });
         let plot = plot.inspect_err(|error| tracing::error!(alert_name = %alert.name, "no plot: {error}")).ok();
-        timings.plot_ms = milliseconds(clock.elapsed());
-        annotations.timings = ended(timings, &alert);
+        plot_ms += milliseconds(clock.elapsed());
+        annotations.timings.plot_ms = plot_ms;
+        annotations.timings = ended(annotations.timings, &alert);
         Ok(Analysis { annotations, plot })
     };
     runtime::blocking("plot", work).await

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 /// Backoff between polls of an execution.
 pub const PAUSES: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(15));
 /// Timeout of waiting for an execution; longer than a flow retries a function (`infra/flows`).
-const MAX_WAIT: Duration = Duration::from_secs(6 * 3600);
+pub const MAX_WAIT: Duration = Duration::from_secs(6 * 3600);
 
 /// The flows; each is a state machine.
 #[derive(Debug, Clone)]
@@ -30,6 +30,7 @@ pub struct Flows {
     client: Client,
     arns: config::FlowArns,
     pauses: Backoff,
+    max_wait: Duration,
 }
 
 /// The execution of a notice's flow.
@@ -44,7 +45,8 @@ pub struct Execution {
 
 impl Flows {
     /// Creates a client for the ARNs' region. `sdk` provides the credentials, and the endpoint if it is not AWS.
-    pub async fn open(arns: &config::FlowArns, sdk: ConfigLoader, pauses: Backoff) -> Self {
+    /// Executions are polled with `pauses`, for at most `max_wait` ([`PAUSES`] and [`MAX_WAIT`] but in tests).
+    pub async fn open(arns: &config::FlowArns, sdk: ConfigLoader, pauses: Backoff, max_wait: Duration) -> Self {
         let mut settings = sdk.retry_config(RetryConfig::standard().with_max_attempts(3)).timeout_config(
             TimeoutConfig::builder()
                 .connect_timeout(Duration::from_secs(5))
@@ -56,7 +58,7 @@ impl Flows {
         if let Some(region) = arns.of(NoticeKind::Igwn).split(':').nth(3).filter(|region| !region.is_empty()) {
             settings = settings.region(Region::new(region.to_owned()));
         }
-        Flows { client: Client::new(&settings.load().await), arns: arns.clone(), pauses }
+        Flows { client: Client::new(&settings.load().await), arns: arns.clone(), pauses, max_wait }
     }
 
     /// Starts a notice's flow, named after topic, partition and offset, or finds its earlier execution. Step Functions
@@ -99,7 +101,8 @@ impl Flows {
         Err(if permanent { Error::permanent(message) } else { Error::retryable(message) })
     }
 
-    /// Waits until an execution has ended. A failed flow writes its own dead letter.
+    /// Waits until an execution has ended, but no longer than `max_wait` since its start. A failed flow writes its own dead
+    /// letter.
     ///
     /// # Errors
     /// Permanent, when it was aborted or timed out, which leave no dead letter; Retryable, when Step Functions does not
@@ -108,11 +111,11 @@ impl Flows {
         let mut polls = 0;
         loop {
             let described = match self.describe(&execution.arn).await {
-                Err(error) if execution.since.elapsed() < MAX_WAIT => return Err(error),
+                Err(error) if execution.since.elapsed() < self.max_wait => return Err(error),
                 described => described.ok(),
             };
             let started = described.as_ref().and_then(|found| Timestamp::from_second(found.start_date().secs()).ok());
-            let age = started.map_or(MAX_WAIT, |started| {
+            let age = started.map_or(self.max_wait, |started| {
                 Timestamp::now().duration_since(started).try_into().unwrap_or(Duration::ZERO)
             });
             match described.as_ref().map(DescribeExecutionOutput::status) {
@@ -121,7 +124,7 @@ impl Flows {
                     let cause = described.as_ref().and_then(DescribeExecutionOutput::cause).unwrap_or("no cause");
                     return Err(Error::permanent(format!("flow `{}`: {}: {cause}", execution.arn, status.as_str())));
                 }
-                _ if age >= MAX_WAIT => {
+                _ if age >= self.max_wait => {
                     tracing::error!(
                         execution = execution.arn,
                         hours = age.as_secs() / 3600,

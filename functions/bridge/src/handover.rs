@@ -6,7 +6,7 @@ use config::Config;
 use shared::{Error, Result};
 use store::Store;
 
-use crate::flows::{Execution, Flows, PAUSES};
+use crate::flows::{Execution, Flows, MAX_WAIT, PAUSES};
 use kafka::archive;
 use kafka::consumer::{Message, Work};
 use kafka::health::{Health, LatencyStage};
@@ -37,7 +37,7 @@ impl Deps {
             return Err(Error::permanent("bridge: expected a writable store, found DRY_RUN or WRITE_TO_STORAGE=false"));
         }
         let (at_once, test_alerts) = (flows.at_once, config.test_alerts);
-        let flows = Flows::open(flows, http_client::aws::settings(), PAUSES).await;
+        let flows = Flows::open(flows, http_client::aws::settings(), PAUSES, MAX_WAIT).await;
         Ok(Deps { store, flows, health, at_once, test_alerts })
     }
 }

@@ -7,5 +7,5 @@
 mod flows;
 mod handover;
 
-pub use flows::{Execution, Flows};
+pub use flows::{Execution, Flows, MAX_WAIT};
 pub use handover::Deps;

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bridge::{Deps, Execution, Flows};
+use bridge::{Deps, Execution, Flows, MAX_WAIT};
 use bytes::Bytes;
 use kafka::consumer::{self, Consumer, Ended, Membership, Message, Work};
 use kafka::health::Health;
@@ -157,8 +157,13 @@ impl Aws {
     }
 
     pub(crate) async fn deps(&self, bucket: &Settings, sfn_url: &str) -> Deps {
+        self.deps_waiting(bucket, sfn_url, MAX_WAIT).await
+    }
+
+    /// With a limit on the wait for a flow's end.
+    pub(crate) async fn deps_waiting(&self, bucket: &Settings, sfn_url: &str, max_wait: Duration) -> Deps {
         let pauses = Backoff::new(Duration::from_millis(50), Duration::from_millis(200));
-        let flows = Flows::open(&self.arns, sdk(sfn_url), pauses).await;
+        let flows = Flows::open(&self.arns, sdk(sfn_url), pauses, max_wait).await;
         Deps { store: open(bucket).await, flows, health: health(), at_once: self.arns.at_once, test_alerts: true }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use shared::key::Key;
@@ -122,6 +123,23 @@ async fn dead_letters_aborted_and_timed_out_flows_with_the_reason() {
         let input: Received = serde_json::from_value(failed.input).expect("a message");
         assert_eq!(store.read_body(&input.body).await.expect("the notice"), notice("S181101ab", 0).unwrap_or_default());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn continues_after_a_flow_that_runs_too_long() {
+    let (gcn, aws) = (Gcn::shared().await, Aws::with_states("long", &lasting(600)).await);
+    let bucket = aws.moto.create("long").await;
+    let deps = aws.deps_waiting(&bucket, &aws.moto.url(), Duration::from_secs(3)).await;
+    let store = deps.store.clone();
+    gcn.send(IGWN, [notice("S181101ab", 0), notice("S181101ab", 1)]).await;
+    let listener = bridge(&gcn, deps);
+    eventually("both notices", async || gcn.committed(IGWN) == Some(2)).await;
+    listener.stop().await;
+    let spans = spans(&aws, &store).await;
+    let [(_, first, f64::MAX), (_, second, f64::MAX)] = spans[..] else { panic!("two running flows: {spans:?}") };
+    assert!(first + 3.0 <= second, "the second flow began at {second}, the first at {first}");
+    // What has a flow of its own is no failure.
+    assert_eq!(store.keys("failed/").await.expect("a list"), []);
 }
 
 #[tokio::test(flavor = "multi_thread")]

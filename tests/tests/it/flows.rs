@@ -3,7 +3,7 @@
 //! The pipeline runs the functions themselves over a folder, and the flows run in moto's interpreter of Amazon States
 //! Language (tests/scripts/run_flow.py), which is given what the functions answered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::process::{Command, Stdio};
 
@@ -25,6 +25,9 @@ type Answers = BTreeMap<&'static str, Vec<Result<Value, &'static str>>>;
 /// A function's name and the message it was called with, as its type prints it.
 type Call = (String, Value);
 
+/// A state's retrier or catcher: the state, `Retry` or `Catch`, and the index.
+type Handler = (String, String, usize);
+
 /// The interpreter's result.
 #[derive(Debug, Deserialize)]
 struct Ran {
@@ -33,60 +36,80 @@ struct Ran {
     objects: BTreeMap<String, Value>,
     /// The errors that each function returned because its retriers name them.
     retried: BTreeMap<String, Vec<String>>,
+    declared: BTreeSet<Handler>,
+    /// Those of `declared` that retried or caught.
+    exercised: BTreeSet<Handler>,
+}
+
+impl Ran {
+    fn kept(&self) -> Vec<&str> {
+        self.objects.keys().map(String::as_str).collect()
+    }
+}
+
+/// What the interpreter is asked, as tests/scripts/run_flow.py describes it.
+struct Asked<'a> {
+    flow: &'a str,
+    answers: Answers,
+    bucket: &'a str,
+    each_retry: usize,
 }
 
 fn run_flow(flow: &str, answers: &Answers) -> Ran {
-    run_flow_with(flow, answers, "there", 0)
+    run_flow_with(flow, answers, "there")
 }
 
-/// As tests/scripts/run_flow.py describes it.
-fn run_flow_calls(flow: &str, answers: &Answers, bucket: &str, each_retry: usize) -> Ran {
+fn run_flow_with(flow: &str, answers: &Answers, bucket: &str) -> Ran {
+    run_flows(&[Asked { flow, answers: answers.clone(), bucket, each_retry: 0 }]).remove(0)
+}
+
+/// Runs flows one after another, with each call's message as its type prints it.
+fn run_flows(asked: &[Asked]) -> Vec<Ran> {
     let tests = workspace().join("tests");
     let python = tests.join("servers/python/bin/python");
     assert!(python.exists(), "moto in tests/servers: run `tests/setup` once");
-    let given: BTreeMap<_, Vec<Value>> = answers
-        .iter()
-        .map(|(name, answers)| {
-            let answer = |answer: &Result<Value, &'static str>| match answer {
-                Ok(value) => json!({ "ok": value }),
-                Err(error) => json!({ "error": error }),
-            };
-            (name, answers.iter().map(answer).collect())
-        })
-        .collect();
+    let questions = asked.iter().map(|Asked { flow, answers, bucket, each_retry }| {
+        let given: BTreeMap<_, Vec<Value>> = answers
+            .iter()
+            .map(|(name, answers)| {
+                let answer = |answer: &Result<Value, &'static str>| match answer {
+                    Ok(value) => json!({ "ok": value }),
+                    Err(error) => json!({ "error": error }),
+                };
+                (name, answers.iter().map(answer).collect())
+            })
+            .collect();
+        json!({ "flow": flow, "input": received(), "answers": given, "bucket": bucket, "each_retry": each_retry })
+    });
+    let questions = Value::Array(questions.collect()).to_string();
     let mut script = Command::new(python)
         .arg(tests.join("scripts/run_flow.py"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .expect("python runs");
-    let question = json!({
-        "flow": flow, "input": received(), "answers": given, "bucket": bucket, "each_retry": each_retry,
-    });
-    write!(script.stdin.take().expect("a pipe"), "{question}").expect("asked");
+    write!(script.stdin.take().expect("a pipe"), "{questions}").expect("asked");
     let answer = script.wait_with_output().expect("an answer");
     assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stdout));
-    serde_json::from_slice(&answer.stdout).expect("JSON")
+    let mut ran: Vec<Ran> = serde_json::from_slice(&answer.stdout).expect("JSON");
+    assert_eq!(ran.len(), asked.len());
+    ran.iter_mut().flat_map(|ran| &mut ran.calls).for_each(print_message);
+    ran
 }
 
-/// As [`run_flow_calls`], with each call's message as its type prints it.
-fn run_flow_with(flow: &str, answers: &Answers, bucket: &str, each_retry: usize) -> Ran {
-    let mut ran = run_flow_calls(flow, answers, bucket, each_retry);
-    for (name, call) in &mut ran.calls {
-        let (flow, message) = (&call["flow"], &call["message"]);
-        assert_eq!(flow["execution"], "notice", "{name}: the execution's name");
-        let started = flow["started"].as_str().map(str::parse::<jiff::Timestamp>);
-        assert!(matches!(started, Some(Ok(_))) && flow["retries"].is_u64(), "{name}: {flow}");
-        *call = match name.as_str() {
-            "ingest-ligo" | "ingest-icecube" => printed::<Received>(message),
-            "skymap-products" | "galaxy-list" => printed::<Alert>(message),
-            "post-api" => printed::<Publication>(message),
-            "annotate" => printed::<Annotatable>(message),
-            "notify" => printed::<Notifiable>(message),
-            other => panic!("`{other}` is no function"),
-        };
-    }
-    ran
+fn print_message((name, call): &mut Call) {
+    let (flow, message) = (&call["flow"], &call["message"]);
+    assert_eq!(flow["execution"], "notice", "{name}: the execution's name");
+    let started = flow["started"].as_str().map(str::parse::<jiff::Timestamp>);
+    assert!(matches!(started, Some(Ok(_))) && flow["retries"].is_u64(), "{name}: {flow}");
+    *call = match name.as_str() {
+        "ingest-ligo" | "ingest-icecube" => printed::<Received>(message),
+        "skymap-products" | "galaxy-list" => printed::<Alert>(message),
+        "post-api" => printed::<Publication>(message),
+        "annotate" => printed::<Annotatable>(message),
+        "notify" => printed::<Notifiable>(message),
+        other => panic!("`{other}` is no function"),
+    };
 }
 
 /// A message after a round trip through its type, as the function reads it.
@@ -309,7 +332,7 @@ async fn flow_succeeds_and_dead_letters_failed_products() {
     assert!(notifications.step.starts_with("notify of MS181101ab-Update, arn:"), "{}", notifications.step);
 
     // The post goes out even when dead letters cannot be written.
-    let ran = run_flow_with("ligo", &without, "absent", 0);
+    let ran = run_flow_with("ligo", &without, "absent");
     assert_eq!((ran.status.as_str(), ran.objects.len()), ("SUCCEEDED", 0));
     assert_eq!(names(&ran.calls).iter().filter(|name| **name == "post-api").count(), 2);
 }
@@ -359,85 +382,129 @@ fn fine_search() -> Answers {
     ])
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_search_is_posted_without_annotations_and_annotated_without_its_post() {
-    let (annotate, notice) = ("failed/notice-annotate.json", "failed/notice.json");
-    let without = |functions: &[&'static str], error: &'static str| {
-        let mut answers = fine_search();
-        answers.extend(functions.iter().map(|name| (*name, vec![Err(error)])));
-        answers
-    };
-    let all = ["ingest-icecube", "post-api", "annotate", "notify"];
-    for (functions, bucket, status, called, kept) in [
-        (&["annotate"][..], "there", "SUCCEEDED", &all[..], &[annotate][..]),
-        (&["annotate"], "absent", "SUCCEEDED", &all, &[]),
-        (&["post-api"], "there", "FAILED", &all[..3], &[notice]),
-        (&["post-api", "annotate"], "there", "FAILED", &all[..3], &[annotate, notice]),
-    ] {
-        for error in ["Permanent", "States.DataLimitExceeded"] {
-            let ran = run_flow_with("icecube", &without(functions, error), bucket, 0);
-            assert_eq!((ran.status.as_str(), names(&ran.calls)), (status, called.to_vec()), "{functions:?}");
-            assert_eq!(ran.objects.keys().collect::<Vec<_>>(), kept, "{functions:?}");
-            for (key, failed) in ran.objects {
-                let failed: Failed = serde_json::from_value(failed).expect("a message");
-                let step = if key == annotate { "annotate, arn:" } else { "arn:" };
-                assert!(failed.step.starts_with(step) && failed.error == error, "{failed:?}");
-                assert_eq!(serde_json::from_value::<Received>(failed.input).expect("a message"), received());
+/// `fine` with an error of some functions.
+fn failing(mut fine: Answers, functions: &[&'static str], error: &'static str) -> Answers {
+    fine.extend(functions.iter().map(|name| (*name, vec![Err(error)])));
+    fine
+}
+
+/// The retriers or catchers that no run exercised.
+fn unexercised<'a>(ran: &'a [Ran], kind: &str) -> BTreeSet<&'a Handler> {
+    let exercised: BTreeSet<&Handler> = ran.iter().flat_map(|ran| &ran.exercised).collect();
+    let declared = ran.iter().flat_map(|ran| &ran.declared).filter(|(_, declared, _)| declared == kind);
+    declared.filter(|handler| !exercised.contains(handler)).collect()
+}
+
+/// The functions' retriers; those of the states that keep failures are exercised with their catchers.
+#[test]
+fn retries_every_error_that_a_retrier_names() {
+    // Of a notice that cannot be read.
+    let unread = failing(fine(), &["ingest-ligo"], "Permanent");
+    let cases = [("ligo", fine(), "SUCCEEDED"), ("ligo", unread, "FAILED"), ("icecube", fine_search(), "SUCCEEDED")];
+    let asked: Vec<Asked> = cases
+        .iter()
+        .flat_map(|(flow, answers, _)| {
+            [1, 2].map(|half| Asked { flow, answers: answers.clone(), bucket: "there", each_retry: half })
+        })
+        .collect();
+    let ran = run_flows(&asked);
+    let mut named: BTreeMap<(&str, &String), Vec<&String>> = BTreeMap::new();
+    for ((flow, _, status), ran) in cases.iter().flat_map(|case| [case, case]).zip(&ran) {
+        assert_eq!((ran.status.as_str(), ran.objects.len()), (*status, usize::from(*status == "FAILED")), "{flow}");
+        for (state, errors) in &ran.retried {
+            let function = state.strip_suffix("-unread").unwrap_or(state);
+            let calls = ran.calls.iter().filter(|(name, _)| name == function).count();
+            let is_reached = ran.exercised.iter().any(|(reached, ..)| reached == state);
+            let is_shared = ["notify", "notify-unread"].contains(&state.as_str());
+            assert!(is_reached || calls == 0 || is_shared, "{flow}: {state}");
+            if is_reached {
+                assert_eq!(calls, errors.len() + 1, "{flow}: {state}: {errors:?}");
+                named.entry((flow, state)).or_default().extend(errors);
             }
         }
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn retries_every_error_that_a_retrier_names() {
-    for (flow, answers) in [("ligo", fine()), ("icecube", fine_search())] {
-        let mut named: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for half in [1, 2] {
-            let ran = run_flow_calls(flow, &answers, "there", half);
-            assert_eq!((ran.status.as_str(), ran.objects.len()), ("SUCCEEDED", 0), "{flow}");
-            for (function, errors) in ran.retried {
-                let calls = ran.calls.iter().filter(|(name, _)| *name == function).count();
-                // Reached only when the notice cannot be read.
-                let expected = if function == "notify-unread" { 0 } else { errors.len() + 1 };
-                assert_eq!(calls, expected, "{function}: {errors:?}");
-                named.entry(function).or_default().extend(errors);
-            }
-        }
-        for (function, errors) in named {
-            for error in ["Lambda.TooManyRequestsException", "Lambda.Unknown", "Retryable"] {
-                assert!(errors.iter().any(|named| named == error), "{function}: {error} is not retried");
-            }
+    for ((flow, state), errors) in named {
+        for error in [
+            "Lambda.TooManyRequestsException",
+            "Lambda.ServiceException",
+            "Lambda.AWSLambdaException",
+            "Lambda.SdkClientException",
+            "Lambda.ClientExecutionTimeoutException",
+            "Lambda.Unknown",
+            "Retryable",
+        ] {
+            assert!(errors.iter().any(|named| *named == error), "{flow}: {state}: {error} is not retried");
         }
     }
+    let left = unexercised(&ran, "Retry");
+    assert!(left.iter().all(|(state, ..)| state.starts_with("keep-")), "no run retried by {left:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn catches_oversized_output_of_every_function() {
-    let large = |functions: &[&'static str]| {
-        let mut answers = fine();
-        answers.extend(functions.iter().map(|name| (*name, vec![Err("States.DataLimitExceeded")])));
-        answers
-    };
+/// Also outputs that are too large, failures that are kept at the third attempt, and failures that cannot be kept.
+#[test]
+fn catches_every_error_and_keeps_it() {
+    const ERRORS: [&str; 2] = ["Permanent", "States.DataLimitExceeded"];
     let of_alert = |function: &str| format!("failed/notice-MS181101ab-Update-{function}.json");
-    let notice = "failed/notice.json".to_owned();
-    let all = ["skymap-products", "galaxy-list", "post-api", "annotate"];
-    let kept = [of_alert("annotate"), of_alert("galaxy-list"), of_alert("skymap-products"), notice.clone()];
-    for (functions, bucket, status, kept) in [
-        (&["ingest-ligo"][..], "there", "FAILED", &kept[3..]),
-        (&all, "there", "FAILED", &kept),
-        (&["notify"], "there", "SUCCEEDED", &[of_alert("notify")]),
-        // The bucket exists at the third attempt to write a dead letter.
-        (&["ingest-ligo"], "late", "FAILED", &kept[3..]),
-        (&all, "late", "FAILED", &kept),
-    ] {
-        let ran = run_flow_with("ligo", &large(functions), bucket, 0);
-        let keys: Vec<&String> = ran.objects.keys().collect();
-        assert_eq!((ran.status.as_str(), keys), (status, kept.iter().collect()), "{functions:?}, {bucket}");
-        for failed in ran.objects.into_values() {
-            let failed: Failed = serde_json::from_value(failed).expect("a message");
-            assert_eq!(failed.error, "States.DataLimitExceeded");
+    let (products, galaxies) = (of_alert("skymap-products"), of_alert("galaxy-list"));
+    let (annotations, notifications) = (of_alert("annotate"), of_alert("notify"));
+    let (search, notice) = ("failed/notice-annotate.json", "failed/notice.json");
+    let of_all = [&annotations, &galaxies, &products, notice];
+    let of_products = [products.as_str(), &galaxies];
+    let ligo_all = ["skymap-products", "galaxy-list", "post-api", "annotate"];
+    let searched = ["ingest-icecube", "post-api", "annotate", "notify"];
+    // Flow, functions that fail, bucket, status, how many functions are called, what is kept.
+    let cases: [(&str, &[&'static str], &str, &str, usize, Vec<&str>); 17] = [
+        ("ligo", &["ingest-ligo"], "there", "FAILED", 2, vec![notice]),
+        ("ligo", &["ingest-ligo", "notify"], "there", "FAILED", 2, vec![notice]),
+        ("ligo", &ligo_all, "there", "FAILED", 5, of_all.to_vec()),
+        ("ligo", &["notify"], "there", "SUCCEEDED", 6, vec![&notifications]),
+        ("ligo", &["ingest-ligo"], "late", "FAILED", 2, vec![notice]),
+        ("ligo", &ligo_all[..2], "late", "SUCCEEDED", 6, of_products.to_vec()),
+        ("ligo", &["annotate"], "late", "SUCCEEDED", 5, vec![&annotations]),
+        ("ligo", &["notify"], "late", "SUCCEEDED", 6, vec![&notifications]),
+        ("ligo", &["skymap-products", "galaxy-list", "annotate"], "absent", "SUCCEEDED", 5, vec![]),
+        ("ligo", &["notify"], "absent", "SUCCEEDED", 6, vec![]),
+        ("icecube", &["ingest-icecube"], "there", "FAILED", 1, vec![notice]),
+        ("icecube", &["post-api"], "there", "FAILED", 3, vec![notice]),
+        ("icecube", &["post-api", "annotate"], "there", "FAILED", 3, vec![search, notice]),
+        ("icecube", &["annotate"], "late", "SUCCEEDED", 4, vec![search]),
+        ("icecube", &["annotate"], "absent", "SUCCEEDED", 4, vec![]),
+        ("icecube", &["notify"], "there", "FAILED", 4, vec![notice]),
+        ("icecube", &["notify"], "late", "FAILED", 4, vec![notice]),
+    ];
+    // The bucket is nothing to the error.
+    let errors = |bucket: &str| if bucket == "there" { &ERRORS[..] } else { &ERRORS[..1] };
+    let each = cases.iter().flat_map(|case| errors(case.2).iter().map(move |error| (case, *error)));
+    let asked: Vec<Asked> = each
+        .clone()
+        .map(|((flow, functions, bucket, ..), error)| {
+            let fine = if *flow == "ligo" { fine() } else { fine_search() };
+            Asked { flow, answers: failing(fine, functions, error), bucket, each_retry: 0 }
+        })
+        .collect();
+    let ran = run_flows(&asked);
+    for (((flow, functions, bucket, status, called, kept), error), ran) in each.zip(&ran) {
+        let case = format!("{flow}, {functions:?}, {bucket}, {error}");
+        let mut kept = kept.clone();
+        kept.sort_unstable();
+        assert_eq!((ran.status.as_str(), ran.kept()), (*status, kept), "{case}");
+        assert_eq!(ran.calls.len(), *called, "{case}: {:?}", names(&ran.calls));
+        if *flow == "icecube" {
+            assert_eq!(names(&ran.calls), searched[..*called], "{case}");
+        }
+        for (key, failed) in &ran.objects {
+            let failed: Failed = serde_json::from_value(failed.clone()).expect("a message");
+            let step = if key == search { "annotate, arn:" } else { "" };
+            assert!(failed.step.starts_with(step) && failed.step.contains("arn:"), "{case}: {failed:?}");
+            assert_eq!(failed.error, error, "{case}");
+            assert_eq!(serde_json::from_value::<Received>(failed.input).expect("a message"), received());
         }
     }
+    let left = unexercised(&ran, "Catch");
+    assert!(left.is_empty(), "no run was caught by {left:?}");
+    let left: Vec<_> =
+        unexercised(&ran, "Retry").into_iter().filter(|(state, ..)| state.starts_with("keep-")).collect();
+    assert!(left.is_empty(), "no run retried by {left:?}");
 }
 
 #[test]

@@ -47,11 +47,9 @@ const SIZE: (f64, f64) = (1200.0, 1340.0);
 const GALAXIES: usize = 50;
 const NUMBERED: usize = 10;
 
-/// The content of the plot.
+/// The content of the panels.
 #[derive(Debug)]
 pub struct Scene<'a> {
-    /// The numbers.
-    pub annotations: &'a Annotations,
     /// The map.
     pub map: &'a MultiOrderMap,
     /// Sky seen by Fermi GBM: all but the Earth's disc.
@@ -113,11 +111,19 @@ impl Layers<'_> {
     }
 }
 
-/// Draws the plot.
+/// Both panels, which need no numbers.
+#[derive(Debug)]
+pub struct Panels<'a> {
+    scene: &'a Scene<'a>,
+    /// The whole sky with the legend, and the zoom.
+    drawn: [Drawing; 2],
+}
+
+/// Draws the panels.
 ///
 /// # Errors
 /// As [`standard_contours`].
-pub fn draw(scene: &Scene<'_>) -> Result<Drawing> {
+pub fn draw<'a>(scene: &'a Scene<'a>) -> Result<Panels<'a>> {
     let credible = scene.map.credible();
     let (half, most) = (credible.cells_enclosing(0.5), credible.cells_enclosing(0.9));
     let mut levels = vec![0; scene.map.cells().len()];
@@ -125,7 +131,7 @@ pub fn draw(scene: &Scene<'_>) -> Result<Drawing> {
         levels[*i as usize] = if rank < half { 50 } else { 90 };
     }
     let (ra, dec) = scene.map.cells()[scene.map.peak()].centre();
-    let drawn = Layers {
+    let layers = Layers {
         scene,
         contours: standard_contours(scene.map)?
             .iter()
@@ -144,13 +150,29 @@ pub fn draw(scene: &Scene<'_>) -> Result<Drawing> {
         peak: direction(ra.to_degrees(), dec.to_degrees()),
         levels,
     };
-    let mut paper = Drawing::new(SIZE);
-    title(&mut paper, scene.annotations);
-    sky::draw(&mut paper, &drawn);
-    legend(&mut paper, &drawn);
-    zoom::draw(&mut paper, &drawn);
-    numbers(&mut paper, scene);
-    Ok(paper)
+    let mut drawn = [Drawing::new(SIZE), Drawing::new(SIZE)];
+    let [whole, part] = &mut drawn;
+    rayon::join(
+        || {
+            sky::draw(whole, &layers);
+            legend(whole, &layers);
+        },
+        || zoom::draw(part, &layers),
+    );
+    Ok(Panels { scene, drawn })
+}
+
+impl Panels<'_> {
+    /// The plot: the panels with title and numbers.
+    pub fn with_numbers(self, annotations: &Annotations) -> Drawing {
+        let mut paper = Drawing::new(SIZE);
+        title(&mut paper, annotations);
+        for panel in self.drawn {
+            paper.shapes.extend(panel.shapes);
+        }
+        numbers(&mut paper, annotations, self.scene.galaxies);
+        paper
+    }
 }
 
 fn title(paper: &mut Drawing, annotations: &Annotations) {
@@ -199,8 +221,7 @@ fn legend(paper: &mut Drawing, drawn: &Layers<'_>) {
 }
 
 /// The numbers beside the zoom.
-fn numbers(paper: &mut Drawing, scene: &Scene<'_>) {
-    let annotations = scene.annotations;
+fn numbers(paper: &mut Drawing, annotations: &Annotations, galaxies: &[PlottedGalaxy]) {
     let Some(skymap) = &annotations.skymap else { return };
     let mut rows: Vec<(&str, String)> = Vec::new();
     let area = |level| of_level(&skymap.area_deg2, level).map(number).unwrap_or_default();
@@ -243,15 +264,15 @@ fn numbers(paper: &mut Drawing, scene: &Scene<'_>) {
         }
         y += 5.0;
     }
-    if scene.galaxies.is_empty() {
+    if galaxies.is_empty() {
         return;
     }
     y += 14.0;
-    let total = annotations.galaxies.unwrap_or(scene.galaxies.len());
+    let total = annotations.galaxies.unwrap_or(galaxies.len());
     let title =
         if total == 1 { "One galaxy".to_owned() } else { format!("First of {} galaxies", number(total as f64)) };
     paper.bold(640.0, y, 22.0, Anchor::Start, PURPLE, &title);
-    for galaxy in scene.galaxies.iter().take(5) {
+    for galaxy in galaxies.iter().take(5) {
         y += 33.0;
         if y > SIZE.1 - 20.0 {
             break;
@@ -304,7 +325,7 @@ mod tests {
             json!({ "name": "S090101a-Initial", "role": "observation", "time_created": "2009-01-01T00:40:00Z" });
         let alert = serde_json::from_value(alert).expect("an alert");
         let annotations = Annotations::new(&alert, Some(SkyMap::of(map, &[])), None, Timings::default());
-        draw(&Scene { annotations: &annotations, map, gbm: None, lat: None, galaxies: &[] }).expect("a plot")
+        draw(&Scene { map, gbm: None, lat: None, galaxies: &[] }).expect("panels").with_numbers(&annotations)
     }
 
     /// The area of the first fill of a colour in the equal-area projection of the whole sky [deg²].

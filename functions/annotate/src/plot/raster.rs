@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::ops::Range;
 
 use foldhash::fast::FixedState;
 use shared::{Context, Error, Result};
@@ -23,14 +24,11 @@ impl Drawing {
     /// Permanent, when the size exceeds memory.
     pub fn png(&self) -> Result<Vec<u8>> {
         let (width, height) = (self.size.0 as u32, self.size.1 as u32);
-        let pixels = Pixmap::new(width, height);
-        let mut pixels = pixels.ok_or_else(|| Error::permanent("plot: expected a size"))?;
-        pixels.fill(Color::WHITE);
-        for shape in &self.shapes {
-            draw(&mut pixels, shape);
-        }
-        let (palette, indices) = indexed(&pixels);
-        drop(pixels);
+        let mut upper = Pixels::new(width, 0..height / 2)?;
+        let mut lower = Pixels::new(width, height / 2..height)?;
+        rayon::join(|| upper.draw(&self.shapes), || lower.draw(&self.shapes));
+        let (palette, indices) = indexed(&[&upper.pixels, &lower.pixels]);
+        drop((upper, lower));
         let mut bytes = Vec::new();
         let mut encoder = png::Encoder::new(&mut bytes, width, height);
         encoder.set_color(png::ColorType::Indexed);
@@ -46,25 +44,53 @@ impl Drawing {
     }
 }
 
-/// Draws a shape; one outside the drawing, or without extent, is not seen.
-fn draw(pixels: &mut Pixmap, DrawnShape { form, fill, stroke }: &DrawnShape) {
-    let Some(path) = path_of(form) else { return };
-    let fill = |pixels: &mut Pixmap| {
-        if let Some(colour) = fill {
-            pixels.fill_path(&path, &paint(*colour), FillRule::Winding, Transform::identity(), None);
+/// Rows of the picture.
+struct Pixels {
+    pixels: Pixmap,
+    rows: Range<u32>,
+}
+
+impl Pixels {
+    fn new(width: u32, rows: Range<u32>) -> Result<Self> {
+        let pixels = Pixmap::new(width, rows.end - rows.start);
+        let mut pixels = pixels.ok_or_else(|| Error::permanent("plot: expected a size"))?;
+        pixels.fill(Color::WHITE);
+        Ok(Pixels { pixels, rows })
+    }
+
+    fn draw(&mut self, shapes: &[DrawnShape]) {
+        for shape in shapes {
+            self.draw_shape(shape);
         }
-    };
-    let is_text = matches!(form, Geometry::Text { .. });
-    if !is_text {
-        fill(pixels);
     }
-    if let Some(Stroke { colour, width, dashes }) = stroke {
-        let dash = if dashes.is_empty() { None } else { StrokeDash::new(dashes.to_vec(), 0.0) };
-        let pen = Pen { width: *width as f32, line_join: LineJoin::Round, dash, ..Pen::default() };
-        pixels.stroke_path(&path, &paint(*colour), &pen, Transform::identity(), None);
-    }
-    if is_text {
-        fill(pixels);
+
+    /// Draws a shape; one outside the rows, or without extent, is not seen.
+    fn draw_shape(&mut self, DrawnShape { form, fill, stroke }: &DrawnShape) {
+        let Some(path) = path_of(form) else { return };
+        let margin = stroke.map_or(0.0, |stroke| stroke.width as f32) + 1.0;
+        let (top, bottom) = (path.bounds().top() - margin, path.bounds().bottom() + margin);
+        if bottom < self.rows.start as f32 || top > self.rows.end as f32 {
+            return;
+        }
+        let Pixels { pixels, rows } = self;
+        let at = Transform::from_translate(0.0, -(rows.start as f32));
+        let fill = |pixels: &mut Pixmap| {
+            if let Some(colour) = fill {
+                pixels.fill_path(&path, &paint(*colour), FillRule::Winding, at, None);
+            }
+        };
+        let is_text = matches!(form, Geometry::Text { .. });
+        if !is_text {
+            fill(pixels);
+        }
+        if let Some(Stroke { colour, width, dashes }) = stroke {
+            let dash = if dashes.is_empty() { None } else { StrokeDash::new(dashes.to_vec(), 0.0) };
+            let pen = Pen { width: *width as f32, line_join: LineJoin::Round, dash, ..Pen::default() };
+            pixels.stroke_path(&path, &paint(*colour), &pen, at, None);
+        }
+        if is_text {
+            fill(pixels);
+        }
     }
 }
 
@@ -104,9 +130,12 @@ fn path_of(form: &Geometry) -> Option<Path> {
 }
 
 /// The colours as a palette, the most frequent first, and each pixel's place in it. On white, every pixel is opaque.
-fn indexed(pixels: &Pixmap) -> (Vec<u8>, Vec<u8>) {
-    let (pixels, _) = pixels.data().as_chunks::<4>();
-    let runs = || pixels.chunk_by(|a, b| a == b).map(|run| (u32::from_be_bytes(run[0]), run.len()));
+fn indexed(parts: &[&Pixmap]) -> (Vec<u8>, Vec<u8>) {
+    let parts: Vec<_> = parts.iter().map(|pixels| pixels.data().as_chunks::<4>().0).collect();
+    let runs = || {
+        let runs = parts.iter().flat_map(|pixels| pixels.chunk_by(|a, b| a == b));
+        runs.map(|run| (u32::from_be_bytes(run[0]), run.len()))
+    };
     // The picture is our own, so no hash needs to withstand an attack.
     let mut counts: HashMap<u32, usize, FixedState> = HashMap::default();
     for (colour, count) in runs() {
@@ -118,7 +147,7 @@ fn indexed(pixels: &Pixmap) -> (Vec<u8>, Vec<u8>) {
     let place = |i: usize, colour: u32| if i < kept.len() { i as u8 } else { nearest(&kept, colour.to_be_bytes()) };
     let places: HashMap<u32, u8, FixedState> =
         colours.iter().enumerate().map(|(i, (colour, _))| (*colour, place(i, *colour))).collect();
-    let mut indices = Vec::with_capacity(pixels.len());
+    let mut indices = Vec::with_capacity(parts.iter().map(|pixels| pixels.len()).sum());
     for (colour, count) in runs() {
         let place = places.get(&colour).copied().unwrap_or_default();
         indices.resize(indices.len() + count, place);
@@ -179,6 +208,25 @@ mod tests {
     }
 
     #[test]
+    fn two_halves_are_the_whole() {
+        let mut drawing = Drawing::new((80.0, 40.0));
+        let stroke = Stroke { colour: BLACK, width: 3.0, dashes: &[] };
+        drawing.rectangle((10.0, 10.3), (20.0, 9.4), Some(BLUE), stroke);
+        drawing.line(&[vec![(3.0, 2.0), (70.0, 37.0), (75.0, 1.0)]], BLUE, 2.5, &[7.0, 3.0]);
+        drawing.circle((50.0, 20.2), 8.6, stroke);
+        drawing.label(30.0, 27.0, 24.0, Anchor::Start, BLACK, "Sg");
+        let drawn = |rows: Range<u32>| {
+            let mut pixels = Pixels::new(80, rows).expect("a size");
+            pixels.draw(&drawing.shapes);
+            pixels.pixels.data().to_vec()
+        };
+        let (whole, halves) = (drawn(0..40), [drawn(0..20), drawn(20..40)].concat());
+        // Edges are mixed in steps of 1/16 and more.
+        let apart = whole.iter().zip(&halves).map(|(a, b)| a.abs_diff(*b)).max();
+        assert!(whole.len() == halves.len() && apart.is_some_and(|apart| apart <= 16), "{apart:?}");
+    }
+
+    #[test]
     fn texts_end_and_begin_where_their_anchor_says() {
         let inked = |anchor: Anchor| {
             let (pixels, _) = drawn(|drawing| drawing.text(40.0, 30.0, 20.0, anchor, BLACK, "HH"));
@@ -214,7 +262,7 @@ mod tests {
         for (pixel, [red, green, blue]) in pixels.data_mut().as_chunks_mut::<4>().0.iter_mut().zip(&colours) {
             *pixel = [*red, *green, *blue, 255];
         }
-        let (palette, indices) = indexed(&pixels);
+        let (palette, indices) = indexed(&[&pixels]);
         assert_eq!((palette.len(), indices.len()), (3 * COLOURS, colours.len()));
         for (place, colour) in indices.iter().zip(&colours) {
             let found = &palette[3 * usize::from(*place)..][..3];

@@ -376,51 +376,66 @@ impl<'a> Shells<'a> {
     /// it is interpolated to about [`INTERPOLATION_TOLERANCE`], so that the cost hardly grows with their number.
     pub(super) fn searched_at(&self, ln_thresholds: &[f64]) -> Vec<Searched> {
         let (Some(first), Some(last)) = (ln_thresholds.first(), ln_thresholds.last()) else { return Vec::new() };
-        let (first, last) = (self.searched(*first), self.searched(*last));
-        let mut found = vec![first; ln_thresholds.len()];
-        found[ln_thresholds.len() - 1] = last;
-        let mut open = vec![(0, ln_thresholds.len() - 1)];
-        while let Some((from, to)) = open.pop() {
-            if to - from < 2 {
-                continue;
-            }
-            // The threshold nearest to the middle, where interpolation is worst.
-            let halfway = 0.5 * (ln_thresholds[from] + ln_thresholds[to]);
-            let after = from + ln_thresholds[from..=to].partition_point(|at| *at >= halfway);
-            let nearer_before = ln_thresholds[after - 1] - halfway < halfway - ln_thresholds[after.min(to)];
-            let middle = (if nearer_before { after - 1 } else { after }).clamp(from + 1, to - 1);
-            found[middle] = self.searched(ln_thresholds[middle]);
-            let between = |from: usize, to: usize, at: f64| {
-                Searched::between([found[from], found[to]], [from, to].map(|end| -ln_thresholds[end]), -at)
-            };
-            // What the whole interval gives agrees with the middle, and what both halves give with theirs.
-            let halves = [(from, middle), (middle, to)];
-            let smooth = between(from, to, ln_thresholds[middle]).is_near(&found[middle])
-                && halves.iter().all(|(from, to)| {
-                    let at = 0.5 * (ln_thresholds[*from] + ln_thresholds[*to]);
-                    between(*from, *to, at).is_near(&self.searched(at))
-                });
-            if smooth {
-                let halves = halves.into_iter().flat_map(|(from, to)| (from + 1..to).map(move |i| (i, from, to)));
-                let interpolated: Vec<(usize, Searched)> =
-                    halves.map(|(i, from, to)| (i, between(from, to, ln_thresholds[i]))).collect();
-                interpolated.into_iter().for_each(|(i, searched)| found[i] = searched);
-            } else {
-                open.extend(halves);
-            }
+        let (first, last) = rayon::join(|| self.node(*first), || self.node(*last));
+        let mut found = vec![first.searched; ln_thresholds.len()];
+        if last.ln_threshold < first.ln_threshold {
+            let middle = self.node(0.5 * (first.ln_threshold + last.ln_threshold));
+            self.interpolate([first, middle, last], ln_thresholds, &mut found);
         }
         found
     }
+
+    /// Fills in what lies above falling thresholds between the first and the last of three nodes.
+    fn interpolate(&self, [first, middle, last]: [Node; 3], ln_thresholds: &[f64], found: &mut [Searched]) {
+        let halfway = |a: &Node, b: &Node| 0.5 * (a.ln_threshold + b.ln_threshold);
+        let (before, after) = (halfway(&first, &middle), halfway(&middle, &last));
+        let is_narrow = before >= first.ln_threshold || after <= last.ln_threshold;
+        // Not worth two nodes.
+        if ln_thresholds.len() <= 2 || is_narrow {
+            for (at, found) in ln_thresholds.iter().zip(found) {
+                *found = self.searched(*at);
+            }
+            return;
+        }
+        let (before, after) = rayon::join(|| self.node(before), || self.node(after));
+        // What each interval gives agrees with its middle: the whole one, and both halves.
+        let is_smooth = [[first, middle, last], [first, before, middle], [middle, after, last]]
+            .iter()
+            .all(|[from, middle, to]| Searched::between(from, to, middle.ln_threshold).is_near(&middle.searched));
+        if is_smooth {
+            let nodes = [first, before, middle, after, last];
+            for (at, found) in ln_thresholds.iter().zip(found) {
+                let quarter = nodes[1..4].iter().filter(|node| node.ln_threshold > *at).count();
+                *found = Searched::between(&nodes[quarter], &nodes[quarter + 1], *at);
+            }
+            return;
+        }
+        let split = ln_thresholds.partition_point(|at| *at > middle.ln_threshold);
+        let (above, below) = found.split_at_mut(split);
+        rayon::join(
+            || self.interpolate([first, before, middle], &ln_thresholds[..split], above),
+            || self.interpolate([middle, after, last], &ln_thresholds[split..], below),
+        );
+    }
+
+    fn node(&self, ln_threshold: f64) -> Node {
+        Node { ln_threshold, searched: self.searched(ln_threshold) }
+    }
+}
+
+/// What lies above a threshold, computed.
+#[derive(Debug, Clone, Copy)]
+struct Node {
+    ln_threshold: f64,
+    searched: Searched,
 }
 
 impl Searched {
-    /// The cubic between two values and slopes.
-    fn between([a, b]: [Searched; 2], [from, to]: [f64; 2], at: f64) -> Searched {
-        let width = to - from;
-        if width <= 0.0 {
-            return a;
-        }
-        let t = (at - from) / width;
+    /// The cubic between two nodes.
+    fn between(from: &Node, to: &Node, ln_threshold: f64) -> Searched {
+        let (a, b) = (from.searched, to.searched);
+        let width = from.ln_threshold - to.ln_threshold;
+        let t = (from.ln_threshold - ln_threshold) / width;
         let between = |(a, a_slope): (f64, f64), (b, b_slope): (f64, f64)| {
             cubic(t, (a, a_slope * width), (b, b_slope * width)).max(a.min(b)).min(a.max(b))
         };
