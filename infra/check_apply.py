@@ -101,6 +101,11 @@ def main():
             "vpc_id": vpc,
             "subnet_ids": [subnet],
             "settings": {"FLOWS_AT_ONCE": "4"},
+            "group_id": "a-group",
+            "log_retention_days": 30,
+            "alarm_topic_arn": "arn:aws:sns:us-east-2:123456789012:elsewhere",
+            "kms_key_arns": ["arn:aws:kms:us-east-2:123456789012:key/1"],
+            "assign_public_ip": False,
         },
     }
     (example / "terraform.tfvars.json").write_text(json.dumps(variables))
@@ -118,8 +123,20 @@ def main():
     for name, output in expected.items():
         if environment.get(name) != outputs[output]:
             sys.exit(f"task: `{name}`: expected the stack's {output}, found {environment.get(name)}")
-    if environment.get("FLOWS_AT_ONCE") != "4":
-        sys.exit(f"task: expected the bridge's settings, found {environment}")
+    bridge = variables["bridge"]
+    if environment.get("FLOWS_AT_ONCE") != "4" or environment["KAFKA_GROUP_ID"] != bridge["group_id"]:
+        sys.exit(f"task: expected the bridge's settings and group, found {environment}")
+    service = local.aws("ecs").describe_services(cluster="gwtm-bridge", services=["gwtm-bridge"])["services"][0]
+    alarm = local.aws("cloudwatch").describe_alarms(AlarmNames=["gwtm-bridge-stopped"])["MetricAlarms"][0]
+    policy = local.aws("iam").get_role_policy(RoleName="gwtm-bridge-start", PolicyName="start")["PolicyDocument"]
+    found = {
+        "log_retention_days": local.aws("logs").describe_log_groups(logGroupNamePrefix="/ecs/gwtm-bridge")["logGroups"][0]["retentionInDays"],
+        "alarm_topic_arn": alarm["AlarmActions"][0],
+        "kms_key_arns": [one["Resource"] for one in policy["Statement"] if one["Action"] == "kms:Decrypt"],
+        "assign_public_ip": service["networkConfiguration"]["awsvpcConfiguration"]["assignPublicIp"] == "ENABLED",
+    }
+    if found != {name: bridge[name] for name in found}:
+        sys.exit(f"bridge: expected the example's variables, found {found}")
     for function in local.aws("lambda").list_functions()["Functions"]:
         settings = function["Environment"]["Variables"].get("SETTINGS")
         if json.loads(settings or "{}") != variables["settings"]:

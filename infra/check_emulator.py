@@ -42,7 +42,8 @@ class Emulated:
 
     def __init__(self, emulator, program, settings, timeout):
         self.port, runtime, self.log = local.free_port(), local.free_port(), tempfile.TemporaryFile()
-        name = Path(program).name
+        # NAME, or NAME/bootstrap of `cargo lambda build`.
+        name = program.parent.name if program.name == "bootstrap" else program.name
         # Without the caller's settings.
         environment = {"PATH": os.environ["PATH"], "AWS_LAMBDA_FUNCTION_TIMEOUT": str(timeout), "AWS_LAMBDA_FUNCTION_NAME": name}
         addresses = ["--runtime-interface-emulator-address", f"127.0.0.1:{self.port}"]

@@ -1,4 +1,7 @@
-"""Checks infra/template.yaml: each function's permissions, settings and secrets, retention, and alarms."""
+"""Checks infra/template.yaml: each function's permissions, settings and secrets, retention, alarms, and the bill.
+
+Also checks the Terraform module where it must agree with other files: log lines, and the example.
+"""
 
 import json
 import re
@@ -33,6 +36,40 @@ WRITES = {
 DELETES = {"PostApi": "work*.pending.json"}
 ALLOWED = {"s3:GetObject": READS, "s3:PutObject": WRITES, "s3:DeleteObject": DELETES}
 LIMIT_DOLLARS, LIMIT_GB_SECONDS = 15, 1.0
+LIMIT_ZIP_MIB, LIMIT_START_MS = 8, 10
+ROOT = stack.INFRA.parent
+# What the bridge logs.
+LOGGING = ("shared/kafka/src", "functions/bridge/src")
+# The alarm on missing mocks: none of a LIGO flow's hours has had a success for three.
+DEAD_MAN = {
+    "Namespace": "AWS/States",
+    "MetricName": "ExecutionsSucceeded",
+    "Dimensions": [{"Name": "StateMachineArn", "Value": {"Ref": "LigoFlow"}}],
+    "Statistic": "Sum",
+    "Period": 3600,
+    "EvaluationPeriods": 3,
+    "ComparisonOperator": "LessThanThreshold",
+    "Threshold": 1,
+    "TreatMissingData": "breaching",
+}
+# Events that name a failed notice.
+FAILURES = {
+    "FailedObject": {
+        "source": ["aws.s3"],
+        "detail-type": ["Object Created"],
+        "detail": {"bucket": {"name": [{"Ref": "Bucket"}]}, "object": {"key": [{"prefix": "failed/"}]}},
+    },
+    "FailedFlow": {
+        "source": ["aws.states"],
+        "detail-type": ["Step Functions Execution Status Change"],
+        "detail": {
+            "status": ["FAILED", "TIMED_OUT", "ABORTED"],
+            "stateMachineArn": [{"Ref": "LigoFlow"}, {"Ref": "IcecubeFlow"}],
+        },
+    },
+}
+# Variables of the module that the example derives.
+DERIVED = {"stack_name", "name"}
 
 problems = []
 
@@ -109,10 +146,11 @@ def check_functions(made):
         expect(properties["LoggingConfig"] == {"LogGroup": {"Ref": "Log"}}, f"{function}: expected the stack's log")
         secret = re.search("TOKEN|PASSWORD|SECRET$|NOTIFY", " ".join(variables))
         expect(not secret, f"{function}: a secret in its environment: {secret}")
+        expect(properties["Architectures"] == [{"Ref": "Architecture"}], f"{function}: expected the parameter Architecture")
         # An account with a quota of 10 rejects any reservation.
         reserved = properties.get("ReservedConcurrentExecutions")
         expect(reserved is None or reserved["Fn::If"][0] == "Reserves", f"{function}: reserves concurrency {reserved}")
-    for name, wanted in {"ReserveConcurrency": "false", "Architecture": "x86_64"}.items():
+    for name, wanted in {"ReserveConcurrency": "false", "Architecture": "x86_64", "MockDays": 60}.items():
         expect(made["Parameters"][name]["Default"] == wanted, f"{name}: expected the default {wanted}")
 
 
@@ -124,6 +162,27 @@ def check_bucket(made):
     mocks = {"Ref": "MockDays"}
     wanted = {"test/": mocks, "work/MS": mocks, "inbox/mock.": mocks}
     expect(expires == wanted, f"expected what is of mocks to expire, and nothing else: {expires}")
+    encryption = bucket["Properties"]["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    key = {"ServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": {"Ref": "KmsKey"}}, "BucketKeyEnabled": True}
+    expect([one["Fn::If"][:2] for one in encryption] == [["HasKey", key]], f"expected KmsKey to encrypt the bucket: {encryption}")
+    (policy,) = made["Resources"]["FlowRole"]["Properties"]["Policies"]
+    rights = {"Effect": "Allow", "Action": ["kms:Decrypt", "kms:GenerateDataKey"], "Resource": {"Ref": "KmsKey"}}
+    given = {"Fn::If": ["HasKey", rights, {"Ref": "AWS::NoValue"}]}
+    expect(given in policy["PolicyDocument"]["Statement"], "FlowRole: expected to write failures with KmsKey")
+
+
+def runbook(text):
+    """The heading of docs/operations.md that a text ends with; none if there is none."""
+    headings = re.findall(r"^## (.+)$", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
+    return next((heading for heading in headings if "docs/operations.md" in text and re.search(rf"{heading}[.\"]*$", text)), None)
+
+
+def check_alarm(name, alarm, topic):
+    expect(alarm["AlarmActions"] == alarm["OKActions"] == [topic], f"{name}: expected its beginning and its end to be told")
+    expect(runbook(alarm["AlarmDescription"]), f"{name}: expected a heading of docs/operations.md: {alarm['AlarmDescription']}")
+    # `waiting for row n` and other retries are errors to Lambda.
+    source = alarm["Namespace"], alarm["MetricName"]
+    expect(source[0] != "AWS/Lambda" and source[1] != "retryable_errors", f"{name}: expected no alarm on retries, found {source}")
 
 
 def check_watching(made):
@@ -132,19 +191,56 @@ def check_watching(made):
     for name, resource in resources.items():
         properties = resource.get("Properties", {})
         if resource["Type"] == "AWS::CloudWatch::Alarm":
-            told = properties["AlarmActions"] == properties["OKActions"] == [topic]
-            expect(told, f"{name}: expected its beginning and its end to be told")
-            expect("docs/operations.md" in properties["AlarmDescription"], f"{name}: expected the runbook")
+            check_alarm(name, properties, topic)
         if resource["Type"] == "AWS::Events::Rule":
             target = properties["Targets"][0]
             expect(target["Arn"] == topic and target["InputTransformer"]["InputPathsMap"], f"{name}: names no notice")
-    alarm = resources["NothingSucceeded"]["Properties"]
-    hours = alarm["Period"] * alarm["EvaluationPeriods"] / 3600
-    expect(hours == 3 and alarm["TreatMissingData"] == "breaching", "NothingSucceeded: expected 3 h, missing data breaching")
-    failed = resources["FailedFlow"]["Properties"]["EventPattern"]["detail"]
-    expect(set(failed["status"]) == {"FAILED", "TIMED_OUT", "ABORTED"}, "FailedFlow: expected every bad end")
+            said = text(target["InputTransformer"]["InputTemplate"])
+            expect(runbook(said), f"{name}: expected a heading of docs/operations.md: {said}")
+    alarm = {field: resources["NothingSucceeded"]["Properties"].get(field) for field in DEAD_MAN}
+    expect(alarm == DEAD_MAN, f"NothingSucceeded: expected {DEAD_MAN}, found {alarm}")
+    period, between = resources["AuditFindings"]["Properties"]["Period"], 86400 / max(a_day for a_day, _ in bill.audits())
+    expect(period == between, f"AuditFindings: expected the {between} s between two audits as its period, found {period}")
+    rules = {name: resources[name]["Properties"]["EventPattern"] for name in FAILURES}
+    expect(rules == FAILURES, f"failures: expected {FAILURES}, found {rules}")
     expect(len(bill.alarms()) <= 10, f"expected at most ten alarms, found {bill.alarms()}")
     expect(len(bill.metrics()) <= 10, f"expected at most ten custom metrics, found {bill.metrics()}")
+
+
+def logged(source):
+    """The string literals of a Rust file, without comments and tests."""
+    code = re.sub(r"^\s*//.*$", "", source.split("#[cfg(test)]")[0], flags=re.MULTILINE)
+    return re.findall(r'"((?:[^"\\]|\\.)*)"', code)
+
+
+def check_log_lines():
+    alarms = bill.terraform("alarms.tf")
+    texts = [said for folder in LOGGING for file in (ROOT / folder).rglob("*.rs") for said in logged(file.read_text())]
+    phrases = [phrase for pattern in re.findall(r"\bpattern += (.+)", alarms) for phrase in re.findall(r'\\"(.+?)\\"', pattern)]
+    expect(phrases, "alarms.tf: expected filters of log lines")
+    for phrase in phrases:
+        expect(any(phrase in said for said in texts), f"alarms.tf: no source of {LOGGING} logs `{phrase}`")
+    for description in re.findall(r'alarm_description += "(.+)"', alarms):
+        expect(runbook(description), f"alarms.tf: expected a heading of docs/operations.md: {description}")
+
+
+def check_example():
+    """Compares the example's variable `bridge` with the module's variables: names, defaults, and that each is passed."""
+    blocks = re.findall(r'^variable "(\w+)" \{(.*?)^\}', bill.terraform("variables.tf"), re.MULTILINE | re.DOTALL)
+    wanted = {}
+    for name, block in blocks:
+        default = re.search(r"^  default += (.+)$", block, re.MULTILINE)
+        wanted[name] = default and default[1]
+    example = bill.terraform("example/main.tf")
+    fields = re.search(r"type = object\(\{(.*?)\n  \}\)", example, re.DOTALL)[1]
+    found = {}
+    for name, kind in re.findall(r"^    (\w+) += (.+)$", fields, re.MULTILINE):
+        default = re.fullmatch(r"optional\(.+, (.+)\)", kind)
+        found[name] = default and default[1]
+    wanted = {name: default for name, default in wanted.items() if name not in DERIVED}
+    expect(found == wanted, f"terraform/example: expected the module's variables {wanted}, found {found}")
+    passed = re.findall(r"^  (\w+) += var\.bridge\.(\w+)$", example, re.MULTILINE)
+    expect(sorted(passed) == [(name, name) for name in sorted(wanted)], f"terraform/example: expected each passed, found {passed}")
 
 
 def check_environments(made):
@@ -156,6 +252,20 @@ def check_environments(made):
         expect(given <= made["Parameters"].keys(), f"samconfig.toml: {name}: {given - made['Parameters'].keys()}: no parameter")
 
 
+def check_programs():
+    """Sizes and starts that infra/measure has kept; prints which are missing."""
+    programs = json.loads(bill.MEASURED.read_text()).get("programs", {})
+    missing = sorted(set(stack.functions().values()) - programs.keys())
+    if missing:
+        print(f"note: {bill.MEASURED.name} has no size and start of {', '.join(missing)}: run infra/measure")
+    for name, found in programs.items():
+        expect(found["zip_mib"] <= LIMIT_ZIP_MIB, f"{name}: expected a zip of at most {LIMIT_ZIP_MIB} MiB, found {found['zip_mib']}")
+        start = found["start_processor_ms"]
+        expect(start <= LIMIT_START_MS, f"{name}: expected a start of at most {LIMIT_START_MS} ms of processor time, found {start}")
+    for what in bill.not_measured():
+        print(f"note: {what}")
+
+
 def main():
     made = stack.translated()
     check_rights(made)
@@ -163,9 +273,12 @@ def main():
     check_bucket(made)
     check_watching(made)
     check_environments(made)
+    check_log_lines()
+    check_example()
+    check_programs()
     lines = len((stack.INFRA / "template.yaml").read_text().splitlines())
     expect(lines <= 640, f"template.yaml: expected at most 640 lines, found {lines}")
-    prefix = re.search(r'const MOCK_PREFIX: &str = "([^"]+)"', (stack.INFRA.parent / "shared/kafka/src/archive.rs").read_text())
+    prefix = re.search(r'const MOCK_PREFIX: &str = "([^"]+)"', (ROOT / "shared/kafka/src/archive.rs").read_text())
     expect(prefix[1] == "mock.", f"mocks in the inbox: expected the prefix `mock.`, found {prefix[1]}")
     dollars = bill.total(bill.items())
     expect(dollars <= LIMIT_DOLLARS, f"the bill: expected at most ${LIMIT_DOLLARS} a month, found ${dollars:.2f}")

@@ -92,6 +92,17 @@ def start_ms(program, environment):
     return statistics.median(times), statistics.median(computed)
 
 
+def weighed(function, program):
+    """A program's zip [MiB] and its start [ms]."""
+    environment = function["Environment"]["Variables"] | local.CREDENTIALS | {"AWS_LAMBDA_FUNCTION_NAME": program.parent.name}
+    environment |= {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512", "AWS_LAMBDA_FUNCTION_VERSION": "1"}
+    # How long it takes to read a secret is not this machine's to say. Lambda has its authorities in one file, Debian in
+    # a folder besides, which takes longer to read.
+    environment = {name: value for name, value in environment.items() if name != "SETTINGS_SECRETS"}
+    start, computed = start_ms(program, environment | {"API_TOKEN": "measured", "SSL_CERT_FILE": certifi.where()})
+    return {"zip_mib": round(zipped(program) / 2**20, 2), "start_ms": round(start, 1), "start_processor_ms": round(computed, 1)}
+
+
 def peak_mb(pid):
     return int(re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) / 1024
 
@@ -148,13 +159,14 @@ class Measured:
             self.take(body, "LigoFlow")
         before = {name: processor_ms(process.pid) for name, process in functions.running.items()}
         skipped = {name: len(self.records(logs, name)) for name in before}
-        stored = sum(one["Size"] for one in self.objects())
+        stored = self.objects()
         requests.clear()
         for body in bodies[WARM_UP:]:
             self.ways.append(self.take(body, "LigoFlow"))
         alerts = len(self.ways)
         puts = sum(method == "PUT" and path.startswith(f"/{self.bucket}") for method, path in requests)
-        gets = sum(method in ("GET", "HEAD") and path.startswith(f"/{self.bucket}") for method, path in requests)
+        lists = sum(method == "GET" and "list-type=" in path for method, path in requests)
+        gets = sum(method in ("GET", "HEAD") and path.startswith(f"/{self.bucket}") for method, path in requests) - lists
         logged = 0
         self.memory = {name: peak_mb(process.pid) for name, process in functions.running.items()}
         self.times, self.processor = {}, {}
@@ -167,12 +179,17 @@ class Measured:
             logged += len((logs / f"{name}.log").read_bytes()) / (ALERTS + 1)
             process.kill()
         self.called = [name for name in self.times if len(self.records(logs, name)) > skipped[name]]
+        kept = self.objects()
+        fit_objects = [sum(one["Key"].startswith("fit/") for one in objects) for objects in (stored, kept)]
+        stored_bytes = [sum(one["Size"] for one in objects) for objects in (stored, kept)]
         self.counts = {
             "gets": round(gets / alerts),
+            "lists": round(lists / alerts),
+            "fit_objects": round((fit_objects[1] - fit_objects[0]) / alerts),
             "puts": round(puts / alerts),
             "states": sum(event["type"].endswith("StateEntered") for event in self.events),
             "log_bytes": round(logged),
-            "stored_bytes": round((sum(one["Size"] for one in self.objects()) - stored) / alerts),
+            "stored_bytes": round((stored_bytes[1] - stored_bytes[0]) / alerts),
         }
 
     def records(self, logs, name):
@@ -225,22 +242,16 @@ def main():
     measured = {
         name: {"processor_ms": round(ms, 1), "waits_ms": round(max(flat.times[name] - ms, 0.0), 1)} for name, ms in called.items()
     }
-    bill.MEASURED.write_text(json.dumps(flat.counts | {"functions": measured}, indent=1, sort_keys=True) + "\n")
+    programs = {name: weighed(deployed.functions[name], target / "lambda" / name / "bootstrap") for name in stack.functions().values()}
+    found = flat.counts | {"functions": measured, "programs": programs}
+    bill.MEASURED.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
     print("| function | zip | start, of which processor | memory, time without flat map | with | of which processor | MemorySize |")
     print("|---|---|---|---|---|---|---|")
-    for name in sorted(stack.functions().values()):
-        program = target / "lambda" / name / "bootstrap"
-        function = deployed.functions[name]
-        environment = function["Environment"]["Variables"] | local.CREDENTIALS | {"AWS_LAMBDA_FUNCTION_NAME": name}
-        environment |= {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512", "AWS_LAMBDA_FUNCTION_VERSION": "1"}
-        # How long it takes to read a secret is not this machine's to say. Lambda has its authorities in one file, Debian in
-        # a folder besides, which takes longer to read.
-        environment = {name: value for name, value in environment.items() if name != "SETTINGS_SECRETS"}
-        environment |= {"API_TOKEN": "measured", "SSL_CERT_FILE": certifi.where()}
-        size, (start, computed) = zipped(program) / 2**20, start_ms(program, environment)
+    for name, program in sorted(programs.items()):
         print(
-            f"| `{name}` | {size:.1f} MiB | {start:.1f} ms, {computed:.1f} ms | {plain.memory[name]:.0f} MB, {plain.times[name]:.0f} ms "
-            f"| {flat.memory[name]:.0f} MB, {flat.times[name]:.0f} ms | {flat.processor[name]:.0f} ms | {function['MemorySize']} MB |"
+            f"| `{name}` | {program['zip_mib']:.1f} MiB | {program['start_ms']:.1f} ms, {program['start_processor_ms']:.1f} ms "
+            f"| {plain.memory[name]:.0f} MB, {plain.times[name]:.0f} ms | {flat.memory[name]:.0f} MB, {flat.times[name]:.0f} ms "
+            f"| {flat.processor[name]:.0f} ms | {deployed.functions[name]['MemorySize']} MB |"
         )
     print("\nAn alert with flat map, by the memory of each function [ms, GB·s]:\n")
     bill.print_memory()
@@ -250,7 +261,7 @@ def main():
     for step, (begun, ended) in sorted(middle.items(), key=lambda one: one[1]):
         print(f"| {step} | {begun:.0f} | {ended:.0f} |")
     print(f"\nAn alert with flat map: {flat.counts}, kept in {bill.MEASURED.name}.\n")
-    bill.main()
+    bill.print_bill()
 
 
 main()

@@ -1,19 +1,30 @@
 # Two metrics from log lines of the bridge, which name the notice or the reason.
+#
+# Each alarm looks at windows that surely hold enough lines while a problem lasts, so it is raised and stays raised:
+# - A lost broker and a missing heartbeat are logged every minute. A retry is logged after a pause of at most
+#   RETRY_MAX_SECONDS and an attempt of at most 300 s (timeout of S3); for a rejected certificate the pause between lines
+#   is at most 300 s and RETRY_MAX_SECONDS. So each `longest_pause_minutes` have a line, and four of them have
+#   lines in four different minutes. Outages under three minutes raise nothing.
+# - Rejoins are at most 600 s apart, plus an attempt of less than 300 s, so half an hour has two lines. A rejected log-in
+#   is logged at most 300 s apart while messages still arrive. One rejoin, after an outage, raises nothing.
 locals {
+  longest_pause_minutes = ceil((300 + tonumber(lookup(var.settings, "RETRY_MAX_SECONDS", "60"))) / 60) + 1
   watched = {
     trouble = {
-      pattern     = "?\"no heartbeat from the broker\" ?\"retrying notice\""
-      description = "No heartbeat from GCN for minutes, or a notice keeps being retried."
-      # Both are logged at least once a minute; a single retry is no problem.
-      period    = 300
-      threshold = 4
+      pattern     = "?\"lost the broker\" ?\"still without the broker\" ?\"no heartbeat from the broker\" ?\"retrying notice\""
+      description = "No connection to GCN or no heartbeat for minutes, or a notice keeps being retried."
+      period      = 60
+      periods     = 4 * local.longest_pause_minutes
+      breaching   = 4
+      threshold   = 1
     }
     not-listening = {
       pattern     = "?\"not listening\" ?\"log-in:\""
       description = "The bridge is not listening: fenced by another process, or the log-in is rejected."
-      # Logged before each rejoin: the first two within two seconds, later ones at most ten minutes apart.
-      period    = 1800
-      threshold = 3
+      period      = 1800
+      periods     = 1
+      breaching   = 1
+      threshold   = 2
     }
   }
 }
@@ -31,6 +42,19 @@ resource "aws_cloudwatch_log_metric_filter" "watched" {
   }
 }
 
+# A fenced bridge logs that once, then stands by. Its line counts twice, since it matches `not-listening`, too.
+resource "aws_cloudwatch_log_metric_filter" "fenced" {
+  name           = "${local.name}-fenced"
+  log_group_name = aws_cloudwatch_log_group.bridge.name
+  pattern        = "\"fenced by another listener\""
+
+  metric_transformation {
+    namespace = "gwtm"
+    name      = aws_cloudwatch_log_metric_filter.watched["not-listening"].metric_transformation[0].name
+    value     = "1"
+  }
+}
+
 resource "aws_cloudwatch_metric_alarm" "watched" {
   for_each            = local.watched
   alarm_name          = "${local.name}-${each.key}"
@@ -39,7 +63,8 @@ resource "aws_cloudwatch_metric_alarm" "watched" {
   metric_name         = aws_cloudwatch_log_metric_filter.watched[each.key].metric_transformation[0].name
   statistic           = "Sum"
   period              = each.value.period
-  evaluation_periods  = 1
+  evaluation_periods  = each.value.periods
+  datapoints_to_alarm = each.value.breaching
   comparison_operator = "GreaterThanOrEqualToThreshold"
   threshold           = each.value.threshold
   treat_missing_data  = "notBreaching"

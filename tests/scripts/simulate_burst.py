@@ -1,6 +1,7 @@
-"""Simulates a burst of notices on an account that runs few calls at once, with the retriers of infra/flows.
+"""Simulates a burst of notices of each kind on an account that runs few calls at once, with the retriers of infra/flows.
 
-    simulate_burst.py FLOWS CONCURRENCY    prints how many calls gave up, and when the last flow ended [h], as JSON
+    simulate_burst.py FLOWS CONCURRENCY    prints as JSON how many calls gave up, and when the last flow ended [h]: of each
+                                           flow, and of all
 
 A call that finds no room is throttled and waits as its state's retrier for Lambda.TooManyRequestsException says; each
 call that has room takes as long as a warm one.
@@ -14,10 +15,19 @@ from pathlib import Path
 
 import yaml
 
-FLOW = Path(__file__).parents[2] / "infra/flows/ligo.asl.yaml"
-# The functions in the flow's order, two of them side by side, and how long each runs [s].
-STEPS = [["ingest-ligo"], ["skymap-products", "galaxy-list"], ["post-api"], ["annotate"], ["notify"]]
-SECONDS = {"ingest-ligo": 0.3, "skymap-products": 1.5, "galaxy-list": 0.5, "post-api": 0.5, "annotate": 1.0, "notify": 0.2}
+FLOWS = Path(__file__).parents[2] / "infra/flows"
+# The functions of each flow in its order, two of them side by side, and how long each runs [s].
+AFTER = [["post-api"], ["annotate"], ["notify"]]
+STEPS = {"ligo": [["ingest-ligo"], ["skymap-products", "galaxy-list"], *AFTER], "icecube": [["ingest-icecube"], *AFTER]}
+SECONDS = {
+    "ingest-ligo": 0.3,
+    "ingest-icecube": 0.3,
+    "skymap-products": 1.5,
+    "galaxy-list": 0.5,
+    "post-api": 0.5,
+    "annotate": 1.0,
+    "notify": 0.2,
+}
 
 
 def states(machine):
@@ -33,10 +43,12 @@ def throttled(state):
     return next(one for one in state["Retry"] if "Lambda.TooManyRequestsException" in one["ErrorEquals"])
 
 
-def main():
-    flows, concurrency = map(int, sys.argv[1:])
+def simulate(kind, flows, concurrency):
+    """How many calls of a burst of one kind gave up, and when its last flow ended [h]."""
+    steps, machine = STEPS[kind], yaml.safe_load((FLOWS / f"{kind}.asl.yaml").read_text())
+    # Of every state that calls a function, also of those that only failures reach.
+    retriers = {name: throttled(state) for name, state in states(machine) if "FunctionName" in state.get("Parameters", {})}
     random.seed(7)
-    retriers = {name: throttled(state) for name, state in states(yaml.safe_load(FLOW.read_text())) if name in SECONDS}
     # (time, number, what, flow, step, function, attempts)
     events, number, running, gave_up, last = [], 0, 0, 0, 0.0
     left = {}
@@ -47,10 +59,10 @@ def main():
         heapq.heappush(events, (time, number, *event))
 
     def begin(time, flow, step):
-        if step == len(STEPS):
+        if step == len(steps):
             return
-        left[flow] = len(STEPS[step])
-        for function in STEPS[step]:
+        left[flow] = len(steps[step])
+        for function in steps[step]:
             at(time, "call", flow, step, function, 0)
 
     for flow in range(flows):
@@ -76,7 +88,14 @@ def main():
         left[flow] -= 1
         if left[flow] == 0:
             begin(now, flow, step + 1)
-    print(json.dumps({"gave_up": gave_up, "hours": round(last / 3600, 2)}))
+    return {"gave_up": gave_up, "hours": round(last / 3600, 2)}
+
+
+def main():
+    flows, concurrency = map(int, sys.argv[1:])
+    found = {kind: simulate(kind, flows, concurrency) for kind in STEPS}
+    gave_up, hours = (of(one[field] for one in found.values()) for field, of in (("gave_up", sum), ("hours", max)))
+    print(json.dumps({"gave_up": gave_up, "hours": hours, "flows": found}))
 
 
 main()

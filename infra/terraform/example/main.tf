@@ -37,15 +37,20 @@ variable "settings" {
 variable "bridge" {
   description = "Variables of the bridge, see ../variables.tf."
   type = object({
-    image            = string
-    gcn_secret_arn   = optional(string, "")
-    vpc_id           = string
-    subnet_ids       = list(string)
-    gcn_domain       = optional(string, "gcn.nasa.gov")
-    offset_reset     = optional(string, "latest")
-    cpu_architecture = optional(string, "X86_64")
-    settings         = optional(map(string), {})
-    secrets          = optional(map(string), {})
+    image              = string
+    gcn_secret_arn     = optional(string, "")
+    vpc_id             = string
+    subnet_ids         = list(string)
+    assign_public_ip   = optional(bool, true)
+    gcn_domain         = optional(string, "gcn.nasa.gov")
+    group_id           = optional(string, "")
+    offset_reset       = optional(string, "latest")
+    cpu_architecture   = optional(string, "X86_64")
+    settings           = optional(map(string), {})
+    secrets            = optional(map(string), {})
+    kms_key_arns       = optional(list(string), [])
+    alarm_topic_arn    = optional(string, "")
+    log_retention_days = optional(number, 90)
   })
 }
 
@@ -59,16 +64,21 @@ resource "aws_cloudformation_stack" "functions" {
 module "bridge" {
   source = "../"
   # Derived from the id, so that the bridge depends on the stack.
-  stack_name       = split("/", aws_cloudformation_stack.functions.id)[1]
-  image            = var.bridge.image
-  gcn_secret_arn   = var.bridge.gcn_secret_arn
-  gcn_domain       = var.bridge.gcn_domain
-  offset_reset     = var.bridge.offset_reset
-  cpu_architecture = var.bridge.cpu_architecture
-  settings         = var.bridge.settings
-  secrets          = var.bridge.secrets
-  vpc_id           = var.bridge.vpc_id
-  subnet_ids       = var.bridge.subnet_ids
+  stack_name         = split("/", aws_cloudformation_stack.functions.id)[1]
+  image              = var.bridge.image
+  gcn_secret_arn     = var.bridge.gcn_secret_arn
+  vpc_id             = var.bridge.vpc_id
+  subnet_ids         = var.bridge.subnet_ids
+  assign_public_ip   = var.bridge.assign_public_ip
+  gcn_domain         = var.bridge.gcn_domain
+  group_id           = var.bridge.group_id
+  offset_reset       = var.bridge.offset_reset
+  cpu_architecture   = var.bridge.cpu_architecture
+  settings           = var.bridge.settings
+  secrets            = var.bridge.secrets
+  kms_key_arns       = var.bridge.kms_key_arns
+  alarm_topic_arn    = var.bridge.alarm_topic_arn
+  log_retention_days = var.bridge.log_retention_days
 }
 
 output "bucket" {

@@ -109,8 +109,100 @@ run "a_service_that_does_not_start_rolls_back_and_alarms_have_an_end" {
   }
 
   assert {
-    condition     = alltrue([for words in ["no heartbeat from the broker", "retrying notice"] : strcontains(aws_cloudwatch_log_metric_filter.watched["trouble"].pattern, words)]) && strcontains(aws_cloudwatch_log_metric_filter.watched["not-listening"].pattern, "not listening")
-    error_message = "expected alarms on a missing heartbeat, a retrying notice and a bridge that is not listening"
+    condition = alltrue([
+      for words in ["lost the broker", "still without the broker", "no heartbeat from the broker", "retrying notice"] :
+      strcontains(aws_cloudwatch_log_metric_filter.watched["trouble"].pattern, "?\"${words}\"")
+    ])
+    error_message = "expected an alarm on a lost broker, a missing heartbeat and a retrying notice"
+  }
+
+  assert {
+    condition = alltrue([
+      for words in ["not listening", "log-in:"] : strcontains(aws_cloudwatch_log_metric_filter.watched["not-listening"].pattern, "?\"${words}\"")
+    ]) && one(aws_cloudwatch_log_metric_filter.fenced.metric_transformation).name == one(aws_cloudwatch_log_metric_filter.watched["not-listening"].metric_transformation).name
+    error_message = "expected an alarm on a bridge that is not listening, fenced, or whose log-in is rejected"
+  }
+
+  # A line in each 7 minutes: 300 s and RETRY_MAX_SECONDS, 60 s, and a minute.
+  assert {
+    condition = [for field in ["period", "evaluation_periods", "datapoints_to_alarm", "threshold", "comparison_operator", "treat_missing_data"] : tostring(aws_cloudwatch_metric_alarm.watched["trouble"][field])] == [
+      "60", "28", "4", "1", "GreaterThanOrEqualToThreshold", "notBreaching"
+    ]
+    error_message = "expected an alarm on lines in 4 of 28 minutes"
+  }
+
+  assert {
+    condition = [for field in ["period", "evaluation_periods", "datapoints_to_alarm", "threshold", "comparison_operator", "treat_missing_data"] : tostring(aws_cloudwatch_metric_alarm.watched["not-listening"][field])] == [
+      "1800", "1", "1", "2", "GreaterThanOrEqualToThreshold", "notBreaching"
+    ]
+    error_message = "expected an alarm on two lines in half an hour"
+  }
+}
+
+run "rarer_retries_are_waited_for" {
+  command = plan
+
+  variables {
+    settings = { RETRY_MAX_SECONDS = "600" }
+  }
+
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.watched["trouble"].evaluation_periods == 64
+    error_message = "expected 4 times 16 minutes"
+  }
+}
+
+run "health_and_first_start" {
+  command = plan
+
+  assert {
+    condition     = local.environment["KAFKA_OFFSET_RESET"] == "latest" && local.environment["HEALTH_MOCK_MINUTES"] == "0"
+    error_message = "expected a new group to start with the next notice, and no restart for missing mocks"
+  }
+}
+
+run "a_new_group_may_start_earlier" {
+  command = plan
+
+  variables {
+    offset_reset = "24h"
+  }
+
+  assert {
+    condition     = local.environment["KAFKA_OFFSET_RESET"] == "24h"
+    error_message = "expected the variable offset_reset"
+  }
+}
+
+run "the_stacks_own_key" {
+  command = plan
+
+  override_data {
+    target = data.aws_cloudformation_stack.functions
+    values = {
+      outputs = {
+        BucketName     = "stack-bucket"
+        BucketArn      = "arn:aws:s3:::stack-bucket"
+        LigoFlowArn    = "arn:aws:states:us-east-2:123456789012:stateMachine:ligo"
+        IcecubeFlowArn = "arn:aws:states:us-east-2:123456789012:stateMachine:icecube"
+        AlarmTopicArn  = "arn:aws:sns:us-east-2:123456789012:alarms"
+        KmsKeyArn      = "arn:aws:kms:us-east-2:123456789012:key/stack"
+      }
+    }
+  }
+
+  assert {
+    condition = [
+      for statement in data.aws_iam_policy_document.bridge.statement : statement.resources if statement.actions == toset(["kms:Decrypt", "kms:GenerateDataKey"])
+    ] == [toset(["arn:aws:kms:us-east-2:123456789012:key/stack"])] && length(data.aws_iam_policy_document.bridge.statement) == 6
+    error_message = "expected the bridge to read and write with the bucket's key, and nothing else more than without it"
+  }
+
+  assert {
+    condition = [
+      for statement in data.aws_iam_policy_document.start.statement : statement.resources if statement.actions == toset(["kms:Decrypt"])
+    ] == [toset(["arn:aws:kms:us-east-2:123456789012:key/stack"])]
+    error_message = "expected the start of the task to read secrets with the key"
   }
 }
 
