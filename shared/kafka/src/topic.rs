@@ -28,8 +28,8 @@ pub struct Span {
 }
 
 impl Span {
-    /// Whether a message's time is in the range; true without a time. Not every broker looks up offsets by time
-    /// correctly.
+    /// Whether a message's time is in the range; true without a time. The start offset alone does not decide: producers
+    /// set the times, which need not increase with the offset.
     fn contains(&self, time: Option<Timestamp>) -> bool {
         let Some(time) = time else { return true };
         self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time <= until)
