@@ -150,18 +150,25 @@ async fn reports_a_wrong_secret_and_retries_with_backoff() {
     let listening = listening.set("HEALTH_ADDR", format!("127.0.0.1:{port}"));
     let told = async {
         // Long before a missing heartbeat is reported.
-        eventually("bad health", async || {
+        eventually("health and log to say so", async || {
             http_get(port, "/healthz").is_some_and(|(status, said)| status == 503 && said.starts_with("not logged in"))
+                && listening.said().contains("invalid_client")
         })
         .await;
+        login.tokens().1
     };
-    tokio::join!(is_told(&listening, "invalid_client"), told);
+    let ((), refused) = tokio::join!(is_told(&listening, "invalid_client"), told);
+    assert!((1..=2).contains(&refused), "told by the first answers, found {refused}");
     assert_eq!(login.tokens().0, 0);
-    let gwtm = Gwtm::new(["check", "--json"]).set("STORAGE_FOLDER", folder.path().join("check"));
-    let gwtm = login.settings().into_iter().fold(gwtm, |gwtm, (name, value)| gwtm.set(name, value));
-    let gwtm = gwtm.set("KAFKA_CLIENT_SECRET", "another-secret");
-    let called = tokio::task::spawn_blocking(|| gwtm.call()).await.expect("it ends");
-    assert!(called.code == Some(1) && called.stdout.contains("invalid_client"), "{}", called.stdout);
+    let settings: Vec<_> = login.settings().into_iter().filter(|(name, _)| *name != "KAFKA_CLIENT_SECRET").collect();
+    let wrong = [settings, vec![("KAFKA_CLIENT_SECRET", "another-secret".to_owned())]].concat();
+    let (code, looks, said) = check(&wrong, &folder.path().join("check")).await;
+    assert!(code == Some(2) && !said.contains("another-secret"), "{looks} {said}");
+    for what in ["GCN's log-in", "Kafka"] {
+        let look = look(&looks, what);
+        assert!(look["verdict"] == "failed" && look["permanent"] == true, "{looks}");
+    }
+    assert!(looks.to_string().contains("invalid_client") && said.contains("KAFKA_CLIENT_SECRET"), "{looks} {said}");
 
     // With the right secret, the same process listens.
     let listener = listening.start();
