@@ -164,7 +164,7 @@ impl Kafka {
                  {oauth}jaas.config={login}.oauthbearer.OAuthBearerLoginModule required;\n\
                  {oauth}server.callback.handler.class={login}.oauthbearer.OAuthBearerValidatorCallbackHandler\n\
                  {oauth}oauthbearer.jwks.endpoint.url=file://{folder}/jwks.json\n\
-                 {oauth}oauthbearer.expected.issuer=tests\n{oauth}oauthbearer.clock.skew.seconds=5\n\
+                 {oauth}oauthbearer.expected.issuer=tests\n{oauth}oauthbearer.clock.skew.seconds=0\n\
                  listener.name.gcn.oauthbearer.connections.max.reauth.ms=3600000\n"
             ),
             format!(
