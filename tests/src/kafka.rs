@@ -353,6 +353,12 @@ impl OwnKafka {
         OwnKafka::start_in(tempfile::tempdir().expect("a folder"), None, properties)
     }
 
+    /// One that is not started yet.
+    pub fn down_at_first() -> OwnKafka {
+        let folder = tempfile::tempdir().expect("a folder");
+        OwnKafka { kafka: Kafka::prepare(folder.path(), None, &[]), process: None, _folder: folder }
+    }
+
     /// Starts one with its user log-in behind a proxy.
     ///
     /// # Panics
@@ -374,7 +380,7 @@ impl OwnKafka {
         self.process = None;
     }
 
-    /// Restarts it with its messages and offsets.
+    /// Starts it, with its messages and offsets.
     ///
     /// # Panics
     /// When it does not start.
