@@ -1,5 +1,5 @@
 //! Gaps in processing when `gwtm listen` is started, stopped, killed or run twice on Apache Kafka, or the broker is
-//! down, with a notice every 0.1 s. Prints a row of the table in docs/benchmarks.md for each case.
+//! down, with a notice every 0.1 s. Prints a row of the table in infra/README.md for each case.
 //!
 //! `cargo build --release --workspace --bins && cargo bench --package tests --bench listeners`; needs `tests/setup` once.
 //! GWTM_BENCH_AWAY: durations of the broker's outages [s], such as `900`; only these are measured then.
