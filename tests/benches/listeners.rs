@@ -1,5 +1,5 @@
 //! Gaps in processing when `gwtm listen` is started, stopped, killed or run twice on Apache Kafka, or the broker is
-//! down, with a notice every 0.1 s. Prints a row of the table in docs/benchmarks.md for each case.
+//! down, with a notice every 0.1 s. Prints a row of the table in infra/README.md for each case.
 //!
 //! `cargo build --release --workspace --bins && cargo bench --package tests --bench listeners`; needs `tests/setup` once.
 //! GWTM_BENCH_AWAY: durations of the broker's outages [s], such as `900`; only these are measured then.
@@ -109,7 +109,15 @@ impl World {
         }
     }
 
-    /// Watches the posts during an action and for a while after it.
+    /// Number of different alerts that a server has, and of further rows of them.
+    fn posted(server: &GwtmServer) -> (usize, usize) {
+        let rows = server.alerts();
+        let different: BTreeSet<String> = rows.iter().map(|row| row["graceid"].to_string()).collect();
+        (different.len(), rows.len() - different.len())
+    }
+
+    /// Watches the posts during an action and for a while after it. `running`: the listeners that must be healthy then;
+    /// no other may run.
     async fn watch(&mut self, running: usize, act: impl AsyncFnOnce(&mut World)) -> Seen {
         let (server, ends) = (Arc::clone(&self.server), Arc::new(AtomicBool::new(false)));
         let end = Arc::clone(&ends);
@@ -132,8 +140,10 @@ impl World {
         tokio::time::sleep(AFTERWARDS).await;
         ends.store(true, Ordering::SeqCst);
         let longest_silence = watching.await.expect("watched");
-        let ports = self.listening.iter().rev().take(running).map(|(_, port)| *port);
-        let healthy = ports.into_iter().all(|port| http_get(port, "/healthz").is_some_and(|(status, _)| status == 200));
+        let health: Vec<u16> = (self.listening.iter())
+            .filter_map(|(_, port)| http_get(*port, "/healthz").map(|(status, _)| status))
+            .collect();
+        let healthy = health == vec![200; running];
         self.sends.store(false, Ordering::SeqCst);
         let all = async {
             while !self.sender.is_finished() || self.server.alerts().len() < self.sent.load(Ordering::SeqCst) {
@@ -142,13 +152,12 @@ impl World {
         };
         // Notices without a post by then count as lost.
         let _ = tokio::time::timeout(patience, all).await;
-        let rows = self.server.alerts();
-        let different: BTreeSet<String> = rows.iter().map(|row| row["graceid"].to_string()).collect();
+        let (different, twice) = World::posted(&self.server);
         let said: String = self.listening.iter().map(|(listening, _)| listening.said()).collect();
         Seen {
             longest_silence,
-            lost: self.sent.load(Ordering::SeqCst) - different.len(),
-            twice: rows.len() - different.len(),
+            lost: self.sent.load(Ordering::SeqCst) - different,
+            twice,
             fenced: said.matches("fenced by another listener").count(),
             healthy,
         }
@@ -204,6 +213,27 @@ async fn replacements(kafka: &OwnKafka) {
     restarted(kafka, "killed (SIGKILL) and started", async |listener| listener.kill()).await;
 
     let mut world = World::at(kafka).await;
+    let first = world.listener(None).start();
+    world.posts(20).await;
+    let mut elsewhere: Option<Process> = None;
+    let seen = world
+        .watch(1, async |world| {
+            first.kill();
+            // Another folder and port, with the store and the name in the group.
+            elsewhere = Some(world.listener(None).start());
+        })
+        .await;
+    row("killed (SIGKILL), back elsewhere", &seen);
+    drop(elsewhere);
+
+    let mut world = World::at(kafka).await;
+    let two = [IGWN, ICECUBE].map(|topic| world.listener(Some(topic)).start());
+    world.posts(20).await;
+    let seen = world.watch(2, async |_| ()).await;
+    row("two, one a topic, undisturbed", &seen);
+    drop(two);
+
+    let mut world = World::at(kafka).await;
     let one = world.listener(None);
     let first = one.start();
     world.posts(20).await;
@@ -251,17 +281,44 @@ async fn replacements(kafka: &OwnKafka) {
     world.posts(20).await;
     let mut second: Option<Process> = None;
     let seen = world.watch(2, async |world| second = Some(world.listener(None).start())).await;
-    row("two by mistake, or a second site in the same group", &seen);
+    row("two by mistake, or a second site in the same group and store", &seen);
     drop((first, second));
 
     let mut world = World::at(kafka).await;
-    let stand_by = world.listener(None).start();
+    let first = world.listener(None).start();
     world.posts(20).await;
-    let named = world.listener(None).start();
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    let mut named = Some(named);
-    let seen = world.watch(0, async |_| drop(named.take())).await;
-    row("the first of two killed: the other takes over", &seen);
+    let (site, group) = (GwtmServer::start().await, format!("{}site", world.gcn.prefix()));
+    let store = world.folder.path().join("site").display().to_string();
+    let second = world.listener(None).set("KAFKA_GROUP_ID", group).set("STORAGE_FOLDER", store);
+    let second = second.set("API_BASE", site.base("v1")).start();
+    let mut seen = world.watch(2, async |_| ()).await;
+    let sent = world.sent.load(Ordering::SeqCst);
+    let _ = tokio::time::timeout(PATIENCE, async {
+        while site.alerts().len() < sent {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    let there = World::posted(&site);
+    seen.lost += sent - there.0;
+    seen.twice += there.1;
+    row("a second site with a group, a store and an API of its own", &seen);
+    drop((first, second));
+
+    let mut world = World::at(kafka).await;
+    let [first, second] = [0, 1].map(|_| world.listener(None));
+    let one = first.start();
+    world.posts(20).await;
+    let two = second.start();
+    // Once the first has been fenced and is back, one of the two holds both partitions.
+    while first.assignments().len() < 2 || first.holds() + second.holds() != 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let (holder, stand_by) = if first.holds() == 2 { (one, two) } else { (two, one) };
+    let posted = world.server.alerts().len();
+    world.posts(posted + 20).await;
+    let seen = world.watch(1, async |_| holder.kill()).await;
+    row("of two, the one with the partitions killed: the other takes over", &seen);
     drop(stand_by);
 }
 

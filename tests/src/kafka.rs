@@ -26,7 +26,8 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::server::{Process, TestServer, free_port, installed, local};
+use crate::program::files;
+use crate::server::{Process, TestServer, free_port, installed, local, once};
 use crate::wire::Wire;
 
 /// Topic of LIGO/Virgo/KAGRA alerts.
@@ -96,10 +97,21 @@ impl Kafka {
         let key = json!({"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": "tests", "x": x, "y": y});
         write("jwks.json", &json!({ "keys": [key] }).to_string());
         write("server.properties", &kafka.properties(properties));
+        // Java takes seconds, and no file depends on the broker's ports: all brokers of a run have the same ones.
+        for (name, bytes) in once("kafka-data", || kafka.format()) {
+            let path = folder.join("data").join(name);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            fs::write(path, BASE64_URL_SAFE_NO_PAD.decode(bytes).expect("base64")).expect("a file");
+        }
+        kafka
+    }
+
+    /// Formats the broker's data folder, with the user of SCRAM. Returns its files in base64.
+    fn format(&self) -> BTreeMap<String, String> {
         // The first letter becomes an A: the tool would parse an id with a leading minus as an option.
         let mut id: [u8; 16] = std::array::from_fn(|_| RandomState::new().build_hasher().finish() as u8);
         id[0] = 0;
-        let mut format = kafka.java();
+        let mut format = self.java();
         format.args(["kafka.tools.StorageTool", "format", "--config", "server.properties"]);
         format.args(["--cluster-id", &BASE64_URL_SAFE_NO_PAD.encode(id)]);
         for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512"] {
@@ -107,7 +119,8 @@ impl Kafka {
         }
         let formatted = format.output().expect("java runs");
         assert!(formatted.status.success(), "{}", String::from_utf8_lossy(&formatted.stderr));
-        kafka
+        let files = files(&self.folder.join("data")).into_iter();
+        files.map(|(name, bytes)| (name, BASE64_URL_SAFE_NO_PAD.encode(bytes))).collect()
     }
 
     fn java(&self) -> Command {
@@ -164,7 +177,7 @@ impl Kafka {
                  {oauth}jaas.config={login}.oauthbearer.OAuthBearerLoginModule required;\n\
                  {oauth}server.callback.handler.class={login}.oauthbearer.OAuthBearerValidatorCallbackHandler\n\
                  {oauth}oauthbearer.jwks.endpoint.url=file://{folder}/jwks.json\n\
-                 {oauth}oauthbearer.expected.issuer=tests\n{oauth}oauthbearer.clock.skew.seconds=5\n\
+                 {oauth}oauthbearer.expected.issuer=tests\n{oauth}oauthbearer.clock.skew.seconds=0\n\
                  listener.name.gcn.oauthbearer.connections.max.reauth.ms=3600000\n"
             ),
             format!(
@@ -340,6 +353,12 @@ impl OwnKafka {
         OwnKafka::start_in(tempfile::tempdir().expect("a folder"), None, properties)
     }
 
+    /// One that is not started yet.
+    pub fn down_at_first() -> OwnKafka {
+        let folder = tempfile::tempdir().expect("a folder");
+        OwnKafka { kafka: Kafka::prepare(folder.path(), None, &[]), process: None, _folder: folder }
+    }
+
     /// Starts one with its user log-in behind a proxy.
     ///
     /// # Panics
@@ -361,7 +380,7 @@ impl OwnKafka {
         self.process = None;
     }
 
-    /// Restarts it with its messages and offsets.
+    /// Starts it, with its messages and offsets.
     ///
     /// # Panics
     /// When it does not start.

@@ -72,6 +72,32 @@ impl Listening {
     pub fn said(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
+
+    /// Number of partitions in each assignment that its processes logged, the heartbeat's not counted.
+    ///
+    /// # Panics
+    /// When the log does not name the number.
+    pub fn assignments(&self) -> Vec<usize> {
+        let said = self.said();
+        // A line that is not yet whole has no end.
+        let lines =
+            said.split_inclusive('\n').filter(|line| line.ends_with('\n') && line.contains("partitions assigned"));
+        lines
+            .map(|line| {
+                let number =
+                    line.split_once("partitions=").map(|(_, rest)| rest.split(|c: char| !c.is_ascii_digit()).next());
+                number
+                    .flatten()
+                    .and_then(|number| number.parse().ok())
+                    .unwrap_or_else(|| panic!("partitions in {line}"))
+            })
+            .collect()
+    }
+
+    /// Number of partitions that its last process holds.
+    pub fn holds(&self) -> usize {
+        self.assignments().last().copied().unwrap_or_default()
+    }
 }
 
 /// Waits until there are at least `all`, however long that takes: on a busy machine much work takes minutes. Panics

@@ -4,7 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -30,6 +31,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::kafka::{Ca, Gcn};
 use crate::listener::Listening;
+use crate::server::{free_port, local};
 
 /// The client's id.
 pub const CLIENT_ID: &str = "a-client";
@@ -59,6 +61,15 @@ pub enum Trust {
     Endpoint,
 }
 
+/// How the token endpoint is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closed {
+    /// Responds with 503.
+    Unavailable,
+    /// Its port is closed.
+    Refused,
+}
+
 struct Endpoint {
     signer: EcdsaKeyPair,
     secret: Mutex<String>,
@@ -66,7 +77,7 @@ struct Endpoint {
     life: u64,
     /// Offset of the endpoint's clock, positive when ahead [s].
     skew: AtomicI64,
-    closed: AtomicBool,
+    closed: watch::Sender<Option<Closed>>,
     given: AtomicU64,
     refused: AtomicU64,
 }
@@ -94,13 +105,13 @@ impl Login {
             secret: Mutex::new(CLIENT_SECRET.to_owned()),
             life: life.as_secs(),
             skew: AtomicI64::new(0),
-            closed: AtomicBool::new(false),
+            closed: watch::Sender::default(),
             given: AtomicU64::new(0),
             refused: AtomicU64::new(0),
         });
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let endpoint = listener.local_addr().expect("its address");
-        let tls = Tls { listener, acceptor: acceptor(&ca) };
+        let endpoint = local(free_port());
+        let listener = Some(TcpListener::bind(endpoint).await.expect("a port"));
+        let tls = Tls { listener, endpoint, acceptor: acceptor(&ca), closed: state.closed.subscribe() };
         let app = Router::new().route("/oauth2/token", post(token)).with_state(Arc::clone(&state));
         tokio::spawn(async move { axum::serve(tls, app).await });
         Login { gcn, endpoint, folder, state }
@@ -109,6 +120,11 @@ impl Login {
     /// File of the trusted certificates.
     pub fn authorities(&self, trust: Trust) -> String {
         authorities_file(self.folder.path(), trust).display().to_string()
+    }
+
+    /// Address of the token endpoint.
+    pub fn endpoint(&self) -> SocketAddr {
+        self.endpoint
     }
 
     /// URL of the token endpoint.
@@ -156,9 +172,9 @@ impl Login {
         secret.clone_into(&mut self.state.secret.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Makes the endpoint respond with 503, or normally again.
-    pub fn close_endpoint(&self, closed: bool) {
-        self.state.closed.store(closed, Ordering::SeqCst);
+    /// Closes the endpoint, or opens it again.
+    pub fn close_endpoint(&self, closed: Option<Closed>) {
+        self.state.closed.send_replace(closed);
     }
 
     /// Sets the endpoint's clock ahead \[s\].
@@ -190,7 +206,7 @@ struct Grant {
 
 /// Accepts client credentials in the header or in the body (RFC 6749, section 2.3.1), like GCN.
 async fn token(State(endpoint): State<Arc<Endpoint>>, headers: HeaderMap, Form(request): Form<Grant>) -> Response {
-    if endpoint.closed.load(Ordering::SeqCst) {
+    if endpoint.closed.borrow().is_some() {
         endpoint.refused.fetch_add(1, Ordering::SeqCst);
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
@@ -238,8 +254,11 @@ fn acceptor(ca: &Ca) -> TlsAcceptor {
 
 /// A port with TLS.
 struct Tls {
-    listener: TcpListener,
+    /// None while the port is closed.
+    listener: Option<TcpListener>,
+    endpoint: SocketAddr,
     acceptor: TlsAcceptor,
+    closed: watch::Receiver<Option<Closed>>,
 }
 
 impl axum::serve::Listener for Tls {
@@ -248,16 +267,32 @@ impl axum::serve::Listener for Tls {
 
     async fn accept(&mut self) -> (Self::Io, SocketAddr) {
         loop {
-            // Fails for a client that does not trust the certificate.
-            if let Ok((stream, address)) = self.listener.accept().await
-                && let Ok(stream) = self.acceptor.accept(stream).await
-            {
-                return (stream, address);
+            if *self.closed.borrow_and_update() == Some(Closed::Refused) {
+                self.listener = None;
+            } else if self.listener.is_none() {
+                self.listener = Some(TcpListener::bind(self.endpoint).await.expect("its port"));
+            }
+            let accepted = async {
+                match &self.listener {
+                    Some(listener) => listener.accept().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                accepted = accepted => {
+                    // Fails for a client that does not trust the certificate.
+                    if let Ok((stream, address)) = accepted
+                        && let Ok(stream) = self.acceptor.accept(stream).await
+                    {
+                        return (stream, address);
+                    }
+                }
+                Ok(()) = self.closed.changed() => {}
             }
         }
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+        Ok(self.endpoint)
     }
 }

@@ -114,6 +114,7 @@ fn socket() -> PathBuf {
         // Its input ends with this process, however that ends; Ctrl-C does not reach its process group.
         let child = Command::new(binary("servers"))
             .arg(&socket)
+            .env(SOCKET, &socket)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log)

@@ -43,8 +43,8 @@ work/, inbox/, failed/, fermi/ and swift/ in the store.
 --aws stores a simulated mock alert, starts the flow with it, waits for its end, compares the objects with the alert's
 annotations, prints how long each step took, and removes what it wrote. Needs no settings but a log-in to AWS; infra/README.md
 lists its rights.
-Exit code: 0 all checks passed, 1 a service is unreachable or unusable, 2 settings are missing or malformed, or a
-server's certificate cannot be trusted.")]
+Exit code: 0 all checks passed, 1 a service is unreachable or unusable, 2 settings are missing or malformed, a server's
+certificate cannot be trusted, or GCN or its broker rejects the log-in.")]
 pub struct CheckOptions {
     /// Check only the settings and the files they name.
     #[arg(long)]
@@ -83,8 +83,8 @@ pub(crate) struct Look {
 /// Looks at everything; whether all is well.
 ///
 /// # Errors
-/// When settings are missing or malformed, or name a server whose certificate cannot be trusted, after the table has been
-/// printed.
+/// When settings are missing or malformed, name a server whose certificate cannot be trusted, or are rejected by GCN's
+/// log-in or the broker's, after the table has been printed.
 pub async fn check(options: &CheckOptions) -> Result<bool, Failure> {
     #[cfg(feature = "s3")]
     if let Some(stack) = &options.aws {
@@ -160,6 +160,12 @@ pub(crate) fn failed(what: &'static str, error: &Error, next: &str) -> Look {
         None => next.to_owned(),
     };
     Look { permanent: advice.is_some(), ..seen(what, Verdict::Failed, format!("{text}; {next}")) }
+}
+
+/// A failed look at a log-in: a rejected one is a matter of the settings.
+fn failed_login(what: &'static str, error: &Error, next: &str) -> Look {
+    let look = failed(what, error, next);
+    Look { permanent: look.permanent || !error.is_retryable(), ..look }
 }
 
 async fn within(what: &'static str, look: impl Future<Output = Look>) -> Look {
@@ -291,11 +297,12 @@ async fn look_at_broker() -> Look {
     let known = match runtime::blocking(what, ask).await {
         Ok(known) => known,
         Err(error) => {
-            return failed(
-                what,
-                &error,
-                "see KAFKA_BOOTSTRAP or GCN_DOMAIN, KAFKA_ADDRESS_FAMILY and KAFKA_CA_LOCATION",
-            );
+            let next = if error.is_retryable() {
+                "see KAFKA_BOOTSTRAP or GCN_DOMAIN, KAFKA_ADDRESS_FAMILY and KAFKA_CA_LOCATION"
+            } else {
+                "see KAFKA_CLIENT_ID, KAFKA_CLIENT_SECRET, KAFKA_SECURITY_PROTOCOL and KAFKA_SASL_MECHANISM"
+            };
+            return failed_login(what, &error, next);
         }
     };
     let missing: Vec<&str> = wanted.iter().filter(|topic| !known.contains(topic)).map(String::as_str).collect();
@@ -338,7 +345,7 @@ async fn look_at_log_in() -> Look {
     };
     match asked.await {
         Ok(()) => seen(what, Verdict::Ok, "GCN gives a token for the client"),
-        Err(error) => failed(
+        Err(error) => failed_login(
             what,
             &error,
             "see KAFKA_CLIENT_ID, KAFKA_CLIENT_SECRET and GCN_DOMAIN (https://gcn.nasa.gov/quickstart)",

@@ -4,12 +4,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
-use shared::{Error, Result};
+use shared::{Class, Error, Result};
 
-use crate::consumer::{Message, login, position};
+use crate::consumer::{Message, events, login, position};
 
 /// Timeout of a request to the broker.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -28,8 +29,8 @@ pub struct Span {
 }
 
 impl Span {
-    /// Whether a message's time is in the range; true without a time. Not every broker looks up offsets by time
-    /// correctly.
+    /// Whether a message's time is in the range; true without a time. The start offset alone does not decide: producers
+    /// set the times, which need not increase with the offset.
     fn contains(&self, time: Option<Timestamp>) -> bool {
         let Some(time) = time else { return true };
         self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time <= until)
@@ -116,7 +117,8 @@ pub fn read(
 /// for up to `timeout`.
 ///
 /// # Errors
-/// Permanent, when librdkafka rejects a setting; Retryable, when the broker does not respond or rejects the log-in.
+/// Permanent, when librdkafka rejects a setting, or the broker or the token endpoint rejects the log-in; Retryable, when
+/// one of them does not respond.
 pub fn known(kafka: &config::Kafka, timeout: Duration) -> Result<Vec<String>> {
     let consumer = connect(kafka)?;
     let begun = Instant::now();
@@ -126,8 +128,10 @@ pub fn known(kafka: &config::Kafka, timeout: Duration) -> Result<Vec<String>> {
             Ok(metadata) => break metadata,
             Err(error) => {
                 let reason = last_reason(&consumer);
-                if begun.elapsed() > timeout || consumer.context().is_refused() {
-                    return Err(Error::retryable(format!("broker `{}`: {error}{reason}", kafka.bootstrap)));
+                let login = consumer.context().login();
+                if begun.elapsed() > timeout || login.is_some() {
+                    let class = if login == Some(LoginFailure::Rejected) { Class::Permanent } else { Class::Retryable };
+                    return Err(Error::new(class, format!("broker `{}`: {error}{reason}", kafka.bootstrap)));
                 }
             }
         }
@@ -141,7 +145,7 @@ fn connect(kafka: &config::Kafka) -> Result<BaseConsumer<ErrorLog>> {
     // librdkafka needs a group id to assign partitions. Without a subscription it joins no group and commits nothing.
     settings.set("group.id", "gwtm-reader").set("enable.auto.commit", "false").set("enable.partition.eof", "true");
     let consumer: BaseConsumer<ErrorLog> = settings
-        .create_with_context(ErrorLog::default())
+        .create_with_context(ErrorLog { by_token: kafka.token_login().is_some(), last: Mutex::default() })
         .map_err(|error| Error::permanent(format!("broker `{}`: {error}", kafka.bootstrap)))?;
     // A poll serves the log-in's callbacks, which must precede any request.
     let event = consumer.poll(Duration::from_millis(100));
@@ -150,23 +154,37 @@ fn connect(kafka: &config::Kafka) -> Result<BaseConsumer<ErrorLog>> {
 }
 
 /// Logs librdkafka's errors and keeps the last one.
-#[derive(Default)]
-struct ErrorLog(Mutex<LastError>);
+struct ErrorLog {
+    /// Whether the log-in uses tokens.
+    by_token: bool,
+    last: Mutex<LastError>,
+}
 
 #[derive(Default)]
 struct LastError {
     reason: Option<String>,
-    /// Whether any error was a rejected log-in.
-    refused: bool,
+    /// HTTP status of the token endpoint's last error response; 0 for none.
+    token_status: i64,
+    /// Why there is no log-in, if it failed.
+    login: Option<LoginFailure>,
+}
+
+/// Why a log-in failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LoginFailure {
+    /// An operator must fix it.
+    Rejected,
+    /// A retry may succeed.
+    Temporary,
 }
 
 impl ErrorLog {
     fn last(&self) -> MutexGuard<'_, LastError> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_refused(&self) -> bool {
-        self.last().refused
+    fn login(&self) -> Option<LoginFailure> {
+        self.last().login
     }
 }
 
@@ -180,6 +198,13 @@ fn last_reason(consumer: &BaseConsumer<ErrorLog>) -> String {
 }
 
 impl ClientContext for ErrorLog {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        events::log(level, facility, message);
+        if let Some(status) = events::token_status(facility, message) {
+            self.last().token_status = status;
+        }
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::error!("Kafka: {error}: {reason}");
         let code = error.rdkafka_error_code();
@@ -188,15 +213,11 @@ impl ClientContext for ErrorLog {
         if code != Some(RDKafkaErrorCode::AllBrokersDown) {
             last.reason = Some(reason.to_owned());
         }
-        last.refused |= matches!(
-            code,
-            Some(
-                RDKafkaErrorCode::Authentication
-                    | RDKafkaErrorCode::SaslAuthenticationFailed
-                    | RDKafkaErrorCode::SSL
-                    | RDKafkaErrorCode::UnsupportedSASLMechanism
-            )
-        );
+        if events::is_refusal(code, reason, self.by_token, last.token_status) {
+            last.login = Some(LoginFailure::Rejected);
+        } else if matches!(code, Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed)) {
+            last.login.get_or_insert(LoginFailure::Temporary);
+        }
     }
 }
 

@@ -283,6 +283,8 @@ async fn starts_one_execution_per_notice_across_restarts() {
     let listener = join(&gcn, "gwtm", Arc::clone(&work));
     aws.wait_for(NoticeKind::Igwn, 40).await;
     aws.wait_for(NoticeKind::IceCube, 1).await;
+    // An execution is listed before it has ended.
+    eventually("their ends", async || work.taken().len() >= 41).await;
     listener.stop().await;
     assert_eq!(work.taken().len(), 41);
     let executions = aws.executions(NoticeKind::Igwn).await;
@@ -306,6 +308,7 @@ async fn starts_one_execution_per_notice_across_restarts() {
     let work = Counted::new(deps.clone());
     let listener = join(&gcn, "gwtm", Arc::clone(&work));
     aws.wait_for(NoticeKind::Igwn, 41).await;
+    eventually("its end", async || !work.taken().is_empty()).await;
     listener.stop().await;
     assert_eq!(work.taken(), [40]);
 

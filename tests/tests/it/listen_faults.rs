@@ -8,10 +8,10 @@ use std::time::Duration;
 use tests::backend::{Backend, Service, Settings};
 use tests::faults::{Fault, Faults};
 use tests::gwtm_server::GwtmServer;
-use tests::kafka::{Gcn, Heart, ICECUBE, IGWN, Kafka, OwnKafka, PASSWORD, USER};
+use tests::kafka::{Gcn, HEARTBEAT, Heart, ICECUBE, IGWN, OwnKafka, PASSWORD, USER};
 use tests::listener::{Listening, eventually, hears, metric, reaches};
 use tests::s3s::S3s;
-use tests::server::{TestServer, free_port, once};
+use tests::server::{Process, TestServer, free_port, once};
 use tests::story::{self, Outcome, done};
 use tests::wire::Wire;
 use tokio::runtime::Handle;
@@ -32,8 +32,8 @@ struct World {
 }
 
 impl World {
-    async fn new(kafka: &Kafka) -> World {
-        let (broker, store, api) = (Gcn::at(kafka).await, S3s::shared(), GwtmServer::start().await);
+    async fn new(broker: Gcn) -> World {
+        let (store, api) = (S3s::shared(), GwtmServer::start().await);
         let (to_store, to_api) = (Faults::before(store.address()), Faults::before(api.address()));
         let store = store.behind(&store.create("gwtm").await, to_store.address());
         World { broker, store, to_store, api, to_api, folder: tempfile::tempdir().expect("a folder") }
@@ -74,7 +74,7 @@ impl World {
 /// The final state of a run without faults, once for all tests.
 fn undisturbed() -> Outcome {
     let run = async {
-        let world = World::new(&Kafka::shared()).await;
+        let world = World::new(Gcn::shared().await).await;
         let listening = world.listening();
         let listener = listening.start();
         world.send(false).await;
@@ -88,17 +88,24 @@ fn undisturbed() -> Outcome {
 
 /// Sends the first half of the notices, runs `fault`, which injects faults and sends the second half, and asserts the
 /// final state of an undisturbed run. Returns the listener's log.
-async fn disturbed(kafka: &Kafka, fault: impl AsyncFnOnce(&mut World, &Listening)) -> String {
-    let mut world = World::new(kafka).await;
+async fn disturbed(fault: impl AsyncFnOnce(&mut World, &Listening)) -> String {
+    let mut world = World::new(Gcn::shared().await).await;
     let listening = world.listening();
     world.send(false).await;
-    let mut listener = listening.start();
+    let listener = listening.start();
+    // The tests that start first wait for an outage to pass: meanwhile the undisturbed run takes place.
+    let undisturbed = tokio::spawn(async { undisturbed() });
     eventually("the first alerts", async || done(&world.api) >= 3).await;
     fault(&mut world, &listening).await;
+    finished(&world, &listening, listener, &undisturbed.await.expect("a run")).await
+}
+
+/// Waits until all is done, and asserts the final state of an undisturbed run. Returns the listener's log.
+async fn finished(world: &World, listening: &Listening, mut listener: Process, undisturbed: &Outcome) -> String {
     reaches("all to be done", story::rows(SUPEREVENTS), async || done(&world.api)).await;
     assert!(listener.runs());
     assert!(listener.stop().success(), "{}", listening.said());
-    world.outcome().assert_is(&undisturbed());
+    world.outcome().assert_is(undisturbed);
     listening.said()
 }
 
@@ -107,17 +114,32 @@ fn assigned(said: &str) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn recovers_after_a_broker_restart() {
-    let mut own = OwnKafka::start();
-    let kafka = own.clone();
-    let said = disturbed(&kafka, async |world, listening| {
-        own.down();
-        eventually("the loss to be told", async || listening.said().contains("lost the broker")).await;
-        own.up();
-        world.send(true).await;
-    })
-    .await;
-    assert_eq!((said.matches("lost the broker").count(), said.matches("the broker is back").count()), (1, 1), "{said}");
+async fn waits_for_the_first_broker_and_recovers_after_a_restart() {
+    let mut own = OwnKafka::down_at_first();
+    let undisturbed = tokio::spawn(async { undisturbed() });
+    let world = World::new(Gcn::empty_at(&own)).await;
+    let listening = world.listening();
+    let said_often = |what: &str| listening.said().matches(what).count();
+    let listener = listening.start();
+    eventually("the missing broker to be told", async || said_often("lost the broker") == 1).await;
+    own.up();
+    for topic in [IGWN, ICECUBE, HEARTBEAT] {
+        world.broker.create(topic).await;
+    }
+    world.send(false).await;
+    eventually("the first alerts", async || done(&world.api) >= 3).await;
+    eventually("the broker to be back", async || said_often("the broker is back") == 1).await;
+    own.down();
+    eventually("the loss to be told", async || said_often("lost the broker") == 2).await;
+    own.up();
+    world.send(true).await;
+    let said = finished(&world, &listening, listener, &undisturbed.await.expect("a run")).await;
+    let away: Vec<f64> = (said.lines())
+        .filter_map(|line| line.split_once("the broker is back away_s=")?.1.trim().parse().ok())
+        .collect();
+    // An outage is logged after two seconds.
+    assert!(away.len() == 2 && away.iter().all(|seconds| *seconds > 2.0), "{away:?}: {said}");
+    assert_eq!((said.matches("lost the broker").count(), said.matches("the broker is back").count()), (2, 2), "{said}");
     assert!(!said.contains("librdkafka"), "one line says it: {said}");
 }
 
@@ -181,7 +203,7 @@ async fn recovers_after_a_network_outage_to_the_broker() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn recovers_after_503_from_the_store() {
-    let said = disturbed(&Kafka::shared(), async |world, _| {
+    let said = disturbed(async |world, _| {
         world.to_store.plan(|_, _| Some(Fault::Answer(503)));
         world.send(true).await;
         tokio::time::sleep(OUTAGE).await;
@@ -195,7 +217,7 @@ async fn recovers_after_503_from_the_store() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn recovers_after_503_from_the_api() {
-    let said = disturbed(&Kafka::shared(), async |world, _| {
+    let said = disturbed(async |world, _| {
         world.to_api.plan(|_, _| Some(Fault::Answer(503)));
         world.send(true).await;
         let before = done(&world.api);
@@ -210,7 +232,7 @@ async fn recovers_after_503_from_the_api() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn retries_puts_on_broken_connections() {
-    let said = disturbed(&Kafka::shared(), async |world, _| {
+    let said = disturbed(async |world, _| {
         let mut puts = 0;
         let cut = move |_, line: &str| {
             if !line.starts_with("PUT /") {
@@ -238,7 +260,7 @@ async fn retries_puts_on_broken_connections() {
 async fn failing_superevent_does_not_delay_others() {
     let stuck = story::superevent(3);
     let failing = Arc::new(AtomicBool::new(true));
-    let said = disturbed(&Kafka::shared(), async |world, _| {
+    let said = disturbed(async |world, _| {
         let fails = Arc::clone(&failing);
         let (name, id) = (stuck.clone(), stuck.clone());
         world.to_store.plan(move |_, line| {

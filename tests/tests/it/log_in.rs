@@ -1,5 +1,6 @@
 //! `gwtm listen` with GCN's log-in: a token fetched by HTTPS, sent to the broker over TLS, and renewed.
 
+use std::net::TcpStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use serde_json::Value;
 use tests::gwtm_server::{Fault, GwtmServer};
 use tests::kafka::{Gcn, IGWN};
 use tests::listener::{Listening, eventually};
-use tests::login::{CLIENT_SECRET, Login, Trust};
+use tests::login::{CLIENT_SECRET, Closed, Login, Trust};
 use tests::program::{Gwtm, http_get, sample};
 use tests::server::free_port;
 
@@ -67,7 +68,8 @@ async fn renews_the_token_before_it_expires_and_stays_in_the_group() {
     assert!(!said.contains("not listening") && !said.contains(CLIENT_SECRET), "{said}");
 }
 
-/// The outage lasts twelve token lifetimes; five minutes of a token of an hour are a twelfth of one.
+/// The outage lasts twelve token lifetimes; five minutes of a token of an hour are a twelfth of one. The endpoint first
+/// responds with 503, then refuses connections.
 #[tokio::test(flavor = "multi_thread")]
 async fn recovers_when_a_token_expired_while_the_endpoint_was_away() {
     const LIFE: Duration = Duration::from_secs(5);
@@ -77,29 +79,36 @@ async fn recovers_when_a_token_expired_while_the_endpoint_was_away() {
     let mut listener = listening.start();
     login.gcn.send(IGWN, [notice("S090101a-1-earlywarning.json")]).await;
     eventually("an alert", async || server.alerts().len() == 1).await;
-    login.close_endpoint(true);
+    login.close_endpoint(Some(Closed::Unavailable));
     eventually("a complaint", async || listening.said().contains("lost the broker")).await;
     let begun = Instant::now();
-    for name in ["S090101a-2-preliminary.json", "S090102b-2-retraction.json", "S090104d-1-preliminary-ssm.json"] {
+    for (name, closed) in [
+        ("S090101a-2-preliminary.json", Closed::Unavailable),
+        ("S090102b-2-retraction.json", Closed::Refused),
+        ("S090104d-1-preliminary-ssm.json", Closed::Refused),
+    ] {
+        login.close_endpoint(Some(closed));
         login.gcn.send(IGWN, [notice(name)]).await;
         tokio::time::sleep(4 * LIFE).await;
     }
+    assert!(TcpStream::connect(login.endpoint()).is_err(), "the endpoint's port is closed");
     assert_eq!(server.alerts().len(), 1, "nothing comes without a token");
-    login.close_endpoint(false);
+    login.close_endpoint(None);
     let open = Instant::now();
     eventually("the three other alerts", async || server.alerts().len() == 4).await;
     println!("away for {:?}, back after {:?}", open.duration_since(begun), open.elapsed());
     assert!(listener.runs());
     assert!(listener.stop().success(), "{}", listening.said());
     let said = listening.said();
-    // Logged once at the loss, then once a minute, with the missing token as the reason. The broker accepts a token for
-    // 5 s after its expiry, so there may be a second loss.
-    let complaints: Vec<&str> = said.lines().filter(|line| line.contains("ERROR")).collect();
-    assert!((1..=3).contains(&complaints.len()), "{said}");
+    // Logged once at the loss, then once a minute, with the missing token as the reason.
+    let (lost, further): (Vec<&str>, Vec<&str>) =
+        said.lines().filter(|line| line.contains("ERROR")).partition(|line| line.contains("lost the broker: "));
+    assert_eq!(lost.len(), 1, "{said}");
+    assert!(further.iter().all(|line| line.contains("still without the broker: ")) && further.len() <= 2, "{said}");
+    assert!(lost.iter().chain(&further).all(|line| line.contains("token")), "{said}");
     // librdkafka's message about an abandoned request.
     assert!(said.matches("librdkafka").count() <= 2, "{said}");
-    assert!(complaints.iter().all(|line| line.contains("the broker: ") && line.contains("token")), "{said}");
-    assert!(said.contains("the broker is back"), "{said}");
+    assert_eq!(said.matches("the broker is back").count(), 1, "{said}");
     assert_eq!(said.matches("notice done").count(), 4, "each once: {said}");
 }
 
@@ -150,18 +159,25 @@ async fn reports_a_wrong_secret_and_retries_with_backoff() {
     let listening = listening.set("HEALTH_ADDR", format!("127.0.0.1:{port}"));
     let told = async {
         // Long before a missing heartbeat is reported.
-        eventually("bad health", async || {
+        eventually("health and log to say so", async || {
             http_get(port, "/healthz").is_some_and(|(status, said)| status == 503 && said.starts_with("not logged in"))
+                && listening.said().contains("invalid_client")
         })
         .await;
+        login.tokens().1
     };
-    tokio::join!(is_told(&listening, "invalid_client"), told);
+    let ((), refused) = tokio::join!(is_told(&listening, "invalid_client"), told);
+    assert!((1..=2).contains(&refused), "told by the first answers, found {refused}");
     assert_eq!(login.tokens().0, 0);
-    let gwtm = Gwtm::new(["check", "--json"]).set("STORAGE_FOLDER", folder.path().join("check"));
-    let gwtm = login.settings().into_iter().fold(gwtm, |gwtm, (name, value)| gwtm.set(name, value));
-    let gwtm = gwtm.set("KAFKA_CLIENT_SECRET", "another-secret");
-    let called = tokio::task::spawn_blocking(|| gwtm.call()).await.expect("it ends");
-    assert!(called.code == Some(1) && called.stdout.contains("invalid_client"), "{}", called.stdout);
+    let settings: Vec<_> = login.settings().into_iter().filter(|(name, _)| *name != "KAFKA_CLIENT_SECRET").collect();
+    let wrong = [settings, vec![("KAFKA_CLIENT_SECRET", "another-secret".to_owned())]].concat();
+    let (code, looks, said) = check(&wrong, &folder.path().join("check")).await;
+    assert!(code == Some(2) && !said.contains("another-secret"), "{looks} {said}");
+    for what in ["GCN's log-in", "Kafka"] {
+        let look = look(&looks, what);
+        assert!(look["verdict"] == "failed" && look["permanent"] == true, "{looks}");
+    }
+    assert!(looks.to_string().contains("invalid_client") && said.contains("KAFKA_CLIENT_SECRET"), "{looks} {said}");
 
     // With the right secret, the same process listens.
     let listener = listening.start();

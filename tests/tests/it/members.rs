@@ -105,23 +105,35 @@ async fn duplicate_listener_reports_it_and_takes_over_as_standby() {
     let (first, first_port) = listening(&gcn, &store, &server);
     let (second, second_port) = listening(&gcn, &folder.path().join("second"), &server);
     let second = second.set("STORAGE_FOLDER", store.display().to_string());
-    let mut stands_by = first.start();
-    eventually("partitions", async || first.said().contains("partitions assigned")).await;
-    let named = second.start();
+    let one = first.start();
+    eventually("partitions", async || first.holds() == 2).await;
+    let two = second.start();
     eventually("the first to say so", async || first.said().contains(FENCED)).await;
+    eventually("the first to be back", async || first.assignments().len() >= 2).await;
+    eventually("one to hold both", async || [first.holds(), second.holds()].iter().sum::<usize>() == 2).await;
     gcn.send(IGWN, [notice("S090101a-1-earlywarning.json")]).await;
     eventually("the alert", async || server.alerts().len() == 1).await;
+    // Otherwise the survivor takes it again.
+    eventually("its offset", async || gcn.committed(IGWN) == Some(1)).await;
     hears(first_port).await;
     hears(second_port).await;
     assert!(is_healthy(first_port) && is_healthy(second_port));
-    // The static member is killed: the broker removes it when its session times out.
-    named.kill();
+    // The one that holds the partitions is killed: the broker removes it when its session times out.
+    let [(holder, _, holds), (mut survivor, survivor_port, stands_by)] = match first.holds() {
+        2 => [(one, first_port, &first), (two, second_port, &second)],
+        _ => [(two, second_port, &second), (one, first_port, &first)],
+    };
+    assert_eq!((holds.holds(), stands_by.holds()), (2, 0), "{}{}", first.said(), second.said());
+    assert!(holds.said().contains("notice done") && !stands_by.said().contains("notice done"));
+    holder.kill();
     gcn.send(IGWN, [notice("S090102b-2-retraction.json")]).await;
-    eventually("the next alert", async || server.alerts().len() == 2).await;
+    eventually("the survivor's alert", async || stands_by.said().contains("notice done")).await;
+    assert_eq!((stands_by.holds(), server.alerts().len()), (2, 2), "{}", stands_by.said());
+    hears(survivor_port).await;
+    assert!(is_healthy(survivor_port));
     assert_eq!(first.said().matches(FENCED).count(), 1, "{}", first.said());
     assert!(!second.said().contains(FENCED), "{}", second.said());
-    assert!(stands_by.runs());
-    assert!(stands_by.stop().success());
+    assert!(survivor.runs() && survivor.stop().success(), "{}", stands_by.said());
     assert_eq!(server.requests().iter().filter(|request| *request == "POST post_alert").count(), 2, "each once");
 }
 

@@ -78,17 +78,20 @@ async fn log_health_and_check_report_a_wrong_password() {
     let listening = settings.iter().fold(listening, |listening, (name, value)| listening.set(name, value));
     let mut listener = listening.start();
     // The heartbeat may be a minute old: only the log-in is a problem.
-    eventually("bad health", async || {
+    eventually("health and log to say so", async || {
         http_get(port, "/healthz").is_some_and(|(status, said)| status == 503 && said.starts_with("not logged in"))
+            && listening.said().contains("not listening: log-in")
     })
     .await;
-    eventually("the reason", async || listening.said().contains("not listening: log-in")).await;
+    let attempts = listening.said().matches("not listening: log-in").count();
+    assert!((1..=2).contains(&attempts), "told by the first attempts: {}", listening.said());
     assert!(listener.runs() && listener.stop().success());
     assert!(!listening.said().contains("another-password"), "{}", listening.said());
 
     let gwtm = Gwtm::new(["check", "--json"]).set("STORAGE_FOLDER", folder.path().join("check"));
     let gwtm = settings.iter().fold(gwtm, |gwtm, (name, value)| gwtm.set(name, value));
     let called = tokio::task::spawn_blocking(|| gwtm.call()).await.expect("it ends");
-    assert_eq!(called.code, Some(1), "{}", called.stderr);
+    assert_eq!(called.code, Some(2), "{}", called.stderr);
     assert!(called.stdout.contains("uthentication"), "{}", called.stdout);
+    assert!(called.stderr.contains("KAFKA_CLIENT_SECRET"), "{}", called.stderr);
 }

@@ -173,24 +173,11 @@ impl Events {
 
 impl ClientContext for Events {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        if facility == "OIDC" {
-            self.token_status.store(http_status(message), Ordering::Release);
+        if let Some(status) = token_status(facility, message) {
+            self.token_status.store(status, Ordering::Release);
         }
-        if CONNECTION_LOGS.contains(&facility) {
-            return tracing::debug!(facility, "librdkafka: {message}");
-        }
-        match level {
-            RDKafkaLogLevel::Emerg
-            | RDKafkaLogLevel::Alert
-            | RDKafkaLogLevel::Critical
-            | RDKafkaLogLevel::Error
-            | RDKafkaLogLevel::Warning => {
-                if self.allows(facility) {
-                    tracing::warn!(facility, "librdkafka: {message}");
-                }
-            }
-            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(facility, "librdkafka: {message}"),
-            RDKafkaLogLevel::Debug => tracing::debug!(facility, "librdkafka: {message}"),
+        if CONNECTION_LOGS.contains(&facility) || !is_warning(level) || self.allows(facility) {
+            log(level, facility, message);
         }
     }
 
@@ -245,6 +232,25 @@ impl ConsumerContext for Events {
     }
 }
 
+fn is_warning(level: RDKafkaLogLevel) -> bool {
+    !matches!(level, RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug)
+}
+
+/// Logs a line of librdkafka.
+pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        _ if CONNECTION_LOGS.contains(&facility) => tracing::debug!(facility, "librdkafka: {message}"),
+        level if is_warning(level) => tracing::warn!(facility, "librdkafka: {message}"),
+        RDKafkaLogLevel::Debug => tracing::debug!(facility, "librdkafka: {message}"),
+        _ => tracing::info!(facility, "librdkafka: {message}"),
+    }
+}
+
+/// HTTP status of the token endpoint if librdkafka's log line is about its error response; 0 without a status.
+pub(crate) fn token_status(facility: &str, message: &str) -> Option<i64> {
+    (facility == "OIDC").then(|| http_status(message))
+}
+
 /// Parses the HTTP status at the end of librdkafka's log lines about the token endpoint, `… (401)`; 0 for none.
 fn http_status(message: &str) -> i64 {
     let number = message.trim_end().strip_suffix(')').and_then(|text| text.rsplit('(').next());
@@ -253,7 +259,7 @@ fn http_status(message: &str) -> i64 {
 
 /// Whether an operator must fix the log-in: a secret, a certificate or a mechanism. An unreachable token endpoint and a
 /// token that expired meanwhile recover by themselves.
-fn is_refusal(code: Option<RDKafkaErrorCode>, reason: &str, by_token: bool, token_status: i64) -> bool {
+pub(crate) fn is_refusal(code: Option<RDKafkaErrorCode>, reason: &str, by_token: bool, token_status: i64) -> bool {
     match code {
         Some(RDKafkaErrorCode::SSL | RDKafkaErrorCode::UnsupportedSASLMechanism) => true,
         Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed) => {

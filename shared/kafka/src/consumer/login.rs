@@ -150,6 +150,7 @@ mod tests {
         let native = client.create_native_config().expect("valid settings");
         assert_eq!(native.get("sasl.oauthbearer.method").expect("a method"), "oidc");
         assert_eq!(native.get("https.ca.location").expect("a path"), "probe");
+        assert_eq!(native.get("broker.address.family").expect("a family"), "v4");
         assert_eq!(native.get("bootstrap.servers").expect("a broker"), "kafka.gcn.nasa.gov:9092");
         let kafka = config::Kafka::read(&find).expect("settings");
         let name = |topics: &[&str], membership| {

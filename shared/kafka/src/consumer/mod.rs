@@ -4,7 +4,7 @@
 //! messages. Polling waits for room (`lanes`) instead of pausing partitions, because a pause discards fetched messages.
 //! Partitions are paused only when no message finishes for `STANDSTILL`.
 
-mod events;
+pub(crate) mod events;
 mod heartbeat;
 mod lanes;
 pub(crate) mod login;
