@@ -10,6 +10,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::key::{AlertName, Key};
 use crate::notice::icecube::TrackSearch;
@@ -125,6 +126,9 @@ pub struct Alert {
     /// The coincident non-GW event, in that coincidence's own alert only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external: Option<ExternalCoincidence>,
+    /// Fields of a notice without an event that this software does not know; otherwise in [`Event::other`].
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub other: Map<String, Value>,
     /// The multi-order map, when the notice carries one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skymap: Option<Key>,
@@ -456,7 +460,7 @@ pub struct Failed {
     /// Why, for a person.
     pub reason: String,
     /// What to begin again with: a [`Received`].
-    pub input: serde_json::Value,
+    pub input: Value,
 }
 
 /// What the bridge's and the listener's errors are in words, Step Functions keeps as JSON.
@@ -489,7 +493,7 @@ mod tests {
             step: step.to_owned(),
             error: "Permanent".to_owned(),
             reason: reason.to_owned(),
-            input: serde_json::Value::Null,
+            input: Value::Null,
         };
         let cause = r#"{"errorMessage": "object `a`:\n expected b", "errorType": "Permanent", "stackTrace": []}"#;
         assert_eq!(failed("", cause).in_words(), "object `a`:\n expected b");

@@ -6,12 +6,14 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use science::skymap::MultiOrderMap;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use shared::digest::sha256;
 use shared::key::{AlertName, Key, SupereventId};
 use shared::message::{Alert, CoverageCertainty, MissingProduct, ProductKind, Role};
 use shared::notice::icecube::TrackSearch;
 use shared::notice::igwn::{Event, ExternalCoincidence};
 
+use crate::later;
 use crate::sites::SiteView;
 use crate::tags::{self, Rubin};
 
@@ -30,6 +32,7 @@ pub struct Annotations {
     /// Type as in the GWTM: `Preliminary`, `Update-ExtCoinc` …
     pub alert_type: String,
     /// Observation or test.
+    #[serde(deserialize_with = "later::role")]
     pub role: Role,
     /// Time when the notice was created.
     pub time_created: Timestamp,
@@ -40,11 +43,16 @@ pub struct Annotations {
     /// Whether a later notice retracts the event.
     pub retracted: bool,
     /// The alert that supersedes this one.
+    #[serde(default, deserialize_with = "later::value")]
     pub superseded_by: Option<AlertName>,
     /// The alert that this one supersedes, and the changes.
+    #[serde(default, deserialize_with = "later::value")]
     pub previous: Option<Previous>,
     /// The notice's event.
     pub event: Option<Event>,
+    /// Fields of a notice without an event that this software does not know; otherwise in [`Event::other`].
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub other: Map<String, Value>,
     /// The notice's coincident event, only in the coincidence's own alert.
     pub external_coincidence: Option<ExternalCoincidence>,
     /// IceCube's track searches around the superevent, newest first; see [`crate::searches`].
@@ -56,7 +64,7 @@ pub struct Annotations {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sites: Vec<SiteView>,
     /// The alert whose contours and flat map are copied to this alert, which has no map of its own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "later::value", skip_serializing_if = "Option::is_none")]
     pub map_of: Option<AlertName>,
     /// Number of galaxies in the list; absent without a list.
     pub galaxies: Option<usize>,
@@ -67,10 +75,10 @@ pub struct Annotations {
     /// Every object made from the alert.
     pub objects: Vec<Link>,
     /// Products that were not made, with the reason.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "later::items", skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<MissingProduct>,
     /// How sure the products are that show what a spacecraft saw, as far as it is known.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "later::items", skip_serializing_if = "Vec::is_empty")]
     pub coverage: Vec<CoverageCertainty>,
     /// Annotations of the superevent's other alerts that could not be read and are ignored here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -226,6 +234,7 @@ impl Annotations {
             superseded_by: None,
             previous: None,
             event: alert.event.clone(),
+            other: alert.other.clone(),
             external_coincidence: alert.external.clone(),
             icecube: Vec::new(),
             tags: tags::tags(alert, skymap.as_ref()),

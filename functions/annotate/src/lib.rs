@@ -7,6 +7,7 @@
 
 pub mod annotations;
 pub mod galaxies;
+mod later;
 pub mod notify;
 pub mod page;
 pub mod plot;

@@ -118,8 +118,8 @@ fn numbers(page: &mut String, annotations: &Annotations) {
             event.central_frequency.map(|frequency| ("Central frequency", format!("{} Hz", number(frequency)))),
         );
     }
-    let other = annotations.event.as_ref().map(|event| &event.other).filter(|other| !other.is_empty());
-    rows.extend(other.map(|other| ("Other fields", serde_json::to_string(other).unwrap_or_default())));
+    let other = annotations.event.as_ref().map_or(&annotations.other, |event| &event.other);
+    rows.extend(searches::other(other).map(|other| ("Other fields", other)));
     if let Some(external) = &annotations.external_coincidence {
         let who: Vec<&str> =
             [&external.observatory, &external.search].into_iter().flatten().map(String::as_str).collect();

@@ -150,7 +150,7 @@ fn uncertainty(event: &TrackEvent) -> String {
 }
 
 /// Fields that this version does not know, as JSON; `None` without any.
-fn other(fields: &serde_json::Map<String, serde_json::Value>) -> Option<String> {
+pub(crate) fn other(fields: &serde_json::Map<String, serde_json::Value>) -> Option<String> {
     (!fields.is_empty()).then(|| serde_json::to_string(fields).unwrap_or_default())
 }
 

@@ -63,8 +63,8 @@ pub async fn stored(store: &Store, keys: &[Key], own: Option<&AlertName>) -> Res
     Ok((found, unread))
 }
 
-/// Parses annotations of this release, of an earlier one, or of a later one with the same schema: unknown fields are
-/// ignored, and fields that an earlier release does not write are optional.
+/// Parses annotations of this release, of an earlier one, or of a later one with the same schema: unknown fields, products
+/// and types of alert are ignored, and fields that an earlier release does not write are optional.
 ///
 /// # Errors
 /// Permanent, when they are invalid or have a later schema.

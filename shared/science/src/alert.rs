@@ -77,6 +77,7 @@ impl Draft {
             time_of_signal,
             event: notice.event.clone(),
             external: self.external.clone(),
+            other: notice.other.clone(),
             skymap: None,
             summary: map.map(|map| map.summary.clone()),
             skymap_error,

@@ -15,6 +15,9 @@ pub(super) const MAX_TEXT_CHARS: usize = 1000;
 /// Limit on the entries of a list or an open map; real ones have a handful.
 pub(super) const MAX_ENTRIES: usize = 100;
 
+/// Limit on the notes about fields of an unexpected form.
+const MAX_NOTES: usize = 20;
+
 /// Limit on the JSON of all unknown fields that are kept of a notice [bytes]: messages that carry them stay below 10 kB.
 pub(super) const MAX_OTHER_BYTES: usize = 4096;
 
@@ -31,21 +34,18 @@ impl<'a> Unknown<'a> {
         Unknown { left: MAX_OTHER_BYTES, warnings }
     }
 
-    /// The fields of an object that were not read, and those of the objects `inside` it, nested as in the notice. Everything
-    /// that this software reads has to be read before.
-    ///
-    /// # Errors
-    /// Permanent, when what is `inside` is no object.
-    pub(super) fn of(&mut self, fields: &Fields, inside: &[&str]) -> Result<Map<String, Value>> {
-        let inner: Vec<_> = inside.iter().map(|name| Ok((*name, fields.inside(name)?))).collect::<Result<_>>()?;
+    /// The fields of an object that were not read, and those of the objects in it that were, nested as in the notice.
+    /// Everything that this software reads has to be read before. Notes about fields of an unexpected form become warnings.
+    pub(super) fn of(&mut self, fields: &Fields) -> Map<String, Value> {
+        self.warnings.append(&mut fields.seen.borrow_mut().notes);
         let mut found = self.unread(fields);
-        for (name, fields) in inner {
-            let inner = fields.map(|fields| self.unread(&fields)).unwrap_or_default();
+        for (name, inner) in fields.objects_read() {
+            let inner = self.of(&inner);
             if !inner.is_empty() {
-                found.insert(name.to_owned(), inner.into());
+                found.insert(name.clone(), inner.into());
             }
         }
-        Ok(found)
+        found
     }
 
     fn unread(&mut self, fields: &Fields) -> Map<String, Value> {
@@ -72,20 +72,29 @@ impl<'a> Unknown<'a> {
 pub(super) struct Fields<'a> {
     at: String,
     fields: &'a Map<String, Value>,
-    /// The paths that were read, in this object and in the others of the notice.
-    read: Rc<RefCell<BTreeSet<String>>>,
+    /// Shared with the other objects of the notice.
+    seen: Rc<RefCell<ReadFields>>,
+}
+
+/// What is known of a notice's fields once they are read.
+#[derive(Debug, Default)]
+struct ReadFields {
+    /// The paths that were read.
+    read: BTreeSet<String>,
+    /// A line for each field of an unexpected form.
+    notes: Vec<String>,
 }
 
 impl<'a> Fields<'a> {
     /// The notice itself.
     pub(super) fn of_notice(fields: &'a Map<String, Value>) -> Self {
-        Fields { at: String::new(), fields, read: Rc::default() }
+        Fields { at: String::new(), fields, seen: Rc::default() }
     }
 
     /// The object at the path `at`.
     pub(super) fn at(at: String, value: &'a Value) -> Result<Self> {
         match value {
-            Value::Object(fields) => Ok(Fields { at, fields, read: Rc::default() }),
+            Value::Object(fields) => Ok(Fields { at, fields, seen: Rc::default() }),
             other => Err(wrong(&at, "an object", other)),
         }
     }
@@ -102,25 +111,41 @@ impl<'a> Fields<'a> {
 
     /// A field's value; null and the string "null" of older files count as absent. Every field is read through here.
     pub(super) fn present(&self, name: &str) -> Option<&'a Value> {
-        self.read.borrow_mut().insert(self.place(name));
+        self.seen.borrow_mut().read.insert(self.place(name));
         self.fields.get(name).filter(|value| !absent(value))
     }
 
     pub(super) fn inside(&self, name: &str) -> Result<Option<Fields<'a>>> {
         let Some(value) = self.present(name) else { return Ok(None) };
-        Ok(Some(Fields { read: Rc::clone(&self.read), ..Fields::at(self.place(name), value)? }))
+        Ok(Some(Fields { seen: Rc::clone(&self.seen), ..Fields::at(self.place(name), value)? }))
     }
 
-    /// Counts a field as not read: its value has a form that is not understood.
-    pub(super) fn not_understood(&self, name: &str) {
-        self.read.borrow_mut().remove(&self.place(name));
+    /// Counts a field as not read, with a note: its value has a form that is not understood, as `error` says.
+    pub(super) fn not_understood(&self, name: &str, error: &Error) {
+        let mut seen = self.seen.borrow_mut();
+        seen.read.remove(&self.place(name));
+        if seen.notes.len() < MAX_NOTES {
+            // A name of the notice cannot begin a line of its own in the log.
+            let error: String = error.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+            seen.notes.push(format!("{error}; kept in `other`"));
+        }
     }
 
-    /// The fields that were not read, absent ones left out.
-    pub(super) fn unread(&self) -> Vec<(&'a String, &'a Value)> {
-        let read = self.read.borrow();
-        let unread = |(name, value): &(&String, &Value)| !absent(value) && !read.contains(&self.place(name));
-        self.fields.iter().filter(unread).collect()
+    fn is_read(&self, name: &str) -> bool {
+        self.seen.borrow().read.contains(&self.place(name))
+    }
+
+    /// The fields that were not read, null or not.
+    fn unread(&self) -> impl Iterator<Item = (&'a String, &'a Value)> {
+        self.fields.iter().filter(|(name, _)| !self.is_read(name))
+    }
+
+    /// The objects in it that were read.
+    fn objects_read(&self) -> impl Iterator<Item = (&'a String, Fields<'a>)> {
+        self.fields.iter().filter(|(name, _)| self.is_read(name)).filter_map(|(name, value)| {
+            let fields = value.as_object()?;
+            Some((name, Fields { at: self.place(name), fields, seen: Rc::clone(&self.seen) }))
+        })
     }
 
     pub(super) fn list(&self, name: &str) -> Result<&'a [Value]> {
@@ -170,14 +195,20 @@ impl<'a> Fields<'a> {
             .ok_or_else(|| self.wrong(name, "a number or an array of at most 100 numbers"))
     }
 
-    /// An open map of numbers, without absent values.
+    /// An open map of numbers, without absent values. An entry that is no number is not understood, and is left out.
     pub(super) fn named_numbers(&self, name: &str) -> Result<std::collections::BTreeMap<String, f64>> {
         let Some(inner) = self.inside(name)? else { return Ok(Default::default()) };
         if inner.fields.len() > MAX_ENTRIES || inner.fields.keys().any(|key| key.chars().count() > MAX_TEXT_CHARS) {
             return Err(self.wrong(name, "at most 100 named numbers"));
         }
-        let names = inner.fields.keys().filter(|name| inner.present(name).is_some());
-        names.map(|name| Ok((name.clone(), inner.number(name)?.unwrap_or_default()))).collect()
+        let number = |name: &String| match inner.number(name) {
+            Ok(number) => number.map(|number| (name.clone(), number)),
+            Err(error) => {
+                inner.not_understood(name, &error);
+                None
+            }
+        };
+        Ok(inner.fields.keys().filter_map(number).collect())
     }
 
     pub(super) fn truth(&self, name: &str) -> Result<Option<bool>> {

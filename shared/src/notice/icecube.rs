@@ -17,6 +17,9 @@ const DEFAULT_CONTAINMENT: f64 = 0.9; // IceCube's notices give 90 % regions
 /// Limit on coincident events; real notices have a handful, and their message must stay below the 256 KiB of a flow.
 pub const MAX_EVENTS: usize = 300;
 
+/// The version of GCN's schemas that is known, major and minor: <https://gcn.nasa.gov/schema/v7.2.3>, August 2026.
+const KNOWN_SCHEMA: (u32, u32) = (7, 2);
+
 /// A search for neutrino tracks around a superevent, from a notice of any generation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrackSearch {
@@ -165,8 +168,8 @@ impl TrackSearch {
             None => Ok(None),
         };
         // Longer text, or none, is among the other fields.
-        let additional_info = notice.text("additional_info").unwrap_or_else(|_| {
-            notice.not_understood("additional_info");
+        let additional_info = notice.text("additional_info").unwrap_or_else(|error| {
+            notice.not_understood("additional_info", &error);
             None
         });
         let (mut events, fields_of_events): (Vec<_>, Vec<_>) = events(&notice)?.into_iter().unzip();
@@ -190,14 +193,16 @@ impl TrackSearch {
             warnings: document.warnings,
         };
         // They say what kind of notice this is, as the topic did.
-        for name in ["$schema", "type"] {
-            notice.present(name);
+        let schema = notice.present("$schema").and_then(Value::as_str);
+        notice.present("type");
+        if schema.and_then(schema_version) > Some(KNOWN_SCHEMA) {
+            let (major, minor) = KNOWN_SCHEMA;
+            notice.not_understood("$schema", &notice.wrong("$schema", &format!("a version up to {major}.{minor}")));
         }
         let mut unknown = Unknown::new(&mut search.warnings);
-        search.other =
-            unknown.of(&notice, &["reference", "most_probable_direction", "neutrino_flux_sensitivity_range"])?;
+        search.other = unknown.of(&notice);
         for (event, fields) in events.iter_mut().zip(&fields_of_events) {
-            event.other = unknown.of(fields, &["localization"])?;
+            event.other = unknown.of(fields);
         }
         search.events = events;
         Ok(search)
@@ -217,6 +222,15 @@ impl TrackSearch {
         }
         (word(&self.alert_type) == "retraction").then_some(Withheld::Retraction)
     }
+}
+
+/// The version in a schema's URL, major and minor: (4, 1) of `https://gcn.nasa.gov/schema/v4.1.0/…`; `main` has none.
+fn schema_version(url: &str) -> Option<(u32, u32)> {
+    let version = |segment: &str| {
+        let mut numbers = segment.strip_prefix('v')?.split('.').map(str::parse);
+        Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+    };
+    url.split('/').find_map(version)
 }
 
 fn references(notice: &Fields, alert_datetime: Option<Timestamp>) -> Result<(SupereventId, String)> {
@@ -288,7 +302,8 @@ fn ids(fields: &Fields) -> Vec<String> {
     let texts = fields.text("id").ok().flatten().map(|id| vec![id]).or_else(|| fields.texts("id").ok());
     let fits = |ids: &Vec<String>| ids.len() <= MAX_IDS && ids.iter().all(|id| id.chars().count() <= MAX_ID_CHARS);
     texts.filter(fits).unwrap_or_else(|| {
-        fields.not_understood("id");
+        let expected = format!("a string, or up to {MAX_IDS} strings, of up to {MAX_ID_CHARS} characters");
+        fields.not_understood("id", &fields.wrong("id", &expected));
         Vec::new()
     })
 }
@@ -415,7 +430,7 @@ mod tests {
             "coincident_events": [
                 {"event_dt": 1, "id": ["138590_39138551"], "localization": {"ra": 1, "dec": 2, "systematic_included": false}},
                 {"id": "138590_39164579", "ra": 3.0, "dec": 4.0, "far": 0.5},
-                {"id": 7, "energy": null},
+                {"id": 7, "energy": null, "event_dt": null},
                 {"id": ["a", "b", "c", "d", "e", "f"]},
             ]}))
         .expect("a search");
@@ -428,11 +443,18 @@ mod tests {
         let six = json!({"id": ["a", "b", "c", "d", "e", "f"]});
         assert_eq!(
             others,
-            [json!({"localization": {"systematic_included": false}}), json!({"far": 0.5}), json!({"id": 7}), six]
+            [
+                json!({"localization": {"systematic_included": false}}),
+                json!({"far": 0.5}),
+                json!({"id": 7, "energy": null}),
+                six
+            ]
         );
         let written = serde_json::to_value(&search).expect("JSON");
         assert_eq!(written["coincident_events"], Value::Null);
         assert_eq!(written["events"][0]["id"], json!(["138590_39138551"]));
+        assert!(search.warnings.len() == 2 && search.warnings[0].contains("`coincident_events[2].id`"), "{search:?}");
+        let search = TrackSearch { warnings: Vec::new(), ..search };
         assert_eq!(serde_json::from_value::<TrackSearch>(written).expect("a search"), search);
     }
 
@@ -441,11 +463,35 @@ mod tests {
         let (long, longer) = ("x".repeat(2000), "y".repeat(5000));
         let search = parse(json!({"ref_ID": "S230914ak", "additional_info": long, "note": longer})).expect("a search");
         assert_eq!((search.additional_info, &search.other["additional_info"]), (None, &json!(long)));
-        assert!(
-            !search.other.contains_key("note") && search.warnings[0].contains("`note`: 5006 bytes"),
-            "{:?}",
+        assert!(!search.other.contains_key("note"));
+        let [form, size] = &search.warnings[..] else { panic!("two warnings: {:?}", search.warnings) };
+        assert!(form.contains("`additional_info`: expected at most 1000 characters"), "{form}");
+        assert!(size.contains("`note`: 5006 bytes"), "{size}");
+    }
+
+    #[test]
+    fn a_newer_schema_is_kept_with_a_warning() {
+        let with = |version: &str| {
+            let schema =
+                format!("https://gcn.nasa.gov/schema/{version}/gcn/notices/icecube/lvk_nu_track_search.schema.json");
+            let search = parse(json!({"ref_ID": "S230914ak", "$schema": schema})).expect("a search");
+            assert_eq!(search.other.get("$schema").is_some(), !search.warnings.is_empty(), "{version}");
             search.warnings
-        );
+        };
+        for known in ["main", "stable", "v4.1.0", "v7.2.3", "v7.2.99", "v6.9.0"] {
+            assert_eq!(with(known), Vec::<String>::new(), "{known}");
+        }
+        for newer in ["v7.3.0", "v8.0.0", "v10.0.0"] {
+            let warnings = with(newer);
+            assert!(
+                warnings.len() == 1
+                    && warnings[0].contains("`$schema`: expected a version up to 7.2")
+                    && warnings[0].contains(newer),
+                "{warnings:?}"
+            );
+        }
+        // Neither a version nor a text fails the notice.
+        assert_eq!(parse(json!({"ref_ID": "S230914ak", "$schema": 7})).expect("a search").warnings.len(), 0);
     }
 
     #[test]

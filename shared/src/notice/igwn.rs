@@ -31,6 +31,8 @@ pub struct Notice {
     pub skymap: Option<Vec<u8>>,
     /// The coincidence with a non-GW event.
     pub external: Option<ExternalCoincidence>,
+    /// Fields that this software does not know, of a notice without an event; otherwise in [`Event::other`].
+    pub other: Map<String, Value>,
     /// The coincidence's combined multi-order map, FITS bytes (possibly gzipped).
     pub combined_skymap: Option<Vec<u8>>,
     /// Warnings about values that were not read as written, a line each.
@@ -165,8 +167,9 @@ impl Notice {
             None => (None, Ok(None)),
         };
         let mut warnings = document.warnings;
+        let mut other = Unknown::new(&mut warnings).of(&notice);
         if let Some(event) = &mut event {
-            event.other = Unknown::new(&mut warnings).of(&notice, &["urls", "event", "external_coinc"])?;
+            event.other = std::mem::take(&mut other);
         }
         let (skymap, skymap_error) = split(skymap);
         let (combined_skymap, combined_skymap_error) = split(combined_skymap);
@@ -177,6 +180,7 @@ impl Notice {
             event,
             skymap,
             external,
+            other,
             combined_skymap,
             warnings,
             skymap_error,
@@ -236,8 +240,8 @@ fn read_event(event: &Fields, gracedb_url: Option<String>) -> Result<Event> {
         search: event.text("search")?,
         classification: event.named_numbers("classification")?,
         properties: event.named_numbers("properties")?,
-        mchirp_source: chirp_mass(event).unwrap_or_else(|_| {
-            event.not_understood("mchirp_source");
+        mchirp_source: chirp_mass(event).unwrap_or_else(|error| {
+            event.not_understood("mchirp_source", &error);
             None
         }),
         duration: event.number("duration")?,
@@ -355,7 +359,36 @@ mod tests {
         assert!(with("/event", Value::Null).is_err());
         let retraction = br#"{"alert_type": "RETRACTION", "time_created": "2018-11-01T23:36:23Z",
             "superevent_id": "MS181101ab", "urls": {}, "event": null, "external_coinc": null}"#;
-        assert_eq!(Notice::parse(retraction).expect("a notice").event, None);
+        let notice = Notice::parse(retraction).expect("a notice");
+        assert_eq!((notice.event, notice.other), (None, Map::new()));
+    }
+
+    #[test]
+    fn a_notice_without_event_keeps_unknown_fields() {
+        let retraction = br#"{"alert_type": "RETRACTION", "time_created": "2026-11-01T23:36:23Z", "superevent_id": "S261101ab",
+            "urls": {"gracedb": "https://gracedb.ligo.org", "dcc": "x"}, "event": null, "external_coinc": null, "reason": "glitch"}"#;
+        let notice = Notice::parse(retraction).expect("a notice");
+        assert_eq!(Value::from(notice.other), serde_json::json!({"reason": "glitch", "urls": {"dcc": "x"}}));
+    }
+
+    #[test]
+    fn an_entry_that_is_no_number_is_kept_with_a_warning() {
+        let mut notice: Value = serde_json::from_str(UPDATE).expect("JSON");
+        notice["event"]["classification"]["SSM"] = serde_json::json!({"low": 0.1, "high": 0.2});
+        notice["event"]["properties"] = serde_json::json!({"HasNS": "likely", "HasRemnant": 0.5, "HasMassGap": null});
+        let notice = Notice::parse(notice.to_string().as_bytes()).expect("a notice");
+        let event = notice.event.expect("an event");
+        assert_eq!(event.classification, [("BNS".to_owned(), 0.25), ("Terrestrial".to_owned(), 0.75)].into());
+        assert_eq!(event.properties, [("HasRemnant".to_owned(), 0.5)].into());
+        let (ssm, has_ns) = (&event.other["event"]["classification"]["SSM"], &event.other["event"]["properties"]);
+        assert_eq!(
+            (ssm, has_ns),
+            (&serde_json::json!({"low": 0.1, "high": 0.2}), &serde_json::json!({"HasNS": "likely"}))
+        );
+        for (warning, field) in notice.warnings.iter().zip(["event.classification.SSM", "event.properties.HasNS"]) {
+            assert!(warning.contains(&format!("`{field}`: expected a number or null")), "{warning}");
+        }
+        assert_eq!(notice.warnings.len(), 2, "{:?}", notice.warnings);
     }
 
     #[test]
@@ -402,6 +435,10 @@ mod tests {
             let event = with("/event/mchirp_source", other.clone()).expect("a notice").event.expect("an event");
             assert_eq!((event.mchirp_source, &event.other["event"]["mchirp_source"]), (None, &other));
         }
+        // What is beside the bins is kept.
+        let bins = serde_json::json!({"bin_edges": [0.1, 0.87], "probabilities": [1], "median": 0.5});
+        let event = with("/event/mchirp_source", bins).expect("a notice").event.expect("an event");
+        assert_eq!(event.other["event"], serde_json::json!({"mchirp_source": {"median": 0.5}}));
     }
 
     #[test]
@@ -450,7 +487,7 @@ mod tests {
         notice["event"]["large"] = "x".repeat(MAX_OTHER_BYTES).into();
         let notice = Notice::parse(notice.to_string().as_bytes()).expect("a notice");
         let expected = serde_json::json!({
-            "invented_later": 1, "event": {"sky_area": {"90": [31, "deg2"]}}, "external_coinc": {"event_id": "E518"},
+            "invented_later": 1, "event": {"nothing": null, "sky_area": {"90": [31, "deg2"]}}, "external_coinc": {"event_id": "E518"},
             "urls": {"dcc": "https://dcc.ligo.org"},
         });
         assert_eq!(Value::from(notice.event.expect("an event").other), expected);
@@ -467,7 +504,7 @@ mod tests {
             ("/time_created", "soon".into(), "time_created"),
             ("/event/far", "small".into(), "event.far"),
             ("/event/instruments", "H1".into(), "event.instruments"),
-            ("/event/classification/BNS", "much".into(), "event.classification.BNS"),
+            ("/event/classification", "BNS".into(), "event.classification"),
             ("/external_coinc", 1.into(), "external_coinc"),
         ] {
             let error = with(path, value).expect_err(path);

@@ -383,6 +383,7 @@ mod tests {
             time_of_signal: None,
             event: None,
             external: None,
+            other: Default::default(),
             skymap: None,
             summary: None,
             skymap_error: None,

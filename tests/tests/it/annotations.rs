@@ -1,13 +1,15 @@
 //! Annotations, plots and pages written by `gwtm run`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use annotate::annotations::Annotations;
 use annotate::versions;
 use serde_json::{Value, json};
 use shared::digest::sha256;
 use shared::key::Key;
+use shared::message::Role;
 use tests::program::{Gwtm, files, reference_data, sample, workspace};
 
 /// Rules that nothing is sent by, since the samples are old, with a site and an area of their own.
@@ -20,7 +22,7 @@ const RULES: &str = r#"
     target = [{ kind = "command", command = ["false"] }]
 "#;
 
-fn run(store: &Path, notices: &[std::path::PathBuf]) {
+fn run(store: &Path, notices: &[PathBuf]) {
     let called = Gwtm::run(store, notices)
         .set("NOTIFY_CONFIG", RULES)
         .set("CATALOG_PATH", workspace().join("events/catalog.csv"))
@@ -35,7 +37,12 @@ fn read(store: &Path, name: &str) -> Value {
     serde_json::from_slice(&fs::read(store.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))).expect("JSON")
 }
 
-fn samples() -> Vec<std::path::PathBuf> {
+fn schema() -> jsonschema::Validator {
+    let schema = fs::read(workspace().join("docs/annotations.schema.json")).expect("the schema");
+    jsonschema::validator_for(&serde_json::from_slice(&schema).expect("JSON")).expect("a schema")
+}
+
+fn samples() -> Vec<PathBuf> {
     let entries = fs::read_dir(workspace().join("events/notices")).expect("samples");
     let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
     paths.retain(|path| path.extension().is_some_and(|ending| ending == "json"));
@@ -47,10 +54,7 @@ fn samples() -> Vec<std::path::PathBuf> {
 fn annotations_of_every_sample_match_the_schema_and_the_store() {
     let folder = tempfile::tempdir().expect("a folder");
     run(folder.path(), &samples());
-    let schema: Value =
-        serde_json::from_slice(&fs::read(workspace().join("docs/annotations.schema.json")).expect("the schema"))
-            .expect("JSON");
-    let schema = jsonschema::validator_for(&schema).expect("a schema");
+    let schema = schema();
     let all = files(folder.path());
     let mut count = 0;
     for (name, bytes) in all.iter().filter(|(name, _)| name.ends_with("-annotations.json")) {
@@ -106,8 +110,115 @@ fn annotations_of_every_sample_match_the_schema_and_the_store() {
     }
 }
 
-/// The annotations of S090101a-Preliminary, as each release with other fields wrote them.
-const RELEASES: [(&str, &str); 1] = [("0.1.0", include_str!("../../golden/annotations-0.1.0.json"))];
+/// A kept object of the annotations of S090101a-Preliminary: what a release wrote, or, of a format that is not released yet,
+/// `unreleased`.
+fn kept_path(release: &str) -> PathBuf {
+    workspace().join(format!("tests/golden/annotations-{release}.json"))
+}
+
+const UNRELEASED: &str = "unreleased";
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Every kept object, with its release.
+fn kept() -> Vec<(String, Value)> {
+    let entries = fs::read_dir(workspace().join("tests/golden")).expect("golden values");
+    let names = entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"));
+    let releases = names.filter_map(|name| Some(name.strip_prefix("annotations-")?.strip_suffix(".json")?.to_owned()));
+    let read = |release: String| {
+        let bytes = fs::read(kept_path(&release)).expect("an object");
+        (release, serde_json::from_slice(&bytes).expect("JSON"))
+    };
+    releases.map(read).collect()
+}
+
+/// The fields of a document, with the types of their values: numbers and texts are of one type each.
+fn shape(value: &Value, path: &str, found: &mut BTreeSet<String>) {
+    let of = match value {
+        Value::Object(fields) => {
+            fields.iter().for_each(|(name, value)| shape(value, &format!("{path}.{name}"), found));
+            "object"
+        }
+        Value::Array(items) => {
+            items.iter().for_each(|item| shape(item, &format!("{path}[]"), found));
+            "array"
+        }
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "text",
+    };
+    found.insert(format!("{path}: {of}"));
+}
+
+/// The kept objects are made here: `gwtm run` on an alert with chirp masses, a field that is not known, and an IceCube search,
+/// seen from a site. A new version, and a format that has changed since, need one: `BLESS=1` writes it.
+#[test]
+fn an_object_of_todays_format_is_kept() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut notice: Value =
+        serde_json::from_slice(&fs::read(sample("S090101a-2-preliminary.json")).expect("a notice")).expect("JSON");
+    notice["event"]["mchirp_source"] = json!({"bin_edges": [0.1, 0.87, 1.74, 5.0], "probabilities": [0.0, 0.96, 0.04]});
+    notice["event"]["glitch"] = json!(0.25);
+    let path = folder.path().join("alert.json");
+    fs::write(&path, notice.to_string()).expect("a file");
+    let store = folder.path().join("store");
+    run(&store, &[sample("S090101a-1-earlywarning.json"), path, sample("S090101a-6-icecube-nested.json")]);
+    let made = read(&store, "fit/S090101a-Preliminary-annotations.json");
+    for part in ["/sites/0/best_hour", "/icecube/0/events/0", "/event/mchirp_source", "/event/other", "/coverage/0"] {
+        assert!(made.pointer(part).is_some(), "{part}: {made}");
+    }
+    let mut shape_of_made = BTreeSet::new();
+    shape(&made, "", &mut shape_of_made);
+    let newest = || {
+        let path = [UNRELEASED, VERSION].map(kept_path).into_iter().find(|path| path.exists())?;
+        let mut found = BTreeSet::new();
+        let kept = serde_json::from_slice::<Value>(&fs::read(path).expect("an object")).expect("JSON");
+        shape(&kept, "", &mut found);
+        Some(found)
+    };
+    if std::env::var_os("BLESS").is_some()
+        && (newest().as_ref() != Some(&shape_of_made) || !kept_path(VERSION).exists())
+    {
+        let release = if kept_path(VERSION).exists() { UNRELEASED } else { VERSION };
+        if release == VERSION && kept_path(UNRELEASED).exists() {
+            fs::remove_file(kept_path(UNRELEASED)).expect("removed");
+        }
+        let text = serde_json::to_string_pretty(&made).expect("JSON") + "\n";
+        fs::write(kept_path(release), text).expect("written");
+    }
+    assert!(kept_path(VERSION).exists(), "no object of version {VERSION} is kept: run this test with BLESS=1");
+    let newest = newest().expect("a kept object");
+    let differ: Vec<_> = newest.symmetric_difference(&shape_of_made).collect();
+    assert!(differ.is_empty(), "the format has changed, and no object of it is kept: BLESS=1; {differ:?}");
+}
+
+#[test]
+fn reads_values_that_a_later_release_writes() {
+    let key = Key::new("fit/S090101a-Preliminary-annotations.json").expect("a key");
+    for (release, written) in kept() {
+        let expected = versions::read(&key, written.to_string().as_bytes()).expect("annotations");
+        let mut later = written;
+        later["role"] = "prediction".into();
+        later["superseded_by"] = "S090101a-Confirmed".into();
+        later["map_of"] = "S090101a-Confirmed".into();
+        later["previous"]["name"] = "S090101a-Forecast2".into();
+        let seen = |product: &str, certainty: &str| json!({"product": product, "certainty": certainty, "source": "s"});
+        for (field, items) in [
+            ("coverage", vec![seen("x_ray_field", "final"), seen("swift_bat", "guessed"), json!("a text")]),
+            ("missing", vec![json!({"product": "x_ray_field", "reason": "r"}), json!(7)]),
+        ] {
+            let list = later.as_object_mut().expect("an object").entry(field).or_insert(json!([]));
+            list.as_array_mut().expect("a list").extend(items);
+        }
+        let read =
+            versions::read(&key, later.to_string().as_bytes()).unwrap_or_else(|error| panic!("{release}: {error}"));
+        assert_eq!(
+            read,
+            Annotations { role: Role::Test, superseded_by: None, map_of: None, previous: None, ..expected },
+            "{release}"
+        );
+    }
+}
 
 /// Whether a value contains all fields of another.
 fn holds(value: &Value, other: &Value) -> bool {
@@ -138,10 +249,14 @@ fn add_fields(value: &mut Value) {
 #[test]
 fn reads_annotations_of_every_release_and_ignores_unknown_fields() {
     let key = Key::new("fit/S090101a-Preliminary-annotations.json").expect("a key");
-    for (version, text) in RELEASES {
-        let written: Value = serde_json::from_str(text).expect("JSON");
-        assert_eq!(written["software"]["version"], version);
-        let read = versions::read(&key, text.as_bytes()).expect("annotations");
+    let schema = schema();
+    let kept = kept();
+    assert!(kept.len() >= 2, "{kept:?}");
+    for (version, written) in kept {
+        assert!(version == UNRELEASED || written["software"]["version"] == version, "{version}: {written}");
+        let wrong: Vec<String> = schema.iter_errors(&written).map(|error| error.to_string()).collect();
+        assert!(wrong.is_empty(), "{version}: {wrong:?}");
+        let read = versions::read(&key, written.to_string().as_bytes()).expect("annotations");
         let again = serde_json::to_value(&read).expect("JSON");
         assert!(holds(&again, &written), "{version}: {again}\n{written}");
         let mut later = written.clone();
@@ -160,11 +275,12 @@ fn reads_annotations_of_every_release_and_ignores_unknown_fields() {
 
 #[test]
 fn links_alerts_that_other_releases_annotated() {
-    for (version, text) in RELEASES {
+    for (version, written) in kept() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = folder.path();
         run(store, &[sample("S090101a-2-preliminary.json")]);
-        fs::write(store.join("fit/S090101a-Preliminary-annotations.json"), text).expect("the older annotations");
+        let path = store.join("fit/S090101a-Preliminary-annotations.json");
+        fs::write(path, written.to_string()).expect("the other release's annotations");
         run(store, &[sample("S090101a-4-initial.json")]);
         let [preliminary, initial] =
             ["Preliminary", "Initial"].map(|kind| read(store, &format!("fit/S090101a-{kind}-annotations.json")));
@@ -172,7 +288,7 @@ fn links_alerts_that_other_releases_annotated() {
         assert!(initial["previous"]["overlap_90"]["of_this"].is_number() && initial["unread"].is_null(), "{initial}");
         assert_eq!(
             (&preliminary["superseded_by"], &preliminary["software"]["version"]),
-            (&"S090101a-Initial".into(), &version.into())
+            (&"S090101a-Initial".into(), &written["software"]["version"])
         );
         // Annotations of a later schema are named and left as they are.
         let mut later = initial;
@@ -214,6 +330,27 @@ fn keeps_and_shows_what_a_newer_notice_says() {
     assert!(plot.contains(">Chirp mass</text>") && plot.contains("5–50 Msun 88 %<"), "{plot}");
     let sent: Value = serde_json::from_slice(&fs::read(&told).expect("a notification")).expect("JSON");
     assert_eq!(sent["event"], event);
+}
+
+#[test]
+fn keeps_and_shows_unknown_fields_of_a_retraction() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut notice: Value =
+        serde_json::from_slice(&fs::read(sample("S090102b-2-retraction.json")).expect("a notice")).expect("JSON");
+    notice["reason"] = "a <b>glitch</b>".into();
+    let path = folder.path().join("alert.json");
+    fs::write(&path, notice.to_string()).expect("a file");
+    run(folder.path(), &[path]);
+    let annotations = read(folder.path(), "fit/S090102b-Retraction-annotations.json");
+    assert_eq!(
+        (&annotations["event"], &annotations["other"]),
+        (&Value::Null, &json!({"reason": "a <b>glitch</b>"})),
+        "{annotations}"
+    );
+    let wrong: Vec<String> = schema().iter_errors(&annotations).map(|error| error.to_string()).collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+    let page = fs::read_to_string(folder.path().join("fit/S090102b-Retraction.html")).expect("a page");
+    assert!(page.contains("<th>Other fields</th><td>{&quot;reason&quot;:&quot;a &lt;b&gt;glitch"), "{page}");
 }
 
 #[test]

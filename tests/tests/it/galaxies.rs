@@ -332,6 +332,7 @@ async fn alert(store: &Store, file: &str) -> Alert {
         time_of_signal: None,
         event: notice.event,
         external: None,
+        other: Default::default(),
         skymap,
         summary: None,
         skymap_error: None,

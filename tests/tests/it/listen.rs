@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tests::gwtm_server::GwtmServer;
 use tests::kafka::{Gcn, HEARTBEAT, ICECUBE, IGWN, Kafka, MAX_MESSAGE_BYTES};
-use tests::listener::{Listening, eventually, reaches};
+use tests::listener::{Listening, eventually, metric, reaches};
 use tests::program::{files, http_get, sample};
 use tests::server::{TestServer, free_port};
 
@@ -177,15 +177,40 @@ async fn archives_unwanted_mock_alerts_without_processing_them() {
     let (broker, server) = (Gcn::shared().await, GwtmServer::start().await);
     let (folder, port) = (tempfile::tempdir().expect("a folder"), free_port());
     let store = folder.path().join("data");
-    let mocks = [notice("MS090105e-1-preliminary-mock.json"), Some(b"{\"superevent_id\": \"MS090105f\"}".to_vec())];
-    broker.send(IGWN, mocks).await;
+    // The second is of a type that is not known, which is notified about otherwise.
+    let unknown = br#"{"superevent_id": "MS090105f", "alert_type": "PREMONITION"}"#;
+    let mocks = [notice("MS090105e-1-preliminary-mock.json"), Some(unknown.to_vec())];
     broker.send(IGWN, [notice("S090101a-1-earlywarning.json")]).await;
-    broker.send(ICECUBE, [notice("MS090105e-2-icecube-flat.json")]).await;
     broker.send(HEARTBEAT, [Some(b"{}".to_vec())]).await;
+    let told = folder.path().join("told");
+    let command = json!(["sh", "-c", format!("cat \"$1\" >> {}", told.display()), "sh"]);
+    let rules = format!(
+        "[[rule]]\nname = \"r\"\nrole = \"test\"\nmax_age_hours = 1e9\ntarget = [{{ kind = \"command\", command = {command} }}]"
+    );
     let listening = Listening::to(&broker, &store, &server.base("v1"))
         .set("TEST_ALERTS", "false")
+        .set("NOTIFY_CONFIG", rules)
         .set("HEALTH_ADDR", format!("127.0.0.1:{port}"));
     let listener = listening.start();
+    eventually("an alert", async || listening.said().contains("notice done")).await;
+    // Without a mock, the age of the last one grows; each mock that comes lowers it.
+    let mut oldest = 0.0_f64;
+    eventually("a growing age", async || {
+        let age = metric(port, "gwtm_mock_age_seconds").unwrap_or_default();
+        let grows = oldest > 0.0 && age > oldest;
+        oldest = oldest.max(age);
+        grows
+    })
+    .await;
+    broker.send(IGWN, mocks).await;
+    eventually("a mock that counts for health", async || {
+        let Some(age) = metric(port, "gwtm_mock_age_seconds") else { return false };
+        let is_heard = age < oldest;
+        oldest = oldest.max(age);
+        is_heard
+    })
+    .await;
+    broker.send(ICECUBE, [notice("MS090105e-2-icecube-flat.json")]).await;
     eventually("three archived mocks and an alert", async || {
         listening.said().matches("(TEST_ALERTS=false)").count() == 3 && listening.said().contains("notice done")
     })
@@ -196,7 +221,8 @@ async fn archives_unwanted_mock_alerts_without_processing_them() {
         assert!(metrics.lines().any(|found| found == line), "expected `{line}` in\n{metrics}");
     }
     let healthy = || http_get(port, "/healthz").is_some_and(|(status, _)| status == 200);
-    eventually("good health: the mock was heard", async || healthy()).await;
+    eventually("good health", async || healthy()).await;
+    assert!(!told.exists(), "nobody is notified of mocks");
     assert!(listener.stop().success(), "{}", listening.said());
     assert_eq!(server.alerts().iter().map(|row| row["graceid"].clone()).collect::<Vec<_>>(), ["S090101a"]);
     assert_eq!(server.icecube_notices().len(), 0);

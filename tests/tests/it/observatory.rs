@@ -70,7 +70,9 @@ async fn commands_of_the_page_notify_and_make_a_page_without_api_and_token() {
     script(&programs.path().join("xdg-open"), "grep -q '<svg' \"$1\" && echo \"opened $1\"");
 
     // The files, with the addresses and secrets of the test's servers.
-    let [build, settings, try_it, listen, serve] = &blocks(&page, "sh")[..] else { panic!("five blocks of commands") };
+    let [build, settings, try_it, listen, serve, healthy] = &blocks(&page, "sh")[..] else {
+        panic!("six blocks of commands")
+    };
     let [rules] = &blocks(&page, "toml")[..] else { panic!("a block of rules") };
     let to = format!("{}@example.org", unique("observer"));
     let mut rules = replaced(rules, "https://ntfy.sh/", &url);
@@ -141,7 +143,11 @@ async fn commands_of_the_page_notify_and_make_a_page_without_api_and_token() {
     assert!(mail.part("image/png").1.len() > 10_000);
     let alert_page = folder.path().join(format!("gwtm-data/fit/{id}-Initial.html"));
     assert!(fs::read_to_string(&alert_page).expect("a page").contains("<svg"));
+    let healthy = format!("set -a; . ./gwtm.env; set +a\n{healthy}");
+    tokio::task::block_in_place(|| run(&healthy));
     assert!(listener.runs() && listener.stop().success());
+    let asked = shell(folder.path(), programs.path(), &healthy).output().expect("bash runs");
+    assert!(!asked.status.success() && !asked.stderr.is_empty(), "without a listener it fails and says why");
     let log = fs::read_to_string(folder.path().join("listener.log")).expect("a log");
     assert!(log.contains("nothing will be posted: API_BASE is not set"), "{log}");
     assert!(!log.contains(PASSWORD) && !log.contains(&secrets[2].1), "{log}");

@@ -111,6 +111,7 @@ fn alert(name: &str, sent: &str) -> Alert {
             other: Map::new(),
         }),
         external: None,
+        other: Map::new(),
         skymap: Some(Object::MultiOrderMap(&name).key().expect("a key")),
         summary: Some(Summary {
             ra: 103.5,

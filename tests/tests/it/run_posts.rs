@@ -87,6 +87,26 @@ fn told(server: &GwtmServer) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn warns_of_a_token_over_plain_http_to_another_host() {
+    for warns in [true, false] {
+        let (server, folder) = (GwtmServer::start().await, tempfile::tempdir().expect("a folder"));
+        let (loopback, store) = (server.base("v1"), folder.path().to_owned());
+        // 0.0.0.0 is this machine, and not an address of the loopback interface.
+        let base = if warns { loopback.replace("127.0.0.1", "0.0.0.0") } else { loopback };
+        let call = move || {
+            let run = Gwtm::run(&store, [sample("S090102b-2-retraction.json")]);
+            run.set("API_BASE", base).set("API_TOKEN", ADMIN).set("API_SETTLE_SECONDS", "2").call()
+        };
+        let called = tokio::task::spawn_blocking(call).await.expect("gwtm ends");
+        assert_eq!(called.code, Some(0), "{}{}", called.stdout, called.stderr);
+        let warning = "API_BASE is plain http: API_TOKEN crosses the network unencrypted; set it to `https://…`";
+        assert_eq!(called.stderr.contains(warning), warns, "{}", called.stderr);
+        assert!(!called.stderr.contains(ADMIN), "{}", called.stderr);
+        assert_eq!(rows(&server), ["S090102b-Retraction"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn posts_each_alert_once_and_stores_the_bodies() {
     let server = GwtmServer::start().await;
     let folder = tempfile::tempdir().expect("a folder");

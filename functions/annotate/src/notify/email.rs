@@ -20,7 +20,7 @@ use shared::digest::sha256;
 use shared::key::{Key, Object, SupereventId};
 use shared::{Context, Error, Result};
 
-use super::classic::Classic;
+use super::classic::{Classic, event_page};
 use super::{Content, Notifier, picture, words};
 use crate::annotations::Annotations;
 use crate::posted::{self, is_web};
@@ -57,18 +57,18 @@ pub(crate) struct Letter {
 }
 
 impl Letter {
-    /// About an alert.
+    /// About an alert; `earlier` as of [`Classic::of_alert`].
     ///
     /// # Errors
     /// Permanent, when the alert has no name in the store.
-    pub fn of_alert(alert: &Annotations) -> Result<Self> {
+    pub fn of_alert(alert: &Annotations, earlier: Option<&Annotations>) -> Result<Self> {
         let object = |kind: &str| alert.objects.iter().find(|link| link.kind == kind).map(|link| link.key.clone());
         let event = alert.event.as_ref();
         Ok(Letter {
             superevent_id: alert.superevent_id.clone(),
-            classic: Classic::of_alert(alert),
+            classic: Classic::of_alert(alert, earlier),
             summary: event.and_then(|event| probabilities(&event.classification).or(event.group.clone())),
-            event_page: event.and_then(|event| event.gracedb_url.clone()),
+            event_page: event_page(alert, earlier).map(str::to_owned),
             page: object("page"),
             plot: object("plot_png"),
             map: object("multi_order_map"),

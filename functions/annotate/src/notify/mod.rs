@@ -162,7 +162,7 @@ pub(crate) struct Content {
 }
 
 impl Content {
-    fn of_alert(annotations: &Annotations) -> Result<Self> {
+    fn of_alert(annotations: &Annotations, earlier: Option<&Annotations>) -> Result<Self> {
         Ok(Content {
             name: annotations.name.to_string(),
             line: words::line(annotations),
@@ -171,7 +171,7 @@ impl Content {
             voevent: None,
             stored: Some(Object::Annotations(&annotations.name).key()?),
             created: Some(annotations.time_created),
-            letter: Letter::of_alert(annotations)?,
+            letter: Letter::of_alert(annotations, earlier)?,
         })
     }
 }
@@ -217,7 +217,8 @@ impl Notifier {
     /// What the store says when it is read. A notification that fails is in the answer.
     pub async fn notify(&self, store: &Store, annotations: &Annotations) -> Result<Vec<Notification>> {
         let key = Object::Notified(&annotations.name).key()?;
-        let mut content = Content::of_alert(annotations)?;
+        let earlier = superseded(store, annotations).await?;
+        let mut content = Content::of_alert(annotations, earlier.as_ref())?;
         let mut targets = self.rules.rules.iter().flat_map(|rule| &rule.targets);
         if targets.any(|target| matches!(target, Target::VoEvent { .. })) {
             content.voevent = store.get(&Object::VoEvent(&annotations.name).key()?).await?;
@@ -296,7 +297,7 @@ impl Notifier {
     /// # Errors
     /// Permanent, when the annotations have no name in the store.
     pub async fn test(&self, annotations: &Annotations) -> Result<Vec<Notification>> {
-        let mut content = Content::of_alert(annotations)?;
+        let mut content = Content::of_alert(annotations, None)?;
         if let Some(stream) = &self.voevent_stream {
             let voevent = VoEvent::new(stream, annotations, &[], &Maps::default());
             content.voevent = Some(voevent.as_test(Timestamp::now()).to_xml()?.into());
@@ -322,6 +323,13 @@ impl Notifier {
             Err(error) => NotificationStatus::Failed { reason: error.to_string() },
         }
     }
+}
+
+/// The alert that one without an event supersedes, if its annotations are there and can be read.
+async fn superseded(store: &Store, annotations: &Annotations) -> Result<Option<Annotations>> {
+    let Some(previous) = annotations.previous.as_ref().filter(|_| annotations.event.is_none()) else { return Ok(None) };
+    let key = Object::Annotations(&previous.name).key()?;
+    Ok(store.get(&key).await?.and_then(|bytes| versions::read(&key, &bytes).ok()))
 }
 
 fn read(key: &Key, bytes: &[u8]) -> Record {

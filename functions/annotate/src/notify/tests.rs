@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
+use shared::message::Body;
 
 use super::*;
 use crate::annotations::{DistanceSummary, Peak, SkyMap, Timings};
@@ -209,13 +210,34 @@ async fn a_template_is_filled_in_as_its_media_type_wants() {
         "who": "S260101a-Initial", "by": "a\"b<c", "bns": 0.9, "area": null, "tags": "BNS, HasNS, Significant", "test": true,
     });
     assert_eq!(body, expected);
-    let alert = Content::of_alert(&merger("S260101a-Initial")).expect("its content");
+    let alert = Content::of_alert(&merger("S260101a-Initial"), None).expect("its content");
     assert_eq!(
         words::filled("{{event.pipeline}}|{{no.such}}|", "text/plain", &alert, false).expect("a text"),
         "a\"b<c||"
     );
     assert!(words::filled("{{name}}", "application/json", &alert, false).is_err());
     assert!(words::filled("{{name", "text/plain", &alert, false).is_err());
+}
+
+#[tokio::test]
+async fn mocks_are_notified_about_only_with_test_alerts() {
+    let (url, bodies) = server(&[200]);
+    let rule = rules("role = \"test\"", &format!(r#"{{ kind = "slack", url = "{url}" }}"#));
+    let unknown =
+        json!({"superevent_id": "MS260101a", "alert_type": "FORECAST", "time_created": "2026-01-01T00:00:00Z"});
+    let retracted = json!({"ref_ID": "MS260101a", "alert_type": "retraction"});
+    for (count, test_alerts) in [(0, false), (2, true)] {
+        let (store, _folder) = store().await;
+        let notifier = Notifier { store: store.clone(), ..notifier(rule.clone()) };
+        let deps = Deps { store, notifier, test_alerts };
+        for (kind, notice) in [(NoticeKind::Igwn, &unknown), (NoticeKind::IceCube, &retracted)] {
+            let (topic, body) = (kind.topic().to_owned(), Body::Inline(notice.to_string()));
+            let received = Received { topic, partition: None, offset: None, kafka_time: None, body };
+            let notified = handle(&deps, Notifiable::Notice(received)).await.expect("an answer");
+            assert_eq!(notified.notifications.len(), usize::from(test_alerts), "{notified:?}");
+        }
+        assert_eq!(bodies.lock().expect("a lock").len(), count, "{test_alerts}");
+    }
 }
 
 #[tokio::test]

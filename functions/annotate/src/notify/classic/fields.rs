@@ -12,9 +12,12 @@ pub const LVC_FIELDS: [(&str, &str); 27] = [
     ("TRIGGER_NUM", "`superevent_id`"),
     (
         "TRIGGER_DATE",
-        "date of the signal: truncated Julian date (MJD − 40000), day of the year, date; absent for a retraction",
+        "date of the signal: truncated Julian date (MJD − 40000), day of the year, date; in a retraction that of the alert before it",
     ),
-    ("TRIGGER_TIME", "time of the signal: second of the day (UTC), and time; absent for a retraction"),
+    (
+        "TRIGGER_TIME",
+        "time of the signal: second of the day (UTC), and time; in a retraction that of the alert before it",
+    ),
     ("SEQUENCE_NUM", "position among the superevent's alerts; a coincidence counts as an alert of its own"),
     ("GROUP_TYPE", "number and name: 1 CBC, 2 Burst, 3 Test; 0 and the notice's name for others"),
     (
@@ -46,8 +49,8 @@ pub const LVC_FIELDS: [(&str, &str); 27] = [
         "SKYMAP_FITS_URL",
         "the multi-order map below `OBJECTS_URL`; without it the URL that was posted, else the object's name in the store",
     ),
-    ("EVENTPAGE_URL", "`urls.gracedb`"),
-    ("COMMENTS", "one or more, with what the former notice had no field for"),
+    ("EVENTPAGE_URL", "`urls.gracedb`; in a retraction that of the alert before it"),
+    ("COMMENTS", "one or more, with what the former notice had no field for, such as chirp masses, areas and distance"),
     // Kept last: not part of the former notices.
     ("PAGE_URL", "this software's page of the alert, with `OBJECTS_URL`"),
     ("SENT_BY", "this software and its version: the mail is not GCN's"),

@@ -17,7 +17,7 @@ pub use fields::{COUNTERPART_FIELDS, LVC_FIELDS};
 use form::{OBSERVATORIES, date, far_line, misc, notice_date, plain, sexagesimal, time};
 
 use crate::annotations::Annotations;
-use crate::text::{of_level, percent};
+use crate::text::{chirp_mass, of_level, percent};
 
 /// A notice in the former form.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,10 +33,13 @@ pub(crate) struct Classic {
 }
 
 const TEST_BIT: u32 = 1 << 1;
+/// Limit on the bins of a chirp mass in a comment, the most probable; notices have nine.
+const MAX_CHIRP_MASS_BINS: usize = 15;
 
 impl Classic {
-    /// An alert.
-    pub fn of_alert(alert: &Annotations) -> Self {
+    /// An alert. `earlier`: an earlier alert of the superevent, from which one without an event has the time of the signal and
+    /// the event's page.
+    pub fn of_alert(alert: &Annotations, earlier: Option<&Annotations>) -> Self {
         let is_test = alert.role == Role::Test;
         let (packet, kind, comment) = match alert.name.alert_type.kind {
             AlertKind::EarlyWarning => ("LVC_EARLY_WARNING", "Early Warning", "LVC Early Warning Trigger Alert."),
@@ -54,7 +57,7 @@ impl Classic {
         made.put("NOTICE_DATE", &notice_date(alert.time_created));
         made.put("NOTICE_TYPE", &format!("LVC {kind}"));
         made.put("TRIGGER_NUM", alert.superevent_id.as_str());
-        if let Some(signal) = alert.time_of_signal {
+        if let Some(signal) = alert.time_of_signal.or(earlier.and_then(|earlier| earlier.time_of_signal)) {
             made.put("TRIGGER_DATE", &format!("{} (yyyy/mm/dd)", date(signal, "%Y/%m/%d")));
             made.put("TRIGGER_TIME", &time(signal, 6));
         }
@@ -70,7 +73,7 @@ impl Classic {
         if let Some(link) = alert.objects.iter().find(|link| link.kind == "multi_order_map") {
             made.put("SKYMAP_FITS_URL", link.key.as_str());
         }
-        if let Some(url) = alert.event.as_ref().and_then(|event| event.gracedb_url.as_deref()) {
+        if let Some(url) = event_page(alert, earlier) {
             made.put("EVENTPAGE_URL", url);
         }
         made.comment(comment);
@@ -234,6 +237,10 @@ impl Classic {
             for (name, prob) in event.properties.iter().filter(|(name, _)| !named.contains(&name.as_str())) {
                 self.comment(&format!("Property {name}: {prob:.2}."));
             }
+            if let Some(bins) = event.mchirp_source.as_ref().and_then(|bins| chirp_mass(bins, MAX_CHIRP_MASS_BINS)) {
+                let bins = bins.replace('–', "-").replace("M☉", "Msun").replace(" %", "%");
+                self.comment(&format!("Chirp mass (source frame): {bins}."));
+            }
         }
         if let Some(external) = &alert.external_coincidence {
             self.comment(&coincidence(external));
@@ -305,6 +312,11 @@ impl Classic {
         let line = |(key, value): (&str, String)| format!("{:<18}{value}\n", format!("{key}:"));
         self.fields(test).into_iter().map(line).collect()
     }
+}
+
+/// The event's page at GraceDB.
+pub(super) fn event_page<'a>(alert: &'a Annotations, earlier: Option<&'a Annotations>) -> Option<&'a str> {
+    [Some(alert), earlier].into_iter().flatten().find_map(|alert| alert.event.as_ref()?.gracedb_url.as_deref())
 }
 
 fn coincidence(external: &ExternalCoincidence) -> String {

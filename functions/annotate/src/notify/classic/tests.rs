@@ -59,7 +59,7 @@ fn equals_the_notice_that_gcn_sent_of_s200316bj() {
     let key = Key::new("fit/S200316bj-Preliminary_moc.fits.gz").expect("a key");
     alert.objects.push(Link::of("multi_order_map", &key, b""));
     let url = "https://gracedb.ligo.org/api/superevents/S200316bj/files/bayestar.fits.gz,0";
-    let text = Classic::of_alert(&alert).with_map(url).text(false);
+    let text = Classic::of_alert(&alert, None).with_map(url).text(false);
     let (own, last) = text.trim_end().rsplit_once('\n').expect("lines");
     assert_eq!(format!("{own}\n"), S200316BJ);
     assert!(last.starts_with("SENT_BY:          treasuremap-functions "), "{last}");
@@ -70,12 +70,13 @@ fn marks_tests_retractions_coincidences_and_values_that_are_absent() {
     let event = json!({
         "time": "2026-01-01T00:00:00Z", "significant": false, "group": "CBC", "pipeline": "New", "search": "MDC",
         "properties": {"HasSSM": 0.5, "HasMassGap": 0.25},
+        "mchirp_source": {"bin_edges": [0.1, 0.87, 1.74, 5], "probabilities": [0.002, 0.958, 0.04]},
     });
     let mut mock = alert("MS260101a-Update-ExtCoinc", event, "2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z");
     let external =
         json!({"observatory": "Fermi", "search": "GRB", "time_difference": 1.7, "time_coincidence_far": 1e-9});
     mock.external_coincidence = Some(serde_json::from_value(external).expect("a coincidence"));
-    let classic = Classic::of_alert(&mock);
+    let classic = Classic::of_alert(&mock, None);
     let fields = classic.fields(false);
     let has = |key: &str, value: &str| fields.iter().any(|field| *field == (key, value.to_owned()));
     for (key, value) in [
@@ -87,6 +88,7 @@ fn marks_tests_retractions_coincidences_and_values_that_are_absent() {
         ("TRIGGER_ID", "0x20000012"),
         ("COMMENTS", "This event has a LOW SIGNIFICANCE."),
         ("COMMENTS", "Property HasSSM: 0.50."),
+        ("COMMENTS", "Chirp mass (source frame): 0.87-1.74 Msun 96%, 1.74-5 Msun 4%, 0.1-0.87 Msun <1%."),
         (
             "COMMENTS",
             "There is a coincidence with another event, observatory Fermi, search GRB, +1.700 s after the trigger, joint \
@@ -98,11 +100,19 @@ fn marks_tests_retractions_coincidences_and_values_that_are_absent() {
     assert_eq!(classic.subject(false, Some("BNS 9 %")), "GCN/LVC_TEST MS260101a: BNS 9 %");
     let alert = json!({"name": "S260101a-Retraction", "role": "observation", "time_created": "2026-01-01T01:00:00Z"});
     let alert = serde_json::from_value(alert).expect("an alert");
-    let retraction = Classic::of_alert(&Annotations::new(&alert, None, None, Timings::default()));
+    let retracted = Annotations::new(&alert, None, None, Timings::default());
+    let retraction = Classic::of_alert(&retracted, None);
     assert_eq!(retraction.subject(false, None), "GCN/LVC_RETRACTION S260101a");
     let text = retraction.text(false);
     assert!(text.contains("NOTICE_TYPE:      LVC Retraction\n") && text.contains("TRIGGER_ID:       0x30\n"), "{text}");
     assert!(!text.contains("TRIGGER_DATE") && !text.contains("PROB_"), "{text}");
+    // Time and page are those of an earlier alert.
+    let event = json!({"time": "2026-01-01T00:00:00Z", "gracedb_url": "https://gracedb.ligo.org/S260101a"});
+    let earlier = self::alert("S260101a-Initial", event, "2026-01-01T00:00:00.5Z", "2026-01-01T00:01:00Z");
+    let text = Classic::of_alert(&retracted, Some(&earlier)).text(false);
+    assert!(text.contains("TRIGGER_DATE:     21041 TJD;     1 DOY;   2026/01/01 (yyyy/mm/dd)\n"), "{text}");
+    assert!(text.contains("TRIGGER_TIME:     0.500000 SOD {00:00:00.500000} UT\n"), "{text}");
+    assert!(text.contains("EVENTPAGE_URL:    https://gracedb.ligo.org/S260101a\n"), "{text}");
     // A test of a target marks a real alert.
     let test = retraction.text(true);
     assert!(
@@ -134,8 +144,8 @@ fn writes_documented_fields_in_their_order() {
     let page = "https://example.org/page.html";
     let mut seen = std::collections::BTreeSet::new();
     for (classic, documented) in [
-        (Classic::of_alert(&burst).with_page(page), &LVC_FIELDS[..]),
-        (Classic::of_alert(&merger), &LVC_FIELDS[..]),
+        (Classic::of_alert(&burst, None).with_page(page), &LVC_FIELDS[..]),
+        (Classic::of_alert(&merger, None), &LVC_FIELDS[..]),
         (unknown, &LVC_FIELDS[..]),
         (Classic::of_search(&search), &COUNTERPART_FIELDS[..]),
     ] {
