@@ -45,7 +45,7 @@ pub struct Execution {
 
 impl Flows {
     /// Creates a client for the ARNs' region. `sdk` provides the credentials, and the endpoint if it is not AWS.
-    /// Executions are polled with `pauses`, for at most `max_wait` ([`PAUSES`] and [`MAX_WAIT`] but in tests).
+    /// Executions are polled with `pauses`, for at most `max_wait` ([`MAX_WAIT`] but in tests).
     pub async fn open(arns: &config::FlowArns, sdk: ConfigLoader, pauses: Backoff, max_wait: Duration) -> Self {
         let mut settings = sdk.retry_config(RetryConfig::standard().with_max_attempts(3)).timeout_config(
             TimeoutConfig::builder()

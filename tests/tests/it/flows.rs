@@ -440,6 +440,9 @@ fn retries_every_error_that_a_retrier_names() {
     assert!(left.iter().all(|(state, ..)| state.starts_with("keep-")), "no run retried by {left:?}");
 }
 
+/// A flow, functions that fail, the bucket, the status, how many functions are called, and what is kept.
+type FailingFlow<'a> = (&'a str, &'a [&'static str], &'a str, &'a str, usize, Vec<&'a str>);
+
 /// Also outputs that are too large, failures that are kept at the third attempt, and failures that cannot be kept.
 #[test]
 fn catches_every_error_and_keeps_it() {
@@ -452,8 +455,7 @@ fn catches_every_error_and_keeps_it() {
     let of_products = [products.as_str(), &galaxies];
     let ligo_all = ["skymap-products", "galaxy-list", "post-api", "annotate"];
     let searched = ["ingest-icecube", "post-api", "annotate", "notify"];
-    // Flow, functions that fail, bucket, status, how many functions are called, what is kept.
-    let cases: [(&str, &[&'static str], &str, &str, usize, Vec<&str>); 17] = [
+    let cases: [FailingFlow; 17] = [
         ("ligo", &["ingest-ligo"], "there", "FAILED", 2, vec![notice]),
         ("ligo", &["ingest-ligo", "notify"], "there", "FAILED", 2, vec![notice]),
         ("ligo", &ligo_all, "there", "FAILED", 5, of_all.to_vec()),
