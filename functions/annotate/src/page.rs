@@ -14,6 +14,7 @@ const STYLE: &str = "\
 :root{color-scheme:light dark}body{font:16px/1.45 system-ui,'Noto Sans',sans-serif;max-width:1100px;margin:1.5rem auto;\
 padding:0 1rem;color:#111;background:#fff}h1{margin:0 0 .2rem}h2{margin:1.6rem 0 .4rem}table{border-collapse:collapse;\
 width:100%}th,td{text-align:left;padding:.25rem .7rem .25rem 0;border-bottom:1px solid #ddd;vertical-align:top}\
+td:last-child:not(.n){overflow-wrap:anywhere}\
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}th{font-weight:600;white-space:nowrap}.tag{display:inline-block;\
 padding:.05rem .55rem;margin:0 .3rem .3rem 0;border-radius:1rem;background:#e6eef5;color:#003b5c}.note{padding:.6rem 1rem;\
 border-left:.35rem solid #0072b2;background:#eef5fa;color:#111}.warn{border-color:#d55e00;background:#fdf0e6;color:#111;\

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use annotate::notify::classic::{COUNTERPART_FIELDS, LVC_FIELDS};
 use serde_json::{Value, json};
+use tests::kafka::{Gcn, IGWN};
+use tests::listener::{Listening, eventually};
 use tests::program::{Called, Gwtm, sample, workspace};
 use tests::server::{TestServer, free_port, unique};
 use tests::smtp::{Mail, PASSWORD, Smtp, USER};
@@ -254,6 +256,37 @@ fn silent_server_is_given_up_and_the_alert_goes_on() {
     assert_eq!((&report["status"], &sent[0]["status"]), (&"done".into(), &"failed".into()), "{sent:?}");
     assert!(sent[0]["reason"].as_str().is_some_and(|reason| reason.contains("within")), "{sent:?}");
     assert!((1..=2).contains(&server.attempts(&silent)), "{}", server.attempts(&silent));
+    assert!(server.mails(&silent).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_alert_goes_on_while_a_server_is_silent() {
+    let (broker, server) = (Gcn::shared().await, Smtp::shared());
+    let folder = tempfile::tempdir().expect("a folder");
+    let (silent, observer) = (address("silent"), address("observer"));
+    let of = |to: &str, alert_type: &str| {
+        let rules = starttls(&server, &quoted(to), "html = false");
+        let retractions = alert_type == "Retraction";
+        let conditions =
+            format!("name = \"{alert_type}\"\nalert_types = [\"{alert_type}\"]\nretractions = {retractions}");
+        rules.replace("name = \"all\"", &conditions)
+    };
+    let listening = Listening::to(&broker, &folder.path().join("data"), "")
+        .set("API_TOKEN", "")
+        .set("NOTIFY_CONFIG", of(&silent, "Preliminary") + &of(&observer, "Retraction"))
+        .set("SSL_CERT_FILE", server.authority().display().to_string());
+    let listener = listening.start();
+    let send = async |name: &str| broker.send(IGWN, [Some(fs::read(sample(name)).expect("a notice"))]).await;
+    send("S090103c-1-preliminary-burst.json").await;
+    eventually("a mail on its way to the silent server", async || server.attempts(&silent) > 0).await;
+    send("S090102b-2-retraction.json").await;
+    eventually("both done", async || listening.said().matches("notice done").count() == 2).await;
+    assert!(listener.stop().success(), "{}", listening.said());
+    // The retraction came second, and was done before the first mail was given up.
+    let said = listening.said();
+    let place = |text: &str| said.find(text).unwrap_or_else(|| panic!("expected `{text}` in {said}"));
+    assert!(place("notice done") < place("not told"), "{said}");
+    only(&server, &observer);
     assert!(server.mails(&silent).is_empty());
 }
 
