@@ -157,8 +157,8 @@ def ran(asked):
     functions = ((name, state) for name, state in states(defined) if is_function(state))
     errors = {name: [error for one in state["Retry"] for error in one["ErrorEquals"]] for name, state in functions}
     if asked["each_retry"]:
+        errors = {name: named[asked["each_retry"] - 1 :: 2] for name, named in errors.items()}
         for name, answers in asked["answers"].items():
-            errors[name] = errors[name][asked["each_retry"] - 1 :: 2]
             answers[:0] = [{"error": error} for error in errors[name]]
     machine = sfn.create_state_machine(
         name=asked["flow"], definition=json.dumps(defined), roleArn="arn:aws:iam::123456789012:role/flow"
