@@ -29,6 +29,14 @@ pub fn sample(name: &str) -> PathBuf {
     path
 }
 
+/// A bundled sample notice, parsed.
+///
+/// # Panics
+/// When there is none of that name.
+pub fn parsed_sample(name: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(sample(name)).expect("a notice")).expect("JSON")
+}
+
 /// The folder of real alerts and reference values, if it exists beside the workspace.
 ///
 /// It is not part of the project; a test that uses it prints `skipped` and passes when it is absent.

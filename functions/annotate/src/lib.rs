@@ -211,34 +211,22 @@ async fn analyse(
     let Deps { sites, areas_deg2, .. } = deps.clone();
     let work = move || {
         let map = decode_once(&map).map_err(|error| error.of(named))?;
-        let mut timings = begun;
         let scene = plot::Scene { map: &map, gbm, lat, galaxies: &galaxies };
         // Numbers and panels are independent, and so are the two files.
-        let ((skymap, views, numbers_ms), (panels, mut plot_ms)) = rayon::join(
-            || {
-                let clock = Instant::now();
-                let skymap = SkyMap::of(&map, &areas_deg2);
-                let views = sites::views(&map, &sites, alert.time_created);
-                (skymap, views, milliseconds(clock.elapsed()))
-            },
-            || {
-                let clock = Instant::now();
-                (plot::draw(&scene), milliseconds(clock.elapsed()))
-            },
+        let ((numbers_took, (skymap, views)), (panels_took, panels)) = rayon::join(
+            || timed(|| (SkyMap::of(&map, &areas_deg2), sites::views(&map, &sites, alert.time_created))),
+            || timed(|| plot::draw(&scene)),
         );
-        timings.numbers_ms = numbers_ms;
-        let mut annotations = Annotations::new(&alert, Some(skymap), count, timings);
+        let mut annotations = Annotations::new(&alert, Some(skymap), count, begun);
         annotations.sites = views;
-        let clock = Instant::now();
-        let plot = panels.and_then(|panels| {
-            let plot = panels.with_numbers(&annotations);
+        let (files_took, plot) = timed(|| {
+            let plot = panels?.with_numbers(&annotations);
             let (svg, png) = rayon::join(|| plot.svg(), || plot.png());
-            Ok(PlotFiles { svg, png: png? })
+            Ok::<_, Error>(PlotFiles { svg, png: png? })
         });
         let plot = plot.inspect_err(|error| tracing::error!(alert_name = %alert.name, "no plot: {error}")).ok();
-        plot_ms += milliseconds(clock.elapsed());
-        annotations.timings.plot_ms = plot_ms;
-        annotations.timings = ended(annotations.timings, &alert);
+        let (numbers_ms, plot_ms) = (milliseconds(numbers_took), milliseconds(panels_took + files_took));
+        annotations.timings = ended(Timings { numbers_ms, plot_ms, ..begun }, &alert);
         Ok(Analysis { annotations, plot })
     };
     runtime::blocking("plot", work).await
@@ -345,6 +333,13 @@ fn json(value: &impl serde::Serialize) -> Result<Bytes> {
 
 fn seconds(from: Timestamp, to: Timestamp) -> f64 {
     to.duration_since(from).as_secs_f64()
+}
+
+/// Duration and result of work.
+fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
+    let begun = Instant::now();
+    let result = work();
+    (begun.elapsed(), result)
 }
 
 fn milliseconds(duration: Duration) -> f64 {

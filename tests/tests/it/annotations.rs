@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use shared::digest::sha256;
 use shared::key::Key;
 use shared::message::Role;
-use tests::program::{Gwtm, files, reference_data, sample, workspace};
+use tests::program::{Gwtm, files, parsed_sample, reference_data, sample, workspace};
 
 /// Rules that nothing is sent by, since the samples are old, with a site and an area of their own.
 const RULES: &str = r#"
@@ -155,8 +155,7 @@ fn shape(value: &Value, path: &str, found: &mut BTreeSet<String>) {
 #[test]
 fn an_object_of_todays_format_is_kept() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut notice: Value =
-        serde_json::from_slice(&fs::read(sample("S090101a-2-preliminary.json")).expect("a notice")).expect("JSON");
+    let mut notice = parsed_sample("S090101a-2-preliminary.json");
     notice["event"]["mchirp_source"] = json!({"bin_edges": [0.1, 0.87, 1.74, 5.0], "probabilities": [0.0, 0.96, 0.04]});
     notice["event"]["glitch"] = json!(0.25);
     let path = folder.path().join("alert.json");
@@ -306,9 +305,7 @@ fn links_alerts_that_other_releases_annotated() {
 #[test]
 fn keeps_and_shows_what_a_newer_notice_says() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut notice: Value =
-        serde_json::from_slice(&fs::read(sample("S090103c-1-preliminary-burst.json")).expect("a notice"))
-            .expect("JSON");
+    let mut notice = parsed_sample("S090103c-1-preliminary-burst.json");
     notice["event"]["mchirp_source"] = json!({"bin_edges": [0.1, 5.0, 50.0], "probabilities": [0.125, 0.875]});
     notice["event"]["glitch"] = json!({"<b>": 0.25});
     notice["run"] = "IR1".into();
@@ -337,8 +334,7 @@ fn keeps_and_shows_what_a_newer_notice_says() {
 #[test]
 fn keeps_and_shows_unknown_fields_of_a_retraction() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut notice: Value =
-        serde_json::from_slice(&fs::read(sample("S090102b-2-retraction.json")).expect("a notice")).expect("JSON");
+    let mut notice = parsed_sample("S090102b-2-retraction.json");
     notice["reason"] = "a <b>glitch</b>".into();
     let path = folder.path().join("alert.json");
     fs::write(&path, notice.to_string()).expect("a file");
@@ -358,8 +354,7 @@ fn keeps_and_shows_unknown_fields_of_a_retraction() {
 #[test]
 fn keeps_icecube_searches_beside_the_superevents_alerts() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut search: Value =
-        serde_json::from_slice(&fs::read(sample("S090101a-6-icecube-nested.json")).expect("a notice")).expect("JSON");
+    let mut search = parsed_sample("S090101a-6-icecube-nested.json");
     search["alert_tense"] = "current".into();
     search["alert_type"] = "update".into();
     search["additional_info"] = "seen <twice>".into();

@@ -8,10 +8,10 @@ use std::sync::OnceLock;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use tests::program::{Called, Gwtm, files, sample};
+use tests::program::{Called, Gwtm, files, parsed_sample, sample};
 
 fn notice() -> Value {
-    serde_json::from_slice(&fs::read(sample("S090101a-4-initial.json")).expect("a notice")).expect("JSON")
+    parsed_sample("S090101a-4-initial.json")
 }
 
 fn map(notice: &Value) -> Vec<u8> {

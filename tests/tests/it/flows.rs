@@ -415,8 +415,6 @@ fn retries_every_error_that_a_retrier_names() {
             let function = state.strip_suffix("-unread").unwrap_or(state);
             let calls = ran.calls.iter().filter(|(name, _)| name == function).count();
             let is_reached = ran.exercised.iter().any(|(reached, ..)| reached == state);
-            let is_shared = ["notify", "notify-unread"].contains(&state.as_str());
-            assert!(is_reached || calls == 0 || is_shared, "{flow}: {state}");
             if is_reached {
                 assert_eq!(calls, errors.len() + 1, "{flow}: {state}: {errors:?}");
                 named.entry((flow, state)).or_default().extend(errors);

@@ -42,28 +42,38 @@ fn root() -> PathBuf {
     tests::program::workspace()
 }
 
+/// Every Rust file of the workspace, tests and benchmarks among them, with its text.
+fn all_files() -> Vec<(PathBuf, String)> {
+    let root = root();
+    let mut files = Vec::new();
+    let mut folders = ["shared", "functions", "tests"].map(|folder| root.join(folder)).to_vec();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() && !path.ends_with("tests/servers") && !path.ends_with("target") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).expect("a source");
+                files.push((path, text));
+            }
+        }
+    }
+    files
+}
+
+/// The files that are compiled into programs.
 fn sources() -> Vec<SourceFile> {
+    let root = root();
     let mut found = Vec::new();
-    for folder in ["shared", "functions"] {
-        walk(&root().join(folder), &mut found);
+    for (path, text) in all_files() {
+        let path = path.strip_prefix(&root).expect("inside");
+        // A crate's own tests may do as tests do.
+        if !["tests", "benches", "fuzz", "tests.rs"].iter().any(|name| path.iter().any(|part| part == *name)) {
+            found.push(SourceFile::new(&path.display().to_string(), &text));
+        }
     }
     assert!(found.len() > 20, "expected the workspace's sources, found {} files", found.len());
     found
-}
-
-fn walk(folder: &Path, found: &mut Vec<SourceFile>) {
-    for entry in fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            // A crate's own tests may do as tests do.
-            if !["tests", "benches", "fuzz"].iter().any(|name| path.ends_with(name)) {
-                walk(&path, found);
-            }
-        } else if path.extension().is_some_and(|ending| ending == "rs") && !path.ends_with("tests.rs") {
-            let name = path.strip_prefix(root()).expect("inside").display().to_string();
-            found.push(SourceFile::new(&name, &fs::read_to_string(&path).expect("text")));
-        }
-    }
 }
 
 /// Whether `line` names `word` as a whole word.
@@ -306,25 +316,6 @@ fn no_path_of_a_clone_is_compiled_in() {
     let offends = |line: &str| assert_eq!(paths_compiled_in(&root.join("shared/src/lib.rs"), line).len(), 1, "{line}");
     offends(concat!("let x = env!(\"CARGO_", "MANIFEST_DIR\");"));
     offends(concat!("include_str", "!(\"../../Cargo.toml\");"));
-}
-
-/// Every Rust file of the workspace, tests and benchmarks among them, with its text.
-fn all_files() -> Vec<(PathBuf, String)> {
-    let root = root();
-    let mut files = Vec::new();
-    let mut folders = ["shared", "functions", "tests"].map(|folder| root.join(folder)).to_vec();
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).expect("a folder") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() && !path.ends_with("tests/servers") && !path.ends_with("target") {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = fs::read_to_string(&path).expect("a source");
-                files.push((path, text));
-            }
-        }
-    }
-    files
 }
 
 fn paths_compiled_in(path: &Path, text: &str) -> Vec<String> {

@@ -12,20 +12,16 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, 
 use serde_json::{Value, json};
 use tests::kafka::{Gcn, IGWN};
 use tests::listener::{Listening, eventually};
-use tests::program::{Gwtm, files, http_get, sample};
+use tests::program::{Gwtm, files, http_get, parsed_sample, sample};
 use tests::server::free_port;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 
-fn notice(name: &str) -> Value {
-    serde_json::from_slice(&fs::read(sample(name)).expect("a notice")).expect("JSON")
-}
-
 /// An alert without a map, by type and minute of creation.
 fn alert(kind: &str, minute: u32) -> Value {
-    let mut notice = notice("S090101a-4-initial.json");
+    let mut notice = parsed_sample("S090101a-4-initial.json");
     notice["alert_type"] = kind.into();
     notice["time_created"] = format!("2009-01-01T00:{minute:02}:00Z").into();
     notice["event"]["skymap"] = Value::Null;
@@ -132,7 +128,7 @@ fn reads_documents_with_byte_order_mark_in_gzip_and_in_lines() {
 #[test]
 fn non_finite_numbers_are_absent_with_a_warning() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut notice = notice("S090101a-4-initial.json");
+    let mut notice = parsed_sample("S090101a-4-initial.json");
     notice["event"]["far"] = json!("NUMBER");
     let text = notice.to_string();
     for number in ["NaN", "Infinity", "-Infinity", "1e999"] {
@@ -150,7 +146,7 @@ fn non_finite_numbers_are_absent_with_a_warning() {
 fn reads_a_gzipped_map_with_trailing_bytes() {
     use base64::Engine;
     use base64::engine::general_purpose::STANDARD;
-    let mut notice = notice("S090101a-4-initial.json");
+    let mut notice = parsed_sample("S090101a-4-initial.json");
     let map = STANDARD.decode(notice["event"]["skymap"].as_str().expect("a map")).expect("base64");
     for tail in [vec![0; 512], b"tail".to_vec()] {
         notice["event"]["skymap"] = STANDARD.encode([gzip(&map), tail].concat()).into();
@@ -169,7 +165,7 @@ fn does_not_post_tests_injections_plans_and_retractions() {
         ("alert_tense", "planned", "planned"),
         ("alert_type", "retraction", "retracts"),
     ] {
-        let mut search = notice("S090101a-6-icecube-nested.json");
+        let mut search = parsed_sample("S090101a-6-icecube-nested.json");
         search[field] = value.into();
         let folder = tempfile::tempdir().expect("a folder");
         let told = folder.path().join("told");
@@ -386,7 +382,7 @@ async fn ssl_cert_file_trusts_a_private_authority_and_errors_mention_it() {
     // A listener keeps retrying, and logs this once for both alerts and all retries.
     let broker = Gcn::shared().await;
     let early = |id: &str| {
-        let mut early = notice("S090101a-1-earlywarning.json");
+        let mut early = parsed_sample("S090101a-1-earlywarning.json");
         early["superevent_id"] = id.into();
         Some(early.to_string().into_bytes())
     };

@@ -5,14 +5,14 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
-use tests::program::{Gwtm, files, reference_data, sample, workspace};
+use tests::program::{Gwtm, files, parsed_sample, reference_data, sample, workspace};
 
 fn store() -> tempfile::TempDir {
     tempfile::tempdir().expect("a folder")
 }
 
 fn sample_id(name: &str) -> String {
-    let notice: Value = serde_json::from_slice(&fs::read(sample(name)).expect("a notice")).expect("JSON");
+    let notice = parsed_sample(name);
     notice["superevent_id"].as_str().expect("an id").to_owned()
 }
 

@@ -7,7 +7,7 @@ use science::skymap::MultiOrderMap;
 use serde_json::{Value, json};
 use shared::notice::igwn::Notice;
 use tests::gwtm_server::{ADMIN, Fault, GwtmServer};
-use tests::program::{Called, Gwtm, files, sample, workspace};
+use tests::program::{Called, Gwtm, files, parsed_sample, sample, workspace};
 
 /// A superevent's notices in order of arrival.
 const STORY: [&str; 8] = [
@@ -212,8 +212,7 @@ async fn dry_run_does_not_call_the_api() {
 
 /// Writes a variant of a sample: another superevent, time and, where it is given, type.
 fn variant(folder: &std::path::Path, sample_name: &str, id: &str, created: &str, kind: &str) -> PathBuf {
-    let mut notice: Value =
-        serde_json::from_slice(&std::fs::read(sample(sample_name)).expect("a sample")).expect("JSON");
+    let mut notice = parsed_sample(sample_name);
     notice["superevent_id"] = id.into();
     notice["time_created"] = created.into();
     notice["alert_type"] = kind.into();

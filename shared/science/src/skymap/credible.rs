@@ -39,7 +39,8 @@ impl CellRanking {
             .map(|(rank, i)| {
                 let cell = &map[*i as usize];
                 places[*i as usize] = rank as u32;
-                prob += cell.prob();
+                // The last sums may be above 1 by rounding.
+                prob = f64::min(prob + cell.prob(), 1.0);
                 area += cell.area();
                 (prob, area)
             })

@@ -92,8 +92,7 @@ impl MultiOrderMap {
             let cell = self.cell_at(position.ra_deg, position.dec_deg);
             let cell = cell.ok_or_else(|| named("expected a direction".to_owned()))?;
             found.push(Located {
-                // The last of many sums may be above 1 by rounding.
-                searched_prob: credible.level_of(cell).min(1.0),
+                searched_prob: credible.level_of(cell),
                 searched_area_deg2: credible.area_to(cell),
                 prob_density_per_sr: self.cells()[cell].prob_density,
                 inside_50: credible.level_before(cell) < 0.5,

@@ -376,10 +376,11 @@ impl<'a> Shells<'a> {
     /// it is interpolated to about [`INTERPOLATION_TOLERANCE`], so that the cost hardly grows with their number.
     pub(super) fn searched_at(&self, ln_thresholds: &[f64]) -> Vec<Searched> {
         let (Some(first), Some(last)) = (ln_thresholds.first(), ln_thresholds.last()) else { return Vec::new() };
-        let (first, last) = rayon::join(|| self.node(*first), || self.node(*last));
+        let first = self.node(*first);
         let mut found = vec![first.searched; ln_thresholds.len()];
-        if last.ln_threshold < first.ln_threshold {
-            let middle = self.node(0.5 * (first.ln_threshold + last.ln_threshold));
+        if *last < first.ln_threshold {
+            let middle = 0.5 * (first.ln_threshold + last);
+            let (middle, last) = rayon::join(|| self.node(middle), || self.node(*last));
             self.interpolate([first, middle, last], ln_thresholds, &mut found);
         }
         found
